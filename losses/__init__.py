@@ -1,0 +1,18 @@
+"""The training objective's terms. They take tensors and callables, never model classes."""
+
+from losses.adversarial import discriminator_loss, generator_loss
+from losses.config import LossConfig
+from losses.mask import mask_loss
+from losses.path_length import PathLength, path_length_loss, path_lengths
+from losses.r1 import r1_penalties
+
+__all__ = [
+    "LossConfig",
+    "PathLength",
+    "discriminator_loss",
+    "generator_loss",
+    "mask_loss",
+    "path_length_loss",
+    "path_lengths",
+    "r1_penalties",
+]

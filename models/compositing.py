@@ -1,0 +1,61 @@
+"""Fusion of the parts (spec section 3, "Fusion"; paper section 3.2): depths -> masks -> blended features.
+
+Shapes: N batch, K parts, C local channels, P = r x r positions, F feature channels.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from models.config import ModelConfig
+from models.layers import EPSILON
+
+
+def coarse_masks(depth: Tensor, part_mask: Tensor | None = None) -> Tensor:
+    """Softmax of the depths [N, K, P] over the parts; parts switched off lose their share to the others.
+
+    Args:
+        depth: pseudo-depth, larger is nearer, [N, K, P].
+        part_mask: True (or 1) where a part is drawn, [K] or [N, K].
+    """
+    masks = depth.softmax(dim=1)
+    if part_mask is None:
+        return masks
+    masks = masks * part_mask.to(masks)[..., None]
+    return masks / (masks.sum(1, keepdim=True) + EPSILON)
+
+
+class Compositing(nn.Module):
+    """Blends the parts' features by their masks, with the linear feature head behind the blend.
+
+    The head of part k is f_k = W_k h_k + b_k, so sum_k weight_k f_k = [W_0 .. W_{K-1}] concat_k(weight_k h_k)
+    + sum_k weight_k b_k: one matrix product, and the K maps of F channels never exist.
+    """
+
+    opaque: Tensor | None  # [K, 1], 0 for transparent parts
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        parts, channels, features = config.num_classes, config.local_channels, config.feature_channels
+        self.weight = nn.Parameter(torch.randn(parts, features, channels))
+        self.scale = nn.Parameter(torch.ones(parts, channels))
+        self.bias = nn.Parameter(torch.zeros(parts, features))
+        opaque = torch.ones(parts, 1)
+        opaque[list(config.transparent_classes)] = 0
+        self.register_buffer("opaque", opaque if config.transparent_classes else None, persistent=False)
+
+    def forward(self, masks: Tensor, hidden: Tensor) -> Tensor:
+        """masks [N, K, P], hidden [N, K, C, P] -> features [N, F, P]."""
+        weights = self.blend_weights(masks)
+        blended = (weights[:, :, None] * hidden).flatten(1, 2)  # [N, K C, P]
+        head = self.weight * self.scale[:, None] / math.sqrt(self.weight.shape[2])
+        head = head.transpose(0, 1).flatten(1)  # [F, K C]
+        return head @ blended + self.bias.t() @ weights
+
+    def blend_weights(self, masks: Tensor) -> Tensor:
+        """[N, K, P]: masks renormalised over the opaque parts; transparent parts come on top (sums may exceed 1)."""
+        if self.opaque is None:
+            return masks
+        opaque_share = (masks * self.opaque).sum(1, keepdim=True) + EPSILON
+        return torch.where(self.opaque > 0, masks / opaque_share, masks)

@@ -1,0 +1,58 @@
+"""Position features of the local generators (spec section 3, "Position features")."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from models.config import ModelConfig
+
+
+def coordinate_grid(
+    size: int,
+    *,
+    zoom: float = 1.0,
+    shift: tuple[float, float] = (0.0, 0.0),
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+) -> Tensor:
+    """[2, size, size], x first: pixel positions in [-1, 1], both ends included.
+
+    Args:
+        size: side of the grid in pixels.
+        zoom: above 1 magnifies what is drawn at these positions about the centre.
+        shift: moves what is drawn by (x, y), where 2 is the whole width.
+    """
+    axis = torch.linspace(-1, 1, size, dtype=dtype, device=device)
+    y, x = torch.meshgrid((axis - shift[1]) / zoom, (axis - shift[0]) / zoom, indexing="ij")
+    return torch.stack([x, y])
+
+
+def foreground_coordinates(config: ModelConfig, *, zoom: float, shift: tuple[float, float] = (0.0, 0.0)) -> Tensor:
+    """[1, K, 2, r, r]: coordinates that zoom and move every part but the background."""
+    moved = coordinate_grid(config.coarse_resolution, zoom=zoom, shift=shift)
+    still = coordinate_grid(config.coarse_resolution)
+    return torch.stack([still] + [moved] * (config.num_classes - 1))[None]
+
+
+class PositionFeatures(nn.Module):
+    """Coordinates [..., 2, r, r] -> features [..., C, r r]: Fourier features, then one projection all parts share."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.size = config.coarse_resolution
+        self.octaves = int(math.log2(config.resolution))
+        inputs = 2 + 4 * self.octaves
+        self.weight = nn.Parameter(torch.randn(config.local_channels, inputs))
+        self.weight_gain = 1 / math.sqrt(inputs)
+
+    def forward(self, coords: Tensor | None = None) -> Tensor:
+        """Features at `coords`, or [C, r r] at the regular grid."""
+        # Half precision has too few digits for the phases of the high octaves.
+        dtype = torch.promote_types(self.weight.dtype, torch.float32)
+        if coords is None:
+            coords = coordinate_grid(self.size, dtype=dtype, device=self.weight.device)
+        coords = coords.to(dtype)
+        waves = [wave(2**octave * coords) for octave in range(self.octaves) for wave in (torch.sin, torch.cos)]
+        features = torch.cat([coords, *waves], dim=-3).flatten(-2)
+        return (self.weight * self.weight_gain) @ features.to(self.weight.dtype)

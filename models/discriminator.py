@@ -1,0 +1,115 @@
+"""The dual-branch discriminator (spec section 4; paper section 3.4): image and segmentation -> realness.
+
+Shapes: N batch, I and O channels in and out, s side, R resolution, K classes.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from models.config import ModelConfig
+from models.errors import ModelError
+from models.layers import EPSILON, EqualizedConv2d, EqualizedLinear, resampling_filter
+from ops import bias_act, upfirdn2d
+
+FINAL_SIDE = 4
+GROUP_SIZE = 4
+
+
+class ConvLayer(nn.Module):
+    """x [N, I, s, s] -> [N, O, s', s']: convolution, bias, leaky ReLU times `gain` (sqrt 2)."""
+
+    def __init__(self, inputs: int, outputs: int, kernel_size: int, *, stride: int = 1, padding: int = 0) -> None:
+        super().__init__()
+        self.conv = EqualizedConv2d(inputs, outputs, kernel_size, stride=stride, padding=padding)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor, gain: float = math.sqrt(2)) -> Tensor:
+        return bias_act(self.conv(x), self.bias, gain=gain)
+
+
+class DownBlock(nn.Module):
+    """x [N, I, s, s] -> [N, O, s/2, s/2]: a residual block. The sum's 1 / sqrt 2 is folded into both branches."""
+
+    filter: Tensor
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = ConvLayer(inputs, inputs, 3, padding=1)
+        self.conv2 = ConvLayer(inputs, outputs, 3, stride=2)
+        self.skip = EqualizedConv2d(inputs, outputs, 1)
+        self.register_buffer("filter", resampling_filter(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = self.conv2(upfirdn2d(self.conv1(x), self.filter, padding=2), gain=1.0)
+        # A 1x1 convolution of every other pixel: the filter need not compute the rest.
+        skip = self.skip(upfirdn2d(x, self.filter, down=2, padding=1), gain=math.sqrt(0.5))
+        return residual + skip
+
+
+class Trunk(nn.Sequential):
+    """x [N, I, R, R] -> [N, O, 4, 4]."""
+
+    def __init__(self, inputs: int, config: ModelConfig) -> None:
+        side = config.resolution
+        layers: list[nn.Module] = [ConvLayer(inputs, config.channels(side), 1)]
+        while side > FINAL_SIDE:
+            layers.append(DownBlock(config.channels(side), config.channels(side // 2)))
+            side //= 2
+        super().__init__(*layers)
+
+
+class Discriminator(nn.Module):
+    """Judges an image together with its segmentation, or an image alone."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels = config.channels(FINAL_SIDE)
+        self.image_trunk = Trunk(3, config)
+        self.segmentation_trunk = Trunk(config.num_classes, config)
+        self.final_conv = ConvLayer(channels + 1, channels, 3, padding=1)
+        self.final_linear = EqualizedLinear(channels * FINAL_SIDE**2, channels, activate=True)
+        self.logits = EqualizedLinear(channels, 1)
+
+    def forward(self, image: Tensor, segmentation: Tensor | None = None) -> Tensor:
+        """image [N, 3, R, R], segmentation [N, K, R, R] or None (domain adaptation) -> logits [N, 1].
+
+        Raises:
+            ModelError: if a tensor has another shape.
+        """
+        self._check("image", image, 3)
+        x = self.image_trunk(image)
+        if segmentation is not None:
+            self._check("segmentation", segmentation, self.config.num_classes)
+            x = x + self.segmentation_trunk(segmentation)
+        x = self.final_conv(append_minibatch_stddev(x))
+        return self.logits(self.final_linear(x.flatten(1)))
+
+    def _check(self, name: str, x: Tensor, channels: int) -> None:
+        side = self.config.resolution
+        if x.ndim != 4 or x.shape[1:] != (channels, side, side):
+            raise ModelError(
+                f"{name} has shape {list(x.shape)}; this discriminator takes [N, {channels}, {side}, {side}]"
+            )
+
+
+def append_minibatch_stddev(x: Tensor) -> Tensor:
+    """x [N, C, s, s] -> [N, C + 1, s, s]: the group's mean standard deviation as one more channel.
+
+    Progressive GAN, section 3. Samples n, n + N/g, n + 2N/g, ... form a group of g = min(N, 4).
+
+    Raises:
+        ModelError: if the batch does not divide into groups.
+    """
+    samples, _, height, width = x.shape
+    group = min(samples, GROUP_SIZE)
+    if samples % group:
+        raise ModelError(f"a batch of {samples} does not divide into groups of {group}: choose a multiple of {group}")
+    grouped = x.unflatten(0, (group, samples // group))  # [g, N/g, C, s, s]
+    variance = grouped.var(0, correction=0)
+    # Half precision would round epsilon to 0, and with it the gradient to infinity.
+    deviation = (variance.to(torch.promote_types(x.dtype, torch.float32)) + EPSILON).sqrt()
+    statistic = deviation.mean((1, 2, 3)).to(x.dtype).repeat(group)  # [N]
+    return torch.cat([x, statistic[:, None, None, None].expand(-1, 1, height, width)], dim=1)

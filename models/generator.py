@@ -1,0 +1,124 @@
+"""The generator (spec section 3, paper figure 2): codes -> image, segmentation, coarse masks, depth.
+
+Shapes: N batch, K parts, L local layers, D latent width, M = B + 2K codes, R resolution, r coarse resolution.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from models.compositing import Compositing, coarse_masks
+from models.config import ModelConfig
+from models.coordinates import PositionFeatures
+from models.errors import ModelError
+from models.latents import layer_code_index, to_wplus
+from models.local_generator import LocalGenerators
+from models.mapping import MappingNetwork
+from models.render_net import RenderNet
+
+NoiseMode = Literal["const", "random"]
+
+
+class GeneratorOutput(NamedTuple):
+    image: Tensor  # [N, 3, R, R], floats around [-1, 1]
+    segmentation: Tensor  # [N, K, R, R], unbounded; the class is the argmax over K
+    coarse: Tensor  # [N, K, r, r], coarse masks scaled to [-1, 1]
+    depth: Tensor  # [N, K, r, r], pseudo-depth; larger is nearer
+
+
+class Generator(nn.Module):
+    """Draws an image and its segmentation part by part."""
+
+    layer_codes: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.mapping = MappingNetwork(config)
+        self.positions = PositionFeatures(config)
+        self.local_generators = LocalGenerators(config)
+        self.compositing = Compositing(config)
+        self.render_net = RenderNet(config)
+        self.register_buffer("layer_codes", layer_code_index(config), persistent=False)
+
+    @property
+    def num_codes(self) -> int:
+        """Vectors in a W+ code."""
+        return self.config.num_codes
+
+    def forward(self, z: Tensor, noise: NoiseMode = "random") -> GeneratorOutput:
+        """z [N, D], drawn from N(0, 1) -> drawings."""
+        return self.synthesis(self.mapping(z), noise)
+
+    def synthesis(
+        self,
+        codes: Tensor,
+        noise: NoiseMode = "const",
+        part_mask: Tensor | None = None,
+        coords: Tensor | None = None,
+    ) -> GeneratorOutput:
+        """Draws codes of W [N, D] or W+ [N, M, D].
+
+        Args:
+            codes: base_0 .. base_{B-1}, then shape_k, texture_k for every part; one vector in W serves as all.
+            noise: "const" takes the stored noise maps, "random" draws new ones.
+            part_mask: True where a part is drawn, [K] or [N, K].
+            coords: positions in [-1, 1], x first: [N or 1, 2, r, r], or [N or 1, K, 2, r, r] for each part its own.
+
+        Raises:
+            ModelError: if a tensor has another shape.
+        """
+        return self.synthesis_from_layer_codes(self.expand(codes), noise, part_mask, coords)
+
+    def expand(self, codes: Tensor) -> Tensor:
+        """Codes of W [N, D] or W+ [N, M, D] -> the code of every local layer [N, K, L, D]."""
+        return to_wplus(codes, self.config)[:, self.layer_codes]
+
+    def synthesis_from_layer_codes(
+        self,
+        layer_codes: Tensor,
+        noise: NoiseMode = "const",
+        part_mask: Tensor | None = None,
+        coords: Tensor | None = None,
+    ) -> GeneratorOutput:
+        """As `synthesis`, from the code of every local layer [N, K, L, D]."""
+        side = (self.config.coarse_resolution,) * 2
+        self._check_part_mask(part_mask)
+        positions = self._position_features(coords)
+        depth, hidden = self.local_generators(positions, layer_codes)
+        masks = coarse_masks(depth, part_mask)
+        features = self.compositing(masks, hidden).unflatten(2, side)
+        coarse = (2 * masks - 1).unflatten(2, side)
+        image, segmentation = self.render_net(features, coarse, self._noise_maps(noise, len(layer_codes)))
+        return GeneratorOutput(image, segmentation, coarse, depth.unflatten(2, side))
+
+    @torch.no_grad()
+    def mean_code(self, samples: int = 10_000, seed: int = 0) -> Tensor:
+        """[D]: the mean of w over `samples` draws of z, the same on every device for the same seed."""
+        weight = self.mapping.layers[0].weight
+        z = torch.randn(samples, self.config.latent_dim, generator=torch.Generator().manual_seed(seed))
+        return self.mapping(z.to(weight)).mean(0)
+
+    def _noise_maps(self, noise: NoiseMode, samples: int) -> list[Tensor]:
+        if noise == "const":
+            return self.render_net.const_noise()
+        if noise == "random":
+            return self.render_net.random_noise(samples)
+        raise ModelError(f'noise = {noise!r}: choose "const" or "random"')
+
+    def _position_features(self, coords: Tensor | None) -> Tensor:
+        if coords is None:
+            return self.positions()
+        size, parts = self.config.coarse_resolution, self.config.num_classes
+        if coords.shape[-3:] != (2, size, size) or coords.ndim not in (4, 5) or coords.shape[1:-3] not in ((), (parts,)):
+            raise ModelError(
+                f"coords have shape {list(coords.shape)}; "
+                f"this model takes [N, 2, {size}, {size}] or [N, {parts}, 2, {size}, {size}]"
+            )
+        return self.positions(coords if coords.ndim == 5 else coords[:, None])
+
+    def _check_part_mask(self, part_mask: Tensor | None) -> None:
+        parts = self.config.num_classes
+        if part_mask is not None and (part_mask.ndim not in (1, 2) or part_mask.shape[-1] != parts):
+            raise ModelError(f"part_mask has shape {list(part_mask.shape)}; this model takes [{parts}] or [N, {parts}]")

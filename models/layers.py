@@ -1,0 +1,93 @@
+"""Building blocks with an equalised learning rate (Karras et al. 2018, section 4.1) and fixed FIR resampling.
+
+Shapes: N batch, I and O channels in and out, H and W map sides.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ops import bias_act, upfirdn2d
+
+EPSILON = 1e-8
+
+
+def resampling_filter() -> Tensor:
+    """[1, 3, 3, 1] / 8, applied along both axes: [4]."""
+    return torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+
+
+def unit_rms(x: Tensor, dim: int) -> Tensor:
+    """`x` over its root mean square along `dim`."""
+    return x * torch.rsqrt(x.square().mean(dim, keepdim=True) + EPSILON)
+
+
+def demodulated(weight: Tensor, gain: float = 1.0) -> Tensor:
+    """Scales every output channel's weights [..., O, I] to length `gain` (StyleGAN2, equation 3)."""
+    return weight * (gain * torch.rsqrt(weight.square().sum(-1, keepdim=True) + EPSILON))
+
+
+class EqualizedLinear(nn.Module):
+    """x [N, I] -> [N, O], with leaky ReLU (slope 0.2, gain sqrt 2) if `activate`.
+
+    Weight and bias are stored divided by `lr_multiplier`, so that they train that much slower.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, activate: bool = False, lr_multiplier: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr_multiplier)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.activate = activate
+        self.lr_multiplier = lr_multiplier
+        self.weight_gain = lr_multiplier / math.sqrt(inputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.weight * self.weight_gain, self.bias * self.lr_multiplier
+        return bias_act(F.linear(x, weight), bias) if self.activate else F.linear(x, weight, bias)
+
+
+class EqualizedConv2d(nn.Module):
+    """x [N, I, H, W] -> [N, O, H', W'] with the weight over sqrt(fan-in) and no bias."""
+
+    def __init__(self, inputs: int, outputs: int, kernel_size: int, *, stride: int = 1, padding: int = 0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel_size, kernel_size))
+        self.weight_gain = 1 / math.sqrt(inputs * kernel_size**2)
+        self.stride = stride
+        self.padding = padding
+
+    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
+        return F.conv2d(x, self.weight * (self.weight_gain * gain), stride=self.stride, padding=self.padding)
+
+
+class ScaledConv2d(nn.Module):
+    """The weight of a convolution without style: a learned scale per input channel takes the style's place.
+
+    `forward` returns the weight [O, I, k, k], so that callers may fuse, transpose or concatenate it.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel_size: int, *, demodulate: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel_size, kernel_size))
+        self.scale = nn.Parameter(torch.ones(inputs))
+        self.weight_gain = 1 / math.sqrt(inputs * kernel_size**2)
+        self.demodulate = demodulate
+
+    def forward(self) -> Tensor:
+        weight = self.weight * (self.scale * self.weight_gain)[:, None, None]
+        return demodulated(weight.flatten(1)).view_as(weight) if self.demodulate else weight
+
+
+class Upsample2d(nn.Module):
+    """x [N, I, H, W] -> [N, I, 2H, 2W]: zeros inserted, then the resampling filter."""
+
+    filter: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("filter", resampling_filter(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return upfirdn2d(x, self.filter, up=2, padding=(2, 1), gain=4.0)

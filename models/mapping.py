@@ -1,0 +1,34 @@
+"""The mapping network (spec section 3, StyleGAN section 2): z [N, D] -> w [N, D]."""
+
+from torch import Tensor, nn
+
+from models.config import ModelConfig
+from models.errors import ModelError
+from models.layers import EqualizedLinear, unit_rms
+
+LR_MULTIPLIER = 0.01
+
+
+class MappingNetwork(nn.Module):
+    """Normalises z to unit root mean square and sends it through fully connected layers."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.latent_dim = config.latent_dim
+        self.layers = nn.ModuleList(
+            EqualizedLinear(config.latent_dim, config.latent_dim, activate=True, lr_multiplier=LR_MULTIPLIER)
+            for _ in range(config.mapping_layers)
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """z [N, D], drawn from N(0, 1) -> w [N, D].
+
+        Raises:
+            ModelError: if z has another shape.
+        """
+        if z.ndim != 2 or z.shape[1] != self.latent_dim:
+            raise ModelError(f"z has shape {list(z.shape)}; this model takes [N, {self.latent_dim}]")
+        x = unit_rms(z, dim=1)
+        for layer in self.layers:
+            x = layer(x)
+        return x

@@ -1,0 +1,109 @@
+"""The render net (spec section 3, "Render net"; paper section 3.3): blended features -> image and segmentation.
+
+Shapes: N batch, F feature channels, K classes, r coarse side, s current side, I and O channels in and out.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.config import ModelConfig
+from models.layers import ScaledConv2d, Upsample2d, resampling_filter
+from ops import bias_act, upfirdn2d
+
+
+class Rendering(NamedTuple):
+    image: Tensor  # [N, 3, R, R] around [-1, 1]
+    segmentation: Tensor  # [N, K, R, R] unbounded
+
+
+class RenderLayer(nn.Module):
+    """x [N, I, s, s] -> [N, O, s, s] or [N, O, 2s, 2s]: 3x3 convolution, noise, bias, leaky ReLU."""
+
+    filter: Tensor
+
+    def __init__(self, inputs: int, outputs: int, *, upsample: bool) -> None:
+        super().__init__()
+        self.conv = ScaledConv2d(inputs, outputs, 3, demodulate=True)
+        self.noise_strength = nn.Parameter(torch.zeros(1))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.upsample = upsample
+        self.register_buffer("filter", resampling_filter(), persistent=False)
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        if self.upsample:
+            x = F.conv_transpose2d(x, self.conv().transpose(0, 1), stride=2)  # [N, O, 2s + 1, 2s + 1]
+            x = upfirdn2d(x, self.filter, padding=1, gain=4.0)
+        else:
+            x = F.conv2d(x, self.conv(), padding=1)
+        return bias_act(x + self.noise_strength * noise, self.bias)
+
+
+class OutputHead(nn.Module):
+    """x [N, I, s, s] and the sum so far [N, O, s/2, s/2] -> the sum [N, O, s, s]: a 1x1 convolution, upsampling."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = ScaledConv2d(inputs, outputs, 1, demodulate=False)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.upsample = Upsample2d()
+
+    def forward(self, x: Tensor, running_sum: Tensor | None) -> Tensor:
+        output = F.conv2d(x, self.conv(), self.bias)
+        return output if running_sum is None else output + self.upsample(running_sum)
+
+
+class RenderNet(nn.Module):
+    """Doubles the side octave by octave, from `render_resolution` to `resolution`, adding up outputs on the way."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layers = nn.ModuleList()
+        self.to_rgb = nn.ModuleList()
+        self.to_segmentation = nn.ModuleList()
+        channels, side = config.feature_channels, config.render_resolution
+        while side < config.resolution:
+            if side == config.coarse_resolution:
+                channels += config.feature_channels
+            side *= 2
+            outputs = config.channels(side)
+            self.layers.append(RenderLayer(channels, outputs, upsample=True))
+            self.layers.append(RenderLayer(outputs, outputs, upsample=False))
+            self.to_rgb.append(OutputHead(outputs, 3))
+            self.to_segmentation.append(OutputHead(outputs, config.num_classes))
+            channels = outputs
+        for index in range(len(self.layers)):
+            self.register_buffer(f"noise_{index}", torch.randn(1, 1, *[self.noise_side(index)] * 2))
+
+    def noise_side(self, layer: int) -> int:
+        """Side in pixels of the noise map that a layer adds."""
+        return self.config.render_resolution << (layer // 2 + 1)
+
+    def const_noise(self) -> list[Tensor]:
+        """The fixed noise maps, one [1, 1, s, s] a layer."""
+        return [self.get_buffer(f"noise_{index}") for index in range(len(self.layers))]
+
+    def random_noise(self, samples: int) -> list[Tensor]:
+        """New noise maps, one [N, 1, s, s] a layer."""
+        return [torch.randn_like(noise.expand(samples, -1, -1, -1)) for noise in self.const_noise()]
+
+    def forward(self, features: Tensor, masks: Tensor, noise: Sequence[Tensor]) -> Rendering:
+        """features [N, F, r, r], masks [N, K, r, r] in [-1, 1], one noise map a layer."""
+        coarse = self.config.coarse_resolution
+        x = F.adaptive_avg_pool2d(features, self.config.render_resolution)
+        image = segmentation = None  # running sums [N, 3, s, s] and [N, K, s, s]
+        for octave, (to_rgb, to_segmentation) in enumerate(zip(self.to_rgb, self.to_segmentation, strict=True)):
+            if x.shape[-1] == coarse:
+                x = torch.cat([x, features], dim=1)
+            for index in (2 * octave, 2 * octave + 1):
+                x = self.layers[index](x, noise[index])
+            image, segmentation = to_rgb(x, image), to_segmentation(x, segmentation)
+            if self.config.residual_masks and x.shape[-1] == coarse:
+                segmentation = segmentation + masks
+        assert image is not None
+        assert segmentation is not None  # the config guarantees at least one octave
+        return Rendering(image, segmentation)

@@ -1,0 +1,93 @@
+"""Golden cases: released networks whose tensors are filled by rule from their names, and what they compute.
+
+A case is `<name>.json` (configuration, tensor names and shapes, losses, gradient norms) and `<name>.npz` (maps).
+Cases are taken from tests/golden and from the folder named by the environment variable GOLDEN_DIR.
+"""
+
+import argparse
+import json
+import os
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+FOLDERS = [Path(__file__).parent / "golden", *map(Path, filter(None, [os.environ.get("GOLDEN_DIR")]))]
+
+
+def standard_normal(name: str, shape: list[int] | tuple[int, ...]) -> np.ndarray:
+    return np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
+
+
+def fill(network: str, key: str, shape: list[int]) -> Tensor:
+    """One tensor of a released network, by the rule of the golden vectors."""
+    x = standard_normal(f"{network}.{key}", shape)
+    if key.endswith("kernel"):
+        taps = np.array([1.0, 3.0, 3.0, 1.0])
+        return torch.from_numpy(np.outer(taps, taps) / 64)
+    if key.endswith(".modulation") or (key.endswith("bias") and ".modulation." in key):
+        x = 1 + 0.1 * x
+    elif key.endswith(("bias", "noise.weight")):
+        x = 0.1 * x
+    elif key.startswith("style.") and key.endswith("weight"):
+        x = x / 0.01
+    return torch.from_numpy(np.asarray(x))
+
+
+@dataclass(frozen=True)
+class GoldenCase:
+    folder: Path
+    name: str
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        return json.loads((self.folder / f"{self.name}.json").read_text())
+
+    @cached_property
+    def maps(self) -> dict[str, np.ndarray]:
+        with np.load(self.folder / f"{self.name}.npz") as maps:
+            return dict(maps)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.data["config"]
+
+    @property
+    def scalars(self) -> dict[str, Any]:
+        return self.data["scalars"]
+
+    def input(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        return torch.from_numpy(standard_normal(f"{self.name}.{name}", shape))
+
+    def real_pair(self, samples: int) -> tuple[Tensor, Tensor]:
+        """Real images and one-hot labels in [-1, 1], of which other batch sizes than 4 have their own draws."""
+        size, classes = self.config["size"], self.config["seg_dim"]
+        suffix = "_8" if samples == 8 else ""
+        draw = np.random.RandomState(zlib.crc32(f"{self.name}.labels{suffix}".encode()))
+        shape = (max(samples, 4), size, size)
+        labels = torch.from_numpy(draw.randint(0, classes, shape))[:samples]
+        images = self.input(f"real_image{suffix}", (shape[0], 3, size, size)).clamp(-1, 1)[:samples]
+        one_hot = torch.nn.functional.one_hot(labels, classes).permute(0, 3, 1, 2)
+        return images, one_hot.double() * 2 - 1
+
+    def checkpoint(self) -> dict[str, Any]:
+        """A file of the released layout in float64."""
+        states = {
+            network: {key: fill(network, key, shape) for key, shape in self.data["keys"][network].items()}
+            for network in ("generator", "discriminator")
+        }
+        return {
+            "g": states["generator"],
+            "g_ema": states["generator"],
+            "d": states["discriminator"],
+            "args": argparse.Namespace(**self.config),
+        }
+
+
+def golden_cases() -> list[GoldenCase]:
+    return [GoldenCase(folder, path.stem) for folder in FOLDERS for path in sorted(folder.glob("*.npz"))]
