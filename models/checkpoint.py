@@ -92,7 +92,9 @@ def read_file(path: str | Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever a damaged archive trips over
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(f"{path} is not a checkpoint, is damaged, or holds more than tensors and data: {reason}") from None
+        raise ModelError(
+            f"{path} is no checkpoint, or damaged, or holds more than tensors and data: {reason}"
+        ) from None
 
 
 def networks_from_dict(checkpoint: Any) -> Networks:
@@ -103,7 +105,9 @@ def networks_from_dict(checkpoint: Any) -> Networks:
     """
     found = checkpoint.get("format") if isinstance(checkpoint, dict) else None
     if found != FORMAT:
-        raise ModelError(f"neither a checkpoint of this project ({FORMAT}, found {found}) nor a released one (g, g_ema, d)")
+        raise ModelError(
+            f"neither a checkpoint of this program ({FORMAT}, found {found}) nor a released one (g, g_ema, d)"
+        )
     states = {name: checkpoint.get(name) for name in NETWORKS}
     return Networks(model_config(checkpoint.get("model")), classes=checkpoint.get("classes"), **states)
 
@@ -138,7 +142,10 @@ def load_state(module: Module, state: Mapping[str, Tensor], source: str) -> Modu
 
 def _released_networks(checkpoint: dict[str, Any]) -> Networks:
     args = checkpoint.get("args")
-    config = released_config(checkpoint["g_ema" if "g_ema" in checkpoint else "g"], vars(args) if isinstance(args, argparse.Namespace) else {})
+    config = released_config(
+        checkpoint["g_ema" if "g_ema" in checkpoint else "g"],
+        vars(args) if isinstance(args, argparse.Namespace) else {},
+    )
     with torch.device("meta"):  # shapes only
         generator, discriminator = Generator(config), Discriminator(config)
 

@@ -60,7 +60,14 @@ class ModelConfig:
             )
 
     def _check_counts(self) -> None:
-        for name in ("latent_dim", "mapping_layers", "local_channels", "feature_channels", "channel_base", "channel_max"):
+        for name in (
+            "latent_dim",
+            "mapping_layers",
+            "local_channels",
+            "feature_channels",
+            "channel_base",
+            "channel_max",
+        ):
             if getattr(self, name) < 1:
                 raise ModelError(f"model.{name} = {getattr(self, name)}: choose a positive number")
         if not 0 <= self.base_layers < self.depth_layers < self.local_layers:

@@ -96,9 +96,8 @@ class Generator(nn.Module):
     @torch.no_grad()
     def mean_code(self, samples: int = 10_000, seed: int = 0) -> Tensor:
         """[D]: the mean of w over `samples` draws of z, the same on every device for the same seed."""
-        weight = self.mapping.layers[0].weight
         z = torch.randn(samples, self.config.latent_dim, generator=torch.Generator().manual_seed(seed))
-        return self.mapping(z.to(weight)).mean(0)
+        return self.mapping(z.to(self.positions.weight)).mean(0)
 
     def _noise_maps(self, noise: NoiseMode, samples: int) -> list[Tensor]:
         if noise == "const":
@@ -111,7 +110,11 @@ class Generator(nn.Module):
         if coords is None:
             return self.positions()
         size, parts = self.config.coarse_resolution, self.config.num_classes
-        if coords.shape[-3:] != (2, size, size) or coords.ndim not in (4, 5) or coords.shape[1:-3] not in ((), (parts,)):
+        if (
+            coords.shape[-3:] != (2, size, size)
+            or coords.ndim not in (4, 5)
+            or coords.shape[1:-3] not in ((), (parts,))
+        ):
             raise ModelError(
                 f"coords have shape {list(coords.shape)}; "
                 f"this model takes [N, 2, {size}, {size}] or [N, {parts}, 2, {size}, {size}]"

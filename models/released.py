@@ -22,7 +22,7 @@ class Slot(NamedTuple):
 
     released: str
     ours: str
-    index: tuple[int, ...] = ()
+    at: tuple[int, ...] = ()
 
 
 def is_released(checkpoint: Any) -> bool:
@@ -107,7 +107,7 @@ def convert_state(released: StateDict, slots: Iterator[Slot], module: torch.nn.M
         if slot.released not in unread:
             raise ModelError(f"not a released checkpoint: tensor {slot.released} is missing")
         unread.remove(slot.released)
-        target, source = state[slot.ours][slot.index], released[slot.released]
+        target, source = state[slot.ours][slot.at], released[slot.released]
         if target.numel() != source.numel():
             raise ModelError(
                 f"released tensor {slot.released} has shape {list(source.shape)}, expected {list(target.shape)}"

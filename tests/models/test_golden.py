@@ -59,7 +59,7 @@ def check_gradients(module: nn.Module, slots: Iterator[Slot], norms: dict[str, f
         if golden is None:
             assert gradient is None, slot.released
             continue
-        norm = 0.0 if gradient is None else gradient[slot.index].norm().item()
+        norm = 0.0 if gradient is None else gradient[slot.at].norm().item()
         assert norm == pytest.approx(golden, rel=1e-10, abs=1e-13), slot.released
 
 
@@ -170,4 +170,6 @@ def test_every_tensor_is_filled(loaded):
 
 
 def test_maps_are_stored_as_the_bounds_assume(loaded):
-    assert {value.dtype for value in loaded.case.maps.values()} <= {np.dtype(t) for t in ("float32", "float64", "int64")}
+    assert {value.dtype for value in loaded.case.maps.values()} <= {
+        np.dtype(t) for t in ("float32", "float64", "int64")
+    }

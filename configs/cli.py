@@ -1,0 +1,27 @@
+"""The end of every command: a user's mistake is one line and exit code 2; anything else keeps its traceback."""
+
+import sys
+from collections.abc import Callable
+
+from configs.errors import ConfigError
+from datasets.errors import DataError
+from editing.errors import EditError
+from models.errors import ModelError
+from ops import OpsUnavailable
+
+USER_ERRORS = (ConfigError, DataError, EditError, ModelError, OpsUnavailable)
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Calls `main` and exits with its return value; with 2, after one line on stderr, for what a user can mend."""
+    try:
+        sys.exit(main() or 0)
+    except USER_ERRORS as error:
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _one_line(error: Exception) -> str:
+    # A data loader's worker sends its traceback along; the last line is `module.Error: message`.
+    last = str(error).strip().splitlines()[-1]
+    return last.removeprefix(f"{type(error).__module__}.{type(error).__qualname__}: ")

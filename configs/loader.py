@@ -1,0 +1,140 @@
+"""Strict loading: YAML files that hold differences, then `section.option=value`, checked against the schema."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import yaml
+
+from configs.errors import ConfigError
+from configs.schema import RunConfig
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """The run that a YAML file and `section.option=value` overrides describe; the rest are the defaults.
+
+    Raises:
+        ConfigError: unknown option (with the nearest valid name), wrong type, or values that do not fit together.
+    """
+    values = _read_yaml(path)
+    for override in overrides:
+        _apply_override(values, override)
+    return build(values)
+
+
+def build(values: Mapping[str, Any]) -> RunConfig:
+    """RunConfig from nested plain data.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    return _build(RunConfig, values, prefix="")
+
+
+def to_yaml(config: RunConfig) -> str:
+    """Every option of a run, readable by `load_config`."""
+    return yaml.safe_dump(_plain(asdict(config)), sort_keys=False)
+
+
+def option_names(schema: Any = RunConfig, prefix: str = "") -> Iterator[str]:
+    """The dotted name of every option."""
+    for name, kind in get_type_hints(schema).items():
+        if is_dataclass(kind):
+            yield from option_names(kind, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _read_yaml(path: str | Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}; give the path of a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if values is not None and not isinstance(values, dict):
+        raise ConfigError(f"{path}: the file must hold `section: options` pairs")
+    return values or {}
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"{override!r} is not an override: write section.option=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"{override!r}: the value is not YAML; quote it") from None
+    *sections, option = name.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise _unknown(name)
+    values[option] = value
+
+
+def _build(schema: Any, values: Any, prefix: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{prefix.rstrip('.')} must be a section of options, not {values!r}")
+    kinds = get_type_hints(schema)
+    for name in values:
+        if name not in kinds:
+            raise _unknown(f"{prefix}{name}")
+    arguments = {
+        name: _build(kinds[name], value, f"{prefix}{name}.")
+        if is_dataclass(kinds[name])
+        else _coerce(f"{prefix}{name}", value, kinds[name])
+        for name, value in values.items()
+    }
+    try:
+        return schema(**arguments)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _unknown(name: str) -> ConfigError:
+    sections = [field.name for field in fields(RunConfig)]
+    by_last_part = {full.rpartition(".")[2]: full for full in option_names()}
+    near = difflib.get_close_matches(name, [*option_names(), *sections], 1)
+    near += [by_last_part[last] for last in difflib.get_close_matches(name.rpartition(".")[2], by_last_part, 1)]
+    return ConfigError(f"unknown option {name}: {f'did you mean {near[0]}?' if near else f'sections are {sections}'}")
+
+
+def _coerce(name: str, value: Any, kind: Any) -> Any:
+    """`value` as the declared type: YAML reads 1e-3 as text and 4.8e6 as a float."""
+    error = ConfigError(f"{name} = {value!r}: expected {_describe(kind)}")
+    if get_origin(kind) is Literal:
+        if value in get_args(kind):
+            return value
+        raise error
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise error
+        return tuple(_coerce(name, item, get_args(kind)[0]) for item in value)
+    if kind is str or kind is bool:
+        if isinstance(value, kind):
+            return value
+        raise error
+    try:
+        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+    except ValueError:
+        number = None
+    if number is None or (kind is int and not number.is_integer()) or number - number != 0:
+        raise error
+    return value if type(value) is kind else kind(number)
+
+
+def _describe(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(str, get_args(kind)))
+    if get_origin(kind) is tuple:
+        return f"a list, each {_describe(get_args(kind)[0])}"
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value

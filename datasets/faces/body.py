@@ -1,0 +1,219 @@
+"""Neck, clothes and necklace."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from datasets.faces.attributes import FaceAttributes, Head, Outfit
+from datasets.faces.canvas import Canvas
+from datasets.faces.colors import Color, mix, shade
+from datasets.faces.curves import Points, between, ellipse, mirrored, moved, ribbon, smooth
+from datasets.faces.head import MIDDLE, SIDES, outline
+from datasets.faces.parts import CLOTH, NECK
+
+_FLOOR = 1.4  # below the picture under any pose
+
+
+def draw_neck(canvas: Canvas, head: Head, outfit: Outfit) -> None:
+    """Neck, collar bones and the shadow of the chin."""
+    w, skin = outfit.neck, head.skin
+    right = smooth([(MIDDLE + w, 0.60), (MIDDLE + w * 0.97, 0.78), (MIDDLE + w * 1.25, 0.86), (MIDDLE + w * 2.6, 0.94)])
+    right = np.concatenate([right, [(MIDDLE + 0.40, _FLOOR)]])
+    canvas.fill(between(right, mirrored(right)), shade(skin, 0.80), NECK)
+    canvas.glow((MIDDLE + head.light * 0.05, 0.90), (0.07, 0.09), shade(skin, 1.0), 0.7, (NECK,))
+    canvas.glaze(moved(outline(head), -0.015 * head.light, 0.040), shade(skin, 0.50), 0.55, (NECK,), softness=0.010)
+    for side in SIDES:
+        tendon = [(MIDDLE + side * w * 0.75, 0.80), (MIDDLE + side * w * 0.30, 0.915)]
+        canvas.glaze(ribbon(np.array(tendon), 0.014), shade(skin, 0.62), 0.25, (NECK,), softness=0.006)
+
+
+def draw_outfit(canvas: Canvas, face: FaceAttributes) -> None:
+    """Shoulders in cloth with pattern and folds, then the collar of its kind."""
+    outfit = face.outfit
+    canvas.fill(_shoulders(outfit), outfit.color, CLOTH)
+    _PATTERNS[outfit.pattern](canvas, outfit)
+    _drape(canvas, face)
+    _COLLARS[outfit.kind](canvas, face)
+
+
+def draw_necklace(canvas: Canvas, outfit: Outfit) -> None:
+    """A chain on the skin of the neck; it belongs to the neck (spec section 6: neck_l)."""
+    if outfit.necklace is None or outfit.kind == "turtleneck":
+        return
+    chain = ellipse((MIDDLE, 0.80), (outfit.neck * 1.12, 0.105), 24, 2.0, 0.15, np.pi - 0.15)
+    canvas.glaze(ribbon(chain, 0.007), outfit.necklace, 0.9, (NECK,))
+    canvas.glaze(ellipse((MIDDLE, 0.91), (0.010, 0.012), 12), shade(outfit.necklace, 1.1), 1.0, (NECK,))
+
+
+def _shoulders(outfit: Outfit) -> Points:
+    s, top, neck = outfit.shoulders, outfit.top, outfit.neck
+    right = smooth(
+        [
+            (MIDDLE, top + 0.02),
+            (MIDDLE + neck * 1.15, top - 0.01),
+            (MIDDLE + s * 0.62, top + 0.045),
+            (MIDDLE + s * 0.92, top + 0.105),
+            (MIDDLE + s * 1.10, top + 0.25),
+            (MIDDLE + s * 1.15, _FLOOR),
+        ]
+    )
+    return between(right, mirrored(right))
+
+
+def _drape(canvas: Canvas, face: FaceAttributes) -> None:
+    outfit, dark, near = face.outfit, shade(face.outfit.color, 0.55), face.head.light
+    canvas.glow((MIDDLE + near * 0.22, outfit.top + 0.10), (0.13, 0.06), shade(outfit.color, 1.35), 0.45, (CLOTH,))
+    canvas.glow((MIDDLE - near * 0.40, outfit.top + 0.20), (0.13, 0.16), dark, 0.55, (CLOTH,))
+    canvas.glow((MIDDLE, outfit.top + 0.005), (0.15, 0.03), dark, 0.40, (CLOTH,))
+    for side in SIDES:
+        fold = smooth([(MIDDLE + side * 0.16, 0.93), (MIDDLE + side * 0.22, 1.0), (MIDDLE + side * 0.24, 1.1)])
+        canvas.glaze(ribbon(fold, (0.004, 0.02, 0.008)), dark, 0.45, (CLOTH,), softness=0.006)
+
+
+def _plain(canvas: Canvas, outfit: Outfit) -> None:
+    """No pattern."""
+
+
+def _stripes(canvas: Canvas, outfit: Outfit) -> None:
+    def stripe(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        # Bent over the shoulders like the cloth.
+        return _band(y - 0.35 * (x - MIDDLE) ** 2, 0.045, 0.016) * 0.85
+
+    canvas.dye(CLOTH, mix(outfit.color, outfit.second, 0.7), stripe)
+
+
+def _checks(canvas: Canvas, outfit: Outfit) -> None:
+    def check(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return 0.45 * _band(x, 0.075, 0.022) + 0.45 * _band(y, 0.075, 0.022)
+
+    canvas.dye(CLOTH, mix(outfit.color, outfit.second, 0.6), check)
+
+
+def _dots(canvas: Canvas, outfit: Outfit) -> None:
+    def dot(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        row = np.floor(y / 0.042)
+        across = (x + 0.03 * (row % 2)) % 0.06 - 0.03
+        down = y % 0.042 - 0.021
+        return (across**2 + down**2 < 0.009**2).astype(np.float32)
+
+    canvas.dye(CLOTH, mix(outfit.color, (240, 238, 230), 0.8), dot)
+
+
+def _band(position: np.ndarray, period: float, width: float) -> np.ndarray:
+    return (position % period < width).astype(np.float32)
+
+
+def _knit(canvas: Canvas, outfit: Outfit) -> None:
+    def rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return 1 + 0.10 * np.sin(y * 420 + 2.2 * np.abs(np.sin(x * 200)))
+
+    canvas.modulate(CLOTH, rows)
+
+
+_PATTERNS: dict[str, Callable[[Canvas, Outfit], None]] = {
+    "plain": _plain,
+    "stripes": _stripes,
+    "checks": _checks,
+    "dots": _dots,
+    "knit": _knit,
+}
+
+
+def _rim(canvas: Canvas, path: Points, color: Color) -> None:
+    canvas.fill(ribbon(path, 0.016), shade(color, 0.82), CLOTH)
+
+
+def _crew(canvas: Canvas, face: FaceAttributes) -> None:
+    outfit = face.outfit
+    opening = ellipse((MIDDLE, outfit.top - 0.005), (outfit.neck * 1.22, 0.042), 28)
+    _bare(canvas, face, opening)
+    _rim(canvas, opening[: len(opening) // 2 + 1], outfit.color)
+
+
+def _v(canvas: Canvas, face: FaceAttributes) -> None:
+    outfit = face.outfit
+    x, top = outfit.neck * 1.2, outfit.top - 0.015
+    cut = np.array([(MIDDLE + x, top), (MIDDLE + x * 0.55, top + 0.06), (MIDDLE, top + 0.125)])
+    cut = np.concatenate([cut, mirrored(cut[-2::-1])])
+    _bare(canvas, face, cut)
+    _rim(canvas, cut, outfit.color)
+
+
+def _collar(canvas: Canvas, face: FaceAttributes) -> None:
+    outfit = face.outfit
+    top, w = outfit.top, outfit.neck
+    _bare(
+        canvas, face, np.array([(MIDDLE - w * 1.1, top - 0.03), (MIDDLE + w * 1.1, top - 0.03), (MIDDLE, top + 0.085)])
+    )
+    placket = np.array([(MIDDLE, top + 0.08), (MIDDLE, _FLOOR)])
+    canvas.glaze(ribbon(placket, 0.006), shade(outfit.color, 0.6), 0.8, (CLOTH,))
+    for side in SIDES:
+        wing = np.array(
+            [
+                (MIDDLE + side * w * 1.02, top - 0.055),
+                (MIDDLE + side * w * 1.50, top + 0.010),
+                (MIDDLE + side * w * 0.95, top + 0.115),
+                (MIDDLE + side * 0.004, top + 0.078),
+            ]
+        )
+        canvas.fill(wing, shade(outfit.color, 0.7), CLOTH)
+        canvas.fill(moved(wing, 0, -0.006), shade(outfit.color, 1.12), CLOTH)
+
+
+def _turtleneck(canvas: Canvas, face: FaceAttributes) -> None:
+    outfit = face.outfit
+    w, top = outfit.neck * 1.12, outfit.top
+    lip = ellipse((MIDDLE, top - 0.075), (w, 0.022), 20, 2.0, 0.0, np.pi)
+    tube = np.concatenate(
+        [lip, [(MIDDLE - w * 1.15, top + 0.03), (MIDDLE, top + 0.05), (MIDDLE + w * 1.15, top + 0.03)]]
+    )
+    canvas.fill(tube, shade(outfit.color, 0.92), CLOTH)
+    canvas.glow((MIDDLE + face.head.light * 0.05, top - 0.02), (0.03, 0.05), shade(outfit.color, 1.3), 0.5, (CLOTH,))
+    canvas.glow((MIDDLE - face.head.light * 0.1, top - 0.02), (0.04, 0.05), shade(outfit.color, 0.5), 0.5, (CLOTH,))
+
+
+def _jacket(canvas: Canvas, face: FaceAttributes) -> None:
+    outfit = face.outfit
+    top, w = outfit.top, outfit.neck
+    inner = np.array(
+        [
+            (MIDDLE - w * 1.3, top - 0.02),
+            (MIDDLE + w * 1.3, top - 0.02),
+            (MIDDLE + 0.02, _FLOOR),
+            (MIDDLE - 0.02, _FLOOR),
+        ]
+    )
+    canvas.fill(inner, mix(outfit.second, (235, 232, 226), 0.6), CLOTH)
+    _bare(canvas, face, ellipse((MIDDLE, top - 0.01), (w * 1.05, 0.045), 24))
+    for side in SIDES:
+        lapel = np.array(
+            [
+                (MIDDLE + side * w * 1.18, top - 0.035),
+                (MIDDLE + side * w * 2.0, top + 0.075),
+                (MIDDLE + side * w * 1.55, top + 0.105),
+                (MIDDLE + side * w * 1.60, top + 0.140),
+                (MIDDLE + side * 0.018, _FLOOR),
+                (MIDDLE + side * w * 0.70, top + 0.110),
+            ]
+        )
+        canvas.fill(lapel, shade(outfit.color, 0.86), CLOTH)
+
+
+def _bare(canvas: Canvas, face: FaceAttributes, opening: Points) -> None:
+    """Skin where the garment is cut out."""
+    skin = face.head.skin
+    canvas.fill(opening, shade(skin, 0.92), NECK)
+    low = float(opening[:, 1].max())
+    canvas.glow((MIDDLE, low), (0.07, 0.016), shade(skin, 0.70), 0.4, (NECK,))
+    canvas.glaze(
+        moved(outline(face.head), -0.015 * face.head.light, 0.040), shade(skin, 0.50), 0.45, (NECK,), softness=0.010
+    )
+
+
+_COLLARS: dict[str, Callable[[Canvas, FaceAttributes], None]] = {
+    "crew": _crew,
+    "v": _v,
+    "collar": _collar,
+    "turtleneck": _turtleneck,
+    "jacket": _jacket,
+}

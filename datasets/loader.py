@@ -1,0 +1,43 @@
+"""Batches for training: uint8 on the host, endless."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the training data are and how they are read.
+
+    Attributes:
+        path: the LMDB of images and masks.
+        workers: processes that decode records, per training process; 0 decodes in the training process.
+    """
+
+    path: str = ""
+    workers: int = 2
+
+
+def make_loader(
+    dataset: Dataset[Any],
+    sampler: Sampler[int],
+    batch_size: int,
+    workers: int = 0,
+    pin_memory: bool = False,
+) -> DataLoader[Any]:
+    """Loader of (images uint8 [N, 3, R, R], labels uint8 [N, R, R]) batches in the sampler's order.
+
+    It ends when the sampler does: never, with an `InfiniteSampler`. The order does not depend on `workers`.
+    """
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        persistent_workers=workers > 0,
+        # A generator of its own: starting workers must not draw from (and so shift) the training's random stream.
+        generator=torch.Generator().manual_seed(0),
+    )

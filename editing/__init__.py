@@ -1,0 +1,37 @@
+"""Drawing and editing with a trained generator: codes, local mixing and interpolation, picture sheets, animations."""
+
+from editing.codes import load_codes, save_codes, seed_codes
+from editing.drawing import Drawing, draw
+from editing.errors import EditError
+from editing.files import check_free, make_folder
+from editing.jobs import Job, Motion, component_job, files_job, grid_job, interpolation_job, mixing_job
+from editing.mixing import code_index, interpolate, loop, mixing_table, swap
+from editing.options import parse_options
+from editing.selection import Parts, parse_parts, parse_seeds
+
+__all__ = [
+    "Drawing",
+    "EditError",
+    "Job",
+    "Motion",
+    "Parts",
+    "check_free",
+    "code_index",
+    "component_job",
+    "draw",
+    "files_job",
+    "grid_job",
+    "interpolate",
+    "interpolation_job",
+    "load_codes",
+    "loop",
+    "make_folder",
+    "mixing_job",
+    "mixing_table",
+    "parse_options",
+    "parse_parts",
+    "parse_seeds",
+    "save_codes",
+    "seed_codes",
+    "swap",
+]

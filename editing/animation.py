@@ -1,0 +1,66 @@
+"""Animated pictures: GIF by Pillow, MP4 (H.264) by PyAV, which is an extra requirement.
+
+Frames are uint8 [H, W, 3] of one size; MP4 needs even sides.
+"""
+
+import importlib.util
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from PIL import Image
+
+from editing.errors import EditError
+from editing.files import replacing
+
+Format = Literal["gif", "mp4"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+def require_format(kind: Format) -> None:
+    """Makes sure that animations of a kind can be written.
+
+    Raises:
+        EditError: if a requirement is missing; the message tells how to install it.
+    """
+    if kind == "mp4" and importlib.util.find_spec("av") is None:
+        raise EditError(
+            "MP4 needs PyAV, which is not installed: pip install -r requirements-editing.txt, or choose --format gif"
+        )
+
+
+def save_animation(frames: Iterable[np.ndarray], path: Path, kind: Format, fps: int) -> None:
+    """Writes an endless GIF, or an MP4, frame by frame, so that length costs no memory.
+
+    Raises:
+        EditError: if the file cannot be written.
+    """
+    with replacing(path) as partial:
+        if kind == "gif":
+            _save_gif(frames, partial, fps)
+        else:
+            _save_mp4(frames, partial, fps)
+
+
+def _save_gif(frames: Iterable[np.ndarray], path: Path, fps: int) -> None:
+    pictures = (Image.fromarray(frame).quantize(256) for frame in frames)
+    first = next(pictures)
+    # GIF counts hundredths of a second; viewers slow down what is faster than 50 frames a second.
+    duration = max(20, 10 * round(100 / fps))
+    first.save(path, format="GIF", save_all=True, append_images=pictures, duration=duration, loop=0)
+
+
+def _save_mp4(frames: Iterable[np.ndarray], path: Path, fps: int) -> None:
+    import av  # an extra requirement
+
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "17"})
+        stream.pix_fmt = "yuv420p"  # the only pixel format that every player knows
+        pictures = (av.VideoFrame.from_ndarray(frame, format="rgb24") for frame in frames)
+        first = next(pictures)
+        stream.width, stream.height = first.width, first.height
+        for picture in chain([first], pictures):
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())  # what the encoder held back

@@ -1,0 +1,56 @@
+"""Codes to drawings, a batch at a time, as arrays on the CPU.
+
+Shapes: N codes, P part masks, K parts, D latent width, M = B + 2K, R resolution, r coarse resolution.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.transforms import float_to_images, segmentation_to_labels
+from models import Generator
+from models.generator import NoiseMode
+
+
+class Drawing(NamedTuple):
+    """One sample."""
+
+    image: np.ndarray  # uint8 [R, R, 3]
+    labels: np.ndarray  # uint8 [R, R], the class of the largest segmentation output
+    coarse: np.ndarray  # float32 [K, r, r], the coarse masks in [0, 1]
+    depth: np.ndarray  # float32 [K, r, r], pseudo-depth; larger is nearer
+
+
+def draw(
+    generator: Generator,
+    codes: Tensor,
+    part_masks: Tensor | None = None,
+    *,
+    noise: NoiseMode = "const",
+    batch_size: int = 8,
+) -> Iterator[Drawing]:
+    """Draws codes [N, D] or [N, M, D] one after the other, in batches that fit the memory.
+
+    Args:
+        generator: the generator, on any device and in any precision.
+        codes: codes of W or W+.
+        part_masks: True where a part is drawn, [P, K]; each code is then drawn P times, once with each mask.
+        noise: "const" takes the stored noise maps, "random" draws new ones.
+        batch_size: drawings made at once.
+    """
+    like = generator.compositing.weight
+    variants = 1 if part_masks is None else len(part_masks)
+    for batch in torch.arange(len(codes) * variants).split(batch_size):
+        mask = None if part_masks is None else part_masks[batch % variants].to(like.device)
+        yield from _draw_batch(generator, codes[batch // variants].to(like), mask, noise)
+
+
+@torch.no_grad()
+def _draw_batch(generator: Generator, codes: Tensor, part_mask: Tensor | None, noise: NoiseMode) -> list[Drawing]:
+    out = generator.synthesis(codes, noise, part_mask)
+    images = float_to_images(out.image).permute(0, 2, 3, 1)
+    maps = (images, segmentation_to_labels(out.segmentation), ((out.coarse + 1) / 2).float(), out.depth.float())
+    return [Drawing(*sample) for sample in zip(*(values.cpu().numpy() for values in maps), strict=True)]

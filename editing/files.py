@@ -1,0 +1,52 @@
+"""Writing into a folder of the user's: nothing is overwritten unasked, nothing is left half-written."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from editing.errors import EditError
+
+
+def check_free(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
+    """Makes sure that files may be written to a folder, which need not exist yet.
+
+    Raises:
+        EditError: if a file exists and `overwrite` is off, or if a folder has a file's name.
+    """
+    for path in (folder / name for name in names):
+        if path.is_dir():
+            raise EditError(f"{path} is a folder; choose another --output")
+        if path.exists() and not overwrite:
+            raise EditError(f"{path} exists; choose another --output, or replace files with --overwrite")
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder, if need be, in which files can be made.
+
+    Raises:
+        EditError: if that is impossible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise EditError(f"cannot write to {folder}: {error.strerror}; choose another --output") from None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; the file takes the place of `path` once it is complete.
+
+    Raises:
+        EditError: if it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        raise EditError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,123 @@
+"""What can be asked for: each job tells what to draw, which files come of it, and how they are written.
+
+Shapes: N codes, D latent width, M = B + 2K, P part masks, K parts.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from datasets.labels import ClassTable
+from datasets.pictures import save_label_png, save_png
+from editing.animation import Format, require_format, save_animation
+from editing.drawing import Drawing
+from editing.errors import EditError
+from editing.mixing import Curve, loop, mixing_table
+from editing.sheets import check_sheet_size, component_sheet, contact_sheet, file_pictures, frame, mixing_sheets
+from models import ModelConfig
+
+FILE_KINDS = ("image", "mask", "labels", "overlay", "coarse", "depth")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to draw and what becomes of it."""
+
+    codes: Tensor  # [N, D] or [N, M, D]
+    names: Sequence[str]  # the files that `write` makes
+    write: Callable[[Iterable[Drawing], Path], None]  # takes the drawings in order, and the folder
+    part_masks: Tensor | None = None  # [P, K]; every code is drawn once with each
+
+    @property
+    def num_drawings(self) -> int:
+        return len(self.codes) * (1 if self.part_masks is None else len(self.part_masks))
+
+
+def grid_job(codes: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
+    """grid.png: image | mask | overlay of every code.
+
+    Raises:
+        EditError: if they are too many for one picture.
+    """
+    check_sheet_size(3 * len(codes), config.resolution)
+
+    def write(drawings: Iterable[Drawing], folder: Path) -> None:
+        save_png(contact_sheet(drawings, classes.palette()), folder / "grid.png")
+
+    return Job(codes, ["grid.png"], write)
+
+
+def files_job(codes: Tensor, stems: Sequence[str], classes: ClassTable) -> Job:
+    """<stem>_image.png and so on for every code: coloured mask, label ids with a palette, overlay, coarse, depth."""
+
+    def write(drawings: Iterable[Drawing], folder: Path) -> None:
+        palette = classes.palette()
+        for stem, drawing in zip(stems, drawings, strict=True):
+            save_label_png(drawing.labels, palette, folder / f"{stem}_labels.png")
+            for kind, picture in file_pictures(drawing, palette).items():
+                save_png(picture, folder / f"{stem}_{kind}.png")
+
+    return Job(codes, [f"{stem}_{kind}.png" for stem in stems for kind in FILE_KINDS], write)
+
+
+def component_job(codes: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
+    """components.png: every code drawn part by part, from the background alone to all parts.
+
+    Raises:
+        EditError: if they are too many for one picture.
+    """
+    check_sheet_size(2 * len(codes) * config.num_classes, config.resolution)
+    part_masks = torch.ones(config.num_classes, config.num_classes, dtype=torch.bool).tril()
+
+    def write(drawings: Iterable[Drawing], folder: Path) -> None:
+        save_png(component_sheet(drawings, classes.names, classes.palette()), folder / "components.png")
+
+    return Job(codes, ["components.png"], write, part_masks)
+
+
+def mixing_job(codes: Tensor, sources: Tensor, index: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
+    """mix.png and mix_masks.png: every code (a row) with the vectors at `index` from every source (a column).
+
+    Raises:
+        EditError: if they are too many for one picture.
+    """
+    columns = 1 + len(sources)
+    check_sheet_size((1 + len(codes)) * columns, config.resolution)
+    names = ["mix.png", "mix_masks.png"]
+
+    def write(drawings: Iterable[Drawing], folder: Path) -> None:
+        for name, sheet in zip(names, mixing_sheets(drawings, columns, classes.palette()), strict=True):
+            save_png(sheet, folder / name)
+
+    return Job(mixing_table(codes, sources, index, config), names, write)
+
+
+class Motion(NamedTuple):
+    """How an interpolation moves and is stored."""
+
+    frames: int  # from one code to the next
+    fps: int
+    format: Format
+    curve: Curve
+
+
+def interpolation_job(codes: Tensor, index: Tensor, motion: Motion, config: ModelConfig, classes: ClassTable) -> Job:
+    """interpolation.gif or .mp4, image | mask: the first code, its vectors at `index` moving through all codes.
+
+    Raises:
+        EditError: if there is only one code, or the format cannot be written.
+    """
+    require_format(motion.format)
+    if len(codes) < 2:
+        raise EditError("an interpolation needs at least two codes; give more --seeds or --latents")
+    name = f"interpolation.{motion.format}"
+
+    def write(drawings: Iterable[Drawing], folder: Path) -> None:
+        pictures = (frame(drawing, classes.palette()) for drawing in drawings)
+        save_animation(pictures, folder / name, motion.format, motion.fps)
+
+    return Job(loop(codes, motion.frames, index, config, motion.curve), [name], write)

@@ -1,0 +1,102 @@
+"""The command line of generate.py: which options there are, and which of them go together."""
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from editing.animation import FORMATS
+from editing.errors import EditError
+from editing.mixing import CODE_KINDS, CURVES
+
+MODES = {  # and the options that would be ignored in the others
+    "grid": (),
+    "files": (),
+    "components": (),
+    "mix": ("sources", "parts", "codes"),
+    "interpolate": ("parts", "codes", "frames", "fps", "format", "curve"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a mistake in one line, as all other mistakes are."""
+
+    def error(self, message: str) -> NoReturn:
+        raise EditError(f"{message} (python generate.py --help lists all options)")
+
+
+def parse_options(argv: Sequence[str] | None, description: str | None) -> argparse.Namespace:
+    """The options of generate.py; `mode` is one of MODES.
+
+    Raises:
+        EditError: if one is unknown, missing, malformed or of no use in the mode.
+    """
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = Parser("generate.py", description=description, formatter_class=layout, allow_abbrev=False)
+    _add_files(parser)
+    _add_drawing(parser)
+    _add_modes(parser)
+    args = parser.parse_args(argv)
+    _check_mode(args, parser)
+    return args
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--checkpoint", type=Path, required=True, help="a file of train.py, or a released one")
+    add("--output", type=Path, required=True, help="folder to write to; what is in it stays")
+    add("--overwrite", action="store_true", help="replace files of the same name")
+    codes = parser.add_mutually_exclusive_group(required=True)
+    codes.add_argument("--seeds", help="such as 0-15,42; a seed looks the same whatever the others and the batch")
+    codes.add_argument("--latents", type=Path, help="codes in a .npy file, floats [N, D] or [N, B + 2K, D]")
+    add("--save-latents", action="store_true", help="write the codes drawn, truncated, in order, to latents.npy")
+
+
+def _add_drawing(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--truncation", type=_finite, default=1.0, help="1 changes nothing, 0 draws the mean code (default 1)")
+    add("--noise", choices=("const", "random"), default="const", help="stored or new noise maps (default const)")
+    add("--batch-size", type=_positive, default=8, help="drawings made at once (default 8)")
+    add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
+    add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels of the networks (default auto)")
+
+
+def _add_modes(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(mode="grid")
+    modes = parser.add_mutually_exclusive_group()
+    for mode in ("files", "components", "mix", "interpolate"):
+        modes.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, help="see above")
+    add = parser.add_argument
+    add("--sources", help="mix: seeds to take the parts from, one column each")
+    add("--parts", help="mix, interpolate: such as hair,eye (default all, and base unless --codes texture)")
+    add("--codes", choices=CODE_KINDS, default="both", help="mix, interpolate: which codes of the parts (default both)")
+    add("--frames", type=_positive, default=24, help="interpolate: frames from one code to the next (default 24)")
+    add("--fps", type=_positive, default=25, help="interpolate: frames a second (default 25)")
+    add("--format", choices=FORMATS, default="gif", help="interpolate: kind of file (default gif)")
+    add("--curve", choices=CURVES, default="linear", help="interpolate: way from code to code (default linear)")
+
+
+def _check_mode(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    for option in sorted({option for options in MODES.values() for option in options} - {*MODES[args.mode]}):
+        if getattr(args, option) != parser.get_default(option):
+            modes = " or ".join(f"--{mode}" for mode, options in MODES.items() if option in options)
+            parser.error(f"--{option} means nothing here: it goes with {modes}")
+    if args.mode == "mix" and args.sources is None:
+        parser.error("--mix needs --sources, the seeds to take the parts from")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+    return value

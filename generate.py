@@ -1,0 +1,110 @@
+"""Draws pictures from a checkpoint, ours or a released one.
+
+    python generate.py --checkpoint CK --output samples --seeds 0-15             grid.png: image | mask | overlay
+    python generate.py --checkpoint CK --output samples --seeds 0-3,42 --files   single files for every seed
+    python generate.py --checkpoint CK --output samples --seeds 0-3 --components parts added one at a time
+    python generate.py --checkpoint CK --output samples --seeds 0-3 --mix --sources 4-7 --parts hair,eye
+    python generate.py --checkpoint CK --output samples --seeds 0-3 --interpolate --parts hair --format mp4
+
+Parts are class names or ids; "base" means the codes that all foreground parts share.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+import editing
+from configs import cli
+from datasets import ClassTable, default_table
+from editing import EditError, Job
+from models import Generator
+from models.checkpoint import load_networks, load_state
+from models.latents import truncate
+from ops import set_mode
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draws what the command line asks for; all checks come before the first file."""
+    args = editing.parse_options(argv, __doc__)
+    set_mode(args.ops)
+    generator, classes = load(args.checkpoint, usable_device(args.device))
+    job = plan(args, generator, classes)
+    names = [*job.names, *(["latents.npy"] if args.save_latents else [])]
+    editing.check_free(args.output, names, overwrite=args.overwrite)
+    editing.make_folder(args.output)
+    drawings = editing.draw(generator, job.codes, job.part_masks, noise=args.noise, batch_size=args.batch_size)
+    try:
+        job.write(tqdm(drawings, total=job.num_drawings, unit="drawing", disable=None), args.output)
+    except torch.OutOfMemoryError:
+        raise EditError(f"the device ran out of memory: choose a --batch-size below {args.batch_size}") from None
+    if args.save_latents:
+        editing.save_codes(job.codes, args.output / "latents.npy")
+    print(f"wrote {len(names)} file(s) to {args.output}: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}")
+
+
+def load(path: Path, device: torch.device) -> tuple[Generator, ClassTable]:
+    """The EMA generator of a checkpoint, and its classes; a checkpoint that tells none gets the usual ones."""
+    networks = load_networks(path)
+    state = networks.generator_ema or networks.generator
+    if state is None:
+        raise EditError(f"{path} holds no generator")
+    generator = load_state(Generator(networks.config), state, str(path)).to(device).eval()
+    count = networks.config.num_classes
+    classes = ClassTable.from_dict(networks.classes) if networks.classes else default_table(count)
+    if classes.num_classes != count:
+        raise EditError(f"{path} names {classes.num_classes} classes, but its generator draws {count}")
+    return generator, classes
+
+
+def usable_device(name: str | None) -> torch.device:
+    """The device of that name; without a name CUDA where there is a GPU, else the CPU."""
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=name).item()
+    except (AssertionError, NotImplementedError, RuntimeError) as error:  # unknown, not built in, not there
+        raise EditError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from None
+    return torch.device(name)
+
+
+def plan(args: argparse.Namespace, generator: Generator, classes: ClassTable) -> Job:
+    """The job that the options describe."""
+    config = generator.config
+    codes, stems = wanted_codes(args, generator)
+    if args.mode == "grid":
+        return editing.grid_job(codes, config, classes)
+    if args.mode == "files":
+        return editing.files_job(codes, stems, classes)
+    if args.mode == "components":
+        return editing.component_job(codes, config, classes)
+    parts = None if args.parts is None else editing.parse_parts(args.parts, classes.names)
+    index = editing.code_index(config, parts, args.codes)
+    if args.mode == "mix":
+        seeds = editing.parse_seeds(args.sources)
+        sources = truncated(editing.seed_codes(generator, seeds), generator, args.truncation)
+        return editing.mixing_job(codes, sources, index, config, classes)
+    motion = editing.Motion(args.frames, args.fps, args.format, args.curve)
+    return editing.interpolation_job(codes, index, motion, config, classes)
+
+
+def wanted_codes(args: argparse.Namespace, generator: Generator) -> tuple[Tensor, list[str]]:
+    """Codes [N, D] or [N, B + 2K, D], truncated, from seeds or from a file, and N names for their files."""
+    if args.latents is None:
+        seeds = editing.parse_seeds(args.seeds)
+        codes, stems = editing.seed_codes(generator, seeds), [f"seed{seed:04d}" for seed in seeds]
+    else:
+        codes = editing.load_codes(args.latents, generator.config).to(generator.compositing.weight)
+        stems = [f"latent{index:04d}" for index in range(len(codes))]
+    return truncated(codes, generator, args.truncation), stems
+
+
+def truncated(codes: Tensor, generator: Generator, psi: float) -> Tensor:
+    """Codes moved toward the mean code."""
+    return codes if psi == 1 else truncate(codes, generator.mean_code(), psi)
+
+
+if __name__ == "__main__":
+    cli.run(main)

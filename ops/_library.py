@@ -1,0 +1,21 @@
+"""Where this package's operators are registered with PyTorch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+NAMESPACE = "semantic_gan"
+LIBRARY = torch.library.Library(NAMESPACE, "DEF")
+
+
+def define(schema: str, reference: Callable[..., Any], fake: Callable[..., Any]) -> str:
+    """Register an operator with its plain PyTorch reference and its shape function; return its qualified name.
+
+    The reference serves every device until a compiled library adds a kernel for that device's dispatch key,
+    so the dispatcher chooses between them and no Python code has to.
+    """
+    name = f"{NAMESPACE}::{LIBRARY.define(schema)}"
+    LIBRARY.impl(name, reference, "CompositeExplicitAutograd")
+    torch.library.register_fake(name, fake, lib=LIBRARY)
+    return name

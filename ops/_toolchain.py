@@ -1,0 +1,164 @@
+"""Finding the compilers that build the kernels, and saying what is missing."""
+
+import hashlib
+import importlib
+import logging
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+# What is compiled for where no GPU says what it needs.
+_DEFAULT_CAPABILITIES = [(9, 0)]
+
+
+def missing(device_type: str) -> str | None:
+    """Return in one line what keeps kernels for "cpu" or "cuda" from being built, with the remedy, or None."""
+    if device_type not in ("cpu", "cuda"):
+        return f"there are none for {device_type} devices"
+    if shutil.which(cxx()) is None:
+        return f"no C++ compiler ({cxx()}) is on the PATH; install g++ or set CXX"
+    if shutil.which("ninja", path=search_path()) is None:
+        return "ninja is missing; pip install ninja"
+    return _missing_cuda() if device_type == "cuda" else None
+
+
+def _missing_cuda() -> str | None:
+    if torch.version.cuda is None:
+        return "this PyTorch is built without CUDA; install a CUDA build"
+    home = cuda_home()
+    major = torch.version.cuda.split(".")[0]
+    if home is None:
+        return f"no CUDA toolkit with nvcc is found; install one of CUDA {major} and set CUDA_HOME to its folder"
+    version = nvcc_version(home)
+    if version.split(".")[0] != major:
+        return f"{home} is CUDA {version} and PyTorch CUDA {torch.version.cuda}; set CUDA_HOME to a toolkit {major}.x"
+    unknown = [capability for capability in gpu_capabilities() if not _nvcc_knows(home, capability)]
+    if unknown and "TORCH_CUDA_ARCH_LIST" not in os.environ:
+        listed = ", ".join(f"{major}.{minor}" for major, minor in unknown)
+        return f"nvcc {version} does not compile for this GPU's compute capability ({listed}); use another toolkit"
+    return None
+
+
+def cxx() -> str:
+    """Return the C++ compiler's command."""
+    return os.environ.get("CXX", "c++")
+
+
+def cxx_version() -> str:
+    """Return the first line of what the C++ compiler says about itself."""
+    return _output(cxx(), "--version").partition("\n")[0]
+
+
+def search_path() -> str:
+    """Return PATH with the folder of this Python's commands, where pip puts ninja even if no environment is active."""
+    return os.pathsep.join([os.environ.get("PATH", os.defpath), sysconfig.get_path("scripts")])
+
+
+def cuda_home() -> Path | None:
+    """Return the toolkit's folder: CUDA_HOME or CUDA_PATH if set, else where the nvcc on the PATH really lives."""
+    named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    candidates = [Path(named)] if named else _toolkit_candidates()
+    return next((folder for folder in candidates if _is_toolkit(folder)), None)
+
+
+def _toolkit_candidates() -> Iterator[Path]:
+    nvcc = shutil.which("nvcc")
+    if nvcc is not None:
+        yield Path(nvcc).resolve().parent.parent
+        # The command may be a script around the real nvcc; that one prints its own folder before it does anything.
+        top = re.search(r"^#\$ TOP=(.+)$", _output(nvcc, "--dryrun", "-E", "any.cu"), re.MULTILINE)
+        if top:
+            yield Path(top.group(1).strip()).resolve()
+    yield Path("/usr/local/cuda")
+
+
+def _is_toolkit(folder: Path) -> bool:
+    headers = [folder / "include", *folder.glob("targets/*/include")]
+    return (folder / "bin" / "nvcc").exists() and any((path / "cuda_runtime_api.h").exists() for path in headers)
+
+
+def nvcc_version(home: Path) -> str:
+    """Return the toolkit's version as "major.minor", or "unknown"."""
+    release = re.search(r"release (\d+\.\d+)", _output(str(home / "bin" / "nvcc"), "--version"))
+    return release.group(1) if release else "unknown"
+
+
+def _nvcc_knows(home: Path, capability: tuple[int, int]) -> bool:
+    known = _output(str(home / "bin" / "nvcc"), "--list-gpu-arch")
+    return not known or f"compute_{capability[0]}{capability[1]}" in known.split()
+
+
+def gpu_capabilities() -> list[tuple[int, int]]:
+    """Return the compute capabilities of the visible GPUs, each once."""
+    return sorted({torch.cuda.get_device_capability(index) for index in range(torch.cuda.device_count())})
+
+
+def arch_list() -> str:
+    """Return what CUDA code is compiled for, in the form of TORCH_CUDA_ARCH_LIST."""
+    capabilities = gpu_capabilities() or _DEFAULT_CAPABILITIES
+    return os.environ.get("TORCH_CUDA_ARCH_LIST") or ";".join(f"{major}.{minor}" for major, minor in capabilities)
+
+
+def arch_flags() -> list[str]:
+    """Return nvcc's flags for the GPUs, none where TORCH_CUDA_ARCH_LIST is set: PyTorch reads that itself."""
+    if os.environ.get("TORCH_CUDA_ARCH_LIST"):
+        return []
+    capabilities = gpu_capabilities() or _DEFAULT_CAPABILITIES
+    return [f"-gencode=arch=compute_{a}{b},code=sm_{a}{b}" for a, b in capabilities]
+
+
+def cpu_identity() -> str:
+    """Return what code compiled for this very processor depends on, as a short hash."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    return hashlib.sha256(f"{platform.machine()} {features}".encode()).hexdigest()[:16]
+
+
+def extension_builder() -> ModuleType:
+    """Import torch.utils.cpp_extension without its remarks, pointed at the toolkit found here."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    builder = importlib.import_module("torch.utils.cpp_extension")
+    home = cuda_home()
+    if home is not None:
+        builder.CUDA_HOME = str(home)  # type: ignore[attr-defined]
+    return builder
+
+
+def cache_root() -> Path:
+    """Return the folder that PyTorch keeps built extensions in."""
+    return Path(os.environ.get("TORCH_EXTENSIONS_DIR") or extension_builder().get_default_build_root())
+
+
+@contextmanager
+def build_environment() -> Iterator[None]:
+    """Run the block with the PATH that ninja is found on."""
+    before = os.environ.get("PATH")
+    os.environ["PATH"] = search_path()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PATH"]
+        else:
+            os.environ["PATH"] = before
+
+
+def _output(*command: str) -> str:
+    """What a command prints, on either stream; nothing if it cannot be run."""
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return result.stdout + result.stderr

@@ -1,0 +1,20 @@
+// Memory orders of tensors, for the code between torch and the kernels.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty_like.h>
+
+namespace semantic_gan {
+
+// The tensor itself, or a copy of it, with the strides of `model`.
+inline at::Tensor ordered_like(const at::Tensor& tensor, const at::Tensor& model) {
+  return tensor.strides() == model.strides() ? tensor : at::empty_like(model).copy_(tensor);
+}
+
+// channels_last for a tensor that is laid out so and not also plainly contiguous.
+inline at::MemoryFormat memory_format_of(const at::Tensor& x) {
+  const bool last = !x.is_contiguous() && x.is_contiguous(at::MemoryFormat::ChannelsLast);
+  return last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+}
+
+}  // namespace semantic_gan

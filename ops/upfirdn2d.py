@@ -1,0 +1,228 @@
+"""Upsample, FIR-filter and downsample images in one operator, differentiable any number of times.
+
+Shapes: x is [N, C, H, W]; pairs are (vertical, horizontal); padding is (top, bottom, left, right).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ops._library import LIBRARY, define
+
+
+def upfirdn2d(
+    x: Tensor,
+    filter: Tensor,
+    *,
+    up: int | Sequence[int] = 1,
+    down: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    flip: bool = False,
+    gain: float = 1.0,
+) -> Tensor:
+    """Insert zeros, pad, convolve, keep every down-th sample, multiply by gain.
+
+    Per axis this is `scipy.signal.upfirdn` with padding: every sample is followed by up - 1 zeros, the padding
+    (a negative one crops) is added around that, the filter slides over it without going over its edges, and of the
+    results every down-th is kept, from the first one on.
+
+    Args:
+        x: [N, C, H, W], floating point.
+        filter: [fh, fw], or [f] for one that acts on both axes (the outer product with itself, at the cost of a
+            one-dimensional filter per axis). A constant on x's device; used in x's dtype, in float32 for half types.
+        up, down: factor, or (vertical, horizontal) factors.
+        padding: width on all sides, (before, after) on both axes, or (top, bottom, left, right).
+        flip: correlate (as PyTorch's convolutions do) where the definition of a convolution flips the filter.
+        gain: factor of the result.
+
+    Returns:
+        [N, C, OH, OW] with OH = (H * up + top + bottom - fh) // down + 1, in x's dtype and memory format.
+
+    Raises:
+        ValueError: ranks, factors or padding that make no sense, an empty result, a filter that requires grad.
+    """
+    up_pair, down_pair, sides = _pair("up", up), _pair("down", down), _sides(padding)
+    if x.ndim != 4 or not x.is_floating_point():
+        raise ValueError(f"upfirdn2d: x must be floating point [N, C, H, W], not {x.dtype} {list(x.shape)}")
+    if filter.ndim not in (1, 2) or filter.numel() == 0:
+        raise ValueError(f"upfirdn2d: filter must be a non-empty [fh, fw] or [f], not {list(filter.shape)}")
+    if filter.requires_grad:
+        raise ValueError("upfirdn2d: the filter is a constant and gets no gradient; pass filter.detach()")
+    if filter.device != x.device:
+        raise ValueError(f"upfirdn2d: filter is on {filter.device} and x on {x.device}; move one of them")
+    if min(_output_size(x, filter, up_pair, down_pair, sides)) < 1:
+        raise ValueError(
+            f"upfirdn2d: nothing is left of x {list(x.shape)} with filter {list(filter.shape)}, up {up_pair}, "
+            f"down {down_pair}, padding {sides}; pad more"
+        )
+    return torch.ops.semantic_gan.upfirdn2d(x, filter.to(_accumulator(x)), up_pair, down_pair, sides, flip, gain)
+
+
+def _accumulator(x: Tensor) -> torch.dtype:
+    """The dtype sums are made in: x's own, but float32 for the half types."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _pair(name: str, factor: int | Sequence[int]) -> list[int]:
+    pair = [factor, factor] if isinstance(factor, int) else list(factor)
+    if len(pair) != 2 or min(pair) < 1:
+        raise ValueError(f"upfirdn2d: {name} must be a factor >= 1 or a (vertical, horizontal) pair, not {factor}")
+    return pair
+
+
+def _sides(padding: int | Sequence[int]) -> list[int]:
+    sides = [padding] if isinstance(padding, int) else list(padding)
+    if len(sides) not in (1, 2, 4):
+        raise ValueError(
+            f"upfirdn2d: padding must be a width, (before, after) or (top, bottom, left, right), not {padding}"
+        )
+    return sides * (4 // len(sides))
+
+
+def _filter_size(filter: Tensor) -> tuple[int, int]:
+    return filter.shape[0], filter.shape[-1]
+
+
+def _output_size(
+    x: Tensor, filter: Tensor, up: Sequence[int], down: Sequence[int], padding: Sequence[int]
+) -> tuple[int, int]:
+    height, width = (
+        (x.shape[2 + axis] * up[axis] + padding[2 * axis] + padding[2 * axis + 1] - taps) // down[axis] + 1
+        for axis, taps in enumerate(_filter_size(filter))
+    )
+    return height, width
+
+
+def reference(
+    x: Tensor,
+    filter: Tensor,
+    up: Sequence[int],
+    down: Sequence[int],
+    padding: Sequence[int],
+    flip: bool,
+    gain: float,
+) -> Tensor:
+    """The operator in plain PyTorch: weighted sums of slices, so no TF32 on any device."""
+    taps = filter if flip else filter.flip(list(range(filter.ndim)))
+    result = x.to(_accumulator(x))
+    for weights, axes in _passes(taps, up, gain):
+        result = _filter(
+            result,
+            weights,
+            [up[axis] if axis in axes else 1 for axis in (0, 1)],
+            [down[axis] if axis in axes else 1 for axis in (0, 1)],
+            [padding[side] if side // 2 in axes else 0 for side in range(4)],
+            _memory_format(x),
+        )
+    return result.to(x.dtype)
+
+
+def _passes(taps: Tensor, up: Sequence[int], gain: float) -> list[tuple[Tensor, tuple[int, ...]]]:
+    """The correlation kernels to apply one after the other, each with the axes it acts on."""
+    if taps.ndim == 2:
+        return [(taps * gain, (0, 1))]
+    vertical, horizontal = (taps[:, None] * gain, (0,)), (taps[None, :], (1,))
+    # Whole rows are cheapest to add: the vertical pass goes where the image is larger.
+    return [horizontal, vertical] if up[0] > 1 else [vertical, horizontal]
+
+
+def _filter(
+    x: Tensor,
+    weights: Tensor,
+    up: Sequence[int],
+    down: Sequence[int],
+    padding: Sequence[int],
+    memory_format: torch.memory_format,
+) -> Tensor:
+    """Correlate with weights [fh, fw]; the inserted and the padded zeros are left out of the sums, not made."""
+    size = _output_size(x, weights, up, down, padding)
+    rows, columns = (
+        _terms(x.shape[2 + axis], size[axis], weights.shape[axis], up[axis], down[axis], padding[2 * axis])
+        for axis in (0, 1)
+    )
+    out = torch.empty(x.shape[:2] + size, dtype=x.dtype, device=x.device, memory_format=memory_format).zero_()
+    for row_tap, row_out, row_in in rows:
+        for column_tap, column_out, column_in in columns:
+            out[:, :, row_out, column_out].addcmul_(x[:, :, row_in, column_in], weights[row_tap, column_tap])
+    return out
+
+
+def _terms(size: int, out_size: int, taps: int, up: int, down: int, before: int) -> list[tuple[int, slice, slice]]:
+    """Along one axis, the sum as (tap, the outputs that see it, the inputs they read), two slices of one length.
+
+    Output o sees through tap t the sample at o * down + t - before of the zero-inserted signal, which is input
+    i = (o * down + t - before) / up where that is whole and inside. Outputs `period` apart see the same taps, and read
+    inputs `stride` apart.
+    """
+    common = math.gcd(up, down)
+    period, stride = up // common, down // common
+    terms = []
+    for phase in range(min(period, out_size)):
+        for tap in range(taps):
+            first, rest = divmod(phase * down + tap - before, up)
+            start = max(0, -(first // stride))
+            stop = min((out_size - phase - 1) // period, (size - 1 - first) // stride) + 1
+            if rest == 0 and start < stop:
+                outputs = slice(phase + start * period, phase + (stop - 1) * period + 1, period)
+                inputs = slice(first + start * stride, first + (stop - 1) * stride + 1, stride)
+                terms.append((tap, outputs, inputs))
+    return terms
+
+
+def _memory_format(x: Tensor) -> torch.memory_format:
+    """channels_last for an x that is laid out so and not also plainly contiguous."""
+    if not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    return torch.contiguous_format
+
+
+def _fake(
+    x: Tensor,
+    filter: Tensor,
+    up: Sequence[int],
+    down: Sequence[int],
+    padding: Sequence[int],
+    flip: bool,
+    gain: float,
+) -> Tensor:
+    size = x.shape[:2] + _output_size(x, filter, up, down, padding)
+    return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=_memory_format(x))
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, filter, ctx.up, ctx.down, padding, ctx.flip, ctx.gain = inputs
+    ctx.save_for_backward(filter)
+    ctx.padding = [
+        side
+        for axis, taps in enumerate(_filter_size(filter))
+        for side in _transposed_padding(
+            x.shape[2 + axis], output.shape[2 + axis], taps, ctx.up[axis], ctx.down[axis], padding[2 * axis]
+        )
+    ]
+
+
+def _transposed_padding(size: int, out_size: int, taps: int, up: int, down: int, before: int) -> tuple[int, int]:
+    """The (before, after) with which the transposed operator, up and down swapped, gives back `size` samples.
+
+    Output o reads input i through tap t = i * up + before - o * down. Read from the input's side with the tap order
+    reversed, t' = taps - 1 - t, that is o * down = i * up + t' - (taps - 1 - before): the same operator again.
+    """
+    transposed_before = taps - 1 - before
+    return transposed_before, (size - 1) * up + taps - transposed_before - out_size * down
+
+
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    (filter,) = ctx.saved_tensors
+    arguments = ctx.down, ctx.up, ctx.padding, not ctx.flip, ctx.gain
+    return torch.ops.semantic_gan.upfirdn2d(grad, filter, *arguments), None, None, None, None, None, None
+
+
+NAME = define(
+    "upfirdn2d(Tensor x, Tensor filter, int[2] up, int[2] down, SymInt[4] padding, bool flip, float gain) -> Tensor",
+    reference,
+    _fake,
+)
+torch.library.register_autograd(NAME, _differentiate, setup_context=_save, lib=LIBRARY)

@@ -1,0 +1,45 @@
+"""Turns a released checkpoint into one of this program: `python -m scripts.convert_checkpoint IN.pt OUT.pt`.
+
+Both generators and the discriminator are taken over; the optimisers' state is not. The file is read without running
+code from it. Conversion is optional: every command also reads released checkpoints as they are.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from configs import ConfigError, cli
+from datasets import default_table
+from models.checkpoint import load_networks
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", metavar="IN.pt", help="a released checkpoint")
+    parser.add_argument("target", metavar="OUT.pt", type=Path, help="must not exist yet")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    if args.target.exists():
+        raise ConfigError(f"{args.target} exists: choose another name for the converted checkpoint")
+    networks = load_networks(args.source)
+    classes = networks.classes or default_table(networks.config.num_classes).to_dict()
+    partial = args.target.with_name(f".{args.target.name}.{os.getpid()}.partial")
+    try:
+        torch.save({**networks.to_dict(), "classes": classes}, partial)
+        os.replace(partial, args.target)
+    except (OSError, RuntimeError) as error:  # torch reports a missing folder as RuntimeError
+        partial.unlink(missing_ok=True)
+        raise ConfigError(f"cannot write {args.target}: {error}; choose a folder that exists and is writable") from None
+    config = networks.config
+    found = [name for name in ("generator", "generator_ema", "discriminator") if getattr(networks, name)]
+    print(f"wrote {args.target}: {', '.join(found)} at {config.resolution} pixels, {config.num_classes} classes")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,127 @@
+"""Report whether this machine can run the compiled operators, and whether they agree with plain PyTorch.
+
+    python -m scripts.doctor
+
+Exits with 0 if everything works that the tools found here allow, with 1 if a build fails in spite of them or a
+compiled operator disagrees with its reference.
+"""
+
+import argparse
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+
+import torch
+import torchvision
+from torch import Tensor
+
+import ops
+from ops import _toolchain
+
+# Relative to the largest value. Sums of eight terms in another order differ by a few units in the last place.
+_TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-12, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the report; return the exit code."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
+    _print_versions()
+    _print_tools()
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    # References first: a loaded library replaces them.
+    expected = {device: _results(device) for device in devices}
+    healthy = True
+    for device in ["cpu", "cuda"]:
+        print(f"\noperators on {device}")
+        healthy &= _check_build(device)
+        if device in expected and ops.backend(device) == "compiled":
+            healthy &= _check_parity(expected[device], _results(device))
+    print("\neverything that should work works" if healthy else "\nsomething is wrong, see FAILED above")
+    return 0 if healthy else 1
+
+
+def _print_versions() -> None:
+    print("versions")
+    _print_row("python", platform.python_version())
+    _print_row("torch", torch.__version__)
+    _print_row("torchvision", torchvision.__version__)
+    _print_row("CUDA of torch", torch.version.cuda or "none")
+
+
+def _print_tools() -> None:
+    home = _toolchain.cuda_home()
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    print("\ntools")
+    _print_row("C++ compiler", _toolchain.cxx_version() or f"{_toolchain.cxx()} not found")
+    _print_row("ninja", shutil.which("ninja", path=_toolchain.search_path()) or "not found")
+    _print_row("nvcc", f"{_toolchain.nvcc_version(home)} in {home}" if home else "not found")
+    _print_row("CUDA arch list", _toolchain.arch_list())
+    _print_row("GPUs", ", ".join(gpus) or "none")
+    _print_row("build cache", str(_toolchain.cache_root()))
+
+
+def _print_row(name: str, value: str) -> None:
+    print(f"  {name:<34} {value}")
+
+
+def _check_build(device: str) -> bool:
+    """Build and load; a missing tool is reported but is not a fault."""
+    reason = _toolchain.missing(device)
+    if reason is not None:
+        _print_row("build", f"not possible: {reason}")
+        return True
+    try:
+        ops.load_compiled(device)
+    except ops.OpsUnavailable as error:
+        _print_row("build", f"FAILED: {error}")
+        return False
+    _print_row("build", "ok")
+    return True
+
+
+def _check_parity(expected: dict[str, Tensor], actual: dict[str, Tensor]) -> bool:
+    healthy = True
+    for name, reference in expected.items():
+        scale = reference.double().abs().max().clamp_min(1e-12)
+        error = ((actual[name].double() - reference.double()).abs().max() / scale).item()
+        agrees = error <= _TOLERANCES[reference.dtype]
+        _print_row(name, f"{'ok' if agrees else 'FAILED'}: largest relative difference {error:.1e}")
+        healthy &= agrees
+    return healthy
+
+
+def _results(device: str) -> dict[str, Tensor]:
+    """Value and gradients of every operator in every dtype, by whatever runs on the device at the moment."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device=device) / 8
+    calls: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "bias_act": lambda x, bias: ops.bias_act(x, bias),
+        "upfirdn2d up 2": lambda x, bias: ops.upfirdn2d(x, taps, up=2, padding=(2, 1), gain=4),
+        "upfirdn2d down 2": lambda x, bias: ops.upfirdn2d(x, taps, down=2, padding=1),
+        "upfirdn2d full": lambda x, bias: ops.upfirdn2d(x, torch.outer(taps, taps), padding=(2, -1)),
+    }
+    results = {}
+    for dtype in _TOLERANCES:
+        for name, call in calls.items():
+            for part, tensor in _value_and_gradients(call, device, dtype).items():
+                results[f"{name}, {str(dtype).removeprefix('torch.')}, {part}"] = tensor
+    return results
+
+
+def _value_and_gradients(
+    call: Callable[[Tensor, Tensor], Tensor], device: str, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, 9, 8, generator=generator).to(device, dtype).requires_grad_()
+    bias = torch.randn(3, generator=generator).to(device, dtype).requires_grad_()
+    value = call(x, bias)
+    weights = torch.randn(value.shape, generator=generator).to(device, dtype)
+    gradients = torch.autograd.grad(value, [x, bias], weights, allow_unused=True)
+    named = zip(["value", "gradient", "bias gradient"], [value.detach(), *gradients], strict=True)
+    return {part: tensor for part, tensor in named if tensor is not None}
+
+
+if __name__ == "__main__":
+    from configs.cli import run
+
+    run(main)

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# From nothing to faces and their masks on a CPU: environment, data, training, samples, class areas.
+set -euo pipefail
+. "$(dirname "$0")/environment.sh" requirements.txt
+data=data/faces_64 run=runs/faces_64_cpu
+
+[ -e "$data" ] || python -m scripts.make_faces "$data" --count 5000 --resolution 64 --seed 0
+python train.py --config configs/faces_64_cpu.yaml --output "$run"
+checkpoint=$(ls "$run"/checkpoints/*.pt | tail -n 1)
+python generate.py --checkpoint "$checkpoint" --output "$run/samples" --seeds 0-15 --overwrite
+python -m scripts.evaluate --checkpoint "$checkpoint" --data "$data" --samples 1000
+echo "samples: $run/samples"

@@ -1,0 +1,97 @@
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from configs import ConfigError, RunConfig, load_config, to_yaml
+from configs.loader import option_names
+
+FILES = sorted(Path("configs").glob("*.yaml"))
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str) -> Path:
+        path = tmp_path / "config.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_shipped_files_load_and_hold_differences_only(path, write):
+    config = load_config(path)
+    assert load_config(write(to_yaml(config))) == config
+    defaults = asdict(RunConfig())
+    for section, options in __import__("yaml").safe_load(path.read_text()).items():
+        for option, value in options.items():
+            default = defaults[section][option]
+            assert value != (list(default) if isinstance(default, tuple) else default), f"{section}.{option}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_shipped_files_say_what_to_expect(path):
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    for word in ("Command:", "Hardware:", "Time:", "Result:"):
+        assert any(word in line for line in header), word
+
+
+def test_an_empty_file_is_the_defaults(write):
+    assert load_config(write("")) == RunConfig()
+
+
+def test_overrides_win_and_types_are_coerced(write):
+    path = write("training: {learning_rate: 1e-3, total_images: 4.8e6}\n")  # YAML reads 1e-3 as text
+    config = load_config(path, ["model.transparent_classes=[1, 2]", "training.batch_size=8", "losses.mask=5"])
+    assert config.training.learning_rate == 1e-3
+    assert config.training.total_images == 4_800_000
+    assert isinstance(config.training.total_images, int)
+    assert config.model.transparent_classes == (1, 2)
+    assert (config.training.batch_size, config.losses.mask) == (8, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: {resolutoin: 64}", "unknown option model.resolutoin: did you mean model.resolution"),
+        ("modle: {resolution: 64}", "unknown option modle: did you mean model?"),
+        ("resolution: 64", "unknown option resolution: did you mean model.resolution?"),
+        ("training: {batch_size: many}", "training.batch_size = 'many': expected a whole number"),
+        ("training: {batch_size: 1.5}", "training.batch_size = 1.5: expected a whole number"),
+        ("training: {batch_size: true}", "training.batch_size = True: expected a whole number"),
+        ("training: {learning_rate: .inf}", "expected a number"),
+        ("model: {residual_masks: 1}", "expected true or false"),
+        ("model: {transparent_classes: 3}", "expected a list, each a whole number"),
+        ("data: {path: 3}", "expected text"),
+        ("ops: fast", "ops = 'fast': expected one of auto, native, compiled"),
+        ("model: 3", "model must be a section"),
+        ("- 1", "section: options"),
+        ("a: [", "is not YAML"),
+        ("model: {num_classes: 99}", "model.num_classes = 99: choose 2 to 64"),
+        ("losses: {mask: -1}", "losses.mask"),
+        ("training: {batch_size: 0}", "training.batch_size = 0: choose above 0"),
+    ],
+)
+def test_mistakes_are_one_line(write, text, message):
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(text))
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("override", ["training.batch_size", "model=3", "ops.x=1", "training.batch_size=["])
+def test_bad_overrides(write, override):
+    with pytest.raises(ConfigError):
+        load_config(write(""), [override])
+
+
+def test_missing_file():
+    with pytest.raises(ConfigError, match="No such file"):
+        load_config("absent.yaml")
+
+
+def test_every_option_has_a_name():
+    names = list(option_names())
+    assert {"model.resolution", "data.path", "losses.mask", "training.batch_size", "ops"} <= set(names)
+    assert len(names) == len(set(names))

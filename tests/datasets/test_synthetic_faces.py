@@ -1,0 +1,126 @@
+import time
+from functools import lru_cache
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets import DataError, celebamask13, draw_face
+from datasets.faces.backdrop import paint_backdrop
+from datasets.faces.canvas import SUPERSAMPLING, Canvas, majority
+from datasets.faces.sampling import sample_attributes
+from datasets.synthetic_faces import paint
+
+SAMPLES = 240
+
+
+@lru_cache(maxsize=1)
+def faces() -> tuple[np.ndarray, np.ndarray]:
+    pairs = [draw_face(0, index, 64) for index in range(SAMPLES)]
+    return np.stack([image for image, _ in pairs]), np.stack([label for _, label in pairs])
+
+
+@pytest.mark.parametrize("resolution", [32, 50, 64, 128, 512])
+def test_shapes_and_types(resolution: int) -> None:
+    image, label = draw_face(3, 5, resolution)
+    assert (image.shape, image.dtype) == ((resolution, resolution, 3), np.uint8)
+    assert (label.shape, label.dtype) == ((resolution, resolution), np.uint8)
+
+
+def test_seed_and_index_decide_alone() -> None:
+    np.random.seed(1)
+    first = draw_face(0, 7, 64)
+    draw_face(0, 8, 64)
+    again = draw_face(0, 7, 64)
+    assert np.array_equal(first[0], again[0])
+    assert np.array_equal(first[1], again[1])
+    for other in (draw_face(0, 8, 64), draw_face(1, 7, 64)):
+        assert not np.array_equal(first[0], other[0])
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_the_same_face_at_every_size(index: int) -> None:
+    small_image, small = draw_face(2, index, 64)
+    large_image, large = draw_face(2, index, 256)
+    reduced = np.asarray(Image.fromarray(large_image).reduce(4)).astype(int)
+    assert np.abs(reduced - small_image).mean() < 6
+    assert (majority(Image.fromarray(large), 4) == small).mean() > 0.97
+
+
+def test_every_class_occurs_and_the_rare_ones_in_their_share() -> None:
+    _, labels = faces()
+    table = celebamask13()
+    share = {name: (labels == k).any(axis=(1, 2)).mean() for k, name in enumerate(table.names)}
+    assert labels.max() == table.num_classes - 1
+    for name in ("glasses", "hat", "earring"):
+        assert 0.15 <= share[name] <= 0.35, name
+    for name in ("background", "skin", "mouth", "nose", "neck", "cloth", "eyebrow"):
+        assert share[name] > 0.95, name
+    for name in ("eye", "hair", "ear"):
+        assert share[name] > 0.5, name
+
+
+def test_faces_stand_where_faces_stand() -> None:
+    _, labels = faces()
+    rows = np.arange(64)[:, None]
+    height = {k: (rows * (labels == k)).sum() / (labels == k).sum() for k in range(13)}
+    assert height[11] < height[3] < height[2] < height[5] < height[4] < height[8] < height[9]
+    assert 0.10 < (labels == 1).mean() < 0.30
+
+
+def test_labels_are_the_majority_of_the_fine_drawing() -> None:
+    rng = np.random.default_rng([0, 3])
+    face = sample_attributes(rng)
+    canvas = Canvas(64, face.pose, paint_backdrop(rng, face.backdrop))
+    paint(canvas, face, rng)
+    fine = np.asarray(canvas.label).reshape(64, SUPERSAMPLING, 64, SUPERSAMPLING)
+    votes = np.stack([(fine == k).sum(axis=(1, 3)) for k in range(13)])
+    assert np.array_equal(draw_face(0, 3, 64)[1], votes.argmax(axis=0))
+
+
+def test_parts_do_not_grow_by_the_drawing() -> None:
+    # Drawn at 1x, small parts would gain a third or more; the fine drawing leaves a sixth of a pixel.
+    small = np.stack([draw_face(5, index, 64)[1] for index in range(40)])
+    large = np.stack([draw_face(5, index, 192)[1] for index in range(40)])
+    for k in range(10):
+        assert (small == k).mean() == pytest.approx((large == k).mean(), rel=0.15), celebamask13().names[k]
+
+
+def test_image_and_labels_fit_to_the_pixel() -> None:
+    # Shifted against the image, the labels explain its colours worse.
+    images, labels = faces()
+    assert _spread(images, labels) < min(_spread(images, np.roll(labels, 1, axis=axis)) for axis in (1, 2))
+
+
+def _spread(images: np.ndarray, labels: np.ndarray) -> float:
+    """Mean squared distance of the pixels to the mean colour of their class in their image."""
+    total = 0.0
+    for image, label in zip(images[:60].astype(float), labels, strict=False):
+        for k in np.unique(label):
+            pixels = image[label == k]
+            total += ((pixels - pixels.mean(axis=0)) ** 2).sum()
+    return total / images[:60].size
+
+
+def test_faces_vary() -> None:
+    images, _ = faces()
+    assert images.std(axis=0).mean() > 35
+
+
+def test_majority_takes_the_lowest_of_equals_and_keeps_the_rest() -> None:
+    fine = np.array([[1, 1, 5, 5], [2, 2, 5, 5], [3, 0, 9, 4], [3, 3, 4, 4]], dtype=np.uint8)
+    assert majority(Image.fromarray(fine), 2).tolist() == [[1, 5], [3, 4]]
+
+
+@pytest.mark.parametrize(("seed", "index", "resolution"), [(-1, 0, 64), (0, -1, 64), (0, 0, 31), (0, 0, 513)])
+def test_numbers_out_of_range(seed: int, index: int, resolution: int) -> None:
+    with pytest.raises(DataError):
+        draw_face(seed, index, resolution)
+
+
+def test_drawing_is_quick() -> None:
+    # A tenth of the speed of an idle core, so that a busy machine passes and an accident (a slow field) does not.
+    start = time.process_time()
+    for index in range(20):
+        draw_face(9, index, 64)
+    assert time.process_time() - start < 20 / 10

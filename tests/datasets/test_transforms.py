@@ -1,0 +1,25 @@
+import torch
+
+from datasets import float_to_images, images_to_float, labels_to_one_hot, segmentation_to_labels
+
+
+def test_all_bytes_survive_the_round_trip() -> None:
+    images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(2, 3, 16, 16)
+    floats = images_to_float(images)
+    assert floats.dtype == torch.float32
+    assert (floats.min(), floats.max()) == (-1, 1)
+    assert torch.equal(float_to_images(floats), images)
+
+
+def test_values_beyond_the_range_are_clamped() -> None:
+    assert float_to_images(torch.tensor([-7.0, 7.0])).tolist() == [0, 255]
+
+
+def test_one_hot_and_back() -> None:
+    labels = torch.randint(0, 13, (2, 8, 8), dtype=torch.uint8)
+    maps = labels_to_one_hot(labels, 13)
+    assert maps.shape == (2, 13, 8, 8)
+    assert maps.dtype == torch.float32
+    assert maps.unique().tolist() == [-1, 1]
+    assert torch.equal((maps == 1).sum(dim=1), torch.ones(2, 8, 8, dtype=torch.long))
+    assert torch.equal(segmentation_to_labels(maps), labels)

@@ -1,0 +1,112 @@
+import argparse
+import os
+
+import pytest
+import torch
+
+from models import ModelError, load_discriminator, load_generator
+from models.checkpoint import load_networks
+from tests.golden_cases import golden_cases
+
+
+@pytest.fixture(scope="module")
+def released():
+    """Case b in float32."""
+    case = next(case for case in golden_cases() if case.name == "b")
+    contents = case.checkpoint()
+    for network in ("g", "d", "g_ema"):
+        contents[network] = {name: value.float() for name, value in contents[network].items()}
+    return contents
+
+
+def save(contents, folder):
+    path = folder / "checkpoint.pt"
+    torch.save(contents, path)
+    return path
+
+
+def test_own_files_round_trip(tiny_checkpoint, tiny_generator):
+    generator = load_generator(tiny_checkpoint)
+    assert not generator.training
+    assert generator.config == tiny_generator.config
+    w = torch.randn(2, 16)
+    assert torch.equal(generator.synthesis(w).image, tiny_generator.synthesis(w).image)
+    assert load_discriminator(tiny_checkpoint)(torch.zeros(2, 3, 32, 32)).shape == (2, 1)
+
+
+def test_released_options_may_be_missing(released, tmp_path):
+    expected = load_generator(save(released, tmp_path)).config
+    found = load_generator(save({**released, "args": argparse.Namespace(base_layers=1, depth_layers=5)}, tmp_path))
+    assert found.config == expected
+
+
+def test_released_file_without_options_takes_the_defaults(released, tmp_path):
+    contents = {name: value for name, value in released.items() if name != "args"}
+    config = load_generator(save(contents, tmp_path)).config
+    assert (config.base_layers, config.depth_layers, config.residual_masks) == (2, 6, False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["g_ema"].pop("style.1.bias"), "style.1.bias is missing"),
+        (lambda c: c["g_ema"].pop("pos_embed.weights"), "pos_embed.weights is missing"),
+        (lambda c: c["g_ema"].pop("render_net.noises.noise_0"), "noise_0 is missing"),
+        (lambda c: c["g_ema"].update(extra=torch.zeros(1)), "unknown tensors, such as extra"),
+        (lambda c: c["g_ema"].update({"style.1.bias": torch.zeros(7)}), r"style.1.bias has shape \[7\]"),
+        (lambda c: c["d"].pop("final_linear.1.weight"), "final_linear.1.weight is missing"),
+    ],
+)
+def test_damaged_released_files_name_the_tensor(released, tmp_path, change, message):
+    contents = {name: dict(value) if isinstance(value, dict) else value for name, value in released.items()}
+    change(contents)
+    with pytest.raises(ModelError, match=message):
+        load_networks(save(contents, tmp_path))
+
+
+@pytest.mark.parametrize("contents", [{"weights": torch.zeros(1)}, [1, 2], {"format": "other"}])
+def test_foreign_files(tmp_path, contents):
+    with pytest.raises(ModelError, match="neither a checkpoint of this program"):
+        load_generator(save(contents, tmp_path))
+
+
+def test_files_that_are_no_checkpoints(tmp_path):
+    with pytest.raises(ModelError, match="no such file"):
+        load_generator(tmp_path / "absent.pt")
+    (tmp_path / "text.pt").write_text("hello")
+    with pytest.raises(ModelError, match="no checkpoint"):
+        load_generator(tmp_path / "text.pt")
+
+
+class Hostile:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+@pytest.mark.parametrize("name", ["args", "g_ema"])
+def test_pickled_code_is_not_run(tmp_path, name):
+    marker = tmp_path / "ran"
+    path = save({"g": {}, "d": {}, name: Hostile(marker)}, tmp_path)
+    with pytest.raises(ModelError, match="more than tensors and data"):
+        load_generator(path)
+    assert not marker.exists()
+
+
+def test_another_architecture(tiny_checkpoint, tmp_path):
+    contents = torch.load(tiny_checkpoint, weights_only=True)
+    contents["model"]["local_channels"] = 9
+    with pytest.raises(ModelError, match="another architecture"):
+        load_generator(save(contents, tmp_path))
+    contents["model"].pop("latent_dim")
+    with pytest.raises(ModelError, match="latent_dim"):
+        load_generator(save(contents, tmp_path))
+
+
+def test_a_missing_network_is_named(tiny_checkpoint, tmp_path):
+    contents = torch.load(tiny_checkpoint, weights_only=True)
+    del contents["discriminator"]
+    with pytest.raises(ModelError, match="holds no discriminator"):
+        load_discriminator(save(contents, tmp_path))

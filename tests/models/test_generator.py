@@ -1,0 +1,159 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from models import Generator, ModelConfig, ModelError
+from models.compositing import Compositing, coarse_masks
+from models.coordinates import coordinate_grid, foreground_coordinates
+from models.latents import mix_styles, shape_index, texture_index, to_wplus, truncate
+
+
+def codes(config: ModelConfig, samples: int = 2) -> torch.Tensor:
+    return torch.randn(samples, config.num_codes, config.latent_dim)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"resolution": 16, "coarse_resolution": 16, "render_resolution": 4},
+        {"coarse_resolution": 32},
+        {"coarse_resolution": 8, "render_resolution": 8},
+        {"num_classes": 2, "transparent_classes": ()},
+        {"num_classes": 64},
+        {"base_layers": 0, "depth_layers": 1, "local_layers": 2},
+        {"residual_masks": False},
+    ],
+)
+def test_every_order_of_sizes_draws(tiny_config, changes):
+    config = replace(tiny_config, **changes)
+    out = Generator(config).synthesis(codes(config), noise="random")
+    full, coarse = [config.resolution] * 2, [config.coarse_resolution] * 2
+    assert list(out.image.shape) == [2, 3, *full]
+    assert list(out.segmentation.shape) == [2, config.num_classes, *full]
+    assert list(out.coarse.shape) == list(out.depth.shape) == [2, config.num_classes, *coarse]
+    assert torch.allclose(out.coarse.sum(1), torch.tensor(2.0 - config.num_classes), atol=1e-5)
+    assert not out.depth[:, 0].any()
+
+
+def test_parameter_counts_match_the_specification():
+    """Spec section 3: 20.21 M at 256 pixels, 20.32 M at 512, each at K = 13."""
+    with torch.device("meta"):
+        for resolution, millions in ((256, 20.21), (512, 20.32)):
+            generator = Generator(ModelConfig(resolution=resolution))
+            assert sum(p.numel() for p in generator.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
+
+
+def test_fusing_the_head_changes_nothing(tiny_config):
+    """Against the literal form: K maps of F channels, each weighted by its mask."""
+    compositing = Compositing(tiny_config).double()
+    torch.nn.init.normal_(compositing.bias)
+    parts, channels = tiny_config.num_classes, tiny_config.local_channels
+    masks, hidden = torch.rand(2, parts, 9).double().softmax(1), torch.randn(2, parts, channels, 9).double()
+    literal = torch.zeros(2, tiny_config.feature_channels, 9).double()
+    opaque = [k for k in range(parts) if k not in tiny_config.transparent_classes]
+    for k in range(parts):
+        head = compositing.weight[k] * compositing.scale[k] / channels**0.5
+        features = head @ hidden[:, k] + compositing.bias[k][:, None]
+        share = masks[:, opaque].sum(1) + 1e-8 if k in opaque else 1.0
+        literal += (masks[:, k] / share)[:, None] * features
+    assert torch.allclose(compositing(masks, hidden), literal, atol=1e-13)
+
+
+def test_a_part_switched_off_leaves_the_masks(tiny_config, tiny_generator):
+    part_mask = torch.ones(2, 13, dtype=torch.bool)
+    part_mask[0, 7] = False
+    w = codes(tiny_config)
+    out, without = tiny_generator.synthesis(w), tiny_generator.synthesis(w, part_mask=part_mask)
+    assert (without.coarse[0, 7] == -1).all()
+    assert torch.allclose((without.coarse[0] + 1).sum(0), torch.tensor(2.0), atol=1e-5)
+    assert torch.equal(without.depth, out.depth)
+    assert torch.allclose(without.image[1], out.image[1], atol=1e-5)
+    assert not torch.allclose(without.image[0], out.image[0], atol=1e-3)
+
+
+def test_masks_stay_finite_when_every_part_is_off():
+    assert torch.equal(coarse_masks(torch.randn(1, 3, 4), torch.zeros(3)), torch.zeros(1, 3, 4))
+
+
+def test_own_coordinates(tiny_config, tiny_generator):
+    w = codes(tiny_config)
+    out = tiny_generator.synthesis(w)
+    same = coordinate_grid(16)[None]
+    per_part = foreground_coordinates(tiny_config, zoom=1.0)
+    for coords in (same, per_part, same.expand(2, -1, -1, -1)):
+        assert torch.allclose(tiny_generator.synthesis(w, coords=coords).image, out.image, atol=1e-4)
+    zoomed = tiny_generator.synthesis(w, coords=foreground_coordinates(tiny_config, zoom=2.0))
+    # At the centre of a grid with the zoom's fixed point nothing moves; at its rim everything does.
+    assert not torch.allclose(zoomed.depth[:, 1:, 0, 0], out.depth[:, 1:, 0, 0], atol=1e-3)
+    with pytest.raises(ModelError, match="coords"):
+        tiny_generator.synthesis(w, coords=coordinate_grid(8)[None])
+
+
+def test_zoom_and_shift_of_the_grid():
+    grid = coordinate_grid(5)
+    assert torch.equal(grid[0, 0], torch.linspace(-1, 1, 5))  # x first
+    assert torch.equal(grid[1, :, 0], torch.linspace(-1, 1, 5))
+    assert torch.allclose(coordinate_grid(5, zoom=2.0), grid / 2)
+    assert torch.allclose(coordinate_grid(5, shift=(0.5, 0.0))[0, 0], grid[0, 0] - 0.5)
+
+
+def test_noise_modes(tiny_config, tiny_generator):
+    for layer in tiny_generator.render_net.layers:
+        torch.nn.init.ones_(layer.noise_strength)
+    w = codes(tiny_config)
+    draw = tiny_generator.synthesis
+    assert torch.equal(draw(w).image, draw(w).image)
+    assert not torch.allclose(draw(w, noise="random").image, draw(w, noise="random").image)
+    with pytest.raises(ModelError, match="const"):
+        draw(w, noise="none")
+
+
+@pytest.mark.parametrize("shape", [(2, 17), (2, 27, 16), (16,), (2, 28, 16, 1)])
+def test_codes_of_the_wrong_shape(tiny_generator, shape):
+    with pytest.raises(ModelError, match=r"this model takes \[N, 16\] or \[N, 28, 16\]"):
+        tiny_generator.synthesis(torch.zeros(shape))
+    with pytest.raises(ModelError, match="part_mask"):
+        tiny_generator.synthesis(torch.zeros(1, 16), part_mask=torch.ones(12))
+    with pytest.raises(ModelError, match="z has shape"):
+        tiny_generator.mapping(torch.zeros(1, 17))
+
+
+def test_truncation_and_mean(tiny_generator):
+    mean = tiny_generator.mean_code(100)
+    assert torch.equal(mean, tiny_generator.mean_code(100))
+    w = tiny_generator.mapping(torch.randn(3, 16))
+    assert torch.allclose(truncate(w, mean, 0.0), mean.expand(3, -1))
+    assert torch.allclose(truncate(w, mean, 1.0), w, atol=1e-6)
+
+
+def test_w_is_every_code(tiny_config):
+    w = torch.randn(2, 16)
+    assert torch.equal(to_wplus(w, tiny_config), w[:, None].expand(-1, 28, -1))
+
+
+def test_style_mixing(tiny_config):
+    first, second = torch.zeros(4000, 16), torch.ones(4000, 16)
+    assert not mix_styles(first, second, 0.0, tiny_config).any()
+    mixed = mix_styles(first, second, 1.0, tiny_config)[..., 0]
+    shape = mixed[:, [shape_index(tiny_config, k) for k in range(13)]]
+    texture = mixed[:, [texture_index(tiny_config, k) for k in range(13)]]
+    assert not mixed[:, :2].any()
+    assert (texture >= shape).all()  # shape never comes from the second alone
+    assert shape.mean().item() == pytest.approx(1 / 3, abs=0.01)
+    assert texture.mean().item() == pytest.approx(2 / 3, abs=0.01)
+    some = mix_styles(first, second, 0.3, tiny_config).flatten(1).any(1).float().mean().item()
+    assert some == pytest.approx(0.3, abs=0.03)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_other_precisions(tiny_config, dtype):
+    generator = Generator(tiny_config).eval()
+    w = codes(tiny_config)
+    expected = generator.synthesis(w)
+    out = generator.to(dtype).synthesis(w.to(dtype))
+    assert out.image.dtype == dtype
+    bound = 0.05 if dtype == torch.float16 else 1e-4
+    assert (out.image.double() - expected.image.double()).abs().max() < bound * expected.image.abs().max()
+    assert generator.mapping(torch.randn(2, 16, dtype=dtype)).isfinite().all()

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import lmdb
+import numpy as np
+import pytest
+
+from datasets import DataError, ImageMaskDataset, draw_face
+from scripts.make_faces import main
+
+
+def content(path: Path) -> dict[bytes, bytes]:
+    with lmdb.open(str(path), readonly=True, lock=False) as environment, environment.begin() as transaction:
+        return dict(transaction.cursor())
+
+
+def make(path: Path, *options: str) -> Path:
+    main([str(path), "--count", "20", "--resolution", "32", *options])
+    return path
+
+
+def test_writes_faces_with_exact_labels(tmp_path: Path) -> None:
+    dataset = ImageMaskDataset(make(tmp_path / "faces", "--seed", "4", "--workers", "0"))
+    assert (len(dataset), dataset.resolution) == (20, 32)
+    for index in (0, 19):
+        image, label = draw_face(4, index, 32)
+        assert np.array_equal(dataset[index][1].numpy(), label)
+        assert np.abs(dataset[index][0].permute(1, 2, 0).numpy().astype(int) - image).mean() < 4
+
+
+def test_content_does_not_depend_on_the_workers(tmp_path: Path) -> None:
+    alone = make(tmp_path / "alone", "--workers", "1")
+    together = make(tmp_path / "together", "--workers", "2")
+    assert content(alone) == content(together)
+
+
+def test_another_seed_gives_other_faces(tmp_path: Path) -> None:
+    first, second = make(tmp_path / "a", "--workers", "0"), make(tmp_path / "b", "--workers", "0", "--seed", "1")
+    assert content(first)[b"image-0000000"] != content(second)[b"image-0000000"]
+
+
+def test_refuses_an_existing_folder(tmp_path: Path) -> None:
+    (tmp_path / "faces").mkdir()
+    with pytest.raises(DataError, match="exists already"):
+        make(tmp_path / "faces")
+    assert list((tmp_path / "faces").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--resolution", "31"), "give 32 to 512"),
+        (("--resolution", "1024"), "give 32 to 512"),
+        (("--count", "0"), "--count 0"),
+        (("--seed", "-1"), "--seed -1"),
+        (("--workers", "-1"), "--workers -1"),
+    ],
+)
+def test_numbers_out_of_range_write_nothing(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        make(tmp_path / "faces", *options)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,47 @@
+"""Trains SemanticStyleGAN: `python train.py --config configs/faces_64_cpu.yaml [section.option=value ...]`.
+
+On several GPUs: `torchrun --nproc_per_node=8 train.py --config ...`. The same command again goes on where it stopped.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from configs import cli, load_config
+from training import distributed
+from training.run_folder import RunFolder
+from training.trainer import Trainer
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", required=True, help="YAML file with what differs from the defaults")
+    parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="options in place of the file's")
+    parser.add_argument("--output", help="folder of the run (default: runs/<name of the config>)")
+    parser.add_argument(
+        "--resume",
+        default="auto",
+        help="auto: go on from the newest checkpoint in --output, if any (default); none: only into an empty folder; "
+        "or the path of a checkpoint",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="one iteration with every penalty; print time and memory, write nothing"
+    )
+    return parser.parse_intermixed_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    config = load_config(args.config, args.overrides)
+    with distributed.session(config.training.device) as process:
+        trainer = Trainer(config, process)
+        if args.dry_run:
+            report = trainer.dry_run()
+            if process.is_main:
+                print(report)
+            return
+        trainer.fit(RunFolder(args.output or Path("runs") / Path(args.config).stem), args.resume)
+
+
+if __name__ == "__main__":
+    cli.run(main)

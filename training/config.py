@@ -1,0 +1,38 @@
+"""Schedule, optimisers and outputs of a run (spec section 5). Everything that repeats is counted in images."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The defaults are the paper's at 512 pixels.
+
+    Raises:
+        ValueError: if a number makes no sense.
+    """
+
+    batch_size: int = 32  # total over all processes
+    max_batch_per_device: int = 32  # more is accumulated over several passes
+    total_images: int = 4_800_000
+    learning_rate: float = 0.002
+    adam_beta2: float = 0.99
+    ema_half_life_images: int = 10_000
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    log_every_images: int = 1_600
+    preview_every_images: int = 50_000
+    preview_samples: int = 16
+    checkpoint_every_images: int = 50_000
+    keep_checkpoints: int = 5  # the newest ones; 0 keeps all
+
+    def __post_init__(self) -> None:
+        for name in ("seed", "keep_checkpoints", "ema_half_life_images"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"training.{name} = {getattr(self, name)}: choose 0 or more")
+        positive = ("batch_size", "max_batch_per_device", "total_images", "learning_rate", "preview_samples")
+        for name in (*positive, "log_every_images", "preview_every_images", "checkpoint_every_images"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"training.{name} = {getattr(self, name)}: choose above 0")
+        if not 0 <= self.adam_beta2 < 1:
+            raise ValueError(f"training.adam_beta2 = {self.adam_beta2}: choose 0 to below 1")

@@ -1,0 +1,111 @@
+"""One training process among one or many: who it is, and the few collectives training needs.
+
+Without `torchrun` there is one process and every collective returns its input.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from configs.errors import ConfigError
+
+TIMEOUT = timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class Process:
+    """This process's place among all of the run."""
+
+    device: torch.device
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+
+@contextmanager
+def session(device: str = "auto") -> Iterator[Process]:
+    """Joins the processes that `torchrun` started, if it did: NCCL on GPUs, gloo on CPUs.
+
+    Args:
+        device: "cuda", "cpu", or "auto" for a GPU where there is one.
+
+    Raises:
+        ConfigError: if a GPU is asked for and there is none.
+    """
+    world_size, local_rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("training.device = cuda, but PyTorch sees no GPU: choose cpu or auto")
+    use_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    if use_cuda:
+        if local_rank >= torch.cuda.device_count():
+            raise ConfigError(f"{local_rank + 1} processes on {torch.cuda.device_count()} GPUs: start one for each GPU")
+        torch.cuda.set_device(local_rank)
+    here = torch.device("cuda", local_rank) if use_cuda else torch.device("cpu")
+    if world_size == 1:
+        yield Process(here)
+        return
+    dist.init_process_group("nccl" if use_cuda else "gloo", timeout=TIMEOUT)
+    try:
+        yield Process(here, dist.get_rank(), world_size)
+    finally:
+        dist.destroy_process_group()
+
+
+class _AllReduceMean(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return _all_reduce_mean(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        # Each process's x has a share of 1 / world_size in every process's result.
+        return _all_reduce_mean(gradients[0])
+
+
+def _all_reduce_mean(x: Tensor) -> Tensor:
+    mean = x.clone()
+    dist.all_reduce(mean)
+    return mean / dist.get_world_size()
+
+
+def mean_over_processes(x: Tensor) -> Tensor:
+    """Mean of a tensor over all processes, differentiable."""
+    if not dist.is_initialized():
+        return x
+    result: Tensor = _AllReduceMean.apply(x)
+    return result
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replaces all gradients by their means over the processes, in one collective."""
+    if not dist.is_initialized():
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = _all_reduce_mean(torch.cat([gradient.flatten() for gradient in gradients]))
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def gather(value: Any) -> list[Any]:
+    """The values of all processes, by rank."""
+    if not dist.is_initialized():
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def barrier() -> None:
+    """Waits for all processes."""
+    if dist.is_initialized():
+        dist.barrier()

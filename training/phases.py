@@ -1,0 +1,143 @@
+"""The steps of a training iteration (spec section 5): the method's whole core.
+
+Shapes: N samples of a pass, K classes, L local layers, D latent width, R resolution. A pass is the part of this
+process's batch that is sent through the networks at once; an optimiser step averages over passes and processes.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from datasets.transforms import images_to_float, labels_to_one_hot
+from losses import (
+    LossConfig,
+    discriminator_loss,
+    generator_loss,
+    mask_loss,
+    path_length_loss,
+    path_lengths,
+    r1_penalties,
+)
+from models.generator import GeneratorOutput
+from models.latents import mix_styles
+from training.distributed import average_gradients, mean_over_processes
+from training.ema import update_ema
+from training.state import TrainingState
+from training.stats import Stats
+
+Labelled = tuple[Tensor, Tensor]  # images uint8 [N, 3, R, R], labels uint8 [N, R, R]
+
+
+class Phases:
+    """Discriminator and generator steps, each now and then followed by its penalty."""
+
+    def __init__(self, state: TrainingState, losses: LossConfig, ema_half_life: float, stats: Stats) -> None:
+        self.state = state
+        self.losses = losses
+        self.ema_half_life = ema_half_life
+        self.stats = stats
+
+    def iterate(self, batch: Sequence[Labelled], total_batch: int) -> None:
+        """One iteration on this process's passes of a batch of `total_batch` images."""
+        state, losses = self.state, self.losses
+        with self.stats.phase("discriminator"):
+            self._step(state.discriminator, state.discriminator_optimizer, self._judge, batch)
+        if losses.r1_every and state.iteration % losses.r1_every == 0:
+            with self.stats.phase("r1"):
+                self._step(state.discriminator, state.discriminator_optimizer, self._penalize_gradients, batch)
+        with self.stats.phase("generator"), _frozen(state.discriminator):
+            self._step(state.generator, state.generator_optimizer, self._deceive, batch)
+        if losses.path_length_every and state.iteration % losses.path_length_every == 0:
+            with self.stats.phase("path_length"):
+                self._regularize_paths(batch)
+        with self.stats.phase("ema"):
+            update_ema(state.generator_ema, state.generator, total_batch, self.ema_half_life)
+        state.images += total_batch
+        state.iteration += 1
+
+    def _step(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss: Callable[[Labelled], Tensor],
+        batch: Sequence[Labelled],
+    ) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        for labelled in batch:
+            (loss(labelled) / len(batch)).backward()
+        average_gradients(network.parameters())
+        optimizer.step()
+
+    def _judge(self, labelled: Labelled) -> Tensor:
+        """The discriminator's loss on real pairs and as many drawn ones."""
+        with torch.no_grad():
+            fake = self._draw(len(labelled[0]))
+        real_logits = self.state.discriminator(*self._real_pair(labelled))
+        fake_logits = self.state.discriminator(fake.image, fake.segmentation)
+        loss = discriminator_loss(real_logits, fake_logits)
+        self._report(discriminator=loss, score_real=real_logits, score_fake=fake_logits)
+        return loss
+
+    def _penalize_gradients(self, labelled: Labelled) -> Tensor:
+        """R1 on both inputs, scaled up by its interval."""
+        pair = [x.requires_grad_() for x in self._real_pair(labelled)]
+        image, segmentation = r1_penalties(self.state.discriminator(*pair), pair)
+        self._report(r1_image=image, r1_segmentation=segmentation)
+        weights = self.losses
+        return weights.r1_every * (weights.r1_image / 2 * image + weights.r1_segmentation / 2 * segmentation)
+
+    def _deceive(self, labelled: Labelled) -> Tensor:
+        """The generator's adversarial loss and the mask regularisation."""
+        fake = self._draw(len(labelled[0]))
+        adversarial = generator_loss(self.state.discriminator(fake.image, fake.segmentation))
+        mask = mask_loss(fake.coarse, fake.segmentation)
+        self._report(generator=adversarial, mask=mask)
+        return adversarial + self.losses.mask * mask
+
+    def _regularize_paths(self, batch: Sequence[Labelled]) -> None:
+        """Path length regularisation; the running mean moves once, by the average over the passes."""
+        state, means = self.state, []
+
+        def loss(labelled: Labelled) -> Tensor:
+            samples = max(1, round(len(labelled[0]) * self.losses.path_length_batch_share))
+            layer_codes = state.generator.expand(self._codes(samples)).detach().requires_grad_()
+            image = state.generator.synthesis_from_layer_codes(layer_codes, noise="random").image
+            lengths = path_lengths(image, layer_codes, torch.randn_like(image))
+            penalty = path_length_loss(lengths, state.path_mean, mean_over_processes)
+            means.append(penalty.mean)
+            self._report(path_length=lengths, path_length_penalty=penalty.loss)
+            return self.losses.path_length_every * self.losses.path_length * penalty.loss
+
+        self._step(state.generator, state.generator_optimizer, loss, batch)
+        state.path_mean.copy_(torch.stack(means).mean())
+
+    def _codes(self, samples: int) -> Tensor:
+        """W+ codes [N, B + 2K, D] of new samples, some with mixed styles."""
+        generator = self.state.generator
+        z = torch.randn(2 * samples, generator.config.latent_dim, device=self.state.path_mean.device)
+        first, second = generator.mapping(z).chunk(2)
+        return mix_styles(first, second, self.losses.style_mixing, generator.config)
+
+    def _draw(self, samples: int) -> GeneratorOutput:
+        return self.state.generator.synthesis(self._codes(samples), noise="random")
+
+    def _real_pair(self, labelled: Labelled) -> tuple[Tensor, Tensor]:
+        """Images [N, 3, R, R] and one-hot labels [N, K, R, R], both in [-1, 1]."""
+        images, labels = labelled
+        return images_to_float(images), labels_to_one_hot(labels, self.state.generator.config.num_classes)
+
+    def _report(self, **values: Tensor) -> None:
+        for name, value in values.items():
+            self.stats.report(f"losses/{name}", value)
+
+
+@contextmanager
+def _frozen(module: nn.Module) -> Iterator[None]:
+    """No gradients for a module's own parameters: they would be computed only to be thrown away."""
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)

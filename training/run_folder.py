@@ -1,0 +1,100 @@
+"""The folder of one run: configuration, versions, checkpoints, previews, logs. It never takes over another run's.
+
+config.yaml                              every option of the run; a resumed run with other options adds
+config_from_000012800_images.yaml        the ones in force from there on
+versions.json
+checkpoints/images_000012800.pt          the newest `keep_checkpoints`
+previews/images_000012800.png
+tensorboard/
+"""
+
+import json
+import os
+import platform
+import re
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from configs import ConfigError, RunConfig, to_yaml
+
+PACKAGES = ("torch", "torchvision", "numpy", "pillow", "lmdb", "tensorboard")
+CHECKPOINT = re.compile(r"images_(\d{9,})\.pt")
+
+
+class RunFolder:
+    """Paths and files of a run; nothing is created before `prepare`."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self.previews = self.path / "previews"
+        self.tensorboard = self.path / "tensorboard"
+
+    def resume_from(self, resume: str) -> Path | None:
+        """The checkpoint to start from: the newest for "auto", none for "none", else the given file.
+
+        Raises:
+            ConfigError: if the folder holds what a new run would mix with, or the file does not exist.
+        """
+        if resume == "auto":
+            self._refuse_foreign()
+            return next(reversed(self._checkpoints()), None)
+        if resume == "none":
+            if self.path.exists() and any(self.path.iterdir()):
+                raise ConfigError(f"{self.path} is not empty: choose another --output, or --resume auto to go on")
+            return None
+        self._refuse_foreign()
+        if not Path(resume).is_file():
+            raise ConfigError(f"--resume {resume}: no such file; give auto, none or a checkpoint")
+        return Path(resume)
+
+    def prepare(self, config: RunConfig, images: int) -> None:
+        """Creates the folder and notes configuration and versions.
+
+        Raises:
+            ConfigError: if it cannot be written.
+        """
+        try:
+            for folder in (self.checkpoints, self.previews, self.tensorboard):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._note_config(to_yaml(config), images)
+            (self.path / "versions.json").write_text(json.dumps(_versions(), indent=2) + "\n")
+        except OSError as error:
+            raise ConfigError(f"--output {self.path}: {error.strerror or error}; choose a writable folder") from None
+
+    def save_checkpoint(self, contents: dict[str, Any], images: int, keep: int) -> Path:
+        """Writes a checkpoint under its final name only once it is complete, then drops the oldest beyond `keep`."""
+        path = self.checkpoints / f"images_{images:09d}.pt"
+        partial = path.with_suffix(".partial")
+        with open(partial, "wb") as file:
+            torch.save(contents, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        for old in self._checkpoints()[:-keep] if keep else []:
+            old.unlink()
+        return path
+
+    def _checkpoints(self) -> list[Path]:
+        """All checkpoints, oldest first."""
+        found = [path for path in self.checkpoints.glob("*.pt") if CHECKPOINT.fullmatch(path.name)]
+        return sorted(found, key=lambda path: int(path.stem.split("_")[1]))
+
+    def _refuse_foreign(self) -> None:
+        if self.path.exists() and any(self.path.iterdir()) and not (self.path / "config.yaml").exists():
+            raise ConfigError(f"{self.path} holds files, but no run of this program: choose another --output")
+
+    def _note_config(self, text: str, images: int) -> None:
+        first = self.path / "config.yaml"
+        if not first.exists():
+            first.write_text(text)
+        elif first.read_text() != text:
+            (self.path / f"config_from_{images:09d}_images.yaml").write_text(text)
+
+
+def _versions() -> dict[str, str]:
+    packages = {package: version(package) for package in PACKAGES}
+    return {"python": platform.python_version(), **packages, "cuda": torch.version.cuda or "none"}

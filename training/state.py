@@ -1,0 +1,112 @@
+"""Everything that training changes, in one object: what a checkpoint holds beside the configuration."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from configs.schema import RunConfig
+from models import Discriminator, Generator
+from models.checkpoint import Networks, load_state
+from training.config import TrainingConfig
+from training.distributed import Process, gather
+
+
+@dataclass
+class TrainingState:
+    """Networks, optimisers and counters of one process."""
+
+    generator: Generator
+    discriminator: Discriminator
+    generator_ema: Generator
+    generator_optimizer: torch.optim.Optimizer
+    discriminator_optimizer: torch.optim.Optimizer
+    path_mean: Tensor  # scalar: running mean of the path lengths
+    images: int = 0  # real images seen, which is also the sampler's position
+    iteration: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Counters, optimisers and random streams, as plain data and tensors. Every process must call it."""
+        return {
+            "images": self.images,
+            "iteration": self.iteration,
+            "path_mean": self.path_mean,
+            "generator_optimizer": self.generator_optimizer.state_dict(),
+            "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
+            "random": gather(_random_state(self.path_mean.device)),
+        }
+
+    def networks(self, classes: Mapping[str, Any]) -> Networks:
+        """The networks as a checkpoint holds them."""
+        return Networks(
+            self.generator.config,
+            self.generator.state_dict(),
+            self.generator_ema.state_dict(),
+            self.discriminator.state_dict(),
+            classes,
+        )
+
+    def restore(self, networks: Networks, values: Mapping[str, Any], process: Process, source: str) -> None:
+        """Takes over a checkpoint. With another number of processes the random streams start anew.
+
+        Raises:
+            ModelError: if the checkpoint is of another architecture.
+        """
+        for module, state in (
+            (self.generator, networks.generator),
+            (self.generator_ema, networks.generator_ema),
+            (self.discriminator, networks.discriminator),
+        ):
+            load_state(module, state or {}, source)
+        self.generator_optimizer.load_state_dict(values["generator_optimizer"])
+        self.discriminator_optimizer.load_state_dict(values["discriminator_optimizer"])
+        self.path_mean.copy_(values["path_mean"])
+        self.images, self.iteration = values["images"], values["iteration"]
+        if len(values["random"]) == process.world_size:
+            _set_random_state(values["random"][process.rank], process.device)
+        else:
+            torch.manual_seed(hash((self.images, process.rank)))
+
+
+def build_state(config: RunConfig, process: Process) -> TrainingState:
+    """New networks, the same in every process, and each process's own random stream from here on."""
+    torch.manual_seed(config.training.seed)
+    generator, discriminator = Generator(config.model), Discriminator(config.model)
+    torch.manual_seed(config.training.seed + 1 + process.rank)
+    generator, discriminator = generator.to(process.device), discriminator.to(process.device)
+    return TrainingState(
+        generator,
+        discriminator,
+        copy.deepcopy(generator).eval().requires_grad_(False),
+        lazy_adam(generator, config.training, config.losses.path_length_every),
+        lazy_adam(discriminator, config.training, config.losses.r1_every),
+        torch.zeros((), device=process.device),
+    )
+
+
+def lazy_adam(module: nn.Module, config: TrainingConfig, penalty_every: int) -> torch.optim.Adam:
+    """Adam corrected for a penalty step after every `penalty_every` others (StyleGAN2, appendix B)."""
+    correction = penalty_every / (penalty_every + 1) if penalty_every else 1.0
+    return torch.optim.Adam(
+        module.parameters(),
+        lr=config.learning_rate * correction,
+        betas=(0.0, config.adam_beta2**correction),
+        eps=1e-8,
+        fused=True,
+    )
+
+
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def _set_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,0 +1,69 @@
+"""Means of what the phases report and the time they take; nothing is read from the device before the tick."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from training.distributed import mean_over_processes
+
+
+class Stats:
+    """Collects tensors between two ticks. Every process must report the same names."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._clear()
+
+    def _clear(self) -> None:
+        self._reports: dict[str, list[Tensor]] = defaultdict(list)
+        self._seconds: dict[str, list[_Stopwatch]] = defaultdict(list)
+
+    def report(self, name: str, value: Tensor) -> None:
+        """Adds the mean of a tensor to the mean that the next tick gives."""
+        self._reports[name].append(value.detach().float().mean())
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Times a phase, on the device's own clock."""
+        watch = _Stopwatch(self._device)
+        yield
+        watch.stop()
+        self._seconds[name].append(watch)
+
+    def tick(self) -> dict[str, float]:
+        """Mean of each report over time and processes, and seconds per call of each phase; then starts anew."""
+        names = sorted(self._reports)
+        means = torch.stack([torch.stack(self._reports[name]).mean() for name in names]) if names else torch.zeros(0)
+        values = dict(zip(names, mean_over_processes(means).tolist(), strict=True))
+        for name, watches in self._seconds.items():
+            values[f"seconds/{name}"] = sum(watch.seconds() for watch in watches) / len(watches)
+        self._clear()
+        return values
+
+
+class _Stopwatch:
+    """Runs from its making to `stop`; a GPU's time is read only afterwards, so that nothing waits for it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._on_gpu = device.type == "cuda"
+        self._events: list[torch.cuda.Event] = []
+        self._times: list[float] = []
+        self.stop()
+
+    def stop(self) -> None:
+        if self._on_gpu:
+            self._events.append(torch.cuda.Event(enable_timing=True))
+            self._events[-1].record()
+        else:
+            self._times.append(time.perf_counter())
+
+    def seconds(self) -> float:
+        if not self._on_gpu:
+            return self._times[1] - self._times[0]
+        start, end = self._events
+        end.synchronize()
+        return start.elapsed_time(end) / 1000

@@ -1,0 +1,202 @@
+"""The training loop, as verbs: read, iterate, log, preview, save."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+import ops
+from configs import ConfigError, RunConfig
+from datasets import ImageMaskDataset, InfiniteSampler, make_loader
+from datasets.pictures import save_png
+from models import ModelError
+from models.checkpoint import networks_from_dict, read_file
+from models.discriminator import GROUP_SIZE
+from training import memory
+from training.distributed import Process, barrier
+from training.phases import Labelled, Phases
+from training.previews import Previews
+from training.run_folder import RunFolder
+from training.state import build_state
+from training.stats import Stats
+
+
+class Trainer:
+    """One process of a run. Building it opens the data and the networks, and writes nothing.
+
+    Raises:
+        ConfigError, DataError: if batch, processes, data and model do not fit together.
+    """
+
+    def __init__(self, config: RunConfig, process: Process) -> None:
+        self.config = config
+        self.process = process
+        self.passes, self.pass_size = split_batch(config, process.world_size)
+        self.dataset = ImageMaskDataset(config.data.path, config.model.resolution, config.model.num_classes)
+        ops.set_mode(config.ops)
+        self.state = build_state(config, process)
+        self.stats = Stats(process.device)
+        self.phases = Phases(self.state, config.losses, config.training.ema_half_life_images, self.stats)
+        self.previews = Previews(
+            config.training.preview_samples, config.model.latent_dim, self.dataset.classes, self.pass_size
+        )
+
+    def fit(self, folder: RunFolder, resume: str = "auto") -> None:
+        """Trains to `training.total_images`, from the start or from a checkpoint.
+
+        Raises:
+            ConfigError, ModelError: if the folder, or the checkpoint to resume from, cannot be used.
+        """
+        checkpoint = folder.resume_from(resume)
+        if checkpoint:
+            self._restore(checkpoint)
+        if self.process.is_main:
+            folder.prepare(self.config, self.state.images)
+        barrier()
+        with Log(folder, self) as log:
+            for batch in self._batches():
+                if self.state.images >= self.config.training.total_images:
+                    break
+                before = self.state.images
+                self.phases.iterate(batch, self.config.training.batch_size)
+                log.advance(self.config.training.batch_size)
+                self._write_due(before, folder, log)
+
+    def dry_run(self) -> str:
+        """One iteration with every penalty; the report says what it took. Nothing is written."""
+        memory.reset_peak(self.process.device)
+        start = time.perf_counter()
+        self.phases.iterate(next(self._batches()), self.config.training.batch_size)
+        values = self.stats.tick()
+        seconds = time.perf_counter() - start
+        phases = ", ".join(
+            f"{name.split('/')[1]} {s:.2f} s" for name, s in values.items() if name.startswith("seconds")
+        )
+        return (
+            f"dry run: one iteration of {self.config.training.batch_size} images in {seconds:.2f} s ({phases}); "
+            f"{self.passes} passes of {self.pass_size} images in each of {self.process.world_size} processes; "
+            f"peak memory {memory.peak(self.process.device) / 2**30:.2f} GiB on {self.process.device}"
+        )
+
+    def _write_due(self, before: int, folder: RunFolder, log: "Log") -> None:
+        training, images = self.config.training, self.state.images
+        last = images >= training.total_images
+
+        def due(every: int) -> bool:
+            return last or before // every != images // every
+
+        if due(training.log_every_images):
+            log.scalars(self.stats.tick())
+        if due(training.preview_every_images):
+            log.preview()
+        if due(training.checkpoint_every_images):
+            self._save(folder)
+
+    def _batches(self) -> Iterator[list[Labelled]]:
+        """This process's share of each batch on its device, split into passes; goes on where the state stands."""
+        device = self.process.device
+        sampler = InfiniteSampler(
+            len(self.dataset),
+            rank=self.process.rank,
+            world_size=self.process.world_size,
+            seed=self.config.training.seed,
+            start=self.state.images,
+        )
+        workers = self.config.data.workers
+        loader = make_loader(self.dataset, sampler, self.passes * self.pass_size, workers, device.type == "cuda")
+        for images, labels in loader:
+            yield list(zip(self._to_passes(images), self._to_passes(labels), strict=True))
+
+    def _to_passes(self, x: Tensor) -> tuple[Tensor, ...]:
+        return x.to(self.process.device, non_blocking=True).split(self.pass_size)
+
+    def _save(self, folder: RunFolder) -> None:
+        training = self.state.to_dict()  # every process takes part
+        if self.process.is_main:
+            networks = self.state.networks(self.dataset.classes.to_dict())
+            contents = {**networks.to_dict(), "training": training}
+            folder.save_checkpoint(contents, self.state.images, self.config.training.keep_checkpoints)
+        barrier()
+
+    def _restore(self, path: Path) -> None:
+        contents = read_file(path)
+        try:
+            networks = networks_from_dict(contents)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from None
+        if "training" not in contents:
+            raise ConfigError(f"{path} holds networks but no training state: --resume takes a run's checkpoints")
+        self.state.restore(networks, contents["training"], self.process, str(path))
+
+
+class Log:
+    """Progress bar and TensorBoard files, in the main process only."""
+
+    def __init__(self, folder: RunFolder, trainer: Trainer) -> None:
+        self.folder = folder
+        self.trainer = trainer
+        self.since = (time.perf_counter(), trainer.state.images)
+
+    def __enter__(self) -> "Log":
+        if self.trainer.process.is_main:
+            images = self.trainer.state.images
+            self.writer = SummaryWriter(str(self.folder.tensorboard), purge_step=images)
+            total = self.trainer.config.training.total_images
+            self.bar = tqdm(total=total, initial=images, unit="img", desc="training", smoothing=0.05)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.trainer.process.is_main:
+            self.bar.close()
+            self.writer.close()
+
+    def advance(self, images: int) -> None:
+        """Moves the progress bar."""
+        if self.trainer.process.is_main:
+            self.bar.update(images)
+
+    def scalars(self, values: dict[str, float]) -> None:
+        """Writes the values of a tick, with speed and memory."""
+        then, images_then = self.since
+        self.since = (time.perf_counter(), self.trainer.state.images)
+        if not self.trainer.process.is_main:
+            return
+        device = self.trainer.process.device
+        values["speed/images_per_second"] = (self.since[1] - images_then) / (self.since[0] - then)
+        values["memory/peak_gib"] = memory.peak(device) / 2**30
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, self.trainer.state.images)
+        self.bar.set_postfix(
+            {name: f"{values[f'losses/{name}']:.2f}" for name in ("discriminator", "generator", "mask")}
+        )
+
+    def preview(self) -> None:
+        """Draws the fixed samples into a picture and TensorBoard."""
+        if not self.trainer.process.is_main:
+            return
+        images = self.trainer.state.images
+        sheet = self.trainer.previews.sheet(self.trainer.state.generator_ema)
+        save_png(sheet, self.folder.previews / f"images_{images:09d}.png")
+        self.writer.add_image("samples", sheet, images, dataformats="HWC")
+
+
+def split_batch(config: RunConfig, world_size: int) -> tuple[int, int]:
+    """(passes, samples of a pass): each process's share of the batch in as few equal passes as its device takes.
+
+    Raises:
+        ConfigError: if the batch does not divide, or a pass into groups of the minibatch standard deviation.
+    """
+    total, limit = config.training.batch_size, config.training.max_batch_per_device
+    if total % world_size:
+        raise ConfigError(f"training.batch_size = {total} does not divide among {world_size} processes")
+    share = total // world_size
+    for passes in range(1, share + 1):
+        size = share // passes
+        if share % passes == 0 and size <= limit and (size < GROUP_SIZE or size % GROUP_SIZE == 0):
+            return passes, size
+    raise ConfigError(
+        f"training.batch_size = {total}: {share} images a process do not split into passes of at most {limit}"
+    )
