@@ -65,8 +65,13 @@ def _add_drawing(parser: argparse.ArgumentParser) -> None:
 def _add_modes(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(mode="grid")
     modes = parser.add_mutually_exclusive_group()
-    for mode in ("files", "components", "mix", "interpolate"):
-        modes.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, help="see above")
+    for mode, meaning in (
+        ("files", "each picture, and the label ids, in a file of its own"),
+        ("components", "a row for each code: its parts added one at a time"),
+        ("mix", "a table: each code (row) with parts of each source (column)"),
+        ("interpolate", "an animation: parts of the first code move through all codes and back"),
+    ):
+        modes.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, help=meaning)
     add = parser.add_argument
     add("--sources", help="mix: seeds to take the parts from, one column each")
     add("--parts", help="mix, interpolate: such as hair,eye (default all, and base unless --codes texture)")

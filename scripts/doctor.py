@@ -9,7 +9,6 @@ compiled operator disagrees with its reference.
 import argparse
 import platform
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 
 import torch

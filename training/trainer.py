@@ -36,6 +36,7 @@ class Trainer:
         self.process = process
         self.passes, self.pass_size = split_batch(config, process.world_size)
         self.dataset = ImageMaskDataset(config.data.path, config.model.resolution, config.model.num_classes)
+        self.dataset[0]  # sizes and classes that do not fit show now, not in a loader's worker
         ops.set_mode(config.ops)
         self.state = build_state(config, process)
         self.stats = Stats(process.device)
@@ -110,8 +111,11 @@ class Trainer:
         for images, labels in loader:
             yield list(zip(self._to_passes(images), self._to_passes(labels), strict=True))
 
-    def _to_passes(self, x: Tensor) -> tuple[Tensor, ...]:
-        return x.to(self.process.device, non_blocking=True).split(self.pass_size)
+    def _to_passes(self, x: Tensor) -> list[Tensor]:
+        # Every passes-th sample, as the sampler gives every world_size-th to a process: so the groups of the
+        # minibatch standard deviation are the same sets of images however a batch is split.
+        x = x.to(self.process.device, non_blocking=True)
+        return [x[first :: self.passes] for first in range(self.passes)]
 
     def _save(self, folder: RunFolder) -> None:
         training = self.state.to_dict()  # every process takes part

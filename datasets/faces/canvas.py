@@ -45,6 +45,8 @@ class Canvas:
         self._turn = np.array([[cos, sin], [-sin, cos]])
         self._shift = np.array(PIVOT) + pose.shift
         self._scale = pose.scale
+        self._to_pixels = self._turn * self.size
+        self._origin = (self._shift - np.array(PIVOT) @ self._turn) * self.size - 0.5
 
     def fill(self, points: Points, color: Color, part: int | None = None) -> None:
         """Paints an area of the image and, if a part is given, of the labels."""
@@ -103,7 +105,7 @@ class Canvas:
         return self.image.reduce(SUPERSAMPLING), majority(self.label, SUPERSAMPLING)
 
     def _pixels(self, points: Points) -> Points:
-        return ((points - PIVOT) @ self._turn + self._shift) * self.size - 0.5
+        return points @ self._to_pixels + self._origin
 
     def _coordinates(self, box: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
         inverse = np.linalg.inv(self._turn)
@@ -163,14 +165,12 @@ def _box(corner: tuple[int, int], mask: Image.Image) -> tuple[int, int, int, int
 def _select(label: Image.Image, parts: Parts) -> Image.Image:
     """255 where the label is one of the parts, else 0."""
     # Faster for these small areas than Image.point, which builds its table anew at every call.
-    return Image.fromarray(_lookup(parts)[np.asarray(label)])
+    return Image.frombytes("L", label.size, label.tobytes().translate(_lookup(parts)))
 
 
 @lru_cache(maxsize=256)
-def _lookup(parts: Parts) -> np.ndarray:
-    table = np.zeros(256, dtype=np.uint8)
-    table[list(parts)] = 255
-    return table
+def _lookup(parts: Parts) -> bytes:
+    return bytes(255 if k in parts else 0 for k in range(256))
 
 
 @lru_cache(maxsize=256)

@@ -190,7 +190,7 @@ def _lock_path(head: Head, hair: Hair, side: int, k: int) -> Points:
 def _draw_braids(canvas: Canvas, head: Head, hair: Hair) -> None:
     """Two plaits before the shoulders, bead by bead from behind the ears."""
     for side in SIDES:
-        start, end = (head.width * 1.04, 0.54), (head.width * (0.86 + 0.2 * hair.volume), 0.99)
+        start, end = (head.width * 0.98, 0.575), (head.width * (0.86 + 0.2 * hair.volume), 0.99)
         path = smooth([start, (head.width * 1.16, 0.66), (head.width * 1.06, 0.82), end], steps=5)
         for i, (x, y) in enumerate(path):
             width = 0.034 * (1 - 0.45 * i / len(path))

@@ -1,0 +1,52 @@
+"""Imports point one way: each package knows those below it, and nobody knows the commands."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("configs", "datasets", "editing", "losses", "metrics", "models", "ops", "scripts", "training")
+# A whole package, or one module of it.
+ALLOWED = {
+    "ops": set(),
+    "models": {"ops"},
+    "losses": set(),
+    "datasets": set(),
+    "metrics": set(),
+    "editing": {"models", "losses", "datasets.labels", "datasets.pictures", "datasets.transforms", "datasets.errors"},
+    "configs": {
+        "models.config",
+        "losses.config",
+        "datasets.loader",
+        "training.config",
+        "models.errors",
+        "datasets.errors",
+        "editing.errors",
+        "ops",
+    },
+    "training": {"configs", "datasets", "editing", "losses", "metrics", "models", "ops"},
+}
+FILES = [path for package in ALLOWED for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The project's modules that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [node.module or ""]
+        else:
+            continue
+        yield from (name for name in names if name.split(".")[0] in (*PACKAGES, "train", "generate"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path):
+    package = path.relative_to(ROOT).parts[0]
+    for name in imported(path):
+        top = name.split(".")[0]
+        assert top == package or {top, name} & ALLOWED[package], f"{name} is above or beside {package}"

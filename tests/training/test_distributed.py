@@ -1,0 +1,135 @@
+"""However a batch is split over processes and passes, the gradients are those of the whole batch."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+
+from losses import LossConfig
+from models import ModelConfig
+from training.distributed import session
+from training.phases import Phases
+from training.state import TrainingState, build_state
+from training.stats import Stats
+
+BATCH = 8
+LOSSES = LossConfig(path_length_batch_share=1.0)
+
+
+class Recorder:
+    """In an optimiser's place: keeps the gradients of each step."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.module = module
+        self.steps: list[dict[str, Tensor]] = []
+
+    def zero_grad(self, set_to_none: bool) -> None:
+        self.module.zero_grad(set_to_none)
+
+    def step(self) -> None:
+        named = self.module.named_parameters()
+        self.steps.append({name: p.grad.clone() for name, p in named if p.grad is not None})
+
+
+class FixedPhases(Phases):
+    """Draws no random numbers: sample n of the batch has code n and noise n, whoever computes it."""
+
+    def __init__(self, state: TrainingState, rank: int, world_size: int, passes: int) -> None:
+        super().__init__(state, LOSSES, 1000, Stats(torch.device("cpu")))
+        stream = torch.Generator().manual_seed(5)
+        w = torch.randn(BATCH, state.generator.config.latent_dim, generator=stream, dtype=torch.float64)
+        self.noise = torch.randn(BATCH, 3, 32, 32, generator=stream, dtype=torch.float64)
+        self.shares = [slice(rank + world_size * i, None, world_size * passes) for i in range(passes)]
+        self.w, self.calls = w, 0
+        state.generator.render_net.random_noise = lambda samples: state.generator.render_net.const_noise()
+
+    def _codes(self, samples: int) -> Tensor:
+        share = self.shares[self.calls % len(self.shares)]
+        self.calls += 1
+        torch.randn_like = lambda image: self.noise[share]
+        return self.state.generator.mapping(self.w[share])
+
+    def _real_pair(self, labelled: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        images, segmentations = super()._real_pair(labelled)
+        return images.double(), segmentations.double()
+
+
+def real_batch(rank: int, world_size: int, passes: int) -> list[tuple[Tensor, Tensor]]:
+    stream = torch.Generator().manual_seed(6)
+    images = torch.randint(256, (BATCH, 3, 32, 32), generator=stream, dtype=torch.uint8)[rank::world_size]
+    labels = torch.randint(13, (BATCH, 32, 32), generator=stream, dtype=torch.uint8)[rank::world_size]
+    return [(images[i::passes], labels[i::passes]) for i in range(passes)]
+
+
+def gradients(rank: int, world_size: int, passes: int, config: ModelConfig, path: Path) -> None:
+    """Every step's gradients of one iteration, saved by the first process."""
+    randn_like = torch.randn_like
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    if world_size > 1:
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size))
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29611")
+    try:
+        with session("cpu") as process:
+            state = build_run_state(config, process)
+            FixedPhases(state, rank, world_size, passes).iterate(real_batch(rank, world_size, passes), BATCH)
+            recorders = (state.discriminator_optimizer, state.generator_optimizer)
+            if rank == 0:
+                torch.save({"steps": [r.steps for r in recorders], "path_mean": state.path_mean}, path)
+    finally:
+        torch.randn_like = randn_like
+        torch.set_default_dtype(torch.float32)
+
+
+def build_run_state(config: ModelConfig, process) -> TrainingState:
+    from configs import RunConfig
+
+    state = build_state(RunConfig(model=config), process)
+    state.discriminator_optimizer = Recorder(state.discriminator)
+    state.generator_optimizer = Recorder(state.generator)
+    return state
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_config, tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("whole") / "gradients.pt"
+    gradients(0, 1, 1, tiny_config, path)
+    return torch.load(path)
+
+
+def assert_same(ours, whole, bound: float) -> None:
+    for ours_steps, whole_steps in zip(ours["steps"], whole["steps"], strict=True):
+        assert len(ours_steps) == len(whole_steps) == 2  # the loss and its penalty
+        for ours_step, whole_step in zip(ours_steps, whole_steps, strict=True):
+            assert ours_step.keys() == whole_step.keys()
+            for name, gradient in whole_step.items():
+                difference = (ours_step[name] - gradient).abs().max()
+                assert difference <= bound * gradient.abs().max() + 1e-12, name
+    assert torch.allclose(ours["path_mean"], whole["path_mean"], rtol=1e-10)
+
+
+def test_two_processes(whole, tiny_config, tmp_path):
+    path = tmp_path / "gradients.pt"
+    mp.spawn(_spawned, args=(2, 1, tiny_config, path), nprocs=2)
+    assert_same(torch.load(path), whole, 1e-9)
+
+
+def test_two_passes(whole, tiny_config, tmp_path):
+    path = tmp_path / "gradients.pt"
+    gradients(0, 1, 2, tiny_config, path)
+    # The path length's running mean carries gradient of one pass only: a deviation of DECAY's order.
+    assert_same(torch.load(path), whole, 2e-2)
+    ours = torch.load(path)["steps"]
+    for network, step in ((0, 0), (0, 1), (1, 0)):
+        for name, gradient in whole["steps"][network][step].items():
+            assert torch.allclose(ours[network][step][name], gradient, rtol=1e-9, atol=1e-12), name
+
+
+def _spawned(rank: int, world_size: int, passes: int, config: ModelConfig, path: Path) -> None:
+    gradients(rank, world_size, passes, config, path)
+    assert not dist.is_initialized()

@@ -1,0 +1,198 @@
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from configs import ConfigError, RunConfig, load_config
+from configs.cli import run
+from models import load_generator
+from tests.conftest import TINY
+from train import main
+from training.config import TrainingConfig
+from training.trainer import split_batch
+
+OPTIONS = [f"model.{name}={list(value) if isinstance(value, tuple) else value}" for name, value in TINY.items()] + [
+    "training.batch_size=4",
+    "training.total_images=12",
+    "training.log_every_images=4",
+    "training.preview_every_images=8",
+    "training.preview_samples=3",
+    "training.checkpoint_every_images=4",
+    "training.device=cpu",
+    "losses.r1_every=2",
+    "losses.path_length_every=2",
+    "data.workers=0",
+    "ops=native",
+]
+
+
+@pytest.fixture
+def train(tmp_path, faces_32):
+    """Runs train.py in this process: config, options in place of the usual ones, further arguments."""
+    config = tmp_path / "config.yaml"
+    config.write_text("")
+
+    def train(*arguments: str, output: str = "run") -> Path:
+        folder = tmp_path / output
+        main(["--config", str(config), f"data.path={faces_32}", *OPTIONS, "--output", str(folder), *arguments])
+        return folder
+
+    return train
+
+
+def contents(folder: Path, images: int) -> dict:
+    return torch.load(folder / "checkpoints" / f"images_{images:09d}.pt", weights_only=True)
+
+
+def assert_equal(a, b, path: str = "") -> None:
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), path
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), path
+        for key in a:
+            assert_equal(a[key], b[key], f"{path}.{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), path
+        for index, pair in enumerate(zip(a, b, strict=True)):
+            assert_equal(*pair, f"{path}.{index}")
+    else:
+        assert a == b, path
+
+
+def test_a_run_leaves_all_it_should(train):
+    folder = train()
+    assert [path.name for path in sorted((folder / "checkpoints").iterdir())] == [
+        f"images_{images:09d}.pt" for images in (4, 8, 12)
+    ]
+    assert load_config(folder / "config.yaml").training.total_images == 12
+    assert "torch" in json.loads((folder / "versions.json").read_text())
+    assert Image.open(folder / "previews" / "images_000000012.png").size == (2 * (5 * 32 + 2) + 2, 2 * 34 + 2)
+    generator = load_generator(folder / "checkpoints" / "images_000000012.pt")
+    assert generator.synthesis(torch.randn(1, 16)).image.isfinite().all()
+
+
+def test_tensorboard_tells_all(train):
+    events = EventAccumulator(str(train() / "tensorboard"))
+    events.Reload()
+    scalars = set(events.Tags()["scalars"])
+    losses = ("discriminator", "generator", "mask", "score_real", "score_fake", "r1_image", "r1_segmentation")
+    expected = {f"losses/{name}" for name in (*losses, "path_length", "path_length_penalty")}
+    expected |= {f"seconds/{name}" for name in ("discriminator", "r1", "generator", "path_length", "ema")}
+    assert expected | {"speed/images_per_second", "memory/peak_gib"} == scalars
+    assert [event.step for event in events.Scalars("losses/generator")] == [4, 8, 12]
+    assert events.Tags()["images"] == ["samples"]
+
+
+def test_resuming_equals_never_stopping(train):
+    whole = train(output="whole")
+    train("training.total_images=4", output="parts")
+    parts = train(output="parts")
+    assert (parts / "config_from_000000004_images.yaml").exists()
+    assert_equal(contents(parts, 12), contents(whole, 12))
+
+
+def test_a_finished_run_stays_as_it_is(train):
+    before = contents(train(), 12)
+    assert_equal(contents(train(), 12), before)
+
+
+def test_only_the_newest_checkpoints_are_kept(train):
+    folder = train("training.keep_checkpoints=2")
+    assert sorted(path.stem for path in (folder / "checkpoints").iterdir()) == ["images_000000008", "images_000000012"]
+
+
+def test_accumulation_runs(train):
+    train("training.max_batch_per_device=2", "training.total_images=4")
+
+
+def test_penalties_can_be_off(train):
+    train("losses.r1_every=0", "losses.path_length_every=0", "training.total_images=4")
+
+
+def test_previews_show_the_same_samples(train):
+    folder = train("training.learning_rate=1e-12")
+    first, last = (np.asarray(Image.open(path)) for path in sorted((folder / "previews").iterdir()))
+    assert np.abs(first.astype(int) - last).mean() < 1
+
+
+def test_dry_run_writes_nothing(train, tmp_path, capsys):
+    train("--dry-run")
+    assert not (tmp_path / "run").exists()
+    report = capsys.readouterr().out
+    for word in ("r1", "path_length", "peak memory", "1 passes of 4 images"):
+        assert word in report
+
+
+def test_torchrun(tmp_path, faces_32):
+    """Two processes on CPUs; the run goes on with one."""
+    config = tmp_path / "config.yaml"
+    config.write_text("")
+    arguments = ["train.py", "--config", str(config), f"data.path={faces_32}", *OPTIONS]
+    arguments += ["training.batch_size=8", "training.total_images=16", "--output", str(tmp_path / "run")]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29612"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*launcher, *arguments], check=True, env=environment, timeout=300)
+    assert len(contents(tmp_path / "run", 16)["training"]["random"]) == 2
+    subprocess.run([sys.executable, *arguments, "training.total_images=24"], check=True, env=environment, timeout=300)
+    assert contents(tmp_path / "run", 24)["training"]["iteration"] == 3
+
+
+def test_batches_split_evenly():
+    def split(batch: int, limit: int, world_size: int = 1) -> tuple[int, int]:
+        return split_batch(
+            replace(RunConfig(), training=TrainingConfig(batch_size=batch, max_batch_per_device=limit)), world_size
+        )
+
+    assert split(32, 32) == (1, 32)
+    assert split(32, 4, 8) == (1, 4)
+    assert split(32, 10) == (4, 8)
+    assert split(24, 7) == (6, 4)
+    assert split(6, 6) == (2, 3)
+    with pytest.raises(ConfigError, match="does not divide among 3 processes"):
+        split(32, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["model.resolution=48"], "model.resolution = 48: choose a power of two"),
+        (["model.num_classes=5", "model.transparent_classes=[]"], "13 classes, not 5"),
+        (["model.resolution=64"], "cannot become 64 x 64"),
+        (["data.path=absent"], "absent"),
+        (["trainning.seed=1"], "unknown option trainning: did you mean training?"),
+        (["--resume", "absent.pt"], "--resume absent.pt: no such file"),
+        (["--output", "/proc/run"], "--output /proc/run"),
+        (["ops=compild"], "ops = 'compild'"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(train, tmp_path, capsys, arguments, message):
+    with pytest.raises(SystemExit) as exit_:
+        run(lambda: train(*arguments))
+    assert exit_.value.code == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert message in errors[-1]
+    assert errors[-1].startswith("error: ")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_foreign_folder_is_left_alone(train, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    for resume in ("auto", "none"):
+        with pytest.raises(ConfigError, match="choose another --output"):
+            train("--resume", resume)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+def test_a_checkpoint_of_another_architecture(train):
+    train("training.total_images=4")
+    with pytest.raises(ValueError, match="another architecture"):
+        train("model.local_channels=4")
