@@ -50,9 +50,10 @@ class LmdbWriter:
             raise DataError(f"{self.path} exists already; choose another name or remove it yourself")
         try:
             self._partial.mkdir(parents=True)
-        except OSError as error:
-            raise DataError(f"cannot write {self.path}: {error.strerror}; choose a writable folder") from None
-        self._environment = lmdb.open(str(self._partial), map_size=_INITIAL_MAP_BYTES, lock=False)
+            self._environment = lmdb.open(str(self._partial), map_size=_INITIAL_MAP_BYTES, lock=False)
+        except (OSError, lmdb.Error) as error:
+            shutil.rmtree(self._partial, ignore_errors=True)
+            raise DataError(f"cannot write {self.path}: {error}; choose a writable folder") from None
         return self
 
     def __exit__(

@@ -57,7 +57,7 @@ def save_label_png(labels: np.ndarray, palette: np.ndarray, path: str | Path) ->
     Raises:
         DataError: if the file cannot be written.
     """
-    picture = Image.fromarray(labels, mode="L")
+    picture = Image.fromarray(labels)
     picture.putpalette(palette.astype(np.uint8).tobytes())
     _save(picture, Path(path))
 

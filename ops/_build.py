@@ -6,6 +6,7 @@ dispatcher calls them. Nothing is built before `set_mode` or `load_compiled` is 
 
 import hashlib
 import os
+import re
 import sys
 import time
 import warnings
@@ -165,5 +166,5 @@ def _summary(error: Exception, folder: Path) -> str:
     log = folder / "build.log"
     log.write_text(str(error))
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines[1:] if "error" in line.lower()]
+    telling = [line for line in lines[1:] if re.search("error|fatal", line, re.IGNORECASE)]
     return f"the build failed ({(telling or lines)[0]}); {log} has all of it"

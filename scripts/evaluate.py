@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import ops
-from configs import cli
+from configs import ConfigError, cli
 from datasets import ImageMaskDataset
 from datasets.transforms import segmentation_to_labels
 from metrics import class_areas, total_variation
@@ -41,6 +41,9 @@ def drawn_labels(generator: Generator, samples: int, batch_size: int, seed: int)
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
+    for option, value in (("--samples", args.samples), ("--batch-size", args.batch_size)):
+        if value < 1:
+            raise ConfigError(f"{option} {value}: give 1 or more")
     generator = load_generator(args.checkpoint, args.device)
     config = generator.config
     dataset = ImageMaskDataset(args.data, config.resolution, config.num_classes)

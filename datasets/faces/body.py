@@ -17,8 +17,8 @@ _FLOOR = 1.4  # below the picture under any pose
 def draw_neck(canvas: Canvas, head: Head, outfit: Outfit) -> None:
     """Neck, collar bones and the shadow of the chin."""
     w, skin = outfit.neck, head.skin
-    right = smooth([(MIDDLE + w, 0.60), (MIDDLE + w * 0.97, 0.78), (MIDDLE + w * 1.25, 0.86), (MIDDLE + w * 2.6, 0.94)])
-    right = np.concatenate([right, [(MIDDLE + 0.40, _FLOOR)]])
+    right = smooth([(MIDDLE + w, 0.60), (MIDDLE + w * 0.97, 0.78), (MIDDLE + w * 1.12, 0.87), (MIDDLE + w * 1.9, 0.96)])
+    right = np.concatenate([right, [(MIDDLE + 0.30, _FLOOR)]])
     canvas.fill(between(right, mirrored(right)), shade(skin, 0.80), NECK)
     canvas.glow((MIDDLE + head.light * 0.05, 0.90), (0.07, 0.09), shade(skin, 1.0), 0.7, (NECK,))
     canvas.glaze(moved(outline(head), -0.015 * head.light, 0.040), shade(skin, 0.50), 0.55, (NECK,), softness=0.010)

@@ -18,6 +18,7 @@ SUPERSAMPLING = 3
 PIVOT = (0.5, 0.55)
 _SPRITE_SIZE = 40
 _SPRITE_SIGMAS = 2.6
+_INWARDS = np.array([-1.0, 1.0])
 
 Parts = tuple[int, ...]
 Field = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -50,7 +51,7 @@ class Canvas:
 
     def fill(self, points: Points, color: Color, part: int | None = None) -> None:
         """Paints an area of the image and, if a part is given, of the labels."""
-        outline = self._pixels(points).ravel().tolist()
+        outline = _inset(self._pixels(points)).ravel().tolist()
         self._brush.polygon(outline, color)
         if part is not None:
             self._label_brush.polygon(outline, part)
@@ -59,14 +60,14 @@ class Canvas:
         self, points: Points, color: Color, opacity: float = 1.0, within: Parts | None = None, softness: float = 0.0
     ) -> None:
         """Paints an area of the image only: translucent, inside given parts, with an edge softened by `softness`."""
-        area = self._area(points, opacity, within, softness)
+        area = self._area(self._pixels(points), opacity, within, softness)
         if area:
             corner, mask = area
             self.image.paste(color, _box(corner, mask), mask)
 
     def mark(self, points: Points, part: int, within: Parts | None = None) -> None:
         """Labels an area, inside given parts only; the image stays."""
-        area = self._area(points, 1.0, within, 0.0)
+        area = self._area(_inset(self._pixels(points)), 1.0, within, 0.0)
         if area:
             corner, mask = area
             self.label.paste(part, _box(corner, mask), mask)
@@ -117,11 +118,10 @@ class Canvas:
         return x * xx + y * yx + PIVOT[0], x * xy + y * yy + PIVOT[1]
 
     def _area(
-        self, points: Points, opacity: float, within: Parts | None, softness: float
+        self, outline: Points, opacity: float, within: Parts | None, softness: float
     ) -> tuple[tuple[int, int], Image.Image] | None:
-        """The mask of an area and its upper left corner; None outside the canvas."""
+        """The mask of an area, given in pixels, and its upper left corner; None outside the canvas."""
         blur = softness * self._scale * self.size
-        outline = self._pixels(points)
         # Plain lists: the areas are small, and many.
         x, y = outline.T.tolist()
         left, top = max(int(min(x) - blur), 0), max(int(min(y) - blur), 0)
@@ -142,6 +142,15 @@ class Canvas:
 
     def _stencil(self, box: tuple[int, int, int, int], parts: Parts) -> Image.Image:
         return _select(self.label.crop(box), parts)
+
+
+def _inset(outline: Points) -> Points:
+    """The outline half a pixel smaller: Pillow also paints every pixel that the edge touches."""
+    following = np.concatenate([outline[1:], outline[:1]])
+    along = following - np.concatenate([outline[-1:], outline[:-1]])
+    turns_right = (outline[:, 0] * following[:, 1] - outline[:, 1] * following[:, 0]).sum() > 0
+    length = np.hypot(along[:, :1], along[:, 1:]) + 1e-9
+    return outline + along[:, ::-1] * _INWARDS * ((0.5 if turns_right else -0.5) / length)
 
 
 def majority(label: Image.Image, factor: int) -> np.ndarray:

@@ -194,9 +194,9 @@ def _draw_braids(canvas: Canvas, head: Head, hair: Hair) -> None:
         path = smooth([start, (head.width * 1.16, 0.66), (head.width * 1.06, 0.82), end], steps=5)
         for i, (x, y) in enumerate(path):
             width = 0.034 * (1 - 0.45 * i / len(path))
-            weave = 0.010 * (-1) ** i
+            weave = 0.012 * (-1) ** i
             tone = 0.86 if i % 2 else 1.04
-            canvas.fill(ellipse((MIDDLE + side * (x + weave), y), (width, 0.024), 16), shade(hair.color, tone), HAIR)
+            canvas.fill(ellipse((MIDDLE + side * (x + weave), y), (width, 0.031), 16), shade(hair.color, tone), HAIR)
 
 
 def _strand_field(face: FaceAttributes, rng: np.random.Generator) -> Field:

@@ -171,7 +171,7 @@ def _mouth(rng: np.random.Generator, head: Head) -> Mouth:
     return Mouth(
         y=uniform(rng, 0.672, 0.690),
         width=uniform(rng, 0.058, 0.078),
-        smile=uniform(rng, -0.008, 0.022),
+        smile=uniform(rng, -0.006, 0.030),
         opening=max(0.0, uniform(rng, -0.03, 0.032)),
         fullness=uniform(rng, 0.012, 0.021),
         color=mix(natural, painted, 0.75) if chance(rng, 0.3) else natural,

@@ -194,3 +194,10 @@ def test_the_map_grows_with_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_record_keys_have_seven_digits() -> None:
     assert record_keys(42) == ("image-0000042", "label-0000042")
+
+
+def test_writer_names_a_place_it_cannot_write(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a user's file")
+    with pytest.raises(DataError, match="cannot write"):
+        write(tmp_path / "file" / "data")
+    assert (tmp_path / "file").read_text() == "a user's file"

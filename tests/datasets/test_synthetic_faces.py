@@ -79,11 +79,11 @@ def test_labels_are_the_majority_of_the_fine_drawing() -> None:
 
 
 def test_parts_do_not_grow_by_the_drawing() -> None:
-    # Drawn at 1x, small parts would gain a third or more; the fine drawing leaves a sixth of a pixel.
+    # Drawn at 1x, or with the edges that Pillow adds, small parts would gain a tenth to a third.
     small = np.stack([draw_face(5, index, 64)[1] for index in range(40)])
     large = np.stack([draw_face(5, index, 192)[1] for index in range(40)])
     for k in range(10):
-        assert (small == k).mean() == pytest.approx((large == k).mean(), rel=0.15), celebamask13().names[k]
+        assert (small == k).mean() == pytest.approx((large == k).mean(), rel=0.08), celebamask13().names[k]
 
 
 def test_image_and_labels_fit_to_the_pixel() -> None:

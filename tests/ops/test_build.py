@@ -1,0 +1,251 @@
+import os
+import shutil
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+import ops
+from ops import _build, _lock, _toolchain
+
+ROOT = Path(ops.__file__).parent.parent
+HOLD_LOCK = """
+import sys, time
+from pathlib import Path
+from ops._lock import exclusive
+with exclusive(Path(sys.argv[1]), 5):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+LOAD = """
+import sys
+from pathlib import Path
+from ops import _build
+_build._SOURCES = Path(sys.argv[1])
+_build.load_compiled("cpu")
+print(_build.backend("cpu"))
+"""
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """An empty cache, a process that has loaded nothing, and sources that compile in a second."""
+    sources = tmp_path / "csrc"
+    sources.mkdir()
+    (sources / "tiny.cpp").write_text("int tiny() { return 1; }\n")
+    monkeypatch.setattr(_build, "_SOURCES", sources)
+    monkeypatch.setattr(_build, "_loaded", set())
+    monkeypatch.setattr(_build, "_failures", {})
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    return sources
+
+
+@pytest.fixture
+def compiler():
+    if (reason := _toolchain.missing("cpu")) is not None:
+        pytest.skip(reason)
+
+
+def start(script, *arguments):
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def only_folder(tmp_path):
+    (folder,) = (tmp_path / "cache").iterdir()
+    return folder
+
+
+def test_importing_builds_and_probes_nothing():
+    script = "import sys, ops; print(ops.backend('cpu'), 'torch.utils.cpp_extension' in sys.modules)"
+    out, error = start(script).communicate(timeout=60)
+    assert out.split() == ["native", "False"]
+    assert error == ""
+
+
+def test_unknown_mode():
+    with pytest.raises(ValueError, match="auto, native or compiled"):
+        ops.set_mode("fast")
+
+
+def test_native_builds_nothing(fresh, tmp_path):
+    ops.set_mode("native")
+    assert ops.backend("cpu") == "native"
+    assert not (tmp_path / "cache").exists()
+
+
+def test_auto_builds_and_loads(fresh, compiler, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ops.set_mode("auto", "cpu")
+    assert ops.backend("cpu") == "compiled"
+    assert (only_folder(tmp_path) / "library.so").exists()
+
+
+def test_finished_library_is_only_loaded(fresh, compiler, monkeypatch):
+    ops.load_compiled("cpu")
+    monkeypatch.setattr(_build, "_loaded", set())
+    monkeypatch.setattr(_build, "_compile", None)
+    ops.load_compiled("cpu")
+    assert ops.backend("cpu") == "compiled"
+
+
+def test_auto_falls_back_with_one_warning_that_says_why(fresh, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.warns(UserWarning, match="plain PyTorch") as record:
+        ops.set_mode("auto", "cpu")
+    assert len(record) == 1
+    assert "no C++ compiler (no-such-compiler) is on the PATH; install g++ or set CXX" in str(record[0].message)
+    assert ops.backend("cpu") == "native"
+
+
+def test_other_local_ranks_do_not_repeat_the_warning(fresh, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ops.set_mode("auto", "cpu")
+
+
+def test_compiled_is_an_error_with_the_remedy(fresh, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ops.OpsUnavailable, match=r"install g\+\+ or set CXX, or choose ops=native"):
+        ops.set_mode("compiled", "cpu")
+
+
+def test_devices_without_kernels(fresh):
+    with pytest.raises(ops.OpsUnavailable, match="there are none for mps devices"):
+        ops.load_compiled("mps")
+
+
+def test_failed_build_is_reported_in_one_line_and_not_repeated(fresh, compiler, monkeypatch, tmp_path):
+    (fresh / "tiny.cpp").write_text("int tiny() { return nonsense; }\n")
+    with pytest.raises(ops.OpsUnavailable, match="nonsense") as caught:
+        ops.load_compiled("cpu")
+    assert "\n" not in str(caught.value)
+    assert "nonsense" in (only_folder(tmp_path) / "build.log").read_text()
+    monkeypatch.setattr(_build, "_compile", None)
+    with pytest.raises(ops.OpsUnavailable, match="nonsense"):
+        ops.load_compiled("cpu")
+
+
+def test_failure_of_another_process_counts_for_those_that_waited(fresh, compiler, tmp_path):
+    folder = tmp_path / "cache" / _build._recipe("cpu").name
+    folder.mkdir(parents=True)
+    (folder / "failure.txt").write_text("it failed elsewhere")
+    os.utime(folder / "failure.txt", (time.time() + 60, time.time() + 60))
+    with pytest.raises(ops.OpsUnavailable, match="it failed elsewhere"):
+        ops.load_compiled("cpu")
+
+
+def test_old_failure_is_tried_again(fresh, compiler, tmp_path):
+    folder = tmp_path / "cache" / _build._recipe("cpu").name
+    folder.mkdir(parents=True)
+    (folder / "failure.txt").write_text("it failed once")
+    os.utime(folder / "failure.txt", (0, 0))
+    ops.load_compiled("cpu")
+
+
+def test_locks_left_by_dead_processes(fresh, compiler, tmp_path):
+    folder = tmp_path / "cache" / _build._recipe("cpu").name
+    (folder / "build").mkdir(parents=True)
+    (folder / "lock").write_text("999999999")
+    (folder / "build" / "lock").touch()
+    started = time.monotonic()
+    ops.load_compiled("cpu")
+    assert time.monotonic() - started < 60
+
+
+def test_lock_ends_with_its_owner(tmp_path):
+    owner = start(HOLD_LOCK, tmp_path / "lock")
+    assert owner.stdout.readline() == "held\n"
+    owner.kill()
+    owner.communicate(timeout=10)
+    with _lock.exclusive(tmp_path / "lock", 0.5):
+        pass
+
+
+def test_waiting_ends_and_names_the_owner(tmp_path):
+    owner = start(HOLD_LOCK, tmp_path / "lock")
+    assert owner.stdout.readline() == "held\n"
+    with pytest.raises(TimeoutError, match=f"process {owner.pid} has held"), _lock.exclusive(tmp_path / "lock", 0.3):
+        pass
+    owner.kill()
+    owner.communicate(timeout=10)
+
+
+def test_concurrent_processes_build_once(fresh, compiler):
+    processes = [start(LOAD, fresh) for _ in range(3)]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [out for out, _ in outputs] == ["compiled\n"] * 3
+    assert sum("building" in error for _, error in outputs) == 1
+
+
+def test_cache_depends_on_all_that_matters(fresh, compiler, monkeypatch):
+    names = [_build._recipe("cpu").name]
+    (fresh / "shared.h").write_text("// new")
+    names.append(_build._recipe("cpu").name)
+    monkeypatch.setattr(torch, "__version__", "9.9.9")
+    names.append(_build._recipe("cpu").name)
+    monkeypatch.setattr(_toolchain, "cxx_version", lambda: "another compiler")
+    names.append(_build._recipe("cpu").name)
+    monkeypatch.setattr(_toolchain, "cpu_identity", lambda: "another processor")
+    names.append(_build._recipe("cpu").name)
+    names.append(_build._recipe("cuda").name)
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "7.0;8.0")
+    names.append(_build._recipe("cuda").name)
+    assert len(set(names)) == len(names)
+
+
+def test_toolkit_of_another_major_version(monkeypatch, tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "include").mkdir()
+    (tmp_path / "include" / "cuda_runtime_api.h").touch()
+    nvcc = tmp_path / "bin" / "nvcc"
+    nvcc.write_text("#!/bin/sh\necho 'Cuda compilation tools, release 12.8, V12.8.93'\n")
+    nvcc.chmod(0o755)
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.version, "cuda", "13.2")
+    monkeypatch.setattr(_toolchain.shutil, "which", lambda name, path=None: name)
+    assert "is CUDA 12.8 and PyTorch CUDA 13.2; set CUDA_HOME to a toolkit 13.x" in _toolchain.missing("cuda")
+
+
+def test_no_toolkit(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.version, "cuda", "13.2")
+    monkeypatch.setattr(_toolchain.shutil, "which", lambda name, path=None: name)
+    assert "install one of CUDA 13 and set CUDA_HOME" in _toolchain.missing("cuda")
+
+
+def test_torch_without_cuda(monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(_toolchain.shutil, "which", lambda name, path=None: name)
+    assert "built without CUDA" in _toolchain.missing("cuda")
+
+
+def test_toolkit_behind_a_wrapper_script(monkeypatch, tmp_path):
+    monkeypatch.delenv("CUDA_HOME", raising=False)
+    monkeypatch.delenv("CUDA_PATH", raising=False)
+    real = _toolchain.cuda_home()
+    if real is None:
+        pytest.skip("no CUDA toolkit here")
+    wrapper = tmp_path / "bin" / "nvcc"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\nexec {real / "bin" / "nvcc"} "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}{os.pathsep}{os.environ['PATH']}")
+    assert shutil.which("nvcc") == str(wrapper)
+    assert _toolchain.cuda_home().resolve() == real.resolve()
+
+
+def test_ninja_of_an_inactive_environment_is_found(monkeypatch):
+    monkeypatch.setenv("PATH", os.defpath)
+    before = os.environ["PATH"]
+    with _toolchain.build_environment():
+        assert str(Path(sys.executable).parent) in os.environ["PATH"]
+    assert os.environ["PATH"] == before

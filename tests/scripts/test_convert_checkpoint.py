@@ -1,0 +1,42 @@
+import pytest
+import torch
+
+from configs.cli import run
+from models import load_discriminator, load_generator
+from models.checkpoint import load_networks
+from scripts.convert_checkpoint import main
+from tests.golden_cases import golden_cases
+
+
+@pytest.fixture
+def released(tmp_path):
+    case = next(case for case in golden_cases() if case.name == "b")
+    torch.save(case.checkpoint(), tmp_path / "released.pt")
+    return tmp_path / "released.pt"
+
+
+def test_converted_networks_are_the_released_ones(released, tmp_path, capsys):
+    target = tmp_path / "ours.pt"
+    main([str(released), str(target)])
+    assert "generator, generator_ema, discriminator at 32 pixels, 4 classes" in capsys.readouterr().out
+    for load in (load_generator, load_discriminator):
+        theirs, ours = load(released).state_dict(), load(target).state_dict()
+        assert theirs.keys() == ours.keys()
+        assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
+    assert load_networks(target).classes["names"][0] == "class_0"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        ("released.pt", "released.pt", "exists: choose another name"),
+        ("released.pt", "absent/ours.pt", "choose a folder that exists"),
+        ("absent.pt", "ours.pt", "no such file"),
+    ],
+)
+def test_mistakes_leave_nothing(released, tmp_path, capsys, source, target, message):
+    with pytest.raises(SystemExit) as exit_:
+        run(lambda: main([str(tmp_path / source), str(tmp_path / target)]))
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["released.pt"]

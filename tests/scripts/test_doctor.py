@@ -1,0 +1,39 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from scripts import doctor
+
+ROOT = Path(doctor.__file__).parent.parent
+
+
+def test_report_of_this_machine():
+    result = subprocess.run(
+        [sys.executable, "-m", "scripts.doctor"], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    for expected in (
+        "torch",
+        "C++ compiler",
+        "nvcc",
+        "operators on cpu",
+        "operators on cuda",
+        "everything that should",
+    ):
+        assert expected in result.stdout
+
+
+def test_disagreement_is_a_failure(capsys):
+    expected = {"value": torch.ones(3)}
+    assert doctor._check_parity(expected, {"value": torch.ones(3) + 1e-7})
+    assert not doctor._check_parity(expected, {"value": torch.ones(3) + 1e-3})
+    assert not doctor._check_parity(expected, {"value": torch.full((3,), torch.nan)})
+    assert "FAILED" in capsys.readouterr().out
+
+
+def test_missing_tool_is_told_but_no_failure(capsys, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert doctor._check_build("cpu")
+    assert "install g++" in capsys.readouterr().out
