@@ -30,11 +30,12 @@ from ops import set_mode
 def main(argv: Sequence[str] | None = None) -> None:
     """Draws what the command line asks for; all checks come before the first file."""
     args = editing.parse_options(argv, __doc__)
-    set_mode(args.ops)
-    generator, classes = load(args.checkpoint, usable_device(args.device))
+    device = usable_device(args.device)
+    generator, classes = load(args.checkpoint, device)
     job = plan(args, generator, classes)
     names = [*job.names, *(["latents.npy"] if args.save_latents else [])]
     editing.check_free(args.output, names, overwrite=args.overwrite)
+    set_mode(args.ops, device.type)
     editing.make_folder(args.output)
     drawings = editing.draw(generator, job.codes, job.part_masks, noise=args.noise, batch_size=args.batch_size)
     try:

@@ -14,7 +14,7 @@ from training.trainer import Trainer
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument("--config", required=True, help="YAML file with what differs from the defaults")
     parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="options in place of the file's")
     parser.add_argument("--output", help="folder of the run (default: runs/<name of the config>)")

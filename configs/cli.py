@@ -1,7 +1,9 @@
-"""The end of every command: a user's mistake is one line and exit code 2; anything else keeps its traceback."""
+"""What every command shares: a user's mistake is one line and exit code 2; anything else keeps its traceback."""
 
+import argparse
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from configs.errors import ConfigError
 from datasets.errors import DataError
@@ -10,6 +12,16 @@ from models.errors import ModelError
 from ops import OpsUnavailable
 
 USER_ERRORS = (ConfigError, DataError, EditError, ModelError, OpsUnavailable)
+
+
+class Parser(argparse.ArgumentParser):
+    """Shows a module's docstring as it stands, and reports a mistake as all other mistakes are."""
+
+    def __init__(self, description: str | None) -> None:
+        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} ({self.prog} --help lists all options)")
 
 
 def run(main: Callable[[], int | None]) -> None:

@@ -17,7 +17,7 @@ from models.checkpoint import load_networks
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument("source", metavar="IN.pt", help="a released checkpoint")
     parser.add_argument("target", metavar="OUT.pt", type=Path, help="must not exist yet")
     return parser.parse_args(argv)

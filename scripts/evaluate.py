@@ -20,7 +20,7 @@ from models import Generator, load_generator
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument("--checkpoint", required=True, help="a checkpoint of this program, or a released one")
     parser.add_argument("--data", required=True, help="LMDB of images and masks")
     parser.add_argument("--samples", type=int, default=1000, help="drawings to make (default 1000)")
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     generator = load_generator(args.checkpoint, args.device)
     config = generator.config
     dataset = ImageMaskDataset(args.data, config.resolution, config.num_classes)
-    ops.set_mode("auto")
+    ops.set_mode("auto", torch.device(args.device).type)
     real = class_areas((dataset[i][1] for i in tqdm(range(len(dataset)), desc="reading")), config.num_classes)
     drawn = class_areas(drawn_labels(generator, args.samples, args.batch_size, args.seed), config.num_classes)
     print(f"class areas of {args.samples} drawings (seed {args.seed}) and of {len(dataset)} masks in {args.data}")

@@ -37,7 +37,7 @@ class Trainer:
         self.passes, self.pass_size = split_batch(config, process.world_size)
         self.dataset = ImageMaskDataset(config.data.path, config.model.resolution, config.model.num_classes)
         self.dataset[0]  # sizes and classes that do not fit show now, not in a loader's worker
-        ops.set_mode(config.ops)
+        ops.set_mode(config.ops, process.device.type)
         self.state = build_state(config, process)
         self.stats = Stats(process.device)
         self.phases = Phases(self.state, config.losses, config.training.ema_half_life_images, self.stats)

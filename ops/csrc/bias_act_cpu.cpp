@@ -54,11 +54,16 @@ void activate_range(const T* x, const T* bias, T* out, int64_t begin, int64_t en
 at::Tensor bias_act(
     const at::Tensor& x, const std::optional<at::Tensor>& bias, int64_t dim, double slope, double gain) {
   at::Tensor out = at::empty_like(x);
+  if (x.scalar_type() == at::kHalf) {
+    // Compilers convert halves one by one; PyTorch's own conversion of whole tensors is many times faster.
+    const auto wide_bias = bias ? std::optional<at::Tensor>(bias->to(at::kFloat)) : std::nullopt;
+    return out.copy_(bias_act(x.to(at::kFloat), wide_bias, dim, slope, gain));
+  }
   const at::Tensor source = ordered_like(x, out);
   const at::Tensor biases = bias ? bias->contiguous() : at::zeros({1}, x.options());
   const int64_t channels = biases.numel();
   const int64_t stride = channels > 1 ? out.stride(dim) : out.numel();
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, x.scalar_type(), "bias_act", [&] {
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "bias_act", [&] {
     const scalar_t* inputs = source.const_data_ptr<scalar_t>();
     const scalar_t* bias_values = biases.const_data_ptr<scalar_t>();
     scalar_t* outputs = out.mutable_data_ptr<scalar_t>();
@@ -77,9 +82,12 @@ void multiply_by_derivative(const T* __restrict__ grad, const T* __restrict__ ou
 
 at::Tensor bias_act_backward(const at::Tensor& grad, const at::Tensor& output, double slope, double gain) {
   at::Tensor out = at::empty_like(grad);
+  if (grad.scalar_type() == at::kHalf) {  // as above
+    return out.copy_(bias_act_backward(grad.to(at::kFloat), output.to(at::kFloat), slope, gain));
+  }
   const at::Tensor gradients = ordered_like(grad, out);
   const at::Tensor activated = ordered_like(output, out);
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, grad.scalar_type(), "bias_act_backward", [&] {
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, grad.scalar_type(), "bias_act_backward", [&] {
     const scalar_t* inputs = gradients.const_data_ptr<scalar_t>();
     const scalar_t* branches = activated.const_data_ptr<scalar_t>();
     scalar_t* outputs = out.mutable_data_ptr<scalar_t>();

@@ -170,6 +170,7 @@ def test_batches_split_evenly():
         (["trainning.seed=1"], "unknown option trainning: did you mean training?"),
         (["--resume", "absent.pt"], "--resume absent.pt: no such file"),
         (["--output", "/proc/run"], "--output /proc/run"),
+        (["--dry-rum"], "unrecognized arguments: --dry-rum"),
         (["ops=compild"], "ops = 'compild'"),
     ],
 )
