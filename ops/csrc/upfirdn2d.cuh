@@ -40,7 +40,7 @@ SEMANTIC_GAN_HOST_DEVICE Index input_index(const Images<Index>& images, const Po
   return ((at.image * images.channels + at.channel) * height + at.row) * width + at.column;
 }
 
-// x and out are [N, C, H, W] in the order that `images` says; the filter is [fh, fw], or [f] for both axes if separable.
+// x and out are [N, C, H, W] in the order that `images` says; the filter is [fh, fw], or separable [f] for both axes.
 template <typename T, typename A, typename Index>
 __global__ void upfirdn2d_kernel(const T* __restrict__ x, const A* __restrict__ filter, T* __restrict__ out,
                                  Images<Index> images, bool separable, bool flip, A gain) {

@@ -157,7 +157,8 @@ void upfirdn2d_all(const at::Tensor& x, const at::Tensor& filter, at::Tensor& ou
   const T* images = x.const_data_ptr<T>();
   T* out_rows = out.mutable_data_ptr<T>();
 
-  at::parallel_for(0, out.numel() / out_pitch, std::max<int64_t>(1, kGrain / out_pitch), [&](int64_t begin, int64_t end) {
+  const int64_t grain = std::max<int64_t>(1, kGrain / out_pitch);
+  at::parallel_for(0, out.numel() / out_pitch, grain, [&](int64_t begin, int64_t end) {
     std::vector<T> buffer(row_filter.buffer_size(), T(0));
     T* middle = buffer.data() + row_filter.margin();
     for (int64_t row = begin; row < end; ++row) {

@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from configs import ConfigError, RunConfig, load_config
 from configs.cli import run
+from datasets import LmdbWriter, celebamask13, draw_face
 from models import load_generator
 from tests.conftest import TINY
 from train import main
@@ -182,6 +183,32 @@ def test_mistakes_are_one_line_and_leave_nothing(train, tmp_path, capsys, argume
     assert message in errors[-1]
     assert errors[-1].startswith("error: ")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_record_is_named_in_one_line(train, tmp_path, capsys, workers):
+    bad = np.zeros((32, 32), np.uint8)
+    bad[0, :2] = 13, 99
+    with LmdbWriter(tmp_path / "bad", 32, celebamask13(), "tests") as writer:
+        for index in range(8):
+            image, label = draw_face(0, index, 32)
+            writer.add(image, bad if index == 5 else label)
+    with pytest.raises(SystemExit) as exit_:
+        run(lambda: train(f"data.path={tmp_path / 'bad'}", f"data.workers={workers}"))
+    assert exit_.value.code == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith(f"error: {tmp_path / 'bad'}: label-0000005 has ids 13, 99 outside 0..12")
+
+
+def test_resuming_from_a_file_into_another_folder(train):
+    folder = train("training.total_images=4")
+    branch = train("--resume", str(folder / "checkpoints" / "images_000000004.pt"), output="branch")
+    assert sorted(path.stem for path in (branch / "checkpoints").iterdir()) == ["images_000000008", "images_000000012"]
+
+
+def test_networks_alone_cannot_be_resumed(train, tiny_checkpoint):
+    with pytest.raises(ConfigError, match="no training state"):
+        train("--resume", str(tiny_checkpoint))
 
 
 def test_a_foreign_folder_is_left_alone(train, tmp_path):
