@@ -1,9 +1,12 @@
 """Images with class masks: reading, writing, order, conversions, pictures, and an embedded data set of drawn faces."""
 
+from datasets.class_files import celebamask13, default_table, load_table
 from datasets.errors import DataError
 from datasets.image_mask import ImageMaskDataset
-from datasets.labels import ClassTable, celebamask13, default_table
-from datasets.lmdb_writer import LmdbWriter, encode_pair
+from datasets.image_only import ImageDataset
+from datasets.labels import ClassTable
+from datasets.layouts import encode_pair
+from datasets.lmdb_writer import LmdbWriter, ResumableWriter
 from datasets.loader import DataConfig, make_loader
 from datasets.pictures import colorize, grid, overlay, save_label_png, save_png
 from datasets.sampler import InfiniteSampler
@@ -14,9 +17,11 @@ __all__ = [
     "ClassTable",
     "DataConfig",
     "DataError",
+    "ImageDataset",
     "ImageMaskDataset",
     "InfiniteSampler",
     "LmdbWriter",
+    "ResumableWriter",
     "celebamask13",
     "colorize",
     "default_table",
@@ -26,6 +31,7 @@ __all__ = [
     "grid",
     "images_to_float",
     "labels_to_one_hot",
+    "load_table",
     "make_loader",
     "overlay",
     "save_label_png",

@@ -1,16 +1,21 @@
-"""Open LMDB environments, one per path and process.
+"""Reading LMDBs: open environments, one per file and process, and what data sets of every layout share.
 
 LMDB refuses to open a path twice in one process, and an environment must not be used across a fork; data sets are
 copied freely (several on one path, workers by fork or spawn). So nobody keeps an environment: everybody asks here.
 """
 
+import io
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lmdb
+from PIL import Image
 
 from datasets.errors import DataError
+from datasets.layouts import META_FILE, META_KEY, META_VERSION
 
 
 class _Entry(NamedTuple):
@@ -33,8 +38,8 @@ def environment(path: Path) -> lmdb.Environment:
         inode = file.stat().st_ino
     except OSError:
         kind = "holds no data.mdb, so it is not an LMDB" if path.is_dir() else "does not exist"
-        raise DataError(f"data set {path} {kind}; give the folder that scripts.make_faces wrote") from None
-    key = os.path.realpath(path)
+        raise DataError(f"data set {path} {kind}; give a folder that scripts.prepare_data wrote") from None
+    key = os.path.realpath(file)
     entry = _entries.get(key)
     if entry and (entry.pid, entry.inode) != (os.getpid(), inode):
         # Inherited through a fork, or of a file that has been replaced since.
@@ -43,6 +48,96 @@ def environment(path: Path) -> lmdb.Environment:
     if entry is None:
         entry = _entries[key] = _Entry(os.getpid(), inode, _open(path))
     return entry.environment
+
+
+def read(path: Path, key: str) -> bytes | None:
+    """What the LMDB at `path` stores under a key.
+
+    Raises:
+        DataError: if it is missing, not an LMDB, or damaged.
+    """
+    try:
+        with environment(path).begin() as transaction:
+            stored: bytes | None = transaction.get(key.encode())
+            return stored
+    except lmdb.Error as error:
+        raise DataError(f"{path}: cannot read {key} ({error}); the file is damaged, write it again") from None
+
+
+def read_meta(path: Path) -> Mapping[str, Any]:
+    """The description stored in or beside the LMDB; empty for foreign ones.
+
+    Raises:
+        DataError: if it is not one, or of a later version of this program.
+    """
+    beside = path / META_FILE
+    stored = beside.read_bytes() if path.is_dir() and beside.exists() else read(path, META_KEY)
+    if stored is None:
+        return {}
+    try:
+        meta = json.loads(stored)
+    except ValueError:
+        meta = None
+    if not isinstance(meta, dict):
+        raise DataError(f"{path}: the meta key is not a JSON object; write the data set again")
+    if meta.get("version", META_VERSION) != META_VERSION:
+        raise DataError(
+            f"{path} has version {meta['version']} of the data format, this program reads {META_VERSION};"
+            " update the program or write the data set again"
+        )
+    return meta
+
+
+def count_records(path: Path, key: str, meta: Mapping[str, Any]) -> int:
+    """The number of records, as stored under a key of ASCII digits and in the description.
+
+    Raises:
+        DataError: if the two differ, or there are none.
+    """
+    stored = read(path, key) or b""
+    if not stored.isdigit():
+        raise DataError(f"{path}: {key} must be decimal digits; write the data set again")
+    count = int(stored)
+    if meta.get("count", count) != count:
+        raise DataError(f"{path}: {key} is {count} but meta says {meta['count']}; write the data set again")
+    if count < 1:
+        raise DataError(f"{path} holds no records; write the data set again")
+    return count
+
+
+def decode(path: Path, key: str) -> Image.Image:
+    """The picture under a key.
+
+    Raises:
+        DataError: if there is none, or it cannot be decoded.
+    """
+    stored = read(path, key)
+    if stored is None:
+        raise DataError(f"{path}: record {key} is missing; write the data set again")
+    try:
+        picture = Image.open(io.BytesIO(stored))
+        picture.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        raise DataError(f"{path}: record {key} cannot be decoded; write the data set again") from None
+    return picture
+
+
+def reduce_picture(
+    picture: Image.Image, resolution: int, resampling: Image.Resampling, path: Path, key: str
+) -> Image.Image:
+    """The picture at side R; larger squares are reduced.
+
+    Raises:
+        DataError: if it is not square, or smaller.
+    """
+    if picture.size == (resolution, resolution):
+        return picture
+    if picture.width != picture.height or picture.width < resolution:
+        raise DataError(
+            f"{path}: {key} is {picture.width} x {picture.height}, which cannot become {resolution} x {resolution};"
+            " only larger squares can be reduced, choose a lower resolution"
+        )
+    return picture.resize((resolution, resolution), resampling)
 
 
 def _open(path: Path) -> lmdb.Environment:

@@ -1,30 +1,24 @@
-"""Images with class masks in an LMDB: the layout of the released program (spec section 6).
-
-Keys: `image-0000000` (JPEG bytes), `label-0000000` (PNG bytes, 8-bit class ids), `image-length` and `label-length`
-(ASCII digits). Ours add `meta`, JSON with the class table and where the data come
-from; other readers of the layout ignore it.
+"""Images with class masks in an LMDB of the layout of the released program (`datasets.layouts`).
 
 Shapes: R resolution. Everything stays uint8 here; see `datasets.transforms` for the rest of the
 way, `datasets.lmdb_writer` for the writer.
 """
 
-import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import lmdb
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datasets._lmdb import environment
+from datasets._lmdb import count_records, decode, read, read_meta, reduce_picture
+from datasets.class_files import celebamask13, default_table
 from datasets.errors import DataError
-from datasets.labels import ClassTable, celebamask13, default_table
-from datasets.lmdb_writer import record_keys
+from datasets.labels import ClassTable
+from datasets.layouts import record_keys
 
 _LABEL_MODES = ("L", "P")
 
@@ -48,8 +42,9 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, path: str | Path, resolution: int | None = None, num_classes: int | None = None) -> None:
         self.path = Path(path)
-        self.length = self._read_length()
-        self.classes = _class_table(self.path, self._read_meta(), num_classes)
+        meta = read_meta(self.path)
+        self.length = _count_pairs(self.path, meta)
+        self.classes = _class_table(self.path, meta, num_classes)
         self.resolution = resolution or self._stored_resolution()
 
     def __len__(self) -> int:
@@ -60,7 +55,7 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
         if not 0 <= index < self.length:
             raise IndexError(f"record {index} of {self.length} in {self.path}")
         image_key, label_key = record_keys(index)
-        image, label = self._decode(image_key), self._decode(label_key)
+        image, label = decode(self.path, image_key), self._decode_label(label_key)
         if image.size != label.size:
             raise DataError(
                 f"{self.path}: {image_key} is {_size(image)} but {label_key} is {_size(label)}; store equal sizes"
@@ -70,73 +65,25 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
         self._check_ids(ids, label_key)
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), torch.from_numpy(ids)
 
-    def _get(self, key: str) -> bytes | None:
-        try:
-            with environment(self.path).begin() as transaction:
-                return transaction.get(key.encode())
-        except lmdb.Error as error:
-            raise DataError(f"{self.path}: cannot read {key} ({error}); the file is damaged, write it again") from None
-
-    def _read_length(self) -> int:
-        counts = [self._get(f"{kind}-length") for kind in ("image", "label")]
-        if None in counts:
-            raise DataError(
-                f"{self.path} is an LMDB of another kind (no image-length and label-length keys);"
-                " give one with images and masks, as scripts.make_faces writes"
-            )
-        images, labels = (_ascii_count(count or b"", self.path) for count in counts)
-        if images != labels:
-            raise DataError(f"{self.path}: {images} images but {labels} labels; write the data set again")
-        if images < 1:
-            raise DataError(f"{self.path} holds no records; write the data set again")
-        return images
-
-    def _read_meta(self) -> Mapping[str, Any]:
-        stored = self._get("meta")
-        if stored is None:
-            return {}
-        try:
-            meta = json.loads(stored)
-        except ValueError:
-            meta = None
-        if not isinstance(meta, dict):
-            raise DataError(f"{self.path}: the meta key is not a JSON object; write the data set again")
-        return meta
-
     def _stored_resolution(self) -> int:
         key = record_keys(0)[0]
-        width, height = self._decode(key).size
+        width, height = decode(self.path, key).size
         if width != height:
             raise DataError(
                 f"{self.path}: {key} is {width} x {height}; only square images can be used, crop them first"
             )
         return width
 
-    def _decode(self, key: str) -> Image.Image:
-        stored = self._get(key)
-        if stored is None:
-            raise DataError(f"{self.path}: record {key} is missing; write the data set again")
-        try:
-            picture = Image.open(io.BytesIO(stored))
-            picture.load()
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-            raise DataError(f"{self.path}: record {key} cannot be decoded; write the data set again") from None
-        if key.startswith("label") and picture.mode not in _LABEL_MODES:
+    def _decode_label(self, key: str) -> Image.Image:
+        picture = decode(self.path, key)
+        if picture.mode not in _LABEL_MODES:
             raise DataError(
                 f"{self.path}: {key} has mode {picture.mode}, not 8-bit class ids; store grey or palette PNGs"
             )
         return picture
 
     def _fit(self, picture: Image.Image, key: str, resampling: Image.Resampling) -> Image.Image:
-        wanted = (self.resolution, self.resolution)
-        if picture.size == wanted:
-            return picture
-        if picture.width != picture.height or picture.width < self.resolution:
-            raise DataError(
-                f"{self.path}: {key} is {_size(picture)}, which cannot become {wanted[0]} x {wanted[1]};"
-                " only larger squares can be reduced, choose a lower resolution"
-            )
-        return picture.resize(wanted, resampling)
+        return reduce_picture(picture, self.resolution, resampling, self.path, key)
 
     def _check_ids(self, ids: np.ndarray, key: str) -> None:
         count = self.classes.num_classes
@@ -145,6 +92,20 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
             raise DataError(
                 f"{self.path}: {key} has ids {wrong} outside 0..{count - 1}; correct it or raise num_classes"
             )
+
+
+def _count_pairs(path: Path, meta: Mapping[str, Any]) -> int:
+    if read(path, "length") is not None:
+        raise DataError(f"{path} holds images alone; give a data set with masks")
+    if None in (read(path, "image-length"), read(path, "label-length")):
+        raise DataError(
+            f"{path} is an LMDB of another kind (no image-length and label-length keys);"
+            " give one with images and masks, as scripts.prepare_data writes"
+        )
+    images, labels = (count_records(path, key, {}) for key in ("image-length", "label-length"))
+    if images != labels:
+        raise DataError(f"{path}: {images} images but {labels} labels; write the data set again")
+    return count_records(path, "image-length", meta)
 
 
 def _class_table(path: Path, meta: Mapping[str, Any], num_classes: int | None) -> ClassTable:
@@ -159,12 +120,6 @@ def _class_table(path: Path, meta: Mapping[str, Any], num_classes: int | None) -
             f"{path} has {table.num_classes} classes, not {num_classes}; set num_classes to {table.num_classes}"
         )
     return table
-
-
-def _ascii_count(stored: bytes, path: Path) -> int:
-    if not stored.isdigit():
-        raise DataError(f"{path}: image-length and label-length must be decimal digits; write the data set again")
-    return int(stored)
 
 
 def _size(picture: Image.Image) -> str:

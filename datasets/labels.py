@@ -1,12 +1,14 @@
-"""Class tables: what each label id is called, its colour, and whether one can see through it.
+"""Class tables: what each label id is called, its colour, whether one can see through it, and which masks mean it.
 
 A table travels as plain data inside data sets and checkpoints, so that names work wherever a part is asked for.
 """
 
 import colorsys
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,23 +16,11 @@ import numpy as np
 from datasets.errors import DataError
 
 MAX_CLASSES = 64
+MAX_SOURCE_ID = 2**16 - 1
 
-_CELEBAMASK_NAMES = (
-    "background",
-    "skin",
-    "eye",
-    "eyebrow",
-    "mouth",
-    "nose",
-    "ear",
-    "hair",
-    "neck",
-    "cloth",
-    "glasses",
-    "hat",
-    "earring",
-)
-_CELEBAMASK_TRANSPARENT = (10, 12)
+# What a mask says of a pixel: an id, a colour as "#rrggbb", or the name of a part drawn in a file of its own.
+Code = int | str
+COLOR_CODE = re.compile(r"#[0-9a-f]{6}")
 
 # The colours of the released program for its classes 0..16; more classes continue with generated ones.
 _BASE_COLORS = (
@@ -57,20 +47,27 @@ _GOLDEN_RATIO = 0.6180339887498949
 
 @dataclass(frozen=True)
 class ClassTable:
-    """Names, colours and transparency of the classes 0..K-1; class 0 is the background.
+    """The classes 0..K-1 and how the masks of a source become them; class 0 is the background.
 
     Attributes:
         names: K distinct names.
-        colors: K colours, RGB in 0..255.
+        colors: K colours, RGB in 0..255; also what RGB masks are read by.
         transparent: ids of the classes one can see through (spec section 3, fusion).
+        partners: pairs of classes that change places when a picture is mirrored (left eye, right eye).
+        remap: (code in the masks, class) where the two differ.
+        ignore: codes of pixels that nobody labelled. They become background, for every pixel must belong to a class;
+            any other class is a matter of `remap`.
 
     Raises:
-        DataError: if the three do not fit together.
+        DataError: if these do not fit together.
     """
 
     names: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...]
     transparent: tuple[int, ...] = ()
+    partners: tuple[tuple[int, int], ...] = ()
+    remap: tuple[tuple[Code, int], ...] = ()
+    ignore: tuple[Code, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -84,6 +81,28 @@ class ClassTable:
             raise DataError("class table: colours must be three numbers in 0..255")
         if not all(0 <= k < count for k in self.transparent):
             raise DataError(f"class table: transparent ids {self.transparent} must lie in 0..{count - 1}")
+        self._check_partners()
+        self._check_rules()
+
+    def _check_partners(self) -> None:
+        paired = list(chain.from_iterable(self.partners))
+        if not all(0 <= k < len(self.names) for k in paired):
+            raise DataError(f"class table: partners {self.partners} must lie in 0..{len(self.names) - 1}")
+        if len(set(paired)) != len(paired):
+            raise DataError("class table: a class can be the left or right partner of one other class only")
+
+    def _check_rules(self) -> None:
+        codes = [*(code for code, _ in self.remap), *self.ignore]
+        for code in codes:
+            if codes.count(code) > 1:
+                raise DataError(f"class table: {code} is remapped or ignored twice; keep one rule")
+            if isinstance(code, int) and not 0 <= code <= MAX_SOURCE_ID:
+                raise DataError(f"class table: mask id {code} must lie in 0..{MAX_SOURCE_ID}")
+            if isinstance(code, str) and code.startswith("#") and not COLOR_CODE.fullmatch(code):
+                raise DataError(f"class table: colour {code} must be written like '#00ff7f'")
+        for code, k in self.remap:
+            if not 0 <= k < len(self.names):
+                raise DataError(f"class table: {code} is remapped to {k}, outside 0..{len(self.names) - 1}")
 
     @property
     def num_classes(self) -> int:
@@ -107,17 +126,27 @@ class ClassTable:
         """The colours as uint8 [K, 3]."""
         return np.array(self.colors, dtype=np.uint8)
 
+    def mirrored(self) -> np.ndarray:
+        """The class that each class becomes in a mirrored picture, uint8 [K]."""
+        ids = np.arange(self.num_classes, dtype=np.uint8)
+        for left, right in self.partners:
+            ids[left], ids[right] = right, left
+        return ids
+
     def to_dict(self) -> dict[str, Any]:
         """Lists and plain values only, ready for JSON."""
         return {
             "names": list(self.names),
             "colors": [list(color) for color in self.colors],
             "transparent": list(self.transparent),
+            "partners": [list(pair) for pair in self.partners],
+            "remap": [list(rule) for rule in self.remap],
+            "ignore": list(self.ignore),
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "ClassTable":
-        """The inverse of `to_dict`.
+        """The inverse of `to_dict`; what an older table lacks is empty.
 
         Raises:
             DataError: if a field is missing or of the wrong kind.
@@ -127,6 +156,9 @@ class ClassTable:
                 names=tuple(str(name) for name in data["names"]),
                 colors=tuple((int(r), int(g), int(b)) for r, g, b in data["colors"]),
                 transparent=tuple(int(k) for k in data.get("transparent", ())),
+                partners=tuple((int(left), int(right)) for left, right in data.get("partners", ())),
+                remap=tuple((_code(code), int(k)) for code, k in data.get("remap", ())),
+                ignore=tuple(_code(code) for code in data.get("ignore", ())),
             )
         except DataError:
             raise
@@ -134,20 +166,19 @@ class ClassTable:
             raise DataError(f"class table: needs names, colors and transparent as lists ({error!r})") from None
 
 
-def celebamask13() -> ClassTable:
-    """The 13 classes of CelebAMask-HQ (spec section 6)."""
-    return ClassTable(_CELEBAMASK_NAMES, _colors(len(_CELEBAMASK_NAMES)), _CELEBAMASK_TRANSPARENT)
-
-
-def default_table(num_classes: int) -> ClassTable:
-    """The table assumed for data that bring none: CelebAMask-HQ for 13 classes, numbered names otherwise.
+def numbered_table(num_classes: int) -> ClassTable:
+    """K classes without names of their own.
 
     Raises:
         DataError: for fewer than 2 or more than 64 classes.
     """
-    if num_classes == len(_CELEBAMASK_NAMES):
-        return celebamask13()
     return ClassTable(tuple(f"class_{k}" for k in range(num_classes)), _colors(num_classes))
+
+
+def _code(value: Any) -> Code:
+    if not isinstance(value, int | str) or isinstance(value, bool):
+        raise ValueError(f"{value!r} is neither an id nor a colour nor the name of a part")
+    return value if isinstance(value, int) else value.lower()
 
 
 def _colors(count: int) -> tuple[tuple[int, int, int], ...]:

@@ -1,27 +1,28 @@
-"""Writing data sets in the layout that `datasets.image_mask` reads."""
+"""Writing data sets in the layouts of `datasets.layouts`."""
 
-import io
+import fcntl
+import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-import lmdb
 import numpy as np
-from PIL import Image
 
+from datasets._store import Store
 from datasets.errors import DataError
 from datasets.labels import ClassTable
+from datasets.layouts import closing_records, describe, encode_pair, pair_records
 
-META_VERSION = 1
-_JPEG_QUALITY = 95
 _BATCH = 256
-_INITIAL_MAP_BYTES = 64 * 2**20
+_PROGRESS_KEY = b"unfinished"
 
 
 class LmdbWriter:
-    """Writes a new data set in that layout; it appears at `path` only when all of it is written.
+    """Writes a new data set of pairs; it appears at `path` only when all of it is written.
 
     A context manager. Records are written into a folder beside the target, which takes its final name at the end;
     after an error nothing is left.
@@ -46,14 +47,13 @@ class LmdbWriter:
         self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
 
     def __enter__(self) -> "LmdbWriter":
-        if os.path.lexists(self.path):
-            raise DataError(f"{self.path} exists already; choose another name or remove it yourself")
+        refuse_existing(self.path)
         try:
-            self._partial.mkdir(parents=True)
-            self._environment = lmdb.open(str(self._partial), map_size=_INITIAL_MAP_BYTES, lock=False)
-        except (OSError, lmdb.Error) as error:
+            _make_folder(self._partial, self.path)
+            self._store = Store(self._partial, self.path)
+        except DataError:
             shutil.rmtree(self._partial, ignore_errors=True)
-            raise DataError(f"cannot write {self.path}: {error}; choose a writable folder") from None
+            raise
         return self
 
     def __exit__(
@@ -63,7 +63,7 @@ class LmdbWriter:
             if kind is None:
                 self._finish()
         finally:
-            self._environment.close()
+            self._store.close()
             shutil.rmtree(self._partial, ignore_errors=True)
 
     def add(self, image: np.ndarray, label: np.ndarray) -> None:
@@ -72,55 +72,125 @@ class LmdbWriter:
 
     def add_encoded(self, jpeg: bytes, png: bytes) -> None:
         """Appends what `encode_pair` made, perhaps in another process."""
-        image_key, label_key = record_keys(self.count)
-        self._pending += [(image_key.encode(), jpeg), (label_key.encode(), png)]
+        self._pending += pair_records(self.count, jpeg, png)
         self.count += 1
         if len(self._pending) >= 2 * _BATCH:
-            self._flush()
+            self._store.put(self._pending)
+            self._pending.clear()
 
     def _finish(self) -> None:
-        meta = {
-            "classes": self.classes.to_dict(),
-            "resolution": self.resolution,
-            "count": self.count,
-            "source": self.source,
-            "version": META_VERSION,
-        }
-        length = str(self.count).encode()
-        self._pending += [(b"image-length", length), (b"label-length", length), (b"meta", json.dumps(meta).encode())]
-        self._flush()
-        self._environment.sync(True)
-        self._environment.close()
-        if os.path.lexists(self.path):
-            raise DataError(f"{self.path} has appeared meanwhile; choose another name or remove it yourself")
-        os.replace(self._partial, self.path)
+        self._store.put(self._pending)
+        self._store.put(closing_records(describe(self.classes, self.resolution, self.count, self.source)))
+        self._store.sync()
+        self._store.close()
+        _move(self._partial, self.path)
 
-    def _flush(self) -> None:
-        while not self._try_commit():
-            self._environment.set_mapsize(2 * self._environment.info()["map_size"])
-        self._pending.clear()
 
-    def _try_commit(self) -> bool:
+class ResumableWriter:
+    """Writes a new data set of either layout; interrupted, it goes on where it stopped.
+
+    A context manager. Records are written into `.<name>.partial` beside the target, which takes its final name in
+    `finish`. After an error or a kill that folder stays; the next writer of the same plan goes on from its last
+    commit, one of another plan starts over. Two at a time refuse each other.
+
+    Args:
+        path: folder to create.
+        plan: all that the content depends on, in whatever words.
+
+    Attributes:
+        count: records written so far, also by earlier runs.
+
+    Raises:
+        DataError: if `path` exists (it is never overwritten), is being written, or cannot be.
+    """
+
+    def __init__(self, path: str | Path, plan: str) -> None:
+        self.path = Path(path)
+        self.partial = self.path.with_name(f".{self.path.name}.partial")
+        self.count = 0
+        self._plan = hashlib.sha256(plan.encode()).hexdigest()
+        self._pending: list[tuple[bytes, bytes]] = []
+        self._uncommitted = 0
+
+    def __enter__(self) -> "ResumableWriter":
+        refuse_existing(self.path)
+        _make_folder(self.partial, self.path)
+        self._lock = _lock(self.partial, self.path)
         try:
-            with self._environment.begin(write=True) as transaction:
-                for key, value in self._pending:
-                    transaction.put(key, value)
-        except lmdb.MapFullError:
-            return False
-        except lmdb.Error as error:
-            raise DataError(f"cannot write {self.path}: {error}; free some space or choose another disk") from None
-        return True
+            self._store = Store(self.partial, self.path)
+            self._take_up()
+        except BaseException:
+            os.close(self._lock)
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._store.close()
+        os.close(self._lock)
+
+    def append(self, records: Sequence[tuple[bytes, bytes]]) -> None:
+        """Adds one record, whatever keys it has."""
+        self._pending += records
+        self.count += 1
+        self._uncommitted += 1
+        if self._uncommitted >= _BATCH:
+            self._commit()
+
+    def finish(self, meta: dict[str, Any], files: Mapping[str, bytes]) -> None:
+        """Completes the data set, puts files beside it, and gives the folder its name."""
+        self._commit()
+        self._store.put(closing_records(meta), remove=[_PROGRESS_KEY])
+        self._store.sync()
+        self._store.close()
+        try:
+            for name, content in files.items():
+                (self.partial / name).write_bytes(content)
+        except OSError as error:
+            raise DataError(f"cannot write {self.path}: {error.strerror}; free some space and run it again") from None
+        _move(self.partial, self.path)
+
+    def _take_up(self) -> None:
+        stored = self._store.get(_PROGRESS_KEY)
+        progress = json.loads(stored) if stored else {}
+        if progress.get("plan") == self._plan:
+            self.count = progress["count"]
+            return
+        self._store.close()
+        for file in self.partial.iterdir():
+            file.unlink()  # the folder is this class's own
+        self._store = Store(self.partial, self.path)
+
+    def _commit(self) -> None:
+        progress = json.dumps({"plan": self._plan, "count": self.count}).encode()
+        self._store.put([*self._pending, (_PROGRESS_KEY, progress)])
+        self._pending.clear()
+        self._uncommitted = 0
 
 
-def record_keys(index: int) -> tuple[str, str]:
-    """Keys of the image and the label of one record."""
-    return f"image-{index:07d}", f"label-{index:07d}"
+def refuse_existing(path: Path) -> None:
+    """Raises a DataError if there is anything at `path`."""
+    if os.path.lexists(path):
+        raise DataError(f"{path} exists already; choose another name or remove it yourself")
 
 
-def encode_pair(image: np.ndarray, label: np.ndarray) -> tuple[bytes, bytes]:
-    """JPEG bytes of image uint8 [R, R, 3] and PNG bytes of label uint8 [R, R]."""
-    jpeg, png = io.BytesIO(), io.BytesIO()
-    # 4:4:4: halved colour would bleed over the edges of the parts, which the masks draw to the pixel.
-    Image.fromarray(image).save(jpeg, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)
-    Image.fromarray(label).save(png, format="PNG")
-    return jpeg.getvalue(), png.getvalue()
+def _make_folder(partial: Path, path: Path) -> None:
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error}; choose a writable folder") from None
+
+
+def _lock(partial: Path, path: Path) -> int:
+    descriptor = os.open(partial, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
+    except OSError:
+        os.close(descriptor)
+        raise DataError(f"{path} is being written by another process; wait for it or choose another name") from None
+    return descriptor
+
+
+def _move(partial: Path, path: Path) -> None:
+    if os.path.lexists(path):
+        raise DataError(f"{path} has appeared meanwhile; choose another name or remove it yourself")
+    os.replace(partial, path)

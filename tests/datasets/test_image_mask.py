@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from datasets import ClassTable, DataError, ImageMaskDataset, LmdbWriter, celebamask13, default_table
-from datasets.lmdb_writer import encode_pair, record_keys
+from datasets.layouts import encode_pair, record_keys
 
 SIZE, COUNT = 16, 5
 Edit = Callable[[lmdb.Transaction], object]
@@ -184,7 +184,7 @@ def test_writer_leaves_nothing_after_an_error(tmp_path: Path) -> None:
 
 
 def test_the_map_grows_with_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datasets.lmdb_writer._INITIAL_MAP_BYTES", 2**16)
+    monkeypatch.setattr("datasets._store._INITIAL_MAP_BYTES", 2**16)
     payload = np.random.default_rng(0).bytes(2**14)
     with LmdbWriter(tmp_path / "data", SIZE, celebamask13(), "test") as writer:
         for _ in range(600):

@@ -1,0 +1,146 @@
+"""Reading the image and mask files of users, refusing all that would change without a word.
+
+Pictures come out RGB; labels as uint8 class ids [H, W]. Every message begins with the file's name.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from datasets.errors import DataError
+from datasets.labels import ClassTable
+from datasets.mask_codes import labels_from_colors, labels_from_ids
+
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_LOSSY = frozenset({"JPEG", "MPO", "WEBP"})
+_WIDE_GREY = frozenset({"I", "I;16", "I;16B", "I;16L"})
+# Pillow stretches 2 and 4 bits of grey to 0..255; ids are what was stored.
+_STRETCH = {"L;2": 85, "L;4": 17}
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Record(NamedTuple):
+    """One image, upright, with its labels, if it has any."""
+
+    picture: Image.Image  # RGB
+    label: np.ndarray | None  # uint8 [H, W]
+    turned: bool = False  # by its EXIF orientation
+
+
+def read_pair(image: Path, mask: Path | None, table: ClassTable) -> Record:
+    """An image with its mask, both turned upright.
+
+    A mask of the size at which the image is stored is turned along with it; one of the turned size is upright already.
+
+    Raises:
+        DataError: if a file cannot be used, or the two differ in size.
+    """
+    stored, turn = _read_image(image)
+    label = None if mask is None else read_label(mask, table)
+    if turn is None:
+        upright = stored
+    else:
+        upright = stored.transpose(turn)
+        if label is not None and label.shape == (stored.height, stored.width):
+            label = np.asarray(Image.fromarray(label).transpose(turn))
+    if label is not None and label.shape != (upright.height, upright.width):
+        raise DataError(
+            f"{mask}: is {label.shape[1]} x {label.shape[0]}, its image {image} {upright.width} x {upright.height};"
+            " make both the same size"
+        )
+    return Record(upright, label, turn is not None)
+
+
+def read_image(path: Path) -> Image.Image:
+    """An image, turned upright.
+
+    Raises:
+        DataError: if it cannot be decoded, or not to RGB without a choice that is the user's.
+    """
+    picture, turn = _read_image(path)
+    return picture if turn is None else picture.transpose(turn)
+
+
+def read_label(path: Path, table: ClassTable) -> np.ndarray:
+    """The labels of a mask: palette indices, ids in 1 to 16 bits of grey, or colours.
+
+    Raises:
+        DataError: if it cannot be decoded, is stored with losses, or holds what is of no class.
+    """
+    picture = _load(path)
+    _refuse_lossy(picture, path)
+    _refuse_transparency(picture, path)
+    try:
+        if picture.mode in ("RGB", "RGBA"):
+            return labels_from_colors(np.asarray(picture.convert("RGB")), table)
+        return labels_from_ids(_ids(picture, path), table)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _read_image(path: Path) -> tuple[Image.Image, Image.Transpose | None]:
+    """RGB as stored, and how to turn it upright."""
+    picture = _load(path)
+    if picture.mode == "CMYK":
+        raise DataError(f"{path}: is CMYK, whose colours depend on a printer's profile; convert it to RGB")
+    if picture.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+        raise DataError(f"{path}: has mode {picture.mode}, not 8 bits of grey or RGB; convert it to RGB")
+    _refuse_transparency(picture, path)
+    return picture.convert("RGB"), _TURNS.get(picture.getexif().get(_ORIENTATION, 1))
+
+
+def _load(path: Path) -> Image.Image:
+    try:
+        picture = Image.open(path)
+        # Loading replaces it by what the mode has become.
+        picture.info["rawmode"] = _rawmode(picture)
+        picture.load()
+    except (Image.UnidentifiedImageError, Image.DecompressionBombError) as error:
+        kind = "too large" if isinstance(error, Image.DecompressionBombError) else "not an image"
+        raise DataError(f"{path}: is {kind}; replace it or take it away") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise DataError(f"{path}: cannot be read ({error.strerror}); make it readable or take it away") from None
+        raise DataError(f"{path}: is truncated or damaged; replace it or take it away") from None
+    return picture
+
+
+def _rawmode(picture: Image.Image) -> str:
+    arguments = picture.tile[0][3] if getattr(picture, "tile", None) else ""
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return str(first)
+
+
+def _ids(picture: Image.Image, path: Path) -> np.ndarray:
+    if picture.mode == "LA":
+        picture = picture.getchannel("L")
+    ids = np.asarray(picture)
+    if picture.mode in _WIDE_GREY:
+        return ids.astype(np.uint16)
+    if picture.mode not in ("1", "L", "P"):
+        raise DataError(f"has mode {picture.mode}; store ids as a grey or palette PNG")
+    return ids.astype(np.uint8) // _STRETCH.get(picture.info["rawmode"], 1)
+
+
+def _refuse_lossy(picture: Image.Image, path: Path) -> None:
+    if picture.format in _LOSSY or picture.info.get("compression") in ("jpeg", "tiff_jpeg", "webp"):
+        raise DataError(f"{path}: is a mask stored as {picture.format}, whose losses change ids; export it as PNG")
+
+
+def _refuse_transparency(picture: Image.Image, path: Path) -> None:
+    # The transparent colour of a palette mask is a hint for viewers; its indices are ids all the same.
+    if picture.mode in ("RGBA", "LA", "PA") or (picture.mode == "RGB" and "transparency" in picture.info):
+        least = picture.convert("RGBA").getchannel("A").getextrema()[0]
+        if int(least) < 255:  # type: ignore[arg-type]
+            raise DataError(f"{path}: has transparent pixels; flatten it onto a background first")

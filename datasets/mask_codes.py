@@ -1,0 +1,90 @@
+"""What masks say of a pixel (an id or a colour), turned into classes by the rules of a class table.
+
+Shapes: [H, W] throughout; labels are uint8 class ids.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from datasets.errors import DataError
+from datasets.labels import COLOR_CODE, MAX_SOURCE_ID, ClassTable
+
+_UNKNOWN = 255  # no class: tables end at 63
+_SHOWN = 8
+
+
+def labels_from_ids(ids: np.ndarray, table: ClassTable) -> np.ndarray:
+    """Labels of a mask of ids, uint8 or uint16.
+
+    Raises:
+        DataError: if an id is neither a class nor remapped nor ignored; the message is for after the file's name.
+    """
+    labels = _id_lookup(table)[ids]
+    if labels.size and labels.max() == _UNKNOWN:
+        wrong = ", ".join(map(str, np.unique(ids[labels == _UNKNOWN])[:_SHOWN]))
+        raise DataError(
+            f"has ids {wrong} outside the class table (0..{table.num_classes - 1});"
+            " correct the mask, or give --classes with these ids, or remap or ignore them there"
+        )
+    return labels
+
+
+def labels_from_colors(colors: np.ndarray, table: ClassTable) -> np.ndarray:
+    """Labels of a mask of colours, uint8 [H, W, 3].
+
+    Raises:
+        DataError: if a colour is of no class, neither remapped nor ignored; the message is for after the file's name.
+    """
+    red, green, blue = np.moveaxis(colors.astype(np.int32), -1, 0)
+    packed = (red << 16) + (green << 8) + blue
+    known, classes = _color_lookup(table)
+    place = np.searchsorted(known, packed).clip(max=len(known) - 1)
+    wrong = packed[known[place] != packed]
+    if wrong.size:
+        shown = ", ".join(f"#{color:06x}" for color in np.unique(wrong)[:_SHOWN])
+        raise DataError(
+            f"has colours {shown} of no class; give --classes with these colours, or remap or ignore them there,"
+            " or store ids as a grey or palette PNG"
+        )
+    return classes[place]
+
+
+def part_classes(parts: tuple[str, ...], table: ClassTable) -> dict[str, int]:
+    """The class of each part that is drawn in a file of its own; ignored parts are left out.
+
+    Raises:
+        DataError: if a part is no class, neither remapped nor ignored.
+    """
+    remap = dict(table.remap)
+    classes = {}
+    for part in parts:
+        if part in table.ignore:
+            continue
+        if part not in remap and part not in table.names:
+            raise DataError(f"class table: part {part} is of no class; name it under remap or ignore")
+        classes[part] = remap[part] if part in remap else table.names.index(part)
+    return classes
+
+
+@lru_cache(maxsize=8)
+def _id_lookup(table: ClassTable) -> np.ndarray:
+    lookup = np.full(MAX_SOURCE_ID + 1, _UNKNOWN, dtype=np.uint8)
+    lookup[: table.num_classes] = np.arange(table.num_classes)
+    for code, k in table.remap:
+        if isinstance(code, int):
+            lookup[code] = k
+    lookup[[code for code in table.ignore if isinstance(code, int)]] = 0
+    return lookup
+
+
+@lru_cache(maxsize=8)
+def _color_lookup(table: ClassTable) -> tuple[np.ndarray, np.ndarray]:
+    """Known colours as 24-bit numbers, rising, and the class of each."""
+    rules = [("#{:02x}{:02x}{:02x}".format(*color), k) for k, color in enumerate(table.colors)]
+    if len({color for color, _ in rules}) < table.num_classes:
+        raise DataError("is of colours, but two classes share one; give --classes with distinct colours")
+    rules += [(str(code), k) for code, k in table.remap] + [(str(code), 0) for code in table.ignore]
+    classes = {int(code[1:], 16): k for code, k in rules if COLOR_CODE.fullmatch(code)}
+    known = sorted(classes)
+    return np.array(known, dtype=np.int32), np.array([classes[color] for color in known], dtype=np.uint8)
