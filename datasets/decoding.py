@@ -80,13 +80,26 @@ def read_label(path: Path, table: ClassTable) -> np.ndarray:
     """
     picture = _load(path)
     _refuse_lossy(picture, path)
-    _refuse_transparency(picture, path)
+    # The transparent colour of a palette is a hint for viewers; its indices are ids all the same.
+    if picture.mode != "P":
+        _refuse_transparency(picture, path)
     try:
         if picture.mode in ("RGB", "RGBA"):
             return labels_from_colors(np.asarray(picture.convert("RGB")), table)
         return labels_from_ids(_ids(picture, path), table)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
+
+
+def read_stencil(path: Path) -> np.ndarray:
+    """Where the one part of a mask is, bool [H, W]: all that is not black.
+
+    Raises:
+        DataError: if it cannot be decoded, or is stored with losses.
+    """
+    picture = _load(path)
+    _refuse_lossy(picture, path)
+    return np.asarray(picture.convert("L")) > 0
 
 
 def _read_image(path: Path) -> tuple[Image.Image, Image.Transpose | None]:
@@ -103,7 +116,6 @@ def _read_image(path: Path) -> tuple[Image.Image, Image.Transpose | None]:
 def _load(path: Path) -> Image.Image:
     try:
         picture = Image.open(path)
-        # Loading replaces it by what the mode has become.
         picture.info["rawmode"] = _rawmode(picture)
         picture.load()
     except (Image.UnidentifiedImageError, Image.DecompressionBombError) as error:
@@ -117,9 +129,10 @@ def _load(path: Path) -> Image.Image:
 
 
 def _rawmode(picture: Image.Image) -> str:
-    arguments = picture.tile[0][3] if getattr(picture, "tile", None) else ""
-    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    return str(first)
+    """How the file stores its pixels: bits that the mode no longer tells."""
+    tiles = getattr(picture, "tile", None)
+    arguments = tiles[0][3] if tiles else ""
+    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
 
 
 def _ids(picture: Image.Image, path: Path) -> np.ndarray:
@@ -139,8 +152,7 @@ def _refuse_lossy(picture: Image.Image, path: Path) -> None:
 
 
 def _refuse_transparency(picture: Image.Image, path: Path) -> None:
-    # The transparent colour of a palette mask is a hint for viewers; its indices are ids all the same.
-    if picture.mode in ("RGBA", "LA", "PA") or (picture.mode == "RGB" and "transparency" in picture.info):
+    if picture.has_transparency_data:
         least = picture.convert("RGBA").getchannel("A").getextrema()[0]
         if int(least) < 255:  # type: ignore[arg-type]
             raise DataError(f"{path}: has transparent pixels; flatten it onto a background first")

@@ -15,7 +15,7 @@ import numpy as np
 from datasets._store import Store
 from datasets.errors import DataError
 from datasets.labels import ClassTable
-from datasets.layouts import closing_records, describe, encode_pair, pair_records
+from datasets.layouts import META_FILE, closing_records, describe, encode_pair, pair_records
 
 _BATCH = 256
 _PROGRESS_KEY = b"unfinished"
@@ -167,6 +167,26 @@ class ResumableWriter:
         self._uncommitted = 0
 
 
+def link_lmdb(lmdb_file: Path, path: Path, meta: dict[str, Any], files: Mapping[str, bytes]) -> None:
+    """A data set that uses an LMDB of someone else's where it lies, with a description beside it.
+
+    Raises:
+        DataError: if `path` exists or cannot be written.
+    """
+    refuse_existing(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        (partial / "data.mdb").symlink_to(os.path.realpath(lmdb_file))
+        for name, content in {META_FILE: json.dumps(meta).encode(), **files}.items():
+            (partial / name).write_bytes(content)
+        _move(partial, path)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}; choose a writable folder") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def refuse_existing(path: Path) -> None:
     """Raises a DataError if there is anything at `path`."""
     if os.path.lexists(path):
@@ -177,7 +197,7 @@ def _make_folder(partial: Path, path: Path) -> None:
     try:
         partial.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error}; choose a writable folder") from None
+        raise DataError(f"cannot write {path}: {error.strerror}; choose a writable folder") from None
 
 
 def _lock(partial: Path, path: Path) -> int:

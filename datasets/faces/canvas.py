@@ -13,7 +13,6 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from datasets.faces.colors import Color
 from datasets.faces.curves import Point, Points
-from datasets.fitting import majority
 
 SUPERSAMPLING = 3
 PIVOT = (0.5, 0.55)
@@ -152,6 +151,20 @@ def _inset(outline: Points) -> Points:
     turns_right = (outline[:, 0] * following[:, 1] - outline[:, 1] * following[:, 0]).sum() > 0
     length = np.hypot(along[:, :1], along[:, 1:]) + 1e-9
     return outline + along[:, ::-1] * _INWARDS * ((0.5 if turns_right else -0.5) / length)
+
+
+def majority(label: Image.Image, factor: int) -> np.ndarray:
+    """The most frequent id of every factor x factor block (of several, the lowest), uint8."""
+    ids = np.asarray(label)
+    blocks = np.stack([ids[dy::factor, dx::factor] for dy in range(factor) for dx in range(factor)])
+    result = blocks[0].copy()
+    # Most blocks hold one id only; votes are counted where they do not.
+    mixed = np.nonzero(blocks.max(axis=0) != blocks.min(axis=0))
+    votes = blocks[:, mixed[0], mixed[1]].astype(np.intp)
+    count, kinds = votes.shape[1], int(ids.max()) + 1
+    ballots = np.bincount((votes + kinds * np.arange(count)).ravel(), minlength=count * kinds)
+    result[mixed] = ballots.reshape(count, kinds).argmax(axis=1)
+    return result
 
 
 def _box(corner: tuple[int, int], mask: Image.Image) -> tuple[int, int, int, int]:

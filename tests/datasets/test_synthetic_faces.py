@@ -7,9 +7,8 @@ from PIL import Image
 
 from datasets import DataError, celebamask13, draw_face
 from datasets.faces.backdrop import paint_backdrop
-from datasets.faces.canvas import SUPERSAMPLING, Canvas
+from datasets.faces.canvas import SUPERSAMPLING, Canvas, majority
 from datasets.faces.sampling import sample_attributes
-from datasets.fitting import majority
 from datasets.synthetic_faces import paint
 
 SAMPLES = 240

@@ -1,0 +1,34 @@
+"""A contact sheet of a data set: images and overlays side by side, to be looked at before training.
+
+Shapes: T side of a tile.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from datasets.fitting import squared
+from datasets.pictures import colorize, grid, overlay
+from datasets.sources import Source
+
+TILE = 160
+_RECORDS = 24
+_COLUMNS = 6
+
+
+def contact_sheet(source: Source, indices: Sequence[int]) -> np.ndarray:
+    """Some records, spread evenly over `indices`: uint8 [H, W, 3], each tile [T, T] or, with a mask, [T, 2 T]."""
+    places = np.linspace(0, len(indices) - 1, min(_RECORDS, len(indices))).round().astype(int)
+    tiles = [_tile(source, indices[place]) for place in places]
+    return grid(np.stack(tiles), columns=_COLUMNS, padding=4)
+
+
+def _tile(source: Source, index: int) -> np.ndarray:
+    record = source.read(index)
+    image = np.asarray(squared(record.picture, "pad").resize((TILE, TILE), Image.Resampling.LANCZOS))
+    if record.label is None or source.classes is None:
+        return image
+    label = squared(Image.fromarray(record.label), "pad").resize((TILE, TILE), Image.Resampling.NEAREST)
+    mask = colorize(np.asarray(label), source.classes.palette())
+    return np.concatenate([image, overlay(image, mask)], axis=1)

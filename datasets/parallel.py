@@ -1,0 +1,54 @@
+"""The same work on many items, spread over processes, results in order."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from datasets.errors import DataError
+
+_CHUNK = 16
+_AHEAD = 8  # chunks per process that may wait to be taken
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """The results of `work` on each item, in their order; with one worker or none, by this process.
+
+    Only some results are kept waiting, so that a slow taker does not fill the memory.
+
+    Raises:
+        DataError: if a worker dies, as for want of memory; and whatever `work` raises.
+    """
+    if workers <= 1:
+        yield from map(work, items)
+        return
+    chunks = _chunks(items)
+    with ProcessPoolExecutor(workers) as pool:
+        waiting = [pool.submit(_each, work, chunk) for _, chunk in zip(range(_AHEAD * workers), chunks, strict=False)]
+        try:
+            while waiting:
+                results = waiting.pop(0).result()
+                waiting += [pool.submit(_each, work, chunk) for _, chunk in zip(range(1), chunks, strict=False)]
+                yield from results
+        except BrokenProcessPool:
+            raise DataError("a worker process was killed, perhaps for want of memory; give fewer --workers") from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
+    chunk: list[Item] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == _CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _each(work: Callable[[Item], Result], chunk: list[Item]) -> list[Result]:
+    return [work(item) for item in chunk]

@@ -1,0 +1,193 @@
+"""What a data set can be made of: folders and LMDBs of several layouts, behind one small interface.
+
+A source names its records, reads them one at a time (in any process), and knows what is wrong with its list of files.
+"""
+
+import os
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from datasets._lmdb import read
+from datasets.decoding import SUFFIXES, Record, read_image, read_pair
+from datasets.errors import DataError
+from datasets.image_mask import ImageMaskDataset
+from datasets.image_only import ImageDataset
+from datasets.labels import ClassTable
+from datasets.layouts import record_keys
+
+
+class Source(ABC):
+    """Records that can be read; made by `datasets.find_source`.
+
+    Attributes:
+        path: what the user named.
+        kind: one line saying what it was taken for.
+        classes: the table its labels follow; None for images alone.
+        problems: what is wrong with the list of files, one line each, beginning with the file.
+    """
+
+    kind: str
+    path: Path
+    classes: ClassTable | None
+    problems: Sequence[str] = ()
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """The file or key of a record, as messages name it."""
+
+    @abstractmethod
+    def read(self, index: int) -> Record:
+        """Image and labels of a record; raises a DataError that names the file."""
+
+    @abstractmethod
+    def state(self, index: int) -> str:
+        """Text that changes when the record does."""
+
+
+class FolderSource(Source):
+    """Images, each with a mask of the same relative path without extension, or images alone.
+
+    Args:
+        images: folder of images, searched with all below it.
+        masks: folder of masks; None for images alone.
+        classes: the table that turns masks into labels.
+    """
+
+    def __init__(self, images: Path, masks: Path | None, classes: ClassTable | None) -> None:
+        self.path = images
+        self.classes = classes if masks else None
+        self.kind = f"images in {images}, masks in {masks}" if masks else f"images alone in {images}"
+        found, problems = _by_stem(images)
+        self._pairs: list[tuple[Path, Path | None]] = [(path, None) for path in found.values()]
+        if masks:
+            masks_found, mask_problems = _by_stem(masks)
+            problems = [*problems, *mask_problems, *_unpaired(found, masks_found, masks)]
+            self._pairs = [(found[stem], masks_found[stem]) for stem in found if stem in masks_found]
+        self.problems = problems
+        if not self._pairs and not problems:
+            raise DataError(f"{images} holds no images ({', '.join(sorted(SUFFIXES))}); give the folder that does")
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def name(self, index: int) -> str:
+        return str(self._pairs[index][0])
+
+    def read(self, index: int) -> Record:
+        image, mask = self._pairs[index]
+        if self.classes is None or mask is None:
+            return Record(read_image(image), None)
+        return read_pair(image, mask, self.classes)
+
+    def state(self, index: int) -> str:
+        return " ".join(file_state(path) for path in self._pairs[index] if path)
+
+
+class LmdbSource(Source):
+    """The pairs of an LMDB.
+
+    Args:
+        path: the LMDB.
+        classes: a table in place of the stored or the default one.
+    """
+
+    kind = "LMDB of images and masks"
+
+    def __init__(self, path: Path, classes: ClassTable | None) -> None:
+        self.path = path
+        self._data = ImageMaskDataset(path, num_classes=classes.num_classes if classes else None)
+        self.classes = classes or self._data.classes
+        self.resolution = self._data.resolution
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def name(self, index: int) -> str:
+        return f"{self.path}: {record_keys(index)[0]}"
+
+    def read(self, index: int) -> Record:
+        image, label = self._data[index]
+        return Record(Image.fromarray(image.permute(1, 2, 0).numpy()), label.numpy())
+
+    def state(self, index: int) -> str:
+        return self.name(index)
+
+
+class ImageLmdbSource(Source):
+    """The images of an LMDB without masks."""
+
+    kind = "LMDB of images alone"
+    classes = None
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._data = ImageDataset(path)
+        self.resolution = self._data.resolution
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def name(self, index: int) -> str:
+        return f"{self.path}: record {index}"
+
+    def read(self, index: int) -> Record:
+        return Record(Image.fromarray(self._data[index].permute(1, 2, 0).numpy()), None)
+
+    def state(self, index: int) -> str:
+        return self.name(index)
+
+
+def is_lmdb(path: Path) -> bool:
+    """Whether there is an LMDB at `path`, of whatever layout."""
+    return path.is_file() or (path / "data.mdb").exists()
+
+
+def holds_pairs(path: Path) -> bool:
+    """Whether an LMDB has the layout with masks."""
+    return read(path, "length") is None
+
+
+def file_state(path: Path) -> str:
+    """Name, size and time of a file: enough to see that it was replaced."""
+    status = path.stat()
+    return f"{path} {status.st_size} {status.st_mtime_ns}"
+
+
+def _by_stem(folder: Path) -> tuple[Mapping[str, Path], list[str]]:
+    """The images below a folder, sorted, by relative path without extension; and a line for each double name."""
+    files = defaultdict(list)
+    for path in _image_files(folder):
+        files[path.relative_to(folder).with_suffix("").as_posix()].append(path)
+    problems = [
+        f"{second}: has the name of {first} but for the ending; rename one"
+        for first, *others in files.values()
+        for second in others
+    ]
+    return {stem: files[stem][0] for stem in sorted(files)}, problems
+
+
+def _image_files(folder: Path) -> Iterable[Path]:
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; give the one that holds the files")
+
+    def complain(error: OSError) -> None:
+        raise DataError(f"{error.filename}: cannot be listed ({error.strerror}); make it readable") from None
+
+    for parent, folders, files in os.walk(folder, onerror=complain, followlinks=True):
+        folders.sort()
+        for name in sorted(files):
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+                yield Path(parent, name)
+
+
+def _unpaired(images: Mapping[str, Path], masks: Mapping[str, Path], folder: Path) -> list[str]:
+    lonely_images = [f"{images[stem]}: has no mask {folder / stem}.png; add it" for stem in images if stem not in masks]
+    lonely_masks = [f"{masks[stem]}: has no image; add it or take it away" for stem in masks if stem not in images]
+    return lonely_images + lonely_masks

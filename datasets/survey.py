@@ -1,0 +1,135 @@
+"""Looking at every record of a source before anything is made of it: counts, sizes, classes, problems.
+
+Shapes: K classes.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from datasets.errors import DataError
+from datasets.fitting import Crop, refuse_unfit
+from datasets.labels import ClassTable
+from datasets.parallel import ordered_map
+from datasets.sources import Source
+
+_SHOWN_SIZES = 5
+
+Progress = Callable[[Iterable["Finding"]], Iterable["Finding"]]
+
+
+class Finding(NamedTuple):
+    """What one record is like."""
+
+    size: tuple[int, int] = (0, 0)  # width, height
+    pixels: np.ndarray | None = None  # of each class, int64 [K]
+    turned: bool = False
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a source holds.
+
+    Attributes:
+        kind: what the source was taken for.
+        classes: its class table; None for images alone.
+        good: indices of the records without a problem.
+        problems: one line each, beginning with the file or class.
+        sizes: number of good records of each (width, height).
+        turned: number of good records that an EXIF orientation turned.
+        shares: of all good pixels, the part of each class [K].
+        images: number of good records that show each class [K].
+    """
+
+    kind: str
+    classes: ClassTable | None
+    good: Sequence[int]
+    problems: Sequence[str]
+    sizes: Counter[tuple[int, int]]
+    turned: int
+    shares: np.ndarray
+    images: np.ndarray
+
+    def lines(self) -> Iterator[str]:
+        """The report, without the problems."""
+        yield f"{self.kind}: {len(self.good)} records without a problem, {len(self.problems)} problems"
+        sizes = [f"{width} x {height} ({count})" for (width, height), count in self.sizes.most_common(_SHOWN_SIZES)]
+        rest = len(self.sizes) - len(sizes)
+        yield f"sizes: {', '.join(sizes) or 'none'}{f' and {rest} others' if rest else ''}"
+        if self.turned:
+            yield f"turned upright by their EXIF orientation: {self.turned}, masks of the stored size with their images"
+        if self.classes:
+            yield from self._class_lines(self.classes)
+
+    def _class_lines(self, classes: ClassTable) -> Iterator[str]:
+        partner = dict(classes.partners) | {right: left for left, right in classes.partners}
+        width = max(len(name) for name in classes.names)
+        yield f"{'id':>4} {'class':<{width}} {'pixels':>8} {'images':>8}"
+        for k, name in enumerate(classes.names):
+            notes = [f"mirrored: {classes.names[partner[k]]}"] if k in partner else []
+            notes += ["transparent"] if k in classes.transparent else []
+            line = f"{k:>4} {name:<{width}} {self.shares[k]:>8.3%} {self.images[k]:>8} {', '.join(notes)}"
+            yield line.rstrip()
+
+
+def survey(
+    source: Source, workers: int, resolution: int | None = None, crop: Crop = "error", progress: Progress = iter
+) -> Survey:
+    """Reads every record once.
+
+    Args:
+        source: what to look at.
+        workers: processes; 0 or 1 reads in this one.
+        resolution: side length that the records shall have; None does not ask.
+        crop: as in `datasets.fitting.fit`; asked for with a resolution only.
+        progress: wraps the findings as they come, as tqdm does.
+    """
+    look = partial(_look, source, resolution, crop)
+    findings = list(progress(ordered_map(look, range(len(source)), workers)))
+    good = [i for i, finding in enumerate(findings) if not finding.problem]
+    problems = [*source.problems, *(finding.problem for finding in findings if finding.problem)]
+    counts = [findings[i].pixels for i in good]
+    count = source.classes.num_classes if source.classes else 0
+    pixels = np.array([c for c in counts if c is not None], dtype=np.int64).reshape(-1, count)
+    totals, images = pixels.sum(0), (pixels > 0).sum(0)
+    if source.classes and good:
+        problems += _empty_classes(source.classes, images)
+    return Survey(
+        source.kind,
+        source.classes,
+        good,
+        problems,
+        Counter(findings[i].size for i in good),
+        sum(findings[i].turned for i in good),
+        totals / max(1, totals.sum()),
+        images,
+    )
+
+
+def _look(source: Source, resolution: int | None, crop: Crop, index: int) -> Finding:
+    try:
+        record = source.read(index)
+    except DataError as error:
+        return Finding(problem=str(error))
+    try:
+        if resolution is not None:
+            refuse_unfit(record, resolution, crop)
+    except DataError as error:
+        return Finding(problem=f"{source.name(index)}: {error}")
+    if record.label is None or source.classes is None:
+        return Finding(record.picture.size, None, record.turned)
+    pixels = np.bincount(record.label.ravel(), minlength=source.classes.num_classes)
+    return Finding(record.picture.size, pixels, record.turned)
+
+
+def _empty_classes(classes: ClassTable, images: np.ndarray) -> list[str]:
+    return [
+        f"class {name} ({k}): no mask shows it; take it out of the class table, or leave it empty with --skip-bad"
+        for k, name in enumerate(classes.names)
+        if images[k] == 0
+    ]

@@ -1,0 +1,60 @@
+"""Shows what a data set holds: class table, sizes, histogram, problems, and a contact sheet to look at.
+
+    python -m scripts.inspect_data PATH [--sheet sheet.png]
+
+PATH is whatever `scripts.prepare_data` takes or writes; nothing is changed. Exits with 1 if there are problems.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from configs import cli
+from datasets import save_png
+from datasets._lmdb import read_meta
+from datasets.contact_sheet import contact_sheet
+from datasets.errors import DataError
+from datasets.find import find_source
+from datasets.sources import is_lmdb
+from datasets.survey import survey
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = cli.Parser(__doc__)
+    parser.add_argument("path", metavar="PATH", type=Path)
+    parser.add_argument("--masks", type=Path, help="folder of the masks, if PATH is a folder of images")
+    parser.add_argument("--classes", default="", help="class table: a YAML file, celebamask13 or celebamask19")
+    parser.add_argument("--split", choices=("train", "val", "all"), help="of CelebAMask-HQ (default train)")
+    parser.add_argument("--sheet", type=Path, help="PNG to draw the contact sheet to; must not exist yet")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the report; 0, or 1 if there are problems.
+
+    Raises:
+        DataError: if there is no data set at PATH, or the sheet cannot be drawn.
+    """
+    args = parse(argv)
+    if args.sheet and args.sheet.exists():
+        raise DataError(f"{args.sheet} exists already; choose another name for the sheet")
+    source = find_source(args.path, args.masks, args.classes, args.split)
+    found = survey(source, args.workers, progress=lambda items: tqdm(items, total=len(source), desc="reading"))
+    meta = read_meta(args.path) if is_lmdb(args.path) else {}
+    for name in ("resolution", "count", "source", "tool"):
+        if name in meta:
+            print(f"{name}: {meta[name]}")
+    for line in (*found.lines(), *found.problems):
+        print(line)
+    if args.sheet and found.good:
+        save_png(contact_sheet(source, found.good), args.sheet)
+        print(f"drew {args.sheet}")
+    return 1 if found.problems else 0
+
+
+if __name__ == "__main__":
+    cli.run(main)
