@@ -110,6 +110,8 @@ def _coerce(name: str, value: Any, kind: Any) -> Any:
             return value
         raise error
     if get_origin(kind) is tuple:
+        if kind == tuple[str, ...] and isinstance(value, str):
+            value = [value]
         if not isinstance(value, list | tuple):
             raise error
         return tuple(_coerce(name, item, get_args(kind)[0]) for item in value)
@@ -129,6 +131,8 @@ def _coerce(name: str, value: Any, kind: Any) -> Any:
 def _describe(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, get_args(kind)))
+    if kind == tuple[str, ...]:
+        return "text or a list of texts"
     if get_origin(kind) is tuple:
         return f"a list, each {_describe(get_args(kind)[0])}"
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]

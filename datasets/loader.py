@@ -6,17 +6,27 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from datasets.fitting import Crop
+
 
 @dataclass(frozen=True)
 class DataConfig:
     """Where the training data are and how they are read.
 
     Attributes:
-        path: the LMDB of images and masks.
+        path: an LMDB of images and masks, several that make one set, or a folder of files.
+        masks: folder of the masks, where the path is a folder of images without `masks` in it.
+        classes: class table of a folder: a YAML file or the name of a shipped one; LMDBs hold their own.
+        crop: of a folder's pictures that are not square: see `datasets.fitting.fit`.
+        mirror: whether half of the pairs are mirrored, left and right partners changing places.
         workers: processes that decode records, per training process; 0 decodes in the training process.
     """
 
-    path: str = ""
+    path: tuple[str, ...] = ()
+    masks: str = ""
+    classes: str = ""
+    crop: Crop = "error"
+    mirror: bool = False
     workers: int = 2
 
 

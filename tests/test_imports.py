@@ -19,6 +19,7 @@ ALLOWED = {
     "configs": {
         "models.config",
         "losses.config",
+        "datasets.augment",
         "datasets.loader",
         "training.config",
         "models.errors",

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from datasets.augment import Augmentation
 from datasets.transforms import images_to_float, labels_to_one_hot
 from losses import (
     LossConfig,
@@ -22,6 +23,7 @@ from losses import (
 )
 from models.generator import GeneratorOutput
 from models.latents import mix_styles
+from training.adaptation import ADAPT_EVERY, adapt
 from training.distributed import average_gradients, mean_over_processes
 from training.ema import update_ema
 from training.state import TrainingState
@@ -31,19 +33,37 @@ Labelled = tuple[Tensor, Tensor]  # images uint8 [N, 3, R, R], labels uint8 [N, 
 
 
 class Phases:
-    """Discriminator and generator steps, each now and then followed by its penalty."""
+    """Discriminator and generator steps, each now and then followed by its penalty.
 
-    def __init__(self, state: TrainingState, losses: LossConfig, ema_half_life: float, stats: Stats) -> None:
+    Args:
+        state: what the steps change.
+        losses: weights and intervals.
+        ema_half_life: of the averaged generator, in images.
+        stats: where losses and times are reported.
+        augmentation: of what the discriminator sees, if it shall not see all as it is.
+    """
+
+    def __init__(
+        self,
+        state: TrainingState,
+        losses: LossConfig,
+        ema_half_life: float,
+        stats: Stats,
+        augmentation: Augmentation | None = None,
+    ) -> None:
         self.state = state
         self.losses = losses
         self.ema_half_life = ema_half_life
         self.stats = stats
+        self.augmentation = augmentation
 
     def iterate(self, batch: Sequence[Labelled], total_batch: int) -> None:
         """One iteration on this process's passes of a batch of `total_batch` images."""
         state, losses = self.state, self.losses
         with self.stats.phase("discriminator"):
             self._step(state.discriminator, state.discriminator_optimizer, self._judge, batch)
+        if self.augmentation and self.augmentation.config.target:
+            self._adapt_augmentation(self.augmentation, total_batch)
         if losses.r1_every and state.iteration % losses.r1_every == 0:
             with self.stats.phase("r1"):
                 self._step(state.discriminator, state.discriminator_optimizer, self._penalize_gradients, batch)
@@ -75,7 +95,8 @@ class Phases:
         with torch.no_grad():
             fake = self._draw(len(labelled[0]))
         real_logits = self.state.discriminator(*self._real_pair(labelled))
-        fake_logits = self.state.discriminator(fake.image, fake.segmentation)
+        fake_logits = self._score(fake)
+        self._count_signs(real_logits)
         loss = discriminator_loss(real_logits, fake_logits)
         self._report(discriminator=loss, score_real=real_logits, score_fake=fake_logits)
         return loss
@@ -91,7 +112,7 @@ class Phases:
     def _deceive(self, labelled: Labelled) -> Tensor:
         """The generator's adversarial loss and the mask regularisation."""
         fake = self._draw(len(labelled[0]))
-        adversarial = generator_loss(self.state.discriminator(fake.image, fake.segmentation))
+        adversarial = generator_loss(self._score(fake))
         mask = mask_loss(fake.coarse, fake.segmentation)
         self._report(generator=adversarial, mask=mask)
         return adversarial + self.losses.mask * mask
@@ -123,9 +144,32 @@ class Phases:
     def _draw(self, samples: int) -> GeneratorOutput:
         return self.state.generator.synthesis(self._codes(samples), noise="random")
 
+    def _score(self, fake: GeneratorOutput) -> Tensor:
+        """Logits [N, 1] of drawings, as the discriminator sees them."""
+        image, segmentation = fake.image, fake.segmentation
+        if self.augmentation:
+            image, segmentation = self.augmentation.drawn(image, segmentation, self.state.augment_probability)
+        logits: Tensor = self.state.discriminator(image, segmentation)
+        return logits
+
+    def _count_signs(self, real_logits: Tensor) -> None:
+        if self.augmentation and self.augmentation.config.target:
+            signs = real_logits.detach().sign()
+            self.state.augment_signs += torch.stack([signs.sum(), torch.ones_like(signs).sum()])
+
+    def _adapt_augmentation(self, augmentation: Augmentation, total_batch: int) -> None:
+        state = self.state
+        if (state.iteration + 1) % ADAPT_EVERY == 0:
+            images = ADAPT_EVERY * total_batch
+            mean_sign = adapt(state.augment_probability, state.augment_signs, images, augmentation.config)
+            self.stats.report("augment/mean_sign", mean_sign)
+        self.stats.report("augment/probability", state.augment_probability)
+
     def _real_pair(self, labelled: Labelled) -> tuple[Tensor, Tensor]:
-        """Images [N, 3, R, R] and one-hot labels [N, K, R, R], both in [-1, 1]."""
+        """Images [N, 3, R, R] and one-hot labels [N, K, R, R], both in [-1, 1], as the discriminator sees them."""
         images, labels = labelled
+        if self.augmentation:
+            return self.augmentation.real(images, labels, self.state.augment_probability)
         return images_to_float(images), labels_to_one_hot(labels, self.state.generator.config.num_classes)
 
     def _report(self, **values: Tensor) -> None:

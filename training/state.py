@@ -25,6 +25,8 @@ class TrainingState:
     generator_optimizer: torch.optim.Optimizer
     discriminator_optimizer: torch.optim.Optimizer
     path_mean: Tensor  # scalar: running mean of the path lengths
+    augment_probability: Tensor  # scalar
+    augment_signs: Tensor  # [2]: sum and number of the real logits' signs since the probability was last adapted
     images: int = 0  # real images seen, which is also the sampler's position
     iteration: int = 0
 
@@ -34,6 +36,8 @@ class TrainingState:
             "images": self.images,
             "iteration": self.iteration,
             "path_mean": self.path_mean,
+            "augment_probability": self.augment_probability,
+            "augment_signs": gather(self.augment_signs.cpu()),
             "generator_optimizer": self.generator_optimizer.state_dict(),
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
             "random": gather(_random_state(self.path_mean.device)),
@@ -64,11 +68,21 @@ class TrainingState:
         self.generator_optimizer.load_state_dict(values["generator_optimizer"])
         self.discriminator_optimizer.load_state_dict(values["discriminator_optimizer"])
         self.path_mean.copy_(values["path_mean"])
+        self._restore_augmentation(values, process)
         self.images, self.iteration = values["images"], values["iteration"]
         if len(values["random"]) == process.world_size:
             _set_random_state(values["random"][process.rank], process.device)
         else:
             torch.manual_seed(hash((self.images, process.rank)))
+
+    def _restore_augmentation(self, values: Mapping[str, Any], process: Process) -> None:
+        if "augment_probability" not in values:  # of a run before there was any
+            return
+        self.augment_probability.copy_(values["augment_probability"])
+        if len(values["augment_signs"]) == process.world_size:
+            self.augment_signs.copy_(values["augment_signs"][process.rank])
+        elif process.is_main:  # only the sum over all counts
+            self.augment_signs.copy_(torch.stack(values["augment_signs"]).sum(0))
 
 
 def build_state(config: RunConfig, process: Process) -> TrainingState:
@@ -84,6 +98,8 @@ def build_state(config: RunConfig, process: Process) -> TrainingState:
         lazy_adam(generator, config.training, config.losses.path_length_every),
         lazy_adam(discriminator, config.training, config.losses.r1_every),
         torch.zeros((), device=process.device),
+        torch.tensor(config.augment.probability, device=process.device),
+        torch.zeros(2, device=process.device),
     )
 
 

@@ -1,16 +1,20 @@
 """The training loop, as verbs: read, iterate, log, preview, save."""
 
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 import ops
 from configs import ConfigError, RunConfig
-from datasets import ImageMaskDataset, InfiniteSampler, make_loader
+from datasets import InfiniteSampler, make_loader
+from datasets.augment import Augmentation, mirror_half
+from datasets.opening import open_dataset
 from datasets.pictures import save_png
 from models import ModelError
 from models.checkpoint import networks_from_dict, read_file
@@ -35,12 +39,18 @@ class Trainer:
         self.config = config
         self.process = process
         self.passes, self.pass_size = split_batch(config, process.world_size)
-        self.dataset = ImageMaskDataset(config.data.path, config.model.resolution, config.model.num_classes)
+        self.dataset = open_dataset(config.data, config.model.resolution, config.model.num_classes)
         self.dataset[0]  # sizes and classes that do not fit show now, not in a loader's worker
+        self._compare_transparency()
         ops.set_mode(config.ops, process.device.type)
         self.state = build_state(config, process)
         self.stats = Stats(process.device)
-        self.phases = Phases(self.state, config.losses, config.training.ema_half_life_images, self.stats)
+        self.mirrored = torch.from_numpy(self.dataset.classes.mirrored()).to(process.device)
+        augmentation = (
+            Augmentation(config.augment, self.dataset.classes, process.device) if config.augment.is_on else None
+        )
+        half_life = config.training.ema_half_life_images
+        self.phases = Phases(self.state, config.losses, half_life, self.stats, augmentation)
         self.previews = Previews(
             config.training.preview_samples, config.model.latent_dim, self.dataset.classes, self.pass_size
         )
@@ -82,6 +92,13 @@ class Trainer:
             f"peak memory {memory.peak(self.process.device) / 2**30:.2f} GiB on {self.process.device}"
         )
 
+    def _compare_transparency(self) -> None:
+        ours, theirs = (sorted(t) for t in (self.config.model.transparent_classes, self.dataset.classes.transparent))
+        if ours != theirs and self.process.is_main:
+            warnings.warn(
+                f"model.transparent_classes = {ours}, but the class table of the data says {theirs}", stacklevel=2
+            )
+
     def _write_due(self, before: int, folder: RunFolder, log: "Log") -> None:
         training, images = self.config.training, self.state.images
         last = images >= training.total_images
@@ -108,13 +125,15 @@ class Trainer:
         )
         workers = self.config.data.workers
         loader = make_loader(self.dataset, sampler, self.passes * self.pass_size, workers, device.type == "cuda")
-        for images, labels in loader:
+        for batch in loader:
+            images, labels = (x.to(device, non_blocking=True) for x in batch)
+            if self.config.data.mirror:
+                images, labels = mirror_half(images, labels, self.mirrored)
             yield list(zip(self._to_passes(images), self._to_passes(labels), strict=True))
 
     def _to_passes(self, x: Tensor) -> list[Tensor]:
         # Every passes-th sample, as the sampler gives every world_size-th to a process: so the groups of the
         # minibatch standard deviation are the same sets of images however a batch is split.
-        x = x.to(self.process.device, non_blocking=True)
         return [x[first :: self.passes] for first in range(self.passes)]
 
     def _save(self, folder: RunFolder) -> None:
@@ -134,6 +153,8 @@ class Trainer:
         if "training" not in contents:
             raise ConfigError(f"{path} holds networks but no training state: --resume takes a run's checkpoints")
         self.state.restore(networks, contents["training"], self.process, str(path))
+        if not self.config.augment.target:
+            self.state.augment_probability.fill_(self.config.augment.probability)
 
 
 class Log:

@@ -1,0 +1,93 @@
+"""From the options of a run to its data set: one LMDB, several as one, or a folder of files."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from datasets.errors import DataError
+from datasets.find import find_source
+from datasets.folder import SourceDataset
+from datasets.image_mask import ImageMaskDataset
+from datasets.labels import ClassTable
+from datasets.loader import DataConfig
+from datasets.sources import is_lmdb
+
+Single = ImageMaskDataset | SourceDataset
+
+
+class ShardedDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Several data sets of the same classes and resolution, one after the other.
+
+    Raises:
+        DataError: if their classes differ; the message names two of them.
+    """
+
+    def __init__(self, shards: Sequence[Single], names: Sequence[str]) -> None:
+        self.shards = shards
+        self.classes = shards[0].classes
+        self.resolution = shards[0].resolution
+        self.ends = list(accumulate(map(len, shards)))
+        for shard, name in zip(shards, names, strict=True):
+            if _meaning(shard.classes) != _meaning(self.classes):
+                raise DataError(
+                    f"{name} has other classes than {names[0]}: "
+                    f"{_first_difference(shard.classes, self.classes)}; prepare both with one class table"
+                )
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Image uint8 [3, R, R] and label uint8 [R, R] of one record."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        shard = bisect_right(self.ends, index)
+        return self.shards[shard][index - self.ends[shard] + len(self.shards[shard])]
+
+
+def open_dataset(config: DataConfig, resolution: int, num_classes: int) -> Single | ShardedDataset:
+    """The data set that a run trains on.
+
+    Args:
+        config: where it lies.
+        resolution: side length R of images and labels.
+        num_classes: K the networks expect.
+
+    Raises:
+        DataError: if no path is given, one cannot be used, or the classes are not those of the networks or differ.
+    """
+    if not config.path:
+        raise DataError("data.path is not set; give an LMDB, several, or a folder of images and masks")
+    shards = [_open(path, config, resolution, num_classes) for path in config.path]
+    return shards[0] if len(shards) == 1 else ShardedDataset(shards, config.path)
+
+
+def _open(path: str, config: DataConfig, resolution: int, num_classes: int) -> Single:
+    if not Path(path).exists() or is_lmdb(Path(path)):
+        return ImageMaskDataset(path, resolution, num_classes)
+    masks = Path(config.masks) if config.masks else None
+    dataset = SourceDataset(find_source(Path(path), masks, config.classes), resolution, config.crop)
+    if dataset.classes.num_classes != num_classes:
+        raise DataError(
+            f"{path} has {dataset.classes.num_classes} classes, not {num_classes};"
+            f" set model.num_classes to {dataset.classes.num_classes}, or give data.classes"
+        )
+    return dataset
+
+
+def _meaning(table: ClassTable) -> tuple[object, ...]:
+    """What labels mean: not the colours, nor which masks they were made of."""
+    return table.names, table.transparent, table.partners
+
+
+def _first_difference(ours: ClassTable, theirs: ClassTable) -> str:
+    for k, (a, b) in enumerate(zip(ours.names, theirs.names, strict=False)):
+        if a != b:
+            return f"class {k} is {a} there, {b} here"
+    if ours.num_classes != theirs.num_classes:
+        return f"{ours.num_classes} classes there, {theirs.num_classes} here"
+    return "they differ in transparency or left and right partners"
