@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from configs.errors import ConfigError
 from datasets.errors import DataError
@@ -17,8 +17,8 @@ USER_ERRORS = (ConfigError, DataError, EditError, ModelError, OpsUnavailable)
 class Parser(argparse.ArgumentParser):
     """Shows a module's docstring as it stands, and reports a mistake as all other mistakes are."""
 
-    def __init__(self, description: str | None) -> None:
-        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    def __init__(self, description: str | None = None, **options: Any) -> None:
+        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message} ({self.prog} --help lists all options)")
