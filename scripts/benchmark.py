@@ -64,9 +64,9 @@ class FloatOneHotDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         image, label = (np.array(decode(self.path, key)) for key in record_keys(index))
-        planes = np.stack([(label == k).astype(np.float64) for k in range(self.num_classes)], axis=-1)
+        planes = np.stack([(label == k).astype(np.float64) for k in range(self.num_classes)])
         picture = torch.from_numpy(image).permute(2, 0, 1).contiguous().float() / 127.5 - 1
-        segmentation = torch.from_numpy(planes.transpose(2, 0, 1) * 2 - 1).contiguous().float()
+        segmentation = torch.from_numpy(planes * 2 - 1).float()
         return picture, segmentation
 
 

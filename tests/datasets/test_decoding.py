@@ -1,0 +1,168 @@
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets import ClassTable, DataError, celebamask13
+from datasets.decoding import read_image, read_label, read_pair
+
+TABLE = ClassTable(
+    ("background", "a", "b"),
+    ((0, 0, 0), (255, 0, 0), (0, 0, 255)),
+    remap=((700, 2), (9, 1), ("#00ff00", 2)),
+    ignore=(255, "#ffffff"),
+)
+IDS = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
+
+
+def saved(path: Path, array: np.ndarray, **options: object) -> Path:
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+def small_grey_png(path: Path, bits: int, row: int) -> Path:
+    """One row of a PNG with fewer than 8 bits of grey: Pillow cannot write it."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 8 // bits, 1, bits, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes([0, row]))), (b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*parts) for parts in chunks))
+    return path
+
+
+def test_grey_ids(tmp_path: Path) -> None:
+    assert np.array_equal(read_label(saved(tmp_path / "m.png", IDS), TABLE), IDS)
+
+
+def test_palette_indices_are_the_ids_whatever_the_palette(tmp_path: Path) -> None:
+    picture = Image.fromarray(IDS)
+    picture.putpalette([200, 10, 10, 10, 200, 10, 0, 0, 0])
+    picture.save(tmp_path / "m.png", transparency=0)
+    assert np.array_equal(read_label(tmp_path / "m.png", TABLE), IDS)
+
+
+def test_wide_ids_are_remapped(tmp_path: Path) -> None:
+    wide = np.array([[0, 1, 700]], np.uint16)
+    assert read_label(saved(tmp_path / "m.png", wide), TABLE).tolist() == [[0, 1, 2]]
+
+
+def test_colours_are_looked_up(tmp_path: Path) -> None:
+    colors = np.array([[[0, 0, 0], [255, 0, 0], [0, 0, 255], [0, 255, 0], [255, 255, 255]]], np.uint8)
+    opaque = np.concatenate([colors, np.full((1, 5, 1), 255, np.uint8)], axis=2)
+    for name, array in (("rgb.png", colors), ("rgba.png", opaque)):
+        assert read_label(saved(tmp_path / name, array), TABLE).tolist() == [[0, 1, 2, 2, 0]]
+
+
+def test_ids_are_remapped_and_the_ignored_become_background(tmp_path: Path) -> None:
+    assert read_label(saved(tmp_path / "m.png", np.array([[9, 255, 2]], np.uint8)), TABLE).tolist() == [[1, 0, 2]]
+
+
+@pytest.mark.parametrize(("bits", "row", "expected"), [(2, 0b00011000, [0, 1, 2, 0]), (4, 0x21, [2, 1])])
+def test_few_bits_of_grey_are_not_stretched(tmp_path: Path, bits: int, row: int, expected: list[int]) -> None:
+    assert read_label(small_grey_png(tmp_path / "m.png", bits, row), TABLE).tolist() == [expected]
+
+
+def test_one_bit(tmp_path: Path) -> None:
+    assert read_label(saved(tmp_path / "m.png", IDS == 1), TABLE).tolist() == (IDS == 1).astype(int).tolist()
+
+
+BAD_MASKS = [
+    (IDS + 3, "m.png", {}, "has ids 3, 4, 5 outside the class table (0..2)"),
+    (np.full((2, 2), 999, np.uint16), "m.png", {}, "has ids 999 outside"),
+    (np.full((2, 2, 3), 7, np.uint8), "m.png", {}, "has colours #070707 of no class"),
+    (IDS, "m.jpg", {}, "stored as JPEG, whose losses change ids; export it as PNG"),
+    (IDS, "m.webp", {}, "stored as WEBP"),
+    (np.full((2, 2, 4), 7, np.uint8), "m.png", {}, "transparent pixels; flatten it"),
+    (np.zeros((2, 2), np.float32), "m.tiff", {}, "has mode F; store ids as a grey or palette PNG"),
+]
+
+
+@pytest.mark.parametrize(("array", "name", "options", "message"), BAD_MASKS, ids=[case[3] for case in BAD_MASKS])
+def test_masks_that_would_change_silently(tmp_path: Path, array, name: str, options, message: str) -> None:
+    path = saved(tmp_path / name, array, **options)
+    with pytest.raises(DataError) as caught:
+        read_label(path, TABLE)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+
+
+def test_two_classes_of_one_colour_cannot_be_told_apart(tmp_path: Path) -> None:
+    table = ClassTable(("a", "b"), ((0, 0, 0), (0, 0, 0)))
+    with pytest.raises(DataError, match="two classes share one"):
+        read_label(saved(tmp_path / "m.png", np.zeros((2, 2, 3), np.uint8)), table)
+
+
+def test_images_of_any_8_bit_kind_become_rgb(tmp_path: Path) -> None:
+    grey = np.full((4, 4), 90, np.uint8)
+    palette = Image.fromarray(np.zeros((4, 4), np.uint8))
+    palette.putpalette([90, 90, 90])
+    palette.save(tmp_path / "palette.png")
+    saved(tmp_path / "grey.png", grey)
+    saved(tmp_path / "opaque.png", np.dstack([grey, grey, grey, np.full_like(grey, 255)]))
+    for name in ("palette.png", "grey.png", "opaque.png"):
+        assert np.array_equal(np.asarray(read_image(tmp_path / name)), np.full((4, 4, 3), 90))
+
+
+def cmyk(path: Path) -> None:
+    Image.new("CMYK", (8, 8)).save(path)
+
+
+def truncated(path: Path) -> None:
+    saved(path, np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    path.write_bytes(path.read_bytes()[:1500])
+
+
+BAD_IMAGES = [
+    ("i.jpg", cmyk, "is CMYK"),
+    ("i.jpg", truncated, "is truncated or damaged"),
+    ("i.png", lambda path: saved(path, np.zeros((4, 4, 4), np.uint8)), "has transparent pixels"),
+    ("i.png", lambda path: saved(path, np.zeros((4, 4), np.uint16)), "has mode I;16"),
+    ("i.jpg", lambda path: path.write_bytes(b"not an image"), "is not an image"),
+    ("i.jpg", lambda path: path.write_bytes(b""), "is not an image"),
+    ("i.png", lambda path: None, "cannot be read (No such file"),
+]
+
+
+@pytest.mark.parametrize(("name", "make", "message"), BAD_IMAGES, ids=[case[2] for case in BAD_IMAGES])
+def test_images_that_cannot_be_used(tmp_path: Path, name: str, make, message: str) -> None:
+    make(tmp_path / name)
+    with pytest.raises(DataError) as caught:
+        read_image(tmp_path / name)
+    assert str(caught.value).startswith(f"{tmp_path / name}: {message}")
+
+
+# Where the upper left corner of the stored picture lies when it is shown, by EXIF orientation.
+CORNERS = {1: (0, 0), 2: (0, -1), 3: (-1, -1), 4: (-1, 0), 5: (0, 0), 6: (0, -1), 7: (-1, -1), 8: (-1, 0)}
+
+
+@pytest.mark.parametrize("orientation", list(CORNERS))
+@pytest.mark.parametrize("mask_is", ["as stored", "upright"])
+def test_exif_orientation_turns_image_and_mask(tmp_path: Path, orientation: int, mask_is: str) -> None:
+    image, label = np.zeros((8, 16, 3), np.uint8), np.zeros((8, 16), np.uint8)
+    image[:4, :4], label[:4, :4] = 255, 2
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    saved(tmp_path / "i.png", image, exif=exif)
+    turned = orientation >= 5
+    if mask_is == "upright" and turned:
+        label = np.zeros((16, 8), np.uint8)
+        label[{0: slice(4), -1: slice(-4, None)}[CORNERS[orientation][0]]] = 0
+        rows, columns = ({0: slice(4), -1: slice(-4, None)}[place] for place in CORNERS[orientation])
+        label[rows, columns] = 2
+    record = read_pair(tmp_path / "i.png", saved(tmp_path / "m.png", label), TABLE)
+    assert record.picture.size == ((8, 16) if turned else (16, 8))
+    assert record.turned == (orientation != 1)
+    assert record.label is not None
+    assert record.label[CORNERS[orientation]] == 2
+    assert np.array_equal(np.asarray(record.picture)[..., 0] == 255, record.label == 2)
+
+
+def test_sizes_that_differ(tmp_path: Path) -> None:
+    image, mask = saved(tmp_path / "i.png", np.zeros((8, 8, 3), np.uint8)), saved(tmp_path / "m.png", IDS)
+    with pytest.raises(DataError, match=r"m\.png: is 3 x 2, its image .*i\.png 8 x 8; make both the same size"):
+        read_pair(image, mask, celebamask13())
