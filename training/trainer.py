@@ -54,6 +54,7 @@ class Trainer:
         checkpoint = folder.resume_from(resume)
         if checkpoint:
             self._restore(checkpoint)
+        barrier()  # all have looked into the folder before anything appears there
         if self.process.is_main:
             folder.prepare(self.config, self.state.images)
         barrier()
