@@ -34,6 +34,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def drawn_labels(generator: Generator, samples: int, batch_size: int, seed: int) -> Iterator[Tensor]:
     """Class ids [n, R, R] of `samples` drawings with random noise, batch by batch."""
     like = generator.compositing.weight
+    torch.manual_seed(seed)  # of the noise maps
     z = torch.randn(samples, generator.config.latent_dim, generator=torch.Generator().manual_seed(seed))
     for batch in tqdm(z.split(batch_size), desc="drawing", unit="batch"):
         yield segmentation_to_labels(generator(batch.to(like), noise="random").segmentation)

@@ -21,6 +21,7 @@ TINY = {
     "channel_max": 16,
     "transparent_classes": (10, 12),
 }
+TINY_OPTIONS = [f"model.{name}={list(value) if isinstance(value, tuple) else value}" for name, value in TINY.items()]
 
 
 @pytest.fixture(autouse=True)

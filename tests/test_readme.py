@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,17 +11,28 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import TINY
+from tests.conftest import TINY_OPTIONS
 from tests.golden_cases import golden_cases
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) for line in block.strip().splitlines()]
+BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+COMMANDS = [line for block in BLOCKS for line in block.strip().splitlines()]
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
-TINY_RUN = " ".join(f"model.{k}={str(list(v) if isinstance(v, tuple) else v).replace(' ', '')}" for k, v in TINY.items())
-TINY_RUN += " training.batch_size=8 training.total_images=16 training.max_batch_per_device=8 training.preview_samples=2"
-TINY_RUN += " training.device=cpu data.path=data/faces_64 data.workers=0 ops=native"
+TINY_RUN = shlex.join(
+    [
+        *TINY_OPTIONS,
+        "training.batch_size=8",
+        "training.total_images=16",
+        "training.max_batch_per_device=8",
+        "training.preview_samples=2",
+        "training.device=cpu",
+        "data.path=data/faces_64",
+        "data.workers=0",
+        "ops=native",
+    ]
+)
 
 SHRINK = [
     (r"--count \d+ --resolution \d+", "--count 24 --resolution 32"),

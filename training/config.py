@@ -15,6 +15,7 @@ class TrainingConfig:
     batch_size: int = 32  # total over all processes
     max_batch_per_device: int = 32  # more is accumulated over several passes
     total_images: int = 4_800_000
+    max_minutes: float = 0  # stop, with a checkpoint, after so long; 0 never; the same command goes on
     learning_rate: float = 0.002
     adam_beta2: float = 0.99
     ema_half_life_images: int = 10_000
@@ -27,9 +28,11 @@ class TrainingConfig:
     keep_checkpoints: int = 5  # the newest ones; 0 keeps all
 
     def __post_init__(self) -> None:
-        for name in ("seed", "keep_checkpoints", "ema_half_life_images"):
+        for name in ("seed", "keep_checkpoints", "ema_half_life_images", "max_minutes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"training.{name} = {getattr(self, name)}: choose 0 or more")
+        if self.seed >= 2**32:
+            raise ValueError(f"training.seed = {self.seed}: choose below {2**32}")
         positive = ("batch_size", "max_batch_per_device", "total_images", "learning_rate", "preview_samples")
         for name in (*positive, "log_every_images", "preview_every_images", "checkpoint_every_images"):
             if getattr(self, name) <= 0:

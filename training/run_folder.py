@@ -58,9 +58,10 @@ class RunFolder:
             ConfigError: if it cannot be written.
         """
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._note_config(to_yaml(config), images)  # first: it marks the folder as a run's
             for folder in (self.checkpoints, self.previews, self.tensorboard):
-                folder.mkdir(parents=True, exist_ok=True)
-            self._note_config(to_yaml(config), images)
+                folder.mkdir(exist_ok=True)
             (self.path / "versions.json").write_text(json.dumps(_versions(), indent=2) + "\n")
         except OSError as error:
             raise ConfigError(f"--output {self.path}: {error.strerror or error}; choose a writable folder") from None

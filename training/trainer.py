@@ -20,7 +20,7 @@ from models import ModelError
 from models.checkpoint import networks_from_dict, read_file
 from models.discriminator import GROUP_SIZE
 from training import memory
-from training.distributed import Process, barrier
+from training.distributed import Process, barrier, mean_over_processes
 from training.phases import Labelled, Phases
 from training.previews import Previews
 from training.run_folder import RunFolder
@@ -64,15 +64,16 @@ class Trainer:
         checkpoint = folder.resume_from(resume)
         if checkpoint:
             self._restore(checkpoint)
+        barrier()  # all have looked into the folder before anything appears there
         if self.process.is_main:
             folder.prepare(self.config, self.state.images)
         barrier()
+        self.started, self.out_of_time = time.monotonic(), False
         with Log(folder, self) as log:
-            for batch in self._batches():
-                if self.state.images >= self.config.training.total_images:
-                    break
+            batches = self._batches()
+            while self.state.images < self.config.training.total_images and not self.out_of_time:
                 before = self.state.images
-                self.phases.iterate(batch, self.config.training.batch_size)
+                self.phases.iterate(next(batches), self.config.training.batch_size)
                 log.advance(self.config.training.batch_size)
                 self._write_due(before, folder, log)
 
@@ -108,10 +109,18 @@ class Trainer:
 
         if due(training.log_every_images):
             log.scalars(self.stats.tick())
+            last = last or self._check_time()
         if due(training.preview_every_images):
             log.preview()
         if due(training.checkpoint_every_images):
             self._save(folder)
+
+    def _check_time(self) -> bool:
+        """Whether all processes, which look at the same iteration, have trained for `max_minutes`."""
+        minutes = torch.tensor((time.monotonic() - self.started) / 60, device=self.process.device)
+        limit = self.config.training.max_minutes
+        self.out_of_time = limit > 0 and mean_over_processes(minutes).item() >= limit
+        return self.out_of_time
 
     def _batches(self) -> Iterator[list[Labelled]]:
         """This process's share of each batch on its device, split into passes; goes on where the state stands."""

@@ -15,12 +15,13 @@ from configs import ConfigError, RunConfig, load_config
 from configs.cli import run
 from datasets import LmdbWriter, celebamask13, draw_face
 from models import load_generator
-from tests.conftest import TINY
+from tests.conftest import TINY_OPTIONS
 from train import main
 from training.config import TrainingConfig
 from training.trainer import split_batch
 
-OPTIONS = [f"model.{name}={list(value) if isinstance(value, tuple) else value}" for name, value in TINY.items()] + [
+OPTIONS = [
+    *TINY_OPTIONS,
     "training.batch_size=4",
     "training.total_images=12",
     "training.log_every_images=4",
