@@ -1,0 +1,147 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets import DataError, LmdbWriter, celebamask13, draw_face, load_table
+from datasets.celebamask import IMAGES, MASKS
+from datasets.find import find_source
+from datasets.fitting import fit
+from datasets.survey import survey
+from tests.datasets.folders import SIZE, full_label, write_celebamask, write_pairs
+
+
+def test_pairs_are_found_by_relative_path_without_extension(tmp_path: Path) -> None:
+    source = find_source(write_pairs(tmp_path / "set", count=3))
+    assert (len(source), source.problems) == (3, [])
+    record = source.read(2)
+    assert record.label is not None
+    assert np.array_equal(record.label, full_label(2))
+    assert source.name(2).endswith("images/faces/2.jpg")
+
+
+def test_a_folder_of_masks_may_lie_elsewhere(tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    source = find_source(tmp_path / "images", tmp_path / "masks")
+    assert source.classes == celebamask13()
+    assert len(source) == 6
+
+
+def test_images_alone(tmp_path: Path) -> None:
+    source = find_source(write_pairs(tmp_path) / "images")
+    assert (len(source), source.classes, source.read(0).label) == (6, None, None)
+
+
+def test_a_class_table_in_the_folder_is_used(tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    (tmp_path / "classes.yaml").write_text("classes: [{id: 0, name: rest}, {id: 1, name: face}]\nignore: [7]\n")
+    source = find_source(tmp_path)
+    assert source.classes is not None
+    assert source.classes.names == ("rest", "face")
+    with pytest.raises(DataError, match=r"0\.png: has ids 2, 3"):
+        source.read(0)
+
+
+@pytest.mark.parametrize("table", ["celebamask13", "celebamask19"])
+def test_celebamask_is_painted_in_order(tmp_path: Path, table: str) -> None:
+    source = find_source(write_celebamask(tmp_path), classes=table)
+    assert source.kind == "CelebAMask-HQ, train"
+    assert len(source) == 3
+    record = source.read(1)
+    assert record.label is not None
+    assert source.classes is not None
+    names = np.array(source.classes.names)[record.label]
+    assert names[full_label(1) == 7].tolist() == ["hair"] * int((full_label(1) == 7).sum())
+    if table == "celebamask13":
+        assert np.array_equal(record.label, full_label(1))
+        assert np.array_equal(fit(record, SIZE, "error").label, full_label(1))
+    else:
+        assert {"l_eye", "r_eye"} & set(names[full_label(1) == 2])
+
+
+def test_a_later_part_covers_an_earlier_one(tmp_path: Path) -> None:
+    write_celebamask(tmp_path)
+    everywhere = Image.new("L", (SIZE, SIZE), 255)
+    for part in ("skin", "hair", "nose"):  # hair comes last of the three
+        everywhere.save(tmp_path / MASKS / "0" / f"00000_{part}.png")
+    label = find_source(tmp_path).read(0).label
+    assert label is not None
+    assert {1, 5}.isdisjoint(np.unique(label))
+    assert 7 in label
+
+
+def test_splits_of_celebamask(tmp_path: Path) -> None:
+    write_celebamask(tmp_path)
+    assert [len(find_source(tmp_path, split=split)) for split in ("train", "val", "all")] == [3, 2, 5]
+
+
+def test_a_part_may_be_left_out(tmp_path: Path) -> None:
+    text = Path("datasets/tables/celebamask13.yaml").read_text().replace("  neck_l: neck\n", "") + "ignore: [neck_l]\n"
+    (tmp_path / "classes.yaml").write_text(text)
+    write_celebamask(tmp_path)
+    Image.new("L", (SIZE, SIZE), 255).save(tmp_path / MASKS / "0" / "00000_neck_l.png")
+    assert np.array_equal(find_source(tmp_path).read(0).label, full_label(0))
+
+
+def test_a_part_of_no_class_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_text("classes: [{id: 0, name: background}, {id: 1, name: skin}]")
+    with pytest.raises(DataError, match="part eye_g is of no class"):
+        find_source(write_celebamask(tmp_path / "set"), classes=str(tmp_path / "t.yaml"))
+
+
+def test_a_face_without_masks(tmp_path: Path) -> None:
+    write_celebamask(tmp_path)
+    Image.new("RGB", (64, 64)).save(tmp_path / IMAGES / "100.jpg")
+    with pytest.raises(DataError, match=r"100\.jpg: has no part masks in .*0; add them"):
+        find_source(tmp_path).read(3)
+
+
+def test_lmdbs_of_both_kinds_are_sources(tmp_path: Path) -> None:
+    with LmdbWriter(tmp_path / "lmdb", SIZE, load_table("celebamask19"), "tests") as writer:
+        writer.add(draw_face(0, 0, SIZE)[0], full_label(0))
+    source = find_source(tmp_path / "lmdb")
+    assert source.classes == load_table("celebamask19")
+    assert np.array_equal(source.read(0).label, full_label(0))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"path": "absent"}, "absent does not exist"),
+        ({"path": "set", "split": "val"}, "is not CelebAMask-HQ"),
+        ({"path": "set/images", "classes": "celebamask13"}, "holds no masks, so it needs no classes"),
+        ({"path": "set/images", "masks": "absent"}, "absent is not a folder"),
+        ({"path": "empty"}, "holds no images"),
+        ({"path": "set", "classes": "absent.yaml"}, "class table absent.yaml"),
+    ],
+)
+def test_what_cannot_be_a_source(tmp_path: Path, options: dict[str, str], message: str) -> None:
+    write_pairs(tmp_path / "set")
+    (tmp_path / "empty").mkdir()
+    arguments = {name: tmp_path / value if name in ("path", "masks") else value for name, value in options.items()}
+    with pytest.raises(DataError, match=message):
+        find_source(**arguments)
+
+
+def test_a_survey_counts(tmp_path: Path) -> None:
+    found = survey(find_source(write_pairs(tmp_path)), workers=0)
+    assert (list(found.good), found.problems) == ([0, 1, 2, 3, 4, 5], [])
+    assert found.sizes == {(SIZE, SIZE): 6}
+    assert found.images.tolist() == [6] * 13
+    expected = np.bincount(np.concatenate([full_label(i).ravel() for i in range(6)]), minlength=13)
+    assert np.allclose(found.shares, expected / expected.sum())
+    text = "\n".join(found.lines())
+    assert "6 records without a problem, 0 problems" in text
+    assert "glasses" in text
+
+
+def test_a_survey_is_the_same_with_workers(tmp_path: Path) -> None:
+    source = find_source(write_pairs(tmp_path, count=20))
+    alone, together = survey(source, workers=0), survey(source, workers=2)
+    assert list(alone.lines()) == list(together.lines())
+
+
+def test_a_survey_shows_left_and_right(tmp_path: Path) -> None:
+    found = survey(find_source(write_celebamask(tmp_path), classes="celebamask19"), workers=0)
+    assert any("l_eye" in line and "mirrored: r_eye" in line for line in found.lines())
