@@ -51,6 +51,14 @@ def test_overrides_win_and_types_are_coerced(write):
     assert (config.training.batch_size, config.losses.mask) == (8, 5.0)
 
 
+@pytest.mark.parametrize(("text", "paths"), [("data/a", ("data/a",)), ("[data/a, data/b]", ("data/a", "data/b"))])
+def test_one_path_or_several(write, text, paths):
+    config = load_config(write(f"data: {{path: {text}}}"))
+    assert config.data.path == paths
+    assert load_config(write(""), [f"data.path={text}"]).data.path == paths
+    assert load_config(write(to_yaml(config))) == config
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -63,7 +71,10 @@ def test_overrides_win_and_types_are_coerced(write):
         ("training: {learning_rate: .inf}", "expected a number"),
         ("model: {residual_masks: 1}", "expected true or false"),
         ("model: {transparent_classes: 3}", "expected a list, each a whole number"),
-        ("data: {path: 3}", "expected text"),
+        ("data: {path: 3}", "data.path = 3: expected text or a list of texts"),
+        ("data: {path: [3]}", "expected text"),
+        ("data: {crop: middle}", "data.crop = 'middle': expected one of error, center, pad"),
+        ("augment: {target: 2}", "augment.target = 2.0: choose 0 to below 1"),
         ("ops: fast", "ops = 'fast': expected one of auto, native, compiled"),
         ("model: 3", "model must be a section"),
         ("- 1", "section: options"),

@@ -16,6 +16,7 @@ from configs.cli import run
 from datasets import LmdbWriter, celebamask13, draw_face
 from models import load_generator
 from tests.conftest import TINY_OPTIONS
+from tests.datasets.folders import write_pairs
 from train import main
 from training.config import TrainingConfig
 from training.trainer import split_batch
@@ -225,3 +226,16 @@ def test_a_checkpoint_of_another_architecture(train):
     train("training.total_images=4")
     with pytest.raises(ValueError, match="another architecture"):
         train("model.local_channels=4")
+
+
+def test_training_on_several_sets_and_on_a_folder(train, tmp_path, faces_32):
+    train(f"data.path=[{faces_32},{faces_32}]", "training.total_images=4", output="shards")
+    train(f"data.path={write_pairs(tmp_path / 'set', count=4)}", "training.total_images=4", output="folder")
+    assert contents(tmp_path / "folder", 4)["classes"] == celebamask13().to_dict()
+
+
+def test_the_table_of_the_data_is_asked_about_transparency(train):
+    with pytest.warns(
+        UserWarning, match=r"= \[\], but the class table of the data says \[10, 12\]"
+    ):
+        train("model.transparent_classes=[]", "--dry-run")

@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from datasets import DataConfig, DataError, LmdbWriter, celebamask13, draw_face
+from datasets.labels import ClassTable
+from datasets.opening import open_dataset
+from tests.datasets.folders import SIZE, full_label, write_pairs
+
+
+def shard(path: Path, indices: range, classes: ClassTable | None = None) -> str:
+    with LmdbWriter(path, SIZE, classes or celebamask13(), "tests") as writer:
+        for index in indices:
+            writer.add(*draw_face(0, index, SIZE))
+    return str(path)
+
+
+def test_shards_are_one_set(tmp_path: Path) -> None:
+    paths = (shard(tmp_path / "a", range(3)), shard(tmp_path / "b", range(3, 5)), shard(tmp_path / "c", range(5, 9)))
+    dataset = open_dataset(DataConfig(path=paths), SIZE, 13)
+    assert len(dataset) == 9
+    for index in range(9):
+        assert np.array_equal(dataset[index][1].numpy(), draw_face(0, index, SIZE)[1])
+    with pytest.raises(IndexError):
+        dataset[9]
+
+
+def test_shards_must_mean_the_same(tmp_path: Path) -> None:
+    other = ClassTable(("sky", *celebamask13().names[1:]), celebamask13().colors, celebamask13().transparent)
+    paths = (shard(tmp_path / "a", range(2)), shard(tmp_path / "b", range(2), other))
+    with pytest.raises(DataError, match=r"b has other classes than .*a: class 0 is sky there, background here"):
+        open_dataset(DataConfig(path=paths), SIZE, 13)
+
+
+def test_shards_may_differ_in_colour(tmp_path: Path) -> None:
+    other = ClassTable(celebamask13().names, celebamask13().colors[::-1], celebamask13().transparent)
+    paths = (shard(tmp_path / "a", range(2)), shard(tmp_path / "b", range(2), other))
+    assert len(open_dataset(DataConfig(path=paths), SIZE, 13)) == 4
+
+
+def test_a_folder_is_read_as_it_lies(tmp_path: Path) -> None:
+    dataset = open_dataset(DataConfig(path=(str(write_pairs(tmp_path)),)), SIZE, 13)
+    image, label = dataset[3]
+    assert (image.shape, image.dtype, label.dtype) == ((3, SIZE, SIZE), torch.uint8, torch.uint8)
+    assert np.array_equal(label.numpy(), full_label(3))
+    assert np.abs(image.permute(1, 2, 0).numpy().astype(int) - draw_face(0, 3, SIZE)[0]).mean() < 6
+
+
+def test_two_folders_side_by_side(tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    config = DataConfig(path=(str(tmp_path / "images"),), masks=str(tmp_path / "masks"), classes="celebamask13")
+    assert len(open_dataset(config, 16, 13)) == 6
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (DataConfig(), "data.path is not set"),
+        (DataConfig(path=("absent",)), "absent does not exist"),
+        (DataConfig(path=("set",), classes="celebamask19"), r"has 19 classes, not 13; set model\.num_classes to 19"),
+        (DataConfig(path=("set/images",)), "holds images alone; training needs masks"),
+    ],
+)
+def test_what_cannot_be_trained_on(tmp_path: Path, monkeypatch, config: DataConfig, message: str) -> None:
+    write_pairs(tmp_path / "set")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=message):
+        open_dataset(config, SIZE, 13)
+
+
+def test_a_folder_with_problems_names_the_first(tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    (tmp_path / "masks" / "faces" / "1.png").unlink()
+    with pytest.raises(DataError, match=r"1\.jpg: has no mask .*1\.png; add it \(problems: 1; scripts\.inspect_data"):
+        open_dataset(DataConfig(path=(str(tmp_path),)), SIZE, 13)
+
+
+def test_a_file_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    dataset = open_dataset(DataConfig(path=(str(write_pairs(tmp_path)),)), 64, 13)
+    with pytest.raises(DataError, match=r"0\.jpg: is 32 pixels wide, too small for 64"):
+        dataset[0]

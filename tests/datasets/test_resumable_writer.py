@@ -1,0 +1,94 @@
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from datasets import DataError, ImageMaskDataset, ResumableWriter, celebamask13, draw_face, encode_pair, lmdb_writer
+from datasets.layouts import describe, pair_records
+
+SIZE, COUNT = 32, 10
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.lmdb_writer._BATCH", 3)
+
+
+def append(writer: ResumableWriter, stop: int) -> None:
+    for index in range(writer.count, stop):
+        writer.append(pair_records(index, *encode_pair(*draw_face(0, index, SIZE))))
+
+
+def write(path: Path, plan: str = "plan") -> int:
+    """All records; what an earlier run had left."""
+    with ResumableWriter(path, plan) as writer:
+        taken_up = writer.count
+        append(writer, COUNT)
+        writer.finish(describe(celebamask13(), SIZE, COUNT, "tests"), {"report.txt": b"fine\n"})
+    return taken_up
+
+
+def interrupt(path: Path, after: int) -> None:
+    with ResumableWriter(path, "plan") as writer:
+        append(writer, after)
+        raise KeyboardInterrupt
+
+
+def content(path: Path) -> dict[bytes, bytes]:
+    with lmdb.open(str(path), readonly=True, lock=False) as environment, environment.begin() as transaction:
+        return dict(transaction.cursor())
+
+
+def test_all_appears_at_once(tmp_path: Path) -> None:
+    assert write(tmp_path / "data") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+    assert (tmp_path / "data" / "report.txt").read_text() == "fine\n"
+    assert len(ImageMaskDataset(tmp_path / "data")) == COUNT
+
+
+def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        interrupt(tmp_path / "data", after=8)
+    assert not (tmp_path / "data").exists()
+    assert write(tmp_path / "data") == 6  # two commits of three
+    write(tmp_path / "whole")
+    assert content(tmp_path / "data") == content(tmp_path / "whole")
+
+
+def _write_and_die(path: Path) -> None:
+    lmdb_writer._BATCH = 3
+    with ResumableWriter(path, "plan") as writer:
+        append(writer, 8)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_run_goes_on(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_write_and_die, args=(tmp_path / "data",))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert [path.name for path in tmp_path.iterdir()] == [".data.partial"]
+    assert write(tmp_path / "data") > 0
+    assert len(ImageMaskDataset(tmp_path / "data")) == COUNT
+
+
+def test_another_plan_starts_over(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        interrupt(tmp_path / "data", after=8)
+    assert write(tmp_path / "data", plan="another") == 0
+    assert ImageMaskDataset(tmp_path / "data")[COUNT - 1][1].shape == (SIZE, SIZE)
+
+
+def test_two_at_a_time_refuse_each_other(tmp_path: Path) -> None:
+    with ResumableWriter(tmp_path / "data", "plan"), pytest.raises(DataError, match="being written by another"):
+        write(tmp_path / "data")
+
+
+def test_what_exists_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("mine")
+    with pytest.raises(DataError, match="exists already"):
+        write(tmp_path / "data")
+    assert (tmp_path / "data").read_text() == "mine"
