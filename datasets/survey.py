@@ -93,10 +93,10 @@ def survey(
     findings = list(progress(ordered_map(look, range(len(source)), workers)))
     good = [i for i, finding in enumerate(findings) if not finding.problem]
     problems = [*source.problems, *(finding.problem for finding in findings if finding.problem)]
-    counts = [findings[i].pixels for i in good]
+    counts = [pixels for i in good if (pixels := findings[i].pixels) is not None]
     count = source.classes.num_classes if source.classes else 0
-    pixels = np.array([c for c in counts if c is not None], dtype=np.int64).reshape(-1, count)
-    totals, images = pixels.sum(0), (pixels > 0).sum(0)
+    pixels_of = np.stack(counts) if counts else np.zeros((0, count), np.int64)
+    totals, images = pixels_of.sum(0), (pixels_of > 0).sum(0)
     if source.classes and good:
         problems += _empty_classes(source.classes, images)
     return Survey(

@@ -235,7 +235,5 @@ def test_training_on_several_sets_and_on_a_folder(train, tmp_path, faces_32):
 
 
 def test_the_table_of_the_data_is_asked_about_transparency(train):
-    with pytest.warns(
-        UserWarning, match=r"= \[\], but the class table of the data says \[10, 12\]"
-    ):
+    with pytest.warns(UserWarning, match=r"= \[\], but the class table of the data says \[10, 12\]"):
         train("model.transparent_classes=[]", "--dry-run")

@@ -1,0 +1,291 @@
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lmdb
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs.cli import run
+from datasets import ImageDataset, ImageMaskDataset, LmdbWriter, celebamask13, draw_face, load_table
+from datasets._lmdb import read_meta
+from datasets.layouts import encode_image
+from scripts.prepare_data import main
+from tests.datasets.folders import SIZE, full_label, write_celebamask, write_pairs
+
+
+def prepare(source: Path, out: Path, *options: str) -> Path:
+    main([str(source), str(out), "--resolution", str(SIZE), "--workers", "0", *options])
+    return out
+
+
+def content(path: Path) -> dict[bytes, bytes]:
+    with lmdb.open(str(path), readonly=True, lock=False) as environment, environment.begin() as transaction:
+        return dict(transaction.cursor())
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[lmdb.Transaction]:
+    with (
+        lmdb.open(str(path), lock=False, map_size=2**24) as environment,
+        environment.begin(write=True) as transaction,
+    ):
+        yield transaction
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    return write_pairs(tmp_path / "source")
+
+
+@pytest.fixture
+def refused(tmp_path: Path, capsys):
+    """Runs the command as from the shell; returns its one line after checking that nothing stands at OUT."""
+
+    def refused(source: Path, *options: str, out: Path = tmp_path / "out") -> str:
+        with pytest.raises(SystemExit) as exit_:
+            run(lambda: prepare(source, out, *options))
+        assert exit_.value.code == 2
+        assert not os.path.lexists(out)
+        last = capsys.readouterr().err.strip().splitlines()[-1]
+        assert last.startswith("error: ")
+        return last
+
+    return refused
+
+
+def test_pairs_become_a_checked_set(pairs: Path, tmp_path: Path, capsys) -> None:
+    out = prepare(pairs, tmp_path / "out")
+    dataset = ImageMaskDataset(out)
+    assert (len(dataset), dataset.resolution, dataset.classes) == (6, SIZE, celebamask13())
+    for index in range(6):
+        assert np.array_equal(dataset[index][1].numpy(), full_label(index))
+        assert np.abs(dataset[index][0].permute(1, 2, 0).numpy() - draw_face(0, index, SIZE)[0].astype(int)).mean() < 8
+    assert sorted(path.name for path in out.iterdir()) == ["contact_sheet.png", "data.mdb", "report.txt"]
+    printed = capsys.readouterr().out
+    assert (out / "report.txt").read_text() in printed
+    assert "train on it with: python train.py" in printed
+    meta = read_meta(out)
+    assert (meta["count"], meta["resolution"]) == (6, SIZE)
+    assert str(pairs) in meta["source"]
+    assert "semantic-stylegan" in meta["tool"]
+    assert Image.open(out / "contact_sheet.png").width > 6 * 320
+
+
+def test_content_does_not_depend_on_the_workers(pairs: Path, tmp_path: Path) -> None:
+    alone, together = prepare(pairs, tmp_path / "a"), prepare(pairs, tmp_path / "b", "--workers", "2")
+    assert content(alone) == content(together)
+
+
+def test_the_keys_are_those_of_the_released_program(pairs: Path, tmp_path: Path) -> None:
+    stored = content(prepare(pairs, tmp_path / "out"))
+    records = {f"{kind}-{index:07d}".encode() for kind in ("image", "label") for index in range(6)}
+    assert set(stored) == {*records, b"image-length", b"label-length", b"meta"}
+    assert stored[b"image-length"] == stored[b"label-length"] == b"6"
+    assert stored[b"image-0000000"][:2] == b"\xff\xd8"
+    assert stored[b"label-0000000"][1:4] == b"PNG"
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 3), ("val", 2)])
+def test_celebamask_as_downloaded(tmp_path: Path, split: str, count: int) -> None:
+    source = write_celebamask(tmp_path / "source")
+    dataset = ImageMaskDataset(prepare(source, tmp_path / "out", "--split", split))
+    assert len(dataset) == count
+    first = 28_000 if split == "val" else 0
+    assert np.array_equal(dataset[1][1].numpy(), full_label(first + 1))
+
+
+def test_celebamask_with_19_classes(tmp_path: Path) -> None:
+    source = write_celebamask(tmp_path / "source")
+    out = prepare(source, tmp_path / "out", "--classes", "celebamask19", "--skip-bad")
+    assert ImageMaskDataset(out).classes == load_table("celebamask19")
+    assert "class u_lip (11): no mask shows it" in (out / "problems.txt").read_text()
+
+
+def test_images_alone(pairs: Path, tmp_path: Path) -> None:
+    out = prepare(pairs / "images", tmp_path / "out")
+    assert set(content(out)) == {*(f"{SIZE}-{i:05d}".encode() for i in range(6)), b"length", b"meta"}
+    assert (len(ImageDataset(out)), ImageDataset(out).resolution) == (6, SIZE)
+
+
+def test_an_lmdb_is_used_where_it_lies(tmp_path: Path) -> None:
+    with LmdbWriter(tmp_path / "lmdb", SIZE, celebamask13(), "tests") as writer:
+        for index in range(4):
+            writer.add(draw_face(0, index, SIZE)[0], full_label(index))
+    with opened(tmp_path / "lmdb") as transaction:
+        transaction.delete(b"meta")  # as the released program writes it
+    before = (tmp_path / "lmdb" / "data.mdb").read_bytes()
+    table = tmp_path / "table.yaml"
+    table.write_text(Path("datasets/tables/celebamask13.yaml").read_text().replace("name: hair", "name: fur"))
+    out = prepare(tmp_path / "lmdb", tmp_path / "out", "--classes", str(table))
+    assert (out / "data.mdb").is_symlink()
+    assert ImageMaskDataset(out).classes.names[7] == "fur"
+    assert np.array_equal(ImageMaskDataset(out)[2][1].numpy(), full_label(2))
+    assert (tmp_path / "lmdb" / "data.mdb").read_bytes() == before
+
+
+def test_an_lmdb_of_images_is_used_where_it_lies(tmp_path: Path) -> None:
+    with opened(tmp_path / "lmdb") as transaction:
+        transaction.put(f"{SIZE}-00000".encode(), encode_image(draw_face(0, 0, SIZE)[0]))
+        transaction.put(b"length", b"1")
+    assert len(ImageDataset(prepare(tmp_path / "lmdb", tmp_path / "out"))) == 1
+
+
+def test_an_interrupted_run_goes_on(pairs: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    whole = content(prepare(pairs, tmp_path / "whole"))
+    monkeypatch.setattr("datasets.lmdb_writer._BATCH", 2)
+
+    def stop_after_five(items, **options):
+        for number, item in enumerate(items):
+            if options["desc"] == "writing" and number == 5:
+                raise KeyboardInterrupt
+            yield item
+
+    monkeypatch.setattr("scripts.prepare_data.tqdm", stop_after_five)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(pairs, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr("scripts.prepare_data.tqdm", lambda items, **options: items)
+    assert content(prepare(pairs, tmp_path / "out")) == whole
+    assert "going on after 4 records" in capsys.readouterr().out
+
+
+def image(folder: Path, name: str = "1") -> Path:
+    return folder / "images" / "faces" / f"{name}.jpg"
+
+
+def mask(folder: Path, name: str = "1") -> Path:
+    return folder / "masks" / "faces" / f"{name}.png"
+
+
+def save_mask(folder: Path, array: np.ndarray) -> None:
+    Image.fromarray(array).save(mask(folder))
+
+
+def rotate_by_exif(folder: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (SIZE, 2 * SIZE)).save(image(folder), exif=exif)
+
+
+def empty_a_class(folder: Path) -> None:
+    for path in (folder / "masks" / "faces").iterdir():
+        ids = np.array(Image.open(path))
+        ids[ids == 11] = 0
+        Image.fromarray(ids).save(path)
+
+
+def jpeg_mask(folder: Path) -> None:
+    Image.fromarray(full_label(1)).save(mask(folder).with_suffix(".jpg"))
+    mask(folder).unlink()
+
+
+PROBLEMS: list[tuple[Callable[[Path], object], str, str]] = [
+    (lambda f: mask(f).unlink(), "images/faces/1.jpg: has no mask", "add it"),
+    (lambda f: image(f).unlink(), "masks/faces/1.png: has no image", "take it away"),
+    (lambda f: Image.new("RGB", (32, 32)).save(image(f).with_suffix(".png")), "1.png: has the name of", "rename one"),
+    (lambda f: save_mask(f, full_label(1) + 1), "1.png: has ids 13 outside the class table (0..12)", "--classes"),
+    (lambda f: save_mask(f, np.full((32, 32, 3), 9, np.uint8)), "1.png: has colours #090909 of no class", "--classes"),
+    (lambda f: save_mask(f, np.zeros((16, 16), np.uint8)), "1.png: is 16 x 16, its image", "make both the same size"),
+    (lambda f: save_mask(f, np.zeros((32, 32, 4), np.uint8)), "1.png: has transparent pixels", "flatten it"),
+    (jpeg_mask, "1.jpg: is a mask stored as JPEG, whose losses change ids", "export it as PNG"),
+    (lambda f: image(f).write_bytes(b"text"), "1.jpg: is not an image", "replace it"),
+    (lambda f: image(f).write_bytes(image(f).read_bytes()[:700]), "1.jpg: is truncated or damaged", "replace it"),
+    (lambda f: Image.new("CMYK", (32, 32)).save(image(f)), "1.jpg: is CMYK", "convert it to RGB"),
+    (rotate_by_exif, "1.png: is 32 x 32, its image", "64 x 32; make both the same size"),
+    (empty_a_class, "class hat (11): no mask shows it", "take it out of the class table"),
+]
+
+
+@pytest.mark.parametrize(("damage", "what", "remedy"), PROBLEMS, ids=[what for _, what, _ in PROBLEMS])
+def test_problems_stop_the_run(pairs: Path, refused, damage, what: str, remedy: str) -> None:
+    damage(pairs)
+    line = refused(pairs)
+    assert what in line
+    assert remedy in line
+    assert "--skip-bad" in line
+
+
+def test_all_problems_are_listed(pairs: Path, refused, capsys, tmp_path: Path) -> None:
+    mask(pairs).unlink()
+    image(pairs, "2").write_bytes(b"")
+    with pytest.raises(SystemExit):
+        run(lambda: prepare(pairs, tmp_path / "out"))
+    captured = capsys.readouterr()
+    assert "1.jpg: has no mask" in captured.out
+    assert "2.jpg: is not an image" in captured.out
+    assert "(2 problems, all listed above)" in captured.err
+
+
+def test_bad_files_can_be_left_out(pairs: Path, tmp_path: Path) -> None:
+    mask(pairs).unlink()
+    image(pairs, "2").write_bytes(b"")
+    out = prepare(pairs, tmp_path / "out", "--skip-bad")
+    assert len(ImageMaskDataset(out)) == 4
+    assert np.array_equal(ImageMaskDataset(out)[1][1].numpy(), full_label(3))
+    listed = (out / "problems.txt").read_text().splitlines()
+    assert len(listed) == 2
+    assert "1.jpg" in listed[0]
+    assert "2.jpg" in listed[1]
+
+
+def test_pictures_that_are_not_square(pairs: Path, tmp_path: Path, refused) -> None:
+    Image.new("RGB", (64, 32)).save(image(pairs))
+    save_mask(pairs, np.pad(full_label(1), ((0, 0), (0, 32))))
+    assert "1.jpg: is 64 x 32, not square; give --crop center or --crop pad" in refused(pairs)
+    for crop in ("center", "pad"):
+        assert len(ImageMaskDataset(prepare(pairs, tmp_path / crop, "--crop", crop))) == 6
+
+
+def test_mistakes_in_the_command(pairs: Path, refused, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "--resolution 48: the networks draw powers of two" in refused(pairs, "--resolution", "48")
+    assert "too small for 64" in refused(pairs, "--resolution", "64")
+    assert "absent does not exist" in refused(tmp_path / "absent")
+    assert "empty holds no images" in refused(tmp_path / "empty")
+    assert "--workers -1 is out of range" in refused(pairs, "--workers", "-1")
+    assert "class table absent.yaml" in refused(pairs, "--classes", "absent.yaml")
+    assert "unrecognized arguments: --skip" in refused(pairs, "--skipp")
+
+
+def test_what_cannot_be_written(pairs: Path, refused, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert "is not a writable folder" in refused(pairs, out=tmp_path / "file" / "out")
+    assert "cannot write" in refused(pairs, out=Path("/proc/out"))  # read-only, whoever asks
+
+
+def test_what_exists_is_left_alone(pairs: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(SystemExit) as exit_:
+        run(lambda: prepare(pairs, tmp_path / "out"))
+    assert exit_.value.code == 2
+    assert "exists already; choose another name or remove it yourself" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_lmdb_with_a_bad_record_is_refused(tmp_path: Path, refused) -> None:
+    with LmdbWriter(tmp_path / "lmdb", SIZE, celebamask13(), "tests") as writer:
+        writer.add(draw_face(0, 0, SIZE)[0], full_label(0))
+        writer.add(draw_face(0, 0, SIZE)[0], full_label(0) + 1)
+    assert "label-0000001 has ids 13 outside 0..12" in refused(tmp_path / "lmdb")
+    assert "cannot leave records out" in refused(tmp_path / "lmdb", "--skip-bad")
+    assert f"give --resolution {SIZE}" in refused(tmp_path / "lmdb", "--resolution", "16")
+
+
+def test_a_full_disk(pairs: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands for the end of the disk; afterwards the run goes on."""
+    command = [sys.executable, "-m", "scripts.prepare_data", str(pairs), str(tmp_path / "out"), "--resolution", "32"]
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, 2**14))
+
+    result = subprocess.run([*command, "--workers", "0"], preexec_fn=limit, capture_output=True, text=True)
+    assert result.returncode == 2, result.stderr
+    assert "free some space" in result.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+    assert len(ImageMaskDataset(prepare(pairs, tmp_path / "out"))) == 6
