@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from datasets import draw_face
 from tests.conftest import TINY_OPTIONS
 from tests.golden_cases import golden_cases
 
@@ -18,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.strip().splitlines()]
+CLASS_TABLE = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)[0]
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 TINY_RUN = shlex.join(
@@ -64,7 +68,20 @@ def copy(tmp_path_factory) -> Path:
     contents = case.checkpoint()
     states = {name: {k: v.float() for k, v in contents[name].items()} for name in ("g", "g_ema", "d")}
     torch.save({**contents, **states}, folder / "released.pt")
+    write_photos(folder / "photos")
     return folder
+
+
+def write_photos(folder: Path) -> None:
+    """Images and masks as the README's class table describes them: 5 classes, a remapped id, unlabelled pixels."""
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    (folder / "classes.yaml").write_text(CLASS_TABLE)
+    ids = np.array([0, 1, 2, 3, 4, 17, 255], np.uint8)
+    for index in range(16):
+        image, label = draw_face(1, index, 64)
+        Image.fromarray(image).save(folder / "images" / f"{index}.jpg")
+        Image.fromarray(ids[label % len(ids)]).save(folder / "masks" / f"{index}.png")
 
 
 def run(command: list[str], folder: Path) -> None:

@@ -40,8 +40,9 @@ def test_batches_are_bytes(dataset: ImageMaskDataset) -> None:
 def test_workers_start_either_way(dataset: ImageMaskDataset, method: str) -> None:
     if method not in torch.multiprocessing.get_all_start_methods():
         pytest.skip(f"this system cannot {method}")
+    dataset[0]  # Open here and in two more processes.
     loader = torch.utils.data.DataLoader(
-        dataset, batch_size=4, sampler=InfiniteSampler(COUNT), num_workers=1, multiprocessing_context=method
+        dataset, batch_size=4, sampler=InfiniteSampler(COUNT), num_workers=2, multiprocessing_context=method
     )
     assert visited(iter(loader), 3) == list(islice(InfiniteSampler(COUNT), COUNT))
 
