@@ -14,11 +14,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datasets._lmdb import count_records, decode, read, read_meta, reduce_picture
 from datasets.class_files import celebamask13, default_table
 from datasets.errors import DataError
 from datasets.labels import ClassTable
 from datasets.layouts import record_keys
+from datasets.lmdb_reading import count_records, decode, read, read_meta, reduce_picture
 
 _LABEL_MODES = ("L", "P")
 

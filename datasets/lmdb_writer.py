@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from datasets._store import Store
 from datasets.errors import DataError
 from datasets.labels import ClassTable
 from datasets.layouts import META_FILE, closing_records, describe, encode_pair, pair_records
+from datasets.lmdb_store import Store
 
 _BATCH = 256
 _PROGRESS_KEY = b"unfinished"

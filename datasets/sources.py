@@ -8,16 +8,18 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from PIL import Image
 
-from datasets._lmdb import read
 from datasets.decoding import SUFFIXES, Record, read_image, read_pair
 from datasets.errors import DataError
 from datasets.image_mask import ImageMaskDataset
 from datasets.image_only import ImageDataset
 from datasets.labels import ClassTable
 from datasets.layouts import record_keys
+from datasets.lmdb_reading import read, read_meta
 
 
 class Source(ABC):
@@ -28,12 +30,14 @@ class Source(ABC):
         kind: one line saying what it was taken for.
         classes: the table its labels follow; None for images alone.
         problems: what is wrong with the list of files, one line each, beginning with the file.
+        meta: what is stored with the records about them; empty for files.
     """
 
     kind: str
     path: Path
     classes: ClassTable | None
     problems: Sequence[str] = ()
+    meta: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -103,6 +107,7 @@ class LmdbSource(Source):
     def __init__(self, path: Path, classes: ClassTable | None) -> None:
         self.path = path
         self._data = ImageMaskDataset(path, num_classes=classes.num_classes if classes else None)
+        self.meta = read_meta(path)
         self.classes = classes or self._data.classes
         self.resolution = self._data.resolution
 
@@ -129,6 +134,7 @@ class ImageLmdbSource(Source):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._data = ImageDataset(path)
+        self.meta = read_meta(path)
         self.resolution = self._data.resolution
 
     def __len__(self) -> int:

@@ -36,8 +36,8 @@ from datasets import (
     make_loader,
     save_label_png,
 )
-from datasets._lmdb import decode
 from datasets.layouts import record_keys
+from datasets.lmdb_reading import decode
 from scripts import prepare_data
 
 _BATCH = 8

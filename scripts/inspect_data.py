@@ -14,11 +14,9 @@ from tqdm import tqdm
 
 from configs import cli
 from datasets import save_png
-from datasets._lmdb import read_meta
 from datasets.contact_sheet import contact_sheet
 from datasets.errors import DataError
 from datasets.find import find_source
-from datasets.sources import is_lmdb
 from datasets.survey import survey
 
 
@@ -44,10 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise DataError(f"{args.sheet} exists already; choose another name for the sheet")
     source = find_source(args.path, args.masks, args.classes, args.split)
     found = survey(source, args.workers, progress=lambda items: tqdm(items, total=len(source), desc="reading"))
-    meta = read_meta(args.path) if is_lmdb(args.path) else {}
     for name in ("resolution", "count", "source", "tool"):
-        if name in meta:
-            print(f"{name}: {meta[name]}")
+        if name in source.meta:
+            print(f"{name}: {source.meta[name]}")
     for line in (*found.lines(), *found.problems):
         print(line)
     if args.sheet and found.good:

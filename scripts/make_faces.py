@@ -7,20 +7,16 @@ on the number of worker processes; face i is the same whatever the count and, dr
 """
 
 import argparse
-import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 from tqdm import tqdm
 
 from datasets import DataError, LmdbWriter, celebamask13, draw_face, encode_pair
+from datasets.parallel import ordered_map
 from datasets.synthetic_faces import MAX_RESOLUTION, MIN_RESOLUTION
 
 _MAX_COUNT = 10_000_000
-_CHUNK = 16
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -37,8 +33,8 @@ def main(argv: list[str] | None = None) -> None:
     draw = partial(_draw_encoded, options.seed, options.resolution)
     source = f"scripts.make_faces --count {options.count} --resolution {options.resolution} --seed {options.seed}"
     writer = LmdbWriter(options.out, options.resolution, celebamask13(), source)
-    with writer, _ordered_map(options.workers) as ordered_map:
-        pairs = ordered_map(draw, range(options.count))
+    with writer:
+        pairs = ordered_map(draw, range(options.count), options.workers)
         for jpeg, png in tqdm(pairs, total=options.count, unit="face", desc="drawing"):
             writer.add_encoded(jpeg, png)
     print(f"wrote {options.count} faces at {options.resolution} px to {options.out}")
@@ -61,16 +57,6 @@ def _check_range(option: str, value: int, low: int, high: int) -> None:
 
 def _draw_encoded(seed: int, resolution: int, index: int) -> tuple[bytes, bytes]:
     return encode_pair(*draw_face(seed, index, resolution))
-
-
-@contextmanager
-def _ordered_map(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
-    """`map` itself, or one that spreads the work over processes and keeps the order."""
-    if workers <= 1:
-        yield map
-        return
-    with multiprocessing.Pool(workers) as pool:
-        yield partial(pool.imap, chunksize=_CHUNK)
 
 
 if __name__ == "__main__":

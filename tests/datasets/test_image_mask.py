@@ -132,6 +132,8 @@ BREAKAGES: list[tuple[Edit, str]] = [
     (lambda t: t.put(b"image-length", b"0") and t.put(b"label-length", b"0"), "no records"),
     (lambda t: t.put(b"meta", b"{"), "meta"),
     (lambda t: t.put(b"meta", b'{"classes": {"names": ["a"]}}'), "meta key: class table"),
+    (lambda t: t.put(b"meta", b'{"count": 4}'), "image-length is 5 but meta says 4"),
+    (lambda t: t.put(b"meta", b'{"version": 2}'), "has version 2 of the data format, this program reads 1"),
     (lambda t: t.delete(b"label-0000002"), "label-0000002 is missing"),
     (lambda t: t.put(b"image-0000002", b"junk"), "image-0000002 cannot be decoded"),
     (lambda t: t.put(b"image-0000002", encode_pair(*make_pair(2))[0][:300]), "image-0000002 cannot be decoded"),
@@ -184,7 +186,7 @@ def test_writer_leaves_nothing_after_an_error(tmp_path: Path) -> None:
 
 
 def test_the_map_grows_with_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datasets._store._INITIAL_MAP_BYTES", 2**16)
+    monkeypatch.setattr("datasets.lmdb_store._INITIAL_MAP_BYTES", 2**16)
     payload = np.random.default_rng(0).bytes(2**14)
     with LmdbWriter(tmp_path / "data", SIZE, celebamask13(), "test") as writer:
         for _ in range(600):

@@ -13,8 +13,8 @@ from PIL import Image
 
 from configs.cli import run
 from datasets import ImageDataset, ImageMaskDataset, LmdbWriter, celebamask13, draw_face, load_table
-from datasets._lmdb import read_meta
 from datasets.layouts import encode_image
+from datasets.lmdb_reading import read_meta
 from scripts.prepare_data import main
 from tests.datasets.folders import SIZE, full_label, write_celebamask, write_pairs
 
