@@ -76,6 +76,8 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def _decode_label(self, key: str) -> Image.Image:
         picture = decode(self.path, key)
+        if picture.format == "JPEG":
+            raise DataError(f"{self.path}: {key} is a JPEG, whose losses change ids; store grey or palette PNGs")
         if picture.mode not in _LABEL_MODES:
             raise DataError(
                 f"{self.path}: {key} has mode {picture.mode}, not 8-bit class ids; store grey or palette PNGs"

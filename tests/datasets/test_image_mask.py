@@ -137,6 +137,7 @@ BREAKAGES: list[tuple[Edit, str]] = [
     (lambda t: t.delete(b"label-0000002"), "label-0000002 is missing"),
     (lambda t: t.put(b"image-0000002", b"junk"), "image-0000002 cannot be decoded"),
     (lambda t: t.put(b"image-0000002", encode_pair(*make_pair(2))[0][:300]), "image-0000002 cannot be decoded"),
+    (lambda t: t.put(b"label-0000002", encode_pair(*make_pair(2))[0]), "label-0000002 is a JPEG"),
     (lambda t: t.put(b"label-0000002", png(Image.new("RGB", (SIZE, SIZE)))), "label-0000002 has mode RGB"),
     (
         lambda t: t.put(b"label-0000002", png(Image.new("L", (SIZE, SIZE), 19))),

@@ -140,10 +140,13 @@ def test_torchrun(tmp_path, faces_32):
     config.write_text("")
     arguments = ["train.py", "--config", str(config), f"data.path={faces_32}", *OPTIONS]
     arguments += ["training.batch_size=8", "training.total_images=16", "--output", str(tmp_path / "run")]
+    arguments += ["augment.target=0.5", "data.mirror=true"]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29612"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*launcher, *arguments], check=True, env=environment, timeout=300)
-    assert len(contents(tmp_path / "run", 16)["training"]["random"]) == 2
+    training = contents(tmp_path / "run", 16)["training"]
+    assert len(training["random"]) == 2
+    assert [signs[1] for signs in training["augment_signs"]] == [8, 8]  # two iterations, four images in each process
     subprocess.run([sys.executable, *arguments, "training.total_images=24"], check=True, env=environment, timeout=300)
     assert contents(tmp_path / "run", 24)["training"]["iteration"] == 3
 
