@@ -56,7 +56,7 @@ def set_mode(mode: str, device_type: str | None = None) -> None:
         load_compiled(device_type)
     except OpsUnavailable as error:
         if mode == "compiled":
-            raise OpsUnavailable(f"{error}, or choose ops=native") from None
+            raise OpsUnavailable(f"{error}, or choose the native operators") from None
         if os.environ.get("LOCAL_RANK", "0") == "0":
             warnings.warn(f"running the slower plain PyTorch operators: {error}", stacklevel=2)
 

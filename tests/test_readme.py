@@ -36,9 +36,10 @@ TINY_RUN = shlex.join(
 
 SHRINK = [
     (r"--count \d+ --resolution \d+", "--count 24 --resolution 32"),
-    (r"--nproc_per_node=\d+", "--nproc_per_node=2 --master_port=29613"),
-    # One node stands for all: the processes meet on this machine.
-    (r"--nnodes=\d+ (.*)--rdzv_endpoint=\S+", r"--nnodes=1 \1--rdzv_endpoint=127.0.0.1:29614"),
+    (r"--nproc_per_node=\d+", "--nproc_per_node=2"),
+    # One node stands for all: the processes meet on this machine, at a free port.
+    (r"--nnodes=\d+ (.*)--rdzv_endpoint=\S+", r"--nnodes=1 \1--rdzv_endpoint=127.0.0.1:0"),
+    (r"^torchrun (?!--nnodes)", "torchrun --standalone "),
     (r"(train\.py --config \S+(?: --output \S+| --dry-run)?)", rf"\1 {TINY_RUN}"),
     (r"--samples \d+", "--samples 8"),
     (r"--checkpoint CK", "--checkpoint runs/first/checkpoints/images_000000016.pt"),
