@@ -49,7 +49,7 @@ def option_names(schema: Any = RunConfig, prefix: str = "") -> Iterator[str]:
 
 def _read_yaml(path: str | Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(Path(path).read_text())
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}; give the path of a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -15,7 +15,7 @@ from tests.conftest import TINY_OPTIONS
 from tests.golden_cases import golden_cases
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.strip().splitlines()]
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -71,7 +71,7 @@ def copy(tmp_path_factory) -> Path:
 def run(command: list[str], folder: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "FACES": "24", "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=400)
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=400)
     assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}"
 
 

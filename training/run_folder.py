@@ -91,9 +91,9 @@ class RunFolder:
         """Adds a file beside the earlier ones of that name, if there is something new to say."""
         earlier = sorted(self.path.glob(f"{name}_from_*{suffix}")) or list(self.path.glob(name + suffix))
         if not earlier:
-            (self.path / f"{name}{suffix}").write_text(text)
-        elif earlier[-1].read_text() != text:
-            (self.path / f"{name}_from_{images:09d}_images{suffix}").write_text(text)
+            (self.path / f"{name}{suffix}").write_text(text, encoding="utf-8")
+        elif earlier[-1].read_text(encoding="utf-8") != text:
+            (self.path / f"{name}_from_{images:09d}_images{suffix}").write_text(text, encoding="utf-8")
 
 
 def _versions() -> dict[str, str]:
