@@ -22,7 +22,7 @@ from configs import cli
 from datasets import ClassTable, default_table
 from editing import EditError, Job
 from models import Generator
-from models.checkpoint import load_networks, load_state
+from models.checkpoint import build_generator, load_networks
 from models.latents import truncate
 from ops import set_mode
 
@@ -30,7 +30,7 @@ from ops import set_mode
 def main(argv: Sequence[str] | None = None) -> None:
     """Draws what the command line asks for; all checks come before the first file."""
     args = editing.parse_options(argv, __doc__)
-    device = usable_device(args.device)
+    device = cli.usable_device(args.device)
     generator, classes = load(args.checkpoint, device)
     job = plan(args, generator, classes)
     names = [*job.names, *(["latents.npy"] if args.save_latents else [])]
@@ -50,25 +50,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 def load(path: Path, device: torch.device) -> tuple[Generator, ClassTable]:
     """The EMA generator of a checkpoint, and its classes; a checkpoint that tells none gets the usual ones."""
     networks = load_networks(path)
-    state = networks.generator_ema or networks.generator
-    if state is None:
-        raise EditError(f"{path} holds no generator")
-    generator = load_state(Generator(networks.config), state, str(path)).to(device).eval()
+    generator = build_generator(networks, str(path)).to(device)
     count = networks.config.num_classes
     classes = ClassTable.from_dict(networks.classes) if networks.classes else default_table(count)
     if classes.num_classes != count:
         raise EditError(f"{path} names {classes.num_classes} classes, but its generator draws {count}")
     return generator, classes
-
-
-def usable_device(name: str | None) -> torch.device:
-    """The device of that name; without a name CUDA where there is a GPU, else the CPU."""
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.zeros(1, device=name).item()
-    except (AssertionError, NotImplementedError, RuntimeError) as error:  # unknown, not built in, not there
-        raise EditError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from None
-    return torch.device(name)
 
 
 def plan(args: argparse.Namespace, generator: Generator, classes: ClassTable) -> Job:

@@ -14,6 +14,7 @@ from training.trainer import Trainer
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = cli.Parser(__doc__)
     parser.add_argument("--config", required=True, help="YAML file with what differs from the defaults")
     parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="options in place of the file's")
@@ -31,16 +32,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Trains, or tries one iteration."""
     args = parse(argv)
     config = load_config(args.config, args.overrides)
+    folder = RunFolder(args.output or Path("runs") / Path(args.config).stem)
+    checkpoint = None if args.dry_run else folder.resume_from(args.resume)
     with distributed.session(config.training.device) as process:
         trainer = Trainer(config, process)
-        if args.dry_run:
-            report = trainer.dry_run()
-            if process.is_main:
-                print(report)
-            return
-        trainer.fit(RunFolder(args.output or Path("runs") / Path(args.config).stem), args.resume)
+        if not args.dry_run:
+            trainer.fit(folder, checkpoint)
+        elif process.is_main:
+            print(trainer.dry_run())
+        else:
+            trainer.dry_run()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import torch
+
 from configs.errors import ConfigError
 from datasets.errors import DataError
 from editing.errors import EditError
@@ -31,6 +33,20 @@ def run(main: Callable[[], int | None]) -> None:
     except USER_ERRORS as error:
         print(f"error: {_one_line(error)}", file=sys.stderr)
         sys.exit(2)
+
+
+def usable_device(name: str | None) -> torch.device:
+    """The device of that name; without a name CUDA where there is a GPU, else the CPU.
+
+    Raises:
+        ConfigError: if there is no such device.
+    """
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=name).item()
+    except (AssertionError, NotImplementedError, RuntimeError) as error:  # unknown, not built in, not there
+        raise ConfigError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from None
+    return torch.device(name)
 
 
 def _one_line(error: Exception) -> str:

@@ -49,14 +49,14 @@ def option_names(schema: Any = RunConfig, prefix: str = "") -> Iterator[str]:
 
 def _read_yaml(path: str | Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(Path(path).read_text())
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}; give the path of a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{path}: the file must hold `section: options` pairs")
-    return values or {}
+    return {name: {} if section is None else section for name, section in (values or {}).items()}
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
@@ -71,7 +71,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
-            raise _unknown(name)
+            raise ConfigError(f"{override!r}: {section} is not a section of options")
     values[option] = value
 
 

@@ -36,7 +36,7 @@ def load_table(path: str | Path) -> ClassTable:
     if not file.exists() and shipped.exists():
         file = shipped
     try:
-        return _table(yaml.safe_load(file.read_text()))
+        return _table(yaml.safe_load(file.read_text(encoding="utf-8")))
     except OSError as error:
         names = ", ".join(sorted(table.stem for table in _TABLES.glob("*.yaml")))
         reason = error.strerror or error

@@ -17,7 +17,7 @@ class LossConfig:
     mask: float = 100.0
     path_length: float = 0.5
     path_length_every: int = 4
-    path_length_batch_share: float = 0.5  # of the batch
+    path_length_batch_share: float = 0.5  # of the images of a pass, but one at least
     style_mixing: float = 0.3  # probability
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ A file of ours is a `torch.save` dict of tensors and plain data: `format`, `mode
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,11 +47,19 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Gene
     Raises:
         ModelError: if the file cannot be read, or holds no generator that fits its own configuration.
     """
-    networks = load_networks(path)
+    return build_generator(load_networks(path), str(path)).to(device)
+
+
+def build_generator(networks: Networks, source: str) -> Generator:
+    """The EMA generator, or the other if there is none, on the CPU in eval mode.
+
+    Raises:
+        ModelError: if there is none that fits the configuration; `source` is what the message names.
+    """
     state = networks.generator_ema or networks.generator
     if state is None:
-        raise ModelError(f"{path} holds no generator")
-    return load_state(Generator(networks.config), state, str(path)).to(device).eval()
+        raise ModelError(f"{source} holds no generator")
+    return load_state(Generator(networks.config), state, source).eval()
 
 
 def load_discriminator(path: str | Path, device: str | torch.device = "cpu") -> Discriminator:
@@ -108,8 +116,18 @@ def networks_from_dict(checkpoint: Any) -> Networks:
         raise ModelError(
             f"neither a checkpoint of this program ({FORMAT}, found {found}) nor a released one (g, g_ema, d)"
         )
-    states = {name: checkpoint.get(name) for name in NETWORKS}
+    states = {name: _state(checkpoint, name) for name in NETWORKS}
     return Networks(model_config(checkpoint.get("model")), classes=checkpoint.get("classes"), **states)
+
+
+def _state(checkpoint: Mapping[str, Any], name: str) -> Mapping[str, Tensor] | None:
+    """A state dict of a file, or None if it has none of that name."""
+    state = checkpoint.get(name)
+    if state is None:
+        return None
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ModelError(f"{name} is not a state dict (tensors by name)")
+    return state
 
 
 def model_config(values: Any) -> ModelConfig:
@@ -118,11 +136,14 @@ def model_config(values: Any) -> ModelConfig:
     Raises:
         ModelError: if options are missing, unknown or impossible.
     """
-    names = {field.name for field in fields(ModelConfig)}
-    if not isinstance(values, dict) or values.keys() != names:
-        different = names ^ values.keys() if isinstance(values, dict) else names
+    defaults = asdict(ModelConfig())
+    if not isinstance(values, dict) or values.keys() != defaults.keys():
+        different = defaults.keys() ^ values.keys() if isinstance(values, dict) else defaults
         raise ModelError(f"its model configuration lacks or adds options: {', '.join(sorted(map(str, different)))}")
-    return ModelConfig(**{**values, "transparent_classes": tuple(values["transparent_classes"])})
+    for name, default in defaults.items():
+        if type(values[name]) is not type(default):
+            raise ModelError(f"its model configuration has {name} = {values[name]!r}")
+    return ModelConfig(**values)
 
 
 def load_state(module: Module, state: Mapping[str, Tensor], source: str) -> Module:
@@ -141,19 +162,17 @@ def load_state(module: Module, state: Mapping[str, Tensor], source: str) -> Modu
 
 
 def _released_networks(checkpoint: dict[str, Any]) -> Networks:
+    generator_state, ema_state, discriminator_state = (_state(checkpoint, name) for name in ("g", "g_ema", "d"))
+    known = ema_state or generator_state
+    if known is None:
+        raise ModelError("not a released checkpoint: g and g_ema are empty")
     args = checkpoint.get("args")
-    config = released_config(
-        checkpoint["g_ema" if "g_ema" in checkpoint else "g"],
-        vars(args) if isinstance(args, argparse.Namespace) else {},
-    )
+    config = released_config(known, vars(args) if isinstance(args, argparse.Namespace) else {})
     with torch.device("meta"):  # shapes only
         generator, discriminator = Generator(config), Discriminator(config)
 
-    def converted(name: str) -> Mapping[str, Tensor] | None:
-        if name not in checkpoint:
-            return None
-        if name == "d":
-            return convert_state(checkpoint[name], discriminator_slots(config), discriminator)
-        return convert_state(checkpoint[name], generator_slots(config), generator)
+    def converted(state: Mapping[str, Tensor] | None) -> Mapping[str, Tensor] | None:
+        return state and convert_state(state, generator_slots(config), generator)
 
-    return Networks(config, converted("g"), converted("g_ema"), converted("d"))
+    judge = discriminator_state and convert_state(discriminator_state, discriminator_slots(config), discriminator)
+    return Networks(config, converted(generator_state), converted(ema_state), judge)

@@ -23,7 +23,12 @@ def coarse_masks(depth: Tensor, part_mask: Tensor | None = None) -> Tensor:
     if part_mask is None:
         return masks
     masks = masks * part_mask.to(masks)[..., None]
-    return masks / (masks.sum(1, keepdim=True) + EPSILON)
+    return (masks / _epsilon_more(masks.sum(1, keepdim=True))).to(masks)
+
+
+def _epsilon_more(share: Tensor) -> Tensor:
+    """A divisor that is never 0, in float32 at least: half precision would round epsilon to 0."""
+    return share.to(torch.promote_types(share.dtype, torch.float32)) + EPSILON
 
 
 class Compositing(nn.Module):
@@ -57,5 +62,5 @@ class Compositing(nn.Module):
         """[N, K, P]: masks renormalised over the opaque parts; transparent parts come on top (sums may exceed 1)."""
         if self.opaque is None:
             return masks
-        opaque_share = (masks * self.opaque).sum(1, keepdim=True) + EPSILON
-        return torch.where(self.opaque > 0, masks / opaque_share, masks)
+        opaque_share = _epsilon_more((masks * self.opaque).sum(1, keepdim=True))
+        return torch.where(self.opaque > 0, (masks / opaque_share).to(masks), masks)

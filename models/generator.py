@@ -83,14 +83,17 @@ class Generator(nn.Module):
         coords: Tensor | None = None,
     ) -> GeneratorOutput:
         """As `synthesis`, from the code of every local layer [N, K, L, D]."""
-        side = (self.config.coarse_resolution,) * 2
-        self._check_part_mask(part_mask)
-        positions = self._position_features(coords)
+        config, samples = self.config, len(layer_codes)
+        parts, side = config.num_classes, (config.coarse_resolution,) * 2
+        _check("layer_codes", layer_codes, (samples, parts, config.local_layers, config.latent_dim))
+        _check("part_mask", part_mask, (parts,), (samples, parts))
+        _check("coords", coords, *((n, *each, 2, *side) for n in (1, samples) for each in ((), (parts,))))
+        positions = self.positions(coords[:, None] if coords is not None and coords.ndim == 4 else coords)
         depth, hidden = self.local_generators(positions, layer_codes)
         masks = coarse_masks(depth, part_mask)
         features = self.compositing(masks, hidden).unflatten(2, side)
         coarse = (2 * masks - 1).unflatten(2, side)
-        image, segmentation = self.render_net(features, coarse, self._noise_maps(noise, len(layer_codes)))
+        image, segmentation = self.render_net(features, coarse, self._noise_maps(noise, samples))
         return GeneratorOutput(image, segmentation, coarse, depth.unflatten(2, side))
 
     @torch.no_grad()
@@ -106,22 +109,9 @@ class Generator(nn.Module):
             return self.render_net.random_noise(samples)
         raise ModelError(f'noise = {noise!r}: choose "const" or "random"')
 
-    def _position_features(self, coords: Tensor | None) -> Tensor:
-        if coords is None:
-            return self.positions()
-        size, parts = self.config.coarse_resolution, self.config.num_classes
-        if (
-            coords.shape[-3:] != (2, size, size)
-            or coords.ndim not in (4, 5)
-            or coords.shape[1:-3] not in ((), (parts,))
-        ):
-            raise ModelError(
-                f"coords have shape {list(coords.shape)}; "
-                f"this model takes [N, 2, {size}, {size}] or [N, {parts}, 2, {size}, {size}]"
-            )
-        return self.positions(coords if coords.ndim == 5 else coords[:, None])
 
-    def _check_part_mask(self, part_mask: Tensor | None) -> None:
-        parts = self.config.num_classes
-        if part_mask is not None and (part_mask.ndim not in (1, 2) or part_mask.shape[-1] != parts):
-            raise ModelError(f"part_mask has shape {list(part_mask.shape)}; this model takes [{parts}] or [N, {parts}]")
+def _check(name: str, x: Tensor | None, *shapes: tuple[int, ...]) -> None:
+    """Raises ModelError if there is an x and it has none of the shapes."""
+    if x is not None and tuple(x.shape) not in shapes:
+        allowed = " or ".join(str(list(shape)) for shape in dict.fromkeys(shapes))
+        raise ModelError(f"{name} has shape {list(x.shape)}; expected {allowed}")

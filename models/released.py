@@ -108,7 +108,7 @@ def convert_state(released: StateDict, slots: Iterator[Slot], module: torch.nn.M
             raise ModelError(f"not a released checkpoint: tensor {slot.released} is missing")
         unread.remove(slot.released)
         target, source = state[slot.ours][slot.at], released[slot.released]
-        if target.numel() != source.numel():
+        if [n for n in target.shape if n > 1] != [n for n in source.shape if n > 1]:
             raise ModelError(
                 f"released tensor {slot.released} has shape {list(source.shape)}, expected {list(target.shape)}"
             )
@@ -128,22 +128,25 @@ def released_config(generator: StateDict, args: Mapping[str, Any]) -> ModelConfi
     resolution = _shape(generator, f"render_net.noises.noise_{noises - 1}")[-1]
     channels = _shape(generator, f"render_net.convs.{noises - 1}.weight")[0]
     features, local_channels = _shape(generator, "local_nets.0.to_feat.conv.weight")[:2]
-    return ModelConfig(
-        resolution=resolution,
-        num_classes=_count(generator, "local_nets.{}.to_feat.bias"),
-        latent_dim=_shape(generator, "style.1.weight")[0],
-        mapping_layers=_count(generator, "style.{}.weight", start=1),
-        base_layers=args.get("base_layers", 2),
-        depth_layers=args.get("depth_layers", 6),
-        local_layers=_count(generator, "local_nets.0.linears.{}.conv.weight"),
-        local_channels=local_channels,
-        coarse_resolution=args.get("coarse_size", _coarse_resolution(generator, noises)),
-        feature_channels=features,
-        render_resolution=_shape(generator, "render_net.noises.noise_0")[-1] // 2,
-        channel_base=16384 * args.get("channel_multiplier", channels * resolution // 16384),
-        transparent_classes=tuple(args.get("transparent_dims") or ()),
-        residual_masks=bool(args.get("residual_refine", False)),
-    )
+    try:
+        return ModelConfig(
+            resolution=resolution,
+            num_classes=_count(generator, "local_nets.{}.to_feat.bias"),
+            latent_dim=_shape(generator, "style.1.weight")[0],
+            mapping_layers=_count(generator, "style.{}.weight", start=1),
+            base_layers=int(args.get("base_layers", 2)),
+            depth_layers=int(args.get("depth_layers", 6)),
+            local_layers=_count(generator, "local_nets.0.linears.{}.conv.weight"),
+            local_channels=local_channels,
+            coarse_resolution=int(args.get("coarse_size", _coarse_resolution(generator, noises))),
+            feature_channels=features,
+            render_resolution=_shape(generator, "render_net.noises.noise_0")[-1] // 2,
+            channel_base=16384 * int(args.get("channel_multiplier", channels * resolution // 16384)),
+            transparent_classes=tuple(int(part) for part in args.get("transparent_dims") or ()),
+            residual_masks=bool(args.get("residual_refine", False)),
+        )
+    except TypeError as error:
+        raise ModelError(f"not a released checkpoint: an option in args has the wrong type ({error})") from None
 
 
 def _coarse_resolution(generator: StateDict, noises: int) -> int:

@@ -56,7 +56,7 @@ def set_mode(mode: str, device_type: str | None = None) -> None:
         load_compiled(device_type)
     except OpsUnavailable as error:
         if mode == "compiled":
-            raise OpsUnavailable(f"{error}, or choose ops=native") from None
+            raise OpsUnavailable(f"{error}, or choose the native operators") from None
         if os.environ.get("LOCAL_RANK", "0") == "0":
             warnings.warn(f"running the slower plain PyTorch operators: {error}", stacklevel=2)
 
@@ -132,12 +132,12 @@ def _build(recipe: _Recipe, folder: Path, library: Path) -> bool:
             return False
         # What failed while this process waited would fail again, after as long.
         if failure.exists() and failure.stat().st_mtime > arrived:
-            raise OpsUnavailable(failure.read_text())
+            raise OpsUnavailable(failure.read_text(encoding="utf-8"))
         try:
             _compile(recipe, folder / "build", library)
         except RuntimeError as error:
-            failure.write_text(_summary(error, folder))
-            raise OpsUnavailable(failure.read_text()) from error
+            failure.write_text(_summary(error, folder), encoding="utf-8")
+            raise OpsUnavailable(failure.read_text(encoding="utf-8")) from error
     return True
 
 
@@ -164,7 +164,7 @@ def _compile(recipe: _Recipe, folder: Path, library: Path) -> None:
 def _summary(error: Exception, folder: Path) -> str:
     """The first line that tells of an error, and where the rest is."""
     log = folder / "build.log"
-    log.write_text(str(error))
+    log.write_text(str(error), encoding="utf-8")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines[1:] if re.search("error|fatal", line, re.IGNORECASE)]
     return f"the build failed ({(telling or lines)[0]}); {log} has all of it"

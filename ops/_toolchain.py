@@ -158,7 +158,7 @@ def build_environment() -> Iterator[None]:
 def _output(*command: str) -> str:
     """What a command prints, on either stream; nothing if it cannot be run."""
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        result = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return result.stdout + result.stderr

@@ -71,6 +71,7 @@ class FloatOneHotDataset(Dataset[tuple[Tensor, Tensor]]):
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command's options."""
     parser = cli.Parser(__doc__)
     subjects = parser.add_subparsers(dest="subject", required=True, metavar="data")
     data = subjects.add_parser("data", description="Loading and preparing data.")
@@ -84,6 +85,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Prints machine, versions and measurements.
+
+    Raises:
+        ConfigError: for numbers out of range.
+    """
     args = parse(argv)
     for option, value in (("--pairs", args.pairs), ("--prepare", args.prepare), ("--records", min(args.records))):
         if value < _BATCH:

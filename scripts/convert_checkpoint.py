@@ -5,7 +5,6 @@ code from it. Conversion is optional: every command also reads released checkpoi
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +12,12 @@ import torch
 
 from configs import ConfigError, cli
 from datasets import default_table
+from editing.files import replacing
 from models.checkpoint import load_networks
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = cli.Parser(__doc__)
     parser.add_argument("source", metavar="IN.pt", help="a released checkpoint")
     parser.add_argument("target", metavar="OUT.pt", type=Path, help="must not exist yet")
@@ -24,18 +25,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Converts one file."""
     args = parse(argv)
     if args.target.exists():
         raise ConfigError(f"{args.target} exists: choose another name for the converted checkpoint")
     networks = load_networks(args.source)
     classes = networks.classes or default_table(networks.config.num_classes).to_dict()
-    partial = args.target.with_name(f".{args.target.name}.{os.getpid()}.partial")
-    try:
-        torch.save({**networks.to_dict(), "classes": classes}, partial)
-        os.replace(partial, args.target)
-    except (OSError, RuntimeError) as error:  # torch reports a missing folder as RuntimeError
-        partial.unlink(missing_ok=True)
-        raise ConfigError(f"cannot write {args.target}: {error}; choose a folder that exists and is writable") from None
+    with replacing(args.target) as partial, open(partial, "wb") as file:
+        torch.save({**networks.to_dict(), "classes": classes}, file)
     config = networks.config
     found = [name for name in ("generator", "generator_ema", "discriminator") if getattr(networks, name)]
     print(f"wrote {args.target}: {', '.join(found)} at {config.resolution} pixels, {config.num_classes} classes")

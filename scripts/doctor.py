@@ -6,7 +6,6 @@ Exits with 0 if everything works that the tools found here allow, with 1 if a bu
 compiled operator disagrees with its reference.
 """
 
-import argparse
 import platform
 import shutil
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ import torchvision
 from torch import Tensor
 
 import ops
+from configs import cli
 from ops import _toolchain
 
 # Relative to the largest value. Sums of eight terms in another order differ by a few units in the last place.
@@ -24,7 +24,7 @@ _TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-12, torch.float16: 4e-3, t
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the report; return the exit code."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
+    cli.Parser(__doc__).parse_args(argv)
     _print_versions()
     _print_tools()
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
@@ -121,6 +121,4 @@ def _value_and_gradients(
 
 
 if __name__ == "__main__":
-    from configs.cli import run
-
-    run(main)
+    cli.run(main)

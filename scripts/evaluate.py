@@ -20,13 +20,15 @@ from models import Generator, load_generator
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = cli.Parser(__doc__)
     parser.add_argument("--checkpoint", required=True, help="a checkpoint of this program, or a released one")
     parser.add_argument("--data", required=True, help="LMDB of images and masks")
     parser.add_argument("--samples", type=int, default=1000, help="drawings to make (default 1000)")
     parser.add_argument("--batch-size", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
+    parser.add_argument("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
     return parser.parse_args(argv)
 
 
@@ -41,14 +43,16 @@ def drawn_labels(generator: Generator, samples: int, batch_size: int, seed: int)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the class areas of drawings and data, and their distance."""
     args = parse(argv)
     for option, value in (("--samples", args.samples), ("--batch-size", args.batch_size)):
         if value < 1:
             raise ConfigError(f"{option} {value}: give 1 or more")
-    generator = load_generator(args.checkpoint, args.device)
+    device = cli.usable_device(args.device)
+    generator = load_generator(args.checkpoint, device)
     config = generator.config
     dataset = ImageMaskDataset(args.data, config.resolution, config.num_classes)
-    ops.set_mode("auto", torch.device(args.device).type)
+    ops.set_mode(args.ops, device.type)
     real = class_areas((dataset[i][1] for i in tqdm(range(len(dataset)), desc="reading")), config.num_classes)
     drawn = class_areas(drawn_labels(generator, args.samples, args.batch_size, args.seed), config.num_classes)
     print(f"class areas of {args.samples} drawings (seed {args.seed}) and of {len(dataset)} masks in {args.data}")

@@ -21,6 +21,7 @@ from datasets.survey import survey
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command's options."""
     parser = cli.Parser(__doc__)
     parser.add_argument("path", metavar="PATH", type=Path)
     parser.add_argument("--masks", type=Path, help="folder of the masks, if PATH is a folder of images")

@@ -12,6 +12,7 @@ from functools import partial
 
 from tqdm import tqdm
 
+from configs import cli
 from datasets import DataError, LmdbWriter, celebamask13, draw_face, encode_pair
 from datasets.parallel import ordered_map
 from datasets.synthetic_faces import MAX_RESOLUTION, MIN_RESOLUTION
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m scripts.make_faces", description="Draws the embedded data set.")
+    parser = cli.Parser(__doc__)
     parser.add_argument("out", metavar="OUT", help="folder to create")
     parser.add_argument("--count", type=int, default=10_000, help="number of faces (default %(default)s)")
     parser.add_argument("--resolution", type=int, default=64, help="side length in pixels (default %(default)s)")
@@ -60,6 +61,4 @@ def _draw_encoded(seed: int, resolution: int, index: int) -> tuple[bytes, bytes]
 
 
 if __name__ == "__main__":
-    from configs.cli import run
-
-    run(main)
+    cli.run(main)

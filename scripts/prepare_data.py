@@ -42,6 +42,7 @@ _RESOLUTIONS = [2**exponent for exponent in range(3, 12)]
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command's options."""
     parser = cli.Parser(__doc__)
     parser.add_argument("source", metavar="SOURCE", type=Path)
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to create")

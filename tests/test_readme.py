@@ -18,7 +18,7 @@ from tests.conftest import TINY_OPTIONS
 from tests.golden_cases import golden_cases
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.strip().splitlines()]
 CLASS_TABLE = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)[0]
@@ -40,9 +40,10 @@ TINY_RUN = shlex.join(
 
 SHRINK = [
     (r"--count \d+ --resolution \d+", "--count 24 --resolution 32"),
-    (r"--nproc_per_node=\d+", "--nproc_per_node=2 --master_port=29613"),
-    # One node stands for all: the processes meet on this machine.
-    (r"--nnodes=\d+ (.*)--rdzv_endpoint=\S+", r"--nnodes=1 \1--rdzv_endpoint=127.0.0.1:29614"),
+    (r"--nproc_per_node=\d+", "--nproc_per_node=2"),
+    # One node stands for all: the processes meet on this machine, at a free port.
+    (r"--nnodes=\d+ (.*)--rdzv_endpoint=\S+", r"--nnodes=1 \1--rdzv_endpoint=127.0.0.1:0"),
+    (r"^torchrun (?!--nnodes)", "torchrun --standalone "),
     (r"(train\.py --config \S+(?: --output \S+| --dry-run)?)", rf"\1 {TINY_RUN}"),
     (r"--samples \d+", "--samples 8"),
     (r"--checkpoint CK", "--checkpoint runs/first/checkpoints/images_000000016.pt"),
@@ -87,7 +88,7 @@ def write_photos(folder: Path) -> None:
 def run(command: list[str], folder: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "FACES": "24", "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=400)
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=400)
     assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}"
 
 

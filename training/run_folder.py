@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from configs import ConfigError, RunConfig, to_yaml
+from editing.files import replacing
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "lmdb", "tensorboard")
 CHECKPOINT = re.compile(r"images_(\d{9,})\.pt")
@@ -37,18 +38,22 @@ class RunFolder:
         """The checkpoint to start from: the newest for "auto", none for "none", else the given file.
 
         Raises:
-            ConfigError: if the folder holds what a new run would mix with, or the file does not exist.
+            ConfigError: if the folder holds what the run would mix with, or the file does not exist.
         """
-        if resume == "auto":
-            self._refuse_foreign()
-            return next(reversed(self._checkpoints()), None)
-        if resume == "none":
-            if self.path.exists() and any(self.path.iterdir()):
-                raise ConfigError(f"{self.path} is not empty: choose another --output, or --resume auto to go on")
-            return None
-        self._refuse_foreign()
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(f"--output {self.path} is a file: choose a folder")
+        occupied = self.path.exists() and any(self.path.iterdir())
+        if resume == "none" and occupied:
+            raise ConfigError(f"{self.path} is not empty: choose another --output, or --resume auto to go on")
+        if occupied and not (self.path / "config.yaml").exists():
+            raise ConfigError(f"{self.path} holds files, but no run of this program: choose another --output")
+        newest = next(reversed(self._checkpoints()), None)
+        if resume in ("auto", "none"):
+            return newest
         if not Path(resume).is_file():
             raise ConfigError(f"--resume {resume}: no such file; give auto, none or a checkpoint")
+        if newest and not newest.samefile(resume):
+            raise ConfigError(f"{self.path} holds checkpoints that {resume} does not follow: choose another --output")
         return Path(resume)
 
     def prepare(self, config: RunConfig, images: int) -> None:
@@ -59,22 +64,20 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._note_config(to_yaml(config), images)  # first: it marks the folder as a run's
+            self._note("config", ".yaml", to_yaml(config), images)  # first: it marks the folder as a run's
+            self._note("versions", ".json", json.dumps(_versions(), indent=2) + "\n", images)
             for folder in (self.checkpoints, self.previews, self.tensorboard):
                 folder.mkdir(exist_ok=True)
-            (self.path / "versions.json").write_text(json.dumps(_versions(), indent=2) + "\n")
         except OSError as error:
             raise ConfigError(f"--output {self.path}: {error.strerror or error}; choose a writable folder") from None
 
     def save_checkpoint(self, contents: dict[str, Any], images: int, keep: int) -> Path:
         """Writes a checkpoint under its final name only once it is complete, then drops the oldest beyond `keep`."""
         path = self.checkpoints / f"images_{images:09d}.pt"
-        partial = path.with_suffix(".partial")
-        with open(partial, "wb") as file:
+        with replacing(path) as partial, open(partial, "wb") as file:
             torch.save(contents, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
         for old in self._checkpoints()[:-keep] if keep else []:
             old.unlink()
         return path
@@ -84,16 +87,13 @@ class RunFolder:
         found = [path for path in self.checkpoints.glob("*.pt") if CHECKPOINT.fullmatch(path.name)]
         return sorted(found, key=lambda path: int(path.stem.split("_")[1]))
 
-    def _refuse_foreign(self) -> None:
-        if self.path.exists() and any(self.path.iterdir()) and not (self.path / "config.yaml").exists():
-            raise ConfigError(f"{self.path} holds files, but no run of this program: choose another --output")
-
-    def _note_config(self, text: str, images: int) -> None:
-        first = self.path / "config.yaml"
-        if not first.exists():
-            first.write_text(text)
-        elif first.read_text() != text:
-            (self.path / f"config_from_{images:09d}_images.yaml").write_text(text)
+    def _note(self, name: str, suffix: str, text: str, images: int) -> None:
+        """Adds a file beside the earlier ones of that name, if there is something new to say."""
+        earlier = sorted(self.path.glob(f"{name}_from_*{suffix}")) or list(self.path.glob(name + suffix))
+        if not earlier:
+            (self.path / f"{name}{suffix}").write_text(text, encoding="utf-8")
+        elif earlier[-1].read_text(encoding="utf-8") != text:
+            (self.path / f"{name}_from_{images:09d}_images{suffix}").write_text(text, encoding="utf-8")
 
 
 def _versions() -> dict[str, str]:

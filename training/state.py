@@ -65,8 +65,8 @@ class TrainingState:
             (self.discriminator, networks.discriminator),
         ):
             load_state(module, state or {}, source)
-        self.generator_optimizer.load_state_dict(values["generator_optimizer"])
-        self.discriminator_optimizer.load_state_dict(values["discriminator_optimizer"])
+        _restore_optimizer(self.generator_optimizer, values["generator_optimizer"])
+        _restore_optimizer(self.discriminator_optimizer, values["discriminator_optimizer"])
         self.path_mean.copy_(values["path_mean"])
         self._restore_augmentation(values, process)
         self.images, self.iteration = values["images"], values["iteration"]
@@ -113,6 +113,11 @@ def lazy_adam(module: nn.Module, config: TrainingConfig, penalty_every: int) -> 
         eps=1e-8,
         fused=True,
     )
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
+    """Takes over the moments, but not the rates: those are the configuration's, which may have changed."""
+    optimizer.load_state_dict({**saved, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:

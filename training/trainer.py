@@ -2,8 +2,10 @@
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +22,7 @@ from models import ModelError
 from models.checkpoint import networks_from_dict, read_file
 from models.discriminator import GROUP_SIZE
 from training import memory
-from training.distributed import Process, barrier, mean_over_processes
+from training.distributed import Process, barrier, gather, mean_over_processes
 from training.phases import Labelled, Phases
 from training.previews import Previews
 from training.run_folder import RunFolder
@@ -41,7 +43,7 @@ class Trainer:
         self.passes, self.pass_size = split_batch(config, process.world_size)
         self.dataset = open_dataset(config.data, config.model.resolution, config.model.num_classes)
         self.dataset[0]  # sizes and classes that do not fit show now, not in a loader's worker
-        self._compare_transparency()
+        self._check_classes()
         ops.set_mode(config.ops, process.device.type)
         self.state = build_state(config, process)
         self.stats = Stats(process.device)
@@ -55,19 +57,20 @@ class Trainer:
             config.training.preview_samples, config.model.latent_dim, self.dataset.classes, self.pass_size
         )
 
-    def fit(self, folder: RunFolder, resume: str = "auto") -> None:
-        """Trains to `training.total_images`, from the start or from a checkpoint.
+    def fit(self, folder: RunFolder, checkpoint: Path | None = None) -> None:
+        """Trains to `training.total_images` or for `training.max_minutes`, from the start or from a checkpoint.
 
         Raises:
             ConfigError, ModelError: if the folder, or the checkpoint to resume from, cannot be used.
         """
-        checkpoint = folder.resume_from(resume)
         if checkpoint:
             self._restore(checkpoint)
-        barrier()  # all have looked into the folder before anything appears there
+        self._check_agreement()
         if self.process.is_main:
             folder.prepare(self.config, self.state.images)
         barrier()
+        if self.state.images >= self.config.training.total_images:
+            return
         self.started, self.out_of_time = time.monotonic(), False
         with Log(folder, self) as log:
             batches = self._batches()
@@ -92,13 +95,6 @@ class Trainer:
             f"{self.passes} passes of {self.pass_size} images in each of {self.process.world_size} processes; "
             f"peak memory {memory.peak(self.process.device) / 2**30:.2f} GiB on {self.process.device}"
         )
-
-    def _compare_transparency(self) -> None:
-        ours, theirs = (sorted(t) for t in (self.config.model.transparent_classes, self.dataset.classes.transparent))
-        if ours != theirs and self.process.is_main:
-            warnings.warn(
-                f"model.transparent_classes = {ours}, but the class table of the data says {theirs}", stacklevel=2
-            )
 
     def _write_due(self, before: int, folder: RunFolder, log: "Log") -> None:
         training, images = self.config.training, self.state.images
@@ -149,7 +145,7 @@ class Trainer:
         training = self.state.to_dict()  # every process takes part
         if self.process.is_main:
             networks = self.state.networks(self.dataset.classes.to_dict())
-            contents = {**networks.to_dict(), "training": training}
+            contents = {**networks.to_dict(), "config": asdict(self.config), "training": training}
             folder.save_checkpoint(contents, self.state.images, self.config.training.keep_checkpoints)
         barrier()
 
@@ -159,11 +155,40 @@ class Trainer:
             networks = networks_from_dict(contents)
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from None
-        if "training" not in contents:
+        if not {"training", "config"} <= contents.keys():
             raise ConfigError(f"{path} holds networks but no training state: --resume takes a run's checkpoints")
         self.state.restore(networks, contents["training"], self.process, str(path))
         if not self.config.augment.target:
             self.state.augment_probability.fill_(self.config.augment.probability)
+        if self.process.is_main:
+            changed = ", ".join(changed_options(contents["config"], asdict(self.config))) or "none"
+            print(f"resuming {path} at {self.state.images} images; options that changed: {changed}")
+
+    def _check_agreement(self) -> None:
+        """Also keeps anything from appearing in the folder before all have looked into it."""
+        positions = set(gather(self.state.images))
+        if len(positions) > 1:
+            raise ConfigError(
+                f"processes start at {sorted(positions)} images: --output must be one folder for all nodes"
+            )
+
+    def _check_classes(self) -> None:
+        stored, used = self.dataset.classes.transparent, self.config.model.transparent_classes
+        if set(stored) != set(used) and self.process.is_main:
+            warnings.warn(
+                f"{', '.join(self.config.data.path)} calls classes {list(stored)} transparent, "
+                f"model.transparent_classes = {list(used)}",
+                stacklevel=2,
+            )
+
+
+def changed_options(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """`section.option` of nested options that differ."""
+    for name, value in new.items():
+        if isinstance(value, Mapping):
+            yield from changed_options(old.get(name) or {}, value, f"{prefix}{name}.")
+        elif old.get(name) != value:
+            yield prefix + name
 
 
 class Log:
@@ -177,7 +202,7 @@ class Log:
     def __enter__(self) -> "Log":
         if self.trainer.process.is_main:
             images = self.trainer.state.images
-            self.writer = SummaryWriter(str(self.folder.tensorboard), purge_step=images)
+            self.writer = SummaryWriter(str(self.folder.tensorboard), purge_step=images + 1)
             total = self.trainer.config.training.total_images
             self.bar = tqdm(total=total, initial=images, unit="img", desc="training", smoothing=0.05)
         return self

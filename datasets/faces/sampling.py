@@ -88,10 +88,12 @@ def pick(rng: np.random.Generator, choices: Sequence[T]) -> T:
 
 
 def chance(rng: np.random.Generator, probability: float) -> bool:
+    """True with the given probability."""
     return bool(rng.random() < probability)
 
 
 def uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """A number from low to high, all equally likely."""
     return float(rng.uniform(low, high))
 
 

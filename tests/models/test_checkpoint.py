@@ -1,11 +1,12 @@
 import argparse
 import os
+from dataclasses import asdict
 
 import pytest
 import torch
 
-from models import ModelError, load_discriminator, load_generator
-from models.checkpoint import load_networks
+from models import ModelConfig, ModelError, load_discriminator, load_generator
+from models.checkpoint import FORMAT, load_networks
 from tests.golden_cases import golden_cases
 
 
@@ -17,6 +18,10 @@ def released():
     for network in ("g", "d", "g_ema"):
         contents[network] = {name: value.float() for name, value in contents[network].items()}
     return contents
+
+
+def transpose(state, name):
+    state[name] = state[name].T
 
 
 def save(contents, folder):
@@ -54,6 +59,7 @@ def test_released_file_without_options_takes_the_defaults(released, tmp_path):
         (lambda c: c["g_ema"].pop("render_net.noises.noise_0"), "noise_0 is missing"),
         (lambda c: c["g_ema"].update(extra=torch.zeros(1)), "unknown tensors, such as extra"),
         (lambda c: c["g_ema"].update({"style.1.bias": torch.zeros(7)}), r"style.1.bias has shape \[7\]"),
+        (lambda c: transpose(c["g_ema"], "local_nets.1.linears.0.conv.modulation.weight"), r"shape \[24, 12\]"),
         (lambda c: c["d"].pop("final_linear.1.weight"), "final_linear.1.weight is missing"),
     ],
 )
@@ -62,6 +68,33 @@ def test_damaged_released_files_name_the_tensor(released, tmp_path, change, mess
     change(contents)
     with pytest.raises(ModelError, match=message):
         load_networks(save(contents, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        {"g": torch.zeros(1)},
+        {"g": 3},
+        {"g_ema": None},
+        {"g": {}, "d": {}},
+        {"g": {"style.1.weight": 3}},
+        {"format": FORMAT},
+        {"format": FORMAT, "model": 5, "generator": {"a": torch.zeros(1)}},
+        {"format": FORMAT, "model": {}, "generator": 5},
+        {"format": FORMAT, "model": {**asdict(ModelConfig()), "resolution": "32"}},
+        {"format": FORMAT, "model": {**asdict(ModelConfig()), "transparent_classes": 3}},
+    ],
+)
+def test_files_with_the_right_keys_and_wrong_contents(tmp_path, contents):
+    with pytest.raises(ModelError) as raised:
+        load_generator(save(contents, tmp_path))
+    assert "\n" not in str(raised.value)
+
+
+def test_released_options_of_the_wrong_type(released, tmp_path):
+    contents = {**released, "args": argparse.Namespace(base_layers=None)}
+    with pytest.raises(ModelError, match="an option in args has the wrong type"):
+        load_generator(save(contents, tmp_path))
 
 
 @pytest.mark.parametrize("contents", [{"weights": torch.zeros(1)}, [1, 2], {"format": "other"}])

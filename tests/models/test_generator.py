@@ -85,10 +85,11 @@ def test_own_coordinates(tiny_config, tiny_generator):
     for coords in (same, per_part, same.expand(2, -1, -1, -1)):
         assert torch.allclose(tiny_generator.synthesis(w, coords=coords).image, out.image, atol=1e-4)
     zoomed = tiny_generator.synthesis(w, coords=foreground_coordinates(tiny_config, zoom=2.0))
-    # At the centre of a grid with the zoom's fixed point nothing moves; at its rim everything does.
     assert not torch.allclose(zoomed.depth[:, 1:, 0, 0], out.depth[:, 1:, 0, 0], atol=1e-3)
-    with pytest.raises(ModelError, match="coords"):
-        tiny_generator.synthesis(w, coords=coordinate_grid(8)[None])
+    assert torch.equal(zoomed.depth[:, 0], out.depth[:, 0])
+    for wrong in (coordinate_grid(8)[None], same.expand(3, -1, -1, -1), same[0]):
+        with pytest.raises(ModelError, match="coords has shape"):
+            tiny_generator.synthesis(w, coords=wrong)
 
 
 def test_zoom_and_shift_of_the_grid():
@@ -116,6 +117,10 @@ def test_codes_of_the_wrong_shape(tiny_generator, shape):
         tiny_generator.synthesis(torch.zeros(shape))
     with pytest.raises(ModelError, match="part_mask"):
         tiny_generator.synthesis(torch.zeros(1, 16), part_mask=torch.ones(12))
+    with pytest.raises(ModelError, match="part_mask"):
+        tiny_generator.synthesis(torch.zeros(1, 16), part_mask=torch.ones(3, 13))
+    with pytest.raises(ModelError, match="layer_codes"):
+        tiny_generator.synthesis_from_layer_codes(torch.zeros(1, 13, 9, 16))
     with pytest.raises(ModelError, match="z has shape"):
         tiny_generator.mapping(torch.zeros(1, 17))
 
@@ -145,6 +150,16 @@ def test_style_mixing(tiny_config):
     assert texture.mean().item() == pytest.approx(2 / 3, abs=0.01)
     some = mix_styles(first, second, 0.3, tiny_config).flatten(1).any(1).float().mean().item()
     assert some == pytest.approx(0.3, abs=0.03)
+
+
+def test_masks_stay_finite_in_half_precision(tiny_config):
+    """Where a part that is off, or a transparent one, has all but all of the mask."""
+    depth = torch.zeros(1, 13, 4).half()
+    depth[:, 10] = 30
+    only_background = torch.arange(13) == 0
+    for masks in (coarse_masks(depth), coarse_masks(depth, only_background)):
+        assert masks.dtype == torch.float16
+        assert Compositing(tiny_config).half().blend_weights(masks).isfinite().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])

@@ -114,7 +114,7 @@ def test_other_local_ranks_do_not_repeat_the_warning(fresh, monkeypatch):
 
 def test_compiled_is_an_error_with_the_remedy(fresh, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(ops.OpsUnavailable, match=r"install g\+\+ or set CXX, or choose ops=native"):
+    with pytest.raises(ops.OpsUnavailable, match=r"install g\+\+ or set CXX, or choose the native operators"):
         ops.set_mode("compiled", "cpu")
 
 

@@ -87,12 +87,16 @@ def test_upfirdn2d_kernel(emulator, setting, layout, kernel, flip):
     torch.testing.assert_close(out, expected, rtol=1e-12, atol=1e-12)
 
 
+def package_folders(name: str) -> list[Path]:
+    """Where a package of NVIDIA's lies, if it is installed."""
+    spec = importlib.util.find_spec(name) if importlib.util.find_spec("nvidia") else None
+    return [Path(folder) for folder in spec.submodule_search_locations or []] if spec else []
+
+
 @pytest.fixture(scope="module")
 def nvrtc():
     """NVRTC 12, the last one that compiles for sm_70."""
-    spec = importlib.util.find_spec("nvidia.cuda_nvrtc") if importlib.util.find_spec("nvidia") else None
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    libraries = [path for folder in folders for path in Path(folder).glob("lib/libnvrtc.so.12")]
+    libraries = [path for folder in package_folders("nvidia.cuda_nvrtc") for path in folder.glob("lib/libnvrtc.so.12")]
     if not libraries:
         pytest.skip("NVRTC 12 is not installed (pip install nvidia-cuda-nvrtc-cu12)")
     return ctypes.CDLL(str(libraries[0]))
@@ -128,10 +132,10 @@ def test_device_code_compiles_for(nvrtc, architecture, scalar, wide, header):
     options = [f"--gpu-architecture={architecture}", f"--include-path={SOURCES}", "--std=c++17"]
     includes = ["bias_act.cuh", "upfirdn2d.cuh"]
     if header is not None:
-        home = _toolchain.cuda_home()
-        if home is None or not (home / "include" / header).exists():
-            pytest.skip(f"{header} comes with a CUDA toolkit, and none is here")
-        options.append(f"--include-path={home / 'include'}")
+        found = [folder for folder in package_folders("nvidia.cuda_runtime") if (folder / "include" / header).exists()]
+        if not found:
+            pytest.skip(f"{header} is not installed (pip install nvidia-cuda-runtime-cu12)")
+        options.append(f"--include-path={found[0] / 'include'}")
         includes.append(header)
     source = "\n".join(f'#include "{include}"' for include in includes)
     names = [kernel.format(scalar, wide, index) for kernel in KERNELS for index in ("int", "long long")]

@@ -30,7 +30,7 @@ def test_converted_networks_are_the_released_ones(released, tmp_path, capsys):
     ("source", "target", "message"),
     [
         ("released.pt", "released.pt", "exists: choose another name"),
-        ("released.pt", "absent/ours.pt", "choose a folder that exists"),
+        ("released.pt", "absent/ours.pt", "cannot write"),
         ("absent.pt", "ours.pt", "no such file"),
     ],
 )

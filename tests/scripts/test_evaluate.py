@@ -17,9 +17,12 @@ def test_areas_of_drawings_and_data(tiny_checkpoint, faces_32, capsys):
     assert float(re.search(r"total variation distance: ([\d.]+)", out)[1]) == pytest.approx(distance, abs=2e-3)
 
 
-@pytest.mark.parametrize("samples", ["0", "-3"])
-def test_nothing_to_draw(tiny_checkpoint, faces_32, samples, capsys):
+@pytest.mark.parametrize(
+    "options", [["--samples", "0"], ["--batch-size", "-3"], ["--device", "tpu9"], ["--seeds", "1"]]
+)
+def test_mistakes_are_one_line(tiny_checkpoint, faces_32, options, capsys):
     with pytest.raises(SystemExit) as exit_:
-        run(lambda: main(["--checkpoint", str(tiny_checkpoint), "--data", str(faces_32), "--samples", samples]))
+        run(lambda: main(["--checkpoint", str(tiny_checkpoint), "--data", str(faces_32), *options]))
     assert exit_.value.code == 2
-    assert "--samples" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert options[0] in line

@@ -1,6 +1,7 @@
 """However a batch is split over processes and passes, the gradients are those of the whole batch."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -65,14 +66,14 @@ def real_batch(rank: int, world_size: int, passes: int) -> list[tuple[Tensor, Te
     return [(images[i::passes], labels[i::passes]) for i in range(passes)]
 
 
-def gradients(rank: int, world_size: int, passes: int, config: ModelConfig, path: Path) -> None:
+def gradients(rank: int, world_size: int, passes: int, config: ModelConfig, path: Path, port: int = 0) -> None:
     """Every step's gradients of one iteration, saved by the first process."""
     randn_like = torch.randn_like
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     if world_size > 1:
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size))
-        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29611")
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     try:
         with session("cpu") as process:
             state = build_run_state(config, process)
@@ -115,7 +116,9 @@ def assert_same(ours, whole, bound: float) -> None:
 
 def test_two_processes(whole, tiny_config, tmp_path):
     path = tmp_path / "gradients.pt"
-    mp.spawn(_spawned, args=(2, 1, tiny_config, path), nprocs=2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    mp.spawn(_spawned, args=(2, 1, tiny_config, path, port), nprocs=2)
     assert_same(torch.load(path), whole, 1e-9)
 
 
@@ -130,6 +133,6 @@ def test_two_passes(whole, tiny_config, tmp_path):
             assert torch.allclose(ours[network][step][name], gradient, rtol=1e-9, atol=1e-12), name
 
 
-def _spawned(rank: int, world_size: int, passes: int, config: ModelConfig, path: Path) -> None:
-    gradients(rank, world_size, passes, config, path)
+def _spawned(rank: int, world_size: int, passes: int, config: ModelConfig, path: Path, port: int) -> None:
+    gradients(rank, world_size, passes, config, path, port)
     assert not dist.is_initialized()
