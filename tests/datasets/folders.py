@@ -9,7 +9,7 @@ from datasets import celebamask13, draw_face
 from datasets.celebamask import FIRST_OF_VALIDATION, IMAGES, MASKS, PAINTING_ORDER
 
 SIZE = 32
-# Parts of CelebAMask-HQ that the 13 classes of a drawn face can play; classes of pairs give both halves a side.
+# The parts of CelebAMask-HQ that each class of a drawn face is divided into: one, or a left and a right one.
 PLAYED = {
     1: ("skin",),
     2: ("l_eye", "r_eye"),

@@ -77,6 +77,27 @@ def test_pairs_become_a_checked_set(pairs: Path, tmp_path: Path, capsys) -> None
     assert Image.open(out / "contact_sheet.png").width > 6 * 320
 
 
+def wide_ids(label: np.ndarray) -> np.ndarray:
+    return np.where(label == 7, 3000, label).astype(np.uint16)
+
+
+MASK_KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "8 bits of grey": lambda label: label,
+    "16 bits of grey": wide_ids,
+    "colours": lambda label: celebamask13().palette()[label],
+}
+
+
+@pytest.mark.parametrize("kind", MASK_KINDS)
+def test_every_kind_of_mask_gives_the_same_labels(pairs: Path, tmp_path: Path, kind: str) -> None:
+    table = Path("datasets/tables/celebamask13.yaml").read_text(encoding="utf-8")
+    (pairs / "classes.yaml").write_text(f"{table}  3000: hair\n", encoding="utf-8")
+    for index in range(6):
+        Image.fromarray(MASK_KINDS[kind](full_label(index))).save(mask(pairs, str(index)))
+    dataset = ImageMaskDataset(prepare(pairs, tmp_path / "out"))
+    assert all(np.array_equal(dataset[index][1].numpy(), full_label(index)) for index in range(6))
+
+
 def test_content_does_not_depend_on_the_workers(pairs: Path, tmp_path: Path) -> None:
     alone, together = prepare(pairs, tmp_path / "a"), prepare(pairs, tmp_path / "b", "--workers", "2")
     assert content(alone) == content(together)
