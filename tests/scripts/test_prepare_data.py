@@ -78,7 +78,7 @@ def test_pairs_become_a_checked_set(pairs: Path, tmp_path: Path, capsys) -> None
 
 
 def wide_ids(label: np.ndarray) -> np.ndarray:
-    return np.where(label == 7, 3000, label).astype(np.uint16)
+    return np.where(label == 7, np.uint16(3000), label.astype(np.uint16))
 
 
 MASK_KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
