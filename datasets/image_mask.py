@@ -60,10 +60,12 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
             raise DataError(
                 f"{self.path}: {image_key} is {_size(image)} but {label_key} is {_size(label)}; store equal sizes"
             )
-        pixels = np.array(self._fit(image.convert("RGB"), image_key, Image.Resampling.LANCZOS))
+        colors = image if image.mode == "RGB" else image.convert("RGB")
+        pixels = np.array(self._fit(colors, image_key, Image.Resampling.LANCZOS))
         ids = np.array(self._fit(label, label_key, Image.Resampling.NEAREST))
         self._check_ids(ids, label_key)
-        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), torch.from_numpy(ids)
+        # A view: the pixels are put in order once, where the batch is.
+        return torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(ids)
 
     def _stored_resolution(self) -> int:
         key = record_keys(0)[0]

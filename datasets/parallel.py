@@ -3,12 +3,15 @@
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from itertools import islice
+from typing import Any, TypeVar
 
 from datasets.errors import DataError
 
 _CHUNK = 16
 _AHEAD = 8  # chunks per process that may wait to be taken
+
+_work: Callable[[Any], Any]  # of a worker process
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -26,12 +29,13 @@ def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], workers: 
         yield from map(work, items)
         return
     chunks = _chunks(items)
-    with ProcessPoolExecutor(workers) as pool:
-        waiting = [pool.submit(_each, work, chunk) for _, chunk in zip(range(_AHEAD * workers), chunks, strict=False)]
+    # The work goes to each process once: a list of files that came with every chunk would cost more than the work.
+    with ProcessPoolExecutor(workers, initializer=_take_up, initargs=(work,)) as pool:
+        waiting = [pool.submit(_each, chunk) for chunk in islice(chunks, _AHEAD * workers)]
         try:
             while waiting:
                 results = waiting.pop(0).result()
-                waiting += [pool.submit(_each, work, chunk) for _, chunk in zip(range(1), chunks, strict=False)]
+                waiting += [pool.submit(_each, chunk) for chunk in islice(chunks, 1)]
                 yield from results
         except BrokenProcessPool:
             raise DataError("a worker process was killed, perhaps for want of memory; give fewer --workers") from None
@@ -50,5 +54,10 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield chunk
 
 
-def _each(work: Callable[[Item], Result], chunk: list[Item]) -> list[Result]:
-    return [work(item) for item in chunk]
+def _take_up(work: Callable[[Any], Any]) -> None:
+    global _work
+    _work = work
+
+
+def _each(chunk: list[Any]) -> list[Any]:
+    return [_work(item) for item in chunk]

@@ -24,6 +24,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import Compose, Normalize, ToTensor
 
 from configs import ConfigError, cli
 from datasets import (
@@ -45,29 +46,32 @@ _ROUNDS = 5
 _DISTINCT = 32  # faces drawn; larger sets repeat them
 _SMALL = 16  # side of the records in the test of growing sets
 _READS = 2000
-_LOADERS = ("this loader", "float one-hot")
 
 
 class FloatOneHotDataset(Dataset[tuple[Tensor, Tensor]]):
     """The usual way: decoded, then a plane for each class in double precision, then float tensors.
 
-    image float [3, R, R] in [-1, 1] and segmentation float [K, R, R] of -1 and 1.
+    image float [3, R, R] in [-1, 1] and segmentation float [K, R, R] of -1 and 1. The planes are stacked last, as
+    torchvision's ToTensor takes pictures, or first, which spares a transposition.
     """
 
-    def __init__(self, path: Path, num_classes: int, length: int) -> None:
+    def __init__(self, path: Path, num_classes: int, length: int, planes_last: bool) -> None:
         self.path = path
         self.num_classes = num_classes
         self.length = length
+        self.planes_last = planes_last
+        self.to_floats = Compose([ToTensor(), Normalize([0.5] * 3, [0.5] * 3)])
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        image, label = (np.array(decode(self.path, key)) for key in record_keys(index))
-        planes = np.stack([(label == k).astype(np.float64) for k in range(self.num_classes)])
-        picture = torch.from_numpy(image).permute(2, 0, 1).contiguous().float() / 127.5 - 1
-        segmentation = torch.from_numpy(planes * 2 - 1).float()
-        return picture, segmentation
+        image, picture = (decode(self.path, key) for key in record_keys(index))
+        label = np.array(picture)
+        planes = [(label == k).astype(np.float64) for k in range(self.num_classes)]
+        if self.planes_last:
+            return self.to_floats(image), ToTensor()(np.stack(planes, axis=-1)).float() * 2 - 1
+        return self.to_floats(image), torch.from_numpy(np.stack(planes)).float() * 2 - 1
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -103,23 +107,27 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def compare_loaders(folder: Path, resolution: int, pairs: int) -> None:
-    """Prints pairs per second and bytes per pair of both loaders, on one core, round by round in turn."""
+    """Prints pairs per second and bytes per pair of this loader and the usual ones, on one core, in turn."""
     classes = celebamask13()
     path = folder / "pairs"
     with LmdbWriter(path, resolution, classes, "scripts.benchmark") as writer:
         faces = [encode_pair(*draw_face(0, index, resolution)) for index in range(min(pairs, _DISTINCT))]
         for index in range(pairs):
             writer.add_encoded(*faces[index % len(faces)])
-    ours = make_loader(ImageMaskDataset(path), InfiniteSampler(pairs), _BATCH)
-    usual = DataLoader(FloatOneHotDataset(path, classes.num_classes, pairs), _BATCH, sampler=InfiniteSampler(pairs))
+    loaders = {"this loader": make_loader(ImageMaskDataset(path), InfiniteSampler(pairs), _BATCH)}
+    for name, planes_last in (("float, planes last", True), ("float, planes first", False)):
+        usual = FloatOneHotDataset(path, classes.num_classes, pairs, planes_last)
+        loaders[name] = DataLoader(usual, _BATCH, sampler=InfiniteSampler(pairs))
     with _one_core():
-        rates = [(_rate(ours, pairs), _rate(usual, pairs)) for _ in range(_ROUNDS)]
+        rounds = [[_rate(loader, pairs) for loader in loaders.values()] for _ in range(1 + _ROUNDS)][1:]
     print(f"\nloading pairs of {resolution} pixels, {classes.num_classes} classes, one core, {_ROUNDS} rounds in turn")
-    for name, loader, speeds in zip(_LOADERS, (ours, usual), zip(*rates, strict=True), strict=True):
+    for (name, loader), speeds in zip(loaders.items(), zip(*rounds, strict=True), strict=True):
         size = sum(x.nbytes for x in next(iter(loader))) / _BATCH / 1e6
-        print(f"  {name:<14} {statistics.median(speeds):8.1f} pairs/s   {size:6.3f} MB a pair to the device")
-    ratios = [mine / theirs for mine, theirs in rates]
-    print(f"  ratio          {statistics.median(ratios):8.1f}           ({min(ratios):.1f} to {max(ratios):.1f})")
+        ratios = [round_[0] / speed for round_, speed in zip(rounds, speeds, strict=True)]
+        print(
+            f"  {name:<20} {statistics.median(speeds):7.1f} pairs/s   {size:6.3f} MB a pair to the device"
+            f"   this loader: {statistics.median(ratios):4.1f} times ({min(ratios):.1f} to {max(ratios):.1f})"
+        )
 
 
 def time_preparing(folder: Path, pairs: int) -> None:

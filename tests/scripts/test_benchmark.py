@@ -7,7 +7,15 @@ from scripts.benchmark import main
 def test_data(capsys) -> None:
     main(["data", "--resolution", "32", "--pairs", "8", "--prepare", "8", "--records", "10", "20"])
     printed = capsys.readouterr().out
-    for text in ("this loader", "0.004 MB", "float one-hot", "0.066 MB", "ratio", "1 workers", "20 records"):
+    for text in (
+        "this loader",
+        "0.004 MB",
+        "float, planes last",
+        "0.066 MB",
+        "planes first",
+        "1 workers",
+        "20 records",
+    ):
         assert text in printed
 
 
