@@ -47,6 +47,15 @@ def option_names(schema: Any = RunConfig, prefix: str = "") -> Iterator[str]:
             yield prefix + name
 
 
+def changed_options(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """`section.option` of nested options that differ."""
+    for name, value in new.items():
+        if isinstance(value, Mapping):
+            yield from changed_options(old.get(name) or {}, value, f"{prefix}{name}.")
+        elif old.get(name) != value:
+            yield prefix + name
+
+
 def _read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))

@@ -20,6 +20,9 @@ class DataConfig:
         crop: of a folder's pictures that are not square: see `datasets.fitting.fit`.
         mirror: whether half of the pairs are mirrored, left and right partners changing places.
         workers: processes that decode records, per training process; 0 decodes in the training process.
+
+    Raises:
+        ValueError: if a number makes no sense.
     """
 
     path: tuple[str, ...] = ()
@@ -28,6 +31,10 @@ class DataConfig:
     crop: Crop = "error"
     mirror: bool = False
     workers: int = 2
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise ValueError(f"data.workers = {self.workers}: choose 0 or more")
 
 
 def make_loader(

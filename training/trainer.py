@@ -2,27 +2,24 @@
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 import ops
-from configs import ConfigError, RunConfig
+from configs import ConfigError, RunConfig, changed_options
 from datasets import InfiniteSampler, make_loader
 from datasets.augment import Augmentation, mirror_half
 from datasets.opening import open_dataset
-from datasets.pictures import save_png
 from models import ModelError
 from models.checkpoint import networks_from_dict, read_file
 from models.discriminator import GROUP_SIZE
 from training import memory
 from training.distributed import Process, barrier, gather, mean_over_processes
+from training.log import Log
 from training.phases import Labelled, Phases
 from training.previews import Previews
 from training.run_folder import RunFolder
@@ -72,7 +69,7 @@ class Trainer:
         if self.state.images >= self.config.training.total_images:
             return
         self.started, self.out_of_time = time.monotonic(), False
-        with Log(folder, self) as log:
+        with Log(folder, self.process, self.config.training.total_images, self.state.images) as log:
             batches = self._batches()
             while self.state.images < self.config.training.total_images and not self.out_of_time:
                 before = self.state.images
@@ -96,7 +93,7 @@ class Trainer:
             f"peak memory {memory.peak(self.process.device) / 2**30:.2f} GiB on {self.process.device}"
         )
 
-    def _write_due(self, before: int, folder: RunFolder, log: "Log") -> None:
+    def _write_due(self, before: int, folder: RunFolder, log: Log) -> None:
         training, images = self.config.training, self.state.images
         last = images >= training.total_images
 
@@ -104,10 +101,10 @@ class Trainer:
             return last or before // every != images // every
 
         if due(training.log_every_images):
-            log.scalars(self.stats.tick())
+            log.scalars(self.stats.tick(), images)
             last = last or self._check_time()
-        if due(training.preview_every_images):
-            log.preview()
+        if due(training.preview_every_images) and self.process.is_main:
+            log.preview(self.previews.sheet(self.state.generator_ema), images)
         if due(training.checkpoint_every_images):
             self._save(folder)
 
@@ -180,66 +177,6 @@ class Trainer:
                 f"model.transparent_classes = {list(used)}",
                 stacklevel=2,
             )
-
-
-def changed_options(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """`section.option` of nested options that differ."""
-    for name, value in new.items():
-        if isinstance(value, Mapping):
-            yield from changed_options(old.get(name) or {}, value, f"{prefix}{name}.")
-        elif old.get(name) != value:
-            yield prefix + name
-
-
-class Log:
-    """Progress bar and TensorBoard files, in the main process only."""
-
-    def __init__(self, folder: RunFolder, trainer: Trainer) -> None:
-        self.folder = folder
-        self.trainer = trainer
-        self.since = (time.perf_counter(), trainer.state.images)
-
-    def __enter__(self) -> "Log":
-        if self.trainer.process.is_main:
-            images = self.trainer.state.images
-            self.writer = SummaryWriter(str(self.folder.tensorboard), purge_step=images + 1)
-            total = self.trainer.config.training.total_images
-            self.bar = tqdm(total=total, initial=images, unit="img", desc="training", smoothing=0.05)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self.trainer.process.is_main:
-            self.bar.close()
-            self.writer.close()
-
-    def advance(self, images: int) -> None:
-        """Moves the progress bar."""
-        if self.trainer.process.is_main:
-            self.bar.update(images)
-
-    def scalars(self, values: dict[str, float]) -> None:
-        """Writes the values of a tick, with speed and memory."""
-        then, images_then = self.since
-        self.since = (time.perf_counter(), self.trainer.state.images)
-        if not self.trainer.process.is_main:
-            return
-        device = self.trainer.process.device
-        values["speed/images_per_second"] = (self.since[1] - images_then) / (self.since[0] - then)
-        values["memory/peak_gib"] = memory.peak(device) / 2**30
-        for name, value in values.items():
-            self.writer.add_scalar(name, value, self.trainer.state.images)
-        self.bar.set_postfix(
-            {name: f"{values[f'losses/{name}']:.2f}" for name in ("discriminator", "generator", "mask")}
-        )
-
-    def preview(self) -> None:
-        """Draws the fixed samples into a picture and TensorBoard."""
-        if not self.trainer.process.is_main:
-            return
-        images = self.trainer.state.images
-        sheet = self.trainer.previews.sheet(self.trainer.state.generator_ema)
-        save_png(sheet, self.folder.previews / f"images_{images:09d}.png")
-        self.writer.add_image("samples", sheet, images, dataformats="HWC")
 
 
 def split_batch(config: RunConfig, world_size: int) -> tuple[int, int]:

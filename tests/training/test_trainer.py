@@ -182,6 +182,7 @@ def test_batches_split_evenly():
         (["--resume", "absent.pt"], "--resume absent.pt: no such file"),
         (["--output", "/proc/run"], "--output /proc/run"),
         (["--dry-rum"], "unrecognized arguments: --dry-rum"),
+        (["data.workers=-1"], "data.workers = -1: choose 0 or more"),
         (["ops=compild"], "ops = 'compild'"),
     ],
 )

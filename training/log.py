@@ -1,0 +1,65 @@
+"""What a run tells while it trains: a progress bar and TensorBoard files."""
+
+import time
+
+import numpy as np
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from datasets.pictures import save_png
+from training import memory
+from training.distributed import Process
+from training.run_folder import RunFolder
+
+SHOWN = ("discriminator", "generator", "mask")  # losses beside the progress bar
+
+
+class Log:
+    """Opened by every process; only the main one writes.
+
+    Args:
+        folder: of the run.
+        process: this one.
+        total_images: where the progress bar ends.
+        images: seen before, in a run that is resumed.
+    """
+
+    def __init__(self, folder: RunFolder, process: Process, total_images: int, images: int) -> None:
+        self.folder = folder
+        self.process = process
+        self.total_images = total_images
+        self.last_tick = (time.perf_counter(), images)
+
+    def __enter__(self) -> "Log":
+        if self.process.is_main:
+            images = self.last_tick[1]
+            self.writer = SummaryWriter(str(self.folder.tensorboard), purge_step=images + 1)
+            self.bar = tqdm(total=self.total_images, initial=images, unit="img", desc="training", smoothing=0.05)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.process.is_main:
+            self.bar.close()
+            self.writer.close()
+
+    def advance(self, images: int) -> None:
+        """Moves the progress bar."""
+        if self.process.is_main:
+            self.bar.update(images)
+
+    def scalars(self, values: dict[str, float], images: int) -> None:
+        """Writes the values of a tick at `images` seen, with speed and memory."""
+        then, images_then = self.last_tick
+        self.last_tick = (time.perf_counter(), images)
+        if not self.process.is_main:
+            return
+        values["speed/images_per_second"] = (images - images_then) / (self.last_tick[0] - then)
+        values["memory/peak_gib"] = memory.peak(self.process.device) / 2**30
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, images)
+        self.bar.set_postfix({name: f"{values[f'losses/{name}']:.2f}" for name in SHOWN})
+
+    def preview(self, sheet: np.ndarray, images: int) -> None:
+        """Writes a sheet of samples [H, W, 3] as a picture and into TensorBoard."""
+        save_png(sheet, self.folder.previews / f"images_{images:09d}.png")
+        self.writer.add_image("samples", sheet, images, dataformats="HWC")
