@@ -13,6 +13,7 @@ from editing.errors import EditError
 from models.errors import ModelError
 from ops import OpsUnavailable
 
+INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 USER_ERRORS = (ConfigError, DataError, EditError, ModelError, OpsUnavailable)
 
 
@@ -33,6 +34,9 @@ def run(main: Callable[[], int | None]) -> None:
     except USER_ERRORS as error:
         print(f"error: {_one_line(error)}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
 
 
 def usable_device(name: str | None) -> torch.device:

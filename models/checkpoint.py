@@ -99,10 +99,8 @@ def read_file(path: str | Path) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever a damaged archive trips over
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(
-            f"{path} is no checkpoint, or damaged, or holds more than tensors and data: {reason}"
-        ) from None
+        # Its own words are left to the traceback's cause: they would advise to run the file's code.
+        raise ModelError(f"{path} is no checkpoint, or damaged, or holds more than tensors and data") from error
 
 
 def networks_from_dict(checkpoint: Any) -> Networks:

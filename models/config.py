@@ -83,7 +83,7 @@ class ModelConfig:
         if len(transparent) != len(self.transparent_classes) or not transparent <= set(range(self.num_classes)):
             raise ModelError(
                 f"model.transparent_classes = {list(self.transparent_classes)}: "
-                f"give different class ids from 0 to {self.num_classes - 1}"
+                f"name each class once, by ids from 0 to {self.num_classes - 1}"
             )
         if len(transparent) == self.num_classes:
             raise ModelError("model.transparent_classes names every class: leave at least one opaque")

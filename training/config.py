@@ -15,7 +15,7 @@ class TrainingConfig:
     batch_size: int = 32  # total over all processes
     max_batch_per_device: int = 32  # more is accumulated over several passes
     total_images: int = 4_800_000
-    max_minutes: float = 0  # stop, with a checkpoint, after so long; 0 never; the same command goes on
+    max_minutes: float = 0  # stop at the next log after so long, with a checkpoint; 0 never
     learning_rate: float = 0.002
     adam_beta2: float = 0.99
     ema_half_life_images: int = 10_000

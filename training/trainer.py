@@ -76,6 +76,8 @@ class Trainer:
                 self.phases.iterate(next(batches), self.config.training.batch_size)
                 log.advance(self.config.training.batch_size)
                 self._write_due(before, folder, log)
+        if self.process.is_main:
+            print(self._ending(folder))
 
     def dry_run(self) -> str:
         """One iteration with every penalty; the report says what it took. Nothing is written."""
@@ -107,6 +109,11 @@ class Trainer:
             log.preview(self.previews.sheet(self.state.generator_ema), images)
         if due(training.checkpoint_every_images):
             self._save(folder)
+
+    def _ending(self, folder: RunFolder) -> str:
+        images, total = self.state.images, self.config.training.total_images
+        reason = f"training.max_minutes is over at {images} of {total} images; the same command goes on"
+        return f"{reason if images < total else f'trained on {images} images'}: {folder.path}"
 
     def _check_time(self) -> bool:
         """Whether all processes, which look at the same iteration, have trained for `max_minutes`."""

@@ -26,7 +26,7 @@ def test_sizes_the_paper_never_used(num_classes, resolution):
         ("base_layers", 6, "base_layers < depth_layers"),
         ("channel_base", 100, "at least 256"),
         ("transparent_classes", (13,), "0 to 12"),
-        ("transparent_classes", (3, 3), "different"),
+        ("transparent_classes", (3, 3), "once"),
         ("transparent_classes", tuple(range(13)), "opaque"),
     ],
 )

@@ -244,8 +244,9 @@ def test_notes_are_added_only_when_something_changed(train):
     assert len(list(folder.glob("versions*"))) == 1
 
 
-def test_time_is_up(train):
+def test_time_is_up(train, capsys):
     folder = train("training.max_minutes=1e-9")
+    assert "training.max_minutes is over at 4 of 12 images; the same command goes on" in capsys.readouterr().out
     assert [path.stem for path in (folder / "checkpoints").iterdir()] == ["images_000000004"]
     assert (folder / "previews" / "images_000000004.png").exists()
 
