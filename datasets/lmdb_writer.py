@@ -20,6 +20,8 @@ from datasets.lmdb_store import Store
 _BATCH = 256
 _PROGRESS_KEY = b"unfinished"
 
+_locks: set[int] = set()  # descriptors of this process
+
 
 class LmdbWriter:
     """Writes a new data set of pairs; it appears at `path` only when all of it is written.
@@ -120,13 +122,13 @@ class ResumableWriter:
             self._store = Store(self.partial, self.path)
             self._take_up()
         except BaseException:
-            os.close(self._lock)
+            _unlock(self._lock)
             raise
         return self
 
     def __exit__(self, *error: object) -> None:
         self._store.close()
-        os.close(self._lock)
+        _unlock(self._lock)
 
     def append(self, records: Sequence[tuple[bytes, bytes]]) -> None:
         """Adds one record, whatever keys it has."""
@@ -207,7 +209,22 @@ def _lock(partial: Path, path: Path) -> int:
     except OSError:
         os.close(descriptor)
         raise DataError(f"{path} is being written by another process; wait for it or choose another name") from None
+    _locks.add(descriptor)
     return descriptor
+
+
+def _unlock(descriptor: int) -> None:
+    _locks.discard(descriptor)
+    os.close(descriptor)
+
+
+def _leave_locks_to_parent() -> None:
+    """A lock lasts as long as any process has its descriptor: a forked worker would hold it after the writer's end."""
+    while _locks:
+        os.close(_locks.pop())
+
+
+os.register_at_fork(after_in_child=_leave_locks_to_parent)
 
 
 def _move(partial: Path, path: Path) -> None:
