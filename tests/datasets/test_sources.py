@@ -136,6 +136,16 @@ def test_a_survey_counts(tmp_path: Path) -> None:
     assert "glasses" in text
 
 
+def test_a_survey_tells_of_masks_that_fit_both_ways(tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.new("RGB", (SIZE, SIZE)).save(tmp_path / "images" / "faces" / "2.jpg", exif=exif)
+    text = "\n".join(survey(find_source(tmp_path), workers=0).lines())
+    assert "turned upright by their EXIF orientation: 1," in text
+    assert "with a mask that fits the image upright as well: 1, turned all the same" in text
+
+
 def test_a_survey_is_the_same_with_workers(tmp_path: Path) -> None:
     source = find_source(write_pairs(tmp_path, count=20))
     alone, together = survey(source, workers=0), survey(source, workers=2)
