@@ -14,7 +14,7 @@ import numpy as np
 
 from datasets.errors import DataError
 from datasets.labels import ClassTable
-from datasets.layouts import META_FILE, closing_records, describe, encode_pair, pair_records
+from datasets.layouts import META_FILE, META_KEY, closing_records, describe, encode_pair, pair_records
 from datasets.lmdb_store import Store
 
 _BATCH = 256
@@ -139,20 +139,25 @@ class ResumableWriter:
             self._commit()
 
     def finish(self, meta: dict[str, Any], files: Mapping[str, bytes]) -> None:
-        """Completes the data set, puts files beside it, and gives the folder its name."""
+        """Completes the data set, puts files beside it, and gives the folder its name.
+
+        Raises:
+            DataError: if something cannot be written; the next writer of the same plan still goes on.
+        """
         self._commit()
-        self._store.put(closing_records(meta), remove=[_PROGRESS_KEY])
-        self._store.sync()
-        self._store.close()
         try:
             for name, content in files.items():
-                (self.partial / name).write_bytes(content)
+                _write_through(self.partial / name, content)
         except OSError as error:
             raise DataError(f"cannot write {self.path}: {error.strerror}; free some space and run it again") from None
+        self._store.put(closing_records({**meta, "plan": self._plan}), remove=[_PROGRESS_KEY])
+        self._store.sync()
+        self._store.close()
         _move(self.partial, self.path)
 
     def _take_up(self) -> None:
-        stored = self._store.get(_PROGRESS_KEY)
+        # Where only the move was missing, the closing records tell plan and count.
+        stored = self._store.get(_PROGRESS_KEY) or self._store.get(META_KEY.encode())
         progress = json.loads(stored) if stored else {}
         if progress.get("plan") == self._plan:
             self.count = progress["count"]
@@ -230,4 +235,15 @@ os.register_at_fork(after_in_child=_leave_locks_to_parent)
 def _move(partial: Path, path: Path) -> None:
     if os.path.lexists(path):
         raise DataError(f"{path} has appeared meanwhile; choose another name or remove it yourself")
-    os.replace(partial, path)
+    try:
+        os.replace(partial, path)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}; choose a writable folder") from None
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    """Returns when the content is on the disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import os
 import signal
@@ -56,6 +57,37 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     assert write(tmp_path / "data") == 6  # two commits of three
     write(tmp_path / "whole")
     assert content(tmp_path / "data") == content(tmp_path / "whole")
+
+
+def test_nothing_is_lost_where_only_the_name_is_missing(tmp_path: Path, monkeypatch) -> None:
+    with monkeypatch.context() as patch, pytest.raises(DataError, match="cannot write .*data: No space left"):
+        patch.setattr("os.replace", _refuse)
+        write(tmp_path / "data")
+    assert write(tmp_path / "data", plan="plan") == COUNT
+    write(tmp_path / "whole")
+    assert content(tmp_path / "data") == content(tmp_path / "whole")
+
+
+def test_nothing_is_lost_where_a_file_cannot_be_written(tmp_path: Path) -> None:
+    in_the_way = tmp_path / ".data.partial" / "report.txt"
+    with pytest.raises(DataError, match="cannot write .*data"), ResumableWriter(tmp_path / "data", "plan") as writer:
+        append(writer, COUNT)
+        in_the_way.mkdir()
+        writer.finish(describe(celebamask13(), SIZE, COUNT, "tests"), {"report.txt": b"fine\n"})
+    in_the_way.rmdir()
+    assert write(tmp_path / "data") == COUNT
+    assert len(ImageMaskDataset(tmp_path / "data")) == COUNT
+
+
+def test_a_finished_set_of_another_plan_starts_over(tmp_path: Path, monkeypatch) -> None:
+    with monkeypatch.context() as patch, pytest.raises(DataError):
+        patch.setattr("os.replace", _refuse)
+        write(tmp_path / "data")
+    assert write(tmp_path / "data", plan="another") == 0
+
+
+def _refuse(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _write_and_die(path: Path) -> None:

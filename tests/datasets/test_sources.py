@@ -33,6 +33,27 @@ def test_images_alone(tmp_path: Path) -> None:
     assert (len(source), source.classes, source.read(0).label) == (6, None, None)
 
 
+def test_masks_in_a_folder_of_another_name_are_no_pictures(tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    (tmp_path / "masks").rename(tmp_path / "segmentation")
+    with pytest.raises(DataError, match="holds images and segmentation: if these are images and masks, give --masks"):
+        find_source(tmp_path)
+    source = find_source(tmp_path, tmp_path / "segmentation")
+    assert (len(source), source.problems) == (6, [])
+    assert source.read(1).label is not None
+    (tmp_path / "images").rename(tmp_path / "photos")
+    (tmp_path / "classes.yaml").write_text(Path("datasets/tables/celebamask13.yaml").read_text())
+    with pytest.raises(DataError, match="has a class table but no masks that are known by name; give --masks"):
+        find_source(tmp_path)
+
+
+def test_masks_without_their_images_are_no_pictures(tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    (tmp_path / "images").rename(tmp_path / "photos")
+    with pytest.raises(DataError, match="holds masks and photos"):
+        find_source(tmp_path)
+
+
 def test_a_class_table_in_the_folder_is_used(tmp_path: Path) -> None:
     write_pairs(tmp_path)
     (tmp_path / "classes.yaml").write_text("classes: [{id: 0, name: rest}, {id: 1, name: face}]\nignore: [7]\n")
@@ -105,12 +126,25 @@ def test_lmdbs_of_both_kinds_are_sources(tmp_path: Path) -> None:
     assert np.array_equal(source.read(0).label, full_label(0))
 
 
+@pytest.mark.parametrize("rule", ["remap: {7: 1}", "ignore: [255]", "ignore: ['#ffffff']"])
+def test_rules_for_the_ids_of_an_lmdb(tmp_path: Path, rule: str) -> None:
+    with LmdbWriter(tmp_path / "lmdb", SIZE, celebamask13(), "tests") as writer:
+        writer.add(draw_face(0, 0, SIZE)[0], full_label(0))
+    classes = ", ".join(f"{{id: {k}, name: n{k}}}" for k in range(13))
+    (tmp_path / "t.yaml").write_text(f"classes: [{classes}]\n{rule}\n")
+    with pytest.raises(DataError, match="is an LMDB, whose ids stay as they are, but the class table remaps or ign"):
+        find_source(tmp_path / "lmdb", classes=str(tmp_path / "t.yaml"))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"path": "absent"}, "absent does not exist"),
         ({"path": "set", "split": "val"}, "is not CelebAMask-HQ"),
-        ({"path": "set/images", "classes": "celebamask13"}, "holds no masks, so it needs no classes"),
+        (
+            {"path": "set/images", "classes": "celebamask13"},
+            "has a class table but no masks .* leave the class table out",
+        ),
         ({"path": "set/images", "masks": "absent"}, "absent is not a folder"),
         ({"path": "empty"}, "holds no images"),
         ({"path": "set", "classes": "absent.yaml"}, "class table absent.yaml"),
