@@ -60,34 +60,37 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
 
 
 def test_nothing_is_lost_where_only_the_name_is_missing(tmp_path: Path, monkeypatch) -> None:
-    with monkeypatch.context() as patch, pytest.raises(DataError, match="cannot write .*data: No space left"):
-        patch.setattr("os.replace", _refuse)
-        write(tmp_path / "data")
-    assert write(tmp_path / "data", plan="plan") == COUNT
+    write_without_moving(tmp_path / "data", monkeypatch)
+    assert write(tmp_path / "data") == COUNT
     write(tmp_path / "whole")
     assert content(tmp_path / "data") == content(tmp_path / "whole")
 
 
 def test_nothing_is_lost_where_a_file_cannot_be_written(tmp_path: Path) -> None:
-    in_the_way = tmp_path / ".data.partial" / "report.txt"
-    with pytest.raises(DataError, match="cannot write .*data"), ResumableWriter(tmp_path / "data", "plan") as writer:
+    with ResumableWriter(tmp_path / "data", "plan") as writer:
         append(writer, COUNT)
+        in_the_way = tmp_path / ".data.partial" / "report.txt"
         in_the_way.mkdir()
-        writer.finish(describe(celebamask13(), SIZE, COUNT, "tests"), {"report.txt": b"fine\n"})
+        with pytest.raises(DataError, match=r"cannot write .*data: Is a directory"):
+            writer.finish(describe(celebamask13(), SIZE, COUNT, "tests"), {"report.txt": b"fine\n"})
     in_the_way.rmdir()
     assert write(tmp_path / "data") == COUNT
     assert len(ImageMaskDataset(tmp_path / "data")) == COUNT
 
 
 def test_a_finished_set_of_another_plan_starts_over(tmp_path: Path, monkeypatch) -> None:
-    with monkeypatch.context() as patch, pytest.raises(DataError):
-        patch.setattr("os.replace", _refuse)
-        write(tmp_path / "data")
+    write_without_moving(tmp_path / "data", monkeypatch)
     assert write(tmp_path / "data", plan="another") == 0
 
 
-def _refuse(*_: object) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def write_without_moving(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", refuse)
+        with pytest.raises(DataError, match=r"cannot write .*data: No space left"):
+            write(path)
 
 
 def _write_and_die(path: Path) -> None:
