@@ -102,11 +102,11 @@ def _meaning(table: ClassTable) -> tuple[object, ...]:
     return table.names, table.transparent, table.partners
 
 
-def first_difference(ours: ClassTable, theirs: ClassTable) -> str:
+def first_difference(there: ClassTable, here: ClassTable) -> str:
     """What labels mean here and there, where that first differs: for the middle of a message."""
-    for k, (a, b) in enumerate(zip(ours.names, theirs.names, strict=False)):
+    for k, (a, b) in enumerate(zip(there.names, here.names, strict=False)):
         if a != b:
             return f"class {k} is {a} there, {b} here"
-    if ours.num_classes != theirs.num_classes:
-        return f"{ours.num_classes} classes there, {theirs.num_classes} here"
+    if there.num_classes != here.num_classes:
+        return f"{there.num_classes} classes there, {here.num_classes} here"
     return "they differ in transparency or left and right partners"

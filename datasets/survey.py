@@ -4,7 +4,7 @@ Shapes: K classes.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -44,6 +44,7 @@ class Survey:
         sizes: number of good records of each (width, height).
         turned: number of good records that an EXIF orientation turned.
         ambiguous: number of these whose mask fits the image as stored and upright.
+        skipped: number of files of each ending that are no images.
         shares: of all good pixels, the part of each class [K].
         images: number of good records that show each class [K].
     """
@@ -55,6 +56,7 @@ class Survey:
     sizes: Counter[tuple[int, int]]
     turned: int
     ambiguous: int
+    skipped: Mapping[str, int]
     shares: np.ndarray
     images: np.ndarray
 
@@ -64,6 +66,9 @@ class Survey:
         sizes = [f"{width} x {height} ({count})" for (width, height), count in self.sizes.most_common(_SHOWN_SIZES)]
         rest = len(self.sizes) - len(sizes)
         yield f"sizes: {', '.join(sizes) or 'none'}{f' and {rest} others' if rest else ''}"
+        if self.skipped:
+            endings = ", ".join(f"{ending} ({count})" for ending, count in sorted(self.skipped.items()))
+            yield f"files that are no images, passed by: {sum(self.skipped.values())}: {endings}"
         if self.turned:
             yield f"turned upright by their EXIF orientation: {self.turned}, masks of the stored size with their images"
         if self.ambiguous:
@@ -115,6 +120,7 @@ def survey(
         Counter(findings[i].size for i in good),
         sum(findings[i].turned for i in good),
         sum(findings[i].ambiguous for i in good),
+        source.skipped,
         totals / max(1, totals.sum()),
         images,
     )

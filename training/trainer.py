@@ -177,7 +177,7 @@ class Trainer:
         if table.names != classes.names:
             raise ConfigError(
                 f"{path} was trained on other classes than {', '.join(self.config.data.path)} has: "
-                f"{first_difference(classes, table)}; prepare the data with the classes of the run, or start a new one"
+                f"{first_difference(table, classes)}; prepare the data with the classes of the run, or start a new one"
             )
 
     def _check_agreement(self) -> None:

@@ -8,6 +8,7 @@ from datasets import DataError, LmdbWriter, celebamask13, draw_face, load_table
 from datasets.celebamask import IMAGES, MASKS
 from datasets.find import find_source
 from datasets.fitting import fit
+from datasets.sources import FileSource
 from datasets.survey import survey
 from tests.datasets.folders import SIZE, full_label, write_celebamask, write_pairs
 
@@ -26,6 +27,39 @@ def test_a_folder_of_masks_may_lie_elsewhere(tmp_path: Path) -> None:
     source = find_source(tmp_path / "images", tmp_path / "masks")
     assert source.classes == celebamask13()
     assert len(source) == 6
+
+
+def test_neither_file_of_a_double_name_is_used(tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    Image.new("RGB", (SIZE, SIZE)).save(tmp_path / "images" / "faces" / "1.png")
+    Image.new("L", (SIZE, SIZE)).save(tmp_path / "masks" / "faces" / "2.bmp")
+    source = find_source(tmp_path)
+    assert [Path(source.name(i)).stem for i in range(len(source))] == ["0", "3", "4", "5"]
+    assert len(source.problems) == 2
+    assert len(find_source(tmp_path / "images")) == 5
+
+
+def test_what_is_no_image_is_counted_and_what_is_hidden_is_not(tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    for name in (".thumbnails", "notes"):
+        (tmp_path / "images" / name).mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / ".thumbnails" / "0.png")
+    for name in ("notes/a.txt", "notes/b.TXT", "notes/README", "c.gif", ".hidden.txt"):
+        (tmp_path / "images" / name).write_text("")
+    (tmp_path / "masks" / "faces" / "0.json").write_text("{}")
+    source = find_source(tmp_path)
+    assert (len(source), source.problems) == (6, [])
+    assert "files that are no images, passed by: 5: .gif (1), .json (1), .txt (2), no ending (1)" in list(
+        survey(source, workers=0).lines()
+    )
+
+
+def test_a_file_that_has_gone(tmp_path: Path) -> None:
+    source = find_source(write_pairs(tmp_path))
+    assert isinstance(source, FileSource)
+    (tmp_path / "masks" / "faces" / "0.png").unlink()
+    with pytest.raises(DataError, match=r"0\.png: cannot be read \(No such file"):
+        source.state(0)
 
 
 def test_images_alone(tmp_path: Path) -> None:

@@ -105,6 +105,15 @@ def test_content_does_not_depend_on_the_workers(tmp_path: Path) -> None:
     assert content(alone) == content(together)
 
 
+def test_the_source_tells_all_that_the_content_depends_on(pairs: Path, tmp_path: Path) -> None:
+    options = ["--masks", str(pairs / "masks"), "--classes", "celebamask13", "--crop", "pad", "--skip-bad"]
+    source = read_meta(prepare(pairs / "images", tmp_path / "out", *options))["source"]
+    assert source == (
+        f"scripts.prepare_data {pairs}/images --masks {pairs}/masks --classes celebamask13 --crop pad"
+        f" --resolution {SIZE} --skip-bad"
+    )
+
+
 def test_the_keys_are_those_of_the_released_program(pairs: Path, tmp_path: Path) -> None:
     stored = content(prepare(pairs, tmp_path / "out"))
     records = {f"{kind}-{index:07d}".encode() for kind in ("image", "label") for index in range(6)}
