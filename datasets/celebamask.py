@@ -12,7 +12,7 @@ from datasets.decoding import Record, read_image, read_stencil
 from datasets.errors import DataError
 from datasets.labels import ClassTable
 from datasets.mask_codes import part_classes
-from datasets.sources import Source, file_state
+from datasets.sources import FileSource, file_state
 
 Split = Literal["train", "val", "all"]
 
@@ -42,7 +42,7 @@ PAINTING_ORDER = (
 _FACES_PER_FOLDER = 2000
 
 
-class CelebAMaskSource(Source):
+class CelebAMaskSource(FileSource):
     """Faces with their parts painted one over the other.
 
     Args:

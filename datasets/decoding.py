@@ -3,6 +3,8 @@
 Pictures come out RGB; labels as uint8 class ids [H, W]. Every message begins with the file's name.
 """
 
+import struct
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +20,8 @@ _LOSSY = frozenset({"JPEG", "MPO", "WEBP"})
 _WIDE_GREY = frozenset({"I", "I;16", "I;16B", "I;16L"})
 # Pillow stretches 2 and 4 bits of grey to 0..255; ids are what was stored.
 _STRETCH = {"L;2": 85, "L;4": 17}
+# Pillow keeps the upper byte only.
+_HALVED = ("RGB;16", "RGBA;16", "LA;16")
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -36,12 +40,14 @@ class Record(NamedTuple):
     picture: Image.Image  # RGB
     label: np.ndarray | None  # uint8 [H, W]
     turned: bool = False  # by its EXIF orientation
+    ambiguous: bool = False  # turned, and the mask fits both the stored and the upright image
 
 
 def read_pair(image: Path, mask: Path | None, table: ClassTable) -> Record:
     """An image with its mask, both turned upright.
 
     A mask of the size at which the image is stored is turned along with it; one of the turned size is upright already.
+    Where the two sizes are the same (squares; mirrored pictures), the mask is taken to lie as the image is stored.
 
     Raises:
         DataError: if a file cannot be used, or the two differ in size.
@@ -59,7 +65,8 @@ def read_pair(image: Path, mask: Path | None, table: ClassTable) -> Record:
             f"{mask}: is {label.shape[1]} x {label.shape[0]}, its image {image} {upright.width} x {upright.height};"
             " make both the same size"
         )
-    return Record(upright, label, turn is not None)
+    ambiguous = turn is not None and label is not None and upright.size == stored.size
+    return Record(upright, label, turn is not None, ambiguous)
 
 
 def read_image(path: Path) -> Image.Image:
@@ -78,8 +85,7 @@ def read_label(path: Path, table: ClassTable) -> np.ndarray:
     Raises:
         DataError: if it cannot be decoded, is stored with losses, or holds what is of no class.
     """
-    picture = _load(path)
-    _refuse_lossy(picture, path)
+    picture = _load_mask(path)
     # The transparent colour of a palette is a hint for viewers; its indices are ids all the same.
     if picture.mode != "P":
         _refuse_transparency(picture, path)
@@ -97,35 +103,51 @@ def read_stencil(path: Path) -> np.ndarray:
     Raises:
         DataError: if it cannot be decoded, or is stored with losses.
     """
-    picture = _load(path)
-    _refuse_lossy(picture, path)
+    picture = _load_mask(path)
     return np.asarray(picture.convert("L")) > 0
 
 
 def _read_image(path: Path) -> tuple[Image.Image, Image.Transpose | None]:
     """RGB as stored, and how to turn it upright."""
-    picture = _load(path)
+    picture, turn = _load(path)
     if picture.mode == "CMYK":
         raise DataError(f"{path}: is CMYK, whose colours depend on a printer's profile; convert it to RGB")
     if picture.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
         raise DataError(f"{path}: has mode {picture.mode}, not 8 bits of grey or RGB; convert it to RGB")
     _refuse_transparency(picture, path)
-    return picture.convert("RGB"), _TURNS.get(picture.getexif().get(_ORIENTATION, 1))
+    return picture.convert("RGB"), turn
 
 
-def _load(path: Path) -> Image.Image:
+def _load_mask(path: Path) -> Image.Image:
+    """A picture that says the same of every pixel as its file."""
+    picture, turn = _load(path)
+    if picture.format in _LOSSY or picture.info.get("compression") in ("jpeg", "tiff_jpeg", "webp"):
+        raise DataError(f"{path}: is a mask stored as {picture.format}, whose losses change ids; export it as PNG")
+    if picture.info["rawmode"].startswith(_HALVED):
+        raise DataError(f"{path}: is a mask of 16 bits a channel; store ids as a grey PNG, or colours with 8 bits")
+    if turn is not None:
+        raise DataError(f"{path}: is a mask with an EXIF orientation; save it upright, without")
+    return picture
+
+
+def _load(path: Path) -> tuple[Image.Image, Image.Transpose | None]:
+    """The picture as stored, and how to turn it upright."""
     try:
         picture = Image.open(path)
         picture.info["rawmode"] = _rawmode(picture)
+        turn = _TURNS.get(picture.getexif().get(_ORIENTATION, 1))
         picture.load()
     except (Image.UnidentifiedImageError, Image.DecompressionBombError) as error:
         kind = "too large" if isinstance(error, Image.DecompressionBombError) else "not an image"
         raise DataError(f"{path}: is {kind}; replace it or take it away") from None
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, EOFError, SyntaxError, ValueError, struct.error, zlib.error) as error:
         if isinstance(error, OSError) and error.strerror:
             raise DataError(f"{path}: cannot be read ({error.strerror}); make it readable or take it away") from None
         raise DataError(f"{path}: is truncated or damaged; replace it or take it away") from None
-    return picture
+    if turn is not None and picture.format == "TIFF":
+        # Pillow turns these by itself, other programs do not: whoever drew the mask may have seen either.
+        raise DataError(f"{path}: is a TIFF with an orientation; save it upright, without")
+    return picture, turn
 
 
 def _rawmode(picture: Image.Image) -> str:
@@ -144,11 +166,6 @@ def _ids(picture: Image.Image, path: Path) -> np.ndarray:
     if picture.mode not in ("1", "L", "P"):
         raise DataError(f"has mode {picture.mode}; store ids as a grey or palette PNG")
     return ids.astype(np.uint8) // _STRETCH.get(picture.info["rawmode"], 1)
-
-
-def _refuse_lossy(picture: Image.Image, path: Path) -> None:
-    if picture.format in _LOSSY or picture.info.get("compression") in ("jpeg", "tiff_jpeg", "webp"):
-        raise DataError(f"{path}: is a mask stored as {picture.format}, whose losses change ids; export it as PNG")
 
 
 def _refuse_transparency(picture: Image.Image, path: Path) -> None:

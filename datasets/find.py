@@ -5,7 +5,7 @@ from pathlib import Path
 from datasets.celebamask import IMAGES, MASKS, CelebAMaskSource, Split
 from datasets.class_files import celebamask13, load_table
 from datasets.errors import DataError
-from datasets.labels import ClassTable
+from datasets.labels import ClassTable, Code
 from datasets.sources import FolderSource, ImageLmdbSource, LmdbSource, Source, holds_pairs, is_lmdb
 
 CLASSES_FILE = "classes.yaml"
@@ -19,7 +19,7 @@ def find_source(path: Path, masks: Path | None = None, classes: str = "", split:
     Args:
         path: an LMDB of pairs or of images; a CelebAMask-HQ folder; a folder with `images` and `masks` (or `labels`)
             in it; or a folder of images.
-        masks: folder of the masks, where `path` is a folder of images.
+        masks: folder of the masks, where `path` is a folder of images, or holds `images` beside masks of another name.
         classes: a YAML file, or the name of a table that ships with the program; default: `classes.yaml` in `path`
             if there is one, what an LMDB stores, or the 13 classes of CelebAMask-HQ.
         split: of CelebAMask-HQ; default: train.
@@ -36,25 +36,52 @@ def find_source(path: Path, masks: Path | None = None, classes: str = "", split:
         raise DataError(f"{path} is not CelebAMask-HQ ({IMAGES} and {MASKS}), so it has no split {split}")
     if is_lmdb(path):
         return _lmdb(path, masks, table)
-    if masks is None and (pair := _pair_of_folders(path)):
-        return FolderSource(*pair, table or celebamask13())
-    if masks is None and classes:
-        raise DataError(f"{path} holds no masks, so it needs no classes; give --masks, or leave the class table out")
-    return FolderSource(path, masks, table or celebamask13())
+    images, found_masks = _folder_of(path, _IMAGE_FOLDERS), _folder_of(path, _MASK_FOLDERS)
+    if masks is not None:
+        inner = images is not None and not (masks / images.name).is_dir()
+        return FolderSource(images if images and inner else path, masks, table or celebamask13())
+    if images and found_masks:
+        return FolderSource(images, found_masks, table or celebamask13())
+    _refuse_unknown_masks(path, images or found_masks, table)
+    return FolderSource(path, None, None)
 
 
 def _lmdb(path: Path, masks: Path | None, table: ClassTable | None) -> Source:
     if masks is not None:
         raise DataError(f"{path} is an LMDB, to which no folder of masks can be added; give a folder of images")
-    return LmdbSource(path, table) if holds_pairs(path) else ImageLmdbSource(path)
+    if not holds_pairs(path):
+        return ImageLmdbSource(path)
+    rules = [code for code in _codes(table) if isinstance(code, int) or code.startswith("#")]
+    if rules:
+        raise DataError(
+            f"{path} is an LMDB, whose ids stay as they are, but the class table remaps or ignores {rules[0]};"
+            " take such rules out, or prepare the masks that the LMDB was made of"
+        )
+    return LmdbSource(path, table)
 
 
-def _pair_of_folders(path: Path) -> tuple[Path, Path] | None:
-    images, masks = (
-        next((path / name for name in names if (path / name).is_dir()), None)
-        for names in (_IMAGE_FOLDERS, _MASK_FOLDERS)
-    )
-    return (images, masks) if images and masks else None
+def _codes(table: ClassTable | None) -> list[Code]:
+    return [*(code for code, _ in table.remap), *table.ignore] if table else []
+
+
+def _refuse_unknown_masks(path: Path, known: Path | None, table: ClassTable | None) -> None:
+    """Masks in a folder of any name must not be taken for pictures."""
+    if table:
+        raise DataError(
+            f"{path} has a class table but no masks that are known by name; give --masks, or leave the class table out"
+        )
+    if known:
+        others = sorted(folder.name for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+        others.remove(known.name)
+        if others:
+            raise DataError(
+                f"{path} holds {known.name} and {', '.join(others)}: if these are images and masks, give --masks,"
+                " if all are images, give them another folder or one at a time"
+            )
+
+
+def _folder_of(path: Path, names: tuple[str, ...]) -> Path | None:
+    return next((path / name for name in names if (path / name).is_dir()), None)
 
 
 def _table(path: Path, classes: str) -> ClassTable | None:

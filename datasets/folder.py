@@ -34,6 +34,7 @@ class SourceDataset(Dataset[tuple[Tensor, Tensor]]):
         self.classes = source.classes
         self.resolution = resolution
         self.crop = crop
+        self.provenance = [{"source": str(source.path), "count": len(source), "tool": ""}]
 
     def __len__(self) -> int:
         return len(self.source)

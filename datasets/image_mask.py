@@ -34,9 +34,11 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
 
     Attributes:
         classes: the class table stored with the data, or the default for K.
+        provenance: where the records come from (source, count, tool), plain data.
 
     Raises:
-        DataError: missing or foreign LMDB, lengths that differ, another K than the stored table; and on access:
+        DataError: missing or foreign LMDB, lengths that differ, another K than the stored table, a first record that
+            is not square or not of the size described; and on access:
             an undecodable record, sizes that do not fit, ids outside 0..K-1. The message names the record.
     """
 
@@ -45,7 +47,16 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
         meta = read_meta(self.path)
         self.length = _count_pairs(self.path, meta)
         self.classes = _class_table(self.path, meta, num_classes)
-        self.resolution = resolution or self._stored_resolution()
+        stored = self._stored_resolution()
+        if meta.get("resolution", stored) != stored:
+            raise DataError(
+                f"{self.path}: meta says {meta['resolution']} pixels, but {record_keys(0)[0]} has {stored};"
+                " write the data set again"
+            )
+        self.resolution = resolution or stored
+        self.provenance = [
+            {"source": meta.get("source", str(path)), "count": self.length, "tool": meta.get("tool", "")}
+        ]
 
     def __len__(self) -> int:
         return self.length

@@ -14,11 +14,13 @@ import numpy as np
 
 from datasets.errors import DataError
 from datasets.labels import ClassTable
-from datasets.layouts import META_FILE, closing_records, describe, encode_pair, pair_records
+from datasets.layouts import META_FILE, META_KEY, closing_records, describe, encode_pair, pair_records
 from datasets.lmdb_store import Store
 
 _BATCH = 256
 _PROGRESS_KEY = b"unfinished"
+
+_locks: set[int] = set()  # descriptors of this process
 
 
 class LmdbWriter:
@@ -120,13 +122,13 @@ class ResumableWriter:
             self._store = Store(self.partial, self.path)
             self._take_up()
         except BaseException:
-            os.close(self._lock)
+            _unlock(self._lock)
             raise
         return self
 
     def __exit__(self, *error: object) -> None:
         self._store.close()
-        os.close(self._lock)
+        _unlock(self._lock)
 
     def append(self, records: Sequence[tuple[bytes, bytes]]) -> None:
         """Adds one record, whatever keys it has."""
@@ -137,20 +139,25 @@ class ResumableWriter:
             self._commit()
 
     def finish(self, meta: dict[str, Any], files: Mapping[str, bytes]) -> None:
-        """Completes the data set, puts files beside it, and gives the folder its name."""
+        """Completes the data set, puts files beside it, and gives the folder its name.
+
+        Raises:
+            DataError: if something cannot be written; the next writer of the same plan still goes on.
+        """
         self._commit()
-        self._store.put(closing_records(meta), remove=[_PROGRESS_KEY])
-        self._store.sync()
-        self._store.close()
         try:
             for name, content in files.items():
-                (self.partial / name).write_bytes(content)
+                _write_through(self.partial / name, content)
         except OSError as error:
             raise DataError(f"cannot write {self.path}: {error.strerror}; free some space and run it again") from None
+        self._store.put(closing_records({**meta, "plan": self._plan}), remove=[_PROGRESS_KEY])
+        self._store.sync()
+        self._store.close()
         _move(self.partial, self.path)
 
     def _take_up(self) -> None:
-        stored = self._store.get(_PROGRESS_KEY)
+        # Where only the move was missing, the closing records tell plan and count.
+        stored = self._store.get(_PROGRESS_KEY) or self._store.get(META_KEY.encode())
         progress = json.loads(stored) if stored else {}
         if progress.get("plan") == self._plan:
             self.count = progress["count"]
@@ -207,10 +214,36 @@ def _lock(partial: Path, path: Path) -> int:
     except OSError:
         os.close(descriptor)
         raise DataError(f"{path} is being written by another process; wait for it or choose another name") from None
+    _locks.add(descriptor)
     return descriptor
+
+
+def _unlock(descriptor: int) -> None:
+    _locks.discard(descriptor)
+    os.close(descriptor)
+
+
+def _leave_locks_to_parent() -> None:
+    """A lock lasts as long as any process has its descriptor: a forked worker would hold it after the writer's end."""
+    while _locks:
+        os.close(_locks.pop())
+
+
+os.register_at_fork(after_in_child=_leave_locks_to_parent)
 
 
 def _move(partial: Path, path: Path) -> None:
     if os.path.lexists(path):
         raise DataError(f"{path} has appeared meanwhile; choose another name or remove it yourself")
-    os.replace(partial, path)
+    try:
+        os.replace(partial, path)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}; choose a writable folder") from None
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    """Returns when the content is on the disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

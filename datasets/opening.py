@@ -31,11 +31,12 @@ class ShardedDataset(Dataset[tuple[Tensor, Tensor]]):
         self.classes = shards[0].classes
         self.resolution = shards[0].resolution
         self.ends = list(accumulate(map(len, shards)))
+        self.provenance = [origin for shard in shards for origin in shard.provenance]
         for shard, name in zip(shards, names, strict=True):
             if _meaning(shard.classes) != _meaning(self.classes):
                 raise DataError(
                     f"{name} has other classes than {names[0]}: "
-                    f"{_first_difference(shard.classes, self.classes)}; prepare both with one class table"
+                    f"{first_difference(shard.classes, self.classes)}; prepare both with one class table"
                 )
 
     def __len__(self) -> int:
@@ -58,16 +59,33 @@ def open_dataset(config: DataConfig, resolution: int, num_classes: int) -> Singl
         num_classes: K the networks expect.
 
     Raises:
-        DataError: if no path is given, one cannot be used, or the classes are not those of the networks or differ.
+        DataError: if no path is given, one cannot be used, the classes are not those of the networks or differ, or
+            an option is for folders where there are none.
     """
     if not config.path:
         raise DataError("data.path is not set; give an LMDB, several, or a folder of images and masks")
+    _refuse_unused(config)
     shards = [_open(path, config, resolution, num_classes) for path in config.path]
     return shards[0] if len(shards) == 1 else ShardedDataset(shards, config.path)
 
 
+def _refuse_unused(config: DataConfig) -> None:
+    given = {"data.masks": config.masks, "data.classes": config.classes, "data.crop": config.crop != "error"}
+    for option in (name for name, value in given.items() if value):
+        if all(map(_is_lmdb, config.path)):
+            raise DataError(
+                f"{option} is for folders of files, but {', '.join(config.path)} is prepared already;"
+                " leave it out, or give it to scripts.prepare_data"
+            )
+
+
+def _is_lmdb(path: str) -> bool:
+    """Also what does not exist: the message is the same."""
+    return not Path(path).exists() or is_lmdb(Path(path))
+
+
 def _open(path: str, config: DataConfig, resolution: int, num_classes: int) -> Single:
-    if not Path(path).exists() or is_lmdb(Path(path)):
+    if _is_lmdb(path):
         return ImageMaskDataset(path, resolution, num_classes)
     masks = Path(config.masks) if config.masks else None
     dataset = SourceDataset(find_source(Path(path), masks, config.classes), resolution, config.crop)
@@ -84,10 +102,11 @@ def _meaning(table: ClassTable) -> tuple[object, ...]:
     return table.names, table.transparent, table.partners
 
 
-def _first_difference(ours: ClassTable, theirs: ClassTable) -> str:
-    for k, (a, b) in enumerate(zip(ours.names, theirs.names, strict=False)):
+def first_difference(there: ClassTable, here: ClassTable) -> str:
+    """What labels mean here and there, where that first differs: for the middle of a message."""
+    for k, (a, b) in enumerate(zip(there.names, here.names, strict=False)):
         if a != b:
             return f"class {k} is {a} there, {b} here"
-    if ours.num_classes != theirs.num_classes:
-        return f"{ours.num_classes} classes there, {theirs.num_classes} here"
+    if there.num_classes != here.num_classes:
+        return f"{there.num_classes} classes there, {here.num_classes} here"
     return "they differ in transparency or left and right partners"

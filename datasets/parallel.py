@@ -1,5 +1,8 @@
 """The same work on many items, spread over processes, results in order."""
 
+import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -31,8 +34,8 @@ def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], workers: 
     chunks = _chunks(items)
     # The work goes to each process once: a list of files that came with every chunk would cost more than the work.
     with ProcessPoolExecutor(workers, initializer=_take_up, initargs=(work,)) as pool:
-        waiting = [pool.submit(_each, chunk) for chunk in islice(chunks, _AHEAD * workers)]
         try:
+            waiting = [pool.submit(_each, chunk) for chunk in islice(chunks, _AHEAD * workers)]
             while waiting:
                 results = waiting.pop(0).result()
                 waiting += [pool.submit(_each, chunk) for chunk in islice(chunks, 1)]
@@ -57,6 +60,15 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
 def _take_up(work: Callable[[Any], Any]) -> None:
     global _work
     _work = work
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Without it, the workers of a parent that was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _each(chunk: list[Any]) -> list[Any]:

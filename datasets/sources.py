@@ -5,8 +5,8 @@ A source names its records, reads them one at a time (in any process), and knows
 
 import os
 from abc import ABC, abstractmethod
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -31,6 +31,7 @@ class Source(ABC):
         classes: the table its labels follow; None for images alone.
         problems: what is wrong with the list of files, one line each, beginning with the file.
         meta: what is stored with the records about them; empty for files.
+        skipped: how many files of each ending are no images and were passed by.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Source(ABC):
     classes: ClassTable | None
     problems: Sequence[str] = ()
     meta: Mapping[str, Any] = MappingProxyType({})
+    skipped: Mapping[str, int] = MappingProxyType({})
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -50,12 +52,16 @@ class Source(ABC):
     def read(self, index: int) -> Record:
         """Image and labels of a record; raises a DataError that names the file."""
 
+
+class FileSource(Source):
+    """Records that are files, of which a data set has yet to be made."""
+
     @abstractmethod
     def state(self, index: int) -> str:
         """Text that changes when the record does."""
 
 
-class FolderSource(Source):
+class FolderSource(FileSource):
     """Images, each with a mask of the same relative path without extension, or images alone.
 
     Args:
@@ -68,13 +74,16 @@ class FolderSource(Source):
         self.path = images
         self.classes = classes if masks else None
         self.kind = f"images in {images}, masks in {masks}" if masks else f"images alone in {images}"
-        found, problems = _by_stem(images)
-        self._pairs: list[tuple[Path, Path | None]] = [(path, None) for path in found.values()]
+        found, skipped = _by_stem(images)
+        problems = _doubles(found)
+        self._pairs: list[tuple[Path, Path | None]] = [(files[0], None) for files in found.values() if len(files) == 1]
         if masks:
-            masks_found, mask_problems = _by_stem(masks)
-            problems = [*problems, *mask_problems, *_unpaired(found, masks_found, masks)]
-            self._pairs = [(found[stem], masks_found[stem]) for stem in found if stem in masks_found]
-        self.problems = problems
+            masks_found, skipped_masks = _by_stem(masks)
+            skipped += skipped_masks
+            problems += [*_doubles(masks_found), *_unpaired(found, masks_found, masks)]
+            pairs = [(found[stem], masks_found[stem]) for stem in found if stem in masks_found]
+            self._pairs = [(i[0], m[0]) for i, m in pairs if len(i) == len(m) == 1]
+        self.problems, self.skipped = problems, skipped
         if not self._pairs and not problems:
             raise DataError(f"{images} holds no images ({', '.join(sorted(SUFFIXES))}); give the folder that does")
 
@@ -121,9 +130,6 @@ class LmdbSource(Source):
         image, label = self._data[index]
         return Record(Image.fromarray(image.permute(1, 2, 0).numpy()), label.numpy())
 
-    def state(self, index: int) -> str:
-        return self.name(index)
-
 
 class ImageLmdbSource(Source):
     """The images of an LMDB without masks."""
@@ -146,9 +152,6 @@ class ImageLmdbSource(Source):
     def read(self, index: int) -> Record:
         return Record(Image.fromarray(self._data[index].permute(1, 2, 0).numpy()), None)
 
-    def state(self, index: int) -> str:
-        return self.name(index)
-
 
 def is_lmdb(path: Path) -> bool:
     """Whether there is an LMDB at `path`, of whatever layout."""
@@ -161,25 +164,30 @@ def holds_pairs(path: Path) -> bool:
 
 
 def file_state(path: Path) -> str:
-    """Name, size and time of a file: enough to see that it was replaced."""
-    status = path.stat()
+    """Name, size and time of a file: enough to see that it was replaced.
+
+    Raises:
+        DataError: if it has gone.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); leave the files alone meanwhile") from None
     return f"{path} {status.st_size} {status.st_mtime_ns}"
 
 
-def _by_stem(folder: Path) -> tuple[Mapping[str, Path], list[str]]:
-    """The images below a folder, sorted, by relative path without extension; and a line for each double name."""
-    files = defaultdict(list)
-    for path in _image_files(folder):
-        files[path.relative_to(folder).with_suffix("").as_posix()].append(path)
-    problems = [
-        f"{second}: has the name of {first} but for the ending; rename one"
-        for first, *others in files.values()
-        for second in others
-    ]
-    return {stem: files[stem][0] for stem in sorted(files)}, problems
+def _by_stem(folder: Path) -> tuple[dict[str, list[Path]], Counter[str]]:
+    """The images below a folder by relative path without extension, sorted; and what else lies there, by ending."""
+    files, skipped = defaultdict(list), Counter[str]()
+    for path in _visible_files(folder):
+        if path.suffix.lower() in SUFFIXES:
+            files[path.relative_to(folder).with_suffix("").as_posix()].append(path)
+        else:
+            skipped[path.suffix.lower() or "no ending"] += 1
+    return {stem: files[stem] for stem in sorted(files)}, skipped
 
 
-def _image_files(folder: Path) -> Iterable[Path]:
+def _visible_files(folder: Path) -> Iterator[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; give the one that holds the files")
 
@@ -187,13 +195,30 @@ def _image_files(folder: Path) -> Iterable[Path]:
         raise DataError(f"{error.filename}: cannot be listed ({error.strerror}); make it readable") from None
 
     for parent, folders, files in os.walk(folder, onerror=complain, followlinks=True):
-        folders.sort()
-        for name in sorted(files):
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                yield Path(parent, name)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
 
 
-def _unpaired(images: Mapping[str, Path], masks: Mapping[str, Path], folder: Path) -> list[str]:
-    lonely_images = [f"{images[stem]}: has no mask {folder / stem}.png; add it" for stem in images if stem not in masks]
-    lonely_masks = [f"{masks[stem]}: has no image; add it or take it away" for stem in masks if stem not in images]
+def _doubles(files: Mapping[str, list[Path]]) -> list[str]:
+    """Which of them is meant cannot be known, so that none is used."""
+    return [
+        f"{second}: has the name of {first} but for the ending; rename one"
+        for first, *others in files.values()
+        for second in others
+    ]
+
+
+def _unpaired(images: Mapping[str, list[Path]], masks: Mapping[str, list[Path]], folder: Path) -> list[str]:
+    lonely_images = [
+        f"{path}: has no mask {folder / stem}.png; add it"
+        for stem, files in images.items()
+        for path in files
+        if stem not in masks
+    ]
+    lonely_masks = [
+        f"{path}: has no image; add it or take it away"
+        for stem, files in masks.items()
+        for path in files
+        if stem not in images
+    ]
     return lonely_images + lonely_masks

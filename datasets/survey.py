@@ -4,7 +4,7 @@ Shapes: K classes.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -28,6 +28,7 @@ class Finding(NamedTuple):
     size: tuple[int, int] = (0, 0)  # width, height
     pixels: np.ndarray | None = None  # of each class, int64 [K]
     turned: bool = False
+    ambiguous: bool = False
     problem: str = ""
 
 
@@ -42,6 +43,8 @@ class Survey:
         problems: one line each, beginning with the file or class.
         sizes: number of good records of each (width, height).
         turned: number of good records that an EXIF orientation turned.
+        ambiguous: number of these whose mask fits the image as stored and upright.
+        skipped: number of files of each ending that are no images.
         shares: of all good pixels, the part of each class [K].
         images: number of good records that show each class [K].
     """
@@ -52,6 +55,8 @@ class Survey:
     problems: Sequence[str]
     sizes: Counter[tuple[int, int]]
     turned: int
+    ambiguous: int
+    skipped: Mapping[str, int]
     shares: np.ndarray
     images: np.ndarray
 
@@ -61,8 +66,16 @@ class Survey:
         sizes = [f"{width} x {height} ({count})" for (width, height), count in self.sizes.most_common(_SHOWN_SIZES)]
         rest = len(self.sizes) - len(sizes)
         yield f"sizes: {', '.join(sizes) or 'none'}{f' and {rest} others' if rest else ''}"
+        if self.skipped:
+            endings = ", ".join(f"{ending} ({count})" for ending, count in sorted(self.skipped.items()))
+            yield f"files that are no images, passed by: {sum(self.skipped.values())}: {endings}"
         if self.turned:
             yield f"turned upright by their EXIF orientation: {self.turned}, masks of the stored size with their images"
+        if self.ambiguous:
+            yield (
+                f"of these, with a mask that fits the image upright as well: {self.ambiguous}, turned all the same;"
+                " see whether they match in the contact sheet, or store such images upright"
+            )
         if self.classes:
             yield from self._class_lines(self.classes)
 
@@ -106,6 +119,8 @@ def survey(
         problems,
         Counter(findings[i].size for i in good),
         sum(findings[i].turned for i in good),
+        sum(findings[i].ambiguous for i in good),
+        source.skipped,
         totals / max(1, totals.sum()),
         images,
     )
@@ -122,9 +137,9 @@ def _look(source: Source, resolution: int | None, crop: Crop, index: int) -> Fin
     except DataError as error:
         return Finding(problem=f"{source.name(index)}: {error}")
     if record.label is None or source.classes is None:
-        return Finding(record.picture.size, None, record.turned)
+        return Finding(record.picture.size, turned=record.turned)
     pixels = np.bincount(record.label.ravel(), minlength=source.classes.num_classes)
-    return Finding(record.picture.size, pixels, record.turned)
+    return Finding(record.picture.size, pixels, record.turned, record.ambiguous)
 
 
 def _empty_classes(classes: ClassTable, images: np.ndarray) -> list[str]:

@@ -17,6 +17,7 @@ problems.txt. A run that was interrupted goes on where it stopped when the same 
 import argparse
 import io
 import os
+import shlex
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,6 @@ from PIL import Image
 from tqdm import tqdm
 
 from configs import cli
-from datasets.celebamask import Split
 from datasets.contact_sheet import contact_sheet
 from datasets.errors import DataError
 from datasets.find import find_source
@@ -35,7 +35,7 @@ from datasets.fitting import CROPS, Crop, fit
 from datasets.layouts import TOOL, describe, encode_image, encode_pair, image_key, pair_records
 from datasets.lmdb_writer import ResumableWriter, link_lmdb, refuse_existing
 from datasets.parallel import ordered_map
-from datasets.sources import ImageLmdbSource, LmdbSource, Source
+from datasets.sources import FileSource, ImageLmdbSource, LmdbSource, Source
 from datasets.survey import Survey, survey
 
 _RESOLUTIONS = [2**exponent for exponent in range(3, 12)]
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     args = parse(argv)
     _check(args)
-    source = find_source(args.source, args.masks, args.classes, _split(args.split))
+    source = find_source(args.source, args.masks, args.classes, args.split)
     if isinstance(source, LmdbSource | ImageLmdbSource) and source.resolution != args.resolution:
         raise DataError(
             f"{args.source} holds {source.resolution} pixels and is not copied; give --resolution {source.resolution}"
@@ -87,14 +87,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     files = {"report.txt": f"{report}\n".encode(), "contact_sheet.png": _png(contact_sheet(source, found.good))}
     if found.problems:
         files["problems.txt"] = "".join(f"{problem}\n" for problem in found.problems).encode()
-    description = f"scripts.prepare_data {args.source} --resolution {args.resolution} --crop {args.crop}"
-    meta = describe(source.classes, args.resolution, len(found.good), description)
-    if isinstance(source, LmdbSource | ImageLmdbSource):
-        _reuse(source, found, args.out, meta, files)
-    else:
+    meta = describe(source.classes, args.resolution, len(found.good), _command(args))
+    if isinstance(source, FileSource):
         _write(source, found, args, meta, files)
+    else:
+        _reuse(source, found, args.out, meta, files)
     print(f"wrote {args.out}: {len(found.good)} records at {args.resolution} pixels; look at its contact_sheet.png")
     print(_next_step(source, args))
+
+
+def _command(args: argparse.Namespace) -> str:
+    """The command with all options on which the content depends."""
+    given = {name: getattr(args, name) for name in ("masks", "classes", "split", "crop", "resolution")}
+    options = [text for name, value in given.items() if value for text in (f"--{name}", str(value))]
+    return shlex.join(["scripts.prepare_data", str(args.source), *options, *(["--skip-bad"] if args.skip_bad else [])])
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -107,11 +113,6 @@ def _check(args: argparse.Namespace) -> None:
     parent = next(folder for folder in args.out.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise DataError(f"cannot write {args.out}: {parent} is not a writable folder; choose another")
-
-
-def _split(name: str | None) -> Split | None:
-    splits: dict[str | None, Split] = {"train": "train", "val": "val", "all": "all"}
-    return splits.get(name)
 
 
 def _stop_at_problems(found: Survey, args: argparse.Namespace) -> None:
@@ -133,7 +134,7 @@ def _reuse(source: Source, found: Survey, out: Path, meta: dict[str, Any], files
 
 
 def _write(
-    source: Source, found: Survey, args: argparse.Namespace, meta: dict[str, Any], files: dict[str, bytes]
+    source: FileSource, found: Survey, args: argparse.Namespace, meta: dict[str, Any], files: dict[str, bytes]
 ) -> None:
     plan = [TOOL, str(meta), *(source.state(index) for index in found.good)]
     with ResumableWriter(args.out, "\n".join(plan)) as writer:

@@ -2,9 +2,10 @@
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,8 @@ import ops
 from configs import ConfigError, RunConfig, changed_options
 from datasets import InfiniteSampler, make_loader
 from datasets.augment import Augmentation, mirror_half
-from datasets.opening import open_dataset
+from datasets.labels import ClassTable
+from datasets.opening import first_difference, open_dataset
 from models import ModelError
 from models.checkpoint import networks_from_dict, read_file
 from models.discriminator import GROUP_SIZE
@@ -149,7 +151,12 @@ class Trainer:
         training = self.state.to_dict()  # every process takes part
         if self.process.is_main:
             networks = self.state.networks(self.dataset.classes.to_dict())
-            contents = {**networks.to_dict(), "config": asdict(self.config), "training": training}
+            contents = {
+                **networks.to_dict(),
+                "data": self.dataset.provenance,
+                "config": asdict(self.config),
+                "training": training,
+            }
             folder.save_checkpoint(contents, self.state.images, self.config.training.keep_checkpoints)
         barrier()
 
@@ -161,12 +168,24 @@ class Trainer:
             raise ModelError(f"{path}: {error}") from None
         if not {"training", "config"} <= contents.keys():
             raise ConfigError(f"{path} holds networks but no training state: --resume takes a run's checkpoints")
+        self._check_meaning(networks.classes, path)
         self.state.restore(networks, contents["training"], self.process, str(path))
         if not self.config.augment.target:
             self.state.augment_probability.fill_(self.config.augment.probability)
         if self.process.is_main:
             changed = ", ".join(changed_options(contents["config"], asdict(self.config))) or "none"
             print(f"resuming {path} at {self.state.images} images; options that changed: {changed}")
+
+    def _check_meaning(self, stored: Mapping[str, Any] | None, path: Path) -> None:
+        """The networks' classes have meanings by now, which other data must not change without a word."""
+        if not stored:
+            return
+        table, classes = ClassTable.from_dict(stored), self.dataset.classes
+        if table.names != classes.names:
+            raise ConfigError(
+                f"{path} was trained on other classes than {', '.join(self.config.data.path)} has: "
+                f"{first_difference(table, classes)}; prepare the data with the classes of the run, or start a new one"
+            )
 
     def _check_agreement(self) -> None:
         """Also keeps anything from appearing in the folder before all have looked into it."""

@@ -1,3 +1,4 @@
+import contextlib
 import struct
 import zlib
 from pathlib import Path
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from datasets import ClassTable, DataError, celebamask13
-from datasets.decoding import read_image, read_label, read_pair
+from datasets.decoding import read_image, read_label, read_pair, read_stencil
 
 TABLE = ClassTable(
     ("background", "a", "b"),
@@ -23,16 +24,23 @@ def saved(path: Path, array: np.ndarray, **options: object) -> Path:
     return path
 
 
-def small_grey_png(path: Path, bits: int, row: int) -> Path:
-    """One row of a PNG with fewer than 8 bits of grey: Pillow cannot write it."""
+def raw_png(path: Path, bits: int, color_type: int, row: bytes, width: int = 1, exif: bytes = b"") -> Path:
+    """A PNG of one row, of kinds that Pillow cannot write."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    header = struct.pack(">IIBBBBB", 8 // bits, 1, bits, 0, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes([0, row]))), (b"IEND", b"")]
+    header = struct.pack(">IIBBBBB", width, 1, bits, color_type, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")]
+    chunks[1:1] = [(b"eXIf", exif)] if exif else []
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*parts) for parts in chunks))
     return path
+
+
+def oriented(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
 
 
 def test_grey_ids(tmp_path: Path) -> None:
@@ -64,7 +72,45 @@ def test_ids_are_remapped_and_the_ignored_become_background(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("bits", "row", "expected"), [(2, 0b00011000, [0, 1, 2, 0]), (4, 0x21, [2, 1])])
 def test_few_bits_of_grey_are_not_stretched(tmp_path: Path, bits: int, row: int, expected: list[int]) -> None:
-    assert read_label(small_grey_png(tmp_path / "m.png", bits, row), TABLE).tolist() == [expected]
+    path = raw_png(tmp_path / "m.png", bits, 0, bytes([row]), width=8 // bits)
+    assert read_label(path, TABLE).tolist() == [expected]
+
+
+@pytest.mark.parametrize(("color_type", "channels"), [(2, 3), (6, 4), (4, 2)], ids=["RGB", "RGBA", "LA"])
+def test_16_bits_a_channel_would_lose_half_of_them(tmp_path: Path, color_type: int, channels: int) -> None:
+    path = raw_png(tmp_path / "m.png", 16, color_type, b"\0\1" * (channels - 1) + b"\xff\xff")
+    with pytest.raises(DataError, match=r"m\.png: is a mask of 16 bits a channel; store ids as a grey PNG"):
+        read_label(path, TABLE)
+
+
+def test_a_mask_with_an_orientation_of_its_own(tmp_path: Path) -> None:
+    path = saved(tmp_path / "m.png", IDS, exif=oriented(6))
+    for read in (lambda: read_label(path, TABLE), lambda: read_stencil(path)):
+        with pytest.raises(DataError, match=r"m\.png: is a mask with an EXIF orientation; save it upright"):
+            read()
+    assert np.array_equal(read_label(saved(tmp_path / "m.png", IDS, exif=oriented(1)), TABLE), IDS)
+
+
+DAMAGED_EXIF = [b"Exif\0\0", b"II*\0\x08\0\0\0\xff\xff", b"XX*\0", b"II*\0\xff\xff\xff\xff"]
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+@pytest.mark.parametrize("exif", DAMAGED_EXIF)
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+def test_damaged_exif_is_no_traceback(tmp_path: Path, exif: bytes, kind: str) -> None:
+    path = tmp_path / f"i.{kind}"
+    if kind == "png":
+        raw_png(path, 8, 2, b"\1\2\3", exif=exif)
+    else:
+        saved(path, np.zeros((8, 8, 3), np.uint8), exif=b"Exif\0\0" + exif)
+    with contextlib.suppress(DataError):
+        read_image(path)
+
+
+def test_damaged_exif_names_the_file(tmp_path: Path) -> None:
+    path = raw_png(tmp_path / "i.png", 8, 2, b"\1\2\3", exif=b"XX*\0")
+    with pytest.raises(DataError, match=r"i\.png: is truncated or damaged; replace it"):
+        read_image(path)
 
 
 def test_one_bit(tmp_path: Path) -> None:
@@ -145,21 +191,35 @@ CORNERS = {1: (0, 0), 2: (0, -1), 3: (-1, -1), 4: (-1, 0), 5: (0, 0), 6: (0, -1)
 def test_exif_orientation_turns_image_and_mask(tmp_path: Path, orientation: int, mask_is: str) -> None:
     image, label = np.zeros((8, 16, 3), np.uint8), np.zeros((8, 16), np.uint8)
     image[:4, :4], label[:4, :4] = 255, 2
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    saved(tmp_path / "i.png", image, exif=exif)
+    saved(tmp_path / "i.png", image, exif=oriented(orientation))
     turned = orientation >= 5
     if mask_is == "upright" and turned:
         label = np.zeros((16, 8), np.uint8)
-        label[{0: slice(4), -1: slice(-4, None)}[CORNERS[orientation][0]]] = 0
         rows, columns = ({0: slice(4), -1: slice(-4, None)}[place] for place in CORNERS[orientation])
         label[rows, columns] = 2
     record = read_pair(tmp_path / "i.png", saved(tmp_path / "m.png", label), TABLE)
     assert record.picture.size == ((8, 16) if turned else (16, 8))
     assert record.turned == (orientation != 1)
+    assert record.ambiguous == (orientation in (2, 3, 4))
     assert record.label is not None
     assert record.label[CORNERS[orientation]] == 2
     assert np.array_equal(np.asarray(record.picture)[..., 0] == 255, record.label == 2)
+
+
+@pytest.mark.parametrize(("orientation", "ambiguous"), [(1, False), (6, True)])
+def test_a_square_mask_fits_both_ways(tmp_path: Path, orientation: int, ambiguous: bool) -> None:
+    image = saved(tmp_path / "i.png", np.zeros((8, 8, 3), np.uint8), exif=oriented(orientation))
+    mask = saved(tmp_path / "m.png", np.zeros((8, 8), np.uint8))
+    assert read_pair(image, mask, TABLE).ambiguous == ambiguous
+    assert not read_pair(image, None, TABLE).ambiguous
+
+
+def test_a_tiff_with_an_orientation(tmp_path: Path) -> None:
+    path = saved(tmp_path / "i.tiff", np.zeros((8, 16, 3), np.uint8), tiffinfo={0x0112: 6})
+    with pytest.raises(DataError, match=r"i\.tiff: is a TIFF with an orientation; save it upright, without"):
+        read_image(path)
+    path = saved(tmp_path / "i.tiff", np.zeros((8, 16, 3), np.uint8), tiffinfo={0x0112: 1})
+    assert read_image(path).size == (16, 8)
 
 
 def test_sizes_that_differ(tmp_path: Path) -> None:

@@ -133,6 +133,7 @@ BREAKAGES: list[tuple[Edit, str]] = [
     (lambda t: t.put(b"meta", b"{"), "meta"),
     (lambda t: t.put(b"meta", b'{"classes": {"names": ["a"]}}'), "meta key: class table"),
     (lambda t: t.put(b"meta", b'{"count": 4}'), "image-length is 5 but meta says 4"),
+    (lambda t: t.put(b"meta", b'{"resolution": 8}'), "meta says 8 pixels, but image-0000000 has 16; write"),
     (lambda t: t.put(b"meta", b'{"version": 2}'), "has version 2 of the data format, this program reads 1"),
     (lambda t: t.delete(b"label-0000002"), "label-0000002 is missing"),
     (lambda t: t.put(b"image-0000002", b"junk"), "image-0000002 cannot be decoded"),
@@ -190,9 +191,10 @@ def test_the_map_grows_with_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("datasets.lmdb_store._INITIAL_MAP_BYTES", 2**16)
     payload = np.random.default_rng(0).bytes(2**14)
     with LmdbWriter(tmp_path / "data", SIZE, celebamask13(), "test") as writer:
+        writer.add(*make_pair(0))
         for _ in range(600):
             writer.add_encoded(payload, b"label")
-    assert len(ImageMaskDataset(tmp_path / "data", resolution=SIZE)) == 600
+    assert len(ImageMaskDataset(tmp_path / "data")) == 601
 
 
 def test_record_keys_have_seven_digits() -> None:

@@ -70,6 +70,23 @@ def test_what_cannot_be_trained_on(tmp_path: Path, monkeypatch, config: DataConf
         open_dataset(config, SIZE, 13)
 
 
+@pytest.mark.parametrize("option", [{"masks": "masks"}, {"classes": "celebamask13"}, {"crop": "pad"}])
+def test_options_of_folders_are_not_for_lmdbs(tmp_path: Path, option: dict[str, str]) -> None:
+    path = shard(tmp_path / "a", range(2))
+    with pytest.raises(DataError, match=rf"data\.{next(iter(option))} is for folders of files, but .*a is prepared"):
+        open_dataset(DataConfig(path=(path,), **option), SIZE, 13)
+    folder = str(write_pairs(tmp_path / "set"))
+    if "masks" not in option:
+        assert len(open_dataset(DataConfig(path=(path, folder), **option), SIZE, 13)) == 8
+
+
+def test_where_the_records_come_from(tmp_path: Path) -> None:
+    path, folder = shard(tmp_path / "a", range(2)), str(write_pairs(tmp_path / "set"))
+    first, second = open_dataset(DataConfig(path=(path, folder)), SIZE, 13).provenance
+    assert (first["source"], first["count"]) == ("tests", 2)
+    assert (second["source"], second["count"]) == (f"{folder}/images", 6)
+
+
 def test_a_folder_with_problems_names_the_first(tmp_path: Path) -> None:
     write_pairs(tmp_path)
     (tmp_path / "masks" / "faces" / "1.png").unlink()

@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import os
 import signal
@@ -56,6 +57,40 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     assert write(tmp_path / "data") == 6  # two commits of three
     write(tmp_path / "whole")
     assert content(tmp_path / "data") == content(tmp_path / "whole")
+
+
+def test_nothing_is_lost_where_only_the_name_is_missing(tmp_path: Path, monkeypatch) -> None:
+    write_without_moving(tmp_path / "data", monkeypatch)
+    assert write(tmp_path / "data") == COUNT
+    write(tmp_path / "whole")
+    assert content(tmp_path / "data") == content(tmp_path / "whole")
+
+
+def test_nothing_is_lost_where_a_file_cannot_be_written(tmp_path: Path) -> None:
+    with ResumableWriter(tmp_path / "data", "plan") as writer:
+        append(writer, COUNT)
+        in_the_way = tmp_path / ".data.partial" / "report.txt"
+        in_the_way.mkdir()
+        with pytest.raises(DataError, match=r"cannot write .*data: Is a directory"):
+            writer.finish(describe(celebamask13(), SIZE, COUNT, "tests"), {"report.txt": b"fine\n"})
+    in_the_way.rmdir()
+    assert write(tmp_path / "data") == COUNT
+    assert len(ImageMaskDataset(tmp_path / "data")) == COUNT
+
+
+def test_a_finished_set_of_another_plan_starts_over(tmp_path: Path, monkeypatch) -> None:
+    write_without_moving(tmp_path / "data", monkeypatch)
+    assert write(tmp_path / "data", plan="another") == 0
+
+
+def write_without_moving(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", refuse)
+        with pytest.raises(DataError, match=r"cannot write .*data: No space left"):
+            write(path)
 
 
 def _write_and_die(path: Path) -> None:

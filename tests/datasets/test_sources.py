@@ -8,6 +8,7 @@ from datasets import DataError, LmdbWriter, celebamask13, draw_face, load_table
 from datasets.celebamask import IMAGES, MASKS
 from datasets.find import find_source
 from datasets.fitting import fit
+from datasets.sources import FileSource
 from datasets.survey import survey
 from tests.datasets.folders import SIZE, full_label, write_celebamask, write_pairs
 
@@ -28,9 +29,63 @@ def test_a_folder_of_masks_may_lie_elsewhere(tmp_path: Path) -> None:
     assert len(source) == 6
 
 
+def test_neither_file_of_a_double_name_is_used(tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    Image.new("RGB", (SIZE, SIZE)).save(tmp_path / "images" / "faces" / "1.png")
+    Image.new("L", (SIZE, SIZE)).save(tmp_path / "masks" / "faces" / "2.bmp")
+    source = find_source(tmp_path)
+    assert [Path(source.name(i)).stem for i in range(len(source))] == ["0", "3", "4", "5"]
+    assert len(source.problems) == 2
+    assert len(find_source(tmp_path / "images")) == 5
+
+
+def test_what_is_no_image_is_counted_and_what_is_hidden_is_not(tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    for name in (".thumbnails", "notes"):
+        (tmp_path / "images" / name).mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / ".thumbnails" / "0.png")
+    for name in ("notes/a.txt", "notes/b.TXT", "notes/README", "c.gif", ".hidden.txt"):
+        (tmp_path / "images" / name).write_text("")
+    (tmp_path / "masks" / "faces" / "0.json").write_text("{}")
+    source = find_source(tmp_path)
+    assert (len(source), source.problems) == (6, [])
+    assert "files that are no images, passed by: 5: .gif (1), .json (1), .txt (2), no ending (1)" in list(
+        survey(source, workers=0).lines()
+    )
+
+
+def test_a_file_that_has_gone(tmp_path: Path) -> None:
+    source = find_source(write_pairs(tmp_path))
+    assert isinstance(source, FileSource)
+    (tmp_path / "masks" / "faces" / "0.png").unlink()
+    with pytest.raises(DataError, match=r"0\.png: cannot be read \(No such file"):
+        source.state(0)
+
+
 def test_images_alone(tmp_path: Path) -> None:
     source = find_source(write_pairs(tmp_path) / "images")
     assert (len(source), source.classes, source.read(0).label) == (6, None, None)
+
+
+def test_masks_in_a_folder_of_another_name_are_no_pictures(tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    (tmp_path / "masks").rename(tmp_path / "segmentation")
+    with pytest.raises(DataError, match="holds images and segmentation: if these are images and masks, give --masks"):
+        find_source(tmp_path)
+    source = find_source(tmp_path, tmp_path / "segmentation")
+    assert (len(source), source.problems) == (6, [])
+    assert source.read(1).label is not None
+    (tmp_path / "images").rename(tmp_path / "photos")
+    (tmp_path / "classes.yaml").write_text(Path("datasets/tables/celebamask13.yaml").read_text())
+    with pytest.raises(DataError, match="has a class table but no masks that are known by name; give --masks"):
+        find_source(tmp_path)
+
+
+def test_masks_without_their_images_are_no_pictures(tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    (tmp_path / "images").rename(tmp_path / "photos")
+    with pytest.raises(DataError, match="holds masks and photos"):
+        find_source(tmp_path)
 
 
 def test_a_class_table_in_the_folder_is_used(tmp_path: Path) -> None:
@@ -105,12 +160,25 @@ def test_lmdbs_of_both_kinds_are_sources(tmp_path: Path) -> None:
     assert np.array_equal(source.read(0).label, full_label(0))
 
 
+@pytest.mark.parametrize("rule", ["remap: {7: 1}", "ignore: [255]", "ignore: ['#ffffff']"])
+def test_rules_for_the_ids_of_an_lmdb(tmp_path: Path, rule: str) -> None:
+    with LmdbWriter(tmp_path / "lmdb", SIZE, celebamask13(), "tests") as writer:
+        writer.add(draw_face(0, 0, SIZE)[0], full_label(0))
+    classes = ", ".join(f"{{id: {k}, name: n{k}}}" for k in range(13))
+    (tmp_path / "t.yaml").write_text(f"classes: [{classes}]\n{rule}\n")
+    with pytest.raises(DataError, match="is an LMDB, whose ids stay as they are, but the class table remaps or ign"):
+        find_source(tmp_path / "lmdb", classes=str(tmp_path / "t.yaml"))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"path": "absent"}, "absent does not exist"),
         ({"path": "set", "split": "val"}, "is not CelebAMask-HQ"),
-        ({"path": "set/images", "classes": "celebamask13"}, "holds no masks, so it needs no classes"),
+        (
+            {"path": "set/images", "classes": "celebamask13"},
+            "has a class table but no masks .* leave the class table out",
+        ),
         ({"path": "set/images", "masks": "absent"}, "absent is not a folder"),
         ({"path": "empty"}, "holds no images"),
         ({"path": "set", "classes": "absent.yaml"}, "class table absent.yaml"),
@@ -134,6 +202,16 @@ def test_a_survey_counts(tmp_path: Path) -> None:
     text = "\n".join(found.lines())
     assert "6 records without a problem, 0 problems" in text
     assert "glasses" in text
+
+
+def test_a_survey_tells_of_masks_that_fit_both_ways(tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.new("RGB", (SIZE, SIZE)).save(tmp_path / "images" / "faces" / "2.jpg", exif=exif)
+    text = "\n".join(survey(find_source(tmp_path), workers=0).lines())
+    assert "turned upright by their EXIF orientation: 1," in text
+    assert "with a mask that fits the image upright as well: 1, turned all the same" in text
 
 
 def test_a_survey_is_the_same_with_workers(tmp_path: Path) -> None:

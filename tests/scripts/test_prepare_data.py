@@ -1,5 +1,6 @@
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -98,9 +99,19 @@ def test_every_kind_of_mask_gives_the_same_labels(pairs: Path, tmp_path: Path, k
     assert all(np.array_equal(dataset[index][1].numpy(), full_label(index)) for index in range(6))
 
 
-def test_content_does_not_depend_on_the_workers(pairs: Path, tmp_path: Path) -> None:
+def test_content_does_not_depend_on_the_workers(tmp_path: Path) -> None:
+    pairs = write_pairs(tmp_path / "source", count=40)  # several chunks for each worker
     alone, together = prepare(pairs, tmp_path / "a"), prepare(pairs, tmp_path / "b", "--workers", "2")
     assert content(alone) == content(together)
+
+
+def test_the_source_tells_all_that_the_content_depends_on(pairs: Path, tmp_path: Path) -> None:
+    options = ["--masks", str(pairs / "masks"), "--classes", "celebamask13", "--crop", "pad", "--skip-bad"]
+    source = read_meta(prepare(pairs / "images", tmp_path / "out", *options))["source"]
+    assert source == (
+        f"scripts.prepare_data {pairs}/images --masks {pairs}/masks --classes celebamask13 --crop pad"
+        f" --resolution {SIZE} --skip-bad"
+    )
 
 
 def test_the_keys_are_those_of_the_released_program(pairs: Path, tmp_path: Path) -> None:
@@ -176,6 +187,35 @@ def test_an_interrupted_run_goes_on(pairs: Path, tmp_path: Path, monkeypatch, ca
     assert "going on after 4 records" in capsys.readouterr().out
 
 
+KILLED = """
+import os, signal, sys
+from datasets import lmdb_writer
+from scripts import prepare_data
+
+def stop_after_thirty(items, **options):
+    for number, item in enumerate(items):
+        if options["desc"] == "writing" and number == 30:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield item
+
+lmdb_writer._BATCH = 4
+prepare_data.tqdm = stop_after_thirty
+prepare_data.main(sys.argv[1:])
+"""
+
+
+def test_a_killed_run_with_workers_goes_on(tmp_path: Path, capsys) -> None:
+    source = write_pairs(tmp_path / "source", count=70)
+    arguments = [str(source), str(tmp_path / "out"), "--resolution", str(SIZE), "--workers", "2"]
+    command = [sys.executable, "-c", KILLED, *arguments]
+    # Returns when nobody holds the pipe of its output any more: the workers must not outlive their parent.
+    killed = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    main(arguments)
+    assert "going on after 28 records" in capsys.readouterr().out
+    assert content(tmp_path / "out") == content(prepare(source, tmp_path / "whole"))
+
+
 def image(folder: Path, name: str = "1") -> Path:
     return folder / "images" / "faces" / f"{name}.jpg"
 
@@ -201,6 +241,11 @@ def empty_a_class(folder: Path) -> None:
         Image.fromarray(ids).save(path)
 
 
+def transparent_image(folder: Path) -> None:
+    Image.new("RGBA", (SIZE, SIZE)).save(image(folder).with_suffix(".png"))
+    image(folder).unlink()
+
+
 def jpeg_mask(folder: Path) -> None:
     Image.fromarray(full_label(1)).save(mask(folder).with_suffix(".jpg"))
     mask(folder).unlink()
@@ -218,6 +263,7 @@ PROBLEMS: list[tuple[Callable[[Path], object], str, str]] = [
     (lambda f: image(f).write_bytes(b"text"), "1.jpg: is not an image", "replace it"),
     (lambda f: image(f).write_bytes(image(f).read_bytes()[:700]), "1.jpg: is truncated or damaged", "replace it"),
     (lambda f: Image.new("CMYK", (32, 32)).save(image(f)), "1.jpg: is CMYK", "convert it to RGB"),
+    (transparent_image, "1.png: has transparent pixels", "flatten it"),
     (rotate_by_exif, "1.png: is 32 x 32, its image", "64 x 32; make both the same size"),
     (empty_a_class, "class hat (11): no mask shows it", "take it out of the class table"),
 ]

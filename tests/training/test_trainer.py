@@ -282,6 +282,25 @@ def test_a_checkpoint_of_another_architecture(train):
         train("model.local_channels=4")
 
 
+def test_resuming_on_data_of_other_classes(train, tmp_path):
+    names = celebamask13().names
+    other = replace(celebamask13(), names=(names[0], names[2], names[1], *names[3:]))
+    with LmdbWriter(tmp_path / "other", 32, other, "tests") as writer:
+        writer.add(*draw_face(0, 0, 32))
+    folder = train("training.total_images=4")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    with pytest.raises(
+        ConfigError, match=f"other classes than .*other has: class 1 is {names[1]} there, {names[2]} here"
+    ):
+        train(f"data.path={tmp_path / 'other'}")
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_checkpoints_say_where_the_data_come_from(train):
+    [origin] = contents(train("training.total_images=4"), 4)["data"]
+    assert (origin["source"], origin["count"]) == ("tests", 48)
+
+
 def test_training_on_several_sets_and_on_a_folder(train, tmp_path, faces_32):
     train(f"data.path=[{faces_32},{faces_32}]", "training.total_images=4", output="shards")
     train(f"data.path={write_pairs(tmp_path / 'set', count=4)}", "training.total_images=4", output="folder")
