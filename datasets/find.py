@@ -71,13 +71,20 @@ def _refuse_unknown_masks(path: Path, known: Path | None, table: ClassTable | No
             f"{path} has a class table but no masks that are known by name; give --masks, or leave the class table out"
         )
     if known:
-        others = sorted(folder.name for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
-        others.remove(known.name)
+        folders = (folder for folder in _entries(path) if folder.is_dir() and not folder.name.startswith("."))
+        others = sorted(folder.name for folder in folders if folder.name != known.name)
         if others:
             raise DataError(
                 f"{path} holds {known.name} and {', '.join(others)}: if these are images and masks, give --masks,"
                 " if all are images, give them another folder or one at a time"
             )
+
+
+def _entries(path: Path) -> list[Path]:
+    try:
+        return list(path.iterdir())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be listed ({error.strerror}); make it readable") from None
 
 
 def _folder_of(path: Path, names: tuple[str, ...]) -> Path | None:

@@ -71,7 +71,10 @@ def read_meta(path: Path) -> Mapping[str, Any]:
         DataError: if it is not one, or of a later version of this program.
     """
     beside = path / META_FILE
-    stored = beside.read_bytes() if path.is_dir() and beside.exists() else read(path, META_KEY)
+    try:
+        stored = beside.read_bytes() if path.is_dir() and beside.exists() else read(path, META_KEY)
+    except OSError as error:
+        raise DataError(f"{beside}: cannot be read ({error.strerror}); make it readable") from None
     if stored is None:
         return {}
     try:

@@ -208,12 +208,16 @@ def _make_folder(partial: Path, path: Path) -> None:
 
 
 def _lock(partial: Path, path: Path) -> int:
-    descriptor = os.open(partial, os.O_RDONLY)
+    busy = DataError(f"{path} is being written by another process; wait for it or choose another name")
+    try:
+        descriptor = os.open(partial, os.O_RDONLY)
+    except OSError:  # that process has just given the folder its name
+        raise busy from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
     except OSError:
         os.close(descriptor)
-        raise DataError(f"{path} is being written by another process; wait for it or choose another name") from None
+        raise busy from None
     _locks.add(descriptor)
     return descriptor
 

@@ -7,10 +7,11 @@ the purpose into a temporary folder.
 
 import argparse
 import contextlib
-import io
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +40,6 @@ from datasets import (
 )
 from datasets.layouts import record_keys
 from datasets.lmdb_reading import decode
-from scripts import prepare_data
 
 _BATCH = 8
 _ROUNDS = 5
@@ -131,15 +131,15 @@ def compare_loaders(folder: Path, resolution: int, pairs: int) -> None:
 
 
 def time_preparing(folder: Path, pairs: int) -> None:
-    """Prints how long `scripts.prepare_data` takes with one worker, two, ... up to the cores."""
+    """Prints how long `scripts.prepare_data` takes with one worker, two, ... up to the cores, once it has started."""
     source = _draw_folder(folder / "source", pairs, 256)
-    print(f"\npreparing {pairs} pairs of 256 pixels: checking and writing")
+    start = _seconds(_prepare_data, ["--help"])
+    print(f"\npreparing {pairs} pairs of 256 pixels: checking and writing, without the {start:.1f} s to start Python")
     cores = os.cpu_count() or 1
     alone = None
     for workers in sorted({1, *(2**k for k in range(cores.bit_length()) if 2**k < cores), cores}):
-        command = [str(source), str(folder / f"prepared_{workers}"), "--resolution", "256", "--workers", str(workers)]
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            seconds = _seconds(prepare_data.main, [*command, "--skip-bad"])
+        options = ["--resolution", "256", "--workers", str(workers), "--skip-bad"]
+        seconds = _seconds(_prepare_data, [str(source), str(folder / f"prepared_{workers}"), *options]) - start
         alone = alone or seconds
         print(f"  {workers:>3} workers {seconds:8.1f} s {pairs / seconds:8.0f} pairs/s   {alone / seconds:5.2f} times")
 
@@ -159,6 +159,13 @@ def time_reading(folder: Path, sizes: Sequence[int]) -> None:
     rounds = [[_seconds(_read, dataset, order) for dataset, order in work] for _ in range(_ROUNDS)]
     for size, seconds in zip(sizes, zip(*rounds, strict=True), strict=True):
         print(f"  {size:>8} records {statistics.median(seconds) / _READS * 1e6:8.1f} µs a record")
+
+
+def _prepare_data(arguments: Sequence[str]) -> None:
+    command = [sys.executable, "-m", "scripts.prepare_data", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    if result.returncode:
+        raise ConfigError(f"scripts.prepare_data failed: {result.stderr.strip().splitlines()[-1]}")
 
 
 def _draw_folder(folder: Path, pairs: int, resolution: int) -> Path:

@@ -151,7 +151,11 @@ def _write(
 def _encode(source: Source, resolution: int, crop: Crop, place: tuple[int, int]) -> list[tuple[bytes, bytes]]:
     """The keys and values of a record: (its number in the new set, its number in the source)."""
     number, index = place
-    image, label = fit(source.read(index), resolution, crop)
+    record = source.read(index)
+    try:
+        image, label = fit(record, resolution, crop)
+    except DataError as error:  # the file was another when it was checked
+        raise DataError(f"{source.name(index)}: {error}") from None
     if label is None:
         return [(image_key(resolution, number).encode(), encode_image(image))]
     return pair_records(number, *encode_pair(image, label))

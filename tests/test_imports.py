@@ -29,6 +29,7 @@ ALLOWED = {
     },
     "training": {"configs", "datasets", "editing", "losses", "metrics", "models", "ops"},
 }
+COMMANDS = [ROOT / "train.py", ROOT / "generate.py", *sorted((ROOT / "scripts").rglob("*.py"))]
 FILES = [path for package in ALLOWED for path in sorted((ROOT / package).rglob("*.py"))]
 
 
@@ -51,3 +52,8 @@ def test_imports_point_one_way(path):
     for name in imported(path):
         top = name.split(".")[0]
         assert top == package or {top, name} & ALLOWED[package], f"{name} is above or beside {package}"
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_do_not_import_each_other(path):
+    assert {name.split(".")[0] for name in imported(path)}.isdisjoint({"scripts", "train", "generate"})

@@ -159,6 +159,12 @@ def test_damage_is_one_line_that_says_where(stored: Path, edit: Edit, message: s
     assert "\n" not in text
 
 
+def test_a_description_that_cannot_be_read(stored: Path) -> None:
+    (stored / "meta.json").mkdir()
+    with pytest.raises(DataError, match=r"meta\.json: cannot be read \(Is a directory\)"):
+        ImageMaskDataset(stored)
+
+
 def test_another_number_of_classes_than_stored(stored: Path) -> None:
     with pytest.raises(DataError, match="13 classes, not 5"):
         ImageMaskDataset(stored, num_classes=5)

@@ -320,6 +320,31 @@ def test_mistakes_in_the_command(pairs: Path, refused, tmp_path: Path) -> None:
     assert "unrecognized arguments: --skip" in refused(pairs, "--skipp")
 
 
+def replace_after_check(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
+    """Between looking at the files and writing the first record."""
+
+    def changed(items, **options):
+        if options["desc"] == "writing":
+            change()
+        return items
+
+    monkeypatch.setattr("scripts.prepare_data.tqdm", changed)
+
+
+def test_files_that_change_under_way_are_named(pairs: Path, refused, monkeypatch) -> None:
+    def shrink() -> None:
+        Image.new("RGB", (16, 16)).save(image(pairs))
+        save_mask(pairs, np.zeros((16, 16), np.uint8))
+
+    replace_after_check(monkeypatch, shrink)
+    assert "faces/1.jpg: is 16 pixels wide" in refused(pairs)
+
+
+def test_files_that_go_under_way_are_named(pairs: Path, refused, monkeypatch) -> None:
+    replace_after_check(monkeypatch, lambda: image(pairs).unlink())
+    assert "faces/1.jpg: cannot be read (No such file" in refused(pairs)
+
+
 def test_what_cannot_be_written(pairs: Path, refused, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     assert "is not a writable folder" in refused(pairs, out=tmp_path / "file" / "out")
