@@ -163,7 +163,7 @@ def time_reading(folder: Path, sizes: Sequence[int]) -> None:
 
 def _prepare_data(arguments: Sequence[str]) -> None:
     command = [sys.executable, "-m", "scripts.prepare_data", *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=Path(__file__).parent.parent)
     if result.returncode:
         raise ConfigError(f"scripts.prepare_data failed: {result.stderr.strip().splitlines()[-1]}")
 

@@ -35,7 +35,7 @@ FILES = [path for package in ALLOWED for path in sorted((ROOT / package).rglob("
 
 def imported(path: Path) -> Iterator[str]:
     """The project's modules that a file imports."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

@@ -11,7 +11,12 @@ ROOT = Path(doctor.__file__).parent.parent
 
 def test_report_of_this_machine():
     result = subprocess.run(
-        [sys.executable, "-m", "scripts.doctor"], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-m", "scripts.doctor"],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     for expected in (

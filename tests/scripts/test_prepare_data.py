@@ -209,7 +209,7 @@ def test_a_killed_run_with_workers_goes_on(tmp_path: Path, capsys) -> None:
     arguments = [str(source), str(tmp_path / "out"), "--resolution", str(SIZE), "--workers", "2"]
     command = [sys.executable, "-c", KILLED, *arguments]
     # Returns when nobody holds the pipe of its output any more: the workers must not outlive their parent.
-    killed = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    killed = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     main(arguments)
     assert "going on after 28 records" in capsys.readouterr().out
@@ -376,7 +376,7 @@ def test_a_full_disk(pairs: Path, tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, 2**14))
 
-    result = subprocess.run([*command, "--workers", "0"], preexec_fn=limit, capture_output=True, text=True)
+    result = subprocess.run([*command, "--workers", "0"], preexec_fn=limit, capture_output=True, encoding="utf-8")
     assert result.returncode == 2, result.stderr
     assert "free some space" in result.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
