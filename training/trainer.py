@@ -114,8 +114,11 @@ class Trainer:
 
     def _ending(self, folder: RunFolder) -> str:
         images, total = self.state.images, self.config.training.total_images
-        reason = f"training.max_minutes is over at {images} of {total} images; the same command goes on"
-        return f"{reason if images < total else f'trained on {images} images'}: {folder.path}"
+        if images < total:
+            return (
+                f"training.max_minutes is over at {images} of {total} images; the same command goes on: {folder.path}"
+            )
+        return f"trained on {images} images: {folder.path}"
 
     def _check_time(self) -> bool:
         """Whether all processes, which look at the same iteration, have trained for `max_minutes`."""
