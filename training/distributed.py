@@ -4,7 +4,7 @@ Without `torchrun` there is one process and every collective returns its input.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from configs.errors import ConfigError
 
@@ -84,16 +84,6 @@ def mean_over_processes(x: Tensor) -> Tensor:
         return x
     result: Tensor = _AllReduceMean.apply(x)
     return result
-
-
-def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replaces all gradients by their means over the processes, in one collective."""
-    if not dist.is_initialized():
-        return
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    flat = _all_reduce_mean(torch.cat([gradient.flatten() for gradient in gradients]))
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
 
 
 def gather(value: Any) -> list[Any]:

@@ -24,8 +24,9 @@ from losses import (
 from models.generator import GeneratorOutput
 from models.latents import mix_styles
 from training.adaptation import ADAPT_EVERY, adapt
-from training.distributed import average_gradients, mean_over_processes
+from training.distributed import mean_over_processes
 from training.ema import update_ema
+from training.reduction import GradientReducer
 from training.state import TrainingState
 from training.stats import Stats
 
@@ -56,19 +57,25 @@ class Phases:
         self.ema_half_life = ema_half_life
         self.stats = stats
         self.augmentation = augmentation
+        self.reducers = {
+            "discriminator": GradientReducer(state.discriminator.parameters()),
+            "r1": GradientReducer(state.discriminator.parameters()),
+            "generator": GradientReducer(state.generator.parameters()),
+            "path_length": GradientReducer(state.generator.parameters()),
+        }
 
     def iterate(self, batch: Sequence[Labelled], total_batch: int) -> None:
         """One iteration on this process's passes of a batch of `total_batch` images."""
         state, losses = self.state, self.losses
         with self.stats.phase("discriminator"):
-            self._step(state.discriminator, state.discriminator_optimizer, self._judge, batch)
+            self._step("discriminator", state.discriminator_optimizer, self._judge, batch)
         if self.augmentation and self.augmentation.config.target:
             self._adapt_augmentation(self.augmentation, total_batch)
         if losses.r1_every and state.iteration % losses.r1_every == 0:
             with self.stats.phase("r1"):
-                self._step(state.discriminator, state.discriminator_optimizer, self._penalize_gradients, batch)
+                self._step("r1", state.discriminator_optimizer, self._penalize_gradients, batch)
         with self.stats.phase("generator"), _frozen(state.discriminator):
-            self._step(state.generator, state.generator_optimizer, self._deceive, batch)
+            self._step("generator", state.generator_optimizer, self._deceive, batch)
         if losses.path_length_every and state.iteration % losses.path_length_every == 0:
             with self.stats.phase("path_length"):
                 self._regularize_paths(batch)
@@ -79,15 +86,14 @@ class Phases:
 
     def _step(
         self,
-        network: nn.Module,
+        step: str,
         optimizer: torch.optim.Optimizer,
         loss: Callable[[Labelled], Tensor],
         batch: Sequence[Labelled],
     ) -> None:
         optimizer.zero_grad(set_to_none=True)
-        for labelled in batch:
-            (loss(labelled) / len(batch)).backward()
-        average_gradients(network.parameters())
+        for index, labelled in enumerate(batch, 1):
+            self.reducers[step].backward(loss(labelled) / len(batch), last=index == len(batch))
         optimizer.step()
 
     def _judge(self, labelled: Labelled) -> Tensor:
@@ -131,7 +137,7 @@ class Phases:
             self._report(path_length=lengths, path_length_penalty=penalty.loss)
             return self.losses.path_length_every * self.losses.path_length * penalty.loss
 
-        self._step(state.generator, state.generator_optimizer, loss, batch)
+        self._step("path_length", state.generator_optimizer, loss, batch)
         state.path_mean.copy_(torch.stack(means).mean())
 
     def _codes(self, samples: int) -> Tensor:

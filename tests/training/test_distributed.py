@@ -12,13 +12,15 @@ from torch import Tensor
 
 from losses import LossConfig
 from models import ModelConfig
+from training import reduction
 from training.distributed import session
 from training.phases import Phases
 from training.state import TrainingState, build_state
 from training.stats import Stats
 
 BATCH = 8
-LOSSES = LossConfig(path_length_batch_share=1.0)
+ITERATIONS = 2  # the first finds the order in which gradients are sent, the second sends them in it
+LOSSES = LossConfig(r1_every=1, path_length_every=1, path_length_batch_share=1.0)
 
 
 class Recorder:
@@ -67,7 +69,8 @@ def real_batch(rank: int, world_size: int, passes: int) -> list[tuple[Tensor, Te
 
 
 def gradients(rank: int, world_size: int, passes: int, config: ModelConfig, path: Path, port: int = 0) -> None:
-    """Every step's gradients of one iteration, saved by the first process."""
+    """Every step's gradients, saved by the first process."""
+    reduction.BUCKET_BYTES = 2**14
     randn_like = torch.randn_like
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
@@ -77,7 +80,9 @@ def gradients(rank: int, world_size: int, passes: int, config: ModelConfig, path
     try:
         with session("cpu") as process:
             state = build_run_state(config, process)
-            FixedPhases(state, rank, world_size, passes).iterate(real_batch(rank, world_size, passes), BATCH)
+            phases = FixedPhases(state, rank, world_size, passes)
+            for _ in range(ITERATIONS):
+                phases.iterate(real_batch(rank, world_size, passes), BATCH)
             recorders = (state.discriminator_optimizer, state.generator_optimizer)
             if rank == 0:
                 torch.save({"steps": [r.steps for r in recorders], "path_mean": state.path_mean}, path)
@@ -105,7 +110,7 @@ def whole(tiny_config, tmp_path_factory):
 
 def assert_same(ours, whole, bound: float) -> None:
     for ours_steps, whole_steps in zip(ours["steps"], whole["steps"], strict=True):
-        assert len(ours_steps) == len(whole_steps) == 2  # the loss and its penalty
+        assert len(ours_steps) == len(whole_steps) == 2 * ITERATIONS  # the loss and its penalty
         for ours_step, whole_step in zip(ours_steps, whole_steps, strict=True):
             assert ours_step.keys() == whole_step.keys()
             for name, gradient in whole_step.items():
@@ -128,7 +133,7 @@ def test_two_passes(whole, tiny_config, tmp_path):
     # The path length's running mean carries gradient of one pass only: a deviation of DECAY's order.
     assert_same(torch.load(path), whole, 2e-2)
     ours = torch.load(path)["steps"]
-    for network, step in ((0, 0), (0, 1), (1, 0)):
+    for network, step in ((0, 0), (0, 1), (1, 0)):  # all but the path length
         for name, gradient in whole["steps"][network][step].items():
             assert torch.allclose(ours[network][step][name], gradient, rtol=1e-9, atol=1e-12), name
 
