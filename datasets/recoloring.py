@@ -48,7 +48,8 @@ def recolor(image: Tensor, change: Recoloring) -> Tensor:
 
 def _turn_hue(angle: Tensor, grey: Tensor, chroma: Tensor) -> Tensor:
     """Turns about the axis of luma by angles [N] (Rodrigues): [N, 3, 3]."""
-    cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]], device=angle.device) / math.sqrt(3)
+    shift = torch.eye(3, device=angle.device).roll(1, 0)  # made where it is needed: a GPU would wait for a copy
+    cross = (shift - shift.t()) / math.sqrt(3)
     return grey + _each(angle.cos()) * chroma + _each(angle.sin()) * cross
 
 

@@ -1,0 +1,148 @@
+"""Iterations never make the host wait for the device: no value is read from it, none is copied to it from Python.
+
+Without a GPU, PyTorch's device "meta" stands in for one: its tensors have shapes but no values, so that nothing can be
+read from them, and all that mixes them with the CPU's is seen. With a GPU, PyTorch itself watches.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from configs import RunConfig
+from datasets import celebamask13
+from datasets.augment import Augmentation, AugmentConfig, mirror_half
+from losses import LossConfig
+from models import ModelConfig
+from ops.bias_act import reference as bias_act
+from ops.bias_act import reference_backward as bias_act_backward
+from ops.upfirdn2d import reference as upfirdn2d
+from training.adaptation import ADAPT_EVERY
+from training.distributed import Process
+from training.phases import Phases
+from training.state import build_state
+from training.stats import Stats
+
+META = torch.device("meta")
+AUGMENT = AugmentConfig(probability=0.5, target=0.6, quarter_turns=True)
+LOSSES = LossConfig(r1_every=2, path_length_every=2)
+
+
+class SyncError(Exception):
+    """Something that would make the host wait for a GPU."""
+
+
+class Watch(TorchDispatchMode):
+    """Raises SyncError where an operator reads a value, or values go from one device to the other."""
+
+    aten = torch.ops.aten
+    READS = (
+        *(aten._local_scalar_dense, aten.is_nonzero, aten.equal, aten.nonzero, aten.masked_select, aten._unique2),
+        aten.lift_fresh,  # reads from Python, as torch.tensor does
+    )
+    INDEXING = (aten.index, aten.index_put, aten.index_put_)  # by booleans it is nonzero
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        leaves = tree_leaves((args, kwargs))
+        tensors = [x for x in leaves if isinstance(x, Tensor)]
+        devices = {x.device for x in tensors} | {x for x in leaves if isinstance(x, torch.device)}
+        masks = [x for x in tensors if x.dtype == torch.bool]
+        operator = func.overloadpacket
+        if META in devices and (len(devices) > 1 or operator in self.READS or (operator in self.INDEXING and masks)):
+            raise SyncError(f"{func} on {', '.join(map(str, devices))}")
+        return func(*args, **kwargs)
+
+
+def phases(config: ModelConfig, device: torch.device, augment: AugmentConfig | None = AUGMENT) -> Phases:
+    state = build_state(RunConfig(model=config, augment=augment or AugmentConfig()), Process(device))
+    augmentation = Augmentation(augment, celebamask13(), device) if augment else None
+    return Phases(state, LOSSES, 1000, Stats(device), augmentation)
+
+
+def batch(device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    """Two passes of four images."""
+    images = torch.randint(256, (8, 3, 32, 32), device=device, dtype=torch.uint8)
+    labels = torch.randint(13, (8, 32, 32), device=device, dtype=torch.uint8)
+    return [(images[i::2], labels[i::2]) for i in range(2)]
+
+
+def iterate(phases: Phases, whole: list[tuple[Tensor, Tensor]], mirrored: Tensor) -> None:
+    """So often that each penalty is seen and the augmentation's probability is adapted."""
+    for _ in range(ADAPT_EVERY):
+        phases.iterate([mirror_half(*labelled, mirrored) for labelled in whole], 8)
+
+
+@pytest.mark.parametrize("augment", [AUGMENT, None])
+def test_an_iteration_reads_nothing(tiny_config, augment):
+    phases_ = phases(tiny_config, META, augment)
+    for name in ("generator", "discriminator"):  # Adam, PyTorch's own, knows no such device
+        optimizer = torch.optim.SGD(getattr(phases_.state, name).parameters(), foreach=True)
+        setattr(phases_.state, f"{name}_optimizer", optimizer)
+    whole, mirrored = batch(META), torch.empty(13, dtype=torch.uint8, device=META)
+    with Watch():
+        iterate(phases_, whole, mirrored)
+
+
+@pytest.mark.parametrize("up", [1, 2])
+@pytest.mark.parametrize("down", [1, 2])
+@pytest.mark.parametrize("taps", [(4,), (4, 4)])
+def test_the_plain_operators_read_nothing(up, down, taps):
+    """The iteration above sees only their shapes."""
+    x, filter = torch.empty(2, 3, 8, 8, device=META), torch.empty(taps, device=META)
+    with Watch():
+        upfirdn2d(x, filter, [up, up], [down, down], [2, 1, 2, 1], False, 1.0)
+        bias_act_backward(x, bias_act(x, x[0, :, 0, 0], 1, 0.2, 1.0), 0.2, 1.0)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda x: x.sum().item(),
+        lambda x: float(x[0]),
+        lambda x: 1 if x[0] > 0 else 0,
+        lambda x: x.tolist(),
+        lambda x: x.cpu(),
+        lambda x: x[x > 0],
+        lambda x: x.nonzero(),
+        lambda x: x.masked_select(x > 0),
+        lambda x: torch.equal(x, x),
+        lambda x: x[[0, 1]],
+        lambda x: torch.tensor([1.0, 2.0], device=x.device),
+        lambda x: torch.ones(2).to(x.device),
+        lambda x: x.copy_(torch.ones(3)),
+        lambda x: torch.where(x > 0, x, torch.zeros(())),
+    ],
+)
+def test_what_would_wait_is_seen(read: Callable[[Tensor], object]):
+    x = torch.ones(3, device=META)
+    with Watch(), pytest.raises(SyncError):
+        read(x)
+
+
+def test_a_read_within_an_iteration_is_seen(tiny_config, monkeypatch):
+    phases_ = phases(tiny_config, META, None)
+    monkeypatch.setattr(phases_.stats, "report", lambda name, value: value.mean().item())
+    with Watch(), pytest.raises(SyncError, match="_local_scalar_dense"):
+        phases_.iterate(batch(META), 8)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; the device meta stood in for it above")
+@pytest.mark.parametrize("augment", [AUGMENT, None])
+def test_a_gpu_is_never_waited_for(tiny_config, augment):
+    device = torch.device("cuda")
+    phases_ = phases(tiny_config, device, augment)
+    whole, mirrored = batch(device), torch.arange(13, dtype=torch.uint8).to(device)
+    iterate(phases_, whole, mirrored)  # libraries and optimisers start
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        iterate(phases_, whole, mirrored)
+        with pytest.raises(RuntimeError, match="synchroniz"):
+            phases_.state.path_mean.item()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(value == value for value in phases_.stats.tick().values())
