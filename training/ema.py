@@ -17,5 +17,7 @@ def update_ema(average: nn.Module, current: nn.Module, images: int, half_life: f
     """
     decay = 0.5 ** (images / half_life) if half_life > 0 else 0.0
     get_ema_multi_avg_fn(decay)(list(average.parameters()), list(current.parameters()), 0)
-    for ours, theirs in zip(average.buffers(), current.buffers(), strict=True):
-        ours.copy_(theirs)
+    pairs = list(zip(average.buffers(), current.buffers(), strict=True))
+    for dtype in {ours.dtype for ours, _ in pairs}:  # all of one type are one kernel on a GPU
+        ours, theirs = zip(*(pair for pair in pairs if pair[0].dtype == dtype), strict=True)
+        torch._foreach_copy_(ours, theirs)
