@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from configs.errors import ConfigError
 
 TIMEOUT = timedelta(minutes=30)
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds and their period; PyTorch counts cores without it
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ def session(device: str = "auto") -> Iterator[Process]:
         if local_rank >= torch.cuda.device_count():
             raise ConfigError(f"{local_rank + 1} processes on {torch.cuda.device_count()} GPUs: start one for each GPU")
         torch.cuda.set_device(local_rank)
+    else:
+        _limit_threads(int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     here = torch.device("cuda", local_rank) if use_cuda else torch.device("cpu")
     if world_size == 1:
         yield Process(here)
@@ -59,6 +63,27 @@ def session(device: str = "auto") -> Iterator[Process]:
         yield Process(here, dist.get_rank(), world_size)
     finally:
         dist.destroy_process_group()
+
+
+def _limit_threads(local_processes: int) -> None:
+    """Leaves this process no more threads than its share of the cores, as more of them wait for each other.
+
+    OMP_NUM_THREADS is the user's choice. It can also be torchrun's, which sets 1 for several processes, with a
+    warning; as the two cannot be told apart, that 1 stays.
+    """
+    share = max(1, usable_cores() // local_processes)
+    if "OMP_NUM_THREADS" not in os.environ and share < torch.get_num_threads():
+        torch.set_num_threads(share)
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on, and no more than a container's quota is worth."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = map(int, CPU_QUOTA.read_text().split())
+    except (OSError, ValueError):  # none, or "max"
+        return cores
+    return max(1, min(cores, quota // period))
 
 
 class _AllReduceMean(torch.autograd.Function):

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from losses import LossConfig
 from models import ModelConfig
-from training import reduction
-from training.distributed import session
+from training import distributed, reduction
+from training.distributed import session, usable_cores
 from training.phases import Phases
 from training.state import TrainingState, build_state
 from training.stats import Stats
@@ -141,3 +141,37 @@ def test_two_passes(whole, tiny_config, tmp_path):
 def _spawned(rank: int, world_size: int, passes: int, config: ModelConfig, path: Path, port: int) -> None:
     gradients(rank, world_size, passes, config, path, port)
     assert not dist.is_initialized()
+
+
+@pytest.fixture
+def threads():
+    """PyTorch's number of threads, 8 before the test."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(8)
+    yield torch.get_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("environment", "expected"), [({}, 6), ({"LOCAL_WORLD_SIZE": "4"}, 1)])
+def test_threads_are_a_share_of_the_cores(threads, monkeypatch, environment, expected):
+    monkeypatch.setattr(distributed, "usable_cores", lambda: 6)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with session("cpu"):
+        assert threads() == expected
+
+
+def test_the_user_chooses_threads(threads, monkeypatch):
+    monkeypatch.setattr(distributed, "usable_cores", lambda: 6)
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    with session("cpu"):
+        assert threads() == 8
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("250000 100000", 2), ("50000 100000", 1), ("max 100000", 12)])
+def test_a_containers_quota_counts(tmp_path, monkeypatch, quota, expected):
+    (tmp_path / "cpu.max").write_text(quota + "\n")
+    monkeypatch.setattr(distributed, "CPU_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(12)), raising=False)
+    assert usable_cores() == expected
