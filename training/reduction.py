@@ -30,7 +30,7 @@ class GradientReducer:
     Every process must have gradients for the same parameters; those without keep None.
 
     Args:
-        parameters: of the network that the step changes.
+        parameters: of the network that the step changes; those that need no gradient now are left out for good.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:

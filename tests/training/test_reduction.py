@@ -96,6 +96,10 @@ def test_other_parameters_than_before(events, network):
     events.clear()
     reducer.backward(loss(network, events), last=True)
     assert events == ["sent", "first layer", "sent"]
+    network.zero_grad()
+    events.clear()
+    reducer.backward(loss(network, events, slice(1, 3)), last=True)
+    assert events == ["first layer", "sent"]
 
 
 def test_gradients_of_earlier_passes_are_sent(events, network):
