@@ -17,7 +17,7 @@ def copy_bandwidth(device: torch.device, size: int | None = None) -> float:
     """Bytes read plus bytes written per second by the copy of one large tensor of `size` bytes into another."""
     source = torch.ones((size or _COPY_BYTES[device.type]) // 4, device=device)
     target = torch.empty_like(source)
-    return 2 * source.nbytes / _median(lambda: target.copy_(source), device)
+    return 2 * source.nbytes / _median(lambda: target.copy_(source), device, cold=True)
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype, *, tf32: bool = False, side: int | None = None) -> float:
@@ -33,7 +33,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, *, tf32: bool = False,
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     product = torch.empty_like(a)
     with tf32_allowed(tf32):
-        return 2 * side**3 / _median(lambda: torch.matmul(a, b, out=product), device)
+        return 2 * side**3 / _median(lambda: torch.matmul(a, b, out=product), device, cold=False)
 
 
 @contextmanager
@@ -47,5 +47,5 @@ def tf32_allowed(allowed: bool) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _median(call: Callable[[], object], device: torch.device) -> float:
-    return statistics.median(in_turn({"": call}, device, rounds=_ROUNDS, cold=True)[""])
+def _median(call: Callable[[], object], device: torch.device, cold: bool) -> float:
+    return statistics.median(in_turn({"": call}, device, rounds=_ROUNDS, warm_up=3, cold=cold)[""])

@@ -70,7 +70,7 @@ def test_a_missing_gpu_is_one_line_and_exit_code_2():
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.usefixtures("_small_buffers")
+@pytest.mark.usefixtures("_hasty_benchmark")
 def test_json_replaces_a_file_only_when_asked(tmp_path, capsys):
     path = tmp_path / "ops.json"
     path.write_text("precious")

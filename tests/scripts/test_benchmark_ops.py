@@ -10,7 +10,7 @@ from scripts.benchmarks import ops as subject
 TINY = ["ops", "--device", "cpu", "--ops", "native", "--rounds", "2", "--megabytes", "0.05"]
 
 
-@pytest.mark.usefixtures("_small_buffers")
+@pytest.mark.usefixtures("_hasty_benchmark")
 def test_table_and_json(tmp_path, capsys):
     main([*TINY, "--dtype", "float32", "bfloat16", "--json", str(tmp_path / "a.json")])
     printed = capsys.readouterr().out
