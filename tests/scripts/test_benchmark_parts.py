@@ -87,10 +87,11 @@ def test_peak_memory_that_cannot_be_measured(monkeypatch, tmp_path):
     memory.steady_allocator()
 
 
+@pytest.mark.usefixtures("_hasty_benchmark")
 def test_ceilings():
     assert 1e8 < ceilings.copy_bandwidth(CPU, size=4 << 20) < 1e13
-    assert 1e7 < ceilings.matrix_rate(CPU, torch.float32, side=64) < 1e15
-    assert 1e5 < ceilings.matrix_rate(CPU, torch.bfloat16, side=32) < 1e15
+    assert 1e7 < ceilings.matrix_rate(CPU, torch.float32) < 1e15
+    assert 1e5 < ceilings.matrix_rate(CPU, torch.bfloat16) < 1e15
 
 
 def test_tf32_is_as_before_after_a_measurement():
