@@ -4,6 +4,7 @@ import ctypes
 import gc
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,10 +23,15 @@ def peak_extra(call: Callable[[], object], device: torch.device) -> int | None:
     """Bytes at the peak of a call minus bytes before it, the result included; None where that cannot be measured.
 
     On a GPU these are tensors; on a CPU the process's resident memory, whatever it is used for, in Linux with glibc
-    only. Run the call once before: what the first one leaves behind (code, workspaces, compiled kernels) counts too.
+    only. The call is made twice, and the second one counts: what the first one leaves behind (workspaces, compiled
+    kernels) is not part of it. On a CPU it is made in another thread, where contexts such as torch.no_grad do not
+    hold unless the call itself enters them.
     """
     gc.collect()
-    return _peak_allocated(call, device) if device.type == "cuda" else _peak_resident(call)
+    if device.type == "cuda":
+        return _peak_allocated(call, device)
+    libc = _glibc()
+    return None if libc is None else _peak_resident(call, libc)
 
 
 def steady_allocator() -> None:
@@ -40,6 +46,7 @@ def steady_allocator() -> None:
 
 
 def _peak_allocated(call: Callable[[], object], device: torch.device) -> int:
+    call()
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
@@ -48,24 +55,29 @@ def _peak_allocated(call: Callable[[], object], device: torch.device) -> int:
     return torch.cuda.max_memory_allocated(device) - before
 
 
-def _peak_resident(call: Callable[[], object]) -> int | None:
-    libc = _glibc()
-    if libc is None:
-        return None
-    with _freed_blocks_leave(libc):
+def _peak_resident(call: Callable[[], object], libc: ctypes.CDLL) -> int | None:
+    def measured() -> int | None:
+        call()
+        libc.malloc_trim(0)
         try:
             _CLEAR.write_text("5")  # the peak becomes what is resident now: proc(5)
-            before = _resident("VmHWM")
+            before = _peak()
         except OSError:
             return None
         call()
-        return _resident("VmHWM") - before
+        return _peak() - before
+
+    with _mapped_blocks(libc), ThreadPoolExecutor(1) as thread:
+        return thread.submit(measured).result()
 
 
 @contextmanager
-def _freed_blocks_leave(libc: ctypes.CDLL) -> Iterator[None]:
-    """Blocks of 1 MiB and more are the system's again once they are freed, not kept for the next ones."""
-    libc.malloc_trim(0)
+def _mapped_blocks(libc: ctypes.CDLL) -> Iterator[None]:
+    """In a new thread, blocks of 1 MiB and more are the system's again once they are freed.
+
+    Not so in an older thread: where the heap has a hole that was left by earlier blocks, a block is put there, and
+    the hole stays resident when the block is freed. A new thread has a heap of its own.
+    """
     libc.mallopt(_MMAP_THRESHOLD, 1 << 20)
     try:
         yield
@@ -73,11 +85,11 @@ def _freed_blocks_leave(libc: ctypes.CDLL) -> Iterator[None]:
         steady_allocator()
 
 
-def _resident(name: str) -> int:
-    """A figure of the process's status: VmRSS, VmHWM (its peak)."""
-    match = re.search(rf"^{name}:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
+def _peak() -> int:
+    """Bytes that have been resident at most since the last reset."""
+    match = re.search(r"^VmHWM:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
     if match is None:
-        raise OSError(f"no {name} in {_STATUS}")
+        raise OSError(f"{_STATUS} tells no peak")
     return int(match.group(1)) * 1024
 
 
