@@ -23,9 +23,9 @@ def peak_extra(call: Callable[[], object], device: torch.device) -> int | None:
     """Bytes at the peak of a call minus bytes before it, the result included; None where that cannot be measured.
 
     On a GPU these are tensors; on a CPU the process's resident memory, whatever it is used for, in Linux with glibc
-    only. The call is made twice, and the second one counts: what the first one leaves behind (workspaces, compiled
-    kernels) is not part of it. On a CPU it is made in another thread, where contexts such as torch.no_grad do not
-    hold unless the call itself enters them.
+    only, to some 0.3 MB, as the system counts in batches. The call is made twice, and the second one counts: what the
+    first one leaves behind (workspaces, compiled kernels) is not part of it. On a CPU it is made in another thread,
+    where contexts such as torch.no_grad do not hold unless the call itself enters them.
     """
     gc.collect()
     if device.type == "cuda":

@@ -4,7 +4,8 @@ Forward and backward of bias_act and upfirdn2d, compiled where possible, in both
 written literally in PyTorch (tests/reference/ops.py) and with the speed of a plain copy: that of a copy as large, whose
 output partly stays in the caches as the operators' does, or of a much larger one, whichever is faster. The bytes of the
 rates are those that must be moved: the input read and the output written, and for the backward pass of bias_act the
-signs it needs, read from the saved output.
+signs it needs, read from the saved output. The ratio is ours over literal; extra MB is the memory at the peak of a
+pass beyond what is held before it, results included. On a CPU other processes on the same cores spoil all times.
 """
 
 import argparse
