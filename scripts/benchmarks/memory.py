@@ -18,6 +18,8 @@ _TRIM_THRESHOLD = -1
 _MMAP_THRESHOLD = -3
 _LARGEST_MMAP_THRESHOLD = 32 << 20
 
+_SMALL = 128 << 10
+
 
 def peak_extra(call: Callable[[], object], device: torch.device) -> int | None:
     """Bytes at the peak of a call minus bytes before it, the result included; None where that cannot be measured.
@@ -41,8 +43,13 @@ def steady_allocator() -> None:
     """
     libc = _glibc()
     if libc:
-        libc.mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
-        libc.mallopt(_TRIM_THRESHOLD, 2 * _LARGEST_MMAP_THRESHOLD)
+        _set_thresholds(libc, _LARGEST_MMAP_THRESHOLD)
+
+
+def _set_thresholds(libc: ctypes.CDLL, size: int) -> None:
+    """Blocks from this size on are mapped one by one; twice as much at the end of a heap goes back to the system."""
+    libc.mallopt(_MMAP_THRESHOLD, size)
+    libc.mallopt(_TRIM_THRESHOLD, 2 * size)
 
 
 def _peak_allocated(call: Callable[[], object], device: torch.device) -> int:
@@ -73,12 +80,12 @@ def _peak_resident(call: Callable[[], object], libc: ctypes.CDLL) -> int | None:
 
 @contextmanager
 def _mapped_blocks(libc: ctypes.CDLL) -> Iterator[None]:
-    """In a new thread, blocks of 1 MiB and more are the system's again once they are freed.
+    """In a new thread, blocks that are not small are the system's again once they are freed.
 
     Not so in an older thread: where the heap has a hole that was left by earlier blocks, a block is put there, and
     the hole stays resident when the block is freed. A new thread has a heap of its own.
     """
-    libc.mallopt(_MMAP_THRESHOLD, 1 << 20)
+    _set_thresholds(libc, _SMALL)
     try:
         yield
     finally:

@@ -61,8 +61,10 @@ def test_ratios_compare_within_rounds():
         (200, lambda device: (floats(120, device), floats(80, device))),
         (120, lambda device: (floats(120, device).sum(), floats(80, device).sum())),
         (20, lambda device: [floats(2, device) for _ in range(10)]),
+        (20, lambda device: [floats(0.2, device) for _ in range(100)]),
+        (20, lambda device: [floats(0.02, device) for _ in range(1000)]),
     ],
-    ids=["one", "two at a time", "one after the other", "small blocks"],
+    ids=["one", "two at a time", "one after the other", "small blocks", "smaller", "smallest"],
 )
 def test_peak_memory_of_known_allocations(device, megabytes, call):
     held = floats(300, device)  # what is there before does not count, nor what is freed before
