@@ -4,12 +4,14 @@ Shapes: N batch, K parts, C local channels, P = r x r positions, F feature chann
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from models.config import ModelConfig
 from models.layers import EPSILON
+from models.pointwise import pointwise
 
 
 def coarse_masks(depth: Tensor, part_mask: Tensor | None = None) -> Tensor:
@@ -50,13 +52,16 @@ class Compositing(nn.Module):
         opaque[list(config.transparent_classes)] = 0
         self.register_buffer("opaque", opaque if config.transparent_classes else None, persistent=False)
 
-    def forward(self, masks: Tensor, hidden: Tensor) -> Tensor:
-        """masks [N, K, P], hidden [N, K, C, P] -> features [N, F, P]."""
+    def forward(self, masks: Tensor, hidden: Sequence[Tensor]) -> Tensor:
+        """masks [N, K, P], hidden [N K, P, C] in groups -> features [N, P, F]."""
         weights = self.blend_weights(masks)
-        blended = (weights[:, :, None] * hidden).flatten(1, 2)  # [N, K C, P]
+        groups = weights.flatten(0, 1)[..., None].split([len(group) for group in hidden])
+        blended = _cat([weight * group for weight, group in zip(groups, hidden, strict=True)])
+        blended = blended.unflatten(0, masks.shape[:2]).transpose(1, 2).flatten(2)  # [N, P, K C]
         head = self.weight * self.scale[:, None] / math.sqrt(self.weight.shape[2])
         head = head.transpose(0, 1).flatten(1)  # [F, K C]
-        return head @ blended + self.bias.t() @ weights
+        biases = self.bias.expand(len(masks), -1, -1)  # [N, K, F]
+        return torch.baddbmm(pointwise(blended, head), weights.transpose(1, 2), biases)
 
     def blend_weights(self, masks: Tensor) -> Tensor:
         """[N, K, P]: masks renormalised over the opaque parts; transparent parts come on top (sums may exceed 1)."""
@@ -64,3 +69,7 @@ class Compositing(nn.Module):
             return masks
         opaque_share = _epsilon_more((masks * self.opaque).sum(1, keepdim=True))
         return torch.where(self.opaque > 0, (masks / opaque_share).to(masks), masks)
+
+
+def _cat(tensors: list[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)

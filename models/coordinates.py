@@ -36,7 +36,7 @@ def foreground_coordinates(config: ModelConfig, *, zoom: float, shift: tuple[flo
 
 
 class PositionFeatures(nn.Module):
-    """Coordinates [..., 2, r, r] -> features [..., C, r r]: Fourier features, then one projection all parts share."""
+    """Coordinates [..., 2, r, r] -> features [..., r r, C]: Fourier features, then one projection all parts share."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -47,12 +47,12 @@ class PositionFeatures(nn.Module):
         self.weight_gain = 1 / math.sqrt(inputs)
 
     def forward(self, coords: Tensor | None = None) -> Tensor:
-        """Features at `coords`, or [C, r r] at the regular grid."""
+        """Features at `coords`, or [r r, C] at the regular grid."""
         # Half precision has too few digits for the phases of the high octaves.
         dtype = torch.promote_types(self.weight.dtype, torch.float32)
         if coords is None:
             coords = coordinate_grid(self.size, dtype=dtype, device=self.weight.device)
         coords = coords.to(dtype)
         waves = [wave(2**octave * coords) for octave in range(self.octaves) for wave in (torch.sin, torch.cos)]
-        features = torch.cat([coords, *waves], dim=-3).flatten(-2)
-        return (self.weight * self.weight_gain) @ features.to(self.weight.dtype)
+        features = torch.cat([coords, *waves], dim=-3).flatten(-2).transpose(-1, -2)
+        return features.to(self.weight.dtype) @ (self.weight * self.weight_gain).t()

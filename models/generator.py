@@ -91,7 +91,7 @@ class Generator(nn.Module):
         positions = self.positions(coords[:, None] if coords is not None and coords.ndim == 4 else coords)
         depth, hidden = self.local_generators(positions, layer_codes)
         masks = coarse_masks(depth, part_mask)
-        features = self.compositing(masks, hidden).unflatten(2, side)
+        features = self.compositing(masks, hidden).unflatten(1, side).permute(0, 3, 1, 2)  # in channels_last order
         coarse = (2 * masks - 1).unflatten(2, side)
         image, segmentation = self.render_net(features, coarse, self._noise_maps(noise, samples))
         return GeneratorOutput(image, segmentation, coarse, depth.unflatten(2, side))

@@ -1,37 +1,47 @@
 """The K local generators, run together (spec section 3, "Local generator"; paper section 3.1).
 
 Each is an MLP per pixel whose layers are modulated by the part's codes. All parts and layers are stacked in one
-tensor per kind of parameter, so that a layer of all parts and samples is one batched matrix product.
+tensor per kind of parameter, so that a layer of many parts and samples is one batched matrix product.
 
-Shapes: N batch, K parts, L layers, D latent width, C local channels, P = r x r positions, F feature channels.
+Shapes: N batch, K parts, L layers, D latent width, C local channels, P = r x r positions. A map is what one part of
+one sample is at some layer, [P, C]; a group holds B of the N K maps.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from models.config import ModelConfig
 from models.layers import demodulated
+from models.pointwise import pointwise
 
 SLOPE = 0.2
 GAIN = math.sqrt(2)
+CACHED_ELEMENTS = 2**18  # of a map group that a CPU's cache can keep from one layer to the next
+RECOMPUTED_GROUPS = 8  # the share of the activations that exists at a time where they are recomputed
 
 
 class LocalOutput(NamedTuple):
     depth: Tensor  # [N, K, P], 0 for the background
-    hidden: Tensor  # [N, K, C, P], what the feature head reads
+    hidden: Sequence[Tensor]  # [B, P, C] of each group, together [N K, P, C]: what the feature head reads
 
 
 class LocalGenerators(nn.Module):
-    """Position features and codes of every layer -> pseudo-depth and hidden features of every part."""
+    """Position features and codes of every layer -> pseudo-depth and hidden features of every part.
+
+    With `recompute` the backward pass calculates the activations again, group by group, instead of keeping them.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         layers, parts, channels = config.local_layers, config.num_classes, config.local_channels
         self.depth_layers = config.depth_layers
+        self.recompute = False
         self.style_weight = nn.Parameter(torch.randn(layers, parts, channels, config.latent_dim))
         self.style_bias = nn.Parameter(torch.ones(layers, parts, channels))
         self.weight = nn.Parameter(torch.randn(layers, parts, channels, channels))
@@ -39,33 +49,53 @@ class LocalGenerators(nn.Module):
         self.depth_head = DepthHead(parts - 1, channels)
 
     def forward(self, positions: Tensor, codes: Tensor) -> LocalOutput:
-        """positions [C, P] for all, or [N or 1, K or 1, C, P]; codes [N, K, L, D], one for every layer."""
+        """positions [P, C] for all, or [N or 1, K or 1, P, C]; codes [N, K, L, D], one for every layer."""
         samples, parts, _, _ = codes.shape
-        weights, biases = self._modulated(codes)
-        x = _expand_positions(positions, samples, parts)
+        size = self._group_size(samples * parts, positions)
+        weights, biases = (x.split(size, dim=1) for x in self._modulated(codes))
+        depth_weights, depth_biases = (x.repeat(samples, 1, 1).split(size) for x in self.depth_head())
+        if positions.ndim == 4:
+            maps = positions.expand(samples, parts, -1, -1).flatten(0, 1).split(size)
+        else:
+            maps = tuple(positions.expand(len(bias), -1, -1) for bias in depth_biases)
+        outputs = []
+        for group in zip(maps, weights, biases, depth_weights, depth_biases, strict=True):
+            outputs.append(checkpoint(self._run, *group, use_reentrant=False) if self.recompute else self._run(*group))
+        depths, hidden = zip(*outputs, strict=True)
+        return LocalOutput(torch.cat(depths).unflatten(0, (samples, parts)), hidden)
+
+    def _run(
+        self, x: Tensor, weights: Tensor, biases: Tensor, depth_weight: Tensor, depth_bias: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """x [B, P, C], weights [L, B, C, C], biases [L, B, 1, C]; depth's [B, C, 1], [B, 1, 1] -> [B, P], [B, P, C]."""
         for layer, (weight, bias) in enumerate(zip(weights.unbind(0), biases.unbind(0), strict=True)):
-            # In place: the matrix product does not need its own result for the backward pass.
-            x = F.leaky_relu_(_linear(x, weight, bias), SLOPE)
+            x = _activated_linear(x, weight, bias)
             if layer == self.depth_layers - 1:
-                depth = self.depth_head(x.unflatten(0, (samples, parts)))
-        return LocalOutput(depth, x.unflatten(0, (samples, parts)))
+                depth = torch.baddbmm(depth_bias, x, depth_weight).squeeze(2)
+        return depth, x
+
+    def _group_size(self, maps: int, positions: Tensor) -> int:
+        """How many maps go through all layers together: what fits into a CPU's cache; on a GPU all, if they may."""
+        if positions.device.type == "cpu":
+            return max(1, CACHED_ELEMENTS // positions.shape[-2:].numel())
+        return math.ceil(maps / RECOMPUTED_GROUPS) if self.recompute else maps
 
     def _modulated(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights [L, N K, C, C] and biases [L, N K, C, 1], both with the activation's gain folded in.
+        """Weights [L, N K, C, C] and biases [L, N K, 1, C], both with the activation's gain folded in.
 
         The gain is positive, so leaky_relu(x) * gain = leaky_relu(x * gain).
         """
         samples = codes.shape[0]
-        per_layer = codes.permute(2, 1, 0, 3)  # [L, K, N, D]
-        style = per_layer @ (self.style_weight / math.sqrt(codes.shape[-1])).transpose(2, 3)  # [L, K, N, C]
+        per_layer = codes.permute(2, 1, 0, 3) / math.sqrt(codes.shape[-1])  # [L, K, N, D]
+        style = per_layer @ self.style_weight.transpose(2, 3)  # [L, K, N, C]
         style = (style + self.style_bias[:, :, None]).transpose(1, 2)  # [L, N, K, C]
         weight = self.weight[:, None] * (style / math.sqrt(style.shape[-1]))[:, :, :, None]  # [L, N, K, C, C]
-        bias = (self.bias * GAIN)[:, None, :, :, None].expand(-1, samples, -1, -1, -1)
+        bias = (self.bias * GAIN)[:, None, :, None].expand(-1, samples, -1, -1, -1)
         return demodulated(weight, GAIN).flatten(1, 2), bias.flatten(1, 2)
 
 
 class DepthHead(nn.Module):
-    """x [N, K, C, P] -> pseudo-depth [N, K, P], linear and unmodulated; the background has no head and stays at 0."""
+    """Weights [K, C, 1] and biases [K, 1, 1] of the pseudo-depth, linear and unmodulated; the background's are 0."""
 
     def __init__(self, parts: int, channels: int) -> None:
         super().__init__()
@@ -73,21 +103,14 @@ class DepthHead(nn.Module):
         self.scale = nn.Parameter(torch.ones(parts, channels))
         self.bias = nn.Parameter(torch.zeros(parts))
 
-    def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight * self.scale / math.sqrt(self.weight.shape[1])  # [K - 1, C]
-        foreground = (weight[:, None] @ x[:, 1:]).squeeze(2) + self.bias[:, None]
-        return F.pad(foreground, (0, 0, 1, 0))
+    def forward(self) -> tuple[Tensor, Tensor]:
+        weight = self.weight * self.scale / math.sqrt(self.weight.shape[1])
+        return F.pad(weight, (0, 0, 1, 0))[:, :, None], F.pad(self.bias, (1, 0))[:, None, None]
 
 
-def _expand_positions(positions: Tensor, samples: int, parts: int) -> Tensor:
-    """[C, P] stays, so that the first layer is one plain product; others become [N K, C, P]."""
-    if positions.ndim == 2:
-        return positions
-    return positions.expand(samples, parts, -1, -1).flatten(0, 1)
-
-
-def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """weight [N K, C, C] times x [C, P] or [N K, C, P], plus bias [N K, C, 1] -> [N K, C, P]."""
-    if x.ndim == 2:
-        return torch.addmm(bias.flatten(0, 1), weight.flatten(0, 1), x).unflatten(0, weight.shape[:2])
-    return torch.baddbmm(bias, weight, x)
+def _activated_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Leaky ReLU of x [B, P, I] times weight [B, O, I] plus bias [B, 1, O] -> [B, P, O]."""
+    if len(x) == 1:
+        return pointwise(x, weight[0], bias[0, 0], SLOPE)
+    # In place: the matrix product does not need its own result for the backward pass.
+    return F.leaky_relu_(torch.baddbmm(bias, x, weight.transpose(1, 2)), SLOPE)

@@ -47,6 +47,11 @@ def bias_act(
     return torch.ops.semantic_gan.bias_act(x, bias.to(x.dtype), dim % x.ndim, slope, gain)
 
 
+def bias_act_backward(grad: Tensor, output: Tensor, slope: float, gain: float) -> Tensor:
+    """grad times the derivative of leaky_relu(x, slope) * gain where `output`, of the same shape, came from."""
+    return torch.ops.semantic_gan.bias_act_backward(grad, output, slope, gain)
+
+
 def reference(x: Tensor, bias: Tensor | None, dim: int, slope: float, gain: float) -> Tensor:
     """The operator in plain PyTorch; in place on its own result, so that one activation is all the memory it takes."""
     out = torch.empty_like(x)

@@ -45,22 +45,6 @@ def test_parameter_counts_match_the_specification():
             assert sum(p.numel() for p in generator.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
 
 
-def test_fusing_the_head_changes_nothing(tiny_config):
-    """Against the literal form: K maps of F channels, each weighted by its mask."""
-    compositing = Compositing(tiny_config).double()
-    torch.nn.init.normal_(compositing.bias)
-    parts, channels = tiny_config.num_classes, tiny_config.local_channels
-    masks, hidden = torch.rand(2, parts, 9).double().softmax(1), torch.randn(2, parts, channels, 9).double()
-    literal = torch.zeros(2, tiny_config.feature_channels, 9).double()
-    opaque = [k for k in range(parts) if k not in tiny_config.transparent_classes]
-    for k in range(parts):
-        head = compositing.weight[k] * compositing.scale[k] / channels**0.5
-        features = head @ hidden[:, k] + compositing.bias[k][:, None]
-        share = masks[:, opaque].sum(1) + 1e-8 if k in opaque else 1.0
-        literal += (masks[:, k] / share)[:, None] * features
-    assert torch.allclose(compositing(masks, hidden), literal, atol=1e-13)
-
-
 def test_a_part_switched_off_leaves_the_masks(tiny_config, tiny_generator):
     part_mask = torch.ones(2, 13, dtype=torch.bool)
     part_mask[0, 7] = False
