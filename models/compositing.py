@@ -54,7 +54,7 @@ class Compositing(nn.Module):
 
     def forward(self, masks: Tensor, hidden: Sequence[Tensor]) -> Tensor:
         """masks [N, K, P], hidden [N K, P, C] in groups -> features [N, P, F]."""
-        weights = self.blend_weights(masks)
+        weights = self.blend_weights(masks).to(hidden[0].dtype)
         groups = weights.flatten(0, 1)[..., None].split([len(group) for group in hidden])
         blended = _cat([weight * group for weight, group in zip(groups, hidden, strict=True)])
         blended = blended.unflatten(0, masks.shape[:2]).transpose(1, 2).flatten(2)  # [N, P, K C]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from models.config import ModelConfig
+from models.layers import full_precision
 
 
 def coordinate_grid(
@@ -55,4 +56,5 @@ class PositionFeatures(nn.Module):
         coords = coords.to(dtype)
         waves = [wave(2**octave * coords) for octave in range(self.octaves) for wave in (torch.sin, torch.cos)]
         features = torch.cat([coords, *waves], dim=-3).flatten(-2).transpose(-1, -2)
-        return features.to(self.weight.dtype) @ (self.weight * self.weight_gain).t()
+        with full_precision(coords):
+            return features.to(self.weight.dtype) @ (self.weight * self.weight_gain).t()

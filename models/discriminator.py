@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.config import ModelConfig
 from models.errors import ModelError
-from models.layers import EPSILON, EqualizedConv2d, EqualizedLinear, resampling_filter
+from models.layers import EPSILON, EqualizedConv2d, EqualizedLinear, full_precision, resampling_filter, run
 from ops import bias_act, upfirdn2d
 
 FINAL_SIDE = 4
@@ -58,6 +58,12 @@ class Trunk(nn.Sequential):
             layers.append(DownBlock(config.channels(side), config.channels(side // 2)))
             side //= 2
         super().__init__(*layers)
+        self.recompute_from = 0  # side of the input of the last layer that is recomputed; 0: none is
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self:
+            x = run(layer, x, recompute=0 < self.recompute_from <= x.shape[-1])
+        return x
 
 
 class Discriminator(nn.Module):
@@ -84,8 +90,9 @@ class Discriminator(nn.Module):
         if segmentation is not None:
             self._check("segmentation", segmentation, self.config.num_classes)
             x = x + self.segmentation_trunk(segmentation)
-        x = self.final_conv(append_minibatch_stddev(x))
-        return self.logits(self.final_linear(x.flatten(1)))
+        with full_precision(x):
+            x = self.final_conv(append_minibatch_stddev(x.to(self.logits.weight.dtype)))
+            return self.logits(self.final_linear(x.flatten(1)))
 
     def _check(self, name: str, x: Tensor, channels: int) -> None:
         side = self.config.resolution

@@ -4,19 +4,39 @@ Shapes: N batch, I and O channels in and out, H and W map sides.
 """
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ops import bias_act, upfirdn2d
 
 EPSILON = 1e-8
 
+Output = TypeVar("Output")
+
 
 def resampling_filter() -> Tensor:
     """[1, 3, 3, 1] / 8, applied along both axes: [4]."""
     return torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """A block without autocast, for what needs more digits than half types have; parameters keep their own type."""
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+
+
+def run(function: Callable[..., Output], *inputs: Tensor, recompute: bool) -> Output:
+    """function(*inputs); with `recompute` the backward pass computes it again instead of keeping what is inside."""
+    if not recompute:
+        return function(*inputs)
+    output: Output = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+    return output
 
 
 def unit_rms(x: Tensor, dim: int) -> Tensor:

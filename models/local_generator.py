@@ -14,10 +14,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from models.config import ModelConfig
-from models.layers import demodulated
+from models.layers import demodulated, full_precision, run
 from models.pointwise import pointwise
 
 SLOPE = 0.2
@@ -52,19 +51,18 @@ class LocalGenerators(nn.Module):
         """positions [P, C] for all, or [N or 1, K or 1, P, C]; codes [N, K, L, D], one for every layer."""
         samples, parts, _, _ = codes.shape
         size = self._group_size(samples * parts, positions)
-        weights, biases = (x.split(size, dim=1) for x in self._modulated(codes))
+        with full_precision(codes):
+            weights, biases = (x.split(size, dim=1) for x in self._modulated(codes))
         depth_weights, depth_biases = (x.repeat(samples, 1, 1).split(size) for x in self.depth_head())
         if positions.ndim == 4:
             maps = positions.expand(samples, parts, -1, -1).flatten(0, 1).split(size)
         else:
             maps = tuple(positions.expand(len(bias), -1, -1) for bias in depth_biases)
-        outputs = []
-        for group in zip(maps, weights, biases, depth_weights, depth_biases, strict=True):
-            outputs.append(checkpoint(self._run, *group, use_reentrant=False) if self.recompute else self._run(*group))
-        depths, hidden = zip(*outputs, strict=True)
-        return LocalOutput(torch.cat(depths).unflatten(0, (samples, parts)), hidden)
+        groups = zip(maps, weights, biases, depth_weights, depth_biases, strict=True)
+        depths, hidden = zip(*(run(self._layers, *group, recompute=self.recompute) for group in groups), strict=True)
+        return LocalOutput(torch.cat(depths).unflatten(0, (samples, parts)).to(codes.dtype), hidden)
 
-    def _run(
+    def _layers(
         self, x: Tensor, weights: Tensor, biases: Tensor, depth_weight: Tensor, depth_bias: Tensor
     ) -> tuple[Tensor, Tensor]:
         """x [B, P, C], weights [L, B, C, C], biases [L, B, 1, C]; depth's [B, C, 1], [B, 1, 1] -> [B, P], [B, P, C]."""

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from models.config import ModelConfig
 from models.errors import ModelError
-from models.layers import EqualizedLinear, unit_rms
+from models.layers import EqualizedLinear, full_precision, unit_rms
 
 LR_MULTIPLIER = 0.01
 
@@ -28,7 +28,8 @@ class MappingNetwork(nn.Module):
         """
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise ModelError(f"z has shape {list(z.shape)}; this model takes [N, {self.latent_dim}]")
-        x = unit_rms(z, dim=1)
-        for layer in self.layers:
-            x = layer(x)
+        with full_precision(z):
+            x = unit_rms(z, dim=1)
+            for layer in self.layers:
+                x = layer(x)
         return x

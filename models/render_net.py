@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config import ModelConfig
-from models.layers import ScaledConv2d, Upsample2d, resampling_filter
+from models.layers import ScaledConv2d, Upsample2d, resampling_filter, run
 from ops import bias_act, upfirdn2d
 
 
@@ -52,7 +52,8 @@ class OutputHead(nn.Module):
         self.upsample = Upsample2d()
 
     def forward(self, x: Tensor, running_sum: Tensor | None) -> Tensor:
-        output = F.conv2d(x, self.conv(), self.bias)
+        # In the parameters' precision, for half types would round the sum at every octave.
+        output = F.conv2d(x, self.conv(), self.bias).to(self.bias.dtype)
         return output if running_sum is None else output + self.upsample(running_sum)
 
 
@@ -62,6 +63,7 @@ class RenderNet(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.recompute_from = 0  # side of the noise maps of the first layer that is recomputed; 0: none is
         self.layers = nn.ModuleList()
         self.to_rgb = nn.ModuleList()
         self.to_segmentation = nn.ModuleList()
@@ -83,6 +85,10 @@ class RenderNet(nn.Module):
         """Side in pixels of the noise map that a layer adds."""
         return self.config.render_resolution << (layer // 2 + 1)
 
+    def recomputes(self, layer: int) -> bool:
+        """Whether the backward pass runs a layer again instead of keeping its activations."""
+        return 0 < self.recompute_from <= self.noise_side(layer)
+
     def const_noise(self) -> list[Tensor]:
         """The fixed noise maps, one [1, 1, s, s] a layer."""
         return [self.get_buffer(f"noise_{index}") for index in range(len(self.layers))]
@@ -100,7 +106,7 @@ class RenderNet(nn.Module):
             if x.shape[-1] == coarse:
                 x = torch.cat([x, features], dim=1)
             for index in (2 * octave, 2 * octave + 1):
-                x = self.layers[index](x, noise[index])
+                x = run(self.layers[index], x, noise[index], recompute=self.recomputes(index))
             image, segmentation = to_rgb(x, image), to_segmentation(x, segmentation)
             if self.config.residual_masks and x.shape[-1] == coarse:
                 segmentation = segmentation + masks

@@ -21,6 +21,11 @@ class TrainingConfig:
     ema_half_life_images: int = 10_000
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the adversarial steps; penalties: float32
+    tf32: bool = True  # let a GPU round float32 products and convolutions to TF32
+    compile: bool = False  # torch.compile for the adversarial steps
+    recompute_local: bool = False  # keep no activations of the local generators: less memory, more time
+    recompute_from: int = 0  # likewise for both networks' layers at so many pixels and more; 0: for none
     log_every_images: int = 1_600
     preview_every_images: int = 50_000
     preview_samples: int = 16
@@ -28,7 +33,7 @@ class TrainingConfig:
     keep_checkpoints: int = 5  # the newest ones; 0 keeps all
 
     def __post_init__(self) -> None:
-        for name in ("seed", "keep_checkpoints", "ema_half_life_images", "max_minutes"):
+        for name in ("seed", "keep_checkpoints", "ema_half_life_images", "max_minutes", "recompute_from"):
             if getattr(self, name) < 0:
                 raise ValueError(f"training.{name} = {getattr(self, name)}: choose 0 or more")
         if self.seed >= 2**32:

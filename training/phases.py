@@ -24,8 +24,10 @@ from losses import (
 from models.generator import GeneratorOutput
 from models.latents import mix_styles
 from training.adaptation import ADAPT_EVERY, adapt
+from training.config import TrainingConfig
 from training.distributed import mean_over_processes
 from training.ema import update_ema
+from training.networks import AdversarialNetworks
 from training.reduction import GradientReducer
 from training.state import TrainingState
 from training.stats import Stats
@@ -39,7 +41,7 @@ class Phases:
     Args:
         state: what the steps change.
         losses: weights and intervals.
-        ema_half_life: of the averaged generator, in images.
+        training: precision, compilation, half-life of the averaged generator.
         stats: where losses and times are reported.
         augmentation: of what the discriminator sees, if it shall not see all as it is.
     """
@@ -48,15 +50,16 @@ class Phases:
         self,
         state: TrainingState,
         losses: LossConfig,
-        ema_half_life: float,
+        training: TrainingConfig,
         stats: Stats,
         augmentation: Augmentation | None = None,
     ) -> None:
         self.state = state
         self.losses = losses
-        self.ema_half_life = ema_half_life
+        self.training = training
         self.stats = stats
         self.augmentation = augmentation
+        self.networks = AdversarialNetworks(state.generator, state.discriminator, training)
         self.reducers = {
             "discriminator": GradientReducer(state.discriminator.parameters()),
             "r1": GradientReducer(state.discriminator.parameters()),
@@ -80,7 +83,7 @@ class Phases:
             with self.stats.phase("path_length"):
                 self._regularize_paths(batch)
         with self.stats.phase("ema"):
-            update_ema(state.generator_ema, state.generator, total_batch, self.ema_half_life)
+            update_ema(state.generator_ema, state.generator, total_batch, self.training.ema_half_life_images)
         state.images += total_batch
         state.iteration += 1
 
@@ -91,16 +94,19 @@ class Phases:
         loss: Callable[[Labelled], Tensor],
         batch: Sequence[Labelled],
     ) -> None:
+        scaler = self.state.loss_scaler  # passes everything through but in float16
         optimizer.zero_grad(set_to_none=True)
         for index, labelled in enumerate(batch, 1):
-            self.reducers[step].backward(loss(labelled) / len(batch), last=index == len(batch))
-        optimizer.step()
+            scaled = scaler.scale(loss(labelled) / len(batch))
+            self.reducers[step].backward(scaled, last=index == len(batch))
+        scaler.step(optimizer)
+        scaler.update()
 
     def _judge(self, labelled: Labelled) -> Tensor:
         """The discriminator's loss on real pairs and as many drawn ones."""
         with torch.no_grad():
             fake = self._draw(len(labelled[0]))
-        real_logits = self.state.discriminator(*self._real_pair(labelled))
+        real_logits = self.networks.score(*self._real_pair(labelled))
         fake_logits = self._score(fake)
         self._count_signs(real_logits)
         loss = discriminator_loss(real_logits, fake_logits)
@@ -148,15 +154,14 @@ class Phases:
         return mix_styles(first, second, self.losses.style_mixing, generator.config)
 
     def _draw(self, samples: int) -> GeneratorOutput:
-        return self.state.generator.synthesis(self._codes(samples), noise="random")
+        return self.networks.draw(self._codes(samples))
 
     def _score(self, fake: GeneratorOutput) -> Tensor:
         """Logits [N, 1] of drawings, as the discriminator sees them."""
         image, segmentation = fake.image, fake.segmentation
         if self.augmentation:
             image, segmentation = self.augmentation.drawn(image, segmentation, self.state.augment_probability)
-        logits: Tensor = self.state.discriminator(image, segmentation)
-        return logits
+        return self.networks.score(image, segmentation)
 
     def _count_signs(self, real_logits: Tensor) -> None:
         if self.augmentation and self.augmentation.config.target:

@@ -27,6 +27,7 @@ class TrainingState:
     path_mean: Tensor  # scalar: running mean of the path lengths
     augment_probability: Tensor  # scalar
     augment_signs: Tensor  # [2]: sum and number of the real logits' signs since the probability was last adapted
+    loss_scaler: torch.amp.GradScaler  # of both optimisers, at work in float16 only
     images: int = 0  # real images seen, which is also the sampler's position
     iteration: int = 0
 
@@ -40,6 +41,7 @@ class TrainingState:
             "augment_signs": gather(self.augment_signs.cpu()),
             "generator_optimizer": self.generator_optimizer.state_dict(),
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
+            "loss_scaler": self.loss_scaler.state_dict(),
             "random": gather(_random_state(self.path_mean.device)),
         }
 
@@ -68,6 +70,8 @@ class TrainingState:
         _restore_optimizer(self.generator_optimizer, values["generator_optimizer"])
         _restore_optimizer(self.discriminator_optimizer, values["discriminator_optimizer"])
         self.path_mean.copy_(values["path_mean"])
+        if values.get("loss_scaler") and self.loss_scaler.is_enabled():
+            self.loss_scaler.load_state_dict(values["loss_scaler"])
         self._restore_augmentation(values, process)
         self.images, self.iteration = values["images"], values["iteration"]
         if len(values["random"]) == process.world_size:
@@ -91,6 +95,9 @@ def build_state(config: RunConfig, process: Process) -> TrainingState:
     generator, discriminator = Generator(config.model), Discriminator(config.model)
     torch.manual_seed(config.training.seed + 1 + process.rank)
     generator, discriminator = generator.to(process.device), discriminator.to(process.device)
+    generator.local_generators.recompute = config.training.recompute_local
+    for part in (generator.render_net, discriminator.image_trunk, discriminator.segmentation_trunk):
+        part.recompute_from = config.training.recompute_from
     return TrainingState(
         generator,
         discriminator,
@@ -100,6 +107,7 @@ def build_state(config: RunConfig, process: Process) -> TrainingState:
         torch.zeros((), device=process.device),
         torch.tensor(config.augment.probability, device=process.device),
         torch.zeros(2, device=process.device),
+        torch.amp.GradScaler(process.device.type, enabled=config.training.precision == "float16"),
     )
 
 

@@ -22,6 +22,7 @@ from models.discriminator import GROUP_SIZE
 from training import memory
 from training.distributed import Process, barrier, gather, mean_over_processes
 from training.log import Log
+from training.networks import prepare_device
 from training.phases import Labelled, Phases
 from training.previews import Previews
 from training.run_folder import RunFolder
@@ -44,14 +45,14 @@ class Trainer:
         self.dataset[0]  # sizes and classes that do not fit show now, not in a loader's worker
         self._check_classes()
         ops.set_mode(config.ops, process.device.type)
+        prepare_device(process.device, config.training)
         self.state = build_state(config, process)
         self.stats = Stats(process.device)
         self.mirrored = torch.from_numpy(self.dataset.classes.mirrored()).to(process.device)
         augmentation = (
             Augmentation(config.augment, self.dataset.classes, process.device) if config.augment.is_on else None
         )
-        half_life = config.training.ema_half_life_images
-        self.phases = Phases(self.state, config.losses, half_life, self.stats, augmentation)
+        self.phases = Phases(self.state, config.losses, config.training, self.stats, augmentation)
         self.previews = Previews(
             config.training.preview_samples, config.model.latent_dim, self.dataset.classes, self.pass_size
         )

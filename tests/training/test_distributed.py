@@ -13,6 +13,7 @@ from torch import Tensor
 from losses import LossConfig
 from models import ModelConfig
 from training import distributed, reduction
+from training.config import TrainingConfig
 from training.distributed import session, usable_cores
 from training.phases import Phases
 from training.state import TrainingState, build_state
@@ -42,7 +43,7 @@ class FixedPhases(Phases):
     """Draws no random numbers: sample n of the batch has code n and noise n, whoever computes it."""
 
     def __init__(self, state: TrainingState, rank: int, world_size: int, passes: int) -> None:
-        super().__init__(state, LOSSES, 1000, Stats(torch.device("cpu")))
+        super().__init__(state, LOSSES, TrainingConfig(), Stats(torch.device("cpu")))
         stream = torch.Generator().manual_seed(5)
         w = torch.randn(BATCH, state.generator.config.latent_dim, generator=stream, dtype=torch.float64)
         self.noise = torch.randn(BATCH, 3, 32, 32, generator=stream, dtype=torch.float64)

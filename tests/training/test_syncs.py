@@ -22,6 +22,7 @@ from ops.bias_act import reference as bias_act
 from ops.bias_act import reference_backward as bias_act_backward
 from ops.upfirdn2d import reference as upfirdn2d
 from training.adaptation import ADAPT_EVERY
+from training.config import TrainingConfig
 from training.distributed import Process
 from training.phases import Phases
 from training.state import build_state
@@ -61,7 +62,7 @@ class Watch(TorchDispatchMode):
 def phases(config: ModelConfig, device: torch.device, augment: AugmentConfig | None = AUGMENT) -> Phases:
     state = build_state(RunConfig(model=config, augment=augment or AugmentConfig()), Process(device))
     augmentation = Augmentation(augment, celebamask13(), device) if augment else None
-    return Phases(state, LOSSES, 1000, Stats(device), augmentation)
+    return Phases(state, LOSSES, TrainingConfig(), Stats(device), augmentation)
 
 
 def batch(device: torch.device) -> list[tuple[Tensor, Tensor]]:

@@ -1,0 +1,204 @@
+"""Half types, compilation and recomputation: what changes is how, not what, training computes."""
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+
+from configs import RunConfig
+from datasets import ImageMaskDataset
+from losses import LossConfig
+from models import Generator
+from training.config import TrainingConfig
+from training.distributed import Process
+from training.networks import AdversarialNetworks
+from training.phases import Phases
+from training.state import build_state
+from training.stats import Stats
+
+CPU = torch.device("cpu")
+# The penalties' weights are for 512 pixels.
+LOSSES = LossConfig(r1_image=0.5, r1_segmentation=30, r1_every=4, path_length_every=2)
+WATCHED = ("losses/discriminator", "losses/generator", "losses/mask")
+
+
+@pytest.fixture
+def build(tiny_config) -> Callable[..., Phases]:
+    """New phases with training options: always the same networks, always the same random stream from there on."""
+
+    def build(**options) -> Phases:
+        config = RunConfig(model=tiny_config, losses=LOSSES, training=TrainingConfig(**options))
+        state = build_state(config, Process(CPU))
+        for layer in state.generator.render_net.layers:
+            torch.nn.init.ones_(layer.noise_strength)
+        return Phases(state, LOSSES, config.training, Stats(CPU))
+
+    return build
+
+
+@pytest.fixture
+def batches(faces_32) -> Callable[[int], tuple[torch.Tensor, torch.Tensor]]:
+    dataset = ImageMaskDataset(faces_32)
+    pairs = [dataset[index] for index in range(48)]
+
+    def batch(index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        chosen = [pairs[(4 * index + offset) % 48] for offset in range(4)]
+        images, labels = zip(*chosen, strict=True)
+        return torch.stack([torch.as_tensor(x) for x in images]), torch.stack([torch.as_tensor(x) for x in labels])
+
+    return batch
+
+
+def train(phases: Phases, batches, iterations: int) -> dict[str, float]:
+    """Mean losses of the last half."""
+    for index in range(iterations):
+        if index == iterations // 2:
+            phases.stats.tick()
+        phases.iterate([batches(index)], 4)
+    return phases.stats.tick()
+
+
+def difference(one: Phases, other: Phases) -> float:
+    """The largest difference of the generators' weights after the same steps."""
+    pairs = zip(one.state.generator.parameters(), other.state.generator.parameters(), strict=True)
+    return max((a - b).abs().max().item() for a, b in pairs)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_what_stays_in_float32(build, tiny_config, precision):
+    phases = build(precision=precision)
+    seen: dict[str, set[torch.dtype]] = {}
+
+    def watch(name: str, module: torch.nn.Module) -> None:
+        module.register_forward_hook(lambda _, inputs, output: seen.setdefault(name, set()).add(output.dtype))
+
+    generator, discriminator = phases.state.generator, phases.state.discriminator
+    for name, module in {
+        "mapping": generator.mapping,
+        "positions": generator.positions,
+        "layer": generator.render_net.layers[0],
+        "block": discriminator.image_trunk[1],
+        "final": discriminator.final_conv,
+    }.items():
+        watch(name, module)
+    fake = phases.networks.draw(phases._codes(4))
+    logits = phases.networks.score(fake.image, fake.segmentation)
+    half, full = {getattr(torch, precision)}, {torch.float32}
+    assert seen == {"mapping": full, "positions": full, "layer": half, "block": half, "final": full}
+    assert {x.dtype for x in (*fake, logits)} == full
+
+
+def test_penalties_are_computed_in_float32(build, batches):
+    """The same gradients whatever the precision of the other steps."""
+    steps = {}
+    for precision in ("float32", "bfloat16"):
+        phases = build(precision=precision)
+        torch.manual_seed(3)
+        phases._step("r1", phases.state.discriminator_optimizer, phases._penalize_gradients, [batches(0)])
+        phases._regularize_paths([batches(0)])
+        networks = phases.state.generator, phases.state.discriminator
+        steps[precision] = [p.grad for network in networks for p in network.parameters() if p.grad is not None]
+    assert all(torch.equal(a, b) for a, b in zip(*steps.values(), strict=True))
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_gradients_of_half_types(build, batches, precision):
+    """Close to those of float32 in direction, for each parameter that matters."""
+    gradients = {}
+    for name in ("float32", precision):
+        phases = build(precision=name)
+        torch.manual_seed(3)
+        (phases._deceive(batches(0)) + phases._judge(batches(0))).backward()
+        networks = {"g": phases.state.generator, "d": phases.state.discriminator}
+        gradients[name] = {
+            f"{which}.{key}": p.grad for which, network in networks.items() for key, p in network.named_parameters()
+        }
+    for key, exact in gradients["float32"].items():
+        rounded = gradients[precision][key]
+        assert (exact is None) == (rounded is None), key
+        if exact is not None and exact.norm() > 0:
+            assert torch.cosine_similarity(exact.flatten(), rounded.flatten(), dim=0) > 0.98, key
+
+
+def test_a_step_that_overflows_is_left_out(build, batches):
+    """Loss scaling: weights stay, the scale halves, and training goes on."""
+    phases = build(precision="float16")
+    phases.state.loss_scaler = torch.amp.GradScaler("cpu", init_scale=1e30)
+    before = [p.clone() for p in phases.state.discriminator.parameters()]
+    phases._step("discriminator", phases.state.discriminator_optimizer, phases._judge, [batches(0)])
+    assert all(map(torch.equal, before, phases.state.discriminator.parameters()))
+    assert phases.state.loss_scaler.get_scale() == pytest.approx(5e29)
+
+
+def test_losses_in_half_types_stay_within_noise(build, batches):
+    """Over 200 iterations: no farther from the runs in float32 than these are from each other."""
+    runs = {}
+    for name, options in {
+        **{f"float32, seed {seed}": {"seed": seed} for seed in range(3)},
+        "bfloat16": {"precision": "bfloat16"},
+    }.items():
+        runs[name] = train(build(**options), batches, 200)
+    for loss in WATCHED:
+        exact = [values[loss] for name, values in runs.items() if name != "bfloat16"]
+        noise = max(exact) - min(exact)
+        assert min(exact) - noise < runs["bfloat16"][loss] < max(exact) + noise, (loss, runs)
+
+
+def test_recomputation_changes_nothing(build, batches, tiny_config):
+    plain, saving = build(), build(recompute_local=True, recompute_from=8)
+    for phases in (plain, saving):
+        torch.manual_seed(3)
+        train(phases, batches, 4)
+    assert difference(plain, saving) < 1e-5
+
+
+def test_recomputation_keeps_less(tiny_config):
+    """Bytes that the forward pass saves for the backward pass."""
+
+    def saved(generator: Generator) -> int:
+        kept: dict[int, int] = {}
+
+        def keep(x: torch.Tensor) -> torch.Tensor:
+            kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            generator.synthesis(torch.randn(2, tiny_config.latent_dim), noise="random")
+        return sum(kept.values())
+
+    generator = Generator(tiny_config)
+    whole = saved(generator)
+    generator.local_generators.recompute = True
+    without_local = saved(generator)
+    generator.render_net.recompute_from = 16
+    assert without_local < 0.7 * whole
+    assert saved(generator) < 0.9 * without_local
+
+
+def test_compiled_networks(build, batches, monkeypatch):
+    """No graph breaks, which would be errors; the same results; and no recompilation after the first iterations."""
+    plain = build()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    compiled = build(compile=True)
+    for phases in (plain, compiled):
+        for layer in phases.state.generator.render_net.layers:
+            torch.nn.init.zeros_(layer.noise_strength)  # compiled code draws other noise
+        torch.manual_seed(3)
+        train(phases, batches, 4)
+    assert difference(plain, compiled) < 1e-4
+    torch.compiler.set_stance("fail_on_recompile")
+    try:
+        train(compiled, batches, 4)
+    finally:
+        torch.compiler.set_stance("default")
+
+
+def test_without_options_the_networks_run_as_they_are(tiny_config, build):
+    phases = build()
+    networks = AdversarialNetworks(phases.state.generator, phases.state.discriminator, TrainingConfig())
+    codes = phases._codes(2)
+    torch.manual_seed(1)
+    ours = networks.draw(codes).image
+    torch.manual_seed(1)
+    assert torch.equal(ours, phases.state.generator.synthesis(codes, noise="random").image)
