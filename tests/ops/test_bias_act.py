@@ -110,8 +110,8 @@ def test_empty_batch(device):
 
 def test_registration_is_sound(device):
     x, bias = normal(2, 3, 4, device=device).requires_grad_(), normal(3, device=device, seed=1).requires_grad_()
-    torch.library.opcheck(torch.ops.semantic_gan.bias_act.default, (x, bias, 1, 0.2, 1.5))
-    torch.library.opcheck(torch.ops.semantic_gan.bias_act.default, (x, None, 0, 0.2, 1.5))
+    torch.library.opcheck(torch.ops.semantic_gan.bias_act.default, (x, bias, None, None, 1, 0.2, 1.5))
+    torch.library.opcheck(torch.ops.semantic_gan.bias_act.default, (x, None, None, None, 0, 0.2, 1.5))
     torch.library.opcheck(torch.ops.semantic_gan.bias_act_backward.default, (x, x.detach(), 0.2, 1.5))
 
 
