@@ -7,6 +7,11 @@
 #include <cstring>
 #endif
 
+// Tests look at each access here.
+#if !defined(SEMANTIC_GAN_ON_ACCESS)
+#define SEMANTIC_GAN_ON_ACCESS(pointer, alignment)
+#endif
+
 namespace semantic_gan {
 
 constexpr int kPackBytes = 16;  // the widest access of one thread
@@ -23,11 +28,13 @@ struct alignas(sizeof(T) * N < kPackBytes ? sizeof(T) * N : kPackBytes) Pack {
 
 template <int N, typename T>
 SEMANTIC_GAN_HOST_DEVICE Pack<T, N> load(const T* source) {
+  SEMANTIC_GAN_ON_ACCESS(source, alignof(Pack<T, N>));
   return *reinterpret_cast<const Pack<T, N>*>(source);
 }
 
 template <typename T, int N>
 SEMANTIC_GAN_HOST_DEVICE void store(T* target, const Pack<T, N>& pack) {
+  SEMANTIC_GAN_ON_ACCESS(target, alignof(Pack<T, N>));
   *reinterpret_cast<Pack<T, N>*>(target) = pack;
 }
 
@@ -56,7 +63,10 @@ template <int N, typename T>
 SEMANTIC_GAN_HOST_DEVICE Pack<T, N> load_if(bool condition, const T* source) {
   using PackBits = Bits<N * static_cast<int>(sizeof(T))>;
   PackBits bits = {};
-  if (condition) bits = *reinterpret_cast<const PackBits*>(source);
+  if (condition) {
+    SEMANTIC_GAN_ON_ACCESS(source, alignof(PackBits));
+    bits = *reinterpret_cast<const PackBits*>(source);
+  }
   Pack<T, N> pack;
   memcpy(&pack, &bits, sizeof(pack));
   return pack;

@@ -7,7 +7,9 @@ struct Dimension {
   unsigned x;
 };
 static Dimension gridDim, blockDim, blockIdx, threadIdx;
+static int misaligned;
 #define __global__
+#define SEMANTIC_GAN_ON_ACCESS(pointer, alignment) misaligned += reinterpret_cast<uintptr_t>(pointer) % (alignment) != 0
 
 #include "bias_act.cuh"
 #include "grid.h"
@@ -101,6 +103,9 @@ bool upfirdn2d(int bytes, const void* x, const void* filter, void* out, const lo
   });
   return general;
 }
+
+// How many accesses there were through pointers that a GPU would not have taken.
+int misaligned_accesses() { return misaligned; }
 
 int divide(int number, int divisor, int* remainder) {
   const semantic_gan::Division<int> result = semantic_gan::Divisor<int>(divisor).divide(number);
