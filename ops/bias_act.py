@@ -97,7 +97,7 @@ def reference(
     out = torch.empty_like(x)
     shifted = x
     if noise is not None and noise_strength is not None:
-        shifted = torch.addcmul(shifted, noise, noise_strength, out=out)
+        shifted = torch.add(shifted, noise * noise_strength, out=out)
     if bias is not None:
         shape = [1] * x.ndim
         shape[dim] = -1
