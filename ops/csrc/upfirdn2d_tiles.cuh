@@ -97,6 +97,7 @@ struct Tile {
     }
   }
 
+  // One row of the output, as far as it exists.
   SEMANTIC_GAN_HOST_DEVICE void store_row(int row, const Pack<A, N> (&sums)[kTileColumns]) const {
     if (row >= rows_left) return;
     Pack<T, kTileColumns * N> values;
@@ -129,6 +130,7 @@ struct Tile {
     }
   }
 
+  // Reads, filters and stores all of the tile.
   SEMANTIC_GAN_HOST_DEVICE void make() const {
     Pack<A, N> sums[kRows][kTileColumns] = {};
     const T* row = source;

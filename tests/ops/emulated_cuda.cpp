@@ -1,5 +1,5 @@
-// Runs the CUDA kernels on the CPU, one thread after the other, chosen and started by the same code as on a GPU, so that
-// all but the GPU itself can be tested anywhere. Types are told by the bytes of an element.
+// Runs the CUDA kernels on the CPU, one thread after the other, chosen and started by the same code as on a GPU, so
+// that all but the GPU itself can be tested anywhere. Types are told by the bytes of an element.
 #include <cstdint>
 #include <cstring>
 
@@ -87,8 +87,8 @@ void bias_act_backward(int bytes, const void* grad, const void* output, void* ou
   });
 }
 
-// `axes` holds size, out_size, taps, up, down, before of the vertical and of the horizontal axis. Returns whether it was
-// the kernel for any filter that ran.
+// `axes` holds size, out_size, taps, up, down, before of the vertical and of the horizontal axis. Returns whether it
+// was the kernel for any filter that ran.
 bool upfirdn2d(int bytes, const void* x, const void* filter, void* out, const long long* axes, int batch, int channels,
                bool channels_last, bool separable, bool flip, double gain) {
   using namespace semantic_gan;
