@@ -39,7 +39,7 @@ class RenderLayer(nn.Module):
             x = upfirdn2d(x, self.filter, padding=1, gain=4.0)
         else:
             x = F.conv2d(x, self.conv(), padding=1)
-        return bias_act(x + self.noise_strength * noise, self.bias)
+        return bias_act(x, self.bias, noise=noise, noise_strength=self.noise_strength)
 
 
 class OutputHead(nn.Module):

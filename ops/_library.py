@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 NAMESPACE = "semantic_gan"
 LIBRARY = torch.library.Library(NAMESPACE, "DEF")
@@ -19,3 +20,8 @@ def define(schema: str, reference: Callable[..., Any], fake: Callable[..., Any])
     LIBRARY.impl(name, reference, "CompositeExplicitAutograd")
     torch.library.register_fake(name, fake, lib=LIBRARY)
     return name
+
+
+def wide_dtype(x: Tensor) -> torch.dtype:
+    """The dtype that an operator calculates x in: x's own, but float32 for the half types."""
+    return torch.promote_types(x.dtype, torch.float32)

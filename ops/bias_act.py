@@ -1,6 +1,6 @@
-"""Bias, leaky ReLU and gain in one operator, differentiable any number of times.
+"""Noise, bias, leaky ReLU and gain in one operator, differentiable any number of times.
 
-Shapes: x is any [..., C at `dim`, ...], bias is [C].
+Shapes: x is any [..., C at `dim`, ...], bias is [C]; with noise, x is [N, C, H, W] and noise [N or 1, 1, H, W].
 """
 
 import math
@@ -9,32 +9,56 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ops._library import LIBRARY, define
+from ops._library import LIBRARY, define, wide_dtype
 
 
 def bias_act(
-    x: Tensor, bias: Tensor | None = None, *, dim: int = 1, slope: float = 0.2, gain: float = math.sqrt(2)
+    x: Tensor,
+    bias: Tensor | None = None,
+    *,
+    noise: Tensor | None = None,
+    noise_strength: Tensor | None = None,
+    dim: int = 1,
+    slope: float = 0.2,
+    gain: float = math.sqrt(2),
 ) -> Tensor:
-    """Return leaky_relu(x + bias, slope) * gain in x's shape, dtype and memory format.
+    """Return leaky_relu(x + noise_strength * noise + bias, slope) * gain in x's shape, dtype and memory format.
 
-    The default gain keeps the variance of a normal input (StyleGAN2, and section 3 of the specification).
+    The default gain keeps the variance of a normal input (StyleGAN2, and section 3 of the specification). Bias, noise
+    and strength take part in the dtype that is calculated in, x's own or float32 for half types, whatever theirs is;
+    each gets its gradient in its own.
 
     Args:
         x: floating-point tensor of any rank; with a bias, of rank 1 at least.
-        bias: [x.shape[dim]] or None; cast to x's dtype.
+        bias: [x.shape[dim]] or None.
+        noise: [N or 1, 1, H, W] for an x of [N, C, H, W] and dim 1, or None.
+        noise_strength: [1], the noise's factor; goes with noise.
         dim: the axis the bias runs along.
         slope: factor of negative values, >= 0. The backward pass reads the branch off the sign of the output.
         gain: factor of all values, > 0.
 
     Raises:
-        ValueError: a bias of another shape or device, a slope below 0, a gain not above 0, an x of integers.
+        ValueError: a bias, noise or strength of another shape or device, noise without strength or the other way
+            round, a slope below 0, a gain not above 0, an x of integers.
     """
     if not x.is_floating_point():
         raise ValueError(f"bias_act: x must be floating point, not {x.dtype}")
     if not (slope >= 0 and gain > 0):
         raise ValueError(f"bias_act: needs slope >= 0 and gain > 0, got slope {slope} and gain {gain}")
+    for name, tensor in (("bias", bias), ("noise", noise), ("noise_strength", noise_strength)):
+        if tensor is not None and tensor.device != x.device:
+            raise ValueError(f"bias_act: {name} is on {tensor.device} and x on {x.device}; move one of them")
+    _check_bias(x, bias, dim)
+    _check_noise(x, noise, noise_strength, dim)
+    dtype = wide_dtype(x)
+    bias, noise, noise_strength = (t if t is None else t.to(dtype) for t in (bias, noise, noise_strength))
+    dim = 0 if bias is None else dim % x.ndim
+    return torch.ops.semantic_gan.bias_act(x, bias, noise, noise_strength, dim, slope, gain)
+
+
+def _check_bias(x: Tensor, bias: Tensor | None, dim: int) -> None:
     if bias is None:
-        return torch.ops.semantic_gan.bias_act(x, None, 0, slope, gain)
+        return
     if not -x.ndim <= dim < x.ndim:
         raise ValueError(f"bias_act: dim {dim} does not exist in an x of rank {x.ndim}")
     if bias.ndim != 1 or bias.shape[0] != x.shape[dim]:
@@ -42,9 +66,22 @@ def bias_act(
             f"bias_act: bias must have shape [{x.shape[dim]}], the size of x {list(x.shape)} along dim {dim}, "
             f"not {list(bias.shape)}"
         )
-    if bias.device != x.device:
-        raise ValueError(f"bias_act: bias is on {bias.device} and x on {x.device}; move one of them")
-    return torch.ops.semantic_gan.bias_act(x, bias.to(x.dtype), dim % x.ndim, slope, gain)
+
+
+def _check_noise(x: Tensor, noise: Tensor | None, strength: Tensor | None, dim: int) -> None:
+    if noise is None and strength is None:
+        return
+    if noise is None or strength is None:
+        raise ValueError("bias_act: noise and noise_strength go together; pass both or neither")
+    if x.ndim != 4 or dim % 4 != 1:
+        raise ValueError(f"bias_act: noise needs an x of [N, C, H, W] and dim 1, not {list(x.shape)} and dim {dim}")
+    if noise.ndim != 4 or noise.shape[0] not in (1, x.shape[0]) or noise.shape[1:] != (1, *x.shape[2:]):
+        raise ValueError(
+            f"bias_act: noise must have shape [{x.shape[0]} or 1, 1, {x.shape[2]}, {x.shape[3]}] for x "
+            f"{list(x.shape)}, not {list(noise.shape)}"
+        )
+    if strength.shape != (1,):
+        raise ValueError(f"bias_act: noise_strength must have shape [1], not {list(strength.shape)}")
 
 
 def bias_act_backward(grad: Tensor, output: Tensor, slope: float, gain: float) -> Tensor:
@@ -52,15 +89,26 @@ def bias_act_backward(grad: Tensor, output: Tensor, slope: float, gain: float) -
     return torch.ops.semantic_gan.bias_act_backward(grad, output, slope, gain)
 
 
-def reference(x: Tensor, bias: Tensor | None, dim: int, slope: float, gain: float) -> Tensor:
+def reference(
+    x: Tensor,
+    bias: Tensor | None,
+    noise: Tensor | None,
+    noise_strength: Tensor | None,
+    dim: int,
+    slope: float,
+    gain: float,
+) -> Tensor:
     """The operator in plain PyTorch; in place on its own result, so that one activation is all the memory it takes."""
     out = torch.empty_like(x)
-    if bias is None:
-        out.copy_(x)
-    else:
+    shifted = x
+    if noise is not None and noise_strength is not None:
+        shifted = torch.add(shifted, noise * noise_strength, out=out)
+    if bias is not None:
         shape = [1] * x.ndim
         shape[dim] = -1
-        torch.add(x, bias.view(shape), out=out)
+        shifted = torch.add(shifted, bias.view(shape), out=out)
+    if shifted is x:
+        out.copy_(x)
     return torch.nn.functional.leaky_relu_(out, slope).mul_(gain)
 
 
@@ -71,7 +119,15 @@ def reference_backward(grad: Tensor, output: Tensor, slope: float, gain: float) 
     return positive.mul_(gain - gain * slope).add_(gain * slope).mul_(grad)
 
 
-def _fake(x: Tensor, bias: Tensor | None, dim: int, slope: float, gain: float) -> Tensor:
+def _fake(
+    x: Tensor,
+    bias: Tensor | None,
+    noise: Tensor | None,
+    noise_strength: Tensor | None,
+    dim: int,
+    slope: float,
+    gain: float,
+) -> Tensor:
     return torch.empty_like(x)
 
 
@@ -80,18 +136,24 @@ def _fake_backward(grad: Tensor, output: Tensor, slope: float, gain: float) -> T
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _, bias, ctx.dim, ctx.slope, ctx.gain = inputs
-    ctx.has_bias = bias is not None
-    ctx.save_for_backward(output)
+    _, _, noise, noise_strength, ctx.dim, ctx.slope, ctx.gain = inputs
+    ctx.save_for_backward(output, noise, noise_strength)
 
 
 def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    (output,) = ctx.saved_tensors
+    output, noise, strength = ctx.saved_tensors
+    needs_x, needs_bias, needs_noise, needs_strength = ctx.needs_input_grad[:4]
     grad_x = torch.ops.semantic_gan.bias_act_backward(grad, output, ctx.slope, ctx.gain)
-    grad_bias = None
-    if ctx.has_bias and ctx.needs_input_grad[1]:
-        grad_bias = grad_x.sum([axis for axis in range(grad_x.ndim) if axis != ctx.dim])
-    return grad_x, grad_bias, None, None, None
+    grad_bias = grad_noise = grad_strength = None
+    if needs_bias:
+        others = [axis for axis in range(grad_x.ndim) if axis != ctx.dim]
+        # No axes would mean all of them.
+        grad_bias = grad_x.sum(others, dtype=wide_dtype(grad_x)) if others else grad_x.to(wide_dtype(grad_x))
+    if needs_noise or needs_strength:
+        per_pixel = grad_x.sum(1, keepdim=True, dtype=noise.dtype).sum_to_size(noise.shape)
+        grad_noise = per_pixel * strength if needs_noise else None
+        grad_strength = (per_pixel * noise).sum().view(1) if needs_strength else None
+    return grad_x if needs_x else None, grad_bias, grad_noise, grad_strength, None, None, None
 
 
 def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -105,7 +167,12 @@ def _differentiate_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]
     return torch.ops.semantic_gan.bias_act_backward(grad, output, ctx.slope, ctx.gain), None, None, None
 
 
-FORWARD = define("bias_act(Tensor x, Tensor? bias, int dim, float slope, float gain) -> Tensor", reference, _fake)
+FORWARD = define(
+    "bias_act(Tensor x, Tensor? bias, Tensor? noise, Tensor? noise_strength, int dim, float slope, float gain)"
+    " -> Tensor",
+    reference,
+    _fake,
+)
 BACKWARD = define(
     "bias_act_backward(Tensor grad, Tensor output, float slope, float gain) -> Tensor",
     reference_backward,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ops._library import LIBRARY, define
+from ops._library import LIBRARY, define, wide_dtype
 
 
 def upfirdn2d(
@@ -58,12 +58,7 @@ def upfirdn2d(
             f"upfirdn2d: nothing is left of x {list(x.shape)} with filter {list(filter.shape)}, up {up_pair}, "
             f"down {down_pair}, padding {sides}; pad more"
         )
-    return torch.ops.semantic_gan.upfirdn2d(x, filter.to(_accumulator(x)), up_pair, down_pair, sides, flip, gain)
-
-
-def _accumulator(x: Tensor) -> torch.dtype:
-    """The dtype sums are made in: x's own, but float32 for the half types."""
-    return torch.promote_types(x.dtype, torch.float32)
+    return torch.ops.semantic_gan.upfirdn2d(x, filter.to(wide_dtype(x)), up_pair, down_pair, sides, flip, gain)
 
 
 def _pair(name: str, factor: int | Sequence[int]) -> list[int]:
@@ -107,7 +102,7 @@ def reference(
 ) -> Tensor:
     """The operator in plain PyTorch: weighted sums of slices, so no TF32 on any device."""
     taps = filter if flip else filter.flip(list(range(filter.ndim)))
-    result = x.to(_accumulator(x))
+    result = x.to(wide_dtype(x))
     for weights, axes in _passes(taps, up, gain):
         result = _filter(
             result,

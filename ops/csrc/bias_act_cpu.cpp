@@ -1,74 +1,91 @@
-// bias_act on the CPU: one pass over memory, in stretches of constant bias or of consecutive channels.
+// bias_act on the CPU: one pass over memory, in stretches of one channel or of the channels of one pixel.
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
 #include <algorithm>
-#include <optional>
-#include <type_traits>
 
-#include "bias_act.h"
-#include "layout.h"
+#include "bias_act_operands.h"
+#include "wide.h"
 
 namespace semantic_gan {
 namespace {
 
 constexpr int64_t kGrain = 1 << 15;  // elements a thread gets at least
 
-// The type that half types are calculated in.
 template <typename T>
-using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
-
-template <typename T>
-void activate_all(const T* __restrict__ x, T* __restrict__ out, int64_t count, T bias, Wide<T> slope, Wide<T> gain) {
-  const Wide<T> shift = bias;
+void activate_all(const T* __restrict__ x, T* __restrict__ out, int64_t count, Wide<T> shift, Wide<T> slope,
+                  Wide<T> gain) {
   for (int64_t i = 0; i < count; ++i) out[i] = activate(Wide<T>(x[i]) + shift, slope, gain);
 }
 
+// Each element has an addend of its own, times `factor`, and all have `shift`.
 template <typename T>
-void activate_channels(const T* __restrict__ x, T* __restrict__ out, int64_t count, const T* __restrict__ bias,
-                       Wide<T> slope, Wide<T> gain) {
-  for (int64_t i = 0; i < count; ++i) out[i] = activate(Wide<T>(x[i]) + Wide<T>(bias[i]), slope, gain);
+void activate_each(const T* __restrict__ x, T* __restrict__ out, int64_t count, const Wide<T>* __restrict__ addends,
+                   Wide<T> factor, Wide<T> shift, Wide<T> slope, Wide<T> gain) {
+  for (int64_t i = 0; i < count; ++i) out[i] = activate(Wide<T>(x[i]) + addends[i] * factor + shift, slope, gain);
 }
 
-// Elements [begin, end), in stretches that end where the channel changes (or starts over, if channels are neighbours).
+// Neighbouring pixels of one channel.
 template <typename T>
-void activate_range(const T* x, const T* bias, T* out, int64_t begin, int64_t end, int64_t stride, int64_t channels,
+void activate_pixels(const T* x, T* out, int64_t count, const Shift<Wide<T>, int64_t>& shift,
+                     const Place<int64_t>& place, Wide<T> slope, Wide<T> gain) {
+  const Wide<T> bias = shift.bias != nullptr ? shift.bias[place.channel] : Wide<T>(0);
+  if (shift.noise == nullptr) return activate_all(x, out, count, bias, slope, gain);
+  activate_each(x, out, count, shift.noise + place.pixel, *shift.strength, bias, slope, gain);
+}
+
+// Neighbouring channels of one pixel.
+template <typename T>
+void activate_channels(const T* x, T* out, int64_t count, const Shift<Wide<T>, int64_t>& shift,
+                       const Place<int64_t>& place, Wide<T> slope, Wide<T> gain) {
+  const Wide<T> noise = shift.noise != nullptr ? shift.noise[place.pixel] * *shift.strength : Wide<T>(0);
+  if (shift.bias == nullptr) return activate_all(x, out, count, noise, slope, gain);
+  activate_each(x, out, count, shift.bias + place.channel, Wide<T>(1), noise, slope, gain);
+}
+
+// Elements [begin, end).
+template <typename T>
+void activate_range(const T* x, T* out, int64_t begin, int64_t end, const Shift<Wide<T>, int64_t>& shift,
                     Wide<T> slope, Wide<T> gain) {
+  const int64_t inner_size = shift.inner_size.value();
+  Place<int64_t> place = place_of(shift, begin);
   while (begin < end) {
-    const int64_t channel = channel_at(begin, stride, channels);
-    const int64_t stretch = stride == 1 ? channels - channel : stride - begin % stride;
+    const int64_t stretch = inner_size == 1 ? shift.channels.value() - place.channel : inner_size - place.inner;
     const int64_t count = std::min(end - begin, stretch);
-    if (stride == 1) {
-      activate_channels(x + begin, out + begin, count, bias + channel, slope, gain);
+    if (inner_size == 1) {
+      activate_channels(x + begin, out + begin, count, shift, place, slope, gain);
+      place.channel = shift.channels.value() - 1;  // the last of the stretch
+      advance<Wide<T>, int64_t>(shift, place, 1);
     } else {
-      activate_all(x + begin, out + begin, count, bias[channel], slope, gain);
+      activate_pixels(x + begin, out + begin, count, shift, place, slope, gain);
+      advance(shift, place, count);
     }
     begin += count;
   }
 }
 
-at::Tensor bias_act(
-    const at::Tensor& x, const std::optional<at::Tensor>& bias, int64_t dim, double slope, double gain) {
+at::Tensor bias_act(const at::Tensor& x, const MaybeTensor& bias, const MaybeTensor& noise,
+                    const MaybeTensor& strength, int64_t dim, double slope, double gain) {
   at::Tensor out = at::empty_like(x);
   if (x.scalar_type() == at::kHalf) {
     // Compilers convert halves one by one; PyTorch's own conversion of whole tensors is many times faster.
-    const auto wide_bias = bias ? std::optional<at::Tensor>(bias->to(at::kFloat)) : std::nullopt;
-    return out.copy_(bias_act(x.to(at::kFloat), wide_bias, dim, slope, gain));
+    return out.copy_(bias_act(x.to(at::kFloat), bias, noise, strength, dim, slope, gain));
   }
+  if (noise && !pixels_are_neighbours(out)) {
+    return out.copy_(bias_act(x.contiguous(), bias, noise, strength, dim, slope, gain));
+  }
+  if (out.numel() == 0) return out;
   const at::Tensor source = ordered_like(x, out);
-  const at::Tensor biases = bias ? bias->contiguous() : at::zeros({1}, x.options());
-  const int64_t channels = biases.numel();
-  const int64_t stride = channels > 1 ? out.stride(dim) : out.numel();
+  const Operands operands(out, bias, noise, strength, dim);
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "bias_act", [&] {
+    const auto shift = operands.shift<Wide<scalar_t>, int64_t>();
     const scalar_t* inputs = source.const_data_ptr<scalar_t>();
-    const scalar_t* bias_values = biases.const_data_ptr<scalar_t>();
     scalar_t* outputs = out.mutable_data_ptr<scalar_t>();
     at::parallel_for(0, out.numel(), kGrain, [&](int64_t begin, int64_t end) {
-      activate_range<scalar_t>(inputs, bias_values, outputs, begin, end, stride, channels, slope, gain);
+      activate_range<scalar_t>(inputs, outputs, begin, end, shift, slope, gain);
     });
   });
   return out;

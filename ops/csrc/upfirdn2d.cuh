@@ -1,8 +1,9 @@
-// The CUDA kernel of upfirdn2d. No torch includes: T is any type that converts to and from the type A that the sums are
-// made in, Index an integer wide enough for twice the number of elements.
+// The CUDA kernel of upfirdn2d for any filter and any factors. No torch includes: T is any type that converts to and
+// from Wide<T>, which the sums are made in; Index an integer wide enough for twice the number of elements.
 #pragma once
 
 #include "upfirdn2d.h"
+#include "wide.h"
 
 namespace semantic_gan {
 
@@ -41,9 +42,10 @@ SEMANTIC_GAN_HOST_DEVICE Index input_index(const Images<Index>& images, const Po
 }
 
 // x and out are [N, C, H, W] in the order that `images` says; the filter is [fh, fw], or separable [f] for both axes.
-template <typename T, typename A, typename Index>
-__global__ void upfirdn2d_kernel(const T* __restrict__ x, const A* __restrict__ filter, T* __restrict__ out,
-                                 Images<Index> images, bool separable, bool flip, A gain) {
+template <typename T, typename Index>
+__global__ void upfirdn2d_kernel(const T* __restrict__ x, const Wide<T>* __restrict__ filter, T* __restrict__ out,
+                                 Images<Index> images, bool separable, bool flip, Wide<T> gain) {
+  using A = Wide<T>;
   const Axis<Index> vertical = images.vertical, horizontal = images.horizontal;
   const Index count = images.batch * images.channels * vertical.out_size * horizontal.out_size;
   const Index pitch = images.channels_last ? images.channels : 1;

@@ -55,11 +55,27 @@ def test_large_enough_for_several_threads(device):
     torch.testing.assert_close(ops.bias_act(last, bias), expected(x, bias))
 
 
-def test_bias_of_another_dtype_takes_part_in_x_dtype(device):
-    x, bias = normal(2, 3, device=device, dtype=torch.float32), normal(3, device=device, seed=1).requires_grad_()
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bias_dtype", DTYPES)
+def test_bias_of_another_dtype(device, dtype, bias_dtype):
+    x = normal(2, 3, device=device, dtype=dtype)
+    bias = normal(3, device=device, dtype=bias_dtype, seed=1).requires_grad_()
     out = ops.bias_act(x, bias)
-    assert out.dtype == torch.float32
-    assert torch.autograd.grad(out.sum(), bias)[0].dtype == torch.float64
+    assert out.dtype == dtype
+    assert torch.autograd.grad(out.sum(), bias)[0].dtype == bias_dtype
+
+
+def test_bias_is_not_rounded_to_a_half_type(device):
+    x = torch.full((1, 1), -256.0, device=device, dtype=torch.bfloat16)
+    out = ops.bias_act(x, torch.tensor([257.0], device=device), gain=1.0)
+    assert out.item() == 1  # in bfloat16, 257 is 256
+
+
+def test_gradient_of_the_bias_of_a_vector(device):
+    x, bias = normal(7, device=device), normal(7, device=device, seed=1).requires_grad_()
+    (gradient,) = torch.autograd.grad(ops.bias_act(x, bias, dim=0).sum(), bias)
+    (reference,) = torch.autograd.grad(expected(x, bias, 0).sum(), bias)
+    torch.testing.assert_close(gradient, reference)
 
 
 def test_derivative_at_zero_is_that_of_the_negative_side(device):
@@ -110,8 +126,8 @@ def test_empty_batch(device):
 
 def test_registration_is_sound(device):
     x, bias = normal(2, 3, 4, device=device).requires_grad_(), normal(3, device=device, seed=1).requires_grad_()
-    torch.library.opcheck(torch.ops.semantic_gan.bias_act.default, (x, bias, 1, 0.2, 1.5))
-    torch.library.opcheck(torch.ops.semantic_gan.bias_act.default, (x, None, 0, 0.2, 1.5))
+    torch.library.opcheck(torch.ops.semantic_gan.bias_act.default, (x, bias, None, None, 1, 0.2, 1.5))
+    torch.library.opcheck(torch.ops.semantic_gan.bias_act.default, (x, None, None, None, 0, 0.2, 1.5))
     torch.library.opcheck(torch.ops.semantic_gan.bias_act_backward.default, (x, x.detach(), 0.2, 1.5))
 
 
