@@ -7,12 +7,12 @@ Shapes: N batch, P positions, I and O channels in and out.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.grad import conv2d_weight
 
 from ops import bias_act_backward
 
@@ -43,18 +43,26 @@ class _OneDnnPointwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, output = ctx.saved_tensors
-        need_x, need_weight, need_bias, _ = ctx.needs_input_grad
+        needs_x, needs_weight, needs_bias, _ = ctx.needs_input_grad
         grad = grads[0] if output is None else bias_act_backward(grads[0], output, ctx.slope, 1.0)
-        grad_x = _OneDnnPointwise.apply(grad, weight.t(), None, 1.0) if need_x else None
-        grad_weight = _weight_gradient(x, grad) if need_weight else None
-        return grad_x, grad_weight, grad.sum((0, 1)) if need_bias else None, None
+        if not torch.is_grad_enabled():
+            return *_gradients(grad, x, weight, ctx.needs_input_grad[:3]), None
+        grad_x = _OneDnnPointwise.apply(grad, weight.t(), None, 1.0) if needs_x else None
+        grad_weight = grad.flatten(0, 1).t() @ x.flatten(0, 1) if needs_weight else None
+        return grad_x, grad_weight, grad.sum((0, 1)) if needs_bias else None, None
 
 
-def _weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
-    """The sum over samples and positions of grad [N, P, O] times x [N, P, I]: [O, I]."""
-    if torch.is_grad_enabled():  # somebody will differentiate it
-        return grad.flatten(0, 1).t() @ x.flatten(0, 1)
-    return conv2d_weight(_map(x), [grad.shape[2], x.shape[2], 1, 1], _map(grad))[:, :, 0, 0]
+def _gradients(grad: Tensor, x: Tensor, weight: Tensor, needed: Sequence[bool]) -> tuple[Tensor | None, ...]:
+    """Those of x, weight and bias in one call, which PyTorch offers as an operator only."""
+    grad_x, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
+        *(_map(grad), _map(x), weight[:, :, None, None], [len(weight)]),
+        *([1, 1], [0, 0], [1, 1], False, [0, 0], 1, needed),  # stride, padding, dilation, transposed, ..., groups
+    )
+    return (
+        None if grad_x is None else _positions(grad_x),
+        None if grad_weight is None else grad_weight[:, :, 0, 0],
+        grad_bias,
+    )
 
 
 def _map(x: Tensor) -> Tensor:
