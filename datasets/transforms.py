@@ -19,9 +19,12 @@ def float_to_images(images: Tensor) -> Tensor:
 
 
 def labels_to_one_hot(labels: Tensor, num_classes: int) -> Tensor:
-    """uint8 ids [N, R, R] to float32 [N, K, R, R]: 1 in the map of the class, -1 in all others (spec section 2)."""
+    """uint8 ids [N, R, R] to float32 [N, K, R, R]: 1 in the map of the class, -1 in all others (spec section 2).
+
+    In channels_last order, which the discriminator reads.
+    """
     ids = torch.arange(num_classes, dtype=labels.dtype, device=labels.device)
-    return (labels.unsqueeze(1) == ids.view(1, -1, 1, 1)).to(torch.float32) * 2 - 1
+    return (labels[..., None] == ids).permute(0, 3, 1, 2).to(torch.float32) * 2 - 1
 
 
 def segmentation_to_labels(segmentation: Tensor) -> Tensor:

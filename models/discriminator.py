@@ -85,21 +85,21 @@ class Discriminator(nn.Module):
         Raises:
             ModelError: if a tensor has another shape.
         """
-        self._check("image", image, 3)
-        x = self.image_trunk(image)
+        x = self.image_trunk(self._checked("image", image, 3))
         if segmentation is not None:
-            self._check("segmentation", segmentation, self.config.num_classes)
-            x = x + self.segmentation_trunk(segmentation)
+            x = x + self.segmentation_trunk(self._checked("segmentation", segmentation, self.config.num_classes))
         with full_precision(x):
             x = self.final_conv(append_minibatch_stddev(x.to(self.logits.weight.dtype)))
             return self.logits(self.final_linear(x.flatten(1)))
 
-    def _check(self, name: str, x: Tensor, channels: int) -> None:
+    def _checked(self, name: str, x: Tensor, channels: int) -> Tensor:
+        """The input in channels_last order: convolutions on CPUs, and on GPUs in half types, are fastest in it."""
         side = self.config.resolution
         if x.ndim != 4 or x.shape[1:] != (channels, side, side):
             raise ModelError(
                 f"{name} has shape {list(x.shape)}; this discriminator takes [N, {channels}, {side}, {side}]"
             )
+        return x.contiguous(memory_format=torch.channels_last)
 
 
 def append_minibatch_stddev(x: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ def test_the_plain_operators_read_nothing(up, down, taps):
     x, filter = torch.empty(2, 3, 8, 8, device=META), torch.empty(taps, device=META)
     with Watch():
         upfirdn2d(x, filter, [up, up], [down, down], [2, 1, 2, 1], False, 1.0)
-        bias_act_backward(x, bias_act(x, x[0, :, 0, 0], 1, 0.2, 1.0), 0.2, 1.0)
+        bias_act_backward(x, bias_act(x, x[0, :, 0, 0], x[:, :1], x[0, 0, 0, :1], 1, 0.2, 1.0), 0.2, 1.0)
 
 
 @pytest.mark.parametrize(
