@@ -144,7 +144,7 @@ def compare(config: RunConfig, device: torch.device, iterations: int, rounds: in
     title = (
         f"training at {config.model.resolution} pixels, K = {config.model.num_classes}, batch {batch}, {rounds} rounds "
         f"{'one version after the other' if device.type == 'cuda' else 'in turn'} of {iterations} iterations\n"
-        f"work of an iteration: {work / 1e9:.1f} GFLOP; matrix rate: {rate} TFLOP/s in {_dtype(config)}"
+        f"work of an iteration: {work / 1e9:.1f} GFLOP; matrix rate: {rate} TFLOP/s in {config.training.precision}"
         f"{', TF32 allowed' if _tf32(device) else ''}, {bfloat16_rate} in bfloat16\n"
         "targets: on a CPU with faces_64_cpu time at most 0.70; on a GPU at 512 pixels, batch 16, time 0.33, "
         "memory 0.50,\n40% of the bf16 rate"
@@ -223,13 +223,9 @@ def _data(args: argparse.Namespace) -> Iterator[RunConfig]:
 
 def _rates(config: RunConfig, device: torch.device) -> dict[str, float]:
     return {
-        "rate": matrix_rate(device, getattr(torch, _dtype(config)), tf32=_tf32(device)),
+        "rate": matrix_rate(device, getattr(torch, config.training.precision), tf32=_tf32(device)),
         "bfloat16_rate": matrix_rate(device, torch.bfloat16),
     }
-
-
-def _dtype(config: RunConfig) -> str:
-    return str(getattr(config.training, "precision", "float32"))
 
 
 def _tf32(device: torch.device) -> bool:

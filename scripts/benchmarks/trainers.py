@@ -3,10 +3,10 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import cast
 from unittest import mock
 
 import torch
@@ -23,7 +23,6 @@ from training.state import TrainingState, build_state, lazy_adam
 
 _RECORDS = 256
 _DISTINCT = 32  # faces drawn; the records repeat them
-_PLAIN = {"precision": "float32", "compile": False}  # of the literal networks, whatever ours are trained with
 
 
 def our_trainer(config: RunConfig, device: torch.device) -> trainer.Trainer:
@@ -33,11 +32,10 @@ def our_trainer(config: RunConfig, device: torch.device) -> trainer.Trainer:
 
 def literal_trainer(config: RunConfig, device: torch.device) -> trainer.Trainer:
     """The same loop around literal copies of the networks, in float32."""
-    known = {field.name for field in fields(config.training)}
-    plain: dict[str, Any] = {name: value for name, value in _PLAIN.items() if name in known}
+    plain = replace(config.training, precision="float32", compile=False)
     # Before anything else of the trainer sees them: compiled or wrapped versions are made from the networks.
     with mock.patch.object(trainer, "build_state", _literal_state):
-        return trainer.Trainer(replace(config, training=replace(config.training, **plain)), Process(device))
+        return trainer.Trainer(replace(config, training=plain), Process(device))
 
 
 def _literal_state(config: RunConfig, process: Process) -> TrainingState:
