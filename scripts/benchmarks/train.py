@@ -135,21 +135,21 @@ def compare(config: RunConfig, device: torch.device, iterations: int, rounds: in
             "ratio": ratios(each.seconds, literal.seconds),
             "peak_gigabytes": each.peak and each.peak / 1e9,
             "memory_ratio": each.peak / literal.peak if each.peak and literal.peak else None,
-            "share_of_rate": flops_per_second / rates["rate"],
-            "share_of_bfloat16_rate": flops_per_second / rates["bfloat16_rate"],
+            "share_of_rate": flops_per_second / rates["float32" if name == "literal" else config.training.precision],
+            "share_of_bfloat16_rate": flops_per_second / rates["bfloat16"],
             "rounds_ms": [1000 * s for s in seconds],
         }
         rows.append(row | _phase_times(each.phases))
-    rate, bfloat16_rate = (f"{rates[name] / 1e12:.2f}" for name in rates)
+    rate_texts = ", ".join(f"{rate / 1e12:.2f} TFLOP/s in {dtype}" for dtype, rate in rates.items())
     title = (
         f"training at {config.model.resolution} pixels, K = {config.model.num_classes}, batch {batch}, {rounds} rounds "
         f"{'one version after the other' if device.type == 'cuda' else 'in turn'} of {iterations} iterations\n"
-        f"work of an iteration: {work / 1e9:.1f} GFLOP; matrix rate: {rate} TFLOP/s in {config.training.precision}"
-        f"{', TF32 allowed' if _tf32(device) else ''}, {bfloat16_rate} in bfloat16\n"
+        f"ours in {config.training.precision}; work of an iteration: {work / 1e9:.1f} GFLOP; matrix rate: {rate_texts}"
+        f"{' (float32 with TF32)' if _tf32(device) else ''}\n"
         "targets: on a CPU with faces_64_cpu time at most 0.70; on a GPU at 512 pixels, batch 16, time 0.33, "
         "memory 0.50,\n40% of the bf16 rate"
     )
-    return Table(title, _COLUMNS, rows, rates | {"work": work, "config": config})
+    return Table(title, _COLUMNS, rows, {"rates": rates, "work": work, "config": config})
 
 
 def by_turns(config: RunConfig, device: torch.device, iterations: int, rounds: int) -> dict[str, Measurement]:
@@ -222,10 +222,9 @@ def _data(args: argparse.Namespace) -> Iterator[RunConfig]:
 
 
 def _rates(config: RunConfig, device: torch.device) -> dict[str, float]:
-    return {
-        "rate": matrix_rate(device, getattr(torch, config.training.precision), tf32=_tf32(device)),
-        "bfloat16_rate": matrix_rate(device, torch.bfloat16),
-    }
+    """Floating-point operations per second in the types of both versions and in bfloat16."""
+    dtypes = dict.fromkeys(("float32", config.training.precision, "bfloat16"))
+    return {name: matrix_rate(device, getattr(torch, name), tf32=_tf32(device)) for name in dtypes}
 
 
 def _tf32(device: torch.device) -> bool:

@@ -30,7 +30,7 @@ def test_tables_and_json(tiny_run, tmp_path, capsys):
         assert row["images_per_second"]["median"] == pytest.approx(4000 / row["ms"]["median"], rel=0.5)
         assert all(row[f"{phase}_ms"] > 0 for phase in ("discriminator", "r1", "generator", "path_length", "ema"))
         rate = compared["facts"]["work"] / row["ms"]["median"] * 1000
-        assert row["share_of_rate"] == pytest.approx(rate / compared["facts"]["rate"])
+        assert row["share_of_rate"] == pytest.approx(rate / compared["facts"]["rates"]["float32"])
     assert [row["what"] for row in others["rows"]] == [
         "waiting for data",
         "averaging weights",
