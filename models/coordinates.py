@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from models.config import ModelConfig
-from models.layers import full_precision
 
 
 def coordinate_grid(
@@ -37,7 +36,11 @@ def foreground_coordinates(config: ModelConfig, *, zoom: float, shift: tuple[flo
 
 
 class PositionFeatures(nn.Module):
-    """Coordinates [..., 2, r, r] -> features [..., r r, C]: Fourier features, then one projection all parts share."""
+    """Fourier features of coordinates, and the one projection of them that all parts share.
+
+    The first local layers fold the projection into their weights (`models/local_generator.py`): it is linear, the
+    features are constants, and so no gradient has to be computed for what it would give.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -48,7 +51,7 @@ class PositionFeatures(nn.Module):
         self.weight_gain = 1 / math.sqrt(inputs)
 
     def forward(self, coords: Tensor | None = None) -> Tensor:
-        """Features at `coords`, or [r r, C] at the regular grid."""
+        """Coordinates [..., 2, r, r] -> Fourier features [..., r r, J], of the regular grid without coordinates."""
         # Half precision has too few digits for the phases of the high octaves.
         dtype = torch.promote_types(self.weight.dtype, torch.float32)
         if coords is None:
@@ -56,5 +59,8 @@ class PositionFeatures(nn.Module):
         coords = coords.to(dtype)
         waves = [wave(2**octave * coords) for octave in range(self.octaves) for wave in (torch.sin, torch.cos)]
         features = torch.cat([coords, *waves], dim=-3).flatten(-2).transpose(-1, -2)
-        with full_precision(coords):
-            return features.to(self.weight.dtype) @ (self.weight * self.weight_gain).t()
+        return features.to(self.weight.dtype)
+
+    def projection(self) -> Tensor:
+        """[C, J]: what turns Fourier features into the local generators' input."""
+        return self.weight * self.weight_gain

@@ -89,7 +89,7 @@ class Generator(nn.Module):
         _check("part_mask", part_mask, (parts,), (samples, parts))
         _check("coords", coords, *((n, *each, 2, *side) for n in (1, samples) for each in ((), (parts,))))
         positions = self.positions(coords[:, None] if coords is not None and coords.ndim == 4 else coords)
-        depth, hidden = self.local_generators(positions, layer_codes)
+        depth, hidden = self.local_generators(positions, self.positions.projection(), layer_codes)
         masks = coarse_masks(depth, part_mask)
         features = self.compositing(masks, hidden).unflatten(1, side).permute(0, 3, 1, 2)  # in channels_last order
         coarse = (2 * masks - 1).unflatten(2, side)

@@ -44,9 +44,9 @@ def unit_rms(x: Tensor, dim: int) -> Tensor:
     return x * torch.rsqrt(x.square().mean(dim, keepdim=True) + EPSILON)
 
 
-def demodulated(weight: Tensor, gain: float = 1.0) -> Tensor:
-    """Scales every output channel's weights [..., O, I] to length `gain` (StyleGAN2, equation 3)."""
-    return weight * (gain * torch.rsqrt(weight.square().sum(-1, keepdim=True) + EPSILON))
+def demodulated(weight: Tensor) -> Tensor:
+    """Scales every output channel's weights [O, I] to length 1 (StyleGAN2, equation 3)."""
+    return weight * torch.rsqrt(weight.square().sum(-1, keepdim=True) + EPSILON)
 
 
 class EqualizedLinear(nn.Module):

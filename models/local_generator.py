@@ -3,8 +3,8 @@
 Each is an MLP per pixel whose layers are modulated by the part's codes. All parts and layers are stacked in one
 tensor per kind of parameter, so that a layer of many parts and samples is one batched matrix product.
 
-Shapes: N batch, K parts, L layers, D latent width, C local channels, P = r x r positions. A map is what one part of
-one sample is at some layer, [P, C]; a group holds B of the N K maps.
+Shapes: N batch, K parts, L layers, D latent width, C local channels, J Fourier features, P = r x r positions. A map is
+what one part of one sample is at some layer, [P, C]; a group holds B of the N K maps.
 """
 
 import math
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config import ModelConfig
-from models.layers import demodulated, full_precision, run
+from models.layers import EPSILON, full_precision, run
 from models.pointwise import pointwise
 
 SLOPE = 0.2
@@ -31,7 +31,7 @@ class LocalOutput(NamedTuple):
 
 
 class LocalGenerators(nn.Module):
-    """Position features and codes of every layer -> pseudo-depth and hidden features of every part.
+    """Fourier features and codes of every layer -> pseudo-depth and hidden features of every part.
 
     With `recompute` the backward pass calculates the activations again, group by group, instead of keeping them.
     """
@@ -47,35 +47,46 @@ class LocalGenerators(nn.Module):
         self.bias = nn.Parameter(torch.zeros(layers, parts, channels))
         self.depth_head = DepthHead(parts - 1, channels)
 
-    def forward(self, positions: Tensor, codes: Tensor) -> LocalOutput:
-        """positions [P, C] for all, or [N or 1, K or 1, P, C]; codes [N, K, L, D], one for every layer."""
+    def forward(self, positions: Tensor, projection: Tensor, codes: Tensor) -> LocalOutput:
+        """Draws all parts.
+
+        Args:
+            positions: Fourier features, [P, J] for all, or [N or 1, K or 1, P, J].
+            projection: [C, J], makes them the first layers' input.
+            codes: one for every layer, [N, K, L, D].
+        """
         samples, parts, _, _ = codes.shape
-        size = self._group_size(samples * parts, positions)
+        size = self._group_size(samples * parts, positions.shape[-2])
         with full_precision(codes):
-            weights, biases = (x.split(size, dim=1) for x in self._modulated(codes))
+            weights, biases = self._modulated(codes)
+            first_weights = (weights[0] @ projection).split(size)  # [B, C, J] each
+        weights, biases = weights[1:].split(size, dim=1), biases.split(size, dim=1)
         depth_weights, depth_biases = (x.repeat(samples, 1, 1).split(size) for x in self.depth_head())
         if positions.ndim == 4:
             maps = positions.expand(samples, parts, -1, -1).flatten(0, 1).split(size)
         else:
             maps = tuple(positions.expand(len(bias), -1, -1) for bias in depth_biases)
-        groups = zip(maps, weights, biases, depth_weights, depth_biases, strict=True)
+        groups = zip(maps, first_weights, weights, biases, depth_weights, depth_biases, strict=True)
         depths, hidden = zip(*(run(self._layers, *group, recompute=self.recompute) for group in groups), strict=True)
         return LocalOutput(torch.cat(depths).unflatten(0, (samples, parts)).to(codes.dtype), hidden)
 
     def _layers(
-        self, x: Tensor, weights: Tensor, biases: Tensor, depth_weight: Tensor, depth_bias: Tensor
+        self, x: Tensor, first: Tensor, weights: Tensor, biases: Tensor, depth_weight: Tensor, depth_bias: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """x [B, P, C], weights [L, B, C, C], biases [L, B, 1, C]; depth's [B, C, 1], [B, 1, 1] -> [B, P], [B, P, C]."""
-        for layer, (weight, bias) in enumerate(zip(weights.unbind(0), biases.unbind(0), strict=True)):
+        """All layers of a group: x [B, P, J] -> depth [B, P], hidden features [B, P, C].
+
+        Weights first [B, C, J], then [L - 1, B, C, C]; biases [L, B, 1, C]; of the depth [B, C, 1] and [B, 1, 1].
+        """
+        for layer, (weight, bias) in enumerate(zip([first, *weights.unbind(0)], biases.unbind(0), strict=True)):
             x = _activated_linear(x, weight, bias)
             if layer == self.depth_layers - 1:
                 depth = torch.baddbmm(depth_bias, x, depth_weight).squeeze(2)
         return depth, x
 
-    def _group_size(self, maps: int, positions: Tensor) -> int:
+    def _group_size(self, maps: int, positions: int) -> int:
         """How many maps go through all layers together: what fits into a CPU's cache; on a GPU all, if they may."""
-        if positions.device.type == "cpu":
-            return max(1, CACHED_ELEMENTS // positions.shape[-2:].numel())
+        if self.weight.device.type == "cpu":
+            return max(1, CACHED_ELEMENTS // (positions * self.weight.shape[-1]))
         return math.ceil(maps / RECOMPUTED_GROUPS) if self.recompute else maps
 
     def _modulated(self, codes: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,13 +94,17 @@ class LocalGenerators(nn.Module):
 
         The gain is positive, so leaky_relu(x) * gain = leaky_relu(x * gain).
         """
-        samples = codes.shape[0]
+        samples, channels = codes.shape[0], self.weight.shape[-1]
         per_layer = codes.permute(2, 1, 0, 3) / math.sqrt(codes.shape[-1])  # [L, K, N, D]
-        style = per_layer @ self.style_weight.transpose(2, 3)  # [L, K, N, C]
-        style = (style + self.style_bias[:, :, None]).transpose(1, 2)  # [L, N, K, C]
-        weight = self.weight[:, None] * (style / math.sqrt(style.shape[-1]))[:, :, :, None]  # [L, N, K, C, C]
+        style = per_layer @ self.style_weight.transpose(2, 3) + self.style_bias[:, :, None]  # [L, K, N, C]
+        style = style / math.sqrt(channels)
+        # The squared length of an output channel's modulated weights, without making them: sum_i (w_i s_i)^2.
+        squares = style.square() @ self.weight.square().transpose(2, 3)  # [L, K, N, C]
+        scale = GAIN * torch.rsqrt(squares + EPSILON)
+        style, scale = style.transpose(1, 2), scale.transpose(1, 2)  # [L, N, K, C]
+        weight = self.weight[:, None] * style[..., None, :] * scale[..., None]  # [L, N, K, C, C]
         bias = (self.bias * GAIN)[:, None, :, None].expand(-1, samples, -1, -1, -1)
-        return demodulated(weight, GAIN).flatten(1, 2), bias.flatten(1, 2)
+        return weight.flatten(1, 2), bias.flatten(1, 2)
 
 
 class DepthHead(nn.Module):

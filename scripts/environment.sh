@@ -6,7 +6,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . .venv/bin/activate
 python -m pip install --quiet --disable-pip-version-check -r "$1"
 
-# Threads that wait soon leave their core to others, and memory once taken is kept: giving it back and taking it again
-# at every step costs page faults.
+# Threads that wait soon leave their core to others.
 export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-10000}"
-export MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-8589934592}" MALLOC_MMAP_THRESHOLD_="${MALLOC_MMAP_THRESHOLD_:-4294967296}"

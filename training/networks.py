@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.generator import Generator, GeneratorOutput
+from training import memory
 from training.config import TrainingConfig
 
 
@@ -40,7 +41,9 @@ class AdversarialNetworks:
 
 
 def prepare_device(device: torch.device, config: TrainingConfig) -> None:
-    """Sets what PyTorch keeps for the whole process: TF32, and the search for the fastest convolutions."""
+    """Sets what holds for the whole process: on a GPU TF32 and the search for the fastest convolutions."""
+    if device.type == "cpu":
+        memory.keep_freed_memory()
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
         torch.backends.cudnn.allow_tf32 = config.tf32

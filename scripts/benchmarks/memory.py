@@ -10,13 +10,14 @@ from pathlib import Path
 
 import torch
 
+from training.memory import keep_freed_memory
+
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
 # Of glibc's malloc.h.
 _TRIM_THRESHOLD = -1
 _MMAP_THRESHOLD = -3
-_LARGEST_MMAP_THRESHOLD = 32 << 20
 
 _SMALL = 128 << 10
 
@@ -34,22 +35,6 @@ def peak_extra(call: Callable[[], object], device: torch.device) -> int | None:
         return _peak_allocated(call, device)
     libc = _glibc()
     return None if libc is None else _peak_resident(call, libc)
-
-
-def steady_allocator() -> None:
-    """Brings the C library's allocator to where it ends up by itself in a process that frees large blocks.
-
-    `peak_extra` leaves it so as well; called before the first timing, this makes all timings alike.
-    """
-    libc = _glibc()
-    if libc:
-        _set_thresholds(libc, _LARGEST_MMAP_THRESHOLD)
-
-
-def _set_thresholds(libc: ctypes.CDLL, size: int) -> None:
-    """Blocks from this size on are mapped one by one; twice as much at the end of a heap goes back to the system."""
-    libc.mallopt(_MMAP_THRESHOLD, size)
-    libc.mallopt(_TRIM_THRESHOLD, 2 * size)
 
 
 def _peak_allocated(call: Callable[[], object], device: torch.device) -> int:
@@ -85,11 +70,12 @@ def _mapped_blocks(libc: ctypes.CDLL) -> Iterator[None]:
     Not so in an older thread: where the heap has a hole that was left by earlier blocks, a block is put there, and
     the hole stays resident when the block is freed. A new thread has a heap of its own.
     """
-    _set_thresholds(libc, _SMALL)
+    libc.mallopt(_MMAP_THRESHOLD, _SMALL)
+    libc.mallopt(_TRIM_THRESHOLD, 2 * _SMALL)
     try:
         yield
     finally:
-        steady_allocator()
+        keep_freed_memory()
 
 
 def _peak() -> int:

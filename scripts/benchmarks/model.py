@@ -23,11 +23,12 @@ from models import Generator, ModelConfig
 from models.compositing import coarse_masks
 from scripts.benchmarks.ceilings import matrix_rate, tf32_allowed
 from scripts.benchmarks.growth import compare_parts, compare_resolutions, with_parts, with_resolution
-from scripts.benchmarks.memory import peak_extra, steady_allocator
+from scripts.benchmarks.memory import peak_extra
 from scripts.benchmarks.networks import STEPS, Networks, Step, build_networks, random_inputs, work_per_sample
 from scripts.benchmarks.report import Column, Row, Table, Tables
 from scripts.benchmarks.timing import Spread, in_turn, ratios
 from tests.reference.generator import LiteralGenerator
+from training.memory import keep_freed_memory
 
 _ROUNDS = {"cpu": 5, "cuda": 11}
 _LONG_ROUNDS = {"cpu": 1, "cuda": 5}  # of calls that take seconds on a CPU
@@ -87,7 +88,7 @@ def tables(args: argparse.Namespace, device: torch.device) -> Tables:
     config: RunConfig = args.run_config
     long_rounds = args.rounds or _LONG_ROUNDS[device.type]
     ops.set_mode(config.ops, device.type)
-    steady_allocator()
+    keep_freed_memory()
     with tf32_allowed(True):
         if args.growth:
             yield compare_parts(config, args.parts, args.batch, device, long_rounds)
@@ -175,7 +176,7 @@ def _compare_step(
 def _fuse(generator: Generator, codes: Tensor, *, recompute: bool) -> Tensor:
     """Codes of every layer [N, K, L, D] -> blended features [N, P, F]."""
     generator.local_generators.recompute = recompute
-    depth, hidden = generator.local_generators(generator.positions(), codes)
+    depth, hidden = generator.local_generators(generator.positions(), generator.positions.projection(), codes)
     features: Tensor = generator.compositing(coarse_masks(depth), hidden)
     return features
 

@@ -24,10 +24,11 @@ import ops
 from configs import ConfigError
 from models.layers import resampling_filter
 from scripts.benchmarks.ceilings import copy_bandwidth
-from scripts.benchmarks.memory import peak_extra, steady_allocator
+from scripts.benchmarks.memory import peak_extra
 from scripts.benchmarks.report import Column, Row, Table, Tables
 from scripts.benchmarks.timing import Spread, in_turn, ratios
 from tests.reference import ops as literal
+from training.memory import keep_freed_memory
 
 _MEGABYTES = {"cpu": 16.0, "cuda": 64.0}
 _DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -107,7 +108,7 @@ def check(args: argparse.Namespace) -> None:
 def tables(args: argparse.Namespace, device: torch.device) -> Tables:
     """One table for each dtype."""
     ops.set_mode(args.ops, device.type)
-    steady_allocator()
+    keep_freed_memory()
     large_copy = copy_bandwidth(device)
     for name in args.dtype:
         dtype = getattr(torch, name)

@@ -23,7 +23,6 @@ import torch
 from configs import ConfigError, RunConfig, load_config
 from datasets.opening import open_dataset
 from scripts.benchmarks.ceilings import matrix_rate
-from scripts.benchmarks.memory import steady_allocator
 from scripts.benchmarks.overheads import measure_overheads
 from scripts.benchmarks.report import Column, Row, Table, Tables
 from scripts.benchmarks.timing import Spread, in_turn, ratios
@@ -110,7 +109,6 @@ def check(args: argparse.Namespace) -> None:
 
 def tables(args: argparse.Namespace, device: torch.device) -> Tables:
     """Ours against literal, then what else takes time in ours."""
-    steady_allocator()
     with session(device.type), _data(args) as config:  # the session leaves PyTorch as many threads as training has
         yield compare(config, device, args.iterations, args.rounds)
         yield measure_overheads(our_trainer(config, device), device, args.iterations, args.rounds)

@@ -77,7 +77,7 @@ def test_peak_memory_of_known_allocations(device, megabytes, call):
 
 
 def test_peak_memory_does_not_depend_on_holes_in_the_heap():
-    memory.steady_allocator()
+    memory.keep_freed_memory()
     blocks = [floats(5 + 3 * i % 17) for i in range(12)]
     held = blocks[::2]
     del blocks
@@ -116,7 +116,6 @@ def test_peak_memory_that_cannot_be_measured(monkeypatch, tmp_path):
     assert memory.peak_extra(lambda: floats(1), CPU) is None
     monkeypatch.setattr(memory, "_glibc", lambda: None)
     assert memory.peak_extra(lambda: floats(1), CPU) is None
-    memory.steady_allocator()
 
 
 @pytest.mark.usefixtures("_hasty_benchmark")

@@ -76,7 +76,6 @@ def test_what_stays_in_float32(build, tiny_config, precision):
     generator, discriminator = phases.state.generator, phases.state.discriminator
     for name, module in {
         "mapping": generator.mapping,
-        "positions": generator.positions,
         "layer": generator.render_net.layers[0],
         "block": discriminator.image_trunk[1],
         "final": discriminator.final_conv,
@@ -85,7 +84,7 @@ def test_what_stays_in_float32(build, tiny_config, precision):
     fake = phases.networks.draw(phases._codes(4))
     logits = phases.networks.score(fake.image, fake.segmentation)
     half, full = {getattr(torch, precision)}, {torch.float32}
-    assert seen == {"mapping": full, "positions": full, "layer": half, "block": half, "final": full}
+    assert seen == {"mapping": full, "layer": half, "block": half, "final": full}
     assert {x.dtype for x in (*fake, logits)} == full
 
 
