@@ -1,30 +1,30 @@
 """Fusion of the parts (spec section 3, "Fusion"; paper section 3.2): depths -> masks -> blended features.
 
-Shapes: N batch, K parts, C local channels, P = r x r positions, F feature channels.
+Shapes: N batch, K parts, C local channels, r side, P = r x r positions, F feature channels.
 """
 
 import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config import ModelConfig
 from models.layers import EPSILON
-from models.pointwise import pointwise
 
 
 def coarse_masks(depth: Tensor, part_mask: Tensor | None = None) -> Tensor:
-    """Softmax of the depths [N, K, P] over the parts; parts switched off lose their share to the others.
+    """Softmax of the depths [N, K, r, r] over the parts; parts switched off lose their share to the others.
 
     Args:
-        depth: pseudo-depth, larger is nearer, [N, K, P].
+        depth: pseudo-depth, larger is nearer, [N, K, r, r].
         part_mask: True (or 1) where a part is drawn, [K] or [N, K].
     """
     masks = depth.softmax(dim=1)
     if part_mask is None:
         return masks
-    masks = masks * part_mask.to(masks)[..., None]
+    masks = masks * part_mask.to(masks)[..., None, None]
     return (masks / _epsilon_more(masks.sum(1, keepdim=True))).to(masks)
 
 
@@ -40,7 +40,7 @@ class Compositing(nn.Module):
     + sum_k weight_k b_k: one matrix product, and the K maps of F channels never exist.
     """
 
-    opaque: Tensor | None  # [K, 1], 0 for transparent parts
+    opaque: Tensor | None  # [K, 1, 1], 0 for transparent parts
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -48,23 +48,24 @@ class Compositing(nn.Module):
         self.weight = nn.Parameter(torch.randn(parts, features, channels))
         self.scale = nn.Parameter(torch.ones(parts, channels))
         self.bias = nn.Parameter(torch.zeros(parts, features))
-        opaque = torch.ones(parts, 1)
+        opaque = torch.ones(parts, 1, 1)
         opaque[list(config.transparent_classes)] = 0
         self.register_buffer("opaque", opaque if config.transparent_classes else None, persistent=False)
 
     def forward(self, masks: Tensor, hidden: Sequence[Tensor]) -> Tensor:
-        """masks [N, K, P], hidden [N K, P, C] in groups -> features [N, P, F]."""
+        """masks [N, K, r, r], hidden [N K, C, r, r] in groups -> features [N, F, r, r]."""
         weights = self.blend_weights(masks).to(hidden[0].dtype)
-        groups = weights.flatten(0, 1)[..., None].split([len(group) for group in hidden])
+        groups = weights.flatten(0, 1)[:, None].split([len(group) for group in hidden])
         blended = _cat([weight * group for weight, group in zip(groups, hidden, strict=True)])
-        blended = blended.unflatten(0, masks.shape[:2]).transpose(1, 2).flatten(2)  # [N, P, K C]
+        blended = blended.unflatten(0, masks.shape[:2]).permute(0, 3, 4, 1, 2).flatten(3)  # [N, r, r, K C]
         head = self.weight * self.scale[:, None] / math.sqrt(self.weight.shape[2])
         head = head.transpose(0, 1).flatten(1)  # [F, K C]
-        biases = self.bias.expand(len(masks), -1, -1)  # [N, K, F]
-        return torch.baddbmm(pointwise(blended, head), weights.transpose(1, 2), biases)
+        features = F.conv2d(blended.permute(0, 3, 1, 2), head[:, :, None, None])
+        biases = F.conv2d(weights.contiguous(memory_format=torch.channels_last), self.bias.t()[:, :, None, None])
+        return features.add_(biases)
 
     def blend_weights(self, masks: Tensor) -> Tensor:
-        """[N, K, P]: masks renormalised over the opaque parts; transparent parts come on top (sums may exceed 1)."""
+        """[N, K, r, r]: masks renormalised over the opaque parts; transparent parts come on top (sums may exceed 1)."""
         if self.opaque is None:
             return masks
         opaque_share = _epsilon_more((masks * self.opaque).sum(1, keepdim=True))

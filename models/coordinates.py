@@ -51,15 +51,18 @@ class PositionFeatures(nn.Module):
         self.weight_gain = 1 / math.sqrt(inputs)
 
     def forward(self, coords: Tensor | None = None) -> Tensor:
-        """Coordinates [..., 2, r, r] -> Fourier features [..., r r, J], of the regular grid without coordinates."""
+        """Coordinates [N, K, 2, r, r] -> Fourier features [N, K, J, r, r]; of the regular grid without coordinates.
+
+        N and K may be 1. A position's features lie next to each other in memory.
+        """
         # Half precision has too few digits for the phases of the high octaves.
         dtype = torch.promote_types(self.weight.dtype, torch.float32)
         if coords is None:
-            coords = coordinate_grid(self.size, dtype=dtype, device=self.weight.device)
+            coords = coordinate_grid(self.size, dtype=dtype, device=self.weight.device)[None, None]
         coords = coords.to(dtype)
         waves = [wave(2**octave * coords) for octave in range(self.octaves) for wave in (torch.sin, torch.cos)]
-        features = torch.cat([coords, *waves], dim=-3).flatten(-2).transpose(-1, -2)
-        return features.to(self.weight.dtype)
+        features = torch.cat([coords, *waves], dim=2).to(self.weight.dtype)
+        return features.movedim(2, 4).contiguous().movedim(4, 2)
 
     def projection(self) -> Tensor:
         """[C, J]: what turns Fourier features into the local generators' input."""

@@ -91,10 +91,10 @@ class Generator(nn.Module):
         positions = self.positions(coords[:, None] if coords is not None and coords.ndim == 4 else coords)
         depth, hidden = self.local_generators(positions, self.positions.projection(), layer_codes)
         masks = coarse_masks(depth, part_mask)
-        features = self.compositing(masks, hidden).unflatten(1, side).permute(0, 3, 1, 2)  # in channels_last order
-        coarse = (2 * masks - 1).unflatten(2, side)
+        features = self.compositing(masks, hidden)
+        coarse = 2 * masks - 1
         image, segmentation = self.render_net(features, coarse, self._noise_maps(noise, samples))
-        return GeneratorOutput(image, segmentation, coarse, depth.unflatten(2, side))
+        return GeneratorOutput(image, segmentation, coarse, depth)
 
     @torch.no_grad()
     def mean_code(self, samples: int = 10_000, seed: int = 0) -> Tensor:

@@ -84,11 +84,6 @@ def _check_noise(x: Tensor, noise: Tensor | None, strength: Tensor | None, dim: 
         raise ValueError(f"bias_act: noise_strength must have shape [1], not {list(strength.shape)}")
 
 
-def bias_act_backward(grad: Tensor, output: Tensor, slope: float, gain: float) -> Tensor:
-    """grad times the derivative of leaky_relu(x, slope) * gain where `output`, of the same shape, came from."""
-    return torch.ops.semantic_gan.bias_act_backward(grad, output, slope, gain)
-
-
 def reference(
     x: Tensor,
     bias: Tensor | None,

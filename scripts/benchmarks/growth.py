@@ -14,7 +14,7 @@ from scripts.benchmarks.report import Column, Table
 from scripts.benchmarks.timing import Spread, in_turn, ratios
 from scripts.benchmarks.trainers import drawn_data, our_trainer
 
-_WARM_UP = {"cpu": 0, "cuda": 2}
+_WARM_UP = 1
 _METHOD = "discriminator and generator step, no penalties"
 
 
@@ -86,7 +86,7 @@ def seconds_per_image(
     """Of the real loop's iterations, without penalties, in every round; data are loaded beforehand."""
     with ExitStack() as stack:
         calls = {name: _iteration(replace(config, model=model), batch, device, stack) for name, model in models.items()}
-        seconds = in_turn(calls, device, rounds=rounds, warm_up=_WARM_UP[device.type])
+        seconds = in_turn(calls, device, rounds=rounds, warm_up=_WARM_UP)
     return {name: [each / batch for each in values] for name, values in seconds.items()}
 
 

@@ -30,9 +30,9 @@ from scripts.benchmarks.timing import Spread, in_turn, ratios
 from tests.reference.generator import LiteralGenerator
 from training.memory import keep_freed_memory
 
-_ROUNDS = {"cpu": 5, "cuda": 11}
+_ROUNDS = 11
 _LONG_ROUNDS = {"cpu": 1, "cuda": 5}  # of calls that take seconds on a CPU
-_WARM_UP = {"cpu": 0, "cuda": 2}  # of these; the GPU's libraries choose their kernels meanwhile
+_WARM_UP = 1  # of these; the libraries choose their kernels meanwhile
 _FUSION_COLUMNS = (
     Column("version", heading="version"),
     Column("ms", "{0.median:.1f}", "ms"),
@@ -60,8 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", help="YAML file of a run with the model's sizes (default: 256 pixels, 13 classes)")
     parser.add_argument("--batch", type=int, default=2, help="images of a call (default 2)")
     parser.add_argument(
-        "--rounds", type=int, help="in which ours and literal take turns (default 5 and, for whole networks, 1; on a "
-        "GPU 11 and 5)",
+        "--rounds", type=int, help="in which ours and literal take turns (default 11; for whole networks 1, on a GPU 5)",
     )  # fmt: skip
     parser.add_argument("--growth", action="store_true", help="measure how cost grows, and nothing else")
     parser.add_argument("--parts", type=int, nargs="+", default=[2, 13, 26], help="of --growth (default 2 13 26)")
@@ -98,7 +97,7 @@ def tables(args: argparse.Namespace, device: torch.device) -> Tables:
         literal = ours.literal()
         assert isinstance(ours.generator, Generator)
         assert isinstance(literal.generator, LiteralGenerator)
-        rounds = args.rounds or _ROUNDS[device.type]
+        rounds = args.rounds or _ROUNDS
         yield compare_fusion(ours.generator, literal.generator, args.batch, device, rounds)
         yield compare_steps(ours, literal, args.batch, device, long_rounds)
 
@@ -109,8 +108,8 @@ def compare_fusion(ours: Generator, literal: LiteralGenerator, batch: int, devic
     side = config.coarse_resolution
     inputs = random_inputs(config, batch, device)
     codes = ours.expand(inputs.codes).detach().requires_grad_()
-    gradient = torch.randn(batch, side**2, config.feature_channels, device=device)
-    planes = gradient.transpose(1, 2).unflatten(2, (side, side)).contiguous()  # as the literal features lie in memory
+    planes = torch.randn(batch, config.feature_channels, side, side, device=device)  # as the literal features lie
+    gradient = planes.contiguous(memory_format=torch.channels_last)  # as ours do
     versions: dict[str, Callable[[], None]] = {
         "ours": lambda: _fuse(ours, codes, recompute=False).backward(gradient),
         "ours, recomputing": lambda: _fuse(ours, codes, recompute=True).backward(gradient),
@@ -164,7 +163,7 @@ def _compare_step(
 ) -> Row:
     inputs = random_inputs(ours.generator.config, samples, device)
     calls = {name: partial(step.run, networks, inputs) for name, networks in (("", ours), ("literal_", literal))}
-    seconds = in_turn(calls, device, rounds=rounds, warm_up=_WARM_UP[device.type])
+    seconds = in_turn(calls, device, rounds=rounds, warm_up=_WARM_UP)
     row: Row = {"step": step.name, "samples": samples, "ratio": ratios(seconds[""], seconds["literal_"])}
     for name, call in calls.items():
         row[f"{name}ms"] = _milliseconds(seconds[name])
@@ -174,7 +173,7 @@ def _compare_step(
 
 
 def _fuse(generator: Generator, codes: Tensor, *, recompute: bool) -> Tensor:
-    """Codes of every layer [N, K, L, D] -> blended features [N, P, F]."""
+    """Codes of every layer [N, K, L, D] -> blended features [N, F, r, r]."""
     generator.local_generators.recompute = recompute
     depth, hidden = generator.local_generators(generator.positions(), generator.positions.projection(), codes)
     features: Tensor = generator.compositing(coarse_masks(depth), hidden)
