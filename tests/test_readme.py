@@ -45,6 +45,7 @@ SHRINK = [
     (r"--nnodes=\d+ (.*)--rdzv_endpoint=\S+", r"--nnodes=1 \1--rdzv_endpoint=127.0.0.1:0"),
     (r"^torchrun (?!--nnodes)", "torchrun --standalone "),
     (r"(train\.py --config \S+(?: --output \S+| --dry-run)?)", rf"\1 {TINY_RUN}"),
+    (r"(scripts\.benchmark train --config \S+)", rf"\1 --rounds 1 {TINY_RUN}"),
     (r"--samples \d+", "--samples 8"),
     (r"--checkpoint CK", "--checkpoint runs/first/checkpoints/images_000000016.pt"),
     (r"^tensorboard --logdir runs$", "tensorboard --inspect --logdir runs"),  # the same files, without a server

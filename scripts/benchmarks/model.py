@@ -59,9 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     parser.add_argument("--config", help="YAML file of a run with the model's sizes (default: 256 pixels, 13 classes)")
     parser.add_argument("--batch", type=int, default=2, help="images of a call (default 2)")
-    parser.add_argument(
-        "--rounds", type=int, help="in which ours and literal take turns (default 11; for whole networks 1, on a GPU 5)",
-    )  # fmt: skip
+    parser.add_argument("--rounds", type=int, help="turns of each (default 11; for whole networks 1, on a GPU 5)")
     parser.add_argument("--growth", action="store_true", help="measure how cost grows, and nothing else")
     parser.add_argument("--parts", type=int, nargs="+", default=[2, 13, 26], help="of --growth (default 2 13 26)")
     parser.add_argument(
