@@ -95,6 +95,7 @@ def _results(device: str) -> dict[str, Tensor]:
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device=device) / 8
     calls: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "bias_act": lambda x, bias: ops.bias_act(x, bias),
+        "bias_act noise": lambda x, bias: ops.bias_act(x, bias, noise=x.detach()[:, :1], noise_strength=bias[:1]),
         "upfirdn2d up 2": lambda x, bias: ops.upfirdn2d(x, taps, up=2, padding=(2, 1), gain=4),
         "upfirdn2d down 2": lambda x, bias: ops.upfirdn2d(x, taps, down=2, padding=1),
         "upfirdn2d full": lambda x, bias: ops.upfirdn2d(x, torch.outer(taps, taps), padding=(2, -1)),
