@@ -93,8 +93,11 @@ def reference(
     slope: float,
     gain: float,
 ) -> Tensor:
-    """The operator in plain PyTorch; in place on its own result, so that one activation is all the memory it takes."""
-    out = torch.empty_like(x)
+    """The operator in plain PyTorch; in place on its own result, so that one activation is all the memory it takes.
+
+    Half types are rounded once, at the end: rounding in between would take some values to the other branch.
+    """
+    out = torch.empty_like(x, dtype=wide_dtype(x))
     shifted = x
     if noise is not None and noise_strength is not None:
         shifted = torch.add(shifted, noise * noise_strength, out=out)
@@ -104,7 +107,7 @@ def reference(
         shifted = torch.add(shifted, bias.view(shape), out=out)
     if shifted is x:
         out.copy_(x)
-    return torch.nn.functional.leaky_relu_(out, slope).mul_(gain)
+    return torch.nn.functional.leaky_relu_(out, slope).mul_(gain).to(x.dtype)
 
 
 def reference_backward(grad: Tensor, output: Tensor, slope: float, gain: float) -> Tensor:
