@@ -8,8 +8,8 @@ import sys
 import torch
 
 # Of glibc's malloc.h.
-_TRIM_THRESHOLD = -1
-_MMAP_THRESHOLD = -3
+TRIM_THRESHOLD = -1
+MMAP_THRESHOLD = -3
 
 
 def reset_peak(device: torch.device) -> None:
@@ -33,5 +33,6 @@ def keep_freed_memory() -> None:
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library, or none of that name
         libc = ctypes.CDLL(None)
-        libc.mallopt(_MMAP_THRESHOLD, 1 << 30)
-        libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+        # Older versions allow less, and a threshold that stayed at its start would be worse than none.
+        if libc.mallopt(MMAP_THRESHOLD, 1 << 30) or libc.mallopt(MMAP_THRESHOLD, 32 << 20):
+            libc.mallopt(TRIM_THRESHOLD, 2**31 - 1)

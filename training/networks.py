@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from configs.errors import ConfigError
 from models.generator import Generator, GeneratorOutput
 from training import memory
 from training.config import TrainingConfig
@@ -41,10 +42,16 @@ class AdversarialNetworks:
 
 
 def prepare_device(device: torch.device, config: TrainingConfig) -> None:
-    """Sets what holds for the whole process: on a GPU TF32 and the search for the fastest convolutions."""
+    """Sets what holds for the whole process: on a GPU TF32 and the search for the fastest convolutions.
+
+    Raises:
+        ConfigError: if the GPU lacks the precision.
+    """
     if device.type == "cpu":
         memory.keep_freed_memory()
     if device.type == "cuda":
+        if config.precision == "bfloat16" and torch.cuda.get_device_capability(device) < (8, 0):
+            raise ConfigError("training.precision = bfloat16, which this GPU lacks: choose float16 or float32")
         torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
         torch.backends.cudnn.allow_tf32 = config.tf32
         torch.backends.cudnn.benchmark = True  # all batches have one size

@@ -47,7 +47,8 @@ class GradientReducer:
         """Adds the loss's gradients to those of the step's earlier passes, and after the last averages them.
 
         Raises:
-            RuntimeError: if processes have gradients for different parameters, or one arrives again after it was sent.
+            RuntimeError: if a gradient arrives again after it was sent; in a step that has to find its order, if
+                processes have gradients for different parameters, which later is undefined.
         """
         if not (self._is_parallel and last):
             loss.backward()

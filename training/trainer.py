@@ -106,12 +106,17 @@ class Trainer:
             return last or before // every != images // every
 
         if due(training.log_every_images):
-            log.scalars(self.stats.tick(), images)
+            log.scalars(self.stats.tick() | self._loss_scale(), images)
             last = last or self._check_time()
         if due(training.preview_every_images) and self.process.is_main:
             log.preview(self.previews.sheet(self.state.generator_ema), images)
         if due(training.checkpoint_every_images):
             self._save(folder)
+
+    def _loss_scale(self) -> dict[str, float]:
+        """In float16 only; it halves whenever a step is left out."""
+        scaler = self.state.loss_scaler
+        return {"losses/scale": scaler.get_scale()} if scaler.is_enabled() else {}
 
     def _ending(self, folder: RunFolder) -> str:
         images, total = self.state.images, self.config.training.total_images

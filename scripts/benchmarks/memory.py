@@ -10,14 +10,10 @@ from pathlib import Path
 
 import torch
 
-from training.memory import keep_freed_memory
+from training.memory import MMAP_THRESHOLD, TRIM_THRESHOLD, keep_freed_memory
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
-
-# Of glibc's malloc.h.
-_TRIM_THRESHOLD = -1
-_MMAP_THRESHOLD = -3
 
 _SMALL = 128 << 10
 
@@ -70,8 +66,8 @@ def _mapped_blocks(libc: ctypes.CDLL) -> Iterator[None]:
     Not so in an older thread: where the heap has a hole that was left by earlier blocks, a block is put there, and
     the hole stays resident when the block is freed. A new thread has a heap of its own.
     """
-    libc.mallopt(_MMAP_THRESHOLD, _SMALL)
-    libc.mallopt(_TRIM_THRESHOLD, 2 * _SMALL)
+    libc.mallopt(MMAP_THRESHOLD, _SMALL)
+    libc.mallopt(TRIM_THRESHOLD, 2 * _SMALL)
     try:
         yield
     finally:

@@ -6,13 +6,13 @@ from functools import partial
 import pytest
 import torch
 
-from configs import RunConfig
+from configs import ConfigError, RunConfig
 from datasets import ImageMaskDataset
 from losses import LossConfig
 from models import Generator
 from training.config import TrainingConfig
 from training.distributed import Process
-from training.networks import AdversarialNetworks
+from training.networks import AdversarialNetworks, prepare_device
 from training.phases import Phases
 from training.state import build_state
 from training.stats import Stats
@@ -130,8 +130,8 @@ def test_a_step_that_overflows_is_left_out(build, batches):
     assert phases.state.loss_scaler.get_scale() == pytest.approx(5e29)
 
 
-def test_losses_in_half_types_stay_within_noise(build, batches):
-    """Over 200 iterations: no farther from the runs in float32 than these are from each other."""
+def test_losses_in_bfloat16_stay_within_noise(build, batches):
+    """Over 200 iterations: no farther from any run in float32 than these are from each other."""
     runs = {}
     for name, options in {
         **{f"float32, seed {seed}": {"seed": seed} for seed in range(3)},
@@ -146,6 +146,10 @@ def test_losses_in_half_types_stay_within_noise(build, batches):
 
 def test_recomputation_changes_nothing(build, batches, tiny_config):
     plain, saving = build(), build(recompute_local=True, recompute_from=8)
+    discriminator = saving.state.discriminator
+    assert saving.state.generator.local_generators.recompute
+    for part in (saving.state.generator.render_net, discriminator.image_trunk, discriminator.segmentation_trunk):
+        assert part.recompute_from == 8
     for phases in (plain, saving):
         torch.manual_seed(3)
         train(phases, batches, 4)
@@ -175,17 +179,22 @@ def test_recomputation_keeps_less(tiny_config):
     assert saved(generator) < 0.95 * without_local
 
 
-def test_compiled_networks(build, batches, monkeypatch):
+@pytest.mark.parametrize(
+    ("options", "tolerance"),
+    [({}, 1e-4), ({"precision": "bfloat16", "recompute_local": True, "recompute_from": 8}, 0.02)],
+    ids=["plain", "bfloat16, recomputing"],
+)
+def test_compiled_networks(build, batches, monkeypatch, options, tolerance):
     """No graph breaks, which would be errors; the same results; and no recompilation after the first iterations."""
-    plain = build()
+    plain = build(**options)
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
-    compiled = build(compile=True)
+    compiled = build(compile=True, **options)
     for phases in (plain, compiled):
         for layer in phases.state.generator.render_net.layers:
             torch.nn.init.zeros_(layer.noise_strength)  # compiled code draws other noise
         torch.manual_seed(3)
         train(phases, batches, 4)
-    assert difference(plain, compiled) < 1e-4
+    assert difference(plain, compiled) < tolerance
     torch.compiler.set_stance("fail_on_recompile")
     try:
         train(compiled, batches, 4)
@@ -201,3 +210,29 @@ def test_without_options_the_networks_run_as_they_are(tiny_config, build):
     ours = networks.draw(codes).image
     torch.manual_seed(1)
     assert torch.equal(ours, phases.state.generator.synthesis(codes, noise="random").image)
+
+
+def test_the_loss_scale_survives_a_checkpoint(build, batches):
+    phases, resumed = build(precision="float16"), build(precision="float16")
+    train(phases, batches, 3)
+    scaler = phases.state.loss_scaler.state_dict()
+    assert scaler != resumed.state.loss_scaler.state_dict()
+    networks = phases.state.networks({})
+    resumed.state.restore(networks, phases.state.to_dict(), Process(CPU), "test")
+    assert resumed.state.loss_scaler.state_dict() == scaler
+
+
+@pytest.mark.parametrize("tf32", [True, False])
+def test_a_gpu_is_prepared(monkeypatch, tf32):
+    """Without one: only what would be set."""
+    chosen = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", chosen.append)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not tf32)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
+    prepare_device(torch.device("cuda"), TrainingConfig(tf32=tf32))
+    assert chosen == ["high" if tf32 else "highest"]
+    assert torch.backends.cudnn.allow_tf32 == tf32
+    assert torch.backends.cudnn.benchmark
+    with pytest.raises(ConfigError, match="choose float16 or float32"):
+        prepare_device(torch.device("cuda"), TrainingConfig(precision="bfloat16"))

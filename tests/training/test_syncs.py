@@ -59,10 +59,13 @@ class Watch(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
-def phases(config: ModelConfig, device: torch.device, augment: AugmentConfig | None = AUGMENT) -> Phases:
-    state = build_state(RunConfig(model=config, augment=augment or AugmentConfig()), Process(device))
+def phases(
+    config: ModelConfig, device: torch.device, augment: AugmentConfig | None = AUGMENT, **options: Any
+) -> Phases:
+    training = TrainingConfig(**options)
+    state = build_state(RunConfig(model=config, augment=augment or AugmentConfig(), training=training), Process(device))
     augmentation = Augmentation(augment, celebamask13(), device) if augment else None
-    return Phases(state, LOSSES, TrainingConfig(), Stats(device), augmentation)
+    return Phases(state, LOSSES, training, Stats(device), augmentation)
 
 
 def batch(device: torch.device) -> list[tuple[Tensor, Tensor]]:
@@ -134,9 +137,10 @@ def test_a_read_within_an_iteration_is_seen(tiny_config, monkeypatch):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; the device meta stood in for it above")
 @pytest.mark.parametrize("augment", [AUGMENT, None])
-def test_a_gpu_is_never_waited_for(tiny_config, augment):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_a_gpu_is_never_waited_for(tiny_config, augment, precision):
     device = torch.device("cuda")
-    phases_ = phases(tiny_config, device, augment)
+    phases_ = phases(tiny_config, device, augment, precision=precision)
     whole, mirrored = batch(device), torch.arange(13, dtype=torch.uint8).to(device)
     iterate(phases_, whole, mirrored)  # libraries and optimisers start
     torch.cuda.set_sync_debug_mode("error")
