@@ -33,6 +33,9 @@ AUGMENT = AugmentConfig(probability=0.5, target=0.6, quarter_turns=True)
 LOSSES = LossConfig(r1_every=2, path_length_every=2)
 
 
+SHOWN = pytest.mark.skipif(torch.__version__ < "2.7", reason="PyTorch 2.6 hides values from Python from dispatch modes")
+
+
 class SyncError(Exception):
     """Something that would make the host wait for a GPU."""
 
@@ -115,8 +118,8 @@ def test_the_plain_operators_read_nothing(up, down, taps):
         lambda x: x.nonzero(),
         lambda x: x.masked_select(x > 0),
         lambda x: torch.equal(x, x),
-        lambda x: x[[0, 1]],
-        lambda x: torch.tensor([1.0, 2.0], device=x.device),
+        pytest.param(lambda x: x[[0, 1]], marks=SHOWN),
+        pytest.param(lambda x: torch.tensor([1.0, 2.0], device=x.device), marks=SHOWN),
         lambda x: torch.ones(2).to(x.device),
         lambda x: x.copy_(torch.ones(3)),
         lambda x: torch.where(x > 0, x, torch.zeros(())),
