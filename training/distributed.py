@@ -13,6 +13,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+
+# If it is first imported once there is a process group, which building an optimiser does, this module keeps the group:
+# gloo's threads then outlive it and, now and then, abort the process at its end.
+import torch.distributed.nn.functional
 from torch import Tensor
 
 from configs.errors import ConfigError

@@ -64,7 +64,8 @@ def _mapped_blocks(libc: ctypes.CDLL) -> Iterator[None]:
     """In a new thread, blocks that are not small are the system's again once they are freed.
 
     Not so in an older thread: where the heap has a hole that was left by earlier blocks, a block is put there, and
-    the hole stays resident when the block is freed. A new thread has a heap of its own.
+    the hole stays resident when the block is freed. A new thread has a heap without large holes: its own, or that of a
+    thread which ended, and none of a benchmark's threads frees large blocks into its heap.
     """
     libc.mallopt(MMAP_THRESHOLD, _SMALL)
     libc.mallopt(TRIM_THRESHOLD, 2 * _SMALL)

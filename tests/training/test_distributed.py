@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,13 @@ def test_two_passes(whole, tiny_config, tmp_path):
 def _spawned(rank: int, world_size: int, passes: int, config: ModelConfig, path: Path, port: int) -> None:
     gradients(rank, world_size, passes, config, path, port)
     assert not dist.is_initialized()
+    if sys.platform.startswith("linux"):
+        assert [name for name in thread_names() if "gloo" in name] == []
+
+
+def thread_names() -> list[str]:
+    """Of all threads of this process, those of C++ too."""
+    return [(thread / "comm").read_text() for thread in Path("/proc/self/task").iterdir()]
 
 
 @pytest.fixture
