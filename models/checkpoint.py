@@ -2,6 +2,7 @@
 
 A file of ours is a `torch.save` dict of tensors and plain data: `format`, `model` (the ModelConfig), `generator`,
 `generator_ema`, `discriminator` (state dicts), `classes` (the class table, plain data), and, while training, more.
+Half types are for storage: whatever a file holds in them runs in float32.
 """
 
 import argparse
@@ -80,11 +81,19 @@ def load_networks(path: str | Path) -> Networks:
     Raises:
         ModelError: if the file is missing, damaged, foreign, or needs code to be run to be read.
     """
-    checkpoint = read_file(path)
+    return find_networks(read_file(path), str(path))
+
+
+def find_networks(contents: Any, source: str) -> Networks:
+    """The networks in the contents of a file, ours or released; `source` is what messages name.
+
+    Raises:
+        ModelError: if it is neither, or damaged.
+    """
     try:
-        return _released_networks(checkpoint) if is_released(checkpoint) else networks_from_dict(checkpoint)
+        return _released_networks(contents) if is_released(contents) else networks_from_dict(contents)
     except ModelError as error:
-        raise ModelError(f"{path}: {error}") from None
+        raise ModelError(f"{source}: {error}") from None
 
 
 def read_file(path: str | Path) -> Any:
@@ -145,7 +154,7 @@ def model_config(values: Any) -> ModelConfig:
 
 
 def load_state(module: Module, state: Mapping[str, Tensor], source: str) -> Module:
-    """Copies a state dict into a module of the same architecture, in the state's precision.
+    """Copies a state dict into a module of the same architecture, which becomes float64 if the state is, else float32.
 
     Raises:
         ModelError: if a tensor is missing, unknown or of another shape; the message names one.
@@ -155,7 +164,8 @@ def load_state(module: Module, state: Mapping[str, Tensor], source: str) -> Modu
         if name not in state or name not in own or state[name].shape != own[name].shape:
             theirs, ours = ("absent" if name not in s else list(s[name].shape) for s in (state, own))
             raise ModelError(f"{source} is of another architecture: {name} is {theirs} there, {ours} here")
-    module.to(next(iter(state.values())).dtype).load_state_dict(state)
+    is_double = any(value.dtype == torch.float64 for value in state.values())
+    module.to(torch.float64 if is_double else torch.float32).load_state_dict(state)
     return module
 
 

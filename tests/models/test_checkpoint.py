@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models import ModelConfig, ModelError, load_discriminator, load_generator
-from models.checkpoint import FORMAT, load_networks
+from models.checkpoint import FORMAT, NETWORKS, load_networks
 from tests.golden_cases import golden_cases
 
 
@@ -37,6 +37,34 @@ def test_own_files_round_trip(tiny_checkpoint, tiny_generator):
     w = torch.randn(2, 16)
     assert torch.equal(generator.synthesis(w).image, tiny_generator.synthesis(w).image)
     assert load_discriminator(tiny_checkpoint)(torch.zeros(2, 3, 32, 32)).shape == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("stored", "computed"),
+    [
+        (torch.float16, torch.float32),
+        (torch.bfloat16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+    ],
+)
+@pytest.mark.parametrize("load", [load_generator, load_discriminator])
+def test_half_types_are_for_storage(tiny_checkpoint, tmp_path, stored, computed, load):
+    contents = torch.load(tiny_checkpoint, weights_only=True)
+    for network in NETWORKS:
+        contents[network] = {name: value.to(stored) for name, value in contents[network].items()}
+    module = load(save(contents, tmp_path))
+    assert {tensor.dtype for tensor in [*module.parameters(), *module.buffers()] if tensor.is_floating_point()} == {
+        computed
+    }
+    network = "generator_ema" if load is load_generator else "discriminator"
+    assert all(torch.equal(value.to(stored), contents[network][name]) for name, value in module.state_dict().items())
+
+
+def test_released_half_types_are_for_storage_too(released, tmp_path):
+    contents = {**released, "g_ema": {name: value.half() for name, value in released["g_ema"].items()}}
+    generator = load_generator(save(contents, tmp_path))
+    assert generator.synthesis(torch.randn(1, generator.config.latent_dim)).image.dtype == torch.float32
 
 
 def test_released_options_may_be_missing(released, tmp_path):
