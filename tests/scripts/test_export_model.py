@@ -1,0 +1,165 @@
+import pytest
+import torch
+
+import generate
+import train
+from configs.cli import run
+from datasets import celebamask13
+from models import load_discriminator, load_generator
+from models.errors import ModelError
+from scripts.convert_checkpoint import main as convert
+from scripts.export_model import main
+from tests.conftest import TINY_OPTIONS
+from tests.editing.tiny import save_tiny
+from tests.golden_cases import golden_cases
+
+
+@pytest.fixture
+def checkpoint(tiny_checkpoint):
+    """As a run writes it: with its state, and with weights of the average that no other network has."""
+    contents = torch.load(tiny_checkpoint, weights_only=True)
+    contents["generator_ema"] = {name: 1.1 * value for name, value in contents["generator_ema"].items()}
+    contents["classes"] = celebamask13().to_dict()
+    contents |= {
+        "training": {"images": 1200, "path_mean": torch.zeros(())},
+        "config": {},
+        "data": [{"source": "faces"}],
+    }
+    torch.save(contents, tiny_checkpoint)
+    return tiny_checkpoint
+
+
+def export(source, *options):
+    target = source.parent / "exported.pt"
+    main(["--checkpoint", str(source), "--output", str(target), *options])
+    return target
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("half", torch.float16), ("single", torch.float32)])
+def test_holds_the_averaged_generator_and_facts(checkpoint, capsys, precision, dtype):
+    target = export(checkpoint, "--precision", precision)
+    before, after = (torch.load(path, weights_only=True) for path in (checkpoint, target))
+    assert after.keys() == {"format", "model", "classes", "generator_ema", "images", "data"}
+    assert all(after[name] == before[name] for name in ("format", "model", "classes", "data"))
+    assert after["images"] == 1200
+    assert after["generator_ema"].keys() == before["generator_ema"].keys()
+    assert type(after["generator_ema"]) is dict
+    for name, value in after["generator_ema"].items():
+        assert value.dtype == dtype
+        assert torch.equal(value, before["generator_ema"][name].to(dtype))
+    numbers = sum(value.numel() for value in after["generator_ema"].values())
+    assert target.stat().st_size < numbers * dtype.itemsize + 60_000  # one record, and its names, for each tensor
+    out = capsys.readouterr().out
+    assert f"{target.stat().st_size / 1e6:.2f} MB, 32 pixels, 13 classes, {precision} precision, 1200 images" in out
+
+
+def test_half_precision_costs_little(tmp_path):
+    original = save_tiny(tmp_path / "tiny.pt")
+    stored = load_generator(export(tmp_path / "tiny.pt"))
+    with torch.no_grad():
+        w = original.mapping(torch.randn(16, original.config.latent_dim))
+        images = [generator.synthesis(w).image.clamp(-1, 1) * 127.5 for generator in (original, stored)]
+    assert images[1].dtype == torch.float32
+    difference = (images[0] - images[1]).abs()
+    assert 0 < difference.mean() < 1  # grey levels
+    assert images[0].std() > 10  # there is something to differ
+
+
+def test_single_precision_costs_nothing(checkpoint):
+    original, stored = load_generator(checkpoint), load_generator(export(checkpoint, "--precision", "single"))
+    w = torch.randn(2, original.config.latent_dim)
+    assert torch.equal(original.synthesis(w).image, stored.synthesis(w).image)
+
+
+def test_an_export_can_be_exported(checkpoint):
+    first = torch.load(export(checkpoint), weights_only=True)
+    again = checkpoint.parent / "again.pt"
+    main(["--checkpoint", str(checkpoint.parent / "exported.pt"), "--output", str(again)])
+    second = torch.load(again, weights_only=True)
+    assert first.keys() == second.keys()
+    assert second["images"] == 1200
+    assert all(torch.equal(value, second["generator_ema"][name]) for name, value in first["generator_ema"].items())
+
+
+def test_released_checkpoints_are_exported(tmp_path, capsys):
+    case = next(case for case in golden_cases() if case.name == "b")
+    torch.save(case.checkpoint(), tmp_path / "released.pt")
+    target = export(tmp_path / "released.pt")
+    assert "32 pixels, 4 classes, half precision\n" in capsys.readouterr().out
+    contents = torch.load(target, weights_only=True)
+    assert contents.keys() == {"format", "model", "classes", "generator_ema"}
+    assert contents["classes"]["names"] == [f"class_{k}" for k in range(4)]
+
+
+def test_commands_take_an_export_as_any_checkpoint(checkpoint, tmp_path, capsys):
+    target = export(checkpoint)
+    generate.main(["--checkpoint", str(target), "--output", str(tmp_path / "out"), "--seeds", "0", "--device", "cpu"])
+    assert (tmp_path / "out" / "grid.png").exists()
+    convert([str(target), str(tmp_path / "converted.pt")])
+    assert "generator_ema at 32 pixels" in capsys.readouterr().out
+    with pytest.raises(ModelError, match=r"exported\.pt holds no discriminator"):
+        load_discriminator(target)
+
+
+def test_training_does_not_go_on_from_an_export(checkpoint, faces_32, tiny_run, tmp_path, capsys):
+    options = ["--output", str(tmp_path / "run"), "--resume", str(export(checkpoint))]
+    options += [*TINY_OPTIONS, f"data.path={faces_32}", "data.workers=0", "training.device=cpu", "ops=native"]
+    message = refused(train.main, ["--config", str(tiny_run), *options], capsys)
+    assert "exported.pt holds networks but no training state" in message
+    assert not (tmp_path / "run").exists()
+
+
+def refused(command, arguments, capsys):
+    """The one line that a command ends with."""
+    with pytest.raises(SystemExit) as exit_:
+        run(lambda: command(arguments))
+    assert exit_.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def damaged(path, change):
+    """The checkpoint after a change of its average."""
+    contents = torch.load(path, weights_only=True)
+    change(contents["generator_ema"])
+    torch.save(contents, path)
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        (lambda state: state["compositing.bias"].fill_(1e5), "in half precision: choose --precision single"),
+        (lambda state: state["compositing.bias"].fill_(float("nan")), "choose an earlier checkpoint"),
+        (lambda state: state.pop("compositing.bias"), "another architecture"),
+    ],
+)
+def test_numbers_that_cannot_be_stored(checkpoint, tmp_path, capsys, change, remedy):
+    damaged(checkpoint, change)
+    message = refused(main, ["--checkpoint", str(checkpoint), "--output", str(tmp_path / "new.pt")], capsys)
+    assert "compositing.bias" in message
+    assert remedy in message
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.pt"]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "options", "hint"),
+    [
+        ("tiny.pt", "there.pt", [], "--overwrite"),
+        ("tiny.pt", "tiny.pt", ["--overwrite"], "is the checkpoint itself"),
+        ("tiny.pt", "absent/new.pt", [], "cannot write"),
+        ("absent.pt", "new.pt", [], "no such file"),
+        ("there.pt", "new.pt", [], "is no checkpoint"),
+        ("tiny.pt", "new.pt", ["--precision", "double"], "invalid choice"),
+    ],
+)
+def test_mistakes_leave_everything_as_it_was(checkpoint, tmp_path, capsys, source, target, options, hint):
+    (tmp_path / "there.pt").write_text("mine")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    arguments = ["--checkpoint", str(tmp_path / source), "--output", str(tmp_path / target), *options]
+    assert hint in refused(main, arguments, capsys)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_overwrite_replaces(checkpoint, tmp_path):
+    (tmp_path / "exported.pt").write_text("old")
+    load_generator(export(checkpoint, "--overwrite"))
