@@ -1,10 +1,11 @@
-"""Draws pictures from a checkpoint, ours or a released one.
+"""Draws pictures from the model that ships with the project, or from a checkpoint, ours or a released one.
 
-    python generate.py --checkpoint CK --output samples --seeds 0-15             grid.png: image | mask | overlay
-    python generate.py --checkpoint CK --output samples --seeds 0-3,42 --files   single files for every seed
-    python generate.py --checkpoint CK --output samples --seeds 0-3 --components parts added one at a time
-    python generate.py --checkpoint CK --output samples --seeds 0-3 --mix --sources 4-7 --parts hair,eye
-    python generate.py --checkpoint CK --output samples --seeds 0-3 --interpolate --parts hair --format mp4
+    python generate.py --output samples --seeds 0-15                 grid.png: image | mask | overlay
+    python generate.py --output samples --seeds 0-3,42 --files       single files for every seed
+    python generate.py --output samples --seeds 0-3 --components     parts added one at a time
+    python generate.py --output samples --seeds 0-3 --mix --sources 4-7 --parts hair,eye
+    python generate.py --output samples --seeds 0-3 --interpolate --parts hair --format mp4
+    python generate.py --checkpoint CK --output samples --seeds 0-15
 
 Parts are class names or ids; "base" means the codes that all foreground parts share.
 """
@@ -24,6 +25,7 @@ from editing import EditError, Job
 from models import Generator
 from models.checkpoint import build_generator, load_networks
 from models.latents import truncate
+from models.shipped import shipped_model
 from ops import set_mode
 
 
@@ -31,12 +33,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Draws what the command line asks for; all checks come before the first file."""
     args = editing.parse_options(argv, __doc__)
     device = cli.usable_device(args.device)
-    generator, classes = load(args.checkpoint, device)
+    checkpoint = args.checkpoint or shipped_model()
+    generator, classes = load(checkpoint, device)
     job = plan(args, generator, classes)
     names = [*job.names, *(["latents.npy"] if args.save_latents else [])]
     editing.check_free(args.output, names, overwrite=args.overwrite)
     set_mode(args.ops, device.type)
     editing.make_folder(args.output)
+    if args.checkpoint is None:
+        print(f"drawing from the model that ships with the project, {checkpoint}")
     drawings = editing.draw(generator, job.codes, job.part_masks, noise=args.noise, batch_size=args.batch_size)
     try:
         job.write(tqdm(drawings, total=job.num_drawings, unit="drawing", disable=None), args.output)

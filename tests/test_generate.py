@@ -14,7 +14,7 @@ from PIL import Image, ImageSequence
 import generate
 from configs import cli
 from editing import code_index, parse_parts
-from models import Generator
+from models import Generator, shipped
 from models.latents import to_wplus, truncate
 from tests.editing.tiny import CONFIG, NAMES, save_tiny
 from tests.golden_cases import GoldenCase, fill, golden_cases
@@ -272,6 +272,32 @@ def test_bad_files(
         message = refused([*arguments.split(), "--output", str(tmp_path / "out")], monkeypatch, capsys)
         assert hint in message
         assert not (tmp_path / "out").exists()
+
+
+def test_without_a_checkpoint_the_shipped_model_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    generate.main(["--output", str(tmp_path), "--seeds", "0,1", "--device", "cpu", "--ops", "native"])
+    named, wrote = capsys.readouterr().out.splitlines()
+    assert named.endswith("weights/faces_64.pt")
+    assert "grid.png" in wrote
+    pixels = read(tmp_path / "grid.png")
+    assert pixels.shape == (2 + 2 * 66, 2 + 194, 3)
+    assert pixels[2:66, 2:66].std() > 5
+    assert len(np.unique(pixels[2:66, 66:130].reshape(-1, 3), axis=0)) > 2
+
+
+def test_a_named_checkpoint_is_not_announced(draw: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    draw("--seeds 0")
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_the_shipped_model_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "faces_64.pt")
+    message = refused(["--output", str(tmp_path / "out"), "--seeds", "0"], monkeypatch, capsys)
+    assert f"put {tmp_path / 'faces_64.pt'} back" in message
+    assert "--checkpoint" in message
+    assert not (tmp_path / "out").exists()
 
 
 def test_classes_that_do_not_fit_the_generator(

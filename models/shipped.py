@@ -1,0 +1,21 @@
+"""The model that ships with the project: faces of 64 pixels, `scripts.export_model`'s file of a training run."""
+
+from pathlib import Path
+
+from models.errors import ModelError
+
+SHIPPED = Path(__file__).parent / "weights" / "faces_64.pt"
+
+
+def shipped_model() -> Path:
+    """The file.
+
+    Raises:
+        ModelError: if somebody removed it.
+    """
+    if not SHIPPED.is_file():
+        raise ModelError(
+            f"the model that ships with the project is missing: put {SHIPPED} back (it is in the repository), "
+            f"or name another with --checkpoint"
+        )
+    return SHIPPED
