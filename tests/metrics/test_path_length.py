@@ -23,10 +23,10 @@ def test_pairs_lie_on_the_line_for_codes_of_any_shape():
 
 
 def test_float32_codes_keep_a_step_of_the_right_length():
-    start, end = torch.randn(2, 1000, 64)
+    start, end = torch.randn(2, 1000, 512)
     first, second = path_pairs(start, end, torch.rand(1000))
     ratio = (second - first).norm(dim=1) / EPSILON / (end - start).norm(dim=1)
-    assert ratio.mean().item() == pytest.approx(1, abs=1e-4)
+    assert (ratio - 1).abs().max() < 1e-4
 
 
 def test_extreme_distances_are_rejected():
