@@ -1,0 +1,20 @@
+"""Packages that only metrics need: imported on first use, so that training works without them."""
+
+import importlib
+from typing import Any
+
+from metrics.errors import MetricError
+
+
+def extra(module: str) -> Any:
+    """The imported module of that dotted name.
+
+    Raises:
+        MetricError: if its package is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise MetricError(
+            f"{module}: package {error.name} is not installed: pip install -r requirements-evaluation.txt"
+        ) from error

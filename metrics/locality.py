@@ -1,0 +1,103 @@
+"""How much of an image's change stays inside the part that was edited.
+
+Shapes: N samples, K classes, R resolution. An edit of part p turns an image and its label map into others:
+
+- The change of a pixel is the absolute difference of its grey levels, summed over the channels: a whole number, so that
+  float64 sums are exact, in any order and over any number of processes. Shares do not depend on its scale.
+- The region of the edited part is its mask before or after: hair that shrinks uncovers what is behind it, and that is
+  no fault. Every other pixel belongs to the class that it had before.
+- Samples in which the part has no pixel before or after, such as faces without glasses, cannot change locally: they
+  are left out and counted.
+- Changes are added over all samples before they are divided, so that an edit which hardly changes anything, whose
+  shares are mostly chance, counts for as little as it changes.
+
+A large part gets a large share of whatever happens. `Locality.chance` says what an edit would score which changes all
+pixels alike, and belongs beside every locality.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from metrics.errors import MetricError
+
+
+class Change(NamedTuple):
+    change: Tensor  # [K] float64: change by region, with the edited part's own entry inside its old or new mask
+    area: Tensor  # [K] float64: pixels of the same regions
+    samples: int  # samples that have the part before or after; the others are not in the sums
+
+
+def change_shares(
+    before: Tensor, after: Tensor, labels_before: Tensor, labels_after: Tensor, part: int, num_classes: int
+) -> Change:
+    """Where one edit of a part changes images. Sums, not shares, so that batches add up.
+
+    Args:
+        before: images, uint8 [N, 3, R, R].
+        after: the same samples after the edit.
+        labels_before: class ids, [N, R, R].
+        labels_after: the same samples after the edit.
+        part: the class that was edited.
+        num_classes: K.
+
+    Raises:
+        MetricError: if shapes or types do not fit.
+    """
+    _check(before, after, labels_before, labels_after)
+    edited = (labels_before == part) | (labels_after == part)
+    has_part = edited.flatten(1).any(1)
+    regions = labels_before.long().masked_fill(edited, part)[has_part].flatten()
+    change = (after[has_part].int() - before[has_part].int()).abs().sum(1).flatten()
+    sums = torch.zeros(num_classes, dtype=torch.long, device=before.device).index_add_(0, regions, change.long())
+    area = torch.bincount(regions, minlength=num_classes)
+    return Change(sums.double().cpu(), area.double().cpu(), int(has_part.sum()))
+
+
+class Locality:
+    """Adds up edits of all parts into a table.
+
+    The four tensors are the whole state: those of several processes are added element by element.
+
+    Args:
+        num_classes: K.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        self.change = torch.zeros(num_classes, num_classes, dtype=torch.float64)  # [edited part, region]
+        self.area = torch.zeros_like(self.change)
+        self.samples = torch.zeros(num_classes, dtype=torch.long)  # those that have the part
+        self.absent = torch.zeros(num_classes, dtype=torch.long)  # those left out
+
+    def update(self, part: int, before: Tensor, after: Tensor, labels_before: Tensor, labels_after: Tensor) -> None:
+        """Add one batch of edits of a part; arguments as of `change_shares`."""
+        edit = change_shares(before, after, labels_before, labels_after, part, len(self.samples))
+        self.change[part] += edit.change
+        self.area[part] += edit.area
+        self.samples[part] += edit.samples
+        self.absent[part] += len(before) - edit.samples
+
+    def table(self) -> Tensor:
+        """[K, K]: row p says how the change by edits of part p spreads over the regions, summing to 1.
+
+        Rows of parts that never appear, or whose edits change nothing, are nan.
+        """
+        return self.change / self.change.sum(1, keepdim=True)
+
+    def chance(self) -> Tensor:
+        """[K]: what `table`'s diagonal would be if every pixel changed alike: the share of the part's own area."""
+        return (self.area / self.area.sum(1, keepdim=True)).diagonal()
+
+    def mean(self) -> float:
+        """The table's diagonal, averaged over the parts that have a row: each part counts alike; nan if none has."""
+        return self.table().diagonal().nanmean().item()
+
+
+def _check(before: Tensor, after: Tensor, labels_before: Tensor, labels_after: Tensor) -> None:
+    n, _, height, width = before.shape
+    is_bytes = before.dtype == after.dtype == torch.uint8
+    same_labels = labels_before.shape == labels_after.shape == (n, height, width)
+    if not is_bytes or before.shape != after.shape or not same_labels:
+        given = ", ".join(f"{t.dtype} {list(t.shape)}" for t in (before, after, labels_before, labels_after))
+        raise MetricError(f"locality: {given}: give two uint8 images [N, 3, R, R] and two label maps [N, R, R]")

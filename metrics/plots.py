@@ -1,0 +1,88 @@
+"""Pictures of metrics, as PNG, without a display and without matplotlib's global state."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from metrics.extras import extra
+
+_CELL = 0.52  # inches
+_DPI = 120
+_DARK = 0.45  # shares above it get white numbers
+# Okabe and Ito's colours, which colour-blind readers tell apart; line styles change when they run out.
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+_STYLES = ("-", "--", ":", "-.")
+
+
+def locality_picture(table: Tensor, names: Sequence[str], title: str, path: Path) -> None:
+    """Draw `Locality.table`: rows are edited parts, columns are where the image changes, numbers are percent.
+
+    Args:
+        table: [K, K] shares; nan rows stay grey.
+        names: of the K classes.
+        title: above the picture.
+        path: the PNG to write.
+
+    Raises:
+        MetricError: if matplotlib is not installed.
+    """
+    figure = _figure(len(names) * _CELL + 2.6, len(names) * _CELL + 2.2)
+    axes = figure.add_subplot()
+    axes.imshow(table.numpy(), cmap=_shades(), vmin=0, vmax=1)
+    for row, shares in enumerate(table.tolist()):
+        for column, share in enumerate(shares):
+            text = "–" if share != share else f"{100 * share:.0f}"
+            colour = "white" if share > _DARK else "#333333"
+            weight = "bold" if row == column else "normal"
+            axes.text(column, row, text, ha="center", va="center", color=colour, weight=weight, fontsize=9)
+    ticks = range(len(names))
+    axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(ticks, names)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set(title=title, xlabel="where the image changes, % of all change", ylabel="edited part")
+    figure.savefig(path)
+
+
+def curves(
+    path: Path,
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    ylabel: str,
+    title: str,
+) -> None:
+    """Draw a metric against the images seen in training.
+
+    Args:
+        path: the PNG to write.
+        series: label to (images seen, values), of the same length.
+        ylabel: the metric, with its unit.
+        title: above the picture.
+
+    Raises:
+        MetricError: if matplotlib is not installed.
+    """
+    figure = _figure(7, 4.2)
+    axes = figure.add_subplot()
+    for index, (label, (images, values)) in enumerate(series.items()):
+        style = _STYLES[index // len(_COLOURS) % len(_STYLES)]
+        colour = _COLOURS[index % len(_COLOURS)]
+        axes.plot(images, values, style, color=colour, label=label, marker="o", markersize=3.5, linewidth=1.6)
+    axes.xaxis.set_major_formatter(extra("matplotlib.ticker").EngFormatter(sep=""))
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set(title=title, xlabel="images seen", ylabel=ylabel)
+    if len(series) > 1:
+        axes.legend(frameon=False)
+    figure.savefig(path)
+
+
+def _figure(width: float, height: float) -> Any:
+    """An empty figure, in inches. Without pyplot it draws by Agg, on any machine."""
+    return extra("matplotlib.figure").Figure((width, height), dpi=_DPI, layout="constrained")
+
+
+def _shades() -> Any:
+    """White to blue for shares, grey for nan."""
+    return extra("matplotlib").colormaps["Blues"].with_extremes(bad="#e4e4e4")

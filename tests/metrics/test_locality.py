@@ -1,0 +1,99 @@
+import pytest
+import torch
+
+from metrics.errors import MetricError
+from metrics.locality import Locality, change_shares
+
+
+def quarters(resolution: int = 8) -> torch.Tensor:
+    """Two samples with classes 0 to 3 in the four quarters."""
+    half = torch.arange(resolution) // (resolution // 2)
+    return (2 * half[:, None] + half).to(torch.uint8).expand(2, -1, -1).clone()
+
+
+def grey(level: int, resolution: int = 8) -> torch.Tensor:
+    return torch.full((2, 3, resolution, resolution), level, dtype=torch.uint8)
+
+
+def test_a_change_inside_the_part_is_wholly_local():
+    labels, before = quarters(), grey(200)
+    after = before.clone()
+    after[(labels == 2)[:, None].expand_as(after)] = 10
+    locality = Locality(4)
+    locality.update(2, before, after, labels, labels)
+    assert locality.table()[2].tolist() == [0, 0, 1, 0]
+    assert locality.mean() == 1
+
+
+def test_a_change_everywhere_is_shared_by_area():
+    labels = quarters()
+    labels[:, 0] = 3  # row 0: class 3 grows, 0 and 1 shrink
+    locality = Locality(5)
+    locality.update(3, grey(100), grey(90), labels, labels)
+    assert locality.table()[3].tolist() == [12 / 64, 12 / 64, 16 / 64, 24 / 64, 0]
+    assert locality.chance()[3] == 24 / 64
+    assert locality.mean() == 24 / 64
+
+
+def test_what_a_part_uncovers_or_newly_covers_is_local():
+    before, after, old, new = grey(0), grey(0), quarters(), quarters()
+    new[:, :4, :4] = 1  # class 1 now covers the quarter of 0
+    after[:, :, :4, :4] = 9
+    assert change_shares(before, after, old, new, 1, 4).change.tolist() == [0, 9 * 3 * 32, 0, 0]
+    assert change_shares(after, before, new, old, 1, 4).change.tolist() == [0, 9 * 3 * 32, 0, 0]
+    # For any other part, a pixel belongs to the class that it had before.
+    assert change_shares(before, after, old, new, 2, 4).change.tolist() == [9 * 3 * 32, 0, 0, 0]
+
+
+def test_changes_up_and_down_do_not_cancel():
+    before, after, labels = grey(0), grey(0), quarters()
+    before[:, 0], after[:, 1] = 255, 255
+    assert change_shares(before, after, labels, labels, 0, 4).change.tolist() == [2 * 255 * 32] * 4
+
+
+def test_samples_without_the_part_are_left_out_and_counted():
+    labels = quarters()
+    labels[1] = 0
+    locality = Locality(4)
+    locality.update(3, grey(0), grey(5), labels, labels)
+    assert locality.table()[3].tolist() == [0.25] * 4  # of the first sample alone
+    assert (locality.samples.tolist(), locality.absent.tolist()) == ([0, 0, 0, 1], [0, 0, 0, 1])
+
+
+def test_a_part_that_appears_counts():
+    labels = torch.zeros_like(quarters())
+    edit = change_shares(grey(0), grey(5), labels, quarters(), 3, 4)
+    assert edit.samples == 2
+    assert edit.area.tolist() == [2 * 48, 0, 0, 2 * 16]
+
+
+def test_batches_add_up():
+    before, after = torch.randint(256, (2, 6, 3, 8, 8), dtype=torch.uint8)
+    old, new = torch.randint(4, (2, 6, 8, 8), dtype=torch.uint8)
+    whole, split = Locality(4), Locality(4)
+    for part in range(4):
+        whole.update(part, before, after, old, new)
+        for some in (slice(4, 6), slice(0, 4)):
+            split.update(part, before[some], after[some], old[some], new[some])
+    assert torch.equal(whole.table(), split.table())
+    assert torch.equal(whole.samples, split.samples)
+    torch.testing.assert_close(whole.table().sum(1), torch.ones(4, dtype=torch.float64))
+
+
+def test_parts_without_samples_or_change_have_no_row_and_do_not_count():
+    labels = quarters()
+    locality = Locality(5)
+    locality.update(4, grey(0), grey(9), labels, labels)  # no sample has class 4
+    locality.update(1, grey(9), grey(9), labels, labels)  # nothing changes
+    assert locality.table().isnan().all()
+    assert locality.mean() != locality.mean()
+    locality.update(0, grey(0), grey(9), labels, labels)
+    assert locality.mean() == 0.25
+
+
+def test_tensors_that_do_not_fit_are_refused():
+    labels = quarters()
+    with pytest.raises(MetricError, match=r"uint8 images .* label maps"):
+        change_shares(grey(0).float(), grey(0).float(), labels, labels, 0, 4)
+    with pytest.raises(MetricError, match=r"\[2, 4, 4\]"):
+        change_shares(grey(0), grey(0), quarters(4), labels, 0, 4)
