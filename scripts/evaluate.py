@@ -1,64 +1,183 @@
-"""Compares a generator's drawings with a data set: `python -m scripts.evaluate --checkpoint CK --data LMDB`.
+"""Measures how good a generator's images and masks are, against a data set.
 
-Class areas: how much of the pictures each class covers, drawn and in the data, and the total variation distance of
-the two distributions.
+    python -m scripts.evaluate --checkpoint CK --data LMDB                                all that can be measured here
+    python -m scripts.evaluate --checkpoint CK --data LMDB --metrics fid,kid --extractor inception --weights FILE
+    torchrun --nproc_per_node=8 -m scripts.evaluate --checkpoint CK --data LMDB           the same numbers, sooner
+    python -m scripts.evaluate --checkpoint runs/first/checkpoints/*.pt --data LMDB --output DIR   and curves
+
+Images: fid, kid, is, precision_recall, ppl. Masks: areas (distance to the data's), agreement (what a segmenter sees in
+the images against the masks drawn with them; scripts.train_segmenter makes one), locality (how much of an edit's change
+stays in the part), parts (fid of the parts, cut out). Numbers from other features than Inception's are named after
+them: fd_efflite0 is no FID. Published FIDs are of 50,000 drawings.
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
-from tqdm import tqdm
+from torch.utils.tensorboard import SummaryWriter
 
 import ops
 from configs import ConfigError, cli
-from datasets import ImageMaskDataset
-from datasets.transforms import segmentation_to_labels
-from metrics import class_areas, total_variation
-from models import Generator, load_generator
+from datasets import ClassTable
+from datasets.loader import DataConfig
+from datasets.opening import first_difference, open_dataset
+from editing.files import check_free, make_folder, replacing
+from metrics.config import MetricConfig
+from metrics.plots import curves, locality_picture
+from metrics.registry import METRICS
+from metrics.report import Report
+from models import Generator
+from models.checkpoint import build_generator, find_networks, provenance, read_file
+from models.shipped import shipped_model
+from training import distributed
+from training.evaluation import Evaluation
+
+DEFAULTS = MetricConfig()
+WRITTEN = ("metrics.json", "locality_shape.png", "locality_texture.png")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = cli.Parser(__doc__)
-    parser.add_argument("--checkpoint", required=True, help="a checkpoint of this program, or a released one")
-    parser.add_argument("--data", required=True, help="LMDB of images and masks")
-    parser.add_argument("--samples", type=int, default=1000, help="drawings to make (default 1000)")
-    parser.add_argument("--batch-size", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
-    parser.add_argument("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
+    add = parser.add_argument
+    add("--checkpoint", nargs="+", help="of this program, or released ones (default: the model that ships)")
+    add("--data", required=True, help="LMDB of images and masks, or a folder of files")
+    add("--metrics", type=names, default=None, help=f"of {', '.join(METRICS)}; default: all that can be measured here")
+    add("--extractor", choices=("efflite0", "inception"), default="efflite0", help="features (default efflite0)")
+    add("--weights", default="", help="Inception's file; it is never downloaded")
+    add("--lpips", default="", help="VGG16's file for the path length (default: features of efflite0 stand in)")
+    add("--segmenter", default="", help="file of scripts.train_segmenter (default: the one trained on this data)")
+    for option, what in (
+        ("samples", "drawings"),
+        ("part_samples", "drawings whose parts are cut out"),
+        ("path_samples", "pairs of drawings for the path length"),
+        ("edit_samples", "drawings whose parts are edited"),
+        ("batch_size", "drawings at a time"),
+        ("seed", "of everything"),
+    ):
+        default = getattr(DEFAULTS, option)
+        add(f"--{option.replace('_', '-')}", type=int, default=default, help=f"{what} (default {default})")
+    add("--truncation", type=float, default=1.0, help="psi, toward the mean code (default 1: none)")
+    add("--output", type=Path, help="folder for metrics.json, tables as pictures, curves and TensorBoard's files")
+    add("--overwrite", action="store_true", help="replace metrics.json and pictures in --output")
+    add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
+    add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
     return parser.parse_args(argv)
 
 
-@torch.no_grad()
-def drawn_labels(generator: Generator, samples: int, batch_size: int, seed: int) -> Iterator[Tensor]:
-    """Class ids [n, R, R] of `samples` drawings with random noise, batch by batch."""
-    like = generator.compositing.weight
-    torch.manual_seed(seed)  # of the noise maps
-    z = torch.randn(samples, generator.config.latent_dim, generator=torch.Generator().manual_seed(seed))
-    for batch in tqdm(z.split(batch_size), desc="drawing", unit="batch"):
-        yield segmentation_to_labels(generator(batch.to(like), noise="random").segmentation)
+def names(text: str) -> tuple[str, ...]:
+    """Metrics from a list with commas; whether they exist is checked with the rest."""
+    return tuple(METRICS) if text == "all" else tuple(filter(None, text.split(",")))
+
+
+class Checkpoint(NamedTuple):
+    path: str
+    generator: Generator
+    classes: Mapping[str, Any] | None
+    images: int | None  # seen
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the class areas of drawings and data, and their distance."""
+    """Prints all numbers of every checkpoint, and writes them where asked."""
     args = parse(argv)
-    for option, value in (("--samples", args.samples), ("--batch-size", args.batch_size)):
-        if value < 1:
-            raise ConfigError(f"{option} {value}: give 1 or more")
+    config = metric_config(args)
     device = cli.usable_device(args.device)
-    generator = load_generator(args.checkpoint, device)
-    config = generator.config
-    dataset = ImageMaskDataset(args.data, config.resolution, config.num_classes)
+    if args.output:
+        check_free(args.output, WRITTEN, overwrite=args.overwrite)
+    checkpoints = in_order_of_training([load(path) for path in args.checkpoint or [shipped_model()]])
+    model = checkpoints[0].generator.config
+    dataset = open_dataset(DataConfig(path=(args.data,)), model.resolution, model.num_classes)
+    check_classes(checkpoints, dataset.classes, args.data)
     ops.set_mode(args.ops, device.type)
-    real = class_areas((dataset[i][1] for i in tqdm(range(len(dataset)), desc="reading")), config.num_classes)
-    drawn = class_areas(drawn_labels(generator, args.samples, args.batch_size, args.seed), config.num_classes)
-    print(f"class areas of {args.samples} drawings (seed {args.seed}) and of {len(dataset)} masks in {args.data}")
-    for name, ours, theirs in zip(dataset.classes.names, drawn.tolist(), real.tolist(), strict=True):
-        print(f"  {name:<12} drawn {ours:7.2%}   data {theirs:7.2%}")
-    print(f"total variation distance: {total_variation(drawn, real):.4f}")
+    with distributed.session(device.type) as process:
+        if process.world_size == 1:
+            process = replace(process, device=device)
+        evaluation = Evaluation(config, dataset, process, skip_missing=args.metrics is None)
+        reports = {}
+        for checkpoint in checkpoints:
+            generator = checkpoint.generator.to(process.device)
+            report = reports[checkpoint.path] = evaluation.measure(generator, checkpoint.images)
+            if process.is_main:
+                print(f"{checkpoint.path}\n{report.text()}", flush=True)
+    if process.is_main and args.output:
+        write(args.output, reports, dataset.classes.names)
+
+
+def metric_config(args: argparse.Namespace) -> MetricConfig:
+    """The options as a run's section of metrics has them.
+
+    Raises:
+        ConfigError: if one makes no sense.
+    """
+    options = {field.name: getattr(args, field.name) for field in fields(MetricConfig) if hasattr(args, field.name)}
+    try:
+        return MetricConfig(names=tuple(METRICS) if args.metrics is None else args.metrics, **options)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def load(path: str | Path) -> Checkpoint:
+    """A generator in eval mode, on the CPU."""
+    contents = read_file(path)
+    networks = find_networks(contents, str(path))
+    generator = build_generator(networks, str(path))
+    return Checkpoint(str(path), generator, networks.classes, provenance(contents).get("images"))
+
+
+def in_order_of_training(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """By images seen; those that do not tell come last, in the order given.
+
+    Raises:
+        ConfigError: if they are not of one model.
+    """
+    first = checkpoints[0]
+    for other in checkpoints:
+        if other.generator.config != first.generator.config:
+            raise ConfigError(f"{other.path} is of another model than {first.path}: evaluate them one by one")
+    return sorted(checkpoints, key=lambda each: math.inf if each.images is None else each.images)
+
+
+def check_classes(checkpoints: Sequence[Checkpoint], classes: ClassTable, data: str) -> None:
+    """Raises ConfigError if a checkpoint's classes are not those of the data."""
+    for checkpoint in checkpoints:
+        table = ClassTable.from_dict(checkpoint.classes) if checkpoint.classes else classes
+        if table.names != classes.names:
+            why = first_difference(table, classes)
+            raise ConfigError(f"{checkpoint.path} has other classes than {data}: {why}; give data of its classes")
+
+
+def write(folder: Path, reports: Mapping[str, Report], names: Sequence[str]) -> None:
+    """metrics.json, a picture of every matrix of the last report, curves of several, and TensorBoard's files."""
+    make_folder(folder)
+    contents = [{"checkpoint": path, **report.to_dict()} for path, report in reports.items()]
+    with replacing(folder / "metrics.json") as partial:
+        partial.write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
+    last = list(reports.values())[-1]
+    for kind, matrix in last.matrices.items():
+        title = f"{kind.replace('_', ' of ')} edits, {last.images or '?'} images seen"
+        locality_picture(torch.tensor(matrix), names, title, folder / f"{kind}.png")
+    told = [report for report in reports.values() if report.images is not None]
+    if len(told) > 1:
+        write_curves(folder / "curves", told)
+    with SummaryWriter(str(folder / "tensorboard")) as writer:
+        for report in told:
+            for name, value in report.values.items():
+                writer.add_scalar(f"metrics/{name}", value, report.images)
+
+
+def write_curves(folder: Path, reports: Sequence[Report]) -> None:
+    """A picture of each number against the images seen."""
+    make_folder(folder)
+    for name in reports[0].values:
+        points = [(report.images, report.values[name]) for report in reports]
+        images, values = zip(*points, strict=True)
+        curves(folder / f"{name}.png", {name: (images, values)}, name, reports[0].how[name])
 
 
 if __name__ == "__main__":

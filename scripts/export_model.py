@@ -21,7 +21,7 @@ from datasets import default_table
 from editing import check_free
 from editing.files import replacing
 from models import ModelError
-from models.checkpoint import Networks, build_generator, find_networks, read_file
+from models.checkpoint import Networks, build_generator, find_networks, provenance, read_file
 
 PRECISIONS = {"half": torch.float16, "single": torch.float32}
 
@@ -70,13 +70,6 @@ def stored(value: Tensor, name: str, precision: str, source: str) -> Tensor:
         remedy = "choose --precision single" if value.isfinite().all() else "choose an earlier checkpoint"
         raise ModelError(f"{source}: {name} is not finite in {precision} precision: {remedy}")
     return copy
-
-
-def provenance(contents: Mapping[str, Any]) -> dict[str, Any]:
-    """`images` and `data`, if a run's checkpoint or an earlier export tells them."""
-    training = contents.get("training") or {}
-    told = {"images": contents.get("images", training.get("images")), "data": contents.get("data")}
-    return {name: value for name, value in told.items() if value is not None}
 
 
 def describe(exported: Mapping[str, Any], precision: str) -> str:

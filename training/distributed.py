@@ -128,3 +128,8 @@ def barrier() -> None:
     """Waits for all processes."""
     if dist.is_initialized():
         dist.barrier()
+
+
+def own_share(count: int, process: Process) -> range:
+    """Of the numbers 0 to count - 1 those that this process takes: every so many-th, from its rank on."""
+    return range(process.rank, count, process.world_size)

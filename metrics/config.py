@@ -1,0 +1,60 @@
+"""Which metrics are measured, how, and when during training."""
+
+from dataclasses import dataclass
+
+from metrics.registry import METRICS, Extractor, best_direction, result_names
+
+NOTHING_TO_CHOOSE = ""
+
+
+@dataclass(frozen=True)
+class MetricConfig:
+    """What `scripts.evaluate` and a run measure, both by the same code.
+
+    Attributes:
+        names: see `metrics.registry.METRICS`.
+        extractor: the network whose features are compared: efflite0 comes with a package, inception's weights are a
+            file of the user's. Only inception's distance is called FID.
+        weights: that file.
+        lpips: weights of VGG16 for the path length; without them the features of efflite0 stand in.
+        segmenter: of `scripts.train_segmenter`; default: the one in the cache, if it was trained on the same data.
+        samples: drawings whose features, areas and agreement are measured.
+        part_samples: of those, the ones whose parts are cut out; and as many real images.
+        path_samples: pairs of drawings for the path length.
+        edit_samples: drawings in which every part is edited, for the locality.
+        batch_size: drawings at a time; the random noise, and so every number, depends on it.
+        truncation: psi, toward the mean code.
+        every_images: of a run between two measurements; 0 measures nothing.
+        best: the result by which a run keeps its best checkpoint, such as fd_efflite0.
+
+    Raises:
+        ValueError: if a value makes no sense.
+    """
+
+    names: tuple[str, ...] = ("fid", "kid", "areas", "locality")
+    extractor: Extractor = "efflite0"
+    weights: str = ""
+    lpips: str = ""
+    segmenter: str = ""
+    samples: int = 10_000
+    part_samples: int = 1000
+    path_samples: int = 1000
+    edit_samples: int = 64
+    batch_size: int = 32
+    seed: int = 0
+    truncation: float = 1.0
+    every_images: int = 0
+    best: str = NOTHING_TO_CHOOSE
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            if name not in METRICS:
+                raise ValueError(f"metrics.names has {name}: choose from {', '.join(METRICS)}")
+        for option in ("samples", "part_samples", "path_samples", "edit_samples", "batch_size"):
+            if getattr(self, option) < 1:
+                raise ValueError(f"metrics.{option} = {getattr(self, option)}: choose 1 or more")
+        if self.every_images < 0 or self.seed < 0:
+            raise ValueError("metrics.every_images and metrics.seed must not be negative")
+        results = [result for name in self.names for result in result_names(name, self.extractor)]
+        if self.best and (self.best not in results or best_direction(self.best) is None):
+            raise ValueError(f"metrics.best = {self.best}: choose from {', '.join(filter(best_direction, results))}")

@@ -1,0 +1,49 @@
+"""What can be measured, what each measurement needs, and how its results are called."""
+
+from typing import Literal, NamedTuple
+
+Extractor = Literal["efflite0", "inception"]
+Better = Literal["lower", "higher"]
+
+
+class Metric(NamedTuple):
+    results: dict[str, Better]  # names of the numbers it gives, and which of two is the better one
+    from_features: bool = False  # so that its names tell the extractor
+
+
+METRICS = {
+    "fid": Metric({"fid": "lower"}, from_features=True),
+    "kid": Metric({"kid": "lower", "kid_std": "lower"}, from_features=True),
+    "is": Metric({"is": "higher", "is_std": "lower"}, from_features=True),
+    "precision_recall": Metric({"precision": "higher", "recall": "higher"}, from_features=True),
+    "ppl": Metric({"ppl": "lower", "ppl_efflite0": "lower"}),  # the first with the weights of LPIPS only
+    "areas": Metric({"area_distance": "lower"}),
+    "agreement": Metric({"agreement": "higher", "agreement_real": "higher"}),
+    "locality": Metric({"locality_shape": "higher", "locality_texture": "higher"}),
+    "parts": Metric({"part_fid": "lower"}, from_features=True),
+}
+# Distances that are named after what they are usually taken with: with other features they are only like it.
+_LIKE = {"fid": "fd", "kid": "kd", "kid_std": "kd_std", "part_fid": "part_fd"}
+
+
+def result_name(result: str, extractor: Extractor) -> str:
+    """What a number from an extractor's features is called: fid with Inception, fd_efflite0 with another."""
+    return result if extractor == "inception" else f"{_LIKE.get(result, result)}_{extractor}"
+
+
+def result_names(metric: str, extractor: Extractor) -> dict[str, Better]:
+    """All numbers of a metric, and which of two is the better one."""
+    found = METRICS[metric]
+    return {
+        result_name(name, extractor) if found.from_features else name: better for name, better in found.results.items()
+    }
+
+
+def best_direction(result: str) -> Better | None:
+    """Whether lower or higher numbers of that name are the better ones; None for an unknown name or a spread."""
+    for metric in METRICS:
+        for extractor in ("inception", "efflite0"):
+            names = result_names(metric, extractor)  # type: ignore[arg-type]
+            if result in names and "std" not in result:
+                return names[result]
+    return None

@@ -1,0 +1,61 @@
+"""The results of one measurement, with all that they depend on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass
+class Report:
+    """Plain data throughout.
+
+    Attributes:
+        images: real images that the generator had seen; None if the checkpoint does not tell.
+        facts: samples, seed, truncation, data and their digest, extractor, resize and so on.
+        values: the numbers, by the names of `metrics.registry`.
+        how: what each number is, and of how many samples.
+        tables: numbers by class: areas, intersection over union, locality, distances of parts.
+        matrices: numbers by edited part and by region.
+        left_out: metrics that were not measured, and why.
+    """
+
+    images: int | None
+    facts: dict[str, Any]
+    values: dict[str, float] = field(default_factory=dict)
+    how: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    matrices: dict[str, list[list[float]]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, value: float, how: str) -> None:
+        """One number, with what it depends on beyond the facts."""
+        self.values[name] = value
+        self.how[name] = how
+
+    def to_dict(self) -> dict[str, Any]:
+        """As written to JSON."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """For the screen: what was measured, how, and by class."""
+        lines = [", ".join(f"{name} {value}" for name, value in self.facts.items())]
+        lines += [f"  {name:<22} {value:10.4f}   {self.how[name]}" for name, value in self.values.items()]
+        lines += [f"  {name:<22} not measured: {why}" for name, why in self.left_out.items()]
+        if self.tables:
+            lines += ["", *_table(self.tables)]
+        return "\n".join(lines)
+
+
+def _table(columns: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """A line for each class, a column for each table; "-" where there is no number."""
+    classes: Sequence[str] = list(dict.fromkeys(name for column in columns.values() for name in column))
+    widths = {name: max(len(name), 8) for name in columns}
+    lines = ["  " + " ".join([f"{'class':<12}", *(f"{name:>{width}}" for name, width in widths.items())])]
+    for each in classes:
+        cells = (_cell(columns[name].get(each), width) for name, width in widths.items())
+        lines.append("  " + " ".join([f"{each:<12}", *cells]))
+    return lines
+
+
+def _cell(value: float | None, width: int) -> str:
+    return f"{'-':>{width}}" if value is None else f"{value:>{width}.4f}"

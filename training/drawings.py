@@ -1,0 +1,106 @@
+"""Drawings to be measured: the same ones for a seed, however many processes share them.
+
+Batches depend on sample numbers alone, and each has random streams of its own. Shapes: N samples of a batch, D latent
+width, M = B + 2K codes, R resolution.
+"""
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from datasets.transforms import float_to_images, segmentation_to_labels
+from metrics.path_length import path_pairs
+from models import Generator
+from models.generator import NoiseMode
+from models.latents import shape_index, texture_index, to_wplus, truncate
+from training.distributed import Process, own_share
+
+CodeKind = Literal["shape", "texture"]
+
+_BATCHES = 2**24  # of one seed, before the next seed's random streams begin
+
+
+class Drawn(NamedTuple):
+    images: Tensor  # uint8 [N, 3, R, R]
+    labels: Tensor  # uint8 [N, R, R]
+
+
+class Edit(NamedTuple):
+    part: int
+    kind: CodeKind
+    before: Drawn
+    after: Drawn
+
+
+class Drawings:
+    """Of one generator in eval mode, on its device. Draws from PyTorch's own random stream too, which it sets.
+
+    Args:
+        generator: to draw with.
+        process: this one, which draws its share.
+        batch_size: drawings at a time.
+        seed: of everything.
+        truncation: psi, toward the mean code.
+    """
+
+    def __init__(
+        self, generator: Generator, process: Process, *, batch_size: int, seed: int = 0, truncation: float = 1.0
+    ) -> None:
+        self.generator = generator
+        self.process = process
+        self.batch_size = batch_size
+        self.seed = seed
+        self.truncation = truncation
+        self.mean = generator.mean_code() if truncation != 1 else None
+
+    def samples(self, count: int) -> Iterator[tuple[int, Drawn]]:
+        """(number of the batch, drawings) with random noise: this process's batches of `count` drawings."""
+        for batch, size in self._batches(count, "drawing"):
+            codes = self._codes(batch, size)
+            torch.manual_seed(self._stream(batch))
+            yield batch, self._draw(codes, "random")
+
+    def edits(self, count: int) -> Iterator[Edit]:
+        """Of each part of each drawing its shape and its texture, taken from another sample; fixed noise throughout."""
+        config = self.generator.config
+        for batch, size in self._batches(count, "editing each part"):
+            first, second = to_wplus(self._codes(batch, 2 * size), config).chunk(2)
+            before = self._draw(first, "const")
+            for part in range(config.num_classes):
+                for kind, index in (("shape", shape_index(config, part)), ("texture", texture_index(config, part))):
+                    codes = first.clone()
+                    codes[:, index] = second[:, index]
+                    yield Edit(part, kind, before, self._draw(codes, "const"))  # type: ignore[arg-type]
+
+    def steps(self, count: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """(number of the batch, images, images a little further on a path in W): floats [N, 3, R, R], fixed noise."""
+        for batch, size in self._batches(count, "drawing paths"):
+            start, end = self._codes(batch, 2 * size).chunk(2)
+            positions = torch.rand(size, generator=torch.Generator().manual_seed(self._stream(batch)))
+            first, second = (
+                self.generator.synthesis(w, "const").image for w in path_pairs(start, end, positions.to(start))
+            )
+            yield batch, first, second
+
+    def _batches(self, count: int, what: str) -> Iterator[tuple[int, int]]:
+        """(number, drawings) of this process's batches."""
+        mine = own_share(-(-count // self.batch_size), self.process)
+        for batch in tqdm(mine, desc=what, unit="batch", disable=None if self.process.is_main else True):
+            yield batch, min(self.batch_size, count - batch * self.batch_size)
+
+    def _codes(self, batch: int, count: int) -> Tensor:
+        """w [N, D] of a batch's samples, truncated."""
+        stream = torch.Generator().manual_seed(self._stream(batch))
+        z = torch.randn(count, self.generator.config.latent_dim, generator=stream)
+        w = self.generator.mapping(z.to(self.generator.positions.weight))
+        return w if self.mean is None else truncate(w, self.mean, self.truncation)
+
+    def _stream(self, batch: int) -> int:
+        return self.seed * _BATCHES + batch
+
+    def _draw(self, codes: Tensor, noise: NoiseMode) -> Drawn:
+        drawing = self.generator.synthesis(codes, noise)
+        return Drawn(float_to_images(drawing.image), segmentation_to_labels(drawing.segmentation))

@@ -1,0 +1,135 @@
+"""Measures a generator against a data set: the one path by which runs and `scripts.evaluate` come to their numbers.
+
+Every process must build the same evaluation and ask for the same measurements; the results are those of one process.
+"""
+
+from collections.abc import Callable
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datasets.opening import ShardedDataset, Single
+from metrics.config import MetricConfig
+from metrics.errors import MetricError
+from metrics.features import FeatureExtractor, efflite0, inception
+from metrics.image_quality import check_samples
+from metrics.perceptual import EfficientNetDistance, Lpips, PerceptualDistance
+from metrics.report import Report
+from metrics.segmenter import Segmenter, find_segmenter
+from models import Generator
+from training.distributed import Process
+from training.drawings import Drawings
+from training.probes import (
+    AgreementProbe,
+    AreaProbe,
+    FeatureProbe,
+    LocalityProbe,
+    PartProbe,
+    PathProbe,
+    Probe,
+)
+from training.real_statistics import RealStatistics
+
+FEATURE_METRICS = ("fid", "kid", "is", "precision_recall")
+
+
+class Evaluation:
+    """Of any number of generators against one data set. Building it loads and checks all that measuring needs.
+
+    Args:
+        config: what to measure, and how.
+        dataset: real images and labels, of the generators' resolution and classes.
+        process: this one.
+        skip_missing: whether metrics that cannot be measured here are left out, and the reports say why.
+
+    Raises:
+        MetricError: if a file or package is missing or does not fit, or there are too few samples.
+    """
+
+    def __init__(
+        self,
+        config: MetricConfig,
+        dataset: Single | ShardedDataset,
+        process: Process,
+        *,
+        skip_missing: bool = False,
+    ) -> None:
+        self.config = config
+        self.process = process
+        self.real = RealStatistics(dataset, process, config.batch_size)
+        self.left_out: dict[str, str] = {}
+        self.probes: list[Callable[[], Probe]] = []
+        for names, prepare in self._kinds():
+            wanted = [name for name in config.names if name in names]
+            try:
+                if wanted:
+                    check_samples(wanted, config.samples, len(dataset))
+                    self.probes.append(prepare())
+            except MetricError as error:
+                if not skip_missing:
+                    raise
+                self.left_out |= dict.fromkeys(wanted, str(error))
+
+    @torch.no_grad()
+    def measure(self, generator: Generator, images: int | None = None) -> Report:
+        """All metrics of a generator in eval mode; every process gets the same report. Random streams stay as they are.
+
+        Args:
+            generator: to draw with, on this process's device.
+            images: real images that it has seen, for the report.
+        """
+        config, report = self.config, Report(images, self._facts(), left_out=dict(self.left_out))
+        with torch.random.fork_rng([self.process.device] if self.process.device.type == "cuda" else []):
+            drawings = Drawings(
+                generator, self.process, batch_size=config.batch_size, seed=config.seed, truncation=config.truncation
+            )
+            probes = [build() for build in self.probes]
+            if any(probe.sees for probe in probes):
+                for batch, drawn in drawings.samples(config.samples):
+                    for probe in probes:
+                        probe.see(batch, drawn)
+            for probe in probes:
+                probe.tell(drawings, report)
+        return report
+
+    def _kinds(self) -> list[tuple[tuple[str, ...], Callable[[], Callable[[], Probe]]]]:
+        """Metrics that share a probe, and what loads all that it needs and gives a maker of such probes."""
+        config, real, names = self.config, self.real, self.real.dataset.classes.names
+        return [
+            (FEATURE_METRICS, lambda: partial(FeatureProbe, config, real, self._extractor)),
+            (("parts",), lambda: partial(PartProbe, config, real, self._extractor)),
+            (("areas",), lambda: partial(AreaProbe, real)),
+            (("agreement",), lambda: partial(AgreementProbe, self._segmenter(), names)),
+            (("locality",), lambda: partial(LocalityProbe, config, names)),
+            (("ppl",), lambda: partial(PathProbe, config, self._distance())),
+        ]
+
+    @cached_property
+    def _extractor(self) -> FeatureExtractor:
+        device = self.process.device
+        return efflite0(device) if self.config.extractor == "efflite0" else inception(self.config.weights, device)
+
+    def _distance(self) -> PerceptualDistance:
+        distance = Lpips(Path(self.config.lpips)) if self.config.lpips else EfficientNetDistance()
+        return distance.to(self.process.device)
+
+    def _segmenter(self) -> Segmenter:
+        dataset = self.real.dataset
+        segmenter = find_segmenter(self.config.segmenter, dataset.classes.names, dataset.resolution, self.real.digest)
+        return segmenter.to(self.process.device)
+
+    def _facts(self) -> dict[str, Any]:
+        config, dataset = self.config, self.real.dataset
+        return {
+            "data": ", ".join(str(origin["source"]) for origin in dataset.provenance),
+            "data_sha256": self.real.digest[:12],
+            "records": len(dataset),
+            "resolution": dataset.resolution,
+            "drawings": config.samples,
+            "seed": config.seed,
+            "batch_size": config.batch_size,
+            "truncation": config.truncation,
+            "noise": "random",
+        }

@@ -1,0 +1,105 @@
+"""What metrics need to know of the real data, computed once by all processes and then read from a file."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from datasets.digest import content_digest
+from datasets.opening import ShardedDataset, Single
+from metrics.cache import load_statistics, store_statistics
+from metrics.features import FeatureExtractor, Features
+from training.distributed import Process, gather, own_share
+
+Statistics = dict[str, Tensor]
+
+
+class RealStatistics:
+    """Of one data set. Every process must ask for the same things in the same order.
+
+    Args:
+        dataset: images and labels.
+        process: this one.
+        batch_size: images at a time.
+    """
+
+    def __init__(self, dataset: Single | ShardedDataset, process: Process, batch_size: int) -> None:
+        self.dataset = dataset
+        self.process = process
+        self.batch_size = batch_size
+        self.digest = str(gather(content_digest(dataset) if process.is_main else None)[0])
+
+    def areas(self) -> Tensor:
+        """[K] float64: share of all pixels that each class covers."""
+
+        def compute() -> Statistics:
+            counts = torch.zeros(self.dataset.classes.num_classes, dtype=torch.long)
+            for _, _, labels in self._batches("class areas", len(self.dataset)):
+                counts += torch.bincount(labels.flatten().long(), minlength=len(counts))
+            return {"counts": torch.stack(gather(counts)).sum(0)}
+
+        counts = self._stored({"what": "areas"}, compute)["counts"]
+        return counts.double() / counts.sum()
+
+    def features(self, extractor: FeatureExtractor) -> Features:
+        """Of all images."""
+
+        def compute() -> Statistics:
+            batches = self._batches(f"features by {extractor.name}", len(self.dataset))
+            return in_order({i: extractor.features(images) for i, images, _ in batches})._asdict()
+
+        return Features(**self._stored({"what": "features", **extractor.facts()}, compute))
+
+    def by_part(
+        self, extractor: FeatureExtractor, samples: int, facts: dict[str, Any], crops: Callable[..., list[Tensor]]
+    ) -> list[Tensor]:
+        """Pooled features [n, F] of every part's crops, of so many images.
+
+        Args:
+            extractor: of features.
+            samples: images, from the first on.
+            facts: how parts are cut out.
+            crops: (images, labels) -> uint8 [n, 3, s, s] for each of K parts.
+        """
+
+        def compute() -> Statistics:
+            found: list[dict[int, Features]] = [{} for _ in range(self.dataset.classes.num_classes)]
+            for index, images, labels in self._batches("features of parts", samples):
+                for k, cut in enumerate(crops(images, labels)):
+                    if len(cut):
+                        found[k][index] = extractor.features(cut)
+            return {str(k): in_order(of_part).pooled for k, of_part in enumerate(found)}
+
+        stored = self._stored({"what": "parts", "samples": samples, **facts, **extractor.facts()}, compute)
+        return [stored[str(k)] for k in range(len(stored))]
+
+    def _stored(self, facts: dict[str, Any], compute: Callable[[], Statistics]) -> Statistics:
+        """From the main process's file if there is one; otherwise all compute, and it writes one."""
+        facts = {"data": self.digest, **facts}
+        found: Statistics | None = gather(load_statistics(facts) if self.process.is_main else None)[0]
+        if found is None:
+            found = compute()
+            if self.process.is_main:
+                store_statistics(facts, found)
+        return found
+
+    def _batches(self, what: str, samples: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """This process's batches of the first `samples` records: (index, images, labels)."""
+        batches = torch.arange(samples).split(self.batch_size)
+        mine = own_share(len(batches), self.process)
+        records = [batches[i].tolist() for i in mine]
+        loader = DataLoader(self.dataset, batch_sampler=records, generator=torch.Generator())
+        shown = tqdm(loader, desc=f"real data: {what}", unit="batch", disable=None if self.process.is_main else True)
+        for index, (images, labels) in zip(mine, shown, strict=True):
+            yield index, images, labels
+
+
+def in_order(batches: dict[int, Features]) -> Features:
+    """All processes' features, by the number of their batch. Every process must call it."""
+    everything = {i: features for of_process in gather(batches) for i, features in of_process.items()}
+    if not everything:
+        return Features(torch.empty(0, 0), torch.empty(0, 0))
+    return Features.cat([everything[i] for i in sorted(everything)])
