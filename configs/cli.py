@@ -10,11 +10,12 @@ import torch
 from configs.errors import ConfigError
 from datasets.errors import DataError
 from editing.errors import EditError
+from metrics.errors import MetricError
 from models.errors import ModelError
 from ops import OpsUnavailable
 
 INTERRUPTED = 130  # the shell's exit code for Ctrl-C
-USER_ERRORS = (ConfigError, DataError, EditError, ModelError, OpsUnavailable)
+USER_ERRORS = (ConfigError, DataError, EditError, MetricError, ModelError, OpsUnavailable)
 
 
 class Parser(argparse.ArgumentParser):

@@ -6,6 +6,7 @@ from typing import Literal
 from datasets.augment import AugmentConfig
 from datasets.loader import DataConfig
 from losses.config import LossConfig
+from metrics.config import MetricConfig
 from models.config import ModelConfig
 from training.config import TrainingConfig
 
@@ -19,4 +20,5 @@ class RunConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     losses: LossConfig = field(default_factory=LossConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    metrics: MetricConfig = field(default_factory=MetricConfig)
     ops: Literal["auto", "native", "compiled"] = "auto"  # compiled kernels: where they can be had, never, or else fail

@@ -15,6 +15,7 @@ from metrics.networks import (
     efficientnet_lite0,
     verified_weights,
 )
+from metrics.registry import Extractor
 
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 INCEPTION_SHA256 = "6726825d"  # its beginning, as the file's name tells it
@@ -42,7 +43,9 @@ class FeatureExtractor:
         network: uint8 [N, 3, R, R] -> features.
     """
 
-    def __init__(self, name: str, weights: str, size: int, resize: str, network: Callable[[Tensor], Features]) -> None:
+    def __init__(
+        self, name: Extractor, weights: str, size: int, resize: str, network: Callable[[Tensor], Features]
+    ) -> None:
         self.name = name
         self.weights = weights
         self.size = size

@@ -1,6 +1,6 @@
 """What can be measured, what each measurement needs, and how its results are called."""
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 Extractor = Literal["efflite0", "inception"]
 Better = Literal["lower", "higher"]
@@ -42,8 +42,8 @@ def result_names(metric: str, extractor: Extractor) -> dict[str, Better]:
 def best_direction(result: str) -> Better | None:
     """Whether lower or higher numbers of that name are the better ones; None for an unknown name or a spread."""
     for metric in METRICS:
-        for extractor in ("inception", "efflite0"):
-            names = result_names(metric, extractor)  # type: ignore[arg-type]
+        for extractor in get_args(Extractor):
+            names = result_names(metric, extractor)
             if result in names and "std" not in result:
                 return names[result]
     return None

@@ -1,5 +1,6 @@
 """The results of one measurement, with all that they depend on."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -24,11 +25,14 @@ class Report:
     values: dict[str, float] = field(default_factory=dict)
     how: dict[str, str] = field(default_factory=dict)
     tables: dict[str, dict[str, float | None]] = field(default_factory=dict)
-    matrices: dict[str, list[list[float]]] = field(default_factory=dict)
+    matrices: dict[str, list[list[float | None]]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, value: float, how: str) -> None:
-        """One number, with what it depends on beyond the facts."""
+        """One number, with what it depends on beyond the facts; nan means that nothing could be measured."""
+        if math.isnan(value):
+            self.left_out[name] = f"no part appears often enough ({how})"
+            return
         self.values[name] = value
         self.how[name] = how
 

@@ -19,6 +19,8 @@ ALLOWED = {
     "configs": {
         "models.config",
         "losses.config",
+        "metrics.config",
+        "metrics.errors",
         "datasets.augment",
         "datasets.loader",
         "training.config",

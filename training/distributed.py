@@ -4,12 +4,12 @@ Without `torchrun` there is one process and every collective returns its input.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,6 +20,8 @@ import torch.distributed.nn.functional
 from torch import Tensor
 
 from configs.errors import ConfigError
+
+T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=30)
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds and their period; PyTorch counts cores without it
@@ -122,6 +124,15 @@ def gather(value: Any) -> list[Any]:
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def from_main(process: Process, compute: Callable[[], T]) -> T:
+    """What the main process computes, which no other does."""
+    values: list[Any] = [compute() if process.is_main else None]
+    if dist.is_initialized():
+        dist.broadcast_object_list(values, src=0)
+    result: T = values[0]
+    return result
 
 
 def barrier() -> None:

@@ -7,6 +7,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from datasets.pictures import save_png
+from metrics.report import Report
 from training import memory
 from training.distributed import Process
 from training.run_folder import RunFolder
@@ -58,6 +59,14 @@ class Log:
         for name, value in values.items():
             self.writer.add_scalar(name, value, images)
         self.bar.set_postfix({name: f"{values[f'losses/{name}']:.2f}" for name in SHOWN})
+
+    def metrics(self, report: Report) -> None:
+        """Writes a measurement's numbers, and those by class."""
+        if self.process.is_main and report.images is not None:
+            tables = {f"{table}/{name}": v for table, values in report.tables.items() for name, v in values.items()}
+            for name, value in {**report.values, **tables}.items():
+                if value is not None:
+                    self.writer.add_scalar(f"metrics/{name}", value, report.images)
 
     def preview(self, sheet: np.ndarray, images: int) -> None:
         """Writes a sheet of samples [H, W, 3] as a picture and into TensorBoard."""

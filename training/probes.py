@@ -22,7 +22,7 @@ from metrics.perceptual import PerceptualDistance
 from metrics.registry import result_name
 from metrics.report import Report
 from metrics.segmenter import Segmenter
-from training.distributed import gather
+from training.distributed import from_main, gather
 from training.drawings import CodeKind, Drawings, Drawn
 from training.real_statistics import RealStatistics, in_order
 
@@ -58,6 +58,11 @@ class FeatureProbe:
     def tell(self, drawings: Drawings, report: Report) -> None:
         drawn, real = in_order(self.features), self.real.features(self.extractor)
         counts = f"{len(drawn.pooled)} drawn, {len(real.pooled)} real; {self.extractor}"
+        found = from_main(self.real.process, lambda: self._compare(real, drawn))
+        for name, value in found.items():
+            report.add(result_name(name, self.extractor.name), value, counts)
+
+    def _compare(self, real: Features, drawn: Features) -> dict[str, float]:
         found: dict[str, float] = {}
         if "fid" in self.names:
             found["fid"] = frechet_distance(real.pooled, drawn.pooled)
@@ -67,8 +72,7 @@ class FeatureProbe:
             found["is"], found["is_std"] = inception_score(drawn.logits)
         if "precision_recall" in self.names:
             found["precision"], found["recall"] = precision_recall(real.pooled, drawn.pooled)
-        for name, value in found.items():
-            report.add(result_name(name, self.extractor.name), value, counts)
+        return found
 
 
 class PartProbe:
@@ -93,10 +97,8 @@ class PartProbe:
         facts = {"min_area": MIN_AREA, "size": self.extractor.size}
         real = self.real.by_part(self.extractor, self.samples, facts, self._crops)
         drawn = [in_order(of_part).pooled for of_part in self.features]
-        found: dict[str, float | None] = {}
-        for name, ours, theirs in zip(self.real.dataset.classes.names, drawn, real, strict=True):
-            enough = min(len(ours), len(theirs)) >= PART_MINIMUM
-            found[name] = frechet_distance(theirs, ours) if enough else None
+        distances = from_main(self.real.process, lambda: list(map(_part_distance, real, drawn)))
+        found = dict(zip(self.real.dataset.classes.names, distances, strict=True))
         name = result_name("part_fid", self.extractor.name)
         values = [value for value in found.values() if value is not None]
         counts = f"mean of {len(values)} parts, of {self.samples} drawn, {self.samples} real; {self.extractor}"
@@ -173,7 +175,7 @@ class LocalityProbe:
             report.add(f"locality_{kind}", locality.mean(), how)
             report.tables[f"locality_{kind}"] = _by_class(self.names, locality.table().diagonal())
             report.tables[f"chance_{kind}"] = _by_class(self.names, locality.chance())
-            report.matrices[f"locality_{kind}"] = locality.table().tolist()
+            report.matrices[f"locality_{kind}"] = [_plain(row) for row in locality.table()]
 
 
 class PathProbe:
@@ -197,11 +199,19 @@ class PathProbe:
         report.add(name, perceptual_path_length(distances), how)
 
 
+def _part_distance(real: Tensor, drawn: Tensor) -> float | None:
+    return frechet_distance(real, drawn) if min(len(real), len(drawn)) >= PART_MINIMUM else None
+
+
 def sum_over_processes(x: Tensor) -> Tensor:
     """Of the processes' tensors, element by element."""
     return torch.stack(gather(x)).sum(0)
 
 
 def _by_class(names: Sequence[str], values: Tensor) -> dict[str, float | None]:
-    """Plain data: None in place of nan."""
-    return {name: None if math.isnan(v) else v for name, v in zip(names, values.tolist(), strict=True)}
+    return dict(zip(names, _plain(values), strict=True))
+
+
+def _plain(values: Tensor) -> list[float | None]:
+    """None in place of nan."""
+    return [None if math.isnan(value) else value for value in values.tolist()]

@@ -12,7 +12,7 @@ from datasets.digest import content_digest
 from datasets.opening import ShardedDataset, Single
 from metrics.cache import load_statistics, store_statistics
 from metrics.features import FeatureExtractor, Features
-from training.distributed import Process, gather, own_share
+from training.distributed import Process, from_main, gather, own_share
 
 Statistics = dict[str, Tensor]
 
@@ -30,7 +30,7 @@ class RealStatistics:
         self.dataset = dataset
         self.process = process
         self.batch_size = batch_size
-        self.digest = str(gather(content_digest(dataset) if process.is_main else None)[0])
+        self.digest = from_main(process, lambda: content_digest(dataset))
 
     def areas(self) -> Tensor:
         """[K] float64: share of all pixels that each class covers."""
@@ -79,7 +79,7 @@ class RealStatistics:
     def _stored(self, facts: dict[str, Any], compute: Callable[[], Statistics]) -> Statistics:
         """From the main process's file if there is one; otherwise all compute, and it writes one."""
         facts = {"data": self.digest, **facts}
-        found: Statistics | None = gather(load_statistics(facts) if self.process.is_main else None)[0]
+        found = from_main(self.process, lambda: load_statistics(facts))
         if found is None:
             found = compute()
             if self.process.is_main:

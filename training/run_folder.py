@@ -4,7 +4,9 @@ config.yaml                              every option of the run; a resumed run 
 config_from_000012800_images.yaml        the ones in force from there on
 versions.json
 checkpoints/images_000012800.pt          the newest `keep_checkpoints`
+best.pt                                  a checkpoint too: the one that measured best, if `metrics.best` says in what
 previews/images_000012800.png
+metrics.jsonl                            what was measured, with all that it depends on
 tensorboard/
 """
 
@@ -33,6 +35,8 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.previews = self.path / "previews"
         self.tensorboard = self.path / "tensorboard"
+        self.metrics = self.path / "metrics.jsonl"
+        self.best = self.path / "best.pt"
 
     def resume_from(self, resume: str) -> Path | None:
         """The checkpoint to start from: the newest for "auto", none for "none", else the given file.
@@ -72,15 +76,19 @@ class RunFolder:
             raise ConfigError(f"--output {self.path}: {error.strerror or error}; choose a writable folder") from None
 
     def save_checkpoint(self, contents: dict[str, Any], images: int, keep: int) -> Path:
-        """Writes a checkpoint under its final name only once it is complete, then drops the oldest beyond `keep`."""
+        """Writes a checkpoint, then drops the oldest beyond `keep`."""
         path = self.checkpoints / f"images_{images:09d}.pt"
+        self.write(contents, path)
+        for old in self._checkpoints()[:-keep] if keep else []:
+            old.unlink()
+        return path
+
+    def write(self, contents: dict[str, Any], path: Path) -> None:
+        """Writes a checkpoint that appears under its name only once it is complete."""
         with replacing(path) as partial, open(partial, "wb") as file:
             torch.save(contents, file)
             file.flush()
             os.fsync(file.fileno())
-        for old in self._checkpoints()[:-keep] if keep else []:
-            old.unlink()
-        return path
 
     def _checkpoints(self) -> list[Path]:
         """All checkpoints, oldest first."""

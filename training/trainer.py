@@ -1,4 +1,4 @@
-"""The training loop, as verbs: read, iterate, log, preview, save."""
+"""The training loop, as verbs: read, iterate, log, preview, measure, save."""
 
 import time
 import warnings
@@ -20,8 +20,10 @@ from models import ModelError
 from models.checkpoint import networks_from_dict, read_file
 from models.discriminator import GROUP_SIZE
 from training import memory
-from training.distributed import Process, barrier, gather, mean_over_processes
+from training.distributed import Process, barrier, from_main, gather, mean_over_processes
+from training.evaluation import Evaluation
 from training.log import Log
+from training.metric_history import MetricHistory
 from training.networks import prepare_device
 from training.phases import Labelled, Phases
 from training.previews import Previews
@@ -34,7 +36,7 @@ class Trainer:
     """One process of a run. Building it opens the data and the networks, and writes nothing.
 
     Raises:
-        ConfigError, DataError: if batch, processes, data and model do not fit together.
+        ConfigError, DataError, MetricError: if batch, processes, data, model and metrics do not fit together.
     """
 
     def __init__(self, config: RunConfig, process: Process) -> None:
@@ -53,6 +55,7 @@ class Trainer:
             Augmentation(config.augment, self.dataset.classes, process.device) if config.augment.is_on else None
         )
         self.phases = Phases(self.state, config.losses, config.training, self.stats, augmentation)
+        self.evaluation = Evaluation(config.metrics, self.dataset, process) if config.metrics.every_images else None
         self.previews = Previews(
             config.training.preview_samples, config.model.latent_dim, self.dataset.classes, self.pass_size
         )
@@ -68,6 +71,7 @@ class Trainer:
         self._check_agreement()
         if self.process.is_main:
             folder.prepare(self.config, self.state.images)
+            MetricHistory(folder.metrics, self.config.metrics.best).rewind(self.state.images)
         barrier()
         if self.state.images >= self.config.training.total_images:
             return
@@ -110,6 +114,8 @@ class Trainer:
             last = last or self._check_time()
         if due(training.preview_every_images) and self.process.is_main:
             log.preview(self.previews.sheet(self.state.generator_ema), images)
+        if self.evaluation and due(self.config.metrics.every_images):
+            self._measure(self.evaluation, folder, log)
         if due(training.checkpoint_every_images):
             self._save(folder)
 
@@ -156,18 +162,29 @@ class Trainer:
         # minibatch standard deviation are the same sets of images however a batch is split.
         return [x[first :: self.passes] for first in range(self.passes)]
 
+    def _measure(self, evaluation: Evaluation, folder: RunFolder, log: Log) -> None:
+        report = evaluation.measure(self.state.generator_ema, self.state.images)
+        log.metrics(report)
+        history = MetricHistory(folder.metrics, self.config.metrics.best)
+        if from_main(self.process, lambda: history.add(report)):
+            contents = self._contents()
+            if self.process.is_main:
+                folder.write({**contents, "metrics": report.to_dict()}, folder.best)
+
     def _save(self, folder: RunFolder) -> None:
-        training = self.state.to_dict()  # every process takes part
+        contents = self._contents()
         if self.process.is_main:
-            networks = self.state.networks(self.dataset.classes.to_dict())
-            contents = {
-                **networks.to_dict(),
-                "data": self.dataset.provenance,
-                "config": asdict(self.config),
-                "training": training,
-            }
             folder.save_checkpoint(contents, self.state.images, self.config.training.keep_checkpoints)
         barrier()
+
+    def _contents(self) -> dict[str, Any]:
+        """What a checkpoint holds; every process takes part."""
+        return {
+            **self.state.networks(self.dataset.classes.to_dict()).to_dict(),
+            "data": self.dataset.provenance,
+            "config": asdict(self.config),
+            "training": self.state.to_dict(),
+        }
 
     def _restore(self, path: Path) -> None:
         contents = read_file(path)

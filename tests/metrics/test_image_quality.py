@@ -1,0 +1,66 @@
+import math
+
+import pytest
+import torch
+
+from metrics.errors import MetricError
+from metrics.image_quality import check_samples, frechet_distance, inception_score, kernel_distance, precision_recall
+
+
+def gaussian(samples: int, features: int = 4, mean: float = 0.0, std: float = 1.0, seed: int = 0) -> torch.Tensor:
+    """Features whose mean and covariance are exactly those asked for."""
+    x = torch.randn(samples, features, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    x = x - x.mean(0)
+    whitened = x @ torch.linalg.inv(torch.linalg.cholesky(x.T @ x / (samples - 1))).T
+    return (mean + std * whitened).float()
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (0.5, 1.0), (0.0, 3.0), (-2.0, 0.5)])
+def test_frechet_distance_of_gaussians(mean, std):
+    features = 4
+    expected = features * (mean**2 + (1 - std) ** 2)  # Dowson and Landau 1982, for multiples of the identity
+    assert frechet_distance(gaussian(500), gaussian(400, mean=mean, std=std, seed=1)) == pytest.approx(
+        expected, abs=2e-3
+    )
+
+
+def test_kernel_distance_is_that_of_its_definition():
+    a, b = gaussian(30, seed=0), gaussian(30, mean=0.3, seed=1)
+
+    def kernel(x, y):
+        return (x.double() @ y.double().T / x.shape[1] + 1) ** 3
+
+    n = len(a)
+    within = sum((kernel(x, x).sum() - kernel(x, x).diagonal().sum()) / (n * (n - 1)) for x in (a, b))
+    expected = (within - 2 * kernel(a, b).mean()).item()
+    found = kernel_distance(a, b)
+    assert found.mean == pytest.approx(expected, rel=1e-4)  # subsets of all samples: the same each time
+    assert found.std < 1e-6
+    assert found.mean > abs(kernel_distance(a, gaussian(30, seed=2)).mean)
+
+
+def test_inception_score():
+    assert inception_score(torch.zeros(100, 7)).mean == pytest.approx(1)
+    classes = torch.eye(5).repeat(40, 1) * 1e3
+    mean = inception_score(classes).mean
+    assert 4 < mean <= 5 + 1e-6  # the shuffled splits do not hold every class equally often
+
+
+def test_precision_and_recall():
+    near, far = gaussian(60, seed=0), gaussian(60, mean=100, seed=1)
+    assert precision_recall(near, near) == (1, 1)
+    assert precision_recall(near, far) == (0, 0)
+    # One of two modes drawn: all drawings are good, half of the data is missed.
+    precision, recall = precision_recall(torch.cat([near, far]), near)
+    assert precision == 1
+    assert recall == pytest.approx(0.5, abs=0.02)
+
+
+def test_too_few_samples_name_the_metric():
+    check_samples(["fid", "kid"], 2, 100)
+    with pytest.raises(MetricError, match="is needs 10 samples or more, drawn and real, not 9"):
+        check_samples(["fid", "is"], 9, 100)
+
+
+def test_no_distance_is_nan():
+    assert math.isfinite(frechet_distance(gaussian(8), gaussian(8, seed=1)))

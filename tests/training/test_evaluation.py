@@ -1,0 +1,132 @@
+"""The numbers depend on generator, data and options alone: not on processes, caches or what was drawn before."""
+
+import math
+import os
+import shutil
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+
+from datasets import LmdbWriter, celebamask13, draw_face, encode_pair
+from datasets.loader import DataConfig
+from datasets.opening import open_dataset
+from metrics import cache, class_areas, total_variation
+from metrics.config import MetricConfig
+from metrics.errors import MetricError
+from models import Generator, ModelConfig
+from training.distributed import Process, session
+from training.drawings import Drawings
+from training.evaluation import Evaluation
+
+PROCESS = Process(torch.device("cpu"))
+CHEAP = MetricConfig(names=("areas", "locality"), samples=10, edit_samples=5, batch_size=4)
+ALL = replace(CHEAP, names=("fid", "kid", "is", "precision_recall", "areas", "locality", "parts", "ppl"), path_samples=5)
+
+
+@pytest.fixture
+def dataset(faces_32):
+    return open_dataset(DataConfig(path=(str(faces_32),)), 32, 13)
+
+
+@pytest.fixture
+def generator(tiny_config):
+    return made_generator(tiny_config)
+
+
+def made_generator(config: ModelConfig) -> Generator:
+    torch.manual_seed(3)
+    return Generator(config).eval()
+
+
+def test_numbers(generator, dataset):
+    report = Evaluation(CHEAP, dataset, PROCESS).measure(generator, 1000)
+    assert report.images == 1000
+    drawn = class_areas((d.labels for _, d in drawings(generator).samples(10)), 13)
+    real = class_areas((dataset[i][1][None] for i in range(len(dataset))), 13)
+    assert report.values["area_distance"] == pytest.approx(total_variation(drawn, real))
+    assert report.tables["area_real"] == pytest.approx(dict(zip(dataset.classes.names, real.tolist(), strict=True)))
+    for kind in ("shape", "texture"):
+        rows = [row for row in report.matrices[f"locality_{kind}"] if None not in row]
+        assert rows
+        assert all(math.isclose(sum(row), 1) for row in rows)
+    assert report.facts["drawings"] == 10
+    assert report.facts["data_sha256"] in report.text()
+
+
+def drawings(generator: Generator) -> Drawings:
+    return Drawings(generator, PROCESS, batch_size=4)
+
+
+def test_random_streams_stay_as_they_are(generator, dataset):
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    Evaluation(CHEAP, dataset, PROCESS).measure(generator)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_seed_and_truncation_count(generator, dataset):
+    values = [
+        Evaluation(config, dataset, PROCESS).measure(generator).values
+        for config in (CHEAP, CHEAP, replace(CHEAP, seed=1), replace(CHEAP, truncation=0.5))
+    ]
+    assert values[0] == values[1]
+    assert values[0] != values[2] != values[3] != values[0]
+
+
+def test_two_processes_measure_what_one_does(dataset, faces_32, tiny_config, tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "of_two"))
+    mp.spawn(_measure_spawned, args=(faces_32, tiny_config, tmp_path, port), nprocs=2)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "of_one"))
+    torch.set_num_threads(1)
+    one = Evaluation(ALL, dataset, PROCESS).measure(made_generator(tiny_config))
+    for rank in range(2):
+        two = torch.load(tmp_path / f"{rank}.pt")
+        assert two["values"] == one.values
+        assert two["tables"] == one.tables
+        assert two["matrices"] == one.matrices
+
+
+def _measure_spawned(rank: int, faces: Path, config: ModelConfig, folder: Path, port: int) -> None:
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    with session("cpu") as process:
+        dataset = open_dataset(DataConfig(path=(str(faces),)), 32, 13)
+        report = Evaluation(ALL, dataset, process).measure(made_generator(config))
+        torch.save(report.to_dict(), folder / f"{rank}.pt")
+
+
+def test_changed_data_get_new_statistics(generator, faces_32, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = shutil.copytree(faces_32, tmp_path / "data")
+
+    def areas() -> dict[str, float]:
+        dataset = open_dataset(DataConfig(path=(str(folder),)), 32, 13)
+        return Evaluation(replace(CHEAP, names=("areas",)), dataset, PROCESS).measure(generator).tables["area_real"]
+
+    first = areas()
+    stored = list((cache.cache_folder() / "statistics").iterdir())
+    assert areas() == first
+    assert list((cache.cache_folder() / "statistics").iterdir()) == stored
+    shutil.rmtree(folder)
+    with LmdbWriter(folder, 32, celebamask13(), "tests") as writer:
+        for index in range(48):
+            writer.add_encoded(*encode_pair(*draw_face(9, index, 32)))
+    assert areas() != first
+
+
+def test_what_cannot_be_measured(dataset):
+    with pytest.raises(MetricError, match="is needs 10 samples or more"):
+        Evaluation(replace(CHEAP, names=("is",), samples=5), dataset, PROCESS)
+    inception = replace(CHEAP, names=("fid", "areas"), extractor="inception", weights="missing.pth")
+    with pytest.raises(MetricError, match=r"missing.pth: no such file: fetch"):
+        Evaluation(inception, dataset, PROCESS)
+    evaluation = Evaluation(inception, dataset, PROCESS, skip_missing=True)
+    assert list(evaluation.left_out) == ["fid"]
