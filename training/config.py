@@ -19,6 +19,7 @@ class TrainingConfig:
     learning_rate: float = 0.002
     adam_beta2: float = 0.99
     ema_half_life_images: int = 10_000
+    ema_rampup: float = 0  # half-life at most so much of the images seen before, 0.05 is usual; 0: no such bound
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the adversarial steps; penalties: float32
@@ -33,7 +34,8 @@ class TrainingConfig:
     keep_checkpoints: int = 5  # the newest ones; 0 keeps all
 
     def __post_init__(self) -> None:
-        for name in ("seed", "keep_checkpoints", "ema_half_life_images", "max_minutes", "recompute_from"):
+        not_negative = ("seed", "keep_checkpoints", "ema_half_life_images", "ema_rampup")
+        for name in (*not_negative, "max_minutes", "recompute_from"):
             if getattr(self, name) < 0:
                 raise ValueError(f"training.{name} = {getattr(self, name)}: choose 0 or more")
         if self.seed >= 2**32:

@@ -5,6 +5,15 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
+def ramped_half_life(half_life: float, images_seen: int, rampup: float) -> float:
+    """The half-life in images, but at most `rampup` times the images seen before (as StyleGAN2-ADA does).
+
+    So early weights, from which there is little to keep, are forgotten sooner. The first iteration, with none seen
+    before it, has half-life 0. A `rampup` of 0 leaves the half-life as it is.
+    """
+    return min(half_life, images_seen * rampup) if rampup else half_life
+
+
 @torch.no_grad()
 def update_ema(average: nn.Module, current: nn.Module, images: int, half_life: float) -> None:
     """Moves `average` toward `current` as if `images` more had been seen; buffers (noise maps) are copied.

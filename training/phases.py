@@ -19,20 +19,23 @@ from losses import (
     mask_loss,
     path_length_loss,
     path_lengths,
+    penalty_scale,
     r1_penalties,
+    relativistic_loss,
 )
 from models.generator import GeneratorOutput
 from models.latents import mix_styles
 from training.adaptation import ADAPT_EVERY, adapt
 from training.config import TrainingConfig
 from training.distributed import mean_over_processes
-from training.ema import update_ema
+from training.ema import ramped_half_life, update_ema
 from training.networks import AdversarialNetworks
 from training.reduction import GradientReducer
 from training.state import TrainingState
 from training.stats import Stats
 
 Labelled = tuple[Tensor, Tensor]  # images uint8 [N, 3, R, R], labels uint8 [N, R, R]
+Pair = tuple[Tensor, Tensor]  # images [N, 3, R, R], segmentations [N, K, R, R], as the discriminator sees them
 
 
 class Phases:
@@ -41,7 +44,7 @@ class Phases:
     Args:
         state: what the steps change.
         losses: weights and intervals.
-        training: precision, compilation, half-life of the averaged generator.
+        training: precision, compilation, the whole batch, half-life of the averaged generator.
         stats: where losses and times are reported.
         augmentation: of what the discriminator sees, if it shall not see all as it is.
     """
@@ -59,10 +62,12 @@ class Phases:
         self.training = training
         self.stats = stats
         self.augmentation = augmentation
+        resolution = state.generator.config.resolution
+        self.penalty_scale = penalty_scale(resolution, training.batch_size) if losses.r1_scale_with_resolution else 1.0
         self.networks = AdversarialNetworks(state.generator, state.discriminator, training)
         self.reducers = {
             "discriminator": GradientReducer(state.discriminator.parameters()),
-            "r1": GradientReducer(state.discriminator.parameters()),
+            "r1": GradientReducer(state.discriminator.parameters()),  # and R2
             "generator": GradientReducer(state.generator.parameters()),
             "path_length": GradientReducer(state.generator.parameters()),
         }
@@ -83,7 +88,8 @@ class Phases:
             with self.stats.phase("path_length"):
                 self._regularize_paths(batch)
         with self.stats.phase("ema"):
-            update_ema(state.generator_ema, state.generator, total_batch, self.training.ema_half_life_images)
+            half_life = ramped_half_life(self.training.ema_half_life_images, state.images, self.training.ema_rampup)
+            update_ema(state.generator_ema, state.generator, total_batch, half_life)
         state.images += total_batch
         state.iteration += 1
 
@@ -107,24 +113,39 @@ class Phases:
         with torch.no_grad():
             fake = self._draw(len(labelled[0]))
         real_logits = self.networks.score(*self._real_pair(labelled))
-        fake_logits = self._score(fake)
-        self._count_signs(real_logits)
-        loss = discriminator_loss(real_logits, fake_logits)
+        fake_logits = self.networks.score(*self._fake_pair(fake))
+        self._count_signs(real_logits, fake_logits)
+        adversarial = relativistic_loss if self.losses.relativistic else discriminator_loss
+        loss = adversarial(real_logits, fake_logits)
         self._report(discriminator=loss, score_real=real_logits, score_fake=fake_logits)
         return loss
 
     def _penalize_gradients(self, labelled: Labelled) -> Tensor:
-        """R1 on both inputs, scaled up by its interval."""
-        pair = [x.requires_grad_() for x in self._real_pair(labelled)]
-        image, segmentation = r1_penalties(self.state.discriminator(*pair), pair)
-        self._report(r1_image=image, r1_segmentation=segmentation)
+        """R1 on both inputs of real pairs, R2 if wanted on those of drawn ones, scaled up by their interval."""
         weights = self.losses
-        return weights.r1_every * (weights.r1_image / 2 * image + weights.r1_segmentation / 2 * segmentation)
+        penalty = self._penalty("r1", self._real_pair(labelled), weights.r1_image, weights.r1_segmentation)
+        if weights.has_r2:
+            with torch.no_grad():
+                fake = self._fake_pair(self._draw(len(labelled[0])))
+            penalty = penalty + self._penalty("r2", fake, weights.r2_image, weights.r2_segmentation)
+        return weights.r1_every * self.penalty_scale * penalty
+
+    def _penalty(self, name: str, pair: Pair, image_weight: float, segmentation_weight: float) -> Tensor:
+        pair = (pair[0].requires_grad_(), pair[1].requires_grad_())
+        image, segmentation = r1_penalties(self.state.discriminator(*pair), pair)
+        self._report(**{f"{name}_image": image, f"{name}_segmentation": segmentation})
+        return image_weight / 2 * image + segmentation_weight / 2 * segmentation
 
     def _deceive(self, labelled: Labelled) -> Tensor:
         """The generator's adversarial loss and the mask regularisation."""
         fake = self._draw(len(labelled[0]))
-        adversarial = generator_loss(self._score(fake))
+        fake_logits = self.networks.score(*self._fake_pair(fake))
+        if self.losses.relativistic:
+            with torch.no_grad():
+                real_logits = self.networks.score(*self._real_pair(labelled))
+            adversarial = relativistic_loss(fake_logits, real_logits)
+        else:
+            adversarial = generator_loss(fake_logits)
         mask = mask_loss(fake.coarse, fake.segmentation)
         self._report(generator=adversarial, mask=mask)
         return adversarial + self.losses.mask * mask
@@ -156,16 +177,11 @@ class Phases:
     def _draw(self, samples: int) -> GeneratorOutput:
         return self.networks.draw(self._codes(samples))
 
-    def _score(self, fake: GeneratorOutput) -> Tensor:
-        """Logits [N, 1] of drawings, as the discriminator sees them."""
-        image, segmentation = fake.image, fake.segmentation
-        if self.augmentation:
-            image, segmentation = self.augmentation.drawn(image, segmentation, self.state.augment_probability)
-        return self.networks.score(image, segmentation)
-
-    def _count_signs(self, real_logits: Tensor) -> None:
+    def _count_signs(self, real_logits: Tensor, fake_logits: Tensor) -> None:
         if self.augmentation and self.augmentation.config.target:
-            signs = real_logits.detach().sign()
+            # A relativistic logit's sign means nothing by itself, only in relation to its partner's.
+            verdicts = real_logits - fake_logits if self.losses.relativistic else real_logits
+            signs = verdicts.detach().sign()
             self.state.augment_signs += torch.stack([signs.sum(), torch.ones_like(signs).sum()])
 
     def _adapt_augmentation(self, augmentation: Augmentation, total_batch: int) -> None:
@@ -176,12 +192,17 @@ class Phases:
             self.stats.report("augment/mean_sign", mean_sign)
         self.stats.report("augment/probability", state.augment_probability)
 
-    def _real_pair(self, labelled: Labelled) -> tuple[Tensor, Tensor]:
-        """Images [N, 3, R, R] and one-hot labels [N, K, R, R], both in [-1, 1], as the discriminator sees them."""
+    def _real_pair(self, labelled: Labelled) -> Pair:
+        """Images and one-hot labels, both in [-1, 1]."""
         images, labels = labelled
         if self.augmentation:
             return self.augmentation.real(images, labels, self.state.augment_probability)
         return images_to_float(images), labels_to_one_hot(labels, self.state.generator.config.num_classes)
+
+    def _fake_pair(self, fake: GeneratorOutput) -> Pair:
+        if self.augmentation:
+            return self.augmentation.drawn(fake.image, fake.segmentation, self.state.augment_probability)
+        return fake.image, fake.segmentation
 
     def _report(self, **values: Tensor) -> None:
         for name, value in values.items():

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from losses import (
     LossConfig,
@@ -10,7 +11,9 @@ from losses import (
     mask_loss,
     path_length_loss,
     path_lengths,
+    penalty_scale,
     r1_penalties,
+    relativistic_loss,
 )
 
 
@@ -21,11 +24,49 @@ def test_adversarial_losses_at_zero():
     assert discriminator_loss(zero + 50, zero - 50).item() == pytest.approx(0, abs=1e-6)
 
 
+def test_the_relativistic_loss_sees_only_differences():
+    real, fake = torch.tensor([[2.0], [-1.0]]), torch.tensor([[1.0], [1.0]])
+    expected = (math.log1p(math.exp(-1)) + math.log1p(math.exp(2))) / 2
+    assert relativistic_loss(real, fake).item() == pytest.approx(expected)
+    assert relativistic_loss(real + 7, fake + 7).item() == pytest.approx(expected)
+    assert relativistic_loss(real, real).item() == pytest.approx(math.log(2))
+    assert relativistic_loss(fake, real).item() - expected == pytest.approx(
+        (1 - 2) / 2
+    )  # softplus(x) - softplus(-x) = x
+
+
+def test_the_relativistic_loss_pairs_by_place():
+    real, fake = torch.tensor([[2.0], [-1.0]], requires_grad=True), torch.tensor([[1.0], [3.0]], requires_grad=True)
+    relativistic_loss(real, fake).backward()
+    strength = [1 / (1 + math.exp(1)) / 2, 1 / (1 + math.exp(-4)) / 2]
+    assert real.grad.flatten().tolist() == pytest.approx([-x for x in strength])
+    assert fake.grad.flatten().tolist() == pytest.approx(strength)
+    with pytest.raises(ValueError, match="do not pair up"):
+        relativistic_loss(real, fake[:1])
+
+
 def test_r1_of_a_linear_discriminator():
     """D(x) = 3 sum x: the gradient of every pixel is 3."""
     x = torch.randn(4, 2, 5, 5, requires_grad=True)
     (penalty,) = r1_penalties(3 * x.sum((1, 2, 3))[:, None], [x])
     assert penalty.item() == pytest.approx(9 * 50)
+
+
+@pytest.mark.parametrize(("resolution", "batch", "scale"), [(512, 32, 1), (64, 8, 1 / 16), (256, 16, 1 / 2)])
+def test_the_scale_of_the_penalties(resolution, batch, scale):
+    assert penalty_scale(resolution, batch) == scale
+
+
+def test_scaled_penalties_do_not_depend_on_the_number_of_pixels():
+    """D judges the means over the same 4 x 4 areas, however many pixels they have."""
+    content, weights = torch.randn(2, 3, 4, 4), torch.randn(3, 4, 4)
+    scaled = []
+    for resolution in (4, 8, 32):
+        x = F.interpolate(content, size=resolution).requires_grad_()
+        logits = (F.adaptive_avg_pool2d(x, 4).tanh() * weights).sum((1, 2, 3))[:, None]
+        (penalty,) = r1_penalties(logits, [x])
+        scaled.append(penalty.item() * penalty_scale(resolution, 32))
+    assert scaled == pytest.approx(scaled[:1] * 3, rel=1e-5)
 
 
 def test_path_length_of_a_linear_generator():
@@ -53,9 +94,16 @@ def test_mask_loss_pools():
     assert mask_loss(coarse, segmentation).item() == pytest.approx(1 / 8)
 
 
-@pytest.mark.parametrize("option", ["r1_image", "mask", "style_mixing", "path_length_every"])
+@pytest.mark.parametrize("option", ["r1_image", "r2_segmentation", "mask", "style_mixing", "path_length_every"])
 def test_negative_weights_are_refused(option):
     with pytest.raises(ValueError, match=f"losses.{option} = -1: choose 0 or more"):
         LossConfig(**{option: -1})
     with pytest.raises(ValueError, match="probability"):
         LossConfig(style_mixing=1.5)
+
+
+def test_r2_without_its_interval_is_refused():
+    with pytest.raises(ValueError, match=r"losses\.r1_every = 0 leaves R2 out too"):
+        LossConfig(r2_image=1.0, r1_every=0)
+    assert not LossConfig(r1_every=0).has_r2
+    assert LossConfig(r2_segmentation=1.0).has_r2

@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from training.stats import Stats
 BATCH = 8
 ITERATIONS = 2  # the first finds the order in which gradients are sent, the second sends them in it
 LOSSES = LossConfig(r1_every=1, path_length_every=1, path_length_batch_share=1.0)
+ALL_LOSSES = replace(LOSSES, relativistic=True, r2_image=10.0, r2_segmentation=1000.0, r1_scale_with_resolution=True)
 
 
 class Recorder:
@@ -43,8 +45,8 @@ class Recorder:
 class FixedPhases(Phases):
     """Draws no random numbers: sample n of the batch has code n and noise n, whoever computes it."""
 
-    def __init__(self, state: TrainingState, rank: int, world_size: int, passes: int) -> None:
-        super().__init__(state, LOSSES, TrainingConfig(), Stats(torch.device("cpu")))
+    def __init__(self, state: TrainingState, losses: LossConfig, rank: int, world_size: int, passes: int) -> None:
+        super().__init__(state, losses, TrainingConfig(), Stats(torch.device("cpu")))
         stream = torch.Generator().manual_seed(5)
         w = torch.randn(BATCH, state.generator.config.latent_dim, generator=stream, dtype=torch.float64)
         self.noise = torch.randn(BATCH, 3, 32, 32, generator=stream, dtype=torch.float64)
@@ -70,7 +72,9 @@ def real_batch(rank: int, world_size: int, passes: int) -> list[tuple[Tensor, Te
     return [(images[i::passes], labels[i::passes]) for i in range(passes)]
 
 
-def gradients(rank: int, world_size: int, passes: int, config: ModelConfig, path: Path, port: int = 0) -> None:
+def gradients(
+    rank: int, world_size: int, passes: int, config: ModelConfig, losses: LossConfig, path: Path, port: int = 0
+) -> None:
     """Every step's gradients, saved by the first process."""
     reduction.BUCKET_BYTES = 2**14
     randn_like = torch.randn_like
@@ -82,7 +86,7 @@ def gradients(rank: int, world_size: int, passes: int, config: ModelConfig, path
     try:
         with session("cpu") as process:
             state = build_run_state(config, process)
-            phases = FixedPhases(state, rank, world_size, passes)
+            phases = FixedPhases(state, losses, rank, world_size, passes)
             for _ in range(ITERATIONS):
                 phases.iterate(real_batch(rank, world_size, passes), BATCH)
             recorders = (state.discriminator_optimizer, state.generator_optimizer)
@@ -102,11 +106,16 @@ def build_run_state(config: ModelConfig, process) -> TrainingState:
     return state
 
 
+@pytest.fixture(scope="module", params=[LOSSES, ALL_LOSSES], ids=["paper", "all_options"])
+def losses(request) -> LossConfig:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def whole(tiny_config, tmp_path_factory):
+def whole(tiny_config, losses, tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("whole") / "gradients.pt"
-    gradients(0, 1, 1, tiny_config, path)
+    gradients(0, 1, 1, tiny_config, losses, path)
     return torch.load(path)
 
 
@@ -121,17 +130,17 @@ def assert_same(ours, whole, bound: float) -> None:
     assert torch.allclose(ours["path_mean"], whole["path_mean"], rtol=1e-10)
 
 
-def test_two_processes(whole, tiny_config, tmp_path):
+def test_two_processes(whole, tiny_config, losses, tmp_path):
     path = tmp_path / "gradients.pt"
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    mp.spawn(_spawned, args=(2, 1, tiny_config, path, port), nprocs=2)
+    mp.spawn(_spawned, args=(2, 1, tiny_config, losses, path, port), nprocs=2)
     assert_same(torch.load(path), whole, 1e-9)
 
 
-def test_two_passes(whole, tiny_config, tmp_path):
+def test_two_passes(whole, tiny_config, losses, tmp_path):
     path = tmp_path / "gradients.pt"
-    gradients(0, 1, 2, tiny_config, path)
+    gradients(0, 1, 2, tiny_config, losses, path)
     # The path length's running mean carries gradient of one pass only: a deviation of DECAY's order.
     assert_same(torch.load(path), whole, 2e-2)
     ours = torch.load(path)["steps"]
@@ -140,8 +149,10 @@ def test_two_passes(whole, tiny_config, tmp_path):
             assert torch.allclose(ours[network][step][name], gradient, rtol=1e-9, atol=1e-12), name
 
 
-def _spawned(rank: int, world_size: int, passes: int, config: ModelConfig, path: Path, port: int) -> None:
-    gradients(rank, world_size, passes, config, path, port)
+def _spawned(
+    rank: int, world_size: int, passes: int, config: ModelConfig, losses: LossConfig, path: Path, port: int
+) -> None:
+    gradients(rank, world_size, passes, config, losses, path, port)
     assert not dist.is_initialized()
     if sys.platform.startswith("linux"):
         assert [name for name in thread_names() if "gloo" in name] == []

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from training.ema import update_ema
+from training.config import TrainingConfig
+from training.ema import ramped_half_life, update_ema
 
 
 @pytest.fixture
@@ -39,3 +40,16 @@ def test_a_half_life_of_0_copies(modules):
     average, current = modules
     update_ema(average, current, 25, half_life=0)
     assert torch.equal(average.weight, current.weight)
+
+
+@pytest.mark.parametrize(
+    ("images_seen", "rampup", "half_life"),
+    [(0, 0.05, 0), (2_000, 0.05, 100), (200_000, 0.05, 10_000), (900_000, 0.05, 10_000), (0, 0, 10_000)],
+)
+def test_the_half_life_grows_with_what_was_seen(images_seen, rampup, half_life):
+    assert ramped_half_life(10_000, images_seen, rampup) == pytest.approx(half_life)
+
+
+def test_a_negative_ramp_is_refused():
+    with pytest.raises(ValueError, match=r"training\.ema_rampup = -1: choose 0 or more"):
+        TrainingConfig(ema_rampup=-1)

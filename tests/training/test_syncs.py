@@ -5,6 +5,7 @@ read from them, and all that mixes them with the CPU's is seen. With a GPU, PyTo
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from training.stats import Stats
 META = torch.device("meta")
 AUGMENT = AugmentConfig(probability=0.5, target=0.6, quarter_turns=True)
 LOSSES = LossConfig(r1_every=2, path_length_every=2)
+ALL_LOSSES = replace(LOSSES, relativistic=True, r2_image=1.0, r2_segmentation=1.0, r1_scale_with_resolution=True)
 
 
 SHOWN = pytest.mark.skipif(torch.__version__ < "2.7", reason="PyTorch 2.6 hides values from Python from dispatch modes")
@@ -63,12 +65,16 @@ class Watch(TorchDispatchMode):
 
 
 def phases(
-    config: ModelConfig, device: torch.device, augment: AugmentConfig | None = AUGMENT, **options: Any
+    config: ModelConfig,
+    device: torch.device,
+    augment: AugmentConfig | None = AUGMENT,
+    losses: LossConfig = LOSSES,
+    **options: Any,
 ) -> Phases:
     training = TrainingConfig(**options)
     state = build_state(RunConfig(model=config, augment=augment or AugmentConfig(), training=training), Process(device))
     augmentation = Augmentation(augment, celebamask13(), device) if augment else None
-    return Phases(state, LOSSES, training, Stats(device), augmentation)
+    return Phases(state, losses, training, Stats(device), augmentation)
 
 
 def batch(device: torch.device) -> list[tuple[Tensor, Tensor]]:
@@ -84,9 +90,10 @@ def iterate(phases: Phases, whole: list[tuple[Tensor, Tensor]], mirrored: Tensor
         phases.iterate([mirror_half(*labelled, mirrored) for labelled in whole], 8)
 
 
+@pytest.mark.parametrize("losses", [LOSSES, ALL_LOSSES])
 @pytest.mark.parametrize("augment", [AUGMENT, None])
-def test_an_iteration_reads_nothing(tiny_config, augment):
-    phases_ = phases(tiny_config, META, augment)
+def test_an_iteration_reads_nothing(tiny_config, augment, losses):
+    phases_ = phases(tiny_config, META, augment, losses, ema_rampup=0.05)
     for name in ("generator", "discriminator"):  # Adam, PyTorch's own, knows no such device
         optimizer = torch.optim.SGD(getattr(phases_.state, name).parameters(), foreach=True)
         setattr(phases_.state, f"{name}_optimizer", optimizer)
@@ -140,10 +147,11 @@ def test_a_read_within_an_iteration_is_seen(tiny_config, monkeypatch):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; the device meta stood in for it above")
 @pytest.mark.parametrize("augment", [AUGMENT, None])
+@pytest.mark.parametrize("losses", [LOSSES, ALL_LOSSES])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
-def test_a_gpu_is_never_waited_for(tiny_config, augment, precision):
+def test_a_gpu_is_never_waited_for(tiny_config, augment, losses, precision):
     device = torch.device("cuda")
-    phases_ = phases(tiny_config, device, augment, precision=precision)
+    phases_ = phases(tiny_config, device, augment, losses, precision=precision)
     whole, mirrored = batch(device), torch.arange(13, dtype=torch.uint8).to(device)
     iterate(phases_, whole, mirrored)  # libraries and optimisers start
     torch.cuda.set_sync_debug_mode("error")
