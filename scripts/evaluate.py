@@ -161,7 +161,8 @@ def write(folder: Path, reports: Mapping[str, Report], names: Sequence[str]) -> 
     last = list(reports.values())[-1]
     for kind, matrix in last.matrices.items():
         title = f"{kind.replace('_', ' of ')} edits, {last.images or '?'} images seen"
-        locality_picture(torch.tensor(matrix, dtype=torch.float64), names, title, folder / f"{kind}.png")
+        shares = torch.tensor([[math.nan if share is None else share for share in row] for row in matrix])
+        locality_picture(shares, names, title, folder / f"{kind}.png")
     told = [report for report in reports.values() if report.images is not None]
     if len(told) > 1:
         write_curves(folder / "curves", told)

@@ -67,10 +67,16 @@ def test_inceptions_features_are_torch_fidelitys_on_the_same_files(images, weigh
     theirs = extract_featuresdict_from_input_id(
         1,
         create_feature_extractor(
-            "inception-v3-compat", ["2048", "logits_unbiased"], cuda=False, verbose=False,
+            "inception-v3-compat",
+            ["2048", "logits_unbiased"],
+            cuda=False,
+            verbose=False,
             feature_extractor_weights_path=str(weights),
         ),
-        input1=str(tmp_path), cuda=False, verbose=False, batch_size=2,
+        input1=str(tmp_path),
+        cuda=False,
+        verbose=False,
+        batch_size=2,
     )
     ours = inception(weights, CPU).features(images)
     assert torch.allclose(ours.pooled, theirs["2048"], rtol=1e-4, atol=1e-5)

@@ -1,28 +1,99 @@
-import re
+import json
 
 import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from configs.cli import run
 from scripts.evaluate import main
 
+QUICK = ["--metrics", "areas,locality", "--samples", "6", "--edit-samples", "2", "--batch-size", "4"]
 
-def test_areas_of_drawings_and_data(tiny_checkpoint, faces_32, capsys):
-    main(["--checkpoint", str(tiny_checkpoint), "--data", str(faces_32), "--samples", "6", "--batch-size", "4"])
+
+@pytest.fixture
+def evaluate(tiny_checkpoint, faces_32):
+    return lambda *options: main(["--checkpoint", str(tiny_checkpoint), "--data", str(faces_32), *QUICK, *options])
+
+
+def test_the_screen_shows_numbers_with_what_they_depend_on(evaluate, capsys):
+    evaluate("--truncation", "0.7")
     out = capsys.readouterr().out
-    rows = re.findall(r"(\w+) +drawn +([\d.]+)% +data +([\d.]+)%", out)
-    assert [row[0] for row in rows][:2] == ["background", "skin"]
-    for column in (1, 2):
-        assert sum(float(row[column]) for row in rows) == pytest.approx(100, abs=0.2)
-    distance = sum(abs(float(drawn) - float(real)) for _, drawn, real in rows) / 200
-    assert float(re.search(r"total variation distance: ([\d.]+)", out)[1]) == pytest.approx(distance, abs=2e-3)
+    for expected in (
+        "area_distance",
+        "locality_shape",
+        "drawings 6",
+        "seed 0",
+        "truncation 0.7",
+        "data_sha256",
+        "skin",
+    ):
+        assert expected in out
+
+
+def test_files(evaluate, tmp_path):
+    evaluate("--output", str(tmp_path / "out"))
+    (report,) = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert report["checkpoint"].endswith("tiny.pt")
+    assert report["images"] is None
+    assert 0 <= report["values"]["area_distance"] <= 1
+    assert min(Image.open(tmp_path / "out" / "locality_shape.png").size) > 300
+    with pytest.raises(ValueError, match="exists; choose another --output, or replace files with --overwrite"):
+        evaluate("--output", str(tmp_path / "out"))
+    evaluate("--output", str(tmp_path / "out"), "--overwrite")
+
+
+def test_several_checkpoints_make_curves(evaluate, tiny_checkpoint, faces_32, tmp_path):
+    contents = torch.load(tiny_checkpoint, weights_only=True)
+    paths = [tmp_path / f"{images}.pt" for images in (9, 200)]
+    for path in paths:
+        torch.save({**contents, "images": int(path.stem)}, path)
+    out = tmp_path / "out"
+    main(["--checkpoint", *map(str, reversed(paths)), "--data", str(faces_32), *QUICK, "--output", str(out)])
+    assert [report["images"] for report in json.loads((out / "metrics.json").read_text())] == [9, 200]
+    assert (out / "curves" / "area_distance.png").exists()
+    events = EventAccumulator(str(out / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("metrics/area_distance")] == [9, 200]
+
+
+def test_by_default_what_cannot_be_measured_is_left_out(evaluate, capsys, monkeypatch):
+    evaluate("--metrics", "areas")
+    main_options = ["--samples", "4", "--path-samples", "2", "--edit-samples", "2", "--batch-size", "4"]
+    monkeypatch.setattr("scripts.evaluate.METRICS", {"areas": None, "is": None, "agreement": None})
+    checkpoint, data = evaluate.__closure__[1].cell_contents, evaluate.__closure__[0].cell_contents
+    main(["--checkpoint", str(checkpoint), "--data", str(data), *main_options])
+    out = capsys.readouterr().out
+    assert "not measured: is needs 10 samples" in out
+    assert "agreement " in out
 
 
 @pytest.mark.parametrize(
-    "options", [["--samples", "0"], ["--batch-size", "-3"], ["--device", "tpu9"], ["--seeds", "1"]]
+    ("options", "expected"),
+    [
+        (["--samples", "0"], "samples = 0"),
+        (["--batch-size", "-3"], "batch_size = -3"),
+        (["--device", "tpu9"], "--device tpu9"),
+        (["--seeds", "1"], "--seeds"),
+        (["--metrics", "ssim"], "has ssim: choose from fid"),
+        (["--metrics", "fid", "--extractor", "inception"], "no such file: fetch pt_inception"),
+        (["--metrics", "agreement"], "scripts.train_segmenter"),
+        (["--metrics", "is", "--samples", "3"], "is needs 10 samples"),
+    ],
 )
-def test_mistakes_are_one_line(tiny_checkpoint, faces_32, options, capsys):
+def test_mistakes_are_one_line(evaluate, options, expected, capsys):
     with pytest.raises(SystemExit) as exit_:
-        run(lambda: main(["--checkpoint", str(tiny_checkpoint), "--data", str(faces_32), *options]))
+        run(lambda: evaluate(*options))
     assert exit_.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert options[0] in line
+    assert expected in line
+
+
+def test_data_of_other_classes_or_size_are_refused(tiny_checkpoint, faces_32, capsys):
+    contents = torch.load(tiny_checkpoint, weights_only=True)
+    contents["classes"] = None
+    small = {**contents, "model": {**contents["model"], "resolution": 64}}
+    torch.save(small, tiny_checkpoint)
+    with pytest.raises(SystemExit):
+        run(lambda: main(["--checkpoint", str(tiny_checkpoint), "--data", str(faces_32), *QUICK]))
+    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -24,7 +24,9 @@ from training.evaluation import Evaluation
 
 PROCESS = Process(torch.device("cpu"))
 CHEAP = MetricConfig(names=("areas", "locality"), samples=10, edit_samples=5, batch_size=4)
-ALL = replace(CHEAP, names=("fid", "kid", "is", "precision_recall", "areas", "locality", "parts", "ppl"), path_samples=5)
+ALL = replace(
+    CHEAP, names=("fid", "kid", "is", "precision_recall", "areas", "locality", "parts", "ppl"), path_samples=5
+)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from configs import ConfigError, RunConfig, load_config
 from configs.cli import run
 from datasets import LmdbWriter, celebamask13, draw_face
+from metrics.errors import MetricError
 from models import load_generator
 from tests.conftest import TINY_OPTIONS
 from tests.datasets.folders import write_pairs
@@ -103,6 +104,47 @@ def test_resuming_equals_never_stopping(train):
     parts = train(output="parts")
     assert (parts / "config_from_000000004_images.yaml").exists()
     assert_equal(contents(parts, 12), contents(whole, 12))
+
+
+MEASURED = [
+    "metrics.every_images=8",
+    "metrics.names=[areas, locality]",
+    "metrics.samples=6",
+    "metrics.edit_samples=2",
+    "metrics.batch_size=4",
+    "metrics.best=area_distance",
+]
+
+
+def test_a_run_that_measures_is_the_same_run(train):
+    plain, measured = train(output="plain"), train(*MEASURED, output="measured")
+    for part in ("training", "generator", "generator_ema", "discriminator"):
+        assert_equal(contents(measured, 12)[part], contents(plain, 12)[part])
+    lines = [json.loads(line) for line in (measured / "metrics.jsonl").read_text().splitlines()]
+    assert [line["images"] for line in lines] == [8, 12]
+    best = min(lines, key=lambda line: line["values"]["area_distance"])
+    kept = torch.load(measured / "best.pt", weights_only=True)
+    assert kept["metrics"] == best
+    assert_equal(kept["generator_ema"], contents(measured, best["images"])["generator_ema"])
+    assert load_generator(measured / "best.pt").config.resolution == 32
+    events = EventAccumulator(str(measured / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("metrics/area_distance")] == [8, 12]
+    assert not (plain / "metrics.jsonl").exists()
+    assert not (plain / "best.pt").exists()
+
+
+def test_resuming_measures_nothing_twice(train):
+    whole = train(*MEASURED, output="whole")
+    train(*MEASURED, "training.total_images=8", output="parts")
+    parts = train(*MEASURED, output="parts")
+    assert (parts / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+
+
+def test_metrics_that_cannot_be_measured_are_told_before_the_run(train, tmp_path):
+    with pytest.raises(MetricError, match=r"is needs 10 samples or more"):
+        train(*MEASURED[:1], "metrics.names=[is]", "metrics.samples=5")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_finished_run_stays_as_it_is(train):
