@@ -8,19 +8,19 @@ class LossConfig:
     """The defaults are the paper's. An interval of 0 switches its penalty off.
 
     Attributes:
+        relativistic: judge each real pair against a drawn one, not by itself. What `augment.target` steers by is then
+            the mean sign of these differences.
         r1_image, r1_segmentation: weights of R1 / 2, on the real pairs' images and segmentations.
         r2_image, r2_segmentation: likewise of R2 / 2, on drawn pairs, in the same step; 0 and 0 leave R2 out.
-        r1_every: iterations between two such steps, whose penalties are scaled up by as much.
+        r1_every: iterations between two such steps, whose penalties are scaled up by as much; 0 leaves out R1 and R2.
         r1_scale_with_resolution: read the weights of R1 and R2 as those for 512 pixels and batches of 32, and multiply
             them by (resolution / 512)^2 * 32 / batch_size. Weights that were chosen by hand for a smaller resolution
             are then reduced once more: give the 512 pixels' instead.
-        relativistic: judge each real pair against a drawn one, not by itself. What `augment.target` steers by is then
-            the mean sign of these differences.
         path_length_batch_share: of the images of a pass, but one at least.
         style_mixing: probability.
 
     Raises:
-        ValueError: if a value is negative, the mixing probability above 1, or R2 has a weight but no interval.
+        ValueError: if a value is negative, or the mixing probability above 1.
     """
 
     relativistic: bool = False
@@ -40,11 +40,6 @@ class LossConfig:
         for field in fields(self):
             if getattr(self, field.name) < 0:
                 raise ValueError(f"losses.{field.name} = {getattr(self, field.name)}: choose 0 or more")
-        if self.has_r2 and not self.r1_every:
-            raise ValueError(
-                f"losses.r2_image = {self.r2_image}, losses.r2_segmentation = {self.r2_segmentation}: "
-                "losses.r1_every = 0 leaves R2 out too; choose an interval, or 0 for both weights"
-            )
         if self.style_mixing > 1:
             raise ValueError(f"losses.style_mixing = {self.style_mixing}: a probability is at most 1")
         if not 0 < self.path_length_batch_share <= 1:

@@ -102,8 +102,7 @@ def test_negative_weights_are_refused(option):
         LossConfig(style_mixing=1.5)
 
 
-def test_r2_without_its_interval_is_refused():
-    with pytest.raises(ValueError, match=r"losses\.r1_every = 0 leaves R2 out too"):
-        LossConfig(r2_image=1.0, r1_every=0)
-    assert not LossConfig(r1_every=0).has_r2
+def test_either_weight_turns_r2_on():
+    assert not LossConfig().has_r2
+    assert LossConfig(r2_image=1.0).has_r2
     assert LossConfig(r2_segmentation=1.0).has_r2
