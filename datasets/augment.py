@@ -27,7 +27,8 @@ class AugmentConfig:
 
     Attributes:
         probability: of each change, fixed; with a target, where it starts.
-        target: the mean sign of the discriminator's real logits that the probability is steered to (the paper: 0.6);
+        target: the mean sign of the discriminator's real logits (of their lead over drawn ones where the loss is
+            relativistic) that the probability is steered to (the paper: 0.6);
             0 leaves the probability as it is.
         ramp_images: images in which a steered probability can move from 0 to 1.
         geometry: mirroring, shifting, scaling, turning.

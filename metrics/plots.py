@@ -43,7 +43,7 @@ def locality_picture(table: Tensor, names: Sequence[str], title: str, path: Path
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set(title=title, xlabel="where the image changes, % of all change", ylabel="edited part")
-    figure.savefig(path)
+    figure.savefig(path, format="png")
 
 
 def curves(
@@ -75,7 +75,7 @@ def curves(
     axes.set(title=title, xlabel="images seen", ylabel=ylabel)
     if len(series) > 1:
         axes.legend(frameon=False)
-    figure.savefig(path)
+    figure.savefig(path, format="png")
 
 
 def _figure(width: float, height: float) -> Any:

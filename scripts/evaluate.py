@@ -3,7 +3,7 @@
     python -m scripts.evaluate --checkpoint CK --data LMDB                                all that can be measured here
     python -m scripts.evaluate --checkpoint CK --data LMDB --metrics fid,kid --extractor inception --weights FILE
     torchrun --nproc_per_node=8 -m scripts.evaluate --checkpoint CK --data LMDB           the same numbers, sooner
-    python -m scripts.evaluate --checkpoint runs/first/checkpoints/*.pt --data LMDB --output DIR   and curves
+    python -m scripts.evaluate --checkpoint runs/first/checkpoints/*.pt --data LMDB --output DIR for scripts.plot_metrics
 
 Images: fid, kid, is, precision_recall, ppl. Masks: areas (distance to the data's), agreement (what a segmenter sees in
 the images against the masks drawn with them; scripts.train_segmenter makes one), locality (how much of an edit's change
@@ -29,7 +29,7 @@ from datasets.loader import DataConfig
 from datasets.opening import first_difference, open_dataset
 from editing.files import check_free, make_folder, replacing
 from metrics.config import MetricConfig
-from metrics.plots import curves, locality_picture
+from metrics.plots import locality_picture
 from metrics.registry import METRICS
 from metrics.report import Report
 from models import Generator
@@ -39,7 +39,7 @@ from training import distributed
 from training.evaluation import Evaluation
 
 DEFAULTS = MetricConfig()
-WRITTEN = ("metrics.json", "locality_shape.png", "locality_texture.png")
+WRITTEN = ("metrics.jsonl", "locality_shape.png", "locality_texture.png")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -64,8 +64,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default = getattr(DEFAULTS, option)
         add(f"--{option.replace('_', '-')}", type=int, default=default, help=f"{what} (default {default})")
     add("--truncation", type=float, default=1.0, help="psi, toward the mean code (default 1: none)")
-    add("--output", type=Path, help="folder for metrics.json, tables as pictures, curves and TensorBoard's files")
-    add("--overwrite", action="store_true", help="replace metrics.json and pictures in --output")
+    add("--output", type=Path, help="folder for metrics.jsonl, tables as pictures and TensorBoard's files")
+    add("--overwrite", action="store_true", help="replace metrics.jsonl and pictures in --output")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
     return parser.parse_args(argv)
@@ -153,32 +153,20 @@ def check_classes(checkpoints: Sequence[Checkpoint], classes: ClassTable, data: 
 
 
 def write(folder: Path, reports: Mapping[str, Report], names: Sequence[str]) -> None:
-    """metrics.json, a picture of every matrix of the last report, curves of several, and TensorBoard's files."""
+    """metrics.jsonl, a line for each checkpoint, a picture of every matrix of the last one, and TensorBoard's files."""
     make_folder(folder)
-    contents = [{"checkpoint": path, **report.to_dict()} for path, report in reports.items()]
-    with replacing(folder / "metrics.json") as partial:
-        partial.write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
+    lines = [json.dumps({"checkpoint": path, **report.to_dict()}) + "\n" for path, report in reports.items()]
+    with replacing(folder / "metrics.jsonl") as partial:
+        partial.write_text("".join(lines), encoding="utf-8")
     last = list(reports.values())[-1]
     for kind, matrix in last.matrices.items():
         title = f"{kind.replace('_', ' of ')} edits, {last.images or '?'} images seen"
         shares = torch.tensor([[math.nan if share is None else share for share in row] for row in matrix])
         locality_picture(shares, names, title, folder / f"{kind}.png")
-    told = [report for report in reports.values() if report.images is not None]
-    if len(told) > 1:
-        write_curves(folder / "curves", told)
     with SummaryWriter(str(folder / "tensorboard")) as writer:
-        for report in told:
+        for report in reports.values():
             for name, value in report.values.items():
                 writer.add_scalar(f"metrics/{name}", value, report.images)
-
-
-def write_curves(folder: Path, reports: Sequence[Report]) -> None:
-    """A picture of each number against the images seen."""
-    make_folder(folder)
-    for name in reports[0].values:
-        points = [(report.images, report.values[name]) for report in reports]
-        images, values = zip(*points, strict=True)
-        curves(folder / f"{name}.png", {name: (images, values)}, name, reports[0].how[name])
 
 
 if __name__ == "__main__":

@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 
 import pytest
@@ -23,6 +24,9 @@ def weights(tmp_path_factory):
     """A file like Inception's, with random numbers."""
     torch.manual_seed(0)
     network = _without_weights()
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):  # as drawn by the constructor, features would be next to nothing
+            torch.nn.init.kaiming_normal_(module.weight)
     path = tmp_path_factory.mktemp("weights") / features.INCEPTION_FILE
     torch.save(network.state_dict(), path)
     return path
@@ -32,14 +36,14 @@ def _without_weights() -> torch.nn.Module:
     """torch-fidelity's network as its constructor makes it, before it fetches a file."""
     made = []
 
-    class Stop(Exception):
+    class Made(Exception):  # noqa: N818 - no error
         pass
 
     def keep(self, *arguments, **options):
         made.append(self)
-        raise Stop
+        raise Made
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Made):
         patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", keep)
         patch.setattr("torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", lambda *a, **o: {})
         FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], verbose=False)
@@ -81,7 +85,7 @@ def test_inceptions_features_are_torch_fidelitys_on_the_same_files(images, weigh
     ours = inception(weights, CPU).features(images)
     assert torch.allclose(ours.pooled, theirs["2048"], rtol=1e-4, atol=1e-5)
     assert torch.allclose(ours.logits, theirs["logits_unbiased"], rtol=1e-4, atol=1e-5)
-    assert ours.pooled.std() > 0
+    assert ours.pooled.std() > 0.1
 
 
 def test_another_file_is_refused(tmp_path, weights):

@@ -1,0 +1,67 @@
+"""Draws a metric against the images seen, a curve for each run.
+
+    python -m scripts.plot_metrics runs/first runs/second --metric fd_efflite0 --output curves.png
+
+A run is a folder with metrics.jsonl in it: of train.py with metrics.every_images, or the --output of scripts.evaluate
+with several checkpoints.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from configs import ConfigError, cli
+from editing.files import check_free, replacing
+from metrics.plots import curves
+
+FILE = "metrics.jsonl"
+Curve = tuple[Sequence[float], Sequence[float]]
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, help=f"folders with {FILE}")
+    parser.add_argument("--metric", required=True, help="a number in them, such as fd_efflite0 or agreement")
+    parser.add_argument("--output", required=True, type=Path, help="PNG to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace a file of that name")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draws one picture."""
+    args = parse(argv)
+    check_free(args.output.parent, [args.output.name], overwrite=args.overwrite)
+    series = {run.name: read_curve(run / FILE, args.metric) for run in args.runs}
+    if len(series) < len(args.runs):
+        raise ConfigError("two runs have the same name: give each folder once, or rename one")
+    with replacing(args.output) as partial:
+        curves(partial, series, args.metric, f"{args.metric} while training")
+    print(f"wrote {args.output}")
+
+
+def read_curve(path: Path, metric: str) -> Curve:
+    """Images seen, and the values of a metric there.
+
+    Raises:
+        ConfigError: if the file is missing or damaged, or never has that number with the images seen.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; measure with metrics.every_images, or scripts.evaluate --output")
+    try:
+        reports = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        points = [
+            (r["images"], r["values"][metric]) for r in reports if metric in r["values"] and r["images"] is not None
+        ]
+        known = sorted({name for report in reports for name in report["values"]})
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(f"{path} is damaged: measure again") from None
+    if not points:
+        raise ConfigError(f"{path} has no {metric} with the images seen; it has {', '.join(known) or 'nothing'}")
+    images, values = zip(*sorted(points), strict=True)
+    return images, values
+
+
+if __name__ == "__main__":
+    cli.run(main)

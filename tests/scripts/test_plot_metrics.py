@@ -1,0 +1,39 @@
+import json
+
+import pytest
+
+from configs import ConfigError
+from scripts.plot_metrics import main, read_curve
+
+
+@pytest.fixture
+def run(tmp_path):
+    def run(*reports: dict, name: str = "run"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(report) + "\n" for report in reports))
+        return tmp_path / name
+
+    return run
+
+
+def test_points_are_in_order_of_images(run):
+    folder = run(
+        {"images": 20, "values": {"kid": 2.0}}, {"images": 10, "values": {"kid": 3.0}}, {"images": 5, "values": {}}
+    )
+    assert read_curve(folder / "metrics.jsonl", "kid") == ((10, 20), (3.0, 2.0))
+
+
+def test_mistakes(run, tmp_path):
+    folder = run({"images": None, "values": {"kid": 2.0}})
+    out = ["--output", str(tmp_path / "x.png")]
+    for arguments, message in (
+        ([str(tmp_path / "missing"), "--metric", "kid"], "no such file; measure with"),
+        ([str(folder), "--metric", "fid"], "has no fid with the images seen; it has kid"),
+        ([str(folder), "--metric", "kid"], "has no kid with the images seen"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            main([*arguments, *out])
+    (folder / "metrics.jsonl").write_text("{")
+    with pytest.raises(ConfigError, match="is damaged"):
+        main([str(folder), "--metric", "kid", *out])
+    assert not (tmp_path / "x.png").exists()
