@@ -132,7 +132,8 @@ def _class_table(path: Path, meta: Mapping[str, Any], num_classes: int | None) -
         raise DataError(f"{path}: meta key: {error}") from None
     if num_classes not in (None, table.num_classes):
         raise DataError(
-            f"{path} has {table.num_classes} classes, not {num_classes}; set num_classes to {table.num_classes}"
+            f"{path} has {table.num_classes} classes, not {num_classes}; give other data, or set model.num_classes to"
+            f" {table.num_classes} for a new training"
         )
     return table
 
