@@ -3,7 +3,7 @@
     python -m scripts.evaluate --checkpoint CK --data LMDB                                all that can be measured here
     python -m scripts.evaluate --checkpoint CK --data LMDB --metrics fid,kid --extractor inception --weights FILE
     torchrun --nproc_per_node=8 -m scripts.evaluate --checkpoint CK --data LMDB           the same numbers, sooner
-    python -m scripts.evaluate --checkpoint runs/first/checkpoints/*.pt --data LMDB --output DIR for scripts.plot_metrics
+    python -m scripts.evaluate --checkpoint runs/first/checkpoints/*.pt --data LMDB --output DIR   for plot_metrics
 
 Images: fid, kid, is, precision_recall, ppl. Masks: areas (distance to the data's), agreement (what a segmenter sees in
 the images against the masks drawn with them; scripts.train_segmenter makes one), locality (how much of an edit's change
@@ -29,6 +29,7 @@ from datasets.loader import DataConfig
 from datasets.opening import first_difference, open_dataset
 from editing.files import check_free, make_folder, replacing
 from metrics.config import MetricConfig
+from metrics.extras import extra
 from metrics.plots import locality_picture
 from metrics.registry import METRICS
 from metrics.report import Report
@@ -90,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = cli.usable_device(args.device)
     if args.output:
         check_free(args.output, WRITTEN, overwrite=args.overwrite)
+        extra("matplotlib")  # now, not after all has been measured
     checkpoints = in_order_of_training([load(path) for path in args.checkpoint or [shipped_model()]])
     model = checkpoints[0].generator.config
     dataset = open_dataset(DataConfig(path=(args.data,)), model.resolution, model.num_classes)

@@ -101,9 +101,9 @@ class Evaluation:
             (FEATURE_METRICS, lambda: partial(FeatureProbe, config, real, self._extractor)),
             (("parts",), lambda: partial(PartProbe, config, real, self._extractor)),
             (("areas",), lambda: partial(AreaProbe, real)),
-            (("agreement",), lambda: partial(AgreementProbe, self._segmenter(), names)),
             (("locality",), lambda: partial(LocalityProbe, config, names)),
             (("ppl",), lambda: partial(PathProbe, config, self._distance())),
+            (("agreement",), lambda: partial(AgreementProbe, self._segmenter(), names)),  # last: it reads all data
         ]
 
     @cached_property

@@ -1,6 +1,7 @@
 """What metrics need to know of the real data, computed once by all processes and then read from a file."""
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -30,7 +31,11 @@ class RealStatistics:
         self.dataset = dataset
         self.process = process
         self.batch_size = batch_size
-        self.digest = from_main(process, lambda: content_digest(dataset))
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the data set's content, which all of it is read for."""
+        return from_main(self.process, lambda: content_digest(self.dataset))
 
     def areas(self) -> Tensor:
         """[K] float64: share of all pixels that each class covers."""
