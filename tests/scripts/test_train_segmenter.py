@@ -1,0 +1,62 @@
+import re
+
+import pytest
+
+from configs.cli import run
+from datasets import ImageMaskDataset
+from datasets.digest import content_digest
+from metrics.segmenter import find_segmenter
+from scripts.train_segmenter import main
+
+QUICK = ["--steps", "2", "--batch-size", "2", "--device", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def failure(argv, capsys) -> str:
+    """The one line that a mistake is answered with."""
+    with pytest.raises(SystemExit) as exit_:
+        run(lambda: main(argv))
+    assert exit_.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    return line
+
+
+def test_the_cache_then_holds_it(faces_32, capsys):
+    main(["--data", str(faces_32), *QUICK])
+    dataset = ImageMaskDataset(faces_32)
+    segmenter = find_segmenter("", dataset.classes.names, 32, content_digest(dataset))
+    rows = dict(re.findall(r"  (\w+) +([\d.]+|none)\n", capsys.readouterr().out))
+    assert list(rows) == [*dataset.classes.names, "mean"]
+    assert float(rows["mean"]) == pytest.approx(segmenter.mean_iou, abs=6e-4)
+
+
+def test_a_file_is_replaced_only_when_asked(faces_32, tmp_path, capsys):
+    path = tmp_path / "new" / "mine.pt"
+    argv = ["--data", str(faces_32), "--output", str(path), *QUICK]
+    main(argv)
+    first = path.read_bytes()
+    assert "--overwrite" in failure(argv, capsys)
+    assert path.read_bytes() == first
+    main([*argv, "--overwrite", "--seed", "1"])
+    assert path.read_bytes() != first
+    assert [file.name for file in path.parent.iterdir()] == ["mine.pt"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--steps", "0"], "steps 0"),
+        (["--batch-size", "-1"], "batch_size -1"),
+        (["--device", "tpu9"], "--device tpu9"),
+        (["--resolution", "16"], "16 pixels"),
+        (["--data", "nowhere"], "nowhere"),
+        (["--rate", "1"], "--rate"),
+    ],
+)
+def test_mistakes_are_one_line(faces_32, tmp_path, options, said, capsys):
+    assert said in failure(["--data", str(faces_32), *QUICK, *options], capsys)
+    assert not list(tmp_path.rglob("*.pt"))
