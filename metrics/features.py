@@ -101,9 +101,10 @@ def inception(weights: str | Path, device: torch.device) -> FeatureExtractor:
         Path(weights), INCEPTION_SHA256, f"fetch {INCEPTION_FILE} of torch-fidelity's release v0.2.0 and give its path"
     )
     module = extra("torch_fidelity.feature_extractor_inceptionv3")
-    network = module.FeatureExtractorInceptionV3(
-        "inception-v3-compat", ["2048", "logits_unbiased"], str(weights), verbose=False
-    )
+    with torch.random.fork_rng(devices=[]):  # its constructor draws numbers, and a run's must stay as they are
+        network = module.FeatureExtractorInceptionV3(
+            "inception-v3-compat", ["2048", "logits_unbiased"], str(weights), verbose=False
+        )
     network = network.to(device).eval()
 
     def features(images: Tensor) -> Features:

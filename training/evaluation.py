@@ -13,6 +13,7 @@ import torch
 from datasets.opening import ShardedDataset, Single
 from metrics.config import MetricConfig
 from metrics.errors import MetricError
+from metrics.extras import extra
 from metrics.features import FeatureExtractor, efflite0, inception
 from metrics.image_quality import check_samples
 from metrics.perceptual import EfficientNetDistance, Lpips, PerceptualDistance
@@ -46,6 +47,7 @@ class Evaluation:
 
     Raises:
         MetricError: if a file or package is missing or does not fit, or there are too few samples.
+        DataError: if the data are smaller than the drawings.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Evaluation:
         *,
         skip_missing: bool = False,
     ) -> None:
+        dataset[0]  # sizes that do not fit show now, not after all has been drawn
         self.config = config
         self.process = process
         self.real = RealStatistics(dataset, process, config.batch_size)
@@ -98,13 +101,18 @@ class Evaluation:
         """Metrics that share a probe, and what loads all that it needs and gives a maker of such probes."""
         config, real, names = self.config, self.real, self.real.dataset.classes.names
         return [
-            (FEATURE_METRICS, lambda: partial(FeatureProbe, config, real, self._extractor)),
-            (("parts",), lambda: partial(PartProbe, config, real, self._extractor)),
+            (FEATURE_METRICS, lambda: partial(FeatureProbe, config, real, self._comparable())),
+            (("parts",), lambda: partial(PartProbe, config, real, self._comparable())),
             (("areas",), lambda: partial(AreaProbe, real)),
             (("locality",), lambda: partial(LocalityProbe, config, names)),
             (("ppl",), lambda: partial(PathProbe, config, self._distance())),
             (("agreement",), lambda: partial(AgreementProbe, self._segmenter(), names)),  # last: it reads all data
         ]
+
+    def _comparable(self) -> FeatureExtractor:
+        """The extractor, once it is sure that its features can be compared in the end."""
+        extra("torch_fidelity")
+        return self._extractor
 
     @cached_property
     def _extractor(self) -> FeatureExtractor:

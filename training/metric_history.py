@@ -27,16 +27,19 @@ class MetricHistory:
         """Forgets what was measured after so many images: a run that goes on from there measures it again."""
         kept = [line for line, report in self._lines() if report["images"] <= images]
         if self.path.exists():
-            with replacing(self.path) as partial:
-                partial.write_text("".join(kept), encoding="utf-8")
+            self._write(kept)
 
     def add(self, report: Report) -> bool:
         """Appends a measurement; whether it is better than all before it."""
         earlier = [self._score(values) for _, values in self._lines()]
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(report.to_dict()) + "\n")
+        self._write([line for line, _ in self._lines()] + [json.dumps(report.to_dict()) + "\n"])
         score = self._score(report.to_dict())
         return score > max(earlier, default=-math.inf)
+
+    def _write(self, lines: list[str]) -> None:
+        """All at once: a line that a kill cut in two would keep the run from going on."""
+        with replacing(self.path) as partial:
+            partial.write_text("".join(lines), encoding="utf-8")
 
     def _score(self, report: dict[str, Any]) -> float:
         """Higher is better; -inf where there is no number."""

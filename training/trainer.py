@@ -1,4 +1,4 @@
-"""The training loop, as verbs: read, iterate, log, preview, measure, save."""
+"""The training loop, as verbs: read, iterate, log, preview, save, measure."""
 
 import time
 import warnings
@@ -114,10 +114,10 @@ class Trainer:
             last = last or self._check_time()
         if due(training.preview_every_images) and self.process.is_main:
             log.preview(self.previews.sheet(self.state.generator_ema), images)
-        if self.evaluation and due(self.config.metrics.every_images):
-            self._measure(self.evaluation, folder, log)
         if due(training.checkpoint_every_images):
-            self._save(folder)
+            self._save(folder)  # before measuring, which may take long or fail
+        if self.evaluation and due(self.config.metrics.every_images) and not self.out_of_time:
+            self._measure(self.evaluation, folder, log)
 
     def _loss_scale(self) -> dict[str, float]:
         """In float16 only; it halves whenever a step is left out."""

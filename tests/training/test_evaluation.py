@@ -4,6 +4,7 @@ import math
 import os
 import shutil
 import socket
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 import torch.multiprocessing as mp
 
 from datasets import LmdbWriter, celebamask13, draw_face, encode_pair
+from datasets.errors import DataError
 from datasets.loader import DataConfig
 from datasets.opening import open_dataset
 from metrics import cache, class_areas, total_variation
@@ -127,8 +129,19 @@ def test_changed_data_get_new_statistics(generator, faces_32, tmp_path, monkeypa
 def test_what_cannot_be_measured(dataset):
     with pytest.raises(MetricError, match="is needs 10 samples or more"):
         Evaluation(replace(CHEAP, names=("is",), samples=5), dataset, PROCESS)
+    with pytest.raises(DataError, match="32"):
+        Evaluation(CHEAP, open_dataset(DataConfig(path=(str(dataset.path),)), 64, 13), PROCESS)
     inception = replace(CHEAP, names=("fid", "areas"), extractor="inception", weights="missing.pth")
     with pytest.raises(MetricError, match=r"missing.pth: no such file: fetch"):
         Evaluation(inception, dataset, PROCESS)
     evaluation = Evaluation(inception, dataset, PROCESS, skip_missing=True)
     assert list(evaluation.left_out) == ["fid"]
+
+
+def test_a_missing_package_is_told_before_anything_is_drawn(dataset, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    with pytest.raises(MetricError, match=r"requirements-evaluation.txt"):
+        Evaluation(replace(CHEAP, names=("areas", "fid")), dataset, PROCESS)
+    assert list(Evaluation(replace(CHEAP, names=("areas", "fid")), dataset, PROCESS, skip_missing=True).left_out) == [
+        "fid"
+    ]
