@@ -53,8 +53,12 @@ class MetricConfig:
         for option in ("samples", "part_samples", "path_samples", "edit_samples", "batch_size"):
             if getattr(self, option) < 1:
                 raise ValueError(f"metrics.{option} = {getattr(self, option)}: choose 1 or more")
-        if self.every_images < 0 or self.seed < 0:
-            raise ValueError("metrics.every_images and metrics.seed must not be negative")
+        if not self.names:
+            raise ValueError(f"metrics.names is empty: choose from {', '.join(METRICS)}")
+        if self.every_images < 0:
+            raise ValueError(f"metrics.every_images = {self.every_images}: choose 0 or more")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"metrics.seed = {self.seed}: choose from 0 to {2**32 - 1}")
         results = [result for name in self.names for result in result_names(name, self.extractor)]
         if self.best and (self.best not in results or best_direction(self.best) is None):
             raise ValueError(f"metrics.best = {self.best}: choose from {', '.join(filter(best_direction, results))}")

@@ -29,7 +29,9 @@ def test_which_is_better():
         ({"best": "fid"}, "metrics.best = fid: choose from fd_efflite0, kd_efflite0"),
         ({"best": "kd_std_efflite0"}, "choose from"),
         ({"samples": 0}, "metrics.samples = 0"),
-        ({"every_images": -1}, "must not be negative"),
+        ({"every_images": -1}, "metrics.every_images = -1"),
+        ({"seed": 2**32}, "metrics.seed = 4294967296: choose from 0 to 4294967295"),
+        ({"names": ()}, "metrics.names is empty"),
     ],
 )
 def test_impossible_options(options, message):
