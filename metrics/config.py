@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 from metrics.registry import METRICS, Extractor, best_direction, result_names
 
-NOTHING_TO_CHOOSE = ""
-
 
 @dataclass(frozen=True)
 class MetricConfig:
@@ -44,7 +42,7 @@ class MetricConfig:
     seed: int = 0
     truncation: float = 1.0
     every_images: int = 0
-    best: str = NOTHING_TO_CHOOSE
+    best: str = ""
 
     def __post_init__(self) -> None:
         for name in self.names:

@@ -2,7 +2,7 @@
 
     python -m scripts.evaluate --checkpoint CK --data LMDB                                all that can be measured here
     python -m scripts.evaluate --checkpoint CK --data LMDB --metrics fid,kid --extractor inception --weights FILE
-    torchrun --nproc_per_node=8 -m scripts.evaluate --checkpoint CK --data LMDB           the same numbers, sooner
+    torchrun --nproc_per_node=8 -m scripts.evaluate --checkpoint CK --data LMDB           the same numbers
     python -m scripts.evaluate --checkpoint runs/first/checkpoints/*.pt --data LMDB --output DIR   for plot_metrics
 
 Images: fid, kid, is, precision_recall, ppl. Masks: areas (distance to the data's), agreement (what a segmenter sees in

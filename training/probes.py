@@ -14,7 +14,13 @@ from metrics import total_variation
 from metrics.agreement import confusion, iou, mean_iou
 from metrics.config import MetricConfig
 from metrics.features import FeatureExtractor, Features
-from metrics.image_quality import frechet_distance, inception_score, kernel_distance, precision_recall
+from metrics.image_quality import (
+    PRECISION_SAMPLES,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    precision_recall,
+)
 from metrics.locality import Locality
 from metrics.parts import MIN_AREA, part_crops
 from metrics.path_length import EPSILON, perceptual_path_length
@@ -57,10 +63,10 @@ class FeatureProbe:
 
     def tell(self, drawings: Drawings, report: Report) -> None:
         drawn, real = in_order(self.features), self.real.features(self.extractor)
-        counts = f"{len(drawn.pooled)} drawn, {len(real.pooled)} real; {self.extractor}"
         found = from_main(self.real.process, lambda: self._compare(real, drawn))
         for name, value in found.items():
-            report.add(result_name(name, self.extractor.name), value, counts)
+            how = f"{_counts(name, len(drawn.pooled), len(real.pooled))}; {self.extractor}"
+            report.add(result_name(name, self.extractor.name), value, how)
 
     def _compare(self, real: Features, drawn: Features) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -85,6 +91,7 @@ class PartProbe:
         self.extractor = extractor
         self.samples = min(config.part_samples, config.samples, len(real.dataset))
         self.batches = -(-self.samples // config.batch_size)
+        self.drawn = min(self.batches * config.batch_size, config.samples)  # whole batches of them
         self.features: list[dict[int, Features]] = [{} for _ in real.dataset.classes.names]
 
     def see(self, batch: int, drawn: Drawn) -> None:
@@ -101,7 +108,7 @@ class PartProbe:
         found = dict(zip(self.real.dataset.classes.names, distances, strict=True))
         name = result_name("part_fid", self.extractor.name)
         values = [value for value in found.values() if value is not None]
-        counts = f"mean of {len(values)} parts, of {self.samples} drawn, {self.samples} real; {self.extractor}"
+        counts = f"mean of {len(values)} parts, of {self.drawn} drawn, {self.samples} real; {self.extractor}"
         report.add(name, sum(values) / len(values) if values else math.nan, counts)
         report.tables[name] = found
 
@@ -197,6 +204,15 @@ class PathProbe:
         how = f"in W, {self.samples} pairs, epsilon {EPSILON:g}; {self.distance.name}"
         name = "ppl" if self.distance.name == "lpips_vgg" else f"ppl_{self.distance.name}"
         report.add(name, perceptual_path_length(distances), how)
+
+
+def _counts(name: str, drawn: int, real: int) -> str:
+    """How many features a number was computed of."""
+    if name in ("is", "is_std"):
+        return f"{drawn} drawn"
+    if name in ("precision", "recall"):
+        return f"{min(drawn, real, PRECISION_SAMPLES)} drawn, as many real"
+    return f"{drawn} drawn, {real} real"
 
 
 def _part_distance(real: Tensor, drawn: Tensor) -> float | None:
