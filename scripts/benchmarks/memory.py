@@ -17,14 +17,18 @@ _CLEAR = Path("/proc/self/clear_refs")
 
 _SMALL = 128 << 10
 
+_TRIES = 5
+_AGREEMENT = 1 << 20
+
 
 def peak_extra(call: Callable[[], object], device: torch.device) -> int | None:
     """Bytes at the peak of a call minus bytes before it, the result included; None where that cannot be measured.
 
     On a GPU these are tensors; on a CPU the process's resident memory, whatever it is used for, in Linux with glibc
-    only, to some 0.3 MB, as the system counts in batches. The call is made twice, and the second one counts: what the
-    first one leaves behind (workspaces, compiled kernels) is not part of it. On a CPU it is made in another thread,
-    where contexts such as torch.no_grad do not hold unless the call itself enters them.
+    only, to some 0.3 MB, as the system counts in batches. What a first call leaves behind (workspaces, compiled
+    kernels) is not part of it: later ones count, a second one on a GPU and on a CPU as many as it takes for two in a
+    row to agree, or the median of five. On a CPU they are made in another thread, where contexts such as torch.no_grad
+    do not hold unless the call itself enters them.
     """
     gc.collect()
     if device.type == "cuda":
@@ -44,19 +48,33 @@ def _peak_allocated(call: Callable[[], object], device: torch.device) -> int:
 
 
 def _peak_resident(call: Callable[[], object], libc: ctypes.CDLL) -> int | None:
-    def measured() -> int | None:
-        call()
+    def measured() -> int:
         libc.malloc_trim(0)
-        try:
-            _CLEAR.write_text("5")  # the peak becomes what is resident now: proc(5)
-            before = _peak()
-        except OSError:
-            return None
+        before = _reset_peak()
         call()
         return _peak() - before
 
+    def agreed() -> int | None:
+        call()
+        try:
+            _reset_peak()
+        except OSError:
+            return None
+        return _agreed(measured)
+
     with _mapped_blocks(libc), ThreadPoolExecutor(1) as thread:
-        return thread.submit(measured).result()
+        return thread.submit(agreed).result()
+
+
+def _agreed(measure: Callable[[], int]) -> int:
+    """Resident memory also changes by what is no doing of a call: the system drops and reads pages of mapped files,
+    such as those of a library, when it likes to."""
+    figures = [measure()]
+    while len(figures) < _TRIES:
+        figures.append(measure())
+        if abs(figures[-1] - figures[-2]) <= _AGREEMENT:
+            return max(figures[-2:])
+    return sorted(figures)[_TRIES // 2]
 
 
 @contextmanager
@@ -73,6 +91,11 @@ def _mapped_blocks(libc: ctypes.CDLL) -> Iterator[None]:
         yield
     finally:
         keep_freed_memory()
+
+
+def _reset_peak() -> int:
+    _CLEAR.write_text("5")  # the peak becomes what is resident now: proc(5)
+    return _peak()
 
 
 def _peak() -> int:

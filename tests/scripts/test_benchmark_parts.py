@@ -116,10 +116,24 @@ def test_peak_memory_does_not_depend_on_holes_in_the_heap(clean):
     assert extra == pytest.approx(39e6, rel=0.05)
 
 
-def test_calls_whose_memory_is_measured_are_made_twice_with_as_many_threads_and_may_fail():
+@pytest.mark.parametrize(
+    ("figures", "agreed"),
+    [
+        ([39e6, 39.2e6], 39.2e6),
+        ([23e6, 39e6, 38.9e6], 39e6),  # pages of files were dropped during the first measurement
+        ([39e6, 55e6, 39e6, 23e6, 44e6], 39e6),  # no two in a row agree
+    ],
+)
+def test_peak_memory_is_what_measurements_agree_on(figures, agreed):
+    left = iter(figures)
+    assert memory._agreed(lambda: next(left)) == agreed
+    assert next(left, None) is None
+
+
+def test_calls_whose_memory_is_measured_have_as_many_threads_and_may_fail():
     threads = []
     memory.peak_extra(lambda: threads.append(torch.get_num_threads()), CPU)
-    assert threads in ([], [torch.get_num_threads()] * 2)
+    assert set(threads) <= {torch.get_num_threads()}
     if threads:
         with pytest.raises(ZeroDivisionError):
             memory.peak_extra(lambda: 1 / 0, CPU)
