@@ -1,6 +1,7 @@
 """What every command shares: a user's mistake is one line and exit code 2; anything else keeps its traceback."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -9,6 +10,8 @@ import torch
 
 from configs.errors import ConfigError
 from datasets.errors import DataError
+from datasets.fitting import CROPS
+from datasets.loader import DataConfig
 from editing.errors import EditError
 from metrics.errors import MetricError
 from models.errors import ModelError
@@ -35,6 +38,9 @@ def run(main: Callable[[], int | None]) -> None:
     except USER_ERRORS as error:
         print(f"error: {_one_line(error)}", file=sys.stderr)
         sys.exit(2)
+    except torch.OutOfMemoryError as error:
+        print(f"error: {_one_line(error)} Take smaller batches", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -47,11 +53,27 @@ def usable_device(name: str | None) -> torch.device:
         ConfigError: if there is no such device.
     """
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and "LOCAL_RANK" in os.environ:  # one GPU for each of torchrun's processes
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         torch.zeros(1, device=name).item()
     except (AssertionError, NotImplementedError, RuntimeError) as error:  # unknown, not built in, not there
         raise ConfigError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from None
     return torch.device(name)
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Where images and masks are, as `data_config` reads it."""
+    add = parser.add_argument
+    add("--data", nargs="+", required=True, help="LMDB of images and masks, several that make one set, or a folder")
+    add("--masks", default="", help="folder of the masks, if --data is a folder of images")
+    add("--classes", default="", help="class table of a folder: a YAML file, celebamask13 or celebamask19")
+    add("--crop", choices=CROPS, default="error", help="of a folder's pictures that are not square (default error)")
+
+
+def data_config(args: argparse.Namespace) -> DataConfig:
+    """The options of `add_data_options` as a run's section of data has them."""
+    return DataConfig(tuple(args.data), args.masks, args.classes, args.crop)
 
 
 def _one_line(error: Exception) -> str:

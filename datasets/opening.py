@@ -50,13 +50,15 @@ class ShardedDataset(Dataset[tuple[Tensor, Tensor]]):
         return self.shards[shard][index - self.ends[shard] + len(self.shards[shard])]
 
 
-def open_dataset(config: DataConfig, resolution: int, num_classes: int) -> Single | ShardedDataset:
+def open_dataset(
+    config: DataConfig, resolution: int | None = None, num_classes: int | None = None
+) -> Single | ShardedDataset:
     """The data set that a run trains on.
 
     Args:
         config: where it lies.
-        resolution: side length R of images and labels.
-        num_classes: K the networks expect.
+        resolution: side length R of images and labels; None: as stored, which folders of files cannot be.
+        num_classes: K the networks expect; None: any.
 
     Raises:
         DataError: if no path is given, one cannot be used, the classes are not those of the networks or differ, or
@@ -84,12 +86,14 @@ def _is_lmdb(path: str) -> bool:
     return not Path(path).exists() or is_lmdb(Path(path))
 
 
-def _open(path: str, config: DataConfig, resolution: int, num_classes: int) -> Single:
+def _open(path: str, config: DataConfig, resolution: int | None, num_classes: int | None) -> Single:
     if _is_lmdb(path):
         return ImageMaskDataset(path, resolution, num_classes)
+    if resolution is None:
+        raise DataError(f"{path} is a folder of files, of any size: give --resolution")
     masks = Path(config.masks) if config.masks else None
     dataset = SourceDataset(find_source(Path(path), masks, config.classes), resolution, config.crop)
-    if dataset.classes.num_classes != num_classes:
+    if num_classes is not None and dataset.classes.num_classes != num_classes:
         raise DataError(
             f"{path} has {dataset.classes.num_classes} classes, not {num_classes};"
             f" set model.num_classes to {dataset.classes.num_classes}, or give data.classes"

@@ -38,9 +38,14 @@ def store_statistics(facts: Mapping[str, Any], values: dict[str, Tensor]) -> Non
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
-            torch.save(values, file)
-        os.replace(file.name, path)
-    except OSError:
+            partial = Path(file.name)
+            try:
+                torch.save(values, file)
+                file.flush()
+                os.replace(partial, path)
+            finally:
+                partial.unlink(missing_ok=True)
+    except (OSError, RuntimeError):  # RuntimeError: how torch.save tells of a full disk
         return
 
 

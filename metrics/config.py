@@ -57,6 +57,14 @@ class MetricConfig:
             raise ValueError(f"metrics.every_images = {self.every_images}: choose 0 or more")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"metrics.seed = {self.seed}: choose from 0 to {2**32 - 1}")
-        results = [result for name in self.names for result in result_names(name, self.extractor)]
-        if self.best and (self.best not in results or best_direction(self.best) is None):
-            raise ValueError(f"metrics.best = {self.best}: choose from {', '.join(filter(best_direction, results))}")
+        if self.best:
+            self._check_best()
+
+    def _check_best(self) -> None:
+        never = "ppl_efflite0" if self.lpips else "ppl"
+        results = [result for name in self.names for result in result_names(name, self.extractor) if result != never]
+        comparable = [result for result in results if best_direction(result)]
+        if self.best not in comparable:
+            raise ValueError(f"metrics.best = {self.best}: choose from {', '.join(comparable)}")
+        if not self.every_images:
+            raise ValueError(f"metrics.best = {self.best}, but metrics.every_images = 0 measures nothing: set it")

@@ -7,18 +7,18 @@ Better = Literal["lower", "higher"]
 
 
 class Metric(NamedTuple):
-    results: dict[str, Better]  # names of the numbers it gives, and which of two is the better one
+    results: dict[str, Better | None]  # names of the numbers it gives, and which of two is better, if that is so
     from_features: bool = False  # so that its names tell the extractor
 
 
 METRICS = {
     "fid": Metric({"fid": "lower"}, from_features=True),
-    "kid": Metric({"kid": "lower", "kid_std": "lower"}, from_features=True),
-    "is": Metric({"is": "higher", "is_std": "lower"}, from_features=True),
+    "kid": Metric({"kid": "lower", "kid_std": None}, from_features=True),
+    "is": Metric({"is": "higher", "is_std": None}, from_features=True),
     "precision_recall": Metric({"precision": "higher", "recall": "higher"}, from_features=True),
     "ppl": Metric({"ppl": "lower", "ppl_efflite0": "lower"}),  # the first with the weights of LPIPS only
     "areas": Metric({"area_distance": "lower"}),
-    "agreement": Metric({"agreement": "higher", "agreement_real": "higher"}),
+    "agreement": Metric({"agreement": "higher", "agreement_real": None}),
     "locality": Metric({"locality_shape": "higher", "locality_texture": "higher"}),
     "parts": Metric({"part_fid": "lower"}, from_features=True),
 }
@@ -31,7 +31,7 @@ def result_name(result: str, extractor: Extractor) -> str:
     return result if extractor == "inception" else f"{_LIKE.get(result, result)}_{extractor}"
 
 
-def result_names(metric: str, extractor: Extractor) -> dict[str, Better]:
+def result_names(metric: str, extractor: Extractor) -> dict[str, Better | None]:
     """All numbers of a metric, and which of two is the better one."""
     found = METRICS[metric]
     return {
@@ -40,10 +40,10 @@ def result_names(metric: str, extractor: Extractor) -> dict[str, Better]:
 
 
 def best_direction(result: str) -> Better | None:
-    """Whether lower or higher numbers of that name are the better ones; None for an unknown name or a spread."""
+    """Whether lower or higher numbers of that name are better; None for an unknown name or one that cannot be."""
     for metric in METRICS:
         for extractor in get_args(Extractor):
             names = result_names(metric, extractor)
-            if result in names and "std" not in result:
+            if result in names:
                 return names[result]
     return None

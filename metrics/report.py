@@ -24,14 +24,14 @@ class Report:
     facts: dict[str, Any]
     values: dict[str, float] = field(default_factory=dict)
     how: dict[str, str] = field(default_factory=dict)
-    tables: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    tables: dict[str, dict[str, float | int | None]] = field(default_factory=dict)
     matrices: dict[str, list[list[float | None]]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, value: float, how: str) -> None:
-        """One number, with what it depends on beyond the facts; nan means that nothing could be measured."""
+        """One number, with what it depends on beyond the facts; nan means that there was nothing to measure."""
         if math.isnan(value):
-            self.left_out[name] = f"no part appears often enough ({how})"
+            self.left_out[name] = f"not a number ({how})"
             return
         self.values[name] = value
         self.how[name] = how
@@ -42,7 +42,8 @@ class Report:
 
     def text(self) -> str:
         """For the screen: what was measured, how, and by class."""
-        lines = [", ".join(f"{name} {value}" for name, value in self.facts.items())]
+        facts = {"images seen": "unknown" if self.images is None else self.images, **self.facts}
+        lines = [", ".join(f"{name} {value}" for name, value in facts.items())]
         lines += [f"  {name:<22} {value:10.4f}   {self.how[name]}" for name, value in self.values.items()]
         lines += [f"  {name:<22} not measured: {why}" for name, why in self.left_out.items()]
         if self.tables:
@@ -50,7 +51,7 @@ class Report:
         return "\n".join(lines)
 
 
-def _table(columns: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+def _table(columns: Mapping[str, Mapping[str, float | int | None]]) -> list[str]:
     """A line for each class, a column for each table; "-" where there is no number."""
     classes: Sequence[str] = list(dict.fromkeys(name for column in columns.values() for name in column))
     widths = {name: max(len(name), 8) for name in columns}
@@ -61,5 +62,7 @@ def _table(columns: Mapping[str, Mapping[str, float | None]]) -> list[str]:
     return lines
 
 
-def _cell(value: float | None, width: int) -> str:
-    return f"{'-':>{width}}" if value is None else f"{value:>{width}.4f}"
+def _cell(value: float | int | None, width: int) -> str:
+    if value is None:
+        return f"{'-':>{width}}"
+    return f"{value:>{width}}" if isinstance(value, int) else f"{value:>{width}.4f}"

@@ -164,7 +164,9 @@ def find_segmenter(path: str | Path, names: Sequence[str], resolution: int, data
         MetricError: if there is none, or it is damaged, foreign, or made for other classes, resolution or data.
     """
     if not path and not segmenter_path(data).is_file():
-        raise MetricError(f"no segmenter was trained on these data at {resolution} px: {_NEW_COMMAND}")
+        raise MetricError(
+            f"no segmenter was trained on these data at {resolution} px: {_NEW_COMMAND} --resolution {resolution}"
+        )
     path = path or segmenter_path(data)
     segmenter = load_segmenter(path)
     facts = segmenter.facts

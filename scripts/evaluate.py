@@ -1,5 +1,6 @@
 """Measures how good a generator's images and masks are, against a data set.
 
+    python -m scripts.evaluate --data LMDB                                                the model that ships
     python -m scripts.evaluate --checkpoint CK --data LMDB                                all that can be measured here
     python -m scripts.evaluate --checkpoint CK --data LMDB --metrics fid,kid --extractor inception --weights FILE
     torchrun --nproc_per_node=8 -m scripts.evaluate --checkpoint CK --data LMDB           the same numbers
@@ -14,7 +15,7 @@ them: fd_efflite0 is no FID. Published FIDs are of 50,000 drawings.
 import argparse
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,10 +34,11 @@ from metrics.extras import extra
 from metrics.plots import locality_picture
 from metrics.registry import METRICS
 from metrics.report import Report
-from models import Generator
-from models.checkpoint import build_generator, find_networks, provenance, read_file
+from models import ModelConfig
+from models.checkpoint import build_generator, find_networks, load_generator, provenance, read_file
 from models.shipped import shipped_model
 from training import distributed
+from training.distributed import from_main
 from training.evaluation import Evaluation
 
 DEFAULTS = MetricConfig()
@@ -48,7 +50,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add("--checkpoint", nargs="+", help="of this program, or released ones (default: the model that ships)")
-    add("--data", required=True, help="LMDB of images and masks, or a folder of files")
+    cli.add_data_options(parser)
     add("--metrics", type=names, default=None, help=f"of {', '.join(METRICS)}; default: all that can be measured here")
     add("--extractor", choices=("efflite0", "inception"), default="efflite0", help="features (default efflite0)")
     add("--weights", default="", help="Inception's file; it is never downloaded")
@@ -64,6 +66,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     ):
         default = getattr(DEFAULTS, option)
         add(f"--{option.replace('_', '-')}", type=int, default=default, help=f"{what} (default {default})")
+    add("--workers", type=int, default=DataConfig.workers, help="that decode real pairs (default %(default)s)")
     add("--truncation", type=float, default=1.0, help="psi, toward the mean code (default 1: none)")
     add("--output", type=Path, help="folder for metrics.jsonl, tables as pictures and TensorBoard's files")
     add("--overwrite", action="store_true", help="replace metrics.jsonl and pictures in --output")
@@ -79,7 +82,7 @@ def names(text: str) -> tuple[str, ...]:
 
 class Checkpoint(NamedTuple):
     path: str
-    generator: Generator
+    model: ModelConfig
     classes: Mapping[str, Any] | None
     images: int | None  # seen
 
@@ -92,23 +95,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.output:
         check_free(args.output, WRITTEN, overwrite=args.overwrite)
         extra("matplotlib")  # now, not after all has been measured
-    checkpoints = in_order_of_training([load(path) for path in args.checkpoint or [shipped_model()]])
-    model = checkpoints[0].generator.config
-    dataset = open_dataset(DataConfig(path=(args.data,)), model.resolution, model.num_classes)
-    check_classes(checkpoints, dataset.classes, args.data)
+    checkpoints = in_order_of_training([look_into(path) for path in args.checkpoint or [shipped_model()]])
+    model = checkpoints[0].model
+    dataset = open_dataset(cli.data_config(args), model.resolution, model.num_classes)
+    check_classes(checkpoints, dataset.classes, ", ".join(args.data))
     ops.set_mode(args.ops, device.type)
     with distributed.session(device.type) as process:
         if process.world_size == 1:
             process = replace(process, device=device)
-        evaluation = Evaluation(config, dataset, process, skip_missing=args.metrics is None)
+        evaluation = Evaluation(config, dataset, process, workers=args.workers, skip_missing=args.metrics is None)
+        if args.output:
+            from_main(process, lambda: prepare_folder(args.output, args.overwrite))
         reports = {}
         for checkpoint in checkpoints:
-            generator = checkpoint.generator.to(process.device)
+            generator = load_generator(checkpoint.path, process.device)
             report = reports[checkpoint.path] = evaluation.measure(generator, checkpoint.images)
             if process.is_main:
                 print(f"{checkpoint.path}\n{report.text()}", flush=True)
-    if process.is_main and args.output:
-        write(args.output, reports, dataset.classes.names)
+                if args.output:
+                    write(args.output, reports, dataset.classes.names)
+        if process.is_main and args.output:
+            write_scalars(args.output / "tensorboard", reports.values())
 
 
 def metric_config(args: argparse.Namespace) -> MetricConfig:
@@ -124,12 +131,16 @@ def metric_config(args: argparse.Namespace) -> MetricConfig:
         raise ConfigError(str(error)) from None
 
 
-def load(path: str | Path) -> Checkpoint:
-    """A generator in eval mode, on the CPU."""
+def look_into(path: str | Path) -> Checkpoint:
+    """What a file says of itself; its networks are read again in their turn, so that memory never holds many.
+
+    Raises:
+        ModelError: if it holds no generator that fits its own configuration.
+    """
     contents = read_file(path)
     networks = find_networks(contents, str(path))
-    generator = build_generator(networks, str(path))
-    return Checkpoint(str(path), generator, networks.classes, provenance(contents).get("images"))
+    build_generator(networks, str(path))
+    return Checkpoint(str(path), networks.config, networks.classes, provenance(contents).get("images"))
 
 
 def in_order_of_training(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
@@ -140,7 +151,7 @@ def in_order_of_training(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
     """
     first = checkpoints[0]
     for other in checkpoints:
-        if other.generator.config != first.generator.config:
+        if other.model != first.model:
             raise ConfigError(f"{other.path} is of another model than {first.path}: evaluate them one by one")
     return sorted(checkpoints, key=lambda each: math.inf if each.images is None else each.images)
 
@@ -154,9 +165,15 @@ def check_classes(checkpoints: Sequence[Checkpoint], classes: ClassTable, data: 
             raise ConfigError(f"{checkpoint.path} has other classes than {data}: {why}; give data of its classes")
 
 
-def write(folder: Path, reports: Mapping[str, Report], names: Sequence[str]) -> None:
-    """metrics.jsonl, a line for each checkpoint, a picture of every matrix of the last one, and TensorBoard's files."""
+def prepare_folder(folder: Path, overwrite: bool) -> None:
+    """Makes the folder, before anything is measured; curves of an earlier evaluation go where they are replaced."""
     make_folder(folder)
+    for events in folder.glob("tensorboard/events.out.tfevents.*") if overwrite else ():
+        events.unlink()
+
+
+def write(folder: Path, reports: Mapping[str, Report], names: Sequence[str]) -> None:
+    """metrics.jsonl, a line for each checkpoint, and a picture of every matrix of the last one."""
     lines = [json.dumps({"checkpoint": path, **report.to_dict()}) + "\n" for path, report in reports.items()]
     with replacing(folder / "metrics.jsonl") as partial:
         partial.write_text("".join(lines), encoding="utf-8")
@@ -165,8 +182,12 @@ def write(folder: Path, reports: Mapping[str, Report], names: Sequence[str]) -> 
         title = f"{kind.replace('_', ' of ')} edits, {last.images or '?'} images seen"
         shares = torch.tensor([[math.nan if share is None else share for share in row] for row in matrix])
         locality_picture(shares, names, title, folder / f"{kind}.png")
-    with SummaryWriter(str(folder / "tensorboard")) as writer:
-        for report in reports.values():
+
+
+def write_scalars(folder: Path, reports: Iterable[Report]) -> None:
+    """TensorBoard's files."""
+    with SummaryWriter(str(folder)) as writer:
+        for report in reports:
             for name, value in report.values.items():
                 writer.add_scalar(f"metrics/{name}", value, report.images)
 

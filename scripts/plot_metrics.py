@@ -33,9 +33,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Draws one picture."""
     args = parse(argv)
     check_free(args.output.parent, [args.output.name], overwrite=args.overwrite)
-    series = {run.name: read_curve(run / FILE, args.metric) for run in args.runs}
+    names = {run.name for run in args.runs}
+    labels = [run.name if len(names) == len(args.runs) else str(run) for run in args.runs]
+    series = {label: read_curve(run / FILE, args.metric) for label, run in zip(labels, args.runs, strict=True)}
     if len(series) < len(args.runs):
-        raise ConfigError("two runs have the same name: give each folder once, or rename one")
+        raise ConfigError("a run is given twice: give each folder once")
     with replacing(args.output) as partial:
         curves(partial, series, args.metric, f"{args.metric} while training")
     print(f"wrote {args.output}")

@@ -1,6 +1,7 @@
 """Trains the segmenter that scripts.evaluate measures `agreement` with, on pairs of image and mask.
 
     python -m scripts.train_segmenter --data LMDB
+    python -m scripts.train_segmenter --data FOLDER --resolution 256 [--masks FOLDER] [--classes FILE.yaml]
 
 It is kept in the cache, where scripts.evaluate and runs find it as long as the data are the same. The last tenth of
 the pairs is held out: on it the IoU of every class is measured, shown and stored beside the network.
@@ -12,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs import cli
-from datasets import ImageMaskDataset
 from datasets.digest import content_digest
+from datasets.opening import open_dataset
 from editing.files import check_free, make_folder, replacing
 from metrics.segmenter import Segmenter, segmenter_path
 from metrics.segmenter_training import SegmenterTraining, train_segmenter
@@ -25,7 +26,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    add("--data", required=True, help="LMDB of images and masks")
+    cli.add_data_options(parser)
     add("--resolution", type=int, help="side length in pixels, that of the generator (default: as stored)")
     add("--steps", type=int, default=DEFAULTS.steps, help="of the optimizer (default %(default)s)")
     add("--batch-size", type=int, default=DEFAULTS.batch_size, help="pairs per step (default %(default)s)")
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     training = SegmenterTraining(steps=args.steps, batch_size=args.batch_size, seed=args.seed)
     device = cli.usable_device(args.device)
-    dataset = ImageMaskDataset(args.data, args.resolution)
+    dataset = open_dataset(cli.data_config(args), args.resolution)
     digest = content_digest(dataset)
     path = args.output or segmenter_path(digest)
     check_free(path.parent, [path.name], overwrite=args.overwrite)

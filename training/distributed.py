@@ -126,12 +126,31 @@ def gather(value: Any) -> list[Any]:
     return values
 
 
+def gather_on_main(value: Any) -> list[Any]:
+    """The values of all processes, by rank; none on other processes than the main one."""
+    if not dist.is_initialized():
+        return [value]
+    values: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
+    dist.gather_object(value, values)
+    return values or []
+
+
 def from_main(process: Process, compute: Callable[[], T]) -> T:
-    """What the main process computes, which no other does."""
-    values: list[Any] = [compute() if process.is_main else None]
+    """What the main process computes, which no other does. If it fails, its exception is raised by all of them."""
+    error: Exception | None = None
+    value: Any = None
+    if process.is_main:
+        try:
+            value = compute()
+        except Exception as caught:  # the others must not wait for a process that has given up
+            error = caught
+    outcome = [(value, error)]
     if dist.is_initialized():
-        dist.broadcast_object_list(values, src=0)
-    result: T = values[0]
+        dist.broadcast_object_list(outcome, src=0)
+    value, error = outcome[0]
+    if error is not None:
+        raise error
+    result: T = value
     return result
 
 

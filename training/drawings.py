@@ -5,8 +5,10 @@ width, M = B + 2K codes, R resolution.
 """
 
 from collections.abc import Iterator
+from enum import IntEnum
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -20,7 +22,17 @@ from training.distributed import Process, own_share
 
 CodeKind = Literal["shape", "texture"]
 
-_BATCHES = 2**24  # of one seed, before the next seed's random streams begin
+_EDITED = 8  # samples at a time at most: each is drawn again for both codes of every part
+
+
+class _Stream(IntEnum):
+    """What random numbers are for: each purpose has a stream of its own, for no two may depend on each other."""
+
+    SAMPLES = 0
+    NOISE = 1
+    EDITS = 2
+    PATHS = 3
+    POSITIONS = 4
 
 
 class Drawn(NamedTuple):
@@ -58,16 +70,16 @@ class Drawings:
 
     def samples(self, count: int) -> Iterator[tuple[int, Drawn]]:
         """(number of the batch, drawings) with random noise: this process's batches of `count` drawings."""
-        for batch, size in self._batches(count, "drawing"):
-            codes = self._codes(batch, size)
-            torch.manual_seed(self._stream(batch))
+        for batch, size in self._batches(count, self.batch_size, "drawing"):
+            codes = self._codes(_Stream.SAMPLES, batch, size)
+            torch.manual_seed(self._seed(_Stream.NOISE, batch))
             yield batch, self._draw(codes, "random")
 
     def edits(self, count: int) -> Iterator[Edit]:
         """Of each part of each drawing its shape and its texture, taken from another sample; fixed noise throughout."""
         config = self.generator.config
-        for batch, size in self._batches(count, "editing each part"):
-            first, second = to_wplus(self._codes(batch, 2 * size), config).chunk(2)
+        for batch, size in self._batches(count, min(self.batch_size, _EDITED), "editing each part"):
+            first, second = to_wplus(self._codes(_Stream.EDITS, batch, 2 * size), config).chunk(2)
             before = self._draw(first, "const")
             for part in range(config.num_classes):
                 for kind, index in (("shape", shape_index(config, part)), ("texture", texture_index(config, part))):
@@ -77,29 +89,32 @@ class Drawings:
 
     def steps(self, count: int) -> Iterator[tuple[int, Tensor, Tensor]]:
         """(number of the batch, images, images a little further on a path in W): floats [N, 3, R, R], fixed noise."""
-        for batch, size in self._batches(count, "drawing paths"):
-            start, end = self._codes(batch, 2 * size).chunk(2)
-            positions = torch.rand(size, generator=torch.Generator().manual_seed(self._stream(batch)))
+        for batch, size in self._batches(count, self.batch_size, "drawing paths"):
+            start, end = self._codes(_Stream.PATHS, batch, 2 * size).chunk(2)
+            positions = torch.rand(size, generator=self._generator(_Stream.POSITIONS, batch))
             first, second = (
                 self.generator.synthesis(w, "const").image for w in path_pairs(start, end, positions.to(start))
             )
             yield batch, first, second
 
-    def _batches(self, count: int, what: str) -> Iterator[tuple[int, int]]:
-        """(number, drawings) of this process's batches."""
-        mine = own_share(-(-count // self.batch_size), self.process)
+    def _batches(self, count: int, size: int, what: str) -> Iterator[tuple[int, int]]:
+        """(number, drawings) of this process's batches, each of `size` but the last."""
+        mine = own_share(-(-count // size), self.process)
         for batch in tqdm(mine, desc=what, unit="batch", disable=None if self.process.is_main else True):
-            yield batch, min(self.batch_size, count - batch * self.batch_size)
+            yield batch, min(size, count - batch * size)
 
-    def _codes(self, batch: int, count: int) -> Tensor:
+    def _codes(self, stream: _Stream, batch: int, count: int) -> Tensor:
         """w [N, D] of a batch's samples, truncated."""
-        stream = torch.Generator().manual_seed(self._stream(batch))
-        z = torch.randn(count, self.generator.config.latent_dim, generator=stream)
+        z = torch.randn(count, self.generator.config.latent_dim, generator=self._generator(stream, batch))
         w = self.generator.mapping(z.to(self.generator.positions.weight))
         return w if self.mean is None else truncate(w, self.mean, self.truncation)
 
-    def _stream(self, batch: int) -> int:
-        return self.seed * _BATCHES + batch
+    def _generator(self, stream: _Stream, batch: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self._seed(stream, batch))
+
+    def _seed(self, stream: _Stream, batch: int) -> int:
+        # PyTorch's generator on the CPU takes 32 bits of a seed: they must differ in these.
+        return int(np.random.SeedSequence((self.seed, stream, batch)).generate_state(1)[0])
 
     def _draw(self, codes: Tensor, noise: NoiseMode) -> Drawn:
         drawing = self.generator.synthesis(codes, noise)

@@ -3,7 +3,8 @@
 Every process must build the same evaluation and ask for the same measurements; the results are those of one process.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from metrics.perceptual import EfficientNetDistance, Lpips, PerceptualDistance
 from metrics.report import Report
 from metrics.segmenter import Segmenter, find_segmenter
 from models import Generator
-from training.distributed import Process
+from training.distributed import Process, gather
 from training.drawings import Drawings
 from training.probes import (
     AgreementProbe,
@@ -43,6 +44,7 @@ class Evaluation:
         config: what to measure, and how.
         dataset: real images and labels, of the generators' resolution and classes.
         process: this one.
+        workers: processes that decode real records for this one; 0 decodes in it.
         skip_missing: whether metrics that cannot be measured here are left out, and the reports say why.
 
     Raises:
@@ -56,24 +58,24 @@ class Evaluation:
         dataset: Single | ShardedDataset,
         process: Process,
         *,
+        workers: int = 0,
         skip_missing: bool = False,
     ) -> None:
         dataset[0]  # sizes that do not fit show now, not after all has been drawn
         self.config = config
         self.process = process
-        self.real = RealStatistics(dataset, process, config.batch_size)
+        self.real = RealStatistics(dataset, process, config.batch_size, workers)
         self.left_out: dict[str, str] = {}
         self.probes: list[Callable[[], Probe]] = []
         for names, prepare in self._kinds():
             wanted = [name for name in config.names if name in names]
-            try:
-                if wanted:
-                    check_samples(wanted, config.samples, len(dataset))
-                    self.probes.append(prepare())
-            except MetricError as error:
-                if not skip_missing:
-                    raise
-                self.left_out |= dict.fromkeys(wanted, str(error))
+            probe, why = self._try(wanted, prepare) if wanted else (None, None)
+            if why and not skip_missing:
+                raise why
+            if why:
+                self.left_out |= dict.fromkeys(wanted, str(why))
+            elif probe:
+                self.probes.append(probe)
 
     @torch.no_grad()
     def measure(self, generator: Generator, images: int | None = None) -> Report:
@@ -84,7 +86,8 @@ class Evaluation:
             images: real images that it has seen, for the report.
         """
         config, report = self.config, Report(images, self._facts(), left_out=dict(self.left_out))
-        with torch.random.fork_rng([self.process.device] if self.process.device.type == "cuda" else []):
+        device = self.process.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), _exact_float32():
             drawings = Drawings(
                 generator, self.process, batch_size=config.batch_size, seed=config.seed, truncation=config.truncation
             )
@@ -108,6 +111,18 @@ class Evaluation:
             (("ppl",), lambda: partial(PathProbe, config, self._distance())),
             (("agreement",), lambda: partial(AgreementProbe, self._segmenter(), names)),  # last: it reads all data
         ]
+
+    def _try(
+        self, wanted: list[str], prepare: Callable[[], Callable[[], Probe]]
+    ) -> tuple[Callable[[], Probe] | None, MetricError | None]:
+        """A maker of probes, or why there is none: the same for all processes, though a file may lack on one node."""
+        probe, error = None, None
+        try:
+            check_samples(wanted, self.config.samples, len(self.real.dataset))
+            probe = prepare()
+        except MetricError as caught:
+            error = caught
+        return probe, next(filter(None, gather(error)), None)
 
     def _comparable(self) -> FeatureExtractor:
         """The extractor, once it is sure that its features can be compared in the end."""
@@ -140,4 +155,24 @@ class Evaluation:
             "batch_size": config.batch_size,
             "truncation": config.truncation,
             "noise": "random",
+            "precision": "float32",
+            "device": _name(self.process.device),
         }
+
+
+@contextmanager
+def _exact_float32() -> Iterator[None]:
+    """Numbers must not depend on a run's options, and a path's tiny steps drown in TF32's rounding."""
+    cudnn = torch.backends.cudnn
+    precision, tf32, benchmark = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
+    torch.set_float32_matmul_precision("highest")
+    cudnn.allow_tf32, cudnn.benchmark = False, False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        cudnn.allow_tf32, cudnn.benchmark = tf32, benchmark
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

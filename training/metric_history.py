@@ -24,10 +24,17 @@ class MetricHistory:
         self.best = best
 
     def rewind(self, images: int) -> None:
-        """Forgets what was measured after so many images: a run that goes on from there measures it again."""
+        """Forgets what was measured after so many images: a run that goes on from there measures it again.
+
+        The best checkpoint's file stays until one is better than all that is left.
+        """
         kept = [line for line, report in self._lines() if report["images"] <= images]
         if self.path.exists():
             self._write(kept)
+
+    def knows(self, images: int) -> bool:
+        """Whether something was measured after so many images."""
+        return any(report["images"] == images for _, report in self._lines())
 
     def add(self, report: Report) -> bool:
         """Appends a measurement; whether it is better than all before it."""

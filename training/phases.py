@@ -76,14 +76,15 @@ class Phases:
         """One iteration on this process's passes of a batch of `total_batch` images."""
         state, losses = self.state, self.losses
         with self.stats.phase("discriminator"):
-            self._step("discriminator", state.discriminator_optimizer, self._judge, batch)
+            self._step("discriminator", state.discriminator_optimizer, batch, self._judge)
         if self.augmentation and self.augmentation.config.target:
             self._adapt_augmentation(self.augmentation, total_batch)
         if losses.r1_every and state.iteration % losses.r1_every == 0:
             with self.stats.phase("r1"):
-                self._step("r1", state.discriminator_optimizer, self._penalize_gradients, batch)
+                penalties = [self._penalize_real] + [self._penalize_drawn] * losses.has_r2
+                self._step("r1", state.discriminator_optimizer, batch, *penalties)
         with self.stats.phase("generator"), _frozen(state.discriminator):
-            self._step("generator", state.generator_optimizer, self._deceive, batch)
+            self._step("generator", state.generator_optimizer, batch, self._deceive)
         if losses.path_length_every and state.iteration % losses.path_length_every == 0:
             with self.stats.phase("path_length"):
                 self._regularize_paths(batch)
@@ -97,14 +98,16 @@ class Phases:
         self,
         step: str,
         optimizer: torch.optim.Optimizer,
-        loss: Callable[[Labelled], Tensor],
         batch: Sequence[Labelled],
+        *terms: Callable[[Labelled], Tensor],
     ) -> None:
+        """One step on a sum of terms, whose graphs never stand in memory together."""
         scaler = self.state.loss_scaler  # passes everything through but in float16
         optimizer.zero_grad(set_to_none=True)
-        for index, labelled in enumerate(batch, 1):
-            scaled = scaler.scale(loss(labelled) / len(batch))
-            self.reducers[step].backward(scaled, last=index == len(batch))
+        todo = [(term, labelled) for labelled in batch for term in terms]
+        for index, (term, labelled) in enumerate(todo, 1):
+            scaled = scaler.scale(term(labelled) / len(batch))
+            self.reducers[step].backward(scaled, last=index == len(todo))
         scaler.step(optimizer)
         scaler.update()
 
@@ -120,21 +123,23 @@ class Phases:
         self._report(discriminator=loss, score_real=real_logits, score_fake=fake_logits)
         return loss
 
-    def _penalize_gradients(self, labelled: Labelled) -> Tensor:
-        """R1 on both inputs of real pairs, R2 if wanted on those of drawn ones, scaled up by their interval."""
-        weights = self.losses
-        penalty = self._penalty("r1", self._real_pair(labelled), weights.r1_image, weights.r1_segmentation)
-        if weights.has_r2:
-            with torch.no_grad():
-                fake = self._fake_pair(self._draw(len(labelled[0])))
-            penalty = penalty + self._penalty("r2", fake, weights.r2_image, weights.r2_segmentation)
-        return weights.r1_every * self.penalty_scale * penalty
+    def _penalize_real(self, labelled: Labelled) -> Tensor:
+        """R1, on both inputs of real pairs."""
+        return self._penalty("r1", self._real_pair(labelled), self.losses.r1_image, self.losses.r1_segmentation)
+
+    def _penalize_drawn(self, labelled: Labelled) -> Tensor:
+        """R2, on both inputs of drawn pairs."""
+        with torch.no_grad():
+            fake = self._fake_pair(self._draw(len(labelled[0])))
+        return self._penalty("r2", fake, self.losses.r2_image, self.losses.r2_segmentation)
 
     def _penalty(self, name: str, pair: Pair, image_weight: float, segmentation_weight: float) -> Tensor:
+        """Scaled up by the interval between two such steps."""
         pair = (pair[0].requires_grad_(), pair[1].requires_grad_())
         image, segmentation = r1_penalties(self.state.discriminator(*pair), pair)
         self._report(**{f"{name}_image": image, f"{name}_segmentation": segmentation})
-        return image_weight / 2 * image + segmentation_weight / 2 * segmentation
+        weighted = image_weight / 2 * image + segmentation_weight / 2 * segmentation
+        return self.losses.r1_every * self.penalty_scale * weighted
 
     def _deceive(self, labelled: Labelled) -> Tensor:
         """The generator's adversarial loss and the mask regularisation."""
@@ -164,7 +169,7 @@ class Phases:
             self._report(path_length=lengths, path_length_penalty=penalty.loss)
             return self.losses.path_length_every * self.losses.path_length * penalty.loss
 
-        self._step("path_length", state.generator_optimizer, loss, batch)
+        self._step("path_length", state.generator_optimizer, batch, loss)
         state.path_mean.copy_(torch.stack(means).mean())
 
     def _codes(self, samples: int) -> Tensor:

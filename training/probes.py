@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 
 from metrics import total_variation
-from metrics.agreement import confusion, iou, mean_iou
+from metrics.agreement import confusion, iou
 from metrics.config import MetricConfig
 from metrics.features import FeatureExtractor, Features
 from metrics.image_quality import (
+    KID_SUBSET_SIZE,
+    KID_SUBSETS,
     PRECISION_SAMPLES,
+    SPLITS,
     frechet_distance,
     inception_score,
     kernel_distance,
@@ -62,22 +65,34 @@ class FeatureProbe:
         self.features[batch] = self.extractor.features(drawn.images)
 
     def tell(self, drawings: Drawings, report: Report) -> None:
-        drawn, real = in_order(self.features), self.real.features(self.extractor)
-        found = from_main(self.real.process, lambda: self._compare(real, drawn))
-        for name, value in found.items():
-            how = f"{_counts(name, len(drawn.pooled), len(real.pooled))}; {self.extractor}"
-            report.add(result_name(name, self.extractor.name), value, how)
+        drawn = in_order(self.features)
+        if {"fid", "kid", "precision_recall"} & set(self.names):
+            real = self.real.features(self.extractor)
+        else:
+            real = torch.empty(0, 0)  # the Inception score asks for no data
+        for name, (value, counts) in from_main(self.real.process, lambda: self._compare(real, drawn)).items():
+            report.add(result_name(name, self.extractor.name), value, f"{counts}; {self.extractor}")
 
-    def _compare(self, real: Features, drawn: Features) -> dict[str, float]:
-        found: dict[str, float] = {}
+    def _compare(self, real: Tensor, drawn: Features) -> dict[str, tuple[float, str]]:
+        """Each number with what it was computed of."""
+        found: dict[str, tuple[float, str]] = {}
+        both = f"{len(drawn.pooled)} drawn, {len(real)} real"
         if "fid" in self.names:
-            found["fid"] = frechet_distance(real.pooled, drawn.pooled)
+            found["fid"] = frechet_distance(real, drawn.pooled), both
         if "kid" in self.names:
-            found["kid"], found["kid_std"] = kernel_distance(real.pooled, drawn.pooled)
+            mean, spread = kernel_distance(real, drawn.pooled)
+            fewer = min(len(real), len(drawn.pooled))
+            found["kid"] = mean, f"{both}, {KID_SUBSETS} subsets of {min(fewer, KID_SUBSET_SIZE)}"
+            if fewer > KID_SUBSET_SIZE:  # else all subsets are one set, and say nothing of its chance
+                found["kid_std"] = spread, f"of these {KID_SUBSETS} subsets"
         if "is" in self.names:
-            found["is"], found["is_std"] = inception_score(drawn.logits)
+            mean, spread = inception_score(drawn.logits)
+            found["is"], found["is_std"] = (mean, f"{len(drawn.logits)} drawn"), (spread, f"of {SPLITS} splits")
         if "precision_recall" in self.names:
-            found["precision"], found["recall"] = precision_recall(real.pooled, drawn.pooled)
+            precision, recall = precision_recall(real, drawn.pooled)
+            count = min(len(drawn.pooled), len(real), PRECISION_SAMPLES)
+            of = f"{count} drawn, as many real"
+            found["precision"], found["recall"] = (precision, of), (recall, of)
         return found
 
 
@@ -90,15 +105,14 @@ class PartProbe:
         self.real = real
         self.extractor = extractor
         self.samples = min(config.part_samples, config.samples, len(real.dataset))
-        self.batches = -(-self.samples // config.batch_size)
-        self.drawn = min(self.batches * config.batch_size, config.samples)  # whole batches of them
+        self.batch_size = config.batch_size
         self.features: list[dict[int, Features]] = [{} for _ in real.dataset.classes.names]
 
     def see(self, batch: int, drawn: Drawn) -> None:
-        if batch < self.batches:
-            for part, crops in enumerate(self._crops(*drawn)):
-                if len(crops):
-                    self.features[part][batch] = self.extractor.features(crops)
+        wanted = max(0, self.samples - batch * self.batch_size)  # none of later batches
+        for part, crops in enumerate(self._crops(drawn.images[:wanted], drawn.labels[:wanted])):
+            if len(crops):
+                self.features[part][batch] = self.extractor.features(crops)
 
     def tell(self, drawings: Drawings, report: Report) -> None:
         facts = {"min_area": MIN_AREA, "size": self.extractor.size}
@@ -108,8 +122,11 @@ class PartProbe:
         found = dict(zip(self.real.dataset.classes.names, distances, strict=True))
         name = result_name("part_fid", self.extractor.name)
         values = [value for value in found.values() if value is not None]
-        counts = f"mean of {len(values)} parts, of {self.drawn} drawn, {self.samples} real; {self.extractor}"
-        report.add(name, sum(values) / len(values) if values else math.nan, counts)
+        counts = f"mean of {len(values)} of {len(found)} parts; {self.samples} drawn, {self.samples} real"
+        if values:
+            report.add(name, sum(values) / len(values), f"{counts}; {self.extractor}")
+        else:
+            report.left_out[name] = f"no part has {PART_MINIMUM} pictures, drawn and real, in {self.samples} samples"
         report.tables[name] = found
 
     def _crops(self, images: Tensor, labels: Tensor) -> list[Tensor]:
@@ -138,7 +155,11 @@ class AreaProbe:
 
 
 class AgreementProbe:
-    """Whether a segmenter that has learnt from real pairs sees the masks that were drawn with the images."""
+    """Whether a segmenter that has learnt from real pairs sees the masks that were drawn with the images.
+
+    The mean is always over the classes of the real data: one that is never drawn counts 0, so that a generator which
+    leaves out what is hard does not gain by it.
+    """
 
     sees = True
 
@@ -152,11 +173,13 @@ class AgreementProbe:
         self.confusion += confusion(predicted, drawn.labels, len(self.names)).cpu()
 
     def tell(self, drawings: Drawings, report: Report) -> None:
-        counts = sum_over_processes(self.confusion)
-        report.add("agreement", mean_iou(counts), "mean IoU of a segmenter's labels with the drawn masks")
+        scores, real = iou(sum_over_processes(self.confusion)), self.segmenter.iou
+        in_data = ~real.isnan()
+        how = f"mean IoU of a segmenter's labels with the drawn masks, {int(in_data.sum())} classes of the data"
+        report.add("agreement", scores[in_data].nan_to_num(0).mean().item(), how)
         report.add("agreement_real", self.segmenter.mean_iou, "the same segmenter on real pairs held out from it")
-        report.tables["iou_drawn"] = _by_class(self.names, iou(counts))
-        report.tables["iou_real"] = _by_class(self.names, self.segmenter.iou)
+        report.tables["iou_drawn"] = _by_class(self.names, scores)
+        report.tables["iou_real"] = _by_class(self.names, real)
 
 
 class LocalityProbe:
@@ -178,9 +201,12 @@ class LocalityProbe:
         for kind, locality in found.items():
             for name in ("change", "area", "samples", "absent"):
                 setattr(locality, name, sum_over_processes(getattr(locality, name)))
-            how = f"share of the change inside the part, mean of parts, {self.samples} samples"
+            shares = locality.table().diagonal()
+            parts = f"{int((~shares.isnan()).sum())} of {len(self.names)} parts"
+            how = f"share of the change inside the part, mean of {parts}, {self.samples} drawn"
             report.add(f"locality_{kind}", locality.mean(), how)
-            report.tables[f"locality_{kind}"] = _by_class(self.names, locality.table().diagonal())
+            report.tables[f"edited_{kind}"] = dict(zip(self.names, locality.samples.tolist(), strict=True))
+            report.tables[f"locality_{kind}"] = _by_class(self.names, shares)
             report.tables[f"chance_{kind}"] = _by_class(self.names, locality.chance())
             report.matrices[f"locality_{kind}"] = [_plain(row) for row in locality.table()]
 
@@ -201,18 +227,12 @@ class PathProbe:
         mine = {i: self.distance(a, b).cpu() / EPSILON**2 for i, a, b in drawings.steps(self.samples)}
         everything: dict[int, Tensor] = {i: each for of_process in gather(mine) for i, each in of_process.items()}
         distances = torch.cat([everything[i] for i in sorted(everything)])
-        how = f"in W, {self.samples} pairs, epsilon {EPSILON:g}; {self.distance.name}"
         name = "ppl" if self.distance.name == "lpips_vgg" else f"ppl_{self.distance.name}"
-        report.add(name, perceptual_path_length(distances), how)
-
-
-def _counts(name: str, drawn: int, real: int) -> str:
-    """How many features a number was computed of."""
-    if name in ("is", "is_std"):
-        return f"{drawn} drawn"
-    if name in ("precision", "recall"):
-        return f"{min(drawn, real, PRECISION_SAMPLES)} drawn, as many real"
-    return f"{drawn} drawn, {real} real"
+        if distances.isfinite().all():
+            how = f"in W, {self.samples} pairs, epsilon {EPSILON:g}; {self.distance.name}"
+            report.add(name, perceptual_path_length(distances), how)
+        else:
+            report.left_out[name] = "some distances are not finite: does the generator draw numbers?"
 
 
 def _part_distance(real: Tensor, drawn: Tensor) -> float | None:

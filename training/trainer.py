@@ -55,7 +55,10 @@ class Trainer:
             Augmentation(config.augment, self.dataset.classes, process.device) if config.augment.is_on else None
         )
         self.phases = Phases(self.state, config.losses, config.training, self.stats, augmentation)
-        self.evaluation = Evaluation(config.metrics, self.dataset, process) if config.metrics.every_images else None
+        workers = config.data.workers
+        self.evaluation = (
+            Evaluation(config.metrics, self.dataset, process, workers=workers) if config.metrics.every_images else None
+        )
         self.previews = Previews(
             config.training.preview_samples, config.model.latent_dim, self.dataset.classes, self.pass_size
         )
@@ -73,10 +76,13 @@ class Trainer:
             folder.prepare(self.config, self.state.images)
             MetricHistory(folder.metrics, self.config.metrics.best).rewind(self.state.images)
         barrier()
-        if self.state.images >= self.config.training.total_images:
+        missing = self._lacks_measurement(folder)
+        if self.state.images >= self.config.training.total_images and not missing:
             return
         self.started, self.out_of_time = time.monotonic(), False
         with Log(folder, self.process, self.config.training.total_images, self.state.images) as log:
+            if missing:
+                self._measure(folder, log)
             batches = self._batches()
             while self.state.images < self.config.training.total_images and not self.out_of_time:
                 before = self.state.images
@@ -107,7 +113,7 @@ class Trainer:
         last = images >= training.total_images
 
         def due(every: int) -> bool:
-            return last or before // every != images // every
+            return last or _passed(every, before, images)
 
         if due(training.log_every_images):
             log.scalars(self.stats.tick() | self._loss_scale(), images)
@@ -117,7 +123,7 @@ class Trainer:
         if due(training.checkpoint_every_images):
             self._save(folder)  # before measuring, which may take long or fail
         if self.evaluation and due(self.config.metrics.every_images) and not self.out_of_time:
-            self._measure(self.evaluation, folder, log)
+            self._measure(folder, log)
 
     def _loss_scale(self) -> dict[str, float]:
         """In float16 only; it halves whenever a step is left out."""
@@ -162,8 +168,18 @@ class Trainer:
         # minibatch standard deviation are the same sets of images however a batch is split.
         return [x[first :: self.passes] for first in range(self.passes)]
 
-    def _measure(self, evaluation: Evaluation, folder: RunFolder, log: Log) -> None:
-        report = evaluation.measure(self.state.generator_ema, self.state.images)
+    def _lacks_measurement(self, folder: RunFolder) -> bool:
+        """Whether the run was stopped between the checkpoint that it goes on from and the measurement due there."""
+        images, metrics = self.state.images, self.config.metrics
+        if not self.evaluation or not images:
+            return False
+        before = images - self.config.training.batch_size
+        due = images >= self.config.training.total_images or _passed(metrics.every_images, before, images)
+        return due and not from_main(self.process, lambda: MetricHistory(folder.metrics, metrics.best).knows(images))
+
+    def _measure(self, folder: RunFolder, log: Log) -> None:
+        assert self.evaluation
+        report = self.evaluation.measure(self.state.generator_ema, self.state.images)
         log.metrics(report)
         history = MetricHistory(folder.metrics, self.config.metrics.best)
         if from_main(self.process, lambda: history.add(report)):
@@ -229,6 +245,11 @@ class Trainer:
                 f"model.transparent_classes = {list(used)}",
                 stacklevel=2,
             )
+
+
+def _passed(every: int, before: int, images: int) -> bool:
+    """Whether a multiple of `every` images lies after `before`, up to `images`."""
+    return before // every != images // every
 
 
 def split_batch(config: RunConfig, world_size: int) -> tuple[int, int]:

@@ -28,6 +28,10 @@ def test_which_is_better():
         ({"names": ("fid", "ssim")}, "has ssim: choose from fid, kid"),
         ({"best": "fid"}, "metrics.best = fid: choose from fd_efflite0, kd_efflite0"),
         ({"best": "kd_std_efflite0"}, "choose from"),
+        ({"names": ("agreement",), "best": "agreement_real"}, "choose from agreement$"),
+        ({"names": ("ppl",), "best": "ppl"}, "choose from ppl_efflite0$"),
+        ({"names": ("ppl",), "lpips": "vgg.pth", "best": "ppl_efflite0"}, "choose from ppl$"),
+        ({"best": "fd_efflite0"}, "metrics.every_images = 0 measures nothing: set it"),
         ({"samples": 0}, "metrics.samples = 0"),
         ({"every_images": -1}, "metrics.every_images = -1"),
         ({"seed": 2**32}, "metrics.seed = 4294967296: choose from 0 to 4294967295"),
@@ -37,5 +41,5 @@ def test_which_is_better():
 def test_impossible_options(options, message):
     with pytest.raises(ValueError, match=message):
         MetricConfig(**options)
-    MetricConfig(best="fd_efflite0")
-    MetricConfig(extractor="inception", best="fid")
+    MetricConfig(best="fd_efflite0", every_images=1)
+    MetricConfig(extractor="inception", best="fid", every_images=1)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -6,6 +7,10 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from configs.cli import run
+from datasets import celebamask13, draw_face
+from editing import EditError
+from models import Generator
+from models.checkpoint import Networks
 from scripts import plot_metrics
 from scripts.evaluate import main
 
@@ -41,7 +46,17 @@ def test_files(evaluate, tmp_path):
     assert min(Image.open(tmp_path / "out" / "locality_shape.png").size) > 300
     with pytest.raises(ValueError, match="exists; choose another --output, or replace files with --overwrite"):
         evaluate("--output", str(tmp_path / "out"))
+    (tmp_path / "out" / "notes.txt").write_text("a user's")
     evaluate("--output", str(tmp_path / "out"), "--overwrite")
+    assert (tmp_path / "out" / "notes.txt").exists()
+    assert len(list((tmp_path / "out" / "tensorboard").iterdir())) == 1
+
+
+def test_an_output_that_cannot_be_written_is_told_before_measuring(evaluate, tmp_path, capsys):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(EditError, match="cannot write to"):
+        evaluate("--output", str(tmp_path / "out"))
+    assert "area_distance" not in capsys.readouterr().out
 
 
 def test_several_checkpoints_make_a_curve(evaluate, tiny_checkpoint, faces_32, tmp_path):
@@ -89,11 +104,43 @@ def test_mistakes_are_one_line(evaluate, options, expected, capsys):
     assert expected in line
 
 
-def test_data_of_other_classes_or_size_are_refused(tiny_checkpoint, faces_32, capsys):
-    contents = torch.load(tiny_checkpoint, weights_only=True)
-    contents["classes"] = None
-    small = {**contents, "model": {**contents["model"], "resolution": 64}}
-    torch.save(small, tiny_checkpoint)
-    with pytest.raises(SystemExit):
-        run(lambda: main(["--checkpoint", str(tiny_checkpoint), "--data", str(faces_32), *QUICK]))
-    assert len(capsys.readouterr().err.splitlines()) == 1
+@pytest.mark.parametrize(
+    ("model", "names", "expected"),
+    [
+        ({"resolution": 64}, None, "32"),
+        ({"num_classes": 12}, None, "13 classes"),
+        ({}, ["sky", *celebamask13().names[1:]], "class 0 is sky there, background here"),
+    ],
+)
+def test_data_of_other_classes_or_size_are_refused(tiny_config, faces_32, tmp_path, capsys, model, names, expected):
+    config = replace(tiny_config, transparent_classes=(), **model)
+    classes = names and {**celebamask13().to_dict(), "names": names}
+    state = Generator(config).state_dict()
+    torch.save(Networks(config, state, state, None, classes).to_dict(), tmp_path / "other.pt")
+    with pytest.raises(SystemExit) as exit_:
+        run(lambda: main(["--checkpoint", str(tmp_path / "other.pt"), "--data", str(faces_32), *QUICK]))
+    assert exit_.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert expected in line
+
+
+def test_data_may_be_folders_of_files(tiny_checkpoint, tmp_path, capsys):
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    for index in range(4):
+        image, label = draw_face(0, index, 32)
+        Image.fromarray(image).save(tmp_path / "images" / f"{index}.png")
+        Image.fromarray(label).save(tmp_path / "masks" / f"{index}.png")
+    options = ["--masks", str(tmp_path / "masks"), "--classes", "celebamask13", *QUICK]
+    main(["--checkpoint", str(tiny_checkpoint), "--data", str(tmp_path / "images"), *options])
+    assert "records 4" in capsys.readouterr().out
+
+
+def test_a_full_gpu_is_told_in_one_line(capsys):
+    def full() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    with pytest.raises(SystemExit) as exit_:
+        run(full)
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err == "error: CUDA out of memory. Tried to allocate 2.00 GiB. Take smaller batches\n"

@@ -12,11 +12,12 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
+from configs import ConfigError
 from losses import LossConfig
 from models import ModelConfig
 from training import distributed, reduction
 from training.config import TrainingConfig
-from training.distributed import session, usable_cores
+from training.distributed import from_main, gather_on_main, session, usable_cores
 from training.phases import Phases
 from training.state import TrainingState, build_state
 from training.stats import Stats
@@ -156,6 +157,28 @@ def _spawned(
     assert not dist.is_initialized()
     if sys.platform.startswith("linux"):
         assert [name for name in thread_names() if "gloo" in name] == []
+
+
+def test_what_the_main_process_finds_or_fails_at_all_are_told(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    mp.spawn(_told_spawned, args=(port, tmp_path), nprocs=2)
+    assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == ["7 [0, 1] no file", "7 [] no file"]
+
+
+def _told_spawned(rank: int, port: int, folder: Path) -> None:
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+
+    def fail() -> None:
+        raise ConfigError("no file")
+
+    with session("cpu") as process:
+        value = from_main(process, lambda: 7 + 10 * process.rank)
+        gathered = gather_on_main(process.rank)
+        with pytest.raises(ConfigError) as raised:
+            from_main(process, fail)
+    (folder / str(rank)).write_text(f"{value} {gathered} {raised.value}")
 
 
 def thread_names() -> list[str]:

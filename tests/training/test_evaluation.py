@@ -89,7 +89,8 @@ def test_two_processes_measure_what_one_does(faces_32, tiny_config, tmp_path, mo
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"cache_{world_size}"))
         mp.spawn(_measure_spawned, args=(world_size, faces_32, tiny_config, tmp_path, port), nprocs=world_size)
     one = torch.load(tmp_path / "0_of_1.pt")
-    assert len(one["values"]) > 10
+    assert len(one["values"]) == 10
+    assert one["left_out"].keys() == {"part_fd_efflite0"}
     for rank in range(2):
         two = torch.load(tmp_path / f"{rank}_of_2.pt")
         assert two["values"] == one["values"]
@@ -145,3 +146,23 @@ def test_a_missing_package_is_told_before_anything_is_drawn(dataset, monkeypatch
     assert list(Evaluation(replace(CHEAP, names=("areas", "fid")), dataset, PROCESS, skip_missing=True).left_out) == [
         "fid"
     ]
+
+
+def test_numbers_do_not_depend_on_a_runs_precision(generator, dataset, monkeypatch):
+    seen = []
+    draw = Drawings.samples
+
+    def watched(self: Drawings, count: int):
+        cudnn = torch.backends.cudnn
+        seen.append((torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark))
+        return draw(self, count)
+
+    monkeypatch.setattr(Drawings, "samples", watched)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        Evaluation(CHEAP, dataset, PROCESS).measure(generator)
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert seen == [("highest", False, False)]

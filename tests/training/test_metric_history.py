@@ -35,4 +35,6 @@ def test_what_is_measured_again_is_forgotten(tmp_path):
         history.add(report(images, agreement=images / 100))
     history.rewind(20)
     assert [json.loads(line)["images"] for line in history.path.read_text().splitlines()] == [10, 20]
+    assert history.knows(20)
+    assert not history.knows(30)
     assert history.add(report(30, agreement=0.25))

@@ -172,7 +172,7 @@ def test_r2_is_the_penalty_of_r1_on_drawn_pairs(tiny_config, labelled):
     phases = build(tiny_config, LossConfig(r1_image=0, r1_segmentation=0, r2_image=6, r2_segmentation=70, r1_every=2))
     state = phases.state
     torch.manual_seed(3)
-    phases._penalize_gradients(labelled).backward()
+    phases._penalize_drawn(labelled).backward()
     ours = [x for x in gradients(state.discriminator) if x.any()]
     assert gradients(state.generator) == []
     reports = phases.stats.tick()
@@ -190,14 +190,15 @@ def test_r2_is_the_penalty_of_r1_on_drawn_pairs(tiny_config, labelled):
 
 
 def test_both_penalties_add_up(tiny_config, labelled):
-    def penalty(**options: float) -> float:
-        phases = build(tiny_config, LossConfig(**options))
+    def step(*names: str) -> list[Tensor]:
+        phases = build(tiny_config, LossConfig(r2_image=6, r2_segmentation=70))
         torch.manual_seed(3)
-        return phases._penalize_gradients(labelled).item()
+        terms = [getattr(phases, name) for name in names]
+        phases._step("r1", phases.state.discriminator_optimizer, [labelled], *terms)
+        return [p.grad for p in phases.state.discriminator.parameters() if p.grad is not None]
 
-    r1, r2 = {"r1_image": 10, "r1_segmentation": 1000}, {"r2_image": 6, "r2_segmentation": 70}
-    none = {"r1_image": 0, "r1_segmentation": 0}
-    assert penalty(**r1, **r2) == pytest.approx(penalty(**r1) + penalty(**none, **r2), rel=1e-5)
+    alone = [step("_penalize_real"), step("_penalize_drawn")]
+    assert_close(step("_penalize_real", "_penalize_drawn"), [a + b for a, b in zip(*alone, strict=True)])
 
 
 def test_the_scale_holds_for_both_penalties(tiny_config, labelled):
@@ -207,8 +208,8 @@ def test_the_scale_holds_for_both_penalties(tiny_config, labelled):
     for options in (losses, scaled):
         phases = build(tiny_config, options)
         torch.manual_seed(3)
-        values.append(phases._penalize_gradients(labelled).item())
-    assert values[1] == pytest.approx(values[0] * (32 / 512) ** 2 * (32 / BATCH), rel=1e-5)
+        values.append([phases._penalize_real(labelled).item(), phases._penalize_drawn(labelled).item()])
+    assert values[1] == pytest.approx([value * (32 / 512) ** 2 * (32 / BATCH) for value in values[0]], rel=1e-5)
 
 
 def test_the_discriminator_sees_augmented_pairs_only(tiny_config, labelled, monkeypatch):

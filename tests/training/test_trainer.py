@@ -141,6 +141,24 @@ def test_resuming_measures_nothing_twice(train):
     assert (parts / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
 
 
+def test_a_run_stopped_while_it_measures_measures_when_it_goes_on(train):
+    whole = train(*MEASURED, output="whole")
+    train(*MEASURED, "training.total_images=8", output="parts")
+    (whole.parent / "parts" / "metrics.jsonl").unlink()
+    parts = train(*MEASURED, output="parts")
+    assert (parts / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+    (parts / "metrics.jsonl").write_text((whole / "metrics.jsonl").read_text().splitlines(keepends=True)[0])
+    train(*MEASURED, output="parts")
+    assert (parts / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+
+
+def test_runs_measure_distances_of_features(train):
+    folder = train(*MEASURED[:1], *MEASURED[2:5], "metrics.names=[fid]", "metrics.best=fd_efflite0", "data.workers=1")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["values"].keys() for line in lines] == [{"fd_efflite0"}] * 2
+    assert (folder / "best.pt").exists()
+
+
 def test_metrics_that_cannot_be_measured_are_told_before_the_run(train, tmp_path):
     with pytest.raises(MetricError, match=r"is needs 10 samples or more"):
         train(*MEASURED[:1], "metrics.names=[is]", "metrics.samples=5")
