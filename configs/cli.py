@@ -10,8 +10,6 @@ import torch
 
 from configs.errors import ConfigError
 from datasets.errors import DataError
-from datasets.fitting import CROPS
-from datasets.loader import DataConfig
 from editing.errors import EditError
 from metrics.errors import MetricError
 from models.errors import ModelError
@@ -60,20 +58,6 @@ def usable_device(name: str | None) -> torch.device:
     except (AssertionError, NotImplementedError, RuntimeError) as error:  # unknown, not built in, not there
         raise ConfigError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from None
     return torch.device(name)
-
-
-def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """Where images and masks are, as `data_config` reads it."""
-    add = parser.add_argument
-    add("--data", nargs="+", required=True, help="LMDB of images and masks, several that make one set, or a folder")
-    add("--masks", default="", help="folder of the masks, if --data is a folder of images")
-    add("--classes", default="", help="class table of a folder: a YAML file, celebamask13 or celebamask19")
-    add("--crop", choices=CROPS, default="error", help="of a folder's pictures that are not square (default error)")
-
-
-def data_config(args: argparse.Namespace) -> DataConfig:
-    """The options of `add_data_options` as a run's section of data has them."""
-    return DataConfig(tuple(args.data), args.masks, args.classes, args.crop)
 
 
 def _one_line(error: Exception) -> str:

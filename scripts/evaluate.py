@@ -25,7 +25,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 import ops
 from configs import ConfigError, cli
-from datasets import ClassTable
+from datasets import ClassTable, options
 from datasets.loader import DataConfig
 from datasets.opening import first_difference, open_dataset
 from editing.files import check_free, make_folder, replacing
@@ -50,7 +50,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add("--checkpoint", nargs="+", help="of this program, or released ones (default: the model that ships)")
-    cli.add_data_options(parser)
+    options.add_options(parser)
     add("--metrics", type=names, default=None, help=f"of {', '.join(METRICS)}; default: all that can be measured here")
     add("--extractor", choices=("efflite0", "inception"), default="efflite0", help="features (default efflite0)")
     add("--weights", default="", help="Inception's file; it is never downloaded")
@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         extra("matplotlib")  # now, not after all has been measured
     checkpoints = in_order_of_training([look_into(path) for path in args.checkpoint or [shipped_model()]])
     model = checkpoints[0].model
-    dataset = open_dataset(cli.data_config(args), model.resolution, model.num_classes)
+    dataset = open_dataset(options.parsed(args), model.resolution, model.num_classes)
     check_classes(checkpoints, dataset.classes, ", ".join(args.data))
     ops.set_mode(args.ops, device.type)
     with distributed.session(device.type) as process:

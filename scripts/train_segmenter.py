@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs import cli
+from datasets import options
 from datasets.digest import content_digest
 from datasets.opening import open_dataset
 from editing.files import check_free, make_folder, replacing
@@ -26,7 +27,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    cli.add_data_options(parser)
+    options.add_options(parser)
     add("--resolution", type=int, help="side length in pixels, that of the generator (default: as stored)")
     add("--steps", type=int, default=DEFAULTS.steps, help="of the optimizer (default %(default)s)")
     add("--batch-size", type=int, default=DEFAULTS.batch_size, help="pairs per step (default %(default)s)")
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     training = SegmenterTraining(steps=args.steps, batch_size=args.batch_size, seed=args.seed)
     device = cli.usable_device(args.device)
-    dataset = open_dataset(cli.data_config(args), args.resolution)
+    dataset = open_dataset(options.parsed(args), args.resolution)
     digest = content_digest(dataset)
     path = args.output or segmenter_path(digest)
     check_free(path.parent, [path.name], overwrite=args.overwrite)
