@@ -5,6 +5,7 @@
     python generate.py --output samples --seeds 0-3 --components     parts added one at a time
     python generate.py --output samples --seeds 0-3 --mix --sources 4-7 --parts hair,eye
     python generate.py --output samples --seeds 0-3 --interpolate --parts hair --format mp4
+    python generate.py --output samples --seeds 0-3 --slide --direction hair_area.npz 3
     python generate.py --checkpoint CK --output samples --seeds 0-15
 
 Parts are class names or ids; "base" means the codes that all foreground parts share.
@@ -12,7 +13,6 @@ Parts are class names or ids; "base" means the codes that all foreground parts s
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -20,10 +20,9 @@ from tqdm import tqdm
 
 import editing
 from configs import cli
-from datasets import ClassTable, default_table
+from datasets import ClassTable
 from editing import EditError, Job
 from models import Generator
-from models.checkpoint import build_generator, load_networks
 from models.latents import truncate
 from models.shipped import shipped_model
 from ops import set_mode
@@ -34,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = editing.parse_options(argv, __doc__)
     device = cli.usable_device(args.device)
     checkpoint = args.checkpoint or shipped_model()
-    generator, classes = load(checkpoint, device)
+    generator, classes = editing.load_model(checkpoint, device)
     job = plan(args, generator, classes)
     names = [*job.names, *(["latents.npy"] if args.save_latents else [])]
     editing.check_free(args.output, names, overwrite=args.overwrite)
@@ -52,21 +51,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"wrote {len(names)} file(s) to {args.output}: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}")
 
 
-def load(path: Path, device: torch.device) -> tuple[Generator, ClassTable]:
-    """The EMA generator of a checkpoint, and its classes; a checkpoint that tells none gets the usual ones."""
-    networks = load_networks(path)
-    generator = build_generator(networks, str(path)).to(device)
-    count = networks.config.num_classes
-    classes = ClassTable.from_dict(networks.classes) if networks.classes else default_table(count)
-    if classes.num_classes != count:
-        raise EditError(f"{path} names {classes.num_classes} classes, but its generator draws {count}")
-    return generator, classes
-
-
 def plan(args: argparse.Namespace, generator: Generator, classes: ClassTable) -> Job:
     """The job that the options describe."""
     config = generator.config
     codes, stems = wanted_codes(args, generator)
+    pushes = [(editing.load_direction(file, generator), strength) for file, strength in args.direction]
+    if args.mode == "slide":
+        return editing.slide_job(codes, pushes, config, classes)
+    codes = editing.push(codes, pushes, config)
     if args.mode == "grid":
         return editing.grid_job(codes, config, classes)
     if args.mode == "files":

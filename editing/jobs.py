@@ -14,12 +14,14 @@ from torch import Tensor
 from datasets.labels import ClassTable
 from datasets.pictures import save_label_png, save_png
 from editing.animation import Format, require_format, save_animation
+from editing.directions import Direction
 from editing.drawing import Drawing
 from editing.errors import EditError
 from editing.mixing import Curve, loop, mixing_table
 from editing.sheets import check_sheet_size, component_sheet, contact_sheet, file_pictures, frame, mixing_sheets
 from models import ModelConfig
 
+SLIDE_COLUMNS = 7
 FILE_KINDS = ("image", "mask", "labels", "overlay", "coarse", "depth")
 
 
@@ -94,6 +96,36 @@ def mixing_job(codes: Tensor, sources: Tensor, index: Tensor, config: ModelConfi
             save_png(sheet, folder / name)
 
     return Job(mixing_table(codes, sources, index, config), names, write)
+
+
+Push = tuple[Direction, float]  # and its strength, in standard deviations
+
+
+def push(codes: Tensor, pushes: Sequence[Push], config: ModelConfig, share: float = 1.0) -> Tensor:
+    """Codes moved along every direction by a share of its strength: [N, M, D], or as they are without directions."""
+    for direction, strength in pushes:
+        codes = direction.move(codes, share * strength, config)
+    return codes
+
+
+def slide_job(
+    codes: Tensor, pushes: Sequence[Push], config: ModelConfig, classes: ClassTable, name: str = "slide.png"
+) -> Job:
+    """slide.png: every code in a line of images and one of masks, from minus to plus the strengths of all directions.
+
+    Raises:
+        EditError: if they are too many for one picture.
+    """
+    check_sheet_size(2 * len(codes) * SLIDE_COLUMNS, config.resolution)
+    middle = SLIDE_COLUMNS // 2
+    shares = [(column - middle) / middle for column in range(SLIDE_COLUMNS)]
+    captions = [", ".join(f"{share * strength:+.2g}" if share else "0" for _, strength in pushes) for share in shares]
+    moved = torch.stack([push(codes, pushes, config, share) for share in shares], dim=1)  # [N, columns, M, D]
+
+    def write(drawings: Iterable[Drawing], folder: Path) -> None:
+        save_png(component_sheet(drawings, captions, classes.palette()), folder / name)
+
+    return Job(moved.flatten(0, 1), [name], write)
 
 
 class Motion(NamedTuple):

@@ -11,9 +11,11 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
+import editing
 import generate
 from configs import cli
 from editing import code_index, parse_parts
+from editing.directions import fingerprint
 from models import Generator, shipped
 from models.latents import to_wplus, truncate
 from tests.editing.tiny import CONFIG, NAMES, save_tiny
@@ -158,6 +160,44 @@ def test_mix_of_the_base_codes(draw: Callable[..., Path]) -> None:
     np.testing.assert_array_equal(mixed[2:], row[2:])
 
 
+def hair_direction(generator: Generator, path: Path) -> editing.Direction:
+    direction = editing.Direction("hair", 2, "shape", torch.randn(1, 16), fingerprint(generator), "by hand")
+    editing.save_direction(direction, path)
+    return direction
+
+
+def test_slide_goes_from_minus_to_plus_the_strength(
+    draw: Callable[..., Path], generator: Generator, tmp_path: Path
+) -> None:
+    direction = hair_direction(generator, tmp_path / "hair.npz")
+    folder = draw(f"--seeds 0,1 --slide --direction {tmp_path}/hair.npz 3 --save-latents")
+    assert names(folder) == {"slide.png", "latents.npy"}
+    codes = torch.from_numpy(np.load(folder / "latents.npy")).unflatten(0, (2, 7))
+    plain = to_wplus(w_of(generator, 0, 1), CONFIG)
+    torch.testing.assert_close(codes[:, 3], plain)
+    for column, strength in ((0, -3), (4, 1), (6, 3)):
+        torch.testing.assert_close(codes[:, column], direction.move(plain, strength, CONFIG))
+
+
+def test_directions_move_what_any_mode_draws(draw: Callable[..., Path], generator: Generator, tmp_path: Path) -> None:
+    direction = hair_direction(generator, tmp_path / "hair.npz")
+    twice = f"--direction {tmp_path}/hair.npz 2 --direction {tmp_path}/hair.npz -0.5"
+    folder = draw(f"--seeds 0,1 --interpolate --parts background --frames 2 {twice} --save-latents")
+    codes = torch.from_numpy(np.load(folder / "latents.npy"))
+    torch.testing.assert_close(codes[0], direction.move(w_of(generator, 0), 1.5, CONFIG)[0])
+
+
+def test_a_direction_of_another_model(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Generator(CONFIG)
+    hair_direction(other, tmp_path / "hair.npz")
+    arguments = ["--checkpoint", str(checkpoint), "--output", str(tmp_path / "out"), "--seeds", "0"]
+    message = refused([*arguments, "--direction", str(tmp_path / "hair.npz"), "1"], monkeypatch, capsys)
+    assert "hair.npz was made for another model" in message
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("curve", ["linear", "spherical"])
 def test_interpolation_is_a_loop_of_one_part(draw: Callable[..., Path], curve: str) -> None:
     folder = draw(f"--seeds 0-2 --interpolate --parts hair --frames 5 --fps 20 --save-latents --curve {curve}")
@@ -239,6 +279,10 @@ def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytes
         ("--seeds 0 --mix --sources 1 --frames 3", "--interpolate"),
         ("--seeds 0 --parts hair", "--mix or --interpolate"),
         ("--seeds 0 --sources 3", "--mix"),
+        ("--seeds 0 --slide", "--slide needs --direction"),
+        ("--seeds 0 --direction hair.npz", "expected 2 arguments"),
+        ("--seeds 0 --direction hair.npz much", "much is not a finite number"),
+        ("--seeds 0 --direction missing.npz 1", "cannot read missing.npz"),
         ("--seeds 0 --interpolate", "at least two"),
         ("--seeds 0,1 --interpolate --format avi", "invalid choice"),
         ("--seeds 0-200000", "--files"),
@@ -345,6 +389,6 @@ def test_output_that_cannot_be_written(
 ) -> None:
     (tmp_path / "file").write_text("mine")
     for output in (tmp_path / "file", tmp_path / "file" / "below"):
-        arguments = ["--checkpoint", str(checkpoint), "--output", str(output), "--seeds", "0"]
+        arguments = ["--checkpoint", str(checkpoint), "--output", str(output), "--seeds", "0", "--ops", "native"]
         assert "cannot write to" in refused(arguments, monkeypatch, capsys)
     assert (tmp_path / "file").read_text() == "mine"
