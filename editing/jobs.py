@@ -6,7 +6,7 @@ Shapes: N codes, D latent width, M = B + 2K, P part masks, K parts.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -72,13 +72,8 @@ def component_job(codes: Tensor, config: ModelConfig, classes: ClassTable) -> Jo
     Raises:
         EditError: if they are too many for one picture.
     """
-    check_sheet_size(2 * len(codes) * config.num_classes, config.resolution)
     part_masks = torch.ones(config.num_classes, config.num_classes, dtype=torch.bool).tril()
-
-    def write(drawings: Iterable[Drawing], folder: Path) -> None:
-        save_png(component_sheet(drawings, classes.names, classes.palette()), folder / "components.png")
-
-    return Job(codes, ["components.png"], write, part_masks)
+    return _table_job(codes, classes.names, "components.png", config, classes, part_masks)
 
 
 def mixing_job(codes: Tensor, sources: Tensor, index: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
@@ -116,16 +111,11 @@ def slide_job(
     Raises:
         EditError: if they are too many for one picture.
     """
-    check_sheet_size(2 * len(codes) * SLIDE_COLUMNS, config.resolution)
     middle = SLIDE_COLUMNS // 2
     shares = [(column - middle) / middle for column in range(SLIDE_COLUMNS)]
     captions = [", ".join(f"{share * strength:+.2g}" if share else "0" for _, strength in pushes) for share in shares]
     moved = torch.stack([push(codes, pushes, config, share) for share in shares], dim=1)  # [N, columns, M, D]
-
-    def write(drawings: Iterable[Drawing], folder: Path) -> None:
-        save_png(component_sheet(drawings, captions, classes.palette()), folder / name)
-
-    return Job(moved.flatten(0, 1), [name], write)
+    return _table_job(moved.flatten(0, 1), captions, name, config, classes)
 
 
 class Motion(NamedTuple):
@@ -133,23 +123,52 @@ class Motion(NamedTuple):
 
     frames: int  # from one code to the next
     fps: int
-    format: Format
+    format: Format | Literal["png"]  # an animation, or all frames in one sheet
     curve: Curve
 
 
 def interpolation_job(codes: Tensor, index: Tensor, motion: Motion, config: ModelConfig, classes: ClassTable) -> Job:
-    """interpolation.gif or .mp4, image | mask: the first code, its vectors at `index` moving through all codes.
+    """interpolation.gif, .mp4 or .png: the first code, its vectors at `index` moving through all codes.
+
+    Animations show image | mask; the sheet has a line of images and one of masks from each code to the next.
 
     Raises:
-        EditError: if there is only one code, or the format cannot be written.
+        EditError: if there is only one code, the format cannot be written, or the sheet would be too large.
     """
-    require_format(motion.format)
     if len(codes) < 2:
         raise EditError("an interpolation needs at least two codes; give more --seeds or --latents")
     name = f"interpolation.{motion.format}"
+    moving = loop(codes, motion.frames, index, config, motion.curve)
+    if motion.format == "png":
+        captions = [f"{step / motion.frames:.2g}" for step in range(motion.frames)]
+        return _table_job(moving, captions, name, config, classes)
+    require_format(motion.format)
+    kind = motion.format
 
     def write(drawings: Iterable[Drawing], folder: Path) -> None:
         pictures = (frame(drawing, classes.palette()) for drawing in drawings)
-        save_animation(pictures, folder / name, motion.format, motion.fps)
+        save_animation(pictures, folder / name, kind, motion.fps)
 
-    return Job(loop(codes, motion.frames, index, config, motion.curve), [name], write)
+    return Job(moving, [name], write)
+
+
+def _table_job(
+    codes: Tensor,
+    captions: Sequence[str],
+    name: str,
+    config: ModelConfig,
+    classes: ClassTable,
+    part_masks: Tensor | None = None,
+) -> Job:
+    """A sheet of the drawings in reading order below a line of captions, one for each column; masks below images.
+
+    Raises:
+        EditError: if they are too many for one picture.
+    """
+
+    def write(drawings: Iterable[Drawing], folder: Path) -> None:
+        save_png(component_sheet(drawings, captions, classes.palette()), folder / name)
+
+    job = Job(codes, [name], write, part_masks)
+    check_sheet_size(2 * job.num_drawings, config.resolution)
+    return job

@@ -85,7 +85,7 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
         ("files", "each picture, and the label ids, in a file of its own"),
         ("components", "a row for each code: its parts added one at a time"),
         ("mix", "a table: each code (row) with parts of each source (column)"),
-        ("interpolate", "an animation: parts of the first code move through all codes and back"),
+        ("interpolate", "an animation or a sheet: parts of the first code move through all codes and back"),
         ("slide", "a row for each code: moved along --direction, from minus to plus its strength"),
     ):
         modes.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, help=meaning)
@@ -95,7 +95,7 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
     add("--codes", choices=CODE_KINDS, default="both", help="mix, interpolate: which codes of the parts (default both)")
     add("--frames", type=positive, default=24, help="interpolate: frames from one code to the next (default 24)")
     add("--fps", type=positive, default=25, help="interpolate: frames a second (default 25)")
-    add("--format", choices=FORMATS, default="gif", help="interpolate: kind of file (default gif)")
+    add("--format", choices=(*FORMATS, "png"), default="gif", help="interpolate: png is a sheet (default gif)")
     add("--curve", choices=CURVES, default="linear", help="interpolate: way from code to code (default linear)")
 
 

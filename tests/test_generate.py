@@ -16,6 +16,7 @@ import generate
 from configs import cli
 from editing import code_index, parse_parts
 from editing.directions import fingerprint
+from editing.mixing import CURVES
 from models import Generator, shipped
 from models.latents import to_wplus, truncate
 from tests.editing.tiny import CONFIG, NAMES, save_tiny
@@ -198,7 +199,7 @@ def test_a_direction_of_another_model(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("curve", ["linear", "spherical"])
+@pytest.mark.parametrize("curve", CURVES)
 def test_interpolation_is_a_loop_of_one_part(draw: Callable[..., Path], curve: str) -> None:
     folder = draw(f"--seeds 0-2 --interpolate --parts hair --frames 5 --fps 20 --save-latents --curve {curve}")
     assert names(folder) == {"interpolation.gif", "latents.npy"}
@@ -213,6 +214,19 @@ def test_interpolation_is_a_loop_of_one_part(draw: Callable[..., Path], curve: s
         assert gif.info["loop"] == 0
         assert frames[0].size == (64, 32)
         assert sum(frame.info["duration"] for frame in frames) == 15 * 50
+
+
+def test_interpolation_as_a_sheet(draw: Callable[..., Path], generator: Generator) -> None:
+    folder = draw("--seeds 0-2 --interpolate --frames 4 --format png --curve spline --save-latents")
+    assert names(folder) == {"interpolation.png", "latents.npy"}
+    sheet = read(folder / "interpolation.png")
+    body = sheet[-(6 * 34 + 2) :][2:, 2:].reshape(6, 34, 4, 34, 3)[:, :32, :, :32].swapaxes(1, 2)
+    with torch.no_grad():
+        third = generator.synthesis(w_of(generator, 2))
+        between = generator.synthesis(torch.from_numpy(np.load(folder / "latents.npy"))[7:8])
+    for out, line, column in ((third, 4, 0), (between, 2, 3)):
+        np.testing.assert_allclose(body[line, column], (out.image[0].clamp(-1, 1).permute(1, 2, 0) + 1) * 127.5, atol=1)
+        np.testing.assert_array_equal(body[line + 1, column], PALETTE[out.segmentation[0].argmax(0)])
 
 
 @pytest.mark.skipif(importlib.util.find_spec("av") is None, reason="needs PyAV (requirements-editing.txt)")
@@ -285,6 +299,7 @@ def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytes
         ("--seeds 0 --direction missing.npz 1", "cannot read missing.npz"),
         ("--seeds 0 --interpolate", "at least two"),
         ("--seeds 0,1 --interpolate --format avi", "invalid choice"),
+        ("--seeds 0,1 --interpolate --format png --frames 70000", "too many for one picture"),
         ("--seeds 0-200000", "--files"),
     ],
 )
