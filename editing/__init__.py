@@ -1,8 +1,9 @@
 """Drawing and editing with a trained generator: codes, local mixing and interpolation, picture sheets, animations."""
 
+from editing.background import fit_background
 from editing.codes import load_codes, save_codes, seed_codes
 from editing.directions import Direction, load_direction, save_direction
-from editing.drawing import Drawing, draw
+from editing.drawing import Drawing, Scene, draw
 from editing.errors import EditError
 from editing.files import check_free, make_folder
 from editing.jobs import Job, Motion, component_job, files_job, grid_job, interpolation_job, mixing_job, push, slide_job
@@ -18,11 +19,13 @@ __all__ = [
     "Job",
     "Motion",
     "Parts",
+    "Scene",
     "check_free",
     "code_index",
     "component_job",
     "draw",
     "files_job",
+    "fit_background",
     "grid_job",
     "interpolate",
     "interpolation_job",

@@ -38,6 +38,13 @@ class Job:
     def num_drawings(self) -> int:
         return len(self.codes) * (1 if self.part_masks is None else len(self.part_masks))
 
+    def some(self, count: int) -> tuple[Tensor, Tensor | None]:
+        """Codes and part masks of at most `count` of its drawings, by chance but always the same."""
+        picked = torch.randperm(self.num_drawings, generator=torch.Generator().manual_seed(0))[:count]
+        if self.part_masks is None:
+            return self.codes[picked], None
+        return self.codes[picked // len(self.part_masks)], self.part_masks[picked % len(self.part_masks)]
+
 
 def grid_job(codes: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
     """grid.png: image | mask | overlay of every code.

@@ -9,6 +9,7 @@ from typing import NoReturn
 from editing.animation import FORMATS
 from editing.errors import EditError
 from editing.mixing import CODE_KINDS, CURVES
+from editing.selection import parse_seeds
 
 MODES = {  # and the options that would be ignored in the others
     "grid": (),
@@ -41,6 +42,7 @@ def parse_options(argv: Sequence[str] | None, description: str | None) -> argpar
     _add_modes(parser)
     args = parser.parse_args(argv)
     _check_mode(args, parser)
+    args.shift = tuple(args.shift)
     args.direction = [(Path(file), _strength(text, parser)) for file, text in args.direction]
     return args
 
@@ -75,6 +77,16 @@ def _add_edits(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar=("FILE", "STRENGTH"),
         help="move codes along a direction of scripts.directions, such as hair.npz -2; may be given again",
+    )
+    add("--background", type=_background, help="a seed, or a photo, whose background or centre is drawn behind all")
+    add("--zoom", type=_above_zero, default=1.0, help="of all parts but the background, about the centre (default 1)")
+    add(
+        "--shift",
+        nargs=2,
+        type=finite,
+        default=(0.0, 0.0),
+        metavar=("X", "Y"),
+        help="of all parts but the background, right and down, where 2 is the whole side (default 0 0)",
     )
 
 
@@ -122,6 +134,21 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
     return int(text)
+
+
+def _background(text: str) -> int | Path:
+    """A seed or a file."""
+    try:
+        return parse_seeds(text)[0] if text.isdecimal() else Path(text)
+    except EditError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _above_zero(text: str) -> float:
+    value = finite(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
 
 
 def finite(text: str) -> float:
