@@ -50,8 +50,8 @@ def test_the_photo_shows_behind_the_parts_and_the_rest_stays() -> None:
         return (images - photo()).square().mean(1)[where].mean().item()
 
     assert distance(after.image, behind) < 0.5 * distance(before.image, behind)
-    assert (after.image - before.image).square().mean(1)[~behind].mean() < 0.1 * distance(before.image, ~behind)
-    assert (after.segmentation.argmax(1) == labels).float().mean() > 0.8
+    assert (after.image - before.image).square().mean(1)[~behind].mean() < 0.2 * distance(before.image, ~behind)
+    assert (after.segmentation.argmax(1) == labels).float().mean() > 0.7
     shown = after.segmentation.argmax(1) == 0
     assert backdrop.psnr == pytest.approx(10 * math.log10(4 / distance(after.image.clamp(-1, 1), shown)))
 
