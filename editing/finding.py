@@ -104,7 +104,7 @@ def attribute(w: Tensor, values: Tensor, what: str) -> Step:
     normal, explained = _ridge(w, values)
     if not explained > 0:
         raise EditError(
-            f"{what} does not follow these codes (R2 {explained:.2f} in {len(values)} samples): give others"
+            f"{what} does not follow these codes (R2 {explained:.2f} in {len(values)} samples): choose another part or kind of codes"
         )
     projected = (w - w.mean(0)) @ normal
     step = (w - w.mean(0)).t() @ projected / len(w) / projected.std(correction=0)
