@@ -103,9 +103,8 @@ def attribute(w: Tensor, values: Tensor, what: str) -> Step:
         raise EditError(f"{what} is the same in all {len(values)} samples: there is nothing to learn from")
     normal, explained = _ridge(w, values)
     if not explained > 0:
-        raise EditError(
-            f"{what} does not follow these codes (R2 {explained:.2f} in {len(values)} samples): choose another part or kind of codes"
-        )
+        told = f"{what} does not follow these codes (R2 {explained:.2f} in {len(values)} samples)"
+        raise EditError(f"{told}: choose another part or kind of codes")
     projected = (w - w.mean(0)) @ normal
     step = (w - w.mean(0)).t() @ projected / len(w) / projected.std(correction=0)
     return Step(step, f"R2 {explained:.2f} in {len(values)} samples")
