@@ -15,7 +15,15 @@ ALLOWED = {
     "losses": set(),
     "datasets": set(),
     "metrics": set(),
-    "editing": {"models", "losses", "datasets.labels", "datasets.pictures", "datasets.transforms", "datasets.errors"},
+    "editing": {
+        "models",
+        "losses",
+        "datasets.class_files",
+        "datasets.labels",
+        "datasets.pictures",
+        "datasets.transforms",
+        "datasets.errors",
+    },
     "configs": {
         "models.config",
         "losses.config",
