@@ -55,7 +55,7 @@ class Compositing(nn.Module):
     def forward(self, masks: Tensor, hidden: Sequence[Tensor]) -> Tensor:
         """masks [N, K, r, r], hidden [N K, C, r, r] in groups -> features [N, F, r, r]."""
         weights = self.blend_weights(masks).to(hidden[0].dtype)
-        groups = weights.flatten(0, 1)[:, None].split([len(group) for group in hidden])
+        groups = weights.flatten(0, 1)[:, None].split([group.shape[0] for group in hidden])
         blended = _cat([weight * group for weight, group in zip(groups, hidden, strict=True)])
         blended = blended.unflatten(0, masks.shape[:2]).permute(0, 3, 4, 1, 2).flatten(3)  # [N, r, r, K C]
         head = self.weight * self.scale[:, None] / math.sqrt(self.weight.shape[2])
