@@ -61,7 +61,7 @@ class Compositing(nn.Module):
         behind = weights[:, :1]
         if background is not None:
             weights = torch.cat([torch.zeros_like(behind), weights[:, 1:]], dim=1)
-        groups = weights.flatten(0, 1)[:, None].split([len(group) for group in hidden])
+        groups = weights.flatten(0, 1)[:, None].split([group.shape[0] for group in hidden])
         blended = _cat([weight * group for weight, group in zip(groups, hidden, strict=True)])
         blended = blended.unflatten(0, masks.shape[:2]).permute(0, 3, 4, 1, 2).flatten(3)  # [N, r, r, K C]
         head = self.weight * self.scale[:, None] / math.sqrt(self.weight.shape[2])

@@ -86,7 +86,7 @@ class Generator(nn.Module):
         background: Tensor | None = None,
     ) -> GeneratorOutput:
         """As `synthesis`, from the code of every local layer [N, K, L, D]."""
-        config, samples = self.config, len(layer_codes)
+        config, samples = self.config, layer_codes.shape[0]
         parts, side = config.num_classes, (config.coarse_resolution,) * 2
         _check("layer_codes", layer_codes, (samples, parts, config.local_layers, config.latent_dim))
         _check("part_mask", part_mask, (parts,), (samples, parts))
