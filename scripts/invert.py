@@ -136,7 +136,7 @@ def load(path: Path, device: torch.device) -> Model:
     """The EMA generator of a checkpoint, and what is known of its data."""
     contents = read_file(path)
     networks = find_networks(contents, str(path))
-    generator = build_generator(networks, str(path)).to(device)
+    generator = build_generator(networks, str(path)).to(device, torch.float32)  # as the perceptual networks are
     count = networks.config.num_classes
     classes = ClassTable.from_dict(networks.classes) if networks.classes else default_table(count)
     if classes.num_classes != count:
