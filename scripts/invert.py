@@ -248,7 +248,7 @@ def describe(path: Path, found: Reconstruction, perceptual: str, space: str) -> 
         **found.fit.to_dict(perceptual),
         "seconds": round(found.seconds, 2),
         "before_tuning": found.untuned and found.untuned.to_dict(perceptual),
-        "advice": advice(found.fit, space, guided=found.photo.label is not None, tuned=tuned),
+        "advice": advice(found.fit, perceptual, space, guided=found.photo.label is not None, tuned=tuned),
     }
 
 
