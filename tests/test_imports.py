@@ -19,6 +19,8 @@ ALLOWED = {
         "models",
         "losses",
         "datasets.class_files",
+        "datasets.decoding",
+        "datasets.fitting",
         "datasets.labels",
         "datasets.pictures",
         "datasets.transforms",
