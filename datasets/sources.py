@@ -153,6 +153,12 @@ class ImageLmdbSource(Source):
         return Record(Image.fromarray(self._data[index].permute(1, 2, 0).numpy()), None)
 
 
+def refuse_problems(source: Source) -> None:
+    """Raises a DataError that names the first problem in a source's list of files, if there is one."""
+    if source.problems:
+        raise DataError(f"{source.problems[0]} (problems: {len(source.problems)}; scripts.inspect_data lists all)")
+
+
 def is_lmdb(path: Path) -> bool:
     """Whether there is an LMDB at `path`, of whatever layout."""
     return path.is_file() or (path / "data.mdb").exists()
