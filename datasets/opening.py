@@ -15,7 +15,7 @@ from datasets.image_mask import ImageMaskDataset
 from datasets.images_alone import ImagesAlone
 from datasets.labels import ClassTable
 from datasets.loader import DataConfig
-from datasets.sources import is_lmdb
+from datasets.sources import ImageLmdbSource, Source, holds_pairs, is_lmdb
 
 Single = ImageMaskDataset | SourceDataset
 
@@ -78,7 +78,13 @@ def open_images(config: DataConfig, resolution: int) -> ImagesAlone:
             are none.
     """
     _check(config, "images")
-    return ImagesAlone([find_source(Path(path)) for path in config.path], resolution, config.crop)
+    return ImagesAlone([_image_source(Path(path), resolution) for path in config.path], resolution, config.crop)
+
+
+def _image_source(path: Path, resolution: int) -> Source:
+    if path.exists() and is_lmdb(path) and not holds_pairs(path):
+        return ImageLmdbSource(path, resolution)  # which may hold each image at several sizes
+    return find_source(path)
 
 
 def _check(config: DataConfig, kind: str) -> None:

@@ -132,14 +132,19 @@ class LmdbSource(Source):
 
 
 class ImageLmdbSource(Source):
-    """The images of an LMDB without masks."""
+    """The images of an LMDB without masks.
+
+    Args:
+        path: the LMDB.
+        resolution: side length of the images; default: the largest stored.
+    """
 
     kind = "LMDB of images alone"
     classes = None
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, resolution: int | None = None) -> None:
         self.path = path
-        self._data = ImageDataset(path)
+        self._data = ImageDataset(path, resolution)
         self.meta = read_meta(path)
         self.resolution = self._data.resolution
 

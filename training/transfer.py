@@ -1,4 +1,4 @@
-"""Starting from a trained model, and how far its masks drift from there (paper, section on domain adaptation).
+"""Starting from a trained model, and how far its masks drift from there (domain adaptation; spec sections 4 and 9).
 
 Shapes: N samples, D latent width, K classes, R resolution.
 """
