@@ -5,6 +5,8 @@
     python generate.py --output samples --seeds 0-3 --components     parts added one at a time
     python generate.py --output samples --seeds 0-3 --mix --sources 4-7 --parts hair,eye
     python generate.py --output samples --seeds 0-3 --interpolate --parts hair --format mp4
+    python generate.py --output samples --seeds 0-3 --slide --direction hair_area.npz 3
+    python generate.py --output samples --seeds 0-3 --background photo.jpg --zoom 0.8 --shift 0.2 0
     python generate.py --checkpoint CK --output samples --seeds 0-15
 
 Parts are class names or ids; "base" means the codes that all foreground parts share.
@@ -12,6 +14,7 @@ Parts are class names or ids; "base" means the codes that all foreground parts s
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,10 +23,13 @@ from tqdm import tqdm
 
 import editing
 from configs import cli
-from datasets import ClassTable, default_table
-from editing import EditError, Job
+from datasets import ClassTable, DataError, images_to_float
+from datasets.decoding import Record, read_image
+from datasets.fitting import fit
+from editing import EditError, Job, Scene
+from editing.directions import part_index
 from models import Generator
-from models.checkpoint import build_generator, load_networks
+from models.coordinates import foreground_coordinates
 from models.latents import truncate
 from models.shipped import shipped_model
 from ops import set_mode
@@ -34,16 +40,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = editing.parse_options(argv, __doc__)
     device = cli.usable_device(args.device)
     checkpoint = args.checkpoint or shipped_model()
-    generator, classes = load(checkpoint, device)
+    generator, classes = editing.load_model(checkpoint, device)
     job = plan(args, generator, classes)
+    photo = read_photo(args.background, generator.config.resolution) if isinstance(args.background, Path) else None
     names = [*job.names, *(["latents.npy"] if args.save_latents else [])]
     editing.check_free(args.output, names, overwrite=args.overwrite)
     set_mode(args.ops, device.type)
     editing.make_folder(args.output)
     if args.checkpoint is None:
         print(f"drawing from the model that ships with the project, {checkpoint}")
-    drawings = editing.draw(generator, job.codes, job.part_masks, noise=args.noise, batch_size=args.batch_size)
     try:
+        scene = wanted_scene(args, generator, job, photo)
+        drawings = editing.draw(
+            generator, job.codes, job.part_masks, scene=scene, noise=args.noise, batch_size=args.batch_size
+        )
         job.write(tqdm(drawings, total=job.num_drawings, unit="drawing", disable=None), args.output)
     except torch.OutOfMemoryError:
         raise EditError(f"the device ran out of memory: choose a --batch-size below {args.batch_size}") from None
@@ -52,21 +62,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"wrote {len(names)} file(s) to {args.output}: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}")
 
 
-def load(path: Path, device: torch.device) -> tuple[Generator, ClassTable]:
-    """The EMA generator of a checkpoint, and its classes; a checkpoint that tells none gets the usual ones."""
-    networks = load_networks(path)
-    generator = build_generator(networks, str(path)).to(device)
-    count = networks.config.num_classes
-    classes = ClassTable.from_dict(networks.classes) if networks.classes else default_table(count)
-    if classes.num_classes != count:
-        raise EditError(f"{path} names {classes.num_classes} classes, but its generator draws {count}")
-    return generator, classes
-
-
 def plan(args: argparse.Namespace, generator: Generator, classes: ClassTable) -> Job:
     """The job that the options describe."""
     config = generator.config
     codes, stems = wanted_codes(args, generator)
+    pushes = [(editing.load_direction(file, generator), strength) for file, strength in args.direction]
+    if args.mode == "slide":
+        return editing.slide_job(codes, pushes, config, classes)
+    codes = editing.push(codes, pushes, config)
     if args.mode == "grid":
         return editing.grid_job(codes, config, classes)
     if args.mode == "files":
@@ -77,7 +80,7 @@ def plan(args: argparse.Namespace, generator: Generator, classes: ClassTable) ->
     index = editing.code_index(config, parts, args.codes)
     if args.mode == "mix":
         seeds = editing.parse_seeds(args.sources)
-        sources = truncated(editing.seed_codes(generator, seeds), generator, args.truncation)
+        sources = adjusted(editing.seed_codes(generator, seeds), args, generator)
         return editing.mixing_job(codes, sources, index, config, classes)
     motion = editing.Motion(args.frames, args.fps, args.format, args.curve)
     return editing.interpolation_job(codes, index, motion, config, classes)
@@ -91,12 +94,38 @@ def wanted_codes(args: argparse.Namespace, generator: Generator) -> tuple[Tensor
     else:
         codes = editing.load_codes(args.latents, generator.config).to(generator.compositing.weight)
         stems = [f"latent{index:04d}" for index in range(len(codes))]
-    return truncated(codes, generator, args.truncation), stems
+    return adjusted(codes, args, generator), stems
 
 
-def truncated(codes: Tensor, generator: Generator, psi: float) -> Tensor:
-    """Codes moved toward the mean code."""
-    return codes if psi == 1 else truncate(codes, generator.mean_code(), psi)
+def adjusted(codes: Tensor, args: argparse.Namespace, generator: Generator) -> Tensor:
+    """Codes with the background of another seed, if one is wanted, moved toward the mean code."""
+    if isinstance(args.background, int):
+        source, index = editing.seed_codes(generator, [args.background]), part_index(generator.config, 0, "both")
+        codes = editing.swap(codes, source, index, generator.config)
+    return codes if args.truncation == 1 else truncate(codes, generator.mean_code(), args.truncation)
+
+
+def wanted_scene(args: argparse.Namespace, generator: Generator, job: Job, photo: Tensor | None) -> Scene:
+    """Where the parts are drawn, and the photo behind them, fitted to some of the job's drawings."""
+    is_moved = args.zoom != 1 or any(args.shift)
+    coords = foreground_coordinates(generator.config, zoom=args.zoom, shift=args.shift) if is_moved else None
+    scene = Scene(coords)
+    if photo is None:
+        return scene
+    bar = partial(tqdm, desc="fitting the photo", unit="step", disable=None)
+    backdrop = editing.fit_background(generator, photo, *job.some(args.batch_size), scene, progress=bar)
+    print(f"fitted {args.background}: PSNR {backdrop.psnr:.1f} dB where it shows")
+    return scene._replace(background=backdrop.features)
+
+
+def read_photo(path: Path, resolution: int) -> Tensor:
+    """The middle of a photo, floats [3, R, R] in [-1, 1]."""
+    record = Record(read_image(path), None)
+    try:
+        fitted = fit(record, resolution, "center")
+    except DataError as error:
+        raise EditError(f"{path}: {error}") from None
+    return images_to_float(torch.tensor(fitted.image).permute(2, 0, 1))
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def _open(path: str, config: DataConfig, resolution: int | None, num_classes: in
     if num_classes is not None and dataset.classes.num_classes != num_classes:
         raise DataError(
             f"{path} has {dataset.classes.num_classes} classes, not {num_classes};"
-            f" set model.num_classes to {dataset.classes.num_classes}, or give data.classes"
+            f" give another class table, or networks of as many (model.num_classes)"
         )
     return dataset
 

@@ -15,7 +15,8 @@ from models import ModelConfig
 from models.latents import shape_index, texture_index, to_wplus
 
 CodeKind = Literal["shape", "texture", "both"]
-Curve = Literal["linear", "spherical"]
+Arc = Literal["linear", "spherical"]  # between two codes alone
+Curve = Literal[Arc, "spline"]  # through many
 CODE_KINDS: tuple[CodeKind, ...] = get_args(CodeKind)
 CURVES: tuple[Curve, ...] = get_args(Curve)
 
@@ -59,7 +60,7 @@ def mixing_table(rows: Tensor, sources: Tensor, index: Tensor, config: ModelConf
     return torch.cat(lines)
 
 
-def interpolate(first: Tensor, second: Tensor, position: float, curve: Curve = "linear") -> Tensor:
+def interpolate(first: Tensor, second: Tensor, position: float, curve: Arc = "linear") -> Tensor:
     """From `first` (position 0) to `second` (position 1), vector by vector, [..., D].
 
     "spherical" turns the direction at constant speed (Shoemake, "Animating rotation with quaternion curves", 1985)
@@ -77,6 +78,28 @@ def interpolate(first: Tensor, second: Tensor, position: float, curve: Curve = "
     return direction * torch.lerp(*lengths, position)
 
 
+def closed_spline(stops: Tensor, steps: int) -> Tensor:
+    """The periodic cubic spline through N stops [N, ...]: [N steps, ...], beginning with the first.
+
+    Velocity and acceleration have no jumps, not even at the stops; of all such curves it bends the least
+    (Holladay's theorem). Second derivatives m at the stops p follow from
+    m[i-1] + 4 m[i] + m[i+1] = 6 (p[i-1] - 2 p[i] + p[i+1]), with one unit of time from stop to stop.
+    """
+    flat = stops.flatten(1)
+    one = torch.eye(len(flat)).to(flat)
+    bends = 6 * (flat.roll(1, 0) - 2 * flat + flat.roll(-1, 0))
+    second = torch.linalg.solve(4 * one + one.roll(1, 0) + one.roll(-1, 0), bends)
+    after = (torch.arange(steps) / steps).to(flat)[:, None]  # [steps, 1]: from this stop to the next
+    before = 1 - after
+    walk = (
+        before * flat[:, None]
+        + after * flat.roll(-1, 0)[:, None]
+        + (before**3 - before) / 6 * second[:, None]
+        + (after**3 - after) / 6 * second.roll(-1, 0)[:, None]
+    )
+    return walk.flatten(0, 1).unflatten(1, stops.shape[1:])
+
+
 def loop(codes: Tensor, steps: int, index: Tensor, config: ModelConfig, curve: Curve = "linear") -> Tensor:
     """A closed walk through all codes: [N steps, M, D]; the step after the last would be the first again.
 
@@ -84,10 +107,15 @@ def loop(codes: Tensor, steps: int, index: Tensor, config: ModelConfig, curve: C
     """
     codes = to_wplus(codes, config)
     stops = swap(codes[:1].expand_as(codes), codes, index, config)
+    moving = closed_spline(stops, steps) if curve == "spline" else _arcs(stops, steps, curve)
+    return swap(stops[:1].expand_as(moving), moving, index, config)  # bit by bit, free of rounding
+
+
+def _arcs(stops: Tensor, steps: int, curve: Arc) -> Tensor:
+    """From each stop [N, ...] to the next and from the last to the first: [N steps, ...]."""
     walk = [
         interpolate(stop, following, step / steps, curve)
         for stop, following in zip(stops, stops.roll(-1, dims=0), strict=True)
         for step in range(steps)
     ]
-    moving = torch.stack(walk)
-    return swap(stops[:1].expand_as(moving), moving, index, config)  # bit by bit, free of rounding
+    return torch.stack(walk)

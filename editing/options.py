@@ -9,6 +9,7 @@ from typing import NoReturn
 from editing.animation import FORMATS
 from editing.errors import EditError
 from editing.mixing import CODE_KINDS, CURVES
+from editing.selection import parse_seeds
 
 MODES = {  # and the options that would be ignored in the others
     "grid": (),
@@ -16,6 +17,7 @@ MODES = {  # and the options that would be ignored in the others
     "components": (),
     "mix": ("sources", "parts", "codes"),
     "interpolate": ("parts", "codes", "frames", "fps", "format", "curve"),
+    "slide": (),
 }
 
 
@@ -36,9 +38,12 @@ def parse_options(argv: Sequence[str] | None, description: str | None) -> argpar
     parser = Parser("generate.py", description=description, formatter_class=layout, allow_abbrev=False)
     _add_files(parser)
     _add_drawing(parser)
+    _add_edits(parser)
     _add_modes(parser)
     args = parser.parse_args(argv)
     _check_mode(args, parser)
+    args.shift = tuple(args.shift)
+    args.direction = [(Path(file), _strength(text, parser)) for file, text in args.direction]
     return args
 
 
@@ -55,11 +60,34 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
 
 def _add_drawing(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--truncation", type=_finite, default=1.0, help="1 changes nothing, 0 draws the mean code (default 1)")
+    add("--truncation", type=finite, default=1.0, help="1 changes nothing, 0 draws the mean code (default 1)")
     add("--noise", choices=("const", "random"), default="const", help="stored or new noise maps (default const)")
-    add("--batch-size", type=_positive, default=8, help="drawings made at once (default 8)")
+    add("--batch-size", type=positive, default=8, help="drawings made at once (default 8)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels of the networks (default auto)")
+
+
+def _add_edits(parser: argparse.ArgumentParser) -> None:
+    """What changes the codes or the scene, in every mode."""
+    add = parser.add_argument
+    add(
+        "--direction",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("FILE", "STRENGTH"),
+        help="move codes along a direction of scripts.directions, such as hair.npz -2; may be given again",
+    )
+    add("--background", type=_background, help="a seed, or a photo, whose background or centre is drawn behind all")
+    add("--zoom", type=_above_zero, default=1.0, help="of all parts but the background, about the centre (default 1)")
+    add(
+        "--shift",
+        nargs=2,
+        type=finite,
+        default=(0.0, 0.0),
+        metavar=("X", "Y"),
+        help="of all parts but the background, right and down, where 2 is the whole side (default 0 0)",
+    )
 
 
 def _add_modes(parser: argparse.ArgumentParser) -> None:
@@ -69,16 +97,17 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
         ("files", "each picture, and the label ids, in a file of its own"),
         ("components", "a row for each code: its parts added one at a time"),
         ("mix", "a table: each code (row) with parts of each source (column)"),
-        ("interpolate", "an animation: parts of the first code move through all codes and back"),
+        ("interpolate", "an animation or a sheet: parts of the first code move through all codes and back"),
+        ("slide", "a row for each code: moved along --direction, from minus to plus its strength"),
     ):
         modes.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, help=meaning)
     add = parser.add_argument
     add("--sources", help="mix: seeds to take the parts from, one column each")
     add("--parts", help="mix, interpolate: such as hair,eye (default all, and base unless --codes texture)")
     add("--codes", choices=CODE_KINDS, default="both", help="mix, interpolate: which codes of the parts (default both)")
-    add("--frames", type=_positive, default=24, help="interpolate: frames from one code to the next (default 24)")
-    add("--fps", type=_positive, default=25, help="interpolate: frames a second (default 25)")
-    add("--format", choices=FORMATS, default="gif", help="interpolate: kind of file (default gif)")
+    add("--frames", type=positive, default=24, help="interpolate: frames from one code to the next (default 24)")
+    add("--fps", type=positive, default=25, help="interpolate: frames a second (default 25)")
+    add("--format", choices=(*FORMATS, "png"), default="gif", help="interpolate: png is a sheet (default gif)")
     add("--curve", choices=CURVES, default="linear", help="interpolate: way from code to code (default linear)")
 
 
@@ -89,15 +118,41 @@ def _check_mode(args: argparse.Namespace, parser: argparse.ArgumentParser) -> No
             parser.error(f"--{option} means nothing here: it goes with {modes}")
     if args.mode == "mix" and args.sources is None:
         parser.error("--mix needs --sources, the seeds to take the parts from")
+    if args.mode == "slide" and not args.direction:
+        parser.error("--slide needs --direction FILE STRENGTH")
 
 
-def _positive(text: str) -> int:
+def _strength(text: str, parser: argparse.ArgumentParser) -> float:
+    try:
+        return finite(text)
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"argument --direction: {error}")
+
+
+def positive(text: str) -> int:
+    """A whole number above 0, for argparse."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
     return int(text)
 
 
-def _finite(text: str) -> float:
+def _background(text: str) -> int | Path:
+    """A seed or a file."""
+    try:
+        return parse_seeds(text)[0] if text.isdecimal() else Path(text)
+    except EditError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _above_zero(text: str) -> float:
+    value = finite(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def finite(text: str) -> float:
+    """A number, for argparse."""
     try:
         value = float(text)
     except ValueError:

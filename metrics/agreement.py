@@ -35,8 +35,3 @@ def iou(confusion: Tensor) -> Tensor:
 def mean_iou(confusion: Tensor) -> float:
     """The mean IoU of the classes that occur in the labels; nan if there are no labels."""
     return iou(confusion)[confusion.sum(1) > 0].mean().item()
-
-
-def pixel_accuracy(confusion: Tensor) -> float:
-    """The share of pixels that have the same class in both maps; nan if there are none."""
-    return (confusion.diagonal().sum().double() / confusion.sum()).item()

@@ -1,5 +1,6 @@
 """Which metrics are measured, how, and when during training."""
 
+import math
 from dataclasses import dataclass
 
 from metrics.registry import METRICS, Extractor, best_direction, result_names
@@ -53,6 +54,10 @@ class MetricConfig:
                 raise ValueError(f"metrics.{option} = {getattr(self, option)}: choose 1 or more")
         if not self.names:
             raise ValueError(f"metrics.names is empty: choose from {', '.join(METRICS)}")
+        if self.weights and self.extractor == "efflite0":
+            raise ValueError(f"metrics.weights = {self.weights} are inception's: set metrics.extractor to inception")
+        if not math.isfinite(self.truncation):
+            raise ValueError(f"metrics.truncation = {self.truncation}: choose a number")
         if self.every_images < 0:
             raise ValueError(f"metrics.every_images = {self.every_images}: choose 0 or more")
         if not 0 <= self.seed < 2**32:

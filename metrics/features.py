@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from metrics.errors import MetricError
 from metrics.extras import extra
 from metrics.networks import (
     EFFICIENTNET_SHA256,
@@ -97,9 +98,10 @@ def inception(weights: str | Path, device: torch.device) -> FeatureExtractor:
     Raises:
         MetricError: if the file is missing or another one, or the package is not installed.
     """
-    verified_weights(
-        Path(weights), INCEPTION_SHA256, f"fetch {INCEPTION_FILE} of torch-fidelity's release v0.2.0 and give its path"
-    )
+    remedy = f"fetch {INCEPTION_FILE} of torch-fidelity's release v0.2.0 and give its path (--weights, metrics.weights)"
+    if not str(weights):
+        raise MetricError(f"inception's weights are not given: {remedy}")
+    verified_weights(Path(weights), INCEPTION_SHA256, remedy)
     module = extra("torch_fidelity.feature_extractor_inceptionv3")
     with torch.random.fork_rng(devices=[]):  # its constructor draws numbers, and a run's must stay as they are
         network = module.FeatureExtractorInceptionV3(

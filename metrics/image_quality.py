@@ -3,7 +3,6 @@
 Every function takes float32 tensors on the CPU and does not depend on the order of the processes that made them.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +15,8 @@ from metrics.extras import extra
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000  # Binkowski et al. 2018
 SPLITS = 10  # of the Inception score, Salimans et al. 2016
 NEIGHBOURS = 3  # Kynkaanniemi et al. 2019
-MINIMUM = {"fid": 2, "kid": 2, "is": SPLITS, "precision_recall": NEIGHBOURS + 1, "parts": 2}
+PART_MINIMUM = 50  # crops, drawn and real, below which a part's distance says nothing
+MINIMUM = {"fid": 2, "kid": 2, "is": SPLITS, "precision_recall": NEIGHBOURS + 1, "parts": PART_MINIMUM}
 PRECISION_SAMPLES = 10_000  # of each set: the distances of all pairs are held
 
 
@@ -25,12 +25,11 @@ class Estimate(NamedTuple):
     std: float
 
 
-def check_samples(metrics: Sequence[str], *counts: int) -> None:
-    """Raises MetricError if one of the metrics cannot be had from so few samples."""
-    for metric in metrics:
-        needed = MINIMUM.get(metric, 1)
-        if min(counts) < needed:
-            raise MetricError(f"{metric} needs {needed} samples or more, drawn and real, not {min(counts)}: give more")
+def check_samples(metric: str, drawn: int, real: int) -> None:
+    """Raises MetricError if a metric cannot be had from so few samples."""
+    needed, fewer = MINIMUM.get(metric, 1), drawn if metric == "is" else min(drawn, real)
+    if fewer < needed:
+        raise MetricError(f"{metric} needs {needed} samples or more, drawn and real, not {fewer}: give more")
 
 
 def frechet_distance(real: Tensor, drawn: Tensor) -> float:

@@ -7,7 +7,7 @@ Shapes: N samples, K classes, R resolution. An edit of part p turns an image and
 - The region of the edited part is its mask before or after: hair that shrinks uncovers what is behind it, and that is
   no fault. Every other pixel belongs to the class that it had before.
 - Samples in which the part has no pixel before or after, such as faces without glasses, cannot change locally: they
-  are left out and counted.
+  are left out.
 - Changes are added over all samples before they are divided, so that an edit which hardly changes anything, whose
   shares are mostly chance, counts for as little as it changes.
 
@@ -15,6 +15,7 @@ A large part gets a large share of whatever happens. `Locality.chance` says what
 pixels alike, and belongs beside every locality.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -58,7 +59,7 @@ def change_shares(
 class Locality:
     """Adds up edits of all parts into a table.
 
-    The four tensors are the whole state: those of several processes are added element by element.
+    The three tensors are the whole state: those of several processes are added element by element.
 
     Args:
         num_classes: K.
@@ -68,7 +69,6 @@ class Locality:
         self.change = torch.zeros(num_classes, num_classes, dtype=torch.float64)  # [edited part, region]
         self.area = torch.zeros_like(self.change)
         self.samples = torch.zeros(num_classes, dtype=torch.long)  # those that have the part
-        self.absent = torch.zeros(num_classes, dtype=torch.long)  # those left out
 
     def update(self, part: int, before: Tensor, after: Tensor, labels_before: Tensor, labels_after: Tensor) -> None:
         """Add one batch of edits of a part; arguments as of `change_shares`."""
@@ -76,7 +76,6 @@ class Locality:
         self.change[part] += edit.change
         self.area[part] += edit.area
         self.samples[part] += edit.samples
-        self.absent[part] += len(before) - edit.samples
 
     def table(self) -> Tensor:
         """[K, K]: row p says how the change by edits of part p spreads over the regions, summing to 1.
@@ -90,8 +89,17 @@ class Locality:
         return (self.area / self.area.sum(1, keepdim=True)).diagonal()
 
     def mean(self) -> float:
-        """The table's diagonal, averaged over the parts that have a row: each part counts alike; nan if none has."""
-        return self.table().diagonal().nanmean().item()
+        """The table's diagonal, averaged over all K parts.
+
+        One without a row counts 0, so that a generator which never draws what is hard does not gain by it.
+        """
+        return self.table().diagonal().nan_to_num(0).mean().item()
+
+    def summed(self, add: Callable[[Tensor], Tensor]) -> "Locality":
+        """That of all processes, by what adds up their tensors."""
+        whole = Locality(len(self.samples))
+        whole.change, whole.area, whole.samples = add(self.change), add(self.area), add(self.samples)
+        return whole
 
 
 def _check(before: Tensor, after: Tensor, labels_before: Tensor, labels_after: Tensor) -> None:

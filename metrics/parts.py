@@ -2,14 +2,15 @@
 
 import torch
 from torch import Tensor
+from torchvision.ops import masks_to_boxes
+from torchvision.transforms.v2 import InterpolationMode, functional
 
-from metrics.extras import extra
-
+MARGIN = 0.25  # of the longer side of a part's bounding box
 MIN_AREA = 0.001  # of the picture: 4 pixels at 64 px, 262 at 512 px
 
 
 def part_crops(
-    images: Tensor, labels: Tensor, part: int, size: int, margin: float = 0.25, min_area: float = MIN_AREA
+    images: Tensor, labels: Tensor, part: int, size: int, margin: float = MARGIN, min_area: float = MIN_AREA
 ) -> Tensor:
     """Squares around one part, uint8 [n, 3, size, size], bicubic with antialiasing.
 
@@ -24,15 +25,12 @@ def part_crops(
         margin: share of the longer side of the bounding box.
         min_area: samples are left out whose part covers less than this share of the picture, or has no pixel.
     """
-    transforms = extra("torchvision.transforms.v2")
     masks = labels == part
     areas = masks.flatten(1).sum(1)
     chosen = areas >= max(1, min_area * masks[0].numel()) if len(masks) else areas.bool()
     corners = _squares(masks[chosen], margin).tolist()
     crops = [
-        transforms.functional.resized_crop(
-            image, top, left, side, side, [size, size], transforms.InterpolationMode.BICUBIC, antialias=True
-        )
+        functional.resized_crop(image, top, left, side, side, [size, size], InterpolationMode.BICUBIC, antialias=True)
         for image, (top, left, side) in zip(images[chosen], corners, strict=True)
     ]
     return torch.stack(crops) if crops else images.new_empty(0, 3, size, size)
@@ -41,7 +39,7 @@ def part_crops(
 def _squares(masks: Tensor, margin: float) -> Tensor:
     """[n, 3] long: top, left and side of a square around each mask [n, R, R], none of them empty."""
     resolution = masks.shape[-1]
-    boxes = extra("torchvision.ops").masks_to_boxes(masks)  # x0, y0, x1, y1, both ends included
+    boxes = masks_to_boxes(masks)  # x0, y0, x1, y1, both ends included
     first, last = boxes[:, [1, 0]], boxes[:, [3, 2]] + 1
     side = ((last - first).amax(1, keepdim=True) * (1 + 2 * margin)).round().clamp(max=resolution)
     corner = ((first + last - side) / 2).floor().clamp(min=0).minimum(resolution - side)

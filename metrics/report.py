@@ -12,9 +12,9 @@ class Report:
 
     Attributes:
         images: real images that the generator had seen; None if the checkpoint does not tell.
-        facts: samples, seed, truncation, data and their digest, extractor, resize and so on.
+        facts: samples, seed, truncation, data and their digest, and what else all numbers depend on.
         values: the numbers, by the names of `metrics.registry`.
-        how: what each number is, and of how many samples.
+        how: what each number is, of how many samples, by which extractor.
         tables: numbers by class: areas, intersection over union, locality, distances of parts.
         matrices: numbers by edited part and by region.
         left_out: metrics that were not measured, and why.

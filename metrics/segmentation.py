@@ -18,10 +18,15 @@ def class_areas(labels: Iterable[Tensor], num_classes: int) -> Tensor:
     """
     counts = torch.zeros(num_classes, dtype=torch.long)
     for batch in labels:
-        counts += torch.bincount(batch.flatten().long(), minlength=num_classes).cpu()
+        counts += pixel_counts(batch, num_classes)
     if not counts.any():
         raise ValueError("class_areas: no labels to count")
     return counts.double() / counts.sum()
+
+
+def pixel_counts(labels: Tensor, num_classes: int) -> Tensor:
+    """[K] long, on the CPU: the pixels of each class in [N, R, R] ids, all below `num_classes`."""
+    return torch.bincount(labels.flatten().long(), minlength=num_classes).cpu()
 
 
 def total_variation(p: Tensor, q: Tensor) -> float:

@@ -1,5 +1,6 @@
 """Training of the segmenter on real pairs. Shapes: N samples, K classes, R resolution."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, cast
@@ -55,6 +56,8 @@ class SegmenterTraining:
         for name, least in (("steps", 1), ("batch_size", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise MetricError(f"{name} {getattr(self, name)}: choose {least} or more")
+        if self.seed >= 2**32:
+            raise MetricError(f"seed {self.seed}: choose below {2**32}")
         if not self.learning_rate > 0:
             raise MetricError(f"learning_rate {self.learning_rate}: choose above 0")
 
@@ -90,7 +93,7 @@ def train_segmenter(
         _fit(network, _loader(dataset, range(first_held_out), config, endless=True), weights, config, device)
         network.half().float().eval()  # what is measured is what will be read back from a file
         counts = _measure(network, _loader(dataset, range(first_held_out, len(dataset)), config), len(names), device)
-    scores = tuple(iou(counts).tolist())
+    scores = tuple(iou(counts).masked_fill(counts.sum(1) == 0, math.nan).tolist())
     facts = SegmenterFacts(
         tuple(names), resolution, data, config.steps, config.seed, iou=scores, mean_iou=mean_iou(counts)
     )

@@ -52,17 +52,24 @@ class Compositing(nn.Module):
         opaque[list(config.transparent_classes)] = 0
         self.register_buffer("opaque", opaque if config.transparent_classes else None, persistent=False)
 
-    def forward(self, masks: Tensor, hidden: Sequence[Tensor]) -> Tensor:
-        """masks [N, K, r, r], hidden [N K, C, r, r] in groups -> features [N, F, r, r]."""
+    def forward(self, masks: Tensor, hidden: Sequence[Tensor], background: Tensor | None = None) -> Tensor:
+        """masks [N, K, r, r], hidden [N K, C, r, r] in groups -> features [N, F, r, r].
+
+        A background [N or 1, F, r, r] takes the place of what the background part's own features would be.
+        """
         weights = self.blend_weights(masks).to(hidden[0].dtype)
-        groups = weights.flatten(0, 1)[:, None].split([len(group) for group in hidden])
+        behind = weights[:, :1]
+        if background is not None:
+            weights = torch.cat([torch.zeros_like(behind), weights[:, 1:]], dim=1)
+        groups = weights.flatten(0, 1)[:, None].split([group.shape[0] for group in hidden])
         blended = _cat([weight * group for weight, group in zip(groups, hidden, strict=True)])
         blended = blended.unflatten(0, masks.shape[:2]).permute(0, 3, 4, 1, 2).flatten(3)  # [N, r, r, K C]
         head = self.weight * self.scale[:, None] / math.sqrt(self.weight.shape[2])
         head = head.transpose(0, 1).flatten(1)  # [F, K C]
         features = F.conv2d(blended.permute(0, 3, 1, 2), head[:, :, None, None])
         biases = F.conv2d(weights.contiguous(memory_format=torch.channels_last), self.bias.t()[:, :, None, None])
-        return features.add_(biases)
+        features = features.add_(biases)
+        return features if background is None else features + behind * background
 
     def blend_weights(self, masks: Tensor) -> Tensor:
         """[N, K, r, r]: masks renormalised over the opaque parts; transparent parts come on top (sums may exceed 1)."""

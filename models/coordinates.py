@@ -3,6 +3,7 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config import ModelConfig
@@ -53,17 +54,26 @@ class PositionFeatures(nn.Module):
     def forward(self, coords: Tensor | None = None) -> Tensor:
         """Coordinates [N, K, 2, r, r] -> Fourier features [N, K, J, r, r]; of the regular grid without coordinates.
 
-        N and K may be 1. A position's features lie next to each other in memory.
+        N and K may be 1. A position's features lie next to each other in memory. The local generators know features
+        of the regular grid alone, from one position of which to the next the high octaves turn by more than half a
+        wave: between positions the features are interpolated, and beyond the edge they are those of the edge.
         """
         # Half precision has too few digits for the phases of the high octaves.
         dtype = torch.promote_types(self.weight.dtype, torch.float32)
-        if coords is None:
-            coords = coordinate_grid(self.size, dtype=dtype, device=self.weight.device)[None, None]
-        coords = coords.to(dtype)
-        waves = [wave(2**octave * coords) for octave in range(self.octaves) for wave in (torch.sin, torch.cos)]
-        features = torch.cat([coords, *waves], dim=2).to(self.weight.dtype)
-        return features.movedim(2, 4).contiguous().movedim(4, 2)
+        grid = coordinate_grid(self.size, dtype=dtype, device=self.weight.device)
+        waves = [wave(2**octave * grid) for octave in range(self.octaves) for wave in (torch.sin, torch.cos)]
+        features = torch.cat([grid, *waves])[None, None]
+        if coords is not None:
+            features = _sampled(features[0, 0], coords.to(dtype))
+        return features.to(self.weight.dtype).movedim(2, 4).contiguous().movedim(4, 2)
 
     def projection(self) -> Tensor:
         """[C, J]: what turns Fourier features into the local generators' input."""
         return self.weight * self.weight_gain
+
+
+def _sampled(features: Tensor, coords: Tensor) -> Tensor:
+    """Features [J, r, r] of the regular grid at coords [N, K, 2, r, r], bilinear: [N, K, J, r, r]."""
+    points = coords.flatten(0, 1).movedim(1, 3)
+    maps = features.expand(len(points), -1, -1, -1)
+    return F.grid_sample(maps, points, padding_mode="border", align_corners=True).unflatten(0, coords.shape[:2])

@@ -57,6 +57,7 @@ class Generator(nn.Module):
         noise: NoiseMode = "const",
         part_mask: Tensor | None = None,
         coords: Tensor | None = None,
+        background: Tensor | None = None,
     ) -> GeneratorOutput:
         """Draws codes of W [N, D] or W+ [N, M, D].
 
@@ -65,11 +66,12 @@ class Generator(nn.Module):
             noise: "const" takes the stored noise maps, "random" draws new ones.
             part_mask: True where a part is drawn, [K] or [N, K].
             coords: positions in [-1, 1], x first: [N or 1, 2, r, r], or [N or 1, K, 2, r, r] for each part its own.
+            background: features [N or 1, F, r, r] in place of the background part's own.
 
         Raises:
             ModelError: if a tensor has another shape.
         """
-        return self.synthesis_from_layer_codes(self.expand(codes), noise, part_mask, coords)
+        return self.synthesis_from_layer_codes(self.expand(codes), noise, part_mask, coords, background)
 
     def expand(self, codes: Tensor) -> Tensor:
         """Codes of W [N, D] or W+ [N, M, D] -> the code of every local layer [N, K, L, D]."""
@@ -81,17 +83,19 @@ class Generator(nn.Module):
         noise: NoiseMode = "const",
         part_mask: Tensor | None = None,
         coords: Tensor | None = None,
+        background: Tensor | None = None,
     ) -> GeneratorOutput:
         """As `synthesis`, from the code of every local layer [N, K, L, D]."""
-        config, samples = self.config, len(layer_codes)
+        config, samples = self.config, layer_codes.shape[0]
         parts, side = config.num_classes, (config.coarse_resolution,) * 2
         _check("layer_codes", layer_codes, (samples, parts, config.local_layers, config.latent_dim))
         _check("part_mask", part_mask, (parts,), (samples, parts))
+        _check("background", background, *((n, config.feature_channels, *side) for n in (1, samples)))
         _check("coords", coords, *((n, *each, 2, *side) for n in (1, samples) for each in ((), (parts,))))
         positions = self.positions(coords[:, None] if coords is not None and coords.ndim == 4 else coords)
         depth, hidden = self.local_generators(positions, self.positions.projection(), layer_codes)
         masks = coarse_masks(depth, part_mask)
-        features = self.compositing(masks, hidden)
+        features = self.compositing(masks, hidden, background)
         coarse = 2 * masks - 1
         image, segmentation = self.render_net(features, coarse, self._noise_maps(noise, samples))
         return GeneratorOutput(image, segmentation, coarse, depth)

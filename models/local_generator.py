@@ -34,6 +34,7 @@ class LocalGenerators(nn.Module):
     """Fourier features and codes of every layer -> pseudo-depth and hidden features of every part.
 
     With `recompute` the backward pass calculates the activations again, group by group, instead of keeping them.
+    Without `in_groups` all parts of all samples always go together, so that a traced graph holds for any batch.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -41,6 +42,7 @@ class LocalGenerators(nn.Module):
         layers, parts, channels = config.local_layers, config.num_classes, config.local_channels
         self.depth_layers = config.depth_layers
         self.recompute = False
+        self.in_groups = True
         self.style_weight = nn.Parameter(torch.randn(layers, parts, channels, config.latent_dim))
         self.style_bias = nn.Parameter(torch.ones(layers, parts, channels))
         self.weight = nn.Parameter(torch.randn(layers, parts, channels, channels))
@@ -58,15 +60,15 @@ class LocalGenerators(nn.Module):
         samples, parts, _, _ = codes.shape
         size = self._group_size(samples * parts, positions.shape[-1] ** 2)
         with full_precision(codes):
-            weights, biases = self._modulated(codes)
-            first, others = weights.split((1, len(weights) - 1))
-            first_weights = (first[0] @ projection).split(size)  # [B, C, J] each
-        weights, biases = others.split(size, dim=1), biases.split(size, dim=1)
-        depth_weights, depth_biases = (x.repeat(samples, 1, 1).split(size) for x in self.depth_head())
+            weight, bias = self._modulated(codes)
+            first, others = weight.split((1, len(weight) - 1))
+            first_weights = _split(first[0] @ projection, size)  # [B, C, J] each
+        weights, biases = _split(others, size, dim=1), _split(bias, size, dim=1)
+        depth_weights, depth_biases = (_split(x.repeat(samples, 1, 1), size) for x in self.depth_head())
         if positions.shape[:2] == (1, 1):
-            maps = tuple(positions[0].expand(len(bias), -1, -1, -1) for bias in depth_biases)
+            maps = tuple(positions[0].expand(each.shape[0], -1, -1, -1) for each in depth_biases)
         else:
-            maps = positions.expand(samples, parts, -1, -1, -1).flatten(0, 1).split(size)
+            maps = _split(positions.expand(samples, parts, -1, -1, -1).flatten(0, 1), size)
         groups = zip(maps, first_weights, weights, biases, depth_weights, depth_biases, strict=True)
         depths, hidden = zip(*(run(self._layers, *group, recompute=self.recompute) for group in groups), strict=True)
         return LocalOutput(torch.cat(depths).unflatten(0, (samples, parts)).to(codes.dtype), hidden)
@@ -84,11 +86,13 @@ class LocalGenerators(nn.Module):
                 depth = torch.baddbmm(depth_bias, _flat(x), depth_weight).view(-1, *x.shape[2:])
         return depth, x
 
-    def _group_size(self, maps: int, positions: int) -> int:
-        """How many maps go through all layers together: what fits into a CPU's cache; on a GPU all, if they may."""
+    def _group_size(self, maps: int, positions: int) -> int | None:
+        """How many maps go through all layers together: what fits into a CPU's cache; None, on a GPU, if all may."""
+        if not self.in_groups:
+            return None
         if self.weight.device.type == "cpu":
             return max(1, CACHED_ELEMENTS // (positions * self.weight.shape[-1]))
-        return math.ceil(maps / RECOMPUTED_GROUPS) if self.recompute else maps
+        return math.ceil(maps / RECOMPUTED_GROUPS) if self.recompute else None
 
     def _modulated(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Weights [L, N K, C, C] and biases [L, N K, 1, C], both with the activation's gain folded in.
@@ -127,10 +131,14 @@ def _activated_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
     In place: neither the convolution nor the matrix product needs its own result for the backward pass.
     """
-    if len(x) == 1:  # on CPUs a convolution is up to three times faster than a matrix product
+    if x.shape[0] == 1:  # on CPUs a convolution is up to three times faster than a matrix product
         return F.leaky_relu_(F.conv2d(x, weight[0, :, :, None, None], bias[0, 0]), SLOPE)
     output = F.leaky_relu_(torch.baddbmm(bias, _flat(x), weight.transpose(1, 2)), SLOPE)
     return output.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+
+
+def _split(x: Tensor, size: int | None, dim: int = 0) -> tuple[Tensor, ...]:
+    return (x,) if size is None else x.split(size, dim)
 
 
 def _flat(x: Tensor) -> Tensor:

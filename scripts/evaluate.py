@@ -90,22 +90,22 @@ class Checkpoint(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints all numbers of every checkpoint, and writes them where asked."""
     args = parse(argv)
-    config = metric_config(args)
+    config, data = metric_config(args), data_config(args)
     device = cli.usable_device(args.device)
     if args.output:
         check_free(args.output, WRITTEN, overwrite=args.overwrite)
         extra("matplotlib")  # now, not after all has been measured
     checkpoints = in_order_of_training([look_into(path) for path in args.checkpoint or [shipped_model()]])
     model = checkpoints[0].model
-    dataset = open_dataset(options.parsed(args), model.resolution, model.num_classes)
+    dataset = open_dataset(data, model.resolution, model.num_classes)
     check_classes(checkpoints, dataset.classes, ", ".join(args.data))
     ops.set_mode(args.ops, device.type)
     with distributed.session(device.type) as process:
         if process.world_size == 1:
             process = replace(process, device=device)
-        evaluation = Evaluation(config, dataset, process, workers=args.workers, skip_missing=args.metrics is None)
+        evaluation = Evaluation(config, dataset, process, workers=data.workers, skip_missing=args.metrics is None)
         if args.output:
-            from_main(process, lambda: prepare_folder(args.output, args.overwrite))
+            from_main(process, lambda: prepare_folder(args.output))
         reports = {}
         for checkpoint in checkpoints:
             generator = load_generator(checkpoint.path, process.device)
@@ -127,6 +127,18 @@ def metric_config(args: argparse.Namespace) -> MetricConfig:
     options = {field.name: getattr(args, field.name) for field in fields(MetricConfig) if hasattr(args, field.name)}
     try:
         return MetricConfig(names=tuple(METRICS) if args.metrics is None else args.metrics, **options)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def data_config(args: argparse.Namespace) -> DataConfig:
+    """The options as a run's section of data has them.
+
+    Raises:
+        ConfigError: if one makes no sense.
+    """
+    try:
+        return replace(options.parsed(args), workers=args.workers)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
@@ -165,11 +177,18 @@ def check_classes(checkpoints: Sequence[Checkpoint], classes: ClassTable, data: 
             raise ConfigError(f"{checkpoint.path} has other classes than {data}: {why}; give data of its classes")
 
 
-def prepare_folder(folder: Path, overwrite: bool) -> None:
-    """Makes the folder, before anything is measured; curves of an earlier evaluation go where they are replaced."""
+def prepare_folder(folder: Path) -> None:
+    """Makes the folder, before anything is measured; files of an earlier evaluation go, which may not be written again.
+
+    Raises:
+        ConfigError: if the folder is a run's.
+        EditError: if it cannot be written.
+    """
+    if (folder / "config.yaml").exists():
+        raise ConfigError(f"--output {folder} is the folder of a run, whose curves stay: choose another one")
     make_folder(folder)
-    for events in folder.glob("tensorboard/events.out.tfevents.*") if overwrite else ():
-        events.unlink()
+    for earlier in (*(folder / name for name in WRITTEN), *folder.glob("tensorboard/events.out.tfevents.*")):
+        earlier.unlink(missing_ok=True)
 
 
 def write(folder: Path, reports: Mapping[str, Report], names: Sequence[str]) -> None:
@@ -181,7 +200,8 @@ def write(folder: Path, reports: Mapping[str, Report], names: Sequence[str]) -> 
     for kind, matrix in last.matrices.items():
         title = f"{kind.replace('_', ' of ')} edits, {last.images or '?'} images seen"
         shares = torch.tensor([[math.nan if share is None else share for share in row] for row in matrix])
-        locality_picture(shares, names, title, folder / f"{kind}.png")
+        with replacing(folder / f"{kind}.png") as partial:
+            locality_picture(shares, names, title, partial)
 
 
 def write_scalars(folder: Path, reports: Iterable[Report]) -> None:

@@ -2,14 +2,22 @@
 
     python -m scripts.export_model --checkpoint CK --output model.pt
     python -m scripts.export_model --checkpoint CK --output model.pt --precision single
+    python -m scripts.export_model --checkpoint CK --output model.onnx
+    python -m scripts.export_model --checkpoint CK --output model.pt2
 
 Discriminator, optimisers and configuration of the run stay behind: the file draws, but no training goes on from it.
 Half precision, of the noise maps too, is for storage alone: drawings are computed in float32, and differ from the
 checkpoint's by far less than a grey level on average.
+
+By its ending the file is a checkpoint of this program (.pt), or a graph that runs without it: for ONNX (.onnx), or for
+torch.export.load (.pt2). Graphs take codes of W+, float32 [N, 2 + 2K, D] with any N, as generate.py saves them, and
+give image [N, 3, R, R] around [-1, 1] and segmentation [N, K, R, R], whose largest entry is the class.
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +30,7 @@ from editing import check_free
 from editing.files import replacing
 from models import ModelError
 from models.checkpoint import Networks, build_generator, find_networks, provenance, read_file
+from models.tracing import trace
 
 PRECISIONS = {"half": torch.float16, "single": torch.float32}
 
@@ -30,7 +39,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = cli.Parser(__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="a file of train.py, or a released one")
-    parser.add_argument("--output", type=Path, required=True, help="file to write")
+    parser.add_argument("--output", type=Path, required=True, help="file to write: .pt, .onnx or .pt2")
     parser.add_argument("--precision", choices=PRECISIONS, default="half", help="how numbers are stored (default half)")
     parser.add_argument("--overwrite", action="store_true", help="replace a file of that name")
     return parser.parse_args(argv)
@@ -42,10 +51,55 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.output.exists() and args.checkpoint.exists() and args.output.samefile(args.checkpoint):
         raise ConfigError(f"--output {args.output} is the checkpoint itself: choose another name")
     check_free(args.output.parent, [args.output.name], overwrite=args.overwrite)
+    writer = find_writer(args.output)
     exported = export(read_file(args.checkpoint), args.precision, str(args.checkpoint))
-    with replacing(args.output) as partial, open(partial, "wb") as file:
-        torch.save(exported, file)
+    with replacing(args.output) as partial:
+        writer(exported, args.precision, partial)
     print(f"wrote {args.output}: {args.output.stat().st_size / 1e6:.2f} MB, {describe(exported, args.precision)}")
+
+
+def find_writer(path: Path) -> Callable[[dict[str, Any], str, Path], None]:
+    """What writes a file of that ending.
+
+    Raises:
+        ConfigError: if there is none, or a package is missing.
+    """
+    if path.suffix not in WRITERS:
+        raise ConfigError(f"--output {path}: choose a name that ends in {', '.join(WRITERS)}")
+    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    if path.suffix == ".onnx" and missing:
+        raise ConfigError(f"package {missing[0]} is not installed: pip install -r requirements-export.txt")
+    return WRITERS[path.suffix]
+
+
+def write_checkpoint(exported: dict[str, Any], precision: str, path: Path) -> None:
+    """A file of this program."""
+    with open(path, "wb") as file:
+        torch.save(exported, file)
+
+
+def write_torch(exported: dict[str, Any], precision: str, path: Path) -> None:
+    """A graph for torch.export.load."""
+    with open(path, "wb") as file:
+        torch.export.save(traced(exported, precision), file)
+
+
+def write_onnx(exported: dict[str, Any], precision: str, path: Path) -> None:
+    """A graph for ONNX runtimes; not optimised, which would store half precision's numbers as float32."""
+    names: dict[str, Any] = {"input_names": ["codes"], "output_names": ["image", "segmentation"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of onnxscript's own deprecations
+        program = torch.onnx.export(traced(exported, precision), dynamo=True, verbose=False, optimize=False, **names)
+    assert program is not None
+    program.save(str(path))
+
+
+def traced(exported: dict[str, Any], precision: str) -> torch.export.ExportedProgram:
+    """The graph of an exported generator."""
+    return trace(build_generator(find_networks(exported, "export"), "export"), PRECISIONS[precision])
+
+
+WRITERS = {".pt": write_checkpoint, ".onnx": write_onnx, ".pt2": write_torch}
 
 
 def export(contents: Any, precision: str, source: str) -> dict[str, Any]:

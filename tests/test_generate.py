@@ -11,10 +11,14 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
+import editing
 import generate
 from configs import cli
-from editing import code_index, parse_parts
+from editing import background, code_index, parse_parts
+from editing.directions import fingerprint
+from editing.mixing import CURVES
 from models import Generator, shipped
+from models.coordinates import foreground_coordinates
 from models.latents import to_wplus, truncate
 from tests.editing.tiny import CONFIG, NAMES, save_tiny
 from tests.golden_cases import GoldenCase, fill, golden_cases
@@ -158,7 +162,102 @@ def test_mix_of_the_base_codes(draw: Callable[..., Path]) -> None:
     np.testing.assert_array_equal(mixed[2:], row[2:])
 
 
-@pytest.mark.parametrize("curve", ["linear", "spherical"])
+def hair_direction(generator: Generator, path: Path) -> editing.Direction:
+    direction = editing.Direction("hair", 2, "shape", torch.randn(1, 16), fingerprint(generator), "by hand")
+    editing.save_direction(direction, path)
+    return direction
+
+
+def test_slide_goes_from_minus_to_plus_the_strength(
+    draw: Callable[..., Path], generator: Generator, tmp_path: Path
+) -> None:
+    direction = hair_direction(generator, tmp_path / "hair.npz")
+    folder = draw(f"--seeds 0,1 --slide --direction {tmp_path}/hair.npz 3 --save-latents")
+    assert names(folder) == {"slide.png", "latents.npy"}
+    codes = torch.from_numpy(np.load(folder / "latents.npy")).unflatten(0, (2, 7))
+    plain = to_wplus(w_of(generator, 0, 1), CONFIG)
+    torch.testing.assert_close(codes[:, 3], plain)
+    for column, strength in ((0, -3), (4, 1), (6, 3)):
+        torch.testing.assert_close(codes[:, column], direction.move(plain, strength, CONFIG))
+
+
+def test_directions_move_what_any_mode_draws(draw: Callable[..., Path], generator: Generator, tmp_path: Path) -> None:
+    direction = hair_direction(generator, tmp_path / "hair.npz")
+    twice = f"--direction {tmp_path}/hair.npz 2 --direction {tmp_path}/hair.npz -0.5"
+    folder = draw(f"--seeds 0,1 --interpolate --parts background --frames 2 {twice} --save-latents")
+    codes = torch.from_numpy(np.load(folder / "latents.npy"))
+    torch.testing.assert_close(codes[0], direction.move(w_of(generator, 0), 1.5, CONFIG)[0])
+
+
+def test_a_direction_of_another_model(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Generator(CONFIG)
+    hair_direction(other, tmp_path / "hair.npz")
+    arguments = ["--checkpoint", str(checkpoint), "--output", str(tmp_path / "out"), "--seeds", "0"]
+    message = refused([*arguments, "--direction", str(tmp_path / "hair.npz"), "1"], monkeypatch, capsys)
+    assert "hair.npz was made for another model" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_background_of_another_seed(draw: Callable[..., Path], generator: Generator) -> None:
+    folder = draw("--seeds 0,1 --background 7 --truncation 0.5 --save-latents")
+    codes = torch.from_numpy(np.load(folder / "latents.npy"))
+    own, other = (truncate(w_of(generator, *seeds), generator.mean_code(), 0.5) for seeds in ((0, 1), (7,)))
+    expected = to_wplus(own, CONFIG).clone()
+    expected[:, 2:4] = other
+    torch.testing.assert_close(codes, expected)
+    sources = np.load(draw("--seeds 0 --mix --sources 4 --background 7 --save-latents", "mix") / "latents.npy")
+    assert (sources[:, 2:4] == sources[0, 2]).all()
+
+
+def test_zoom_and_shift_move_all_but_the_background(draw: Callable[..., Path], generator: Generator) -> None:
+    folder = draw("--seeds 3 --files --zoom 1.3 --shift 0.1 -0.2")
+    coords = foreground_coordinates(CONFIG, zoom=1.3, shift=(0.1, -0.2))
+    with torch.no_grad():
+        image = generator.synthesis(w_of(generator, 3), coords=coords).image[0]
+    pixels = (image.clamp(-1, 1).permute(1, 2, 0) + 1) * 127.5
+    np.testing.assert_allclose(read(folder / "seed0003_image.png"), pixels, atol=1)
+
+
+def test_a_photo_behind_all_drawings(
+    draw: Callable[..., Path],
+    generator: Generator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(background, "STEPS", 5)
+    wide = np.zeros((40, 80, 3), np.uint8)
+    wide[:, 20:60] = (120, 160, 90)  # the middle, which is all that may show
+    Image.fromarray(wide).save(tmp_path / "photo.png")
+    folder = draw(f"--seeds 3 --files --background {tmp_path}/photo.png --zoom 1.2")
+    scene = editing.Scene(foreground_coordinates(CONFIG, zoom=1.2))
+    middle = (torch.tensor([120.0, 160.0, 90.0])[:, None, None] / 127.5 - 1).expand(3, 32, 32)
+    fitted = editing.fit_background(generator, middle, w_of(generator, 3), scene=scene)
+    assert f"photo.png: PSNR {fitted.psnr:.1f} dB" in capsys.readouterr().out
+    with torch.no_grad():
+        image = generator.synthesis(w_of(generator, 3), coords=scene.coords, background=fitted.features).image[0]
+    pixels = (image.clamp(-1, 1).permute(1, 2, 0) + 1) * 127.5
+    np.testing.assert_allclose(read(folder / "seed0003_image.png"), pixels, atol=1)
+
+
+def test_photos_that_cannot_be_used(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    Image.new("RGB", (20, 40)).save(tmp_path / "small.png")
+    arguments = ["--checkpoint", str(checkpoint), "--output", str(tmp_path / "out"), "--seeds", "0", "--background"]
+    for name, hint in (
+        ("missing.png", "missing.png"),
+        ("text.png", "text.png"),
+        ("small.png", "small.png: is 20 pixels"),
+    ):
+        assert hint in refused([*arguments, str(tmp_path / name)], monkeypatch, capsys)
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("curve", CURVES)
 def test_interpolation_is_a_loop_of_one_part(draw: Callable[..., Path], curve: str) -> None:
     folder = draw(f"--seeds 0-2 --interpolate --parts hair --frames 5 --fps 20 --save-latents --curve {curve}")
     assert names(folder) == {"interpolation.gif", "latents.npy"}
@@ -173,6 +272,19 @@ def test_interpolation_is_a_loop_of_one_part(draw: Callable[..., Path], curve: s
         assert gif.info["loop"] == 0
         assert frames[0].size == (64, 32)
         assert sum(frame.info["duration"] for frame in frames) == 15 * 50
+
+
+def test_interpolation_as_a_sheet(draw: Callable[..., Path], generator: Generator) -> None:
+    folder = draw("--seeds 0-2 --interpolate --frames 4 --format png --curve spline --save-latents")
+    assert names(folder) == {"interpolation.png", "latents.npy"}
+    sheet = read(folder / "interpolation.png")
+    body = sheet[-(6 * 34 + 2) :][2:, 2:].reshape(6, 34, 4, 34, 3)[:, :32, :, :32].swapaxes(1, 2)
+    with torch.no_grad():
+        third = generator.synthesis(w_of(generator, 2))
+        between = generator.synthesis(torch.from_numpy(np.load(folder / "latents.npy"))[7:8])
+    for out, line, column in ((third, 4, 0), (between, 2, 3)):
+        np.testing.assert_allclose(body[line, column], (out.image[0].clamp(-1, 1).permute(1, 2, 0) + 1) * 127.5, atol=1)
+        np.testing.assert_array_equal(body[line + 1, column], PALETTE[out.segmentation[0].argmax(0)])
 
 
 @pytest.mark.skipif(importlib.util.find_spec("av") is None, reason="needs PyAV (requirements-editing.txt)")
@@ -239,8 +351,18 @@ def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytes
         ("--seeds 0 --mix --sources 1 --frames 3", "--interpolate"),
         ("--seeds 0 --parts hair", "--mix or --interpolate"),
         ("--seeds 0 --sources 3", "--mix"),
+        ("--seeds 0 --zoom 0", "0 is not above 0"),
+        ("--seeds 0 --zoom x", "finite"),
+        ("--seeds 0 --shift 1", "expected 2 arguments"),
+        ("--seeds 0 --shift 1 nan", "finite"),
+        ("--seeds 0 --background 99999999999999999999", "cannot read '99999999999999999999'"),
+        ("--seeds 0 --slide", "--slide needs --direction"),
+        ("--seeds 0 --direction hair.npz", "expected 2 arguments"),
+        ("--seeds 0 --direction hair.npz much", "much is not a finite number"),
+        ("--seeds 0 --direction missing.npz 1", "cannot read missing.npz"),
         ("--seeds 0 --interpolate", "at least two"),
         ("--seeds 0,1 --interpolate --format avi", "invalid choice"),
+        ("--seeds 0,1 --interpolate --format png --frames 70000", "too many for one picture"),
         ("--seeds 0-200000", "--files"),
     ],
 )
@@ -345,6 +467,6 @@ def test_output_that_cannot_be_written(
 ) -> None:
     (tmp_path / "file").write_text("mine")
     for output in (tmp_path / "file", tmp_path / "file" / "below"):
-        arguments = ["--checkpoint", str(checkpoint), "--output", str(output), "--seeds", "0"]
+        arguments = ["--checkpoint", str(checkpoint), "--output", str(output), "--seeds", "0", "--ops", "native"]
         assert "cannot write to" in refused(arguments, monkeypatch, capsys)
     assert (tmp_path / "file").read_text() == "mine"

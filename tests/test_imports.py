@@ -15,7 +15,17 @@ ALLOWED = {
     "losses": set(),
     "datasets": set(),
     "metrics": set(),
-    "editing": {"models", "losses", "datasets.labels", "datasets.pictures", "datasets.transforms", "datasets.errors"},
+    "editing": {
+        "models",
+        "losses",
+        "datasets.class_files",
+        "datasets.decoding",
+        "datasets.fitting",
+        "datasets.labels",
+        "datasets.pictures",
+        "datasets.transforms",
+        "datasets.errors",
+    },
     "configs": {
         "models.config",
         "losses.config",

@@ -48,6 +48,8 @@ SHRINK = [
     (r"(scripts\.benchmark train --config \S+)", rf"\1 --rounds 1 {TINY_RUN}"),
     (r"--samples \d+", "--samples 12 --part-samples 8 --path-samples 4 --edit-samples 2"),
     (r"(scripts\.train_segmenter .*)", r"\1 --steps 2"),
+    (r"(scripts\.invert .*)", r"\1 --steps 2"),
+    (r"--tune \d+", "--tune 1"),
     (r"^pip install .*", "true"),  # what the tests run with holds it
     (r"--checkpoint CK", "--checkpoint runs/first/checkpoints/images_000000016.pt"),
     (r"^tensorboard --logdir runs$", "tensorboard --inspect --logdir runs"),  # the same files, without a server
@@ -73,6 +75,8 @@ def copy(tmp_path_factory) -> Path:
     states = {name: {k: v.float() for k, v in contents[name].items()} for name in ("g", "g_ema", "d")}
     torch.save({**contents, **states}, folder / "released.pt")
     write_photos(folder / "photos")
+    for index, name in enumerate(("anna", "ben")):
+        Image.fromarray(draw_face(1, index, 64)[0]).save(folder / f"{name}.png")
     return folder
 
 

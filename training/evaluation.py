@@ -36,6 +36,8 @@ from training.real_statistics import RealStatistics
 
 FEATURE_METRICS = ("fid", "kid", "is", "precision_recall")
 
+Preparation = Callable[[list[str]], Callable[[], Probe]]  # from names of metrics to what makes their probe
+
 
 class Evaluation:
     """Of any number of generators against one data set. Building it loads and checks all that measuring needs.
@@ -67,15 +69,12 @@ class Evaluation:
         self.real = RealStatistics(dataset, process, config.batch_size, workers)
         self.left_out: dict[str, str] = {}
         self.probes: list[Callable[[], Probe]] = []
-        for names, prepare in self._kinds():
+        for names, given, prepare in self._kinds():
             wanted = [name for name in config.names if name in names]
-            probe, why = self._try(wanted, prepare) if wanted else (None, None)
-            if why and not skip_missing:
-                raise why
-            if why:
-                self.left_out |= dict.fromkeys(wanted, str(why))
-            elif probe:
-                self.probes.append(probe)
+            for why, failed in self._prepare(wanted, prepare):
+                if given or not skip_missing:
+                    raise why
+                self.left_out |= dict.fromkeys(failed, str(why))
 
     @torch.no_grad()
     def measure(self, generator: Generator, images: int | None = None) -> Report:
@@ -100,25 +99,41 @@ class Evaluation:
                 probe.tell(drawings, report)
         return report
 
-    def _kinds(self) -> list[tuple[tuple[str, ...], Callable[[], Callable[[], Probe]]]]:
-        """Metrics that share a probe, and what loads all that it needs and gives a maker of such probes."""
-        config, real, names = self.config, self.real, self.real.dataset.classes.names
+    def _kinds(self) -> list[tuple[tuple[str, ...], bool, Preparation]]:
+        """Metrics that share a probe, whether the user gave a file for them, and what loads all that it needs."""
+        config, real, classes = self.config, self.real, self.real.dataset.classes.names
+        inception, lpips, segmenter = config.extractor == "inception", bool(config.lpips), bool(config.segmenter)
         return [
-            (FEATURE_METRICS, lambda: partial(FeatureProbe, config, real, self._comparable())),
-            (("parts",), lambda: partial(PartProbe, config, real, self._comparable())),
-            (("areas",), lambda: partial(AreaProbe, real)),
-            (("locality",), lambda: partial(LocalityProbe, config, names)),
-            (("ppl",), lambda: partial(PathProbe, config, self._distance())),
-            (("agreement",), lambda: partial(AgreementProbe, self._segmenter(), names)),  # last: it reads all data
+            (FEATURE_METRICS, inception, lambda names: partial(FeatureProbe, names, real, self._comparable())),
+            (("parts",), inception, lambda _: partial(PartProbe, config, real, self._comparable())),
+            (("areas",), False, lambda _: partial(AreaProbe, real)),
+            (("locality",), False, lambda _: partial(LocalityProbe, config, classes)),
+            (("ppl",), lpips, lambda _: partial(PathProbe, config, self._distance())),
+            # Last, for it reads all data.
+            (("agreement",), segmenter, lambda _: partial(AgreementProbe, self._segmenter(), classes)),
         ]
 
-    def _try(
-        self, wanted: list[str], prepare: Callable[[], Callable[[], Probe]]
-    ) -> tuple[Callable[[], Probe] | None, MetricError | None]:
+    def _prepare(self, wanted: list[str], prepare: Preparation) -> Iterator[tuple[MetricError, list[str]]]:
+        """Adds a maker of probes for what can be measured, and tells why the rest cannot."""
+        drawn, real = self.config.samples, len(self.real.dataset)
+        possible = []
+        for name in wanted:
+            try:
+                check_samples(name, min(drawn, self.config.part_samples) if name == "parts" else drawn, real)
+                possible.append(name)
+            except MetricError as error:
+                yield error, [name]
+        if possible:
+            probe, why = self._try(lambda: prepare(possible))
+            if why:
+                yield why, possible
+            elif probe:
+                self.probes.append(probe)
+
+    def _try(self, prepare: Callable[[], Callable[[], Probe]]) -> tuple[Callable[[], Probe] | None, MetricError | None]:
         """A maker of probes, or why there is none: the same for all processes, though a file may lack on one node."""
         probe, error = None, None
         try:
-            check_samples(wanted, self.config.samples, len(self.real.dataset))
             probe = prepare()
         except MetricError as caught:
             error = caught
@@ -154,7 +169,7 @@ class Evaluation:
             "seed": config.seed,
             "batch_size": config.batch_size,
             "truncation": config.truncation,
-            "noise": "random",
+            "noise": "random, but fixed for edits and paths",
             "precision": "float32",
             "device": _name(self.process.device),
         }

@@ -62,6 +62,11 @@ class Log:
             self.writer.add_scalar(name, value, images)
         self.bar.set_postfix({name.split("/")[1]: f"{values[name]:.2f}" for name in SHOWN if name in values})
 
+    def leave_out(self, seconds: float) -> None:
+        """Time that was no training's, and no part of its speed."""
+        then, images_then = self.last_tick
+        self.last_tick = (then + seconds, images_then)
+
     def metrics(self, report: Report) -> None:
         """Writes a measurement's numbers, and those by class."""
         if self.process.is_main and report.images is not None:

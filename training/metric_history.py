@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from configs import ConfigError
 from editing.files import replacing
 from metrics.registry import best_direction
 from metrics.report import Report
@@ -28,25 +29,31 @@ class MetricHistory:
 
         The best checkpoint's file stays until one is better than all that is left.
         """
-        kept = [line for line, report in self._lines() if report["images"] <= images]
         if self.path.exists():
-            self._write(kept)
+            self._write([line for line, report in self._lines() if report["images"] <= images])
 
     def knows(self, images: int) -> bool:
         """Whether something was measured after so many images."""
         return any(report["images"] == images for _, report in self._lines())
 
-    def add(self, report: Report) -> bool:
-        """Appends a measurement; whether it is better than all before it."""
-        earlier = [self._score(values) for _, values in self._lines()]
+    def is_best(self, report: Report) -> bool:
+        """Whether a measurement is better than all those that were made in the same way."""
+        mine = report.to_dict()
+        rivals = [self._score(other) for _, other in self._lines() if self._conditions(other) == self._conditions(mine)]
+        return self._score(mine) > max(rivals, default=-math.inf)
+
+    def add(self, report: Report) -> None:
+        """Appends a measurement."""
         self._write([line for line, _ in self._lines()] + [json.dumps(report.to_dict()) + "\n"])
-        score = self._score(report.to_dict())
-        return score > max(earlier, default=-math.inf)
 
     def _write(self, lines: list[str]) -> None:
         """All at once: a line that a kill cut in two would keep the run from going on."""
         with replacing(self.path) as partial:
             partial.write_text("".join(lines), encoding="utf-8")
+
+    def _conditions(self, report: dict[str, Any]) -> tuple[Any, Any]:
+        """What a number depends on beside the generator: 500 drawings and 50,000 cannot be compared."""
+        return report["facts"], report["how"].get(self.best)
 
     def _score(self, report: dict[str, Any]) -> float:
         """Higher is better; -inf where there is no number."""
@@ -58,4 +65,14 @@ class MetricHistory:
     def _lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
         if self.path.exists():
             for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True):
-                yield line, json.loads(line)
+                yield line, self._read(line)
+
+    def _read(self, line: str) -> dict[str, Any]:
+        """Raises ConfigError if the line was not written by a run."""
+        try:
+            report: dict[str, Any] = json.loads(line)
+            if isinstance(report["images"], int) and {"facts", "values", "how"} <= report.keys():
+                return report
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise ConfigError(f"{self.path} holds what this run did not measure: move it elsewhere")

@@ -17,6 +17,7 @@ from metrics.features import FeatureExtractor, Features
 from metrics.image_quality import (
     KID_SUBSET_SIZE,
     KID_SUBSETS,
+    PART_MINIMUM,
     PRECISION_SAMPLES,
     SPLITS,
     frechet_distance,
@@ -25,17 +26,16 @@ from metrics.image_quality import (
     precision_recall,
 )
 from metrics.locality import Locality
-from metrics.parts import MIN_AREA, part_crops
+from metrics.parts import MARGIN, MIN_AREA, part_crops
 from metrics.path_length import EPSILON, perceptual_path_length
 from metrics.perceptual import PerceptualDistance
 from metrics.registry import result_name
 from metrics.report import Report
+from metrics.segmentation import pixel_counts
 from metrics.segmenter import Segmenter
 from training.distributed import from_main, gather
 from training.drawings import CodeKind, Drawings, Drawn
 from training.real_statistics import RealStatistics, in_order
-
-PART_MINIMUM = 50  # crops, drawn and real, below which a part's distance says nothing
 
 
 class Probe(Protocol):
@@ -55,8 +55,8 @@ class FeatureProbe:
 
     sees = True
 
-    def __init__(self, config: MetricConfig, real: RealStatistics, extractor: FeatureExtractor) -> None:
-        self.names = config.names
+    def __init__(self, names: Sequence[str], real: RealStatistics, extractor: FeatureExtractor) -> None:
+        self.names = names
         self.real = real
         self.extractor = extractor
         self.features: dict[int, Features] = {}
@@ -83,7 +83,7 @@ class FeatureProbe:
             mean, spread = kernel_distance(real, drawn.pooled)
             fewer = min(len(real), len(drawn.pooled))
             found["kid"] = mean, f"{both}, {KID_SUBSETS} subsets of {min(fewer, KID_SUBSET_SIZE)}"
-            if fewer > KID_SUBSET_SIZE:  # else all subsets are one set, and say nothing of its chance
+            if fewer > KID_SUBSET_SIZE:  # else the smaller set is the same in all subsets, and its chance unseen
                 found["kid_std"] = spread, f"of these {KID_SUBSETS} subsets"
         if "is" in self.names:
             mean, spread = inception_score(drawn.logits)
@@ -115,7 +115,7 @@ class PartProbe:
                 self.features[part][batch] = self.extractor.features(crops)
 
     def tell(self, drawings: Drawings, report: Report) -> None:
-        facts = {"min_area": MIN_AREA, "size": self.extractor.size}
+        facts = {"min_area": MIN_AREA, "margin": MARGIN}
         real = self.real.by_part(self.extractor, self.samples, facts, self._crops)
         drawn = [in_order(of_part).pooled for of_part in self.features]
         distances = from_main(self.real.process, lambda: list(map(_part_distance, real, drawn)))
@@ -143,7 +143,7 @@ class AreaProbe:
         self.counts = torch.zeros(real.dataset.classes.num_classes, dtype=torch.long)
 
     def see(self, batch: int, drawn: Drawn) -> None:
-        self.counts += torch.bincount(drawn.labels.flatten().long(), minlength=len(self.counts)).cpu()
+        self.counts += pixel_counts(drawn.labels, len(self.counts))
 
     def tell(self, drawings: Drawings, report: Report) -> None:
         counts, real = sum_over_processes(self.counts), self.real.areas()
@@ -176,8 +176,10 @@ class AgreementProbe:
         scores, real = iou(sum_over_processes(self.confusion)), self.segmenter.iou
         in_data = ~real.isnan()
         how = f"mean IoU of a segmenter's labels with the drawn masks, {int(in_data.sum())} classes of the data"
+        facts = self.segmenter.facts
         report.add("agreement", scores[in_data].nan_to_num(0).mean().item(), how)
-        report.add("agreement_real", self.segmenter.mean_iou, "the same segmenter on real pairs held out from it")
+        which = f"{facts.steps} steps, seed {facts.seed}"
+        report.add("agreement_real", facts.mean_iou, f"the same segmenter ({which}) on real pairs held out from it")
         report.tables["iou_drawn"] = _by_class(self.names, scores)
         report.tables["iou_real"] = _by_class(self.names, real)
 
@@ -198,13 +200,11 @@ class LocalityProbe:
         found = {kind: Locality(len(self.names)) for kind in get_args(CodeKind)}
         for part, kind, before, after in drawings.edits(self.samples):
             found[kind].update(part, before.images, after.images, before.labels, after.labels)
-        for kind, locality in found.items():
-            for name in ("change", "area", "samples", "absent"):
-                setattr(locality, name, sum_over_processes(getattr(locality, name)))
+        for kind, mine in found.items():
+            locality = mine.summed(sum_over_processes)
             shares = locality.table().diagonal()
-            parts = f"{int((~shares.isnan()).sum())} of {len(self.names)} parts"
-            how = f"share of the change inside the part, mean of {parts}, {self.samples} drawn"
-            report.add(f"locality_{kind}", locality.mean(), how)
+            how = f"share of the change inside the part, mean of {len(self.names)} parts, {self.samples} drawn"
+            report.add(f"locality_{kind}", locality.mean(), f"{how}; parts never drawn count 0")
             report.tables[f"edited_{kind}"] = dict(zip(self.names, locality.samples.tolist(), strict=True))
             report.tables[f"locality_{kind}"] = _by_class(self.names, shares)
             report.tables[f"chance_{kind}"] = _by_class(self.names, locality.chance())

@@ -13,6 +13,7 @@ from datasets.digest import content_digest
 from datasets.opening import ShardedDataset, Single
 from metrics.cache import load_statistics, store_statistics
 from metrics.features import FeatureExtractor, Features
+from metrics.segmentation import pixel_counts
 from training.distributed import Process, from_main, gather_on_main, own_share
 
 Statistics = dict[str, Tensor]
@@ -45,7 +46,7 @@ class RealStatistics:
         def compute() -> Statistics:
             counts = torch.zeros(self.dataset.classes.num_classes, dtype=torch.long)
             for _, _, labels in self._batches("class areas", len(self.dataset)):
-                counts += torch.bincount(labels.flatten().long(), minlength=len(counts))
+                counts += pixel_counts(labels, len(counts))
             everything = gather_on_main(counts)
             return {"counts": torch.stack(everything).sum(0)} if everything else {}
 
@@ -68,7 +69,7 @@ class RealStatistics:
 
         Args:
             extractor: of features.
-            samples: images, from the first on.
+            samples: images, evenly spread over the data.
             facts: how parts are cut out.
             crops: (images, labels) -> uint8 [n, 3, s, s] for each of K parts.
         """
@@ -95,8 +96,8 @@ class RealStatistics:
         return found if found and self.process.is_main else {}
 
     def _batches(self, what: str, samples: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """This process's batches of the first `samples` records: (index, images, labels)."""
-        batches = torch.arange(samples).split(self.batch_size)
+        """This process's batches of `samples` records, evenly spread: (index, images, labels)."""
+        batches = (torch.arange(samples) * len(self.dataset) // samples).split(self.batch_size)
         mine = own_share(len(batches), self.process)
         records = [batches[i].tolist() for i in mine]
         loader = DataLoader(

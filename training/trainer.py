@@ -65,10 +65,7 @@ class Trainer:
         elif self.start and self.process.is_main:
             print(self.start.announcement)
         self._check_agreement()
-        if self.process.is_main:
-            folder.prepare(self.config, self.state.images)
-            MetricHistory(folder.metrics, self.config.metrics.best).rewind(self.state.images)
-        barrier()
+        from_main(self.process, lambda: self._prepare(folder))
         missing = self._lacks_measurement(folder)
         if self.state.images >= self.config.training.total_images and not missing:
             return
@@ -172,6 +169,11 @@ class Trainer:
         # minibatch standard deviation are the same sets of images however a batch is split.
         return [x[first :: self.passes] for first in range(self.passes)]
 
+    def _prepare(self, folder: RunFolder) -> None:
+        folder.prepare(self.config, self.state.images)
+        if self.evaluation:
+            MetricHistory(folder.metrics, self.config.metrics.best).rewind(self.state.images)
+
     def _lacks_measurement(self, folder: RunFolder) -> bool:
         """Whether the run was stopped between the checkpoint that it goes on from and the measurement due there."""
         images, metrics = self.state.images, self.config.metrics
@@ -183,13 +185,16 @@ class Trainer:
 
     def _measure(self, folder: RunFolder, log: Log) -> None:
         assert self.evaluation
+        start = time.perf_counter()
         report = self.evaluation.measure(self.state.generator_ema, self.state.images)
+        log.leave_out(time.perf_counter() - start)
         log.metrics(report)
         history = MetricHistory(folder.metrics, self.config.metrics.best)
-        if from_main(self.process, lambda: history.add(report)):
+        if from_main(self.process, lambda: history.is_best(report)):
             contents = self._contents()
             if self.process.is_main:
                 folder.write({**contents, "metrics": report.to_dict()}, folder.best)
+        from_main(self.process, lambda: history.add(report))  # last: what is written down will not be measured again
 
     def _save(self, folder: RunFolder) -> None:
         contents = self._contents()

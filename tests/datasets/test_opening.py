@@ -59,7 +59,7 @@ def test_two_folders_side_by_side(tmp_path: Path) -> None:
     [
         (DataConfig(), "data.path is not set"),
         (DataConfig(path=("absent",)), "absent does not exist"),
-        (DataConfig(path=("set",), classes="celebamask19"), r"has 19 classes, not 13; set model\.num_classes to 19"),
+        (DataConfig(path=("set",), classes="celebamask19"), r"has 19 classes, not 13; give another class table"),
         (DataConfig(path=("set/images",)), "holds images alone; training needs masks"),
     ],
 )

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from metrics.agreement import confusion, iou, mean_iou, pixel_accuracy
+from metrics.agreement import confusion, iou, mean_iou
 
 LABELS = torch.tensor([[[0, 0], [1, 1]]], dtype=torch.uint8)
 PREDICTED = torch.tensor([[[0, 1], [1, 2]]], dtype=torch.uint8)
@@ -32,21 +32,16 @@ def test_the_mean_is_over_classes_in_the_labels():
 
 def test_equal_maps_agree():
     counts = confusion(LABELS, LABELS, 2)
-    assert (mean_iou(counts), pixel_accuracy(counts)) == (1, 1)
+    assert mean_iou(counts) == 1
 
 
 def test_permuted_classes_disagree():
     assert mean_iou(confusion(1 - LABELS, LABELS, 2)) == 0
 
 
-def test_pixel_accuracy():
-    assert pixel_accuracy(confusion(PREDICTED, LABELS, 3)) == pytest.approx(1 / 2)
-
-
 def test_without_pixels_nothing_is_known():
     counts = torch.zeros(3, 3, dtype=torch.long)
     assert math.isnan(mean_iou(counts))
-    assert math.isnan(pixel_accuracy(counts))
 
 
 def test_ids_out_of_range_and_other_shapes_are_errors():

@@ -59,6 +59,9 @@ def test_precision_and_recall():
 
 
 def test_too_few_samples_name_the_metric():
-    check_samples(["fid", "kid"], 2, 100)
+    check_samples("fid", 2, 100)
+    check_samples("is", 10, 1)  # which asks for no data
     with pytest.raises(MetricError, match="is needs 10 samples or more, drawn and real, not 9"):
-        check_samples(["fid", "is"], 9, 100)
+        check_samples("is", 9, 100)
+    with pytest.raises(MetricError, match="parts needs 50 samples or more, drawn and real, not 49"):
+        check_samples("parts", 100, 49)

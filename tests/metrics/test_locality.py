@@ -22,7 +22,7 @@ def test_a_change_inside_the_part_is_wholly_local():
     locality = Locality(4)
     locality.update(2, before, after, labels, labels)
     assert locality.table()[2].tolist() == [0, 0, 1, 0]
-    assert locality.mean() == 1
+    assert locality.mean() == 1 / 4
 
 
 def test_a_change_everywhere_is_shared_by_area():
@@ -32,7 +32,7 @@ def test_a_change_everywhere_is_shared_by_area():
     locality.update(3, grey(100), grey(90), labels, labels)
     assert locality.table()[3].tolist() == [12 / 64, 12 / 64, 16 / 64, 24 / 64, 0]
     assert locality.chance()[3] == 24 / 64
-    assert locality.mean() == 24 / 64
+    assert locality.mean() == 24 / 64 / 5
 
 
 def test_what_a_part_uncovers_or_newly_covers_is_local():
@@ -57,7 +57,7 @@ def test_samples_without_the_part_are_left_out_and_counted():
     locality = Locality(4)
     locality.update(3, grey(0), grey(5), labels, labels)
     assert locality.table()[3].tolist() == [0.25] * 4  # of the first sample alone
-    assert (locality.samples.tolist(), locality.absent.tolist()) == ([0, 0, 0, 1], [0, 0, 0, 1])
+    assert locality.samples.tolist() == [0, 0, 0, 1]
 
 
 def test_a_part_that_appears_counts():
@@ -80,15 +80,25 @@ def test_batches_add_up():
     torch.testing.assert_close(whole.table().sum(1), torch.ones(4, dtype=torch.float64))
 
 
-def test_parts_without_samples_or_change_have_no_row_and_do_not_count():
+def test_processes_add_up():
+    labels = quarters()
+    locality = Locality(4)
+    locality.update(0, grey(0), grey(9), labels, labels)
+    both = locality.summed(lambda x: 2 * x)
+    assert torch.equal(both.change, 2 * locality.change)
+    assert both.samples.tolist() == [4, 0, 0, 0]
+    assert both.mean() == locality.mean()
+
+
+def test_parts_without_samples_or_change_have_no_row_and_count_nothing():
     labels = quarters()
     locality = Locality(5)
     locality.update(4, grey(0), grey(9), labels, labels)  # no sample has class 4
     locality.update(1, grey(9), grey(9), labels, labels)  # nothing changes
     assert locality.table().isnan().all()
-    assert locality.mean() != locality.mean()
+    assert locality.mean() == 0
     locality.update(0, grey(0), grey(9), labels, labels)
-    assert locality.mean() == 0.25
+    assert locality.mean() == 0.25 / 5
 
 
 def test_tensors_that_do_not_fit_are_refused():

@@ -34,6 +34,7 @@ def test_which_is_better():
         ({"best": "fd_efflite0"}, "metrics.every_images = 0 measures nothing: set it"),
         ({"samples": 0}, "metrics.samples = 0"),
         ({"every_images": -1}, "metrics.every_images = -1"),
+        ({"names": ("parts",), "best": "part_fd_efflite0"}, "choose from $"),
         ({"seed": 2**32}, "metrics.seed = 4294967296: choose from 0 to 4294967295"),
         ({"names": ()}, "metrics.names is empty"),
     ],

@@ -76,6 +76,46 @@ def test_own_coordinates(tiny_config, tiny_generator):
             tiny_generator.synthesis(w, coords=wrong)
 
 
+def test_features_between_positions_are_those_of_the_neighbours(tiny_generator):
+    features = tiny_generator.positions()
+    step = 2 / 15
+    halfway = tiny_generator.positions(coordinate_grid(16, shift=(-step / 2, 0.0))[None, None])
+    expected = (features[..., :-1] + features[..., 1:]) / 2
+    assert torch.allclose(halfway[..., :-1], expected, atol=1e-5)
+    outside = tiny_generator.positions(coordinate_grid(16, shift=(-3.0, -3.0))[None, None])
+    assert torch.allclose(outside, features[..., -1:, -1:].expand_as(outside), atol=1e-5)
+
+
+def test_whole_steps_move_what_is_drawn(tiny_config, tiny_generator):
+    w = codes(tiny_config)
+    moved = tiny_generator.synthesis(w, coords=foreground_coordinates(tiny_config, zoom=1.0, shift=(4 / 15, 0.0)))
+    depth = tiny_generator.synthesis(w).depth
+    assert torch.allclose(moved.depth[..., 2:], depth[..., :-2], atol=1e-4)
+    assert torch.allclose(moved.depth[..., 0], depth[..., 0], atol=1e-4)
+
+
+def test_another_background(tiny_config, tiny_generator):
+    """The part's own features give the same drawing, those of another sample what its codes give."""
+    w, index = codes(tiny_config), [tiny_config.base_layers, tiny_config.base_layers + 1]
+    with torch.no_grad():
+        plain = tiny_generator.synthesis(w)
+        alone = torch.zeros(2, 13, 16, 16)
+        alone[:, 0] = 1
+        layer_codes = tiny_generator.expand(w)
+        positions, projection = tiny_generator.positions(), tiny_generator.positions.projection()
+        own = tiny_generator.compositing(alone, tiny_generator.local_generators(positions, projection, layer_codes)[1])
+        same = tiny_generator.synthesis(w, background=own)
+        swapped = tiny_generator.synthesis(w, background=own.flip(0))
+        mixed = to_wplus(w, tiny_config).clone()
+        mixed[:, index] = mixed.flip(0)[:, index]
+        by_codes = tiny_generator.synthesis(mixed)
+    assert torch.allclose(same.image, plain.image, atol=1e-4)
+    assert torch.allclose(swapped.image, by_codes.image, atol=1e-4)
+    assert not torch.allclose(swapped.image, plain.image, atol=1e-3)
+    with pytest.raises(ModelError, match=r"background has shape \[3, 16, 16, 16\]; expected \[1, 16, 16, 16\] or \[2,"):
+        tiny_generator.synthesis(w, background=torch.zeros(3, 16, 16, 16))
+
+
 def test_zoom_and_shift_of_the_grid():
     grid = coordinate_grid(5)
     assert torch.equal(grid[0, 0], torch.linspace(-1, 1, 5))  # x first

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from configs import ConfigError
 from configs.cli import run
 from datasets import celebamask13, draw_face
 from editing import EditError
@@ -52,6 +53,16 @@ def test_files(evaluate, tmp_path):
     assert len(list((tmp_path / "out" / "tensorboard").iterdir())) == 1
 
 
+def test_a_runs_folder_is_no_output(evaluate, tmp_path):
+    (tmp_path / "out" / "tensorboard").mkdir(parents=True)
+    curves = tmp_path / "out" / "tensorboard" / "events.out.tfevents.1"
+    for file in (tmp_path / "out" / "config.yaml", curves):
+        file.write_text("")
+    with pytest.raises(ConfigError, match="is the folder of a run"):
+        evaluate("--output", str(tmp_path / "out"), "--overwrite")
+    assert curves.exists()
+
+
 def test_an_output_that_cannot_be_written_is_told_before_measuring(evaluate, tmp_path, capsys):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(EditError, match="cannot write to"):
@@ -91,7 +102,10 @@ def test_by_default_what_cannot_be_measured_is_left_out(tiny_checkpoint, faces_3
         (["--device", "tpu9"], "--device tpu9"),
         (["--seeds", "1"], "--seeds"),
         (["--metrics", "ssim"], "has ssim: choose from fid"),
-        (["--metrics", "fid", "--extractor", "inception"], "no such file: fetch pt_inception"),
+        (["--metrics", "fid", "--extractor", "inception"], "inception's weights are not given: fetch pt_inception"),
+        (["--weights", "pt.pth"], "weights = pt.pth are inception's"),
+        (["--workers", "-1"], "data.workers = -1"),
+        (["--truncation", "nan"], "truncation = nan"),
         (["--metrics", "agreement"], "scripts.train_segmenter"),
         (["--metrics", "is", "--samples", "3"], "is needs 10 samples"),
     ],

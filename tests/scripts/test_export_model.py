@@ -163,3 +163,35 @@ def test_mistakes_leave_everything_as_it_was(checkpoint, tmp_path, capsys, sourc
 def test_overwrite_replaces(checkpoint, tmp_path):
     (tmp_path / "exported.pt").write_text("old")
     load_generator(export(checkpoint, "--overwrite"))
+
+
+@pytest.mark.parametrize(("ending", "precision"), [("onnx", "half"), ("pt2", "single")])  # tracing takes seconds
+def test_graphs_draw_what_the_checkpoint_draws(checkpoint, ending, precision):
+    target = checkpoint.parent / f"graph.{ending}"
+    main(["--checkpoint", str(checkpoint), "--output", str(target), "--precision", precision])
+    stored = load_generator(export(checkpoint, "--precision", precision))
+    for samples in (1, 3):  # traced with another number
+        codes = torch.randn(samples, stored.num_codes, stored.config.latent_dim)
+        with torch.no_grad():
+            expected = stored.synthesis(codes, "const")
+        drawn = run_onnx(target, codes) if ending == "onnx" else torch.export.load(target).module()(codes)
+        for ours, theirs in zip(drawn, (expected.image, expected.segmentation), strict=True):
+            assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
+
+
+def run_onnx(path, codes):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(str(path))
+    assert [entry.name for entry in (*session.get_inputs(), *session.get_outputs())] == [
+        "codes",
+        "image",
+        "segmentation",
+    ]
+    return [torch.from_numpy(x) for x in session.run(None, {"codes": codes.numpy()})]
+
+
+def test_other_endings_are_refused(checkpoint, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        run(lambda: main(["--checkpoint", str(checkpoint), "--output", "model.tflite"]))
+    assert exit_.value.code == 2
+    assert "choose a name that ends in .pt, .onnx, .pt2" in capsys.readouterr().err

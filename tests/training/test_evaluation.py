@@ -13,22 +13,24 @@ import torch
 import torch.multiprocessing as mp
 
 from datasets import LmdbWriter, celebamask13, draw_face, encode_pair
+from datasets.digest import content_digest
 from datasets.errors import DataError
 from datasets.loader import DataConfig
 from datasets.opening import open_dataset
-from metrics import cache, class_areas, total_variation
+from metrics import cache, class_areas, image_quality, total_variation
 from metrics.config import MetricConfig
 from metrics.errors import MetricError
+from metrics.registry import METRICS
+from metrics.segmenter import SegmentationNetwork, Segmenter, SegmenterFacts, segmenter_path
 from models import Generator, ModelConfig
+from training import probes
 from training.distributed import Process, session
 from training.drawings import Drawings
 from training.evaluation import Evaluation
 
 PROCESS = Process(torch.device("cpu"))
 CHEAP = MetricConfig(names=("areas", "locality"), samples=10, edit_samples=5, batch_size=4)
-ALL = replace(
-    CHEAP, names=("fid", "kid", "is", "precision_recall", "areas", "locality", "parts", "ppl"), path_samples=5
-)
+ALL = replace(CHEAP, names=tuple(METRICS), path_samples=5)
 
 
 @pytest.fixture
@@ -89,8 +91,8 @@ def test_two_processes_measure_what_one_does(faces_32, tiny_config, tmp_path, mo
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"cache_{world_size}"))
         mp.spawn(_measure_spawned, args=(world_size, faces_32, tiny_config, tmp_path, port), nprocs=world_size)
     one = torch.load(tmp_path / "0_of_1.pt")
-    assert len(one["values"]) == 10
-    assert one["left_out"].keys() == {"part_fd_efflite0"}
+    assert len(one["values"]) == 13
+    assert one["left_out"] == {}
     for rank in range(2):
         two = torch.load(tmp_path / f"{rank}_of_2.pt")
         assert two["values"] == one["values"]
@@ -102,8 +104,14 @@ def _measure_spawned(rank: int, world_size: int, faces: Path, config: ModelConfi
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size))
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    dataset = open_dataset(DataConfig(path=(str(faces),)), 32, 13)
+    probes.PART_MINIMUM = image_quality.MINIMUM["parts"] = 2
+    facts = SegmenterFacts(dataset.classes.names, 32, content_digest(dataset), 0, 0, (0.5,) * 13, 0.5)
+    torch.manual_seed(0)
     with session("cpu") as process:
-        dataset = open_dataset(DataConfig(path=(str(faces),)), 32, 13)
+        if process.is_main:
+            segmenter_path(facts.data).parent.mkdir(parents=True)
+            Segmenter(SegmentationNetwork(13), facts).save(segmenter_path(facts.data))
         report = Evaluation(ALL, dataset, process).measure(made_generator(config))
         torch.save(report.to_dict(), folder / f"{rank}_of_{world_size}.pt")
 
@@ -135,8 +143,10 @@ def test_what_cannot_be_measured(dataset):
     inception = replace(CHEAP, names=("fid", "areas"), extractor="inception", weights="missing.pth")
     with pytest.raises(MetricError, match=r"missing.pth: no such file: fetch"):
         Evaluation(inception, dataset, PROCESS)
-    evaluation = Evaluation(inception, dataset, PROCESS, skip_missing=True)
-    assert list(evaluation.left_out) == ["fid"]
+    with pytest.raises(MetricError, match=r"missing\.pth"):  # what the user gave is not left out without a word
+        Evaluation(inception, dataset, PROCESS, skip_missing=True)
+    few = replace(CHEAP, names=("kid", "is", "areas"), samples=5)
+    assert list(Evaluation(few, dataset, PROCESS, skip_missing=True).left_out) == ["is"]
 
 
 def test_a_missing_package_is_told_before_anything_is_drawn(dataset, monkeypatch):
@@ -148,7 +158,7 @@ def test_a_missing_package_is_told_before_anything_is_drawn(dataset, monkeypatch
     ]
 
 
-def test_numbers_do_not_depend_on_a_runs_precision(generator, dataset, monkeypatch):
+def test_a_runs_precision_is_switched_off_and_comes_back(generator, dataset, monkeypatch):
     seen = []
     draw = Drawings.samples
 
@@ -159,6 +169,8 @@ def test_numbers_do_not_depend_on_a_runs_precision(generator, dataset, monkeypat
 
     monkeypatch.setattr(Drawings, "samples", watched)
     before = torch.get_float32_matmul_precision()
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     torch.set_float32_matmul_precision("high")
     try:
         Evaluation(CHEAP, dataset, PROCESS).measure(generator)
@@ -166,3 +178,5 @@ def test_numbers_do_not_depend_on_a_runs_precision(generator, dataset, monkeypat
     finally:
         torch.set_float32_matmul_precision(before)
     assert seen == [("highest", False, False)]
+    assert torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.benchmark

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from configs import ConfigError
 from metrics.report import Report
 from training.metric_history import MetricHistory
 
@@ -15,16 +16,34 @@ def report(images: int, **values: float) -> Report:
 )
 def test_better_is_lower_or_higher(tmp_path, best, expected):
     history = MetricHistory(tmp_path / "metrics.jsonl", best)
-    found = [history.add(report(i, **{best: value})) for i, value in enumerate((2.0, 3.0, 1.0))]
+    found = []
+    for i, value in enumerate((2.0, 3.0, 1.0)):
+        found.append(history.is_best(report(i, **{best: value})))
+        history.add(report(i, **{best: value}))
     assert found == expected
     assert [json.loads(line)["images"] for line in history.path.read_text().splitlines()] == [0, 1, 2]
 
 
 def test_nothing_is_best_without_a_number(tmp_path):
     history = MetricHistory(tmp_path / "a.jsonl", "agreement")
-    assert not history.add(report(1, other=1.0))
-    assert history.add(report(2, agreement=0.5))
-    assert not MetricHistory(tmp_path / "b.jsonl", "").add(report(1, agreement=0.5))
+    assert not history.is_best(report(1, other=1.0))
+    assert history.is_best(report(2, agreement=0.5))
+    assert not MetricHistory(tmp_path / "b.jsonl", "").is_best(report(1, agreement=0.5))
+
+
+def test_only_numbers_that_were_measured_alike_are_compared(tmp_path):
+    history = MetricHistory(tmp_path / "metrics.jsonl", "fd_efflite0")
+    history.add(Report(1, {"drawings": 50_000}, {"fd_efflite0": 80.0}))
+    assert history.is_best(Report(2, {"drawings": 500}, {"fd_efflite0": 100.0}))
+    history.add(Report(2, {"drawings": 500}, {"fd_efflite0": 100.0}))
+    assert not history.is_best(Report(3, {"drawings": 500}, {"fd_efflite0": 101.0}))
+
+
+@pytest.mark.parametrize("line", ['{"images": null, "facts": {}, "values": {}, "how": {}}', "{", "[1]"])
+def test_a_file_that_no_run_wrote_is_told(tmp_path, line):
+    (tmp_path / "metrics.jsonl").write_text(line + "\n")
+    with pytest.raises(ConfigError, match=r"metrics.jsonl holds what this run did not measure: move it"):
+        MetricHistory(tmp_path / "metrics.jsonl", "").rewind(10)
 
 
 def test_what_is_measured_again_is_forgotten(tmp_path):
@@ -37,4 +56,4 @@ def test_what_is_measured_again_is_forgotten(tmp_path):
     assert [json.loads(line)["images"] for line in history.path.read_text().splitlines()] == [10, 20]
     assert history.knows(20)
     assert not history.knows(30)
-    assert history.add(report(30, agreement=0.25))
+    assert history.is_best(report(30, agreement=0.25))

@@ -78,8 +78,9 @@ def test_the_parts_of_real_pictures_are_at_no_distance_from_themselves(real, rep
 
     def distances(change: int) -> dict[str, float | None]:
         probe = probes.PartProbe(config, real, extractor())
+        chosen = [48 * i // 40 for i in range(40)] + [0] * 8  # the last ones are too many
         for batch in range(3):
-            pairs = [real.dataset[i] for i in range(16 * batch, 16 * batch + 16)]
+            pairs = [real.dataset[i] for i in chosen[16 * batch : 16 * batch + 16]]
             images, labels = (torch.stack(x) for x in zip(*pairs, strict=True))
             probe.see(batch, Drawn(images // 2 + change, labels) if change else Drawn(images, labels))
         probe.tell(None, report)
@@ -94,14 +95,14 @@ def test_the_parts_of_real_pictures_are_at_no_distance_from_themselves(real, rep
 
 def test_the_inception_score_needs_no_real_features(real, report, monkeypatch):
     monkeypatch.setattr(real, "features", None)
-    probe = probes.FeatureProbe(MetricConfig(names=("is",), samples=20), real, extractor())
+    probe = probes.FeatureProbe(["is"], real, extractor())
     probe.see(0, Drawn(torch.randint(255, (20, 3, 4, 4), dtype=torch.uint8), torch.zeros(20, 4, 4)))
     probe.tell(None, report)
     assert report.how["is_efflite0"].startswith("20 drawn;")
 
 
 def test_few_samples_have_no_spread_of_subsets(real, report):
-    probe = probes.FeatureProbe(MetricConfig(names=("kid",), samples=48), real, extractor())
+    probe = probes.FeatureProbe(["kid"], real, extractor())
     images = torch.stack([torch.from_numpy(draw_face(1, i, 32)[0]).permute(2, 0, 1) for i in range(48)])
     probe.see(0, Drawn(images, torch.zeros(48, 32, 32)))
     probe.tell(None, report)

@@ -144,9 +144,11 @@ def test_resuming_measures_nothing_twice(train):
 def test_a_run_stopped_while_it_measures_measures_when_it_goes_on(train):
     whole = train(*MEASURED, output="whole")
     train(*MEASURED, "training.total_images=8", output="parts")
-    (whole.parent / "parts" / "metrics.jsonl").unlink()
+    for name in ("metrics.jsonl", "best.pt"):
+        (whole.parent / "parts" / name).unlink()
     parts = train(*MEASURED, output="parts")
     assert (parts / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+    assert (parts / "best.pt").exists()
     (parts / "metrics.jsonl").write_text((whole / "metrics.jsonl").read_text().splitlines(keepends=True)[0])
     train(*MEASURED, output="parts")
     assert (parts / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()

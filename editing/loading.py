@@ -1,0 +1,27 @@
+"""The generator of a checkpoint together with its classes: what every command that draws begins with."""
+
+from pathlib import Path
+
+import torch
+
+from datasets.class_files import default_table
+from datasets.labels import ClassTable
+from editing.errors import EditError
+from models import Generator
+from models.checkpoint import build_generator, load_networks
+
+
+def load_model(path: Path, device: torch.device) -> tuple[Generator, ClassTable]:
+    """The EMA generator of a checkpoint, and its classes; a checkpoint that tells none gets the usual ones.
+
+    Raises:
+        ModelError: if the file cannot be read, or holds no generator that fits its own configuration.
+        EditError: if it names more or fewer classes than its generator draws.
+    """
+    networks = load_networks(path)
+    generator = build_generator(networks, str(path)).to(device)
+    count = networks.config.num_classes
+    classes = ClassTable.from_dict(networks.classes) if networks.classes else default_table(count)
+    if classes.num_classes != count:
+        raise EditError(f"{path} names {classes.num_classes} classes, but its generator draws {count}")
+    return generator, classes

@@ -1,0 +1,123 @@
+"""Pictures and masks of users, made what a generator was trained on: upright, cropped as its data were, of its size.
+
+Shapes: R resolution.
+"""
+
+import shlex
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from datasets.decoding import SUFFIXES, Record, read_pair
+from datasets.errors import DataError
+from datasets.fitting import CROPS, Crop, Fitted, fit
+from datasets.labels import ClassTable
+from editing.errors import EditError
+
+MAX_BYTES = 2**26  # of a file; no camera's JPEG or PNG of MAX_PIXELS comes near
+MAX_PIXELS = 2**26  # 8192 x 8192: 192 MiB decoded
+
+
+def training_crop(checkpoint: Mapping[str, Any]) -> Crop:
+    """What became of pictures that were not square when a checkpoint's data were made: they told it the run.
+
+    "error" if the data had none, or the checkpoint does not tell.
+    """
+    origins = checkpoint.get("data") or ()
+    commands = [str(origin.get("source", "")) for origin in origins if isinstance(origin, Mapping)]
+    crops = [_option(command, "--crop") for command in commands]
+    run = checkpoint.get("config")
+    if isinstance(run, Mapping) and isinstance(run.get("data"), Mapping):
+        crops.append(run["data"].get("crop"))  # of a folder that was read as it lay
+    return next((crop for crop in CROPS if crop != "error" and crop in crops), "error")
+
+
+def _option(command: str, option: str) -> str | None:
+    """The value of an option in the command that made a data set."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a quote is open: somebody else's words
+        return None
+    return next((value for name, value in pairwise(words) if name == option), None)
+
+
+def find_masks(images: Sequence[Path], folder: Path) -> list[Path]:
+    """The mask of every image: the file in `folder` with its name, whatever the ending.
+
+    Raises:
+        EditError: if an image has none, or several, or there is no such folder.
+    """
+    if not folder.is_dir():
+        raise EditError(f"{folder} is not a folder; give the one that holds the masks")
+    found = defaultdict(list)
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in SUFFIXES:
+            found[path.stem].append(path)
+    for image in images:
+        if not found[image.stem]:
+            raise EditError(f"{image}: has no mask {folder / image.stem}.png; add it")
+        if len(found[image.stem]) > 1:
+            first, second = found[image.stem][:2]
+            raise EditError(f"{second}: has the name of {first} but for the ending; take one away")
+    return [found[image.stem][0] for image in images]
+
+
+def read_photo(image: Path, mask: Path | None, classes: ClassTable, resolution: int, crop: Crop) -> Fitted:
+    """A picture as uint8 [R, R, 3], and its labels uint8 [R, R] if there is a mask.
+
+    Args:
+        image: the picture; it is turned upright.
+        mask: ids or colours, of the picture's size.
+        classes: the table that the mask follows.
+        resolution: R.
+        crop: what becomes of a picture that is not square, see `datasets.fitting.fit`.
+
+    Raises:
+        EditError: if a file is too large, or the picture smaller than R.
+        DataError: if a file cannot be used, the two differ in size, or a pixel is of no class.
+    """
+    for path in filter(None, (image, mask)):
+        refuse_huge(path)
+    record = read_pair(image, mask, classes)
+    _refuse_small(record, image, resolution, crop)
+    try:
+        return fit(record, resolution, crop)
+    except DataError as error:
+        raise DataError(f"{image}: {error}") from None
+
+
+def refuse_huge(path: Path) -> None:
+    """Looks at a file's size and header, before anything is decoded.
+
+    Raises:
+        EditError: if it would take too much memory.
+    """
+    size = path.stat().st_size if path.is_file() else 0
+    if size > MAX_BYTES:
+        raise EditError(f"{path}: has {size} bytes, more than {MAX_BYTES}; give a smaller copy")
+    width, height = _stored_size(path)
+    if width * height > MAX_PIXELS:
+        raise EditError(f"{path}: is {width} x {height}, more than {MAX_PIXELS} pixels; give a smaller copy")
+
+
+def _stored_size(path: Path) -> tuple[int, int]:
+    """Width and height as the header tells them; 0 of what cannot be opened, for its reader tells why."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
+            with Image.open(path) as picture:
+                return picture.size
+    except Exception:  # Pillow raises whatever a damaged header trips over
+        return 0, 0
+
+
+def _refuse_small(record: Record, path: Path, resolution: int, crop: Crop) -> None:
+    size = record.picture.size
+    side = max(size) if crop == "pad" else min(size)
+    if side < resolution:
+        raise EditError(f"{path}: is {side} pixels wide, but the model draws {resolution}; give a larger picture")

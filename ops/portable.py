@@ -1,0 +1,57 @@
+"""The two operators in terms of PyTorch's own, for graphs that are to run without this package.
+
+Functions of the operators' own signatures, functional throughout, as traced graphs want them; not for training.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ops._library import wide_dtype
+
+
+def bias_act(
+    x: Tensor,
+    bias: Tensor | None,
+    noise: Tensor | None,
+    noise_strength: Tensor | None,
+    dim: int,
+    slope: float,
+    gain: float,
+) -> Tensor:
+    """`ops.bias_act` by sums and a leaky ReLU."""
+    result = x.to(wide_dtype(x))
+    if noise is not None and noise_strength is not None:
+        result = result + noise * noise_strength
+    if bias is not None:
+        result = result + bias.view([-1 if axis == dim else 1 for axis in range(x.ndim)])
+    return (F.leaky_relu(result, slope) * gain).to(x.dtype)
+
+
+def upfirdn2d(
+    x: Tensor,
+    filter: Tensor,
+    up: Sequence[int],
+    down: Sequence[int],
+    padding: Sequence[int],
+    flip: bool,
+    gain: float,
+) -> Tensor:
+    """`ops.upfirdn2d` by a convolution with one channel."""
+    samples, channels, height, width = x.shape
+    result = x.to(filter.dtype).reshape(samples * channels, 1, height, 1, width, 1)
+    result = F.pad(result, (0, up[1] - 1, 0, 0, 0, up[0] - 1)).reshape(-1, 1, height * up[0], width * up[1])
+    top, bottom, left, right = padding
+    taps = filter if filter.ndim == 2 else torch.outer(filter, filter)
+    taps = (taps if flip else taps.flip((0, 1))) * gain
+    result = F.conv2d(F.pad(result, (left, right, top, bottom)), taps[None, None], stride=list(down))
+    return result.reshape(samples, channels, *result.shape[2:]).to(x.dtype)
+
+
+def decompositions() -> dict[Any, Callable[..., Tensor]]:
+    """For `torch.export.ExportedProgram.run_decompositions`."""
+    operators = torch.ops.semantic_gan
+    return {operators.bias_act.default: bias_act, operators.upfirdn2d.default: upfirdn2d}

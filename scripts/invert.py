@@ -1,0 +1,267 @@
+"""Finds codes that draw your own pictures: generate.py --latents draws and edits them from there.
+
+    python -m scripts.invert IMAGES... --output DIR                     with the model that ships
+    python -m scripts.invert IMAGES... --output DIR --masks MASKS       guided by masks of the same names
+    python -m scripts.invert IMAGES... --output DIR --tune 300          and weights tuned to each picture
+    python -m scripts.invert --checkpoint CK IMAGES... --output DIR --space wplus-noise
+
+Pictures are turned upright, cropped as the checkpoint's data were (or by --crop), and reduced to its resolution.
+Nothing looks for the face in a picture: place it as the training data have it. For each image DIR gets NAME_codes.npy,
+NAME_reconstruction.png, NAME_mask.png (a palette of class ids) and NAME_residual.png (grey where nothing differs);
+NAME_tuned.pt, a checkpoint, where weights are tuned or noise maps looked for, and these in NAME_noise.npz; for all of
+them sheet.png and report.json. A poor fit is told, with what to try.
+
+Without --lpips the features of EfficientNet-Lite0, whose weights a package brings, stand in for LPIPS.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+import ops
+from configs import ConfigError, cli
+from datasets import ClassTable, default_table, load_table, save_png
+from datasets.find import CLASSES_FILE
+from datasets.fitting import CROPS, Crop, Fitted
+from datasets.opening import first_difference
+from editing import EditError, check_free, make_folder
+from editing.files import replacing
+from editing.fit import advice, fit_table
+from editing.inversion import SPACES, InversionConfig, Progress
+from editing.inversion_files import SHEET, check_sheet, file_names, sheet, write_files
+from editing.photos import find_masks, read_photo, training_crop
+from editing.reconstruction import Method, Reconstruction, Watcher, reconstruct
+from editing.tuning import TuningConfig
+from metrics.agreement import confusion, mean_iou
+from metrics.perceptual import EfficientNetDistance, Lpips, PerceptualDistance
+from metrics.segmenter import Segmenter, load_segmenter
+from models import Generator
+from models.checkpoint import build_generator, find_networks, provenance, read_file
+from models.shipped import shipped_model
+
+REPORT = "report.json"
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    steps = InversionConfig().steps
+    add("images", nargs="+", type=Path, metavar="IMAGES", help="pictures, at least as large as the model's")
+    add("--checkpoint", type=Path, help="a file of train.py, or a released one (default the model that ships)")
+    add("--output", type=Path, required=True, help="folder to write to; what is in it stays")
+    add("--overwrite", action="store_true", help="replace files of the same name")
+    guides = parser.add_mutually_exclusive_group()
+    guides.add_argument("--masks", type=Path, help="folder with a mask for each image, of its name")
+    guides.add_argument("--segmenter", type=Path, help="file of scripts.train_segmenter, which draws the masks instead")
+    add("--classes", default="", help=f"class table of the masks (default {CLASSES_FILE} by them, or the checkpoint's)")
+    add("--crop", choices=CROPS, help="of pictures that are not square (default as the checkpoint's data)")
+    add("--space", choices=SPACES, default="wplus", help="what is looked for (default wplus)")
+    add("--steps", type=int, default=steps, help=f"of the optimisation (default {steps})")
+    add("--tune", type=int, default=0, metavar="STEPS", help="of tuning the weights to each picture (default 0: none)")
+    add("--lpips", type=Path, help="VGG16's file for LPIPS; it is never downloaded")
+    add("--batch-size", type=int, default=8, help="images inverted at once (default 8)")
+    add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
+    add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
+    return parser.parse_args(argv)
+
+
+class Model(NamedTuple):
+    path: Path
+    generator: Generator
+    classes: ClassTable
+    crop: Crop  # of the data it was trained on
+    origin: Mapping[str, Any]  # images seen, and where the data came from
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Inverts all images; all checks come before the first file."""
+    args = parse(argv)
+    device = cli.usable_device(args.device)
+    distance = perceptual_distance(args.lpips, device)
+    model = load(args.checkpoint or shipped_model(), device)
+    method = choose_method(args, distance, model.classes.num_classes)
+    check_output(args, model.generator.config.resolution)
+    crop = args.crop or model.crop
+    photos = read_photos(args, model, crop)
+    ops.set_mode(args.ops, device.type)
+    make_folder(args.output)
+    print(f"inverting with {model.path}; crop of pictures that are not square: {crop}")
+    found, entries = [], []
+    for path, each in zip(args.images, in_batches(photos, model, method, args.batch_size), strict=True):
+        write_files(each, args.output / path.stem, model.classes, model.origin)
+        found.append(each)
+        entries.append(describe(path, each, distance.name, args.space))
+    facts = {"checkpoint": str(model.path), "trained_on": model.origin, "crop": crop, "perceptual": distance.name}
+    facts |= {"inversion": asdict(method.inversion), "tuning": method.tuning and asdict(method.tuning)}
+    with replacing(args.output / REPORT) as partial:
+        partial.write_text(json.dumps({**facts, "images": entries}, indent=2) + "\n", encoding="utf-8")
+    save_png(sheet(found, model.classes.palette()), args.output / SHEET)
+    print(summary(entries, distance.name))
+    print(f"wrote {args.output}: look at {SHEET}; generate.py --latents draws NAME_codes.npy")
+
+
+def perceptual_distance(lpips: Path | None, device: torch.device) -> EfficientNetDistance | Lpips:
+    """LPIPS, if there is a file, or what stands in for it."""
+    network = Lpips(lpips) if lpips else EfficientNetDistance()
+    return network.to(device).to(memory_format=torch.channels_last)  # a fifth faster on a CPU
+
+
+def choose_method(args: argparse.Namespace, distance: PerceptualDistance, num_classes: int) -> Method:
+    """The optimisations that the options describe.
+
+    Raises:
+        ConfigError, EditError: if a number makes no sense.
+    """
+    if args.batch_size < 1:
+        raise ConfigError(f"--batch-size {args.batch_size}: give 1 or more")
+
+    def agreement(drawn: Tensor, wanted: Tensor) -> float:
+        return mean_iou(confusion(drawn, wanted, num_classes))
+
+    inversion = InversionConfig(space=args.space, steps=args.steps)
+    return Method(distance, agreement, inversion, TuningConfig(steps=args.tune) if args.tune else None)
+
+
+def load(path: Path, device: torch.device) -> Model:
+    """The EMA generator of a checkpoint, and what is known of its data."""
+    contents = read_file(path)
+    networks = find_networks(contents, str(path))
+    generator = build_generator(networks, str(path)).to(device, torch.float32)  # as the perceptual networks are
+    count = networks.config.num_classes
+    classes = ClassTable.from_dict(networks.classes) if networks.classes else default_table(count)
+    if classes.num_classes != count:
+        raise EditError(f"{path} names {classes.num_classes} classes, but its generator draws {count}")
+    return Model(path, generator, classes, training_crop(contents), provenance(contents))
+
+
+def check_output(args: argparse.Namespace, resolution: int) -> None:
+    """Raises EditError if a file would be in the way, two images have one name, or the sheet would be too large."""
+    check_sheet(len(args.images), resolution)
+    first: dict[str, Path] = {}
+    for path in args.images:
+        if first.setdefault(path.stem, path) is not path:
+            raise EditError(
+                f"{path}: its files would have the names of {first[path.stem]}'s; invert it in a call of its own"
+            )
+    noise, tuned = args.space == "wplus-noise", args.tune > 0
+    files = [file for name in first for file in file_names(name, noise=noise, tuned=tuned)]
+    check_free(args.output, [*files, SHEET, REPORT], overwrite=args.overwrite)
+
+
+def read_photos(args: argparse.Namespace, model: Model, crop: Crop) -> list[Fitted]:
+    """All images, with labels from their masks or from a segmenter, where there is either."""
+    segmenter = find_segmenter(args.segmenter, model) if args.segmenter else None
+    masks: Sequence[Path | None] = find_masks(args.images, args.masks) if args.masks else [None] * len(args.images)
+    classes, resolution = mask_classes(args, model), model.generator.config.resolution
+    photos = [read_photo(path, mask, classes, resolution, crop) for path, mask in zip(args.images, masks, strict=True)]
+    if segmenter is None:
+        return photos
+    return [photo._replace(label=segmenter(as_batch(photo.image))[0].numpy()) for photo in photos]
+
+
+def mask_classes(args: argparse.Namespace, model: Model) -> ClassTable:
+    """The class table that masks follow; it may remap ids, but must mean the checkpoint's classes.
+
+    Raises:
+        EditError: if it does not, or there are no masks.
+        DataError: if it cannot be read.
+    """
+    if not args.masks:
+        if args.classes:
+            raise EditError("--classes is for masks; give --masks, or leave it out")
+        return model.classes
+    beside = [folder / CLASSES_FILE for folder in (args.masks, args.masks.parent)]
+    source = args.classes or next((path for path in beside if path.is_file()), None)
+    table = load_table(source) if source else model.classes
+    if table.names != model.classes.names:
+        why = first_difference(table, model.classes)
+        raise EditError(f"{source} has other classes than {model.path}: {why}; give masks of its classes")
+    return table
+
+
+def find_segmenter(path: Path, model: Model) -> Segmenter:
+    """The segmenter in a file.
+
+    Raises:
+        MetricError: if it cannot be read.
+        EditError: if it was made for other classes or another resolution than the model's.
+    """
+    segmenter, resolution = load_segmenter(path), model.generator.config.resolution
+    if segmenter.facts.names != model.classes.names:
+        raise EditError(f"{path} names other classes than {model.path}; train one on the model's data")
+    if segmenter.facts.resolution != resolution:
+        raise EditError(
+            f"{path} reads {segmenter.facts.resolution} pixels, the model draws {resolution}; train another"
+        )
+    return segmenter
+
+
+def as_batch(image: np.ndarray) -> Tensor:
+    """uint8 [R, R, 3] -> [1, 3, R, R]."""
+    return torch.tensor(image).permute(2, 0, 1)[None]
+
+
+def in_batches(photos: Sequence[Fitted], model: Model, method: Method, size: int) -> Iterator[Reconstruction]:
+    """All photos inverted, `size` at a time, while bars show how far the work is."""
+    for start in range(0, len(photos), size):
+        batch = photos[start : start + size]
+        try:
+            with progress_bars(f"{start + len(batch)}/{len(photos)}") as watch:
+                yield from reconstruct(model.generator, batch, method, watch=watch)
+        except torch.OutOfMemoryError:
+            raise EditError(f"the device ran out of memory: choose a --batch-size below {size}") from None
+
+
+@contextmanager
+def progress_bars(which: str) -> Iterator[Watcher]:
+    """What shows one bar for each piece of work."""
+    bar = tqdm(disable=True)
+
+    def watch(work: str, progress: Progress) -> None:
+        nonlocal bar
+        if progress.step == 1:
+            bar = tqdm(total=progress.steps, desc=f"{work} {which}", unit="step", disable=None)
+        bar.update()
+        if progress.step == progress.steps:
+            bar.close()
+
+    yield watch
+    bar.close()
+
+
+def describe(path: Path, found: Reconstruction, perceptual: str, space: str) -> dict[str, Any]:
+    """The report of one image: numbers of what was written, before the tuning as well, and advice."""
+    tuned = found.untuned is not None
+    return {
+        "name": path.stem,
+        "source": str(path),
+        **found.fit.to_dict(perceptual),
+        "seconds": round(found.seconds, 2),
+        "before_tuning": found.untuned and found.untuned.to_dict(perceptual),
+        "advice": advice(found.fit, perceptual, space, guided=found.photo.label is not None, tuned=tuned),
+    }
+
+
+def summary(entries: Sequence[dict[str, Any]], perceptual: str) -> str:
+    """The numbers of all images, before tuning in lines of their own, and what is poor."""
+    rows: list[dict[str, Any]] = []
+    for entry in entries:
+        if entry["before_tuning"]:
+            rows.append({**entry["before_tuning"], "name": f"{entry['name']} untuned", "seconds": None})
+        rows.append(entry)
+    warnings = [f"warning: {entry['name']}: {entry['advice']}" for entry in entries if entry["advice"]]
+    return "\n".join([fit_table(rows, perceptual), *warnings])
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,129 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets import ClassTable, DataError
+from editing import EditError, photos
+from editing.photos import find_masks, read_photo, training_crop
+from tests.editing.tiny import CLASSES
+
+TABLE = ClassTable.from_dict(CLASSES)
+
+
+def picture(path: Path, width: int = 64, height: int = 64, **options: object) -> Path:
+    """Dark on the left, bright on the right."""
+    ramp = np.linspace(0, 255, width).astype(np.uint8)
+    Image.fromarray(np.repeat(np.tile(ramp, (height, 1))[..., None], 3, axis=2)).save(path, **options)
+    return path
+
+
+def mask(path: Path, width: int = 64, height: int = 64, right: int = 2) -> Path:
+    """Background on the left, another class on the right."""
+    ids = np.zeros((height, width), np.uint8)
+    ids[:, width // 2 :] = right
+    Image.fromarray(ids).save(path)
+    return path
+
+
+PREPARED = "scripts.prepare_data photos --crop {} --resolution 64"
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "crop"),
+    [
+        ({}, "error"),
+        ({"data": [{"source": "scripts.make_faces --count 5"}]}, "error"),
+        ({"data": [{"source": "x"}, {"source": PREPARED.format("pad")}]}, "pad"),
+        ({"data": [{"source": PREPARED.format("error")}]}, "error"),
+        ({"data": [{"source": PREPARED.format("center")}], "config": {"data": {"crop": "error"}}}, "center"),
+        ({"data": [{"source": "photos"}], "config": {"data": {"crop": "pad"}}}, "pad"),
+        ({"data": [{"source": "somebody's words --crop"}, "damaged", {}], "config": None}, "error"),
+        ({"data": [{"source": "scripts.prepare_data '--crop center'"}]}, "error"),
+    ],
+)
+def test_the_crop_of_the_training_data_is_known(checkpoint: dict, crop: str) -> None:
+    assert training_crop(checkpoint) == crop
+
+
+def test_pictures_become_squares_of_the_models_size(tmp_path: Path) -> None:
+    image, labels = picture(tmp_path / "a.png", 128, 64), mask(tmp_path / "m.png", 128, 64)
+    centre = read_photo(image, labels, TABLE, 32, "center")
+    assert centre.image.shape == (32, 32, 3)
+    np.testing.assert_allclose(centre.image[0, [0, -1], 0], [64, 191], atol=4)
+    np.testing.assert_array_equal(centre.label, np.repeat([[0] * 16 + [2] * 16], 32, axis=0))
+    padded = read_photo(image, None, TABLE, 32, "pad")
+    assert padded.label is None
+    assert padded.image[:7].max() <= 1
+    assert padded.image[16, -1, 0] > 240
+    with pytest.raises(DataError, match=r"a\.png: is 128 x 64, not square; give --crop center or --crop pad"):
+        read_photo(image, labels, TABLE, 32, "error")
+
+
+def test_pictures_are_turned_upright_with_their_masks(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    image = picture(tmp_path / "a.png", exif=exif)
+    photo = read_photo(image, mask(tmp_path / "m.png"), TABLE, 64, "error")
+    assert photo.image[0, 0, 0] == 255
+    assert photo.image[0, -1, 0] == 0
+    assert photo.label[0, 0] == 2
+    assert photo.label[0, -1] == 0
+
+
+def test_files_that_are_too_large_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, labels = picture(tmp_path / "a.png"), mask(tmp_path / "m.png", 128)
+    monkeypatch.setattr(photos, "read_pair", lambda *_: pytest.fail("decoded"))
+    with monkeypatch.context() as patch:
+        patch.setattr(photos, "MAX_PIXELS", 64 * 64)
+        with pytest.raises(EditError, match=r"m\.png: is 128 x 64, more than 4096 pixels; give a smaller copy"):
+            read_photo(image, labels, TABLE, 32, "error")
+    monkeypatch.setattr(photos, "MAX_BYTES", 20)
+    with pytest.raises(EditError, match=r"a\.png: has \d+ bytes, more than 20; give a smaller copy"):
+        read_photo(image, None, TABLE, 32, "error")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("side", "said"), [(50, "is 50 x 50, more than 1000 pixels"), (100, "is too large")])
+def test_bombs_are_refused_without_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: int, said: str
+) -> None:
+    monkeypatch.setattr(photos, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)  # Pillow warns of so many, and refuses twice as many
+    with pytest.raises((EditError, DataError), match=rf"a\.png: {said}"):
+        read_photo(picture(tmp_path / "a.png", side, side), None, TABLE, 32, "error")
+
+
+def test_what_cannot_be_used(tmp_path: Path) -> None:
+    image = picture(tmp_path / "a.png")
+    (tmp_path / "text.png").write_text("no picture")
+    for path, message in (
+        (tmp_path / "text.png", r"text\.png: is not an image"),
+        (tmp_path / "gone.png", r"gone\.png: cannot be read \(No such file"),
+        (tmp_path, r"cannot be read \(Is a directory\)"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read_photo(path, None, TABLE, 32, "error")
+    with pytest.raises(EditError, match=r"a\.png: is 64 pixels wide, but the model draws 128; give a larger picture"):
+        read_photo(image, None, TABLE, 128, "error")
+    with pytest.raises(DataError, match=r"m\.png: is 32 x 32, its image .* 64 x 64; make both the same size"):
+        read_photo(image, mask(tmp_path / "m.png", 32, 32), TABLE, 32, "error")
+    with pytest.raises(DataError, match=r"m\.png: has ids 4 outside the class table \(0\.\.3\)"):
+        read_photo(image, mask(tmp_path / "m.png", right=4), TABLE, 32, "error")
+
+
+def test_masks_are_found_by_name(tmp_path: Path) -> None:
+    folder = tmp_path / "masks"
+    images = [tmp_path / "b.jpg", tmp_path / "other" / "a.jpg"]
+    with pytest.raises(EditError, match="masks is not a folder"):
+        find_masks(images, folder)
+    folder.mkdir()
+    found = [mask(folder / "b.png"), mask(folder / "a.bmp")]
+    (folder / "a.txt").touch()
+    assert find_masks(images, folder) == found
+    with pytest.raises(EditError, match=r"c\.jpg: has no mask .*masks/c\.png; add it"):
+        find_masks([*images, tmp_path / "c.jpg"], folder)
+    mask(folder / "a.png")
+    with pytest.raises(EditError, match=r"a\.png: has the name of .*a\.bmp but for the ending; take one away"):
+        find_masks(images, folder)

