@@ -13,17 +13,15 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from configs import ConfigError, ModelOptions, RunConfig, load_config
+from configs import ConfigError, load_config
 from configs.cli import run
 from datasets import LmdbWriter, celebamask13, draw_face
 from models import Discriminator, Generator
 from models.checkpoint import Networks, load_networks
 from models.shipped import shipped_model
-from tests.golden_cases import golden_cases
 from tests.training.test_trainer import ROOT, assert_equal, contents
 from train import main
 from training.distributed import Process
-from training.state import build_state
 from training.trainer import Trainer
 from training.transfer import MaskDrift, Origin, stored_model
 
@@ -188,16 +186,16 @@ def test_a_file_without_discriminator(adapt, origin, tmp_path, capsys):
     assert contents(folder, 4)["generator_ema"].keys() == networks.generator_ema.keys()
 
 
-def test_released_files_start_runs_in_float32(tmp_path):
-    """These are in float64."""
-    case = next(case for case in golden_cases() if case.name == "b")
-    path = tmp_path / "released.pt"
-    torch.save(case.checkpoint(), path)
-    config = RunConfig(model=ModelOptions(**asdict(stored_model(str(path))), init_from=str(path)))
-    state, before = build_state(config, CPU), load_networks(path)
-    Origin(str(path)).hand_over(state, 4)
-    for ours, theirs in ((state.generator, before.generator_ema), (state.discriminator, before.discriminator)):
-        assert_equal(dict(ours.state_dict()), {name: value.float() for name, value in theirs.items()})
+def test_files_in_other_precisions_start_runs_in_float32(build, origin):
+    networks = load_networks(origin)
+    states = [
+        {name: x.double() for name, x in state.items()} for state in (networks.generator_ema, networks.discriminator)
+    ]
+    torch.save(Networks(networks.config, None, *states).to_dict(), origin)
+    trainer = build()
+    for ours, theirs in zip((trainer.state.generator, trainer.state.discriminator), states, strict=True):
+        assert_equal(dict(ours.state_dict()), {name: x.float() for name, x in theirs.items()})
+    trainer.phases.iterate(next(trainer._batches()), 4)
 
 
 def test_the_shipped_model_by_name():
