@@ -11,6 +11,7 @@ from configs import cli, load_config
 from training import distributed
 from training.run_folder import RunFolder
 from training.trainer import Trainer
+from training.transfer import stored_model
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -34,7 +35,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains, or tries one iteration."""
     args = parse(argv)
-    config = load_config(args.config, args.overrides)
+    config = load_config(args.config, args.overrides, stored_model)
     folder = RunFolder(args.output or Path("runs") / Path(args.config).stem)
     checkpoint = None if args.dry_run else folder.resume_from(args.resume)
     with distributed.session(config.training.device) as process:

@@ -2,6 +2,14 @@
 
 from configs.errors import ConfigError
 from configs.loader import changed_options, load_config, to_yaml
-from configs.schema import RunConfig
+from configs.schema import ModelOptions, RunConfig, architecture
 
-__all__ = ["ConfigError", "RunConfig", "changed_options", "load_config", "to_yaml"]
+__all__ = [
+    "ConfigError",
+    "ModelOptions",
+    "RunConfig",
+    "architecture",
+    "changed_options",
+    "load_config",
+    "to_yaml",
+]

@@ -1,7 +1,7 @@
 """Strict loading: YAML files that hold differences, then `section.option=value`, checked against the schema."""
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -10,10 +10,19 @@ import yaml
 
 from configs.errors import ConfigError
 from configs.schema import RunConfig
+from models.config import ModelConfig
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+def load_config(
+    path: str | Path, overrides: Sequence[str] = (), stored_model: Callable[[str], ModelConfig] | None = None
+) -> RunConfig:
     """The run that a YAML file and `section.option=value` overrides describe; the rest are the defaults.
+
+    Args:
+        path: of the file.
+        overrides: what holds in place of the file's options.
+        stored_model: tells the architecture of the checkpoint that `model.init_from` names; None: for commands that
+            do not start from checkpoints.
 
     Raises:
         ConfigError: unknown option (with the nearest valid name), wrong type, or values that do not fit together.
@@ -21,6 +30,11 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     values = _read_yaml(path)
     for override in overrides:
         _apply_override(values, override)
+    model = values.get("model")
+    if isinstance(model, dict) and isinstance(source := model.get("init_from"), str) and source:
+        if stored_model is None:
+            raise ConfigError(f"model.init_from = {source} is for train.py: leave it out and say what the model is")
+        values["model"] = _completed(model, stored_model(source))
     return build(values)
 
 
@@ -82,6 +96,23 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         if not isinstance(values, dict):
             raise ConfigError(f"{override!r}: {section} is not a section of options")
     values[option] = value
+
+
+def _completed(given: Mapping[str, Any], stored: ModelConfig) -> dict[str, Any]:
+    """The section of a model whose architecture is a checkpoint's.
+
+    Raises:
+        ConfigError: if an option that was given is another in the checkpoint.
+    """
+    kinds, options = get_type_hints(ModelConfig), asdict(stored)
+    for name in (name for name in given if name in options):
+        value = _coerce(f"model.{name}", given[name], kinds[name])
+        if value != options[name]:
+            raise ConfigError(
+                f"model.{name} = {_plain(value)}, but in {given['init_from']} it is {_plain(options[name])}: leave it "
+                "out, the checkpoint tells the architecture"
+            )
+    return {**options, **given}
 
 
 def _build(schema: Any, values: Any, prefix: str) -> Any:

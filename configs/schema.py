@@ -1,6 +1,6 @@
 """Everything a run is made of. Each section stands beside its owner, and so does each default."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from datasets.augment import AugmentConfig
@@ -12,13 +12,58 @@ from training.config import TrainingConfig
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """A whole run; YAML files and command lines name options as `section.option`."""
+class ModelOptions(ModelConfig):
+    """The architecture, or the checkpoint that tells it and whose networks the run starts from.
 
-    model: ModelConfig = field(default_factory=ModelConfig)
+    Attributes:
+        init_from: a checkpoint, ours or a released one, or "shipped" for the model that ships with the project. What
+            the section says beside it must be as in the checkpoint, so say nothing.
+    """
+
+    init_from: str = ""
+
+
+def architecture(model: ModelConfig) -> ModelConfig:
+    """What a section says of the networks themselves: checkpoints keep that, and not where a run started."""
+    return ModelConfig(**{option.name: getattr(model, option.name) for option in fields(ModelConfig)})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole run; YAML files and command lines name options as `section.option`.
+
+    Raises:
+        ValueError: if options of several sections do not fit together.
+    """
+
+    model: ModelOptions = field(default_factory=ModelOptions)
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     losses: LossConfig = field(default_factory=LossConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     metrics: MetricConfig = field(default_factory=MetricConfig)
     ops: Literal["auto", "native", "compiled"] = "auto"  # compiled kernels: where they can be had, never, or else fail
+
+    def __post_init__(self) -> None:
+        self._check_start()
+        if self.data.images_only and self.metrics.every_images:
+            raise ValueError(
+                f"metrics.every_images = {self.metrics.every_images}, but data.images_only leaves out the masks that "
+                "measuring needs: choose 0, and measure with scripts.evaluate on data with masks"
+            )
+        if {"local", "render"} <= set(self.training.freeze) and self.losses.path_length_every:
+            raise ValueError(
+                f"losses.path_length_every = {self.losses.path_length_every}, but the path length changes nothing "
+                "where training.freeze names local and render: choose 0"
+            )
+
+    def _check_start(self) -> None:
+        """What makes sense only for networks that have learnt something before."""
+        wanting = {
+            "data.images_only": self.data.images_only,
+            "training.freeze": self.training.freeze,
+            "training.max_mask_drift": self.training.max_mask_drift,
+        }
+        for option, value in wanting.items():
+            if value and not self.model.init_from:
+                raise ValueError(f"{option} is for adapting a trained model: set model.init_from to its checkpoint")

@@ -93,6 +93,12 @@ class Augmentation:
             segmentation = swap_maps(warp(segmentation, grid), flipped, self.mirrored)
         return self._recolored(image, probability), segmentation
 
+    def alone(self, image: Tensor, probability: Tensor) -> Tensor:
+        """A changed image without segmentation, real or drawn [N, 3, R, R]; gradients pass."""
+        if self.config.geometry:
+            image = warp(image, self._grid(image, probability)[0])
+        return self._recolored(image, probability)
+
     def _grid(self, image: Tensor, probability: Tensor) -> tuple[Tensor, Tensor]:
         samples, _, side, _ = image.shape
         change = draw_geometry(samples, side, probability, self.config.quarter_turns)
@@ -101,6 +107,11 @@ class Augmentation:
 
     def _recolored(self, image: Tensor, probability: Tensor) -> Tensor:
         return recolor(image, draw_recoloring(len(image), probability)) if self.config.color else image
+
+
+def mirror_images(images: Tensor) -> Tensor:
+    """Each image [N, 3, R, R], any dtype, mirrored with probability 1/2."""
+    return _flip(images, torch.rand(len(images), device=images.device) < 0.5)
 
 
 def mirror_half(images: Tensor, labels: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,9 +123,12 @@ def mirror_half(images: Tensor, labels: Tensor, mirrored: Tensor) -> tuple[Tenso
         mirrored: the class that each becomes, uint8 [K].
     """
     flipped = torch.rand(len(images), device=images.device) < 0.5
-    images = torch.where(flipped.view(-1, 1, 1, 1), images.flip(-1), images)
-    labels = torch.where(flipped.view(-1, 1, 1), labels.flip(-1), labels)
-    return images, swap_labels(labels, flipped, mirrored)
+    return _flip(images, flipped), swap_labels(_flip(labels, flipped), flipped, mirrored)
+
+
+def _flip(x: Tensor, flipped: Tensor) -> Tensor:
+    """x [N, ..., R] mirrored in the samples that are flipped, bool [N]."""
+    return torch.where(flipped.view(-1, *[1] * (x.ndim - 1)), x.flip(-1), x)
 
 
 def swap_labels(labels: Tensor, flipped: Tensor, mirrored: Tensor) -> Tensor:

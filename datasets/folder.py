@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from datasets.errors import DataError
 from datasets.fitting import Crop, fit
-from datasets.sources import Source
+from datasets.sources import Source, refuse_problems
 
 
 class SourceDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -27,9 +27,11 @@ class SourceDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, source: Source, resolution: int, crop: Crop) -> None:
         if source.classes is None:
-            raise DataError(f"{source.path} holds images alone; training needs masks, give data.masks")
-        if source.problems:
-            raise DataError(f"{source.problems[0]} (problems: {len(source.problems)}; scripts.inspect_data lists all)")
+            raise DataError(
+                f"{source.path} holds images alone; training needs masks, give data.masks"
+                " (configs/adapt.yaml adapts a trained model to images alone)"
+            )
+        refuse_problems(source)
         self.source = source
         self.classes = source.classes
         self.resolution = resolution

@@ -111,7 +111,10 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
 
 def _count_pairs(path: Path, meta: Mapping[str, Any]) -> int:
     if read(path, "length") is not None:
-        raise DataError(f"{path} holds images alone; give a data set with masks")
+        raise DataError(
+            f"{path} holds images alone; give a data set with masks"
+            " (configs/adapt.yaml adapts a trained model to images alone)"
+        )
     if None in (read(path, "image-length"), read(path, "label-length")):
         raise DataError(
             f"{path} is an LMDB of another kind (no image-length and label-length keys);"

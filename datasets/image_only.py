@@ -54,7 +54,8 @@ class ImageDataset(Dataset[Tensor]):
 
     def _choose_size(self, described: int | None, resolution: int | None) -> int:
         """The smallest stored size that will do: such LMDBs may hold each image at several."""
-        sizes = [size for size in (*_SIZES, described or 0) if read(self.path, image_key(size, 0)) is not None]
+        candidates = sorted({*_SIZES, described or 0})
+        sizes = [size for size in candidates if read(self.path, image_key(size, 0)) is not None]
         fitting = [size for size in sizes if resolution is None or size >= resolution]
         if not fitting:
             raise DataError(f"{self.path} holds images at {sizes or 'no size'}, none for {resolution}; choose another")

@@ -14,7 +14,7 @@ import numpy as np
 
 from datasets.errors import DataError
 from datasets.labels import ClassTable
-from datasets.layouts import META_FILE, META_KEY, closing_records, describe, encode_pair, pair_records
+from datasets.layouts import META_FILE, META_KEY, closing_records, describe, encode_pair, image_key, pair_records
 from datasets.lmdb_store import Store
 
 _BATCH = 256
@@ -24,7 +24,7 @@ _locks: set[int] = set()  # descriptors of this process
 
 
 class LmdbWriter:
-    """Writes a new data set of pairs; it appears at `path` only when all of it is written.
+    """Writes a new data set of pairs, or of images alone; it appears at `path` only when all of it is written.
 
     A context manager. Records are written into a folder beside the target, which takes its final name at the end;
     after an error nothing is left.
@@ -32,14 +32,14 @@ class LmdbWriter:
     Args:
         path: folder to create.
         resolution: side length of every image and label.
-        classes: the class table stored with the data.
+        classes: the class table stored with the data; None for images alone.
         source: one line saying where the data come from.
 
     Raises:
         DataError: if `path` exists (it is never overwritten) or cannot be written.
     """
 
-    def __init__(self, path: str | Path, resolution: int, classes: ClassTable, source: str) -> None:
+    def __init__(self, path: str | Path, resolution: int, classes: ClassTable | None, source: str) -> None:
         self.path = Path(path)
         self.resolution = resolution
         self.classes = classes
@@ -73,8 +73,11 @@ class LmdbWriter:
         self.add_encoded(*encode_pair(image, label))
 
     def add_encoded(self, jpeg: bytes, png: bytes) -> None:
-        """Appends what `encode_pair` made, perhaps in another process."""
-        self._pending += pair_records(self.count, jpeg, png)
+        """Appends what `encode_pair` made, perhaps in another process; the label is for sets with classes only."""
+        if self.classes is None:
+            self._pending.append((image_key(self.resolution, self.count).encode(), jpeg))
+        else:
+            self._pending += pair_records(self.count, jpeg, png)
         self.count += 1
         if len(self._pending) >= 2 * _BATCH:
             self._store.put(self._pending)

@@ -15,10 +15,11 @@ class DataConfig:
 
     Attributes:
         path: an LMDB of images and masks, several that make one set, or a folder of files.
+        images_only: for domain adaptation: the set is one of images alone, or its masks are passed by.
         masks: folder of the masks, where the path is a folder of images without `masks` in it.
         classes: class table of a folder: a YAML file or the name of a shipped one; LMDBs hold their own.
         crop: of a folder's pictures that are not square: see `datasets.fitting.fit`.
-        mirror: whether half of the pairs are mirrored, left and right partners changing places.
+        mirror: whether half of the images are mirrored, with their masks, left and right partners changing places.
         workers: processes that decode records, per training process; 0 decodes in the training process.
 
     Raises:
@@ -26,6 +27,7 @@ class DataConfig:
     """
 
     path: tuple[str, ...] = ()
+    images_only: bool = False
     masks: str = ""
     classes: str = ""
     crop: Crop = "error"
@@ -35,6 +37,9 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.workers < 0:
             raise ValueError(f"data.workers = {self.workers}: choose 0 or more")
+        for option in ("masks", "classes"):
+            if self.images_only and getattr(self, option):
+                raise ValueError(f"data.{option} is given, but data.images_only passes masks by: leave one of them out")
 
 
 def make_loader(
@@ -44,7 +49,9 @@ def make_loader(
     workers: int = 0,
     pin_memory: bool = False,
 ) -> DataLoader[Any]:
-    """Loader of (images uint8 [N, 3, R, R], labels uint8 [N, R, R]) batches in the sampler's order.
+    """Loader of [images uint8 [N, 3, R, R], labels uint8 [N, R, R]] batches in the sampler's order.
+
+    Without the labels where the data are images alone.
 
     It ends when the sampler does: never, with an `InfiniteSampler`. The order does not depend on `workers`.
     """

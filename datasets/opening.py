@@ -1,4 +1,4 @@
-"""From the options of a run to its data set: one LMDB, several as one, or a folder of files."""
+"""From the options of a run to its data set: one LMDB, several as one, or a folder of files; images alone likewise."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -12,9 +12,10 @@ from datasets.errors import DataError
 from datasets.find import find_source
 from datasets.folder import SourceDataset
 from datasets.image_mask import ImageMaskDataset
+from datasets.images_alone import ImagesAlone
 from datasets.labels import ClassTable
 from datasets.loader import DataConfig
-from datasets.sources import is_lmdb
+from datasets.sources import ImageLmdbSource, Source, holds_pairs, is_lmdb
 
 Single = ImageMaskDataset | SourceDataset
 
@@ -64,11 +65,32 @@ def open_dataset(
         DataError: if no path is given, one cannot be used, the classes are not those of the networks or differ, or
             an option is for folders where there are none.
     """
-    if not config.path:
-        raise DataError("data.path is not set; give an LMDB, several, or a folder of images and masks")
-    _refuse_unused(config)
+    _check(config, "images and masks")
     shards = [_open(path, config, resolution, num_classes) for path in config.path]
     return shards[0] if len(shards) == 1 else ShardedDataset(shards, config.path)
+
+
+def open_images(config: DataConfig, resolution: int) -> ImagesAlone:
+    """The images that a trained model is adapted to, of side R; masks beside them are passed by.
+
+    Raises:
+        DataError: if no path is given, one cannot be used or holds no images, or an option is for folders where there
+            are none.
+    """
+    _check(config, "images")
+    return ImagesAlone([_image_source(Path(path), resolution) for path in config.path], resolution, config.crop)
+
+
+def _image_source(path: Path, resolution: int) -> Source:
+    if path.exists() and is_lmdb(path) and not holds_pairs(path):
+        return ImageLmdbSource(path, resolution)  # which may hold each image at several sizes
+    return find_source(path)
+
+
+def _check(config: DataConfig, kind: str) -> None:
+    if not config.path:
+        raise DataError(f"data.path is not set; give an LMDB, several, or a folder of {kind}")
+    _refuse_unused(config)
 
 
 def _refuse_unused(config: DataConfig) -> None:

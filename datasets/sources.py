@@ -132,14 +132,19 @@ class LmdbSource(Source):
 
 
 class ImageLmdbSource(Source):
-    """The images of an LMDB without masks."""
+    """The images of an LMDB without masks.
+
+    Args:
+        path: the LMDB.
+        resolution: side length of the images; default: the largest stored.
+    """
 
     kind = "LMDB of images alone"
     classes = None
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, resolution: int | None = None) -> None:
         self.path = path
-        self._data = ImageDataset(path)
+        self._data = ImageDataset(path, resolution)
         self.meta = read_meta(path)
         self.resolution = self._data.resolution
 
@@ -151,6 +156,12 @@ class ImageLmdbSource(Source):
 
     def read(self, index: int) -> Record:
         return Record(Image.fromarray(self._data[index].permute(1, 2, 0).numpy()), None)
+
+
+def refuse_problems(source: Source) -> None:
+    """Raises a DataError that names the first problem in a source's list of files, if there is one."""
+    if source.problems:
+        raise DataError(f"{source.problems[0]} (problems: {len(source.problems)}; scripts.inspect_data lists all)")
 
 
 def is_lmdb(path: Path) -> bool:

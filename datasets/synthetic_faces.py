@@ -2,8 +2,10 @@
 
 Nothing is downloaded and nothing is learned: a face is a set of random attributes, painted back to front by
 `datasets.faces`, image and labels with the same strokes. It depends on (seed, index) alone; another resolution shows
-the same face finer.
+the same face finer, another style the same face drawn otherwise, with the same labels.
 """
+
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -13,7 +15,7 @@ from datasets.faces.accessories import draw_earrings, draw_glasses, draw_hat
 from datasets.faces.attributes import FaceAttributes
 from datasets.faces.backdrop import paint_backdrop
 from datasets.faces.body import draw_neck, draw_necklace, draw_outfit
-from datasets.faces.canvas import Canvas
+from datasets.faces.canvas import SUPERSAMPLING, Canvas
 from datasets.faces.hair import comb, draw_back_hair, draw_beard, draw_front_hair
 from datasets.faces.head import (
     draw_brows,
@@ -26,18 +28,23 @@ from datasets.faces.head import (
     draw_skin,
 )
 from datasets.faces.sampling import sample_attributes
+from datasets.faces.sketch import sketch
 
+Style = Literal["painted", "sketch"]
+STYLES: tuple[Style, ...] = ("painted", "sketch")
 MIN_RESOLUTION, MAX_RESOLUTION = 32, 512
 _GRAIN_SIZE = 256
 _GRAIN = 0.028
 
 
-def draw_face(seed: int, index: int, resolution: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_face(seed: int, index: int, resolution: int, style: Style = "painted") -> tuple[np.ndarray, np.ndarray]:
     """Face number `index` of the set `seed`: image uint8 [R, R, 3] and labels uint8 [R, R].
 
     Raises:
-        DataError: for a negative seed or index, or a resolution outside 32..512.
+        DataError: for a negative seed or index, a resolution outside 32..512, or an unknown style.
     """
+    if style not in STYLES:
+        raise DataError(f"faces have no style {style}; choose from {', '.join(STYLES)}")
     if seed < 0 or index < 0:
         raise DataError(f"face seed {seed} and index {index} must not be negative")
     if not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
@@ -47,6 +54,8 @@ def draw_face(seed: int, index: int, resolution: int) -> tuple[np.ndarray, np.nd
     canvas = Canvas(resolution, face.pose, paint_backdrop(rng, face.backdrop))
     paint(canvas, face, rng)
     picture, labels = canvas.reduced()
+    if style == "sketch":
+        return np.array(sketch(canvas.image, canvas.label, rng).reduce(SUPERSAMPLING)), labels
     return _expose(picture, face, rng), labels
 
 

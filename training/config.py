@@ -3,10 +3,23 @@
 from dataclasses import dataclass
 from typing import Literal
 
+# What can be frozen, and the generator's modules that it consists of. All that a part is drawn by is `local`: its
+# coordinates, its layers, and its share of the feature head.
+FREEZABLE = {
+    "mapping": ("mapping",),
+    "local": ("positions", "local_generators", "compositing"),
+    "render": ("render_net",),
+}
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """The defaults are the paper's at 512 pixels.
+
+    Attributes:
+        freeze: modules of the generator that keep the weights they start with, see `FREEZABLE`.
+        max_mask_drift: stop at the next log, with a checkpoint, where the masks have drifted further from those of
+            the model that the run started from, see `training.transfer.MaskDrift`; 0: never.
 
     Raises:
         ValueError: if a number makes no sense.
@@ -20,6 +33,8 @@ class TrainingConfig:
     adam_beta2: float = 0.99
     ema_half_life_images: int = 10_000
     ema_rampup: float = 0  # half-life at most so much of the images seen before, 0.05 is usual; 0: no such bound
+    freeze: tuple[str, ...] = ()
+    max_mask_drift: float = 0
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the adversarial steps; penalties: float32
@@ -46,3 +61,13 @@ class TrainingConfig:
                 raise ValueError(f"training.{name} = {getattr(self, name)}: choose above 0")
         if not 0 <= self.adam_beta2 < 1:
             raise ValueError(f"training.adam_beta2 = {self.adam_beta2}: choose 0 to below 1")
+        if not 0 <= self.max_mask_drift < 1:
+            raise ValueError(f"training.max_mask_drift = {self.max_mask_drift}: choose 0 to below 1")
+        self._check_freeze()
+
+    def _check_freeze(self) -> None:
+        for name in self.freeze:
+            if name not in FREEZABLE:
+                raise ValueError(f"training.freeze has {name}: choose from {', '.join(FREEZABLE)}")
+        if set(self.freeze) == set(FREEZABLE):
+            raise ValueError("training.freeze names every module, so that nothing is left to train: leave one out")

@@ -10,9 +10,11 @@ from datasets.pictures import save_png
 from metrics.report import Report
 from training import memory
 from training.distributed import Process
+from training.limits import MASK_DRIFT
 from training.run_folder import RunFolder
 
-SHOWN = ("discriminator", "generator", "mask")  # losses beside the progress bar
+# Beside the progress bar, if there are such.
+SHOWN = ("losses/discriminator", "losses/generator", "losses/mask", MASK_DRIFT)
 
 
 class Log:
@@ -58,7 +60,7 @@ class Log:
         values["memory/peak_gib"] = memory.peak(self.process.device) / 2**30
         for name, value in values.items():
             self.writer.add_scalar(name, value, images)
-        self.bar.set_postfix({name: f"{values[f'losses/{name}']:.2f}" for name in SHOWN})
+        self.bar.set_postfix({name.split("/")[1]: f"{values[name]:.2f}" for name in SHOWN if name in values})
 
     def leave_out(self, seconds: float) -> None:
         """Time that was no training's, and no part of its speed."""

@@ -32,10 +32,10 @@ class AdversarialNetworks:
         with self._autocast(codes):
             return self._synthesis(codes, noise="random")
 
-    def score(self, image: Tensor, segmentation: Tensor) -> Tensor:
-        """image [N, 3, R, R], segmentation [N, K, R, R] -> logits [N, 1]."""
-        with self._autocast(image):
-            return self._discriminator(image, segmentation)
+    def score(self, *inputs: Tensor) -> Tensor:
+        """image [N, 3, R, R], and segmentation [N, K, R, R] if it shall be judged too -> logits [N, 1]."""
+        with self._autocast(inputs[0]):
+            return self._discriminator(*inputs)
 
     def _autocast(self, x: Tensor) -> AbstractContextManager[object]:
         return nullcontext() if self._dtype == torch.float32 else torch.autocast(x.device.type, self._dtype)

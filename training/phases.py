@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from datasets import default_table
 from datasets.augment import Augmentation
-from datasets.transforms import images_to_float, labels_to_one_hot
 from losses import (
     LossConfig,
     discriminator_loss,
@@ -33,9 +33,7 @@ from training.networks import AdversarialNetworks
 from training.reduction import GradientReducer
 from training.state import TrainingState
 from training.stats import Stats
-
-Labelled = tuple[Tensor, Tensor]  # images uint8 [N, 3, R, R], labels uint8 [N, R, R]
-Pair = tuple[Tensor, Tensor]  # images [N, 3, R, R], segmentations [N, K, R, R], as the discriminator sees them
+from training.views import Inputs, PairView, Records, View
 
 
 class Phases:
@@ -46,7 +44,7 @@ class Phases:
         losses: weights and intervals.
         training: precision, compilation, the whole batch, half-life of the averaged generator.
         stats: where losses and times are reported.
-        augmentation: of what the discriminator sees, if it shall not see all as it is.
+        view: what the discriminator is shown; default: images with their segmentations, as they are.
     """
 
     def __init__(
@@ -55,15 +53,17 @@ class Phases:
         losses: LossConfig,
         training: TrainingConfig,
         stats: Stats,
-        augmentation: Augmentation | None = None,
+        view: View | None = None,
     ) -> None:
         self.state = state
         self.losses = losses
         self.training = training
         self.stats = stats
-        self.augmentation = augmentation
-        resolution = state.generator.config.resolution
-        self.penalty_scale = penalty_scale(resolution, training.batch_size) if losses.r1_scale_with_resolution else 1.0
+        config = state.generator.config
+        self.view = view or PairView(default_table(config.num_classes), state.path_mean.device)
+        self.penalty_scale = (
+            penalty_scale(config.resolution, training.batch_size) if losses.r1_scale_with_resolution else 1.0
+        )
         self.networks = AdversarialNetworks(state.generator, state.discriminator, training)
         self.reducers = {
             "discriminator": GradientReducer(state.discriminator.parameters()),
@@ -72,13 +72,13 @@ class Phases:
             "path_length": GradientReducer(state.generator.parameters()),
         }
 
-    def iterate(self, batch: Sequence[Labelled], total_batch: int) -> None:
+    def iterate(self, batch: Sequence[Records], total_batch: int) -> None:
         """One iteration on this process's passes of a batch of `total_batch` images."""
         state, losses = self.state, self.losses
         with self.stats.phase("discriminator"):
             self._step("discriminator", state.discriminator_optimizer, batch, self._judge)
-        if self.augmentation and self.augmentation.config.target:
-            self._adapt_augmentation(self.augmentation, total_batch)
+        if self.view.augmentation and self.view.augmentation.config.target:
+            self._adapt_augmentation(self.view.augmentation, total_batch)
         if losses.r1_every and state.iteration % losses.r1_every == 0:
             with self.stats.phase("r1"):
                 penalties = [self._penalize_real] + [self._penalize_drawn] * losses.has_r2
@@ -98,56 +98,57 @@ class Phases:
         self,
         step: str,
         optimizer: torch.optim.Optimizer,
-        batch: Sequence[Labelled],
-        *terms: Callable[[Labelled], Tensor],
+        batch: Sequence[Records],
+        *terms: Callable[[Records], Tensor],
     ) -> None:
         """One step on a sum of terms, whose graphs never stand in memory together."""
         scaler = self.state.loss_scaler  # passes everything through but in float16
         optimizer.zero_grad(set_to_none=True)
-        todo = [(term, labelled) for labelled in batch for term in terms]
-        for index, (term, labelled) in enumerate(todo, 1):
-            scaled = scaler.scale(term(labelled) / len(batch))
+        todo = [(term, records) for records in batch for term in terms]
+        for index, (term, records) in enumerate(todo, 1):
+            scaled = scaler.scale(term(records) / len(batch))
             self.reducers[step].backward(scaled, last=index == len(todo))
         scaler.step(optimizer)
         scaler.update()
 
-    def _judge(self, labelled: Labelled) -> Tensor:
-        """The discriminator's loss on real pairs and as many drawn ones."""
+    def _judge(self, records: Records) -> Tensor:
+        """The discriminator's loss on real records and as many drawings."""
         with torch.no_grad():
-            fake = self._draw(len(labelled[0]))
-        real_logits = self.networks.score(*self._real_pair(labelled))
-        fake_logits = self.networks.score(*self._fake_pair(fake))
+            fake = self._draw(len(records[0]))
+        real_logits = self.networks.score(*self._real_inputs(records))
+        fake_logits = self.networks.score(*self._fake_inputs(fake))
         self._count_signs(real_logits, fake_logits)
         adversarial = relativistic_loss if self.losses.relativistic else discriminator_loss
         loss = adversarial(real_logits, fake_logits)
         self._report(discriminator=loss, score_real=real_logits, score_fake=fake_logits)
         return loss
 
-    def _penalize_real(self, labelled: Labelled) -> Tensor:
-        """R1, on both inputs of real pairs."""
-        return self._penalty("r1", self._real_pair(labelled), self.losses.r1_image, self.losses.r1_segmentation)
+    def _penalize_real(self, records: Records) -> Tensor:
+        """R1, on all that is seen of real records."""
+        return self._penalty("r1", self._real_inputs(records))
 
-    def _penalize_drawn(self, labelled: Labelled) -> Tensor:
-        """R2, on both inputs of drawn pairs."""
+    def _penalize_drawn(self, records: Records) -> Tensor:
+        """R2, on all that is seen of drawings."""
         with torch.no_grad():
-            fake = self._fake_pair(self._draw(len(labelled[0])))
-        return self._penalty("r2", fake, self.losses.r2_image, self.losses.r2_segmentation)
+            fake = self._fake_inputs(self._draw(len(records[0])))
+        return self._penalty("r2", fake)
 
-    def _penalty(self, name: str, pair: Pair, image_weight: float, segmentation_weight: float) -> Tensor:
-        """Scaled up by the interval between two such steps."""
-        pair = (pair[0].requires_grad_(), pair[1].requires_grad_())
-        image, segmentation = r1_penalties(self.state.discriminator(*pair), pair)
-        self._report(**{f"{name}_image": image, f"{name}_segmentation": segmentation})
-        weighted = image_weight / 2 * image + segmentation_weight / 2 * segmentation
-        return self.losses.r1_every * self.penalty_scale * weighted
+    def _penalty(self, name: str, inputs: Inputs) -> Tensor:
+        """Each input's by its weight, scaled up by the interval between two such steps."""
+        inputs = tuple(x.requires_grad_() for x in inputs)
+        found = r1_penalties(self.state.discriminator(*inputs), inputs)
+        penalties = {f"{name}_{kind}": penalty for kind, penalty in zip(self.view.inputs, found, strict=True)}
+        self._report(**penalties)
+        weighted = torch.stack([getattr(self.losses, kind) / 2 * penalty for kind, penalty in penalties.items()])
+        return self.losses.r1_every * self.penalty_scale * weighted.sum()
 
-    def _deceive(self, labelled: Labelled) -> Tensor:
+    def _deceive(self, records: Records) -> Tensor:
         """The generator's adversarial loss and the mask regularisation."""
-        fake = self._draw(len(labelled[0]))
-        fake_logits = self.networks.score(*self._fake_pair(fake))
+        fake = self._draw(len(records[0]))
+        fake_logits = self.networks.score(*self._fake_inputs(fake))
         if self.losses.relativistic:
             with torch.no_grad():
-                real_logits = self.networks.score(*self._real_pair(labelled))
+                real_logits = self.networks.score(*self._real_inputs(records))
             adversarial = relativistic_loss(fake_logits, real_logits)
         else:
             adversarial = generator_loss(fake_logits)
@@ -155,12 +156,12 @@ class Phases:
         self._report(generator=adversarial, mask=mask)
         return adversarial + self.losses.mask * mask
 
-    def _regularize_paths(self, batch: Sequence[Labelled]) -> None:
+    def _regularize_paths(self, batch: Sequence[Records]) -> None:
         """Path length regularisation; the running mean moves once, by the average over the passes."""
         state, means = self.state, []
 
-        def loss(labelled: Labelled) -> Tensor:
-            samples = max(1, round(len(labelled[0]) * self.losses.path_length_batch_share))
+        def loss(records: Records) -> Tensor:
+            samples = max(1, round(len(records[0]) * self.losses.path_length_batch_share))
             layer_codes = state.generator.expand(self._codes(samples)).detach().requires_grad_()
             image = state.generator.synthesis_from_layer_codes(layer_codes, noise="random").image
             lengths = path_lengths(image, layer_codes, torch.randn_like(image))
@@ -183,7 +184,7 @@ class Phases:
         return self.networks.draw(self._codes(samples))
 
     def _count_signs(self, real_logits: Tensor, fake_logits: Tensor) -> None:
-        if self.augmentation and self.augmentation.config.target:
+        if self.view.augmentation and self.view.augmentation.config.target:
             # A relativistic logit's sign means nothing by itself, only in relation to its partner's.
             verdicts = real_logits - fake_logits if self.losses.relativistic else real_logits
             signs = verdicts.detach().sign()
@@ -197,17 +198,11 @@ class Phases:
             self.stats.report("augment/mean_sign", mean_sign)
         self.stats.report("augment/probability", state.augment_probability)
 
-    def _real_pair(self, labelled: Labelled) -> Pair:
-        """Images and one-hot labels, both in [-1, 1]."""
-        images, labels = labelled
-        if self.augmentation:
-            return self.augmentation.real(images, labels, self.state.augment_probability)
-        return images_to_float(images), labels_to_one_hot(labels, self.state.generator.config.num_classes)
+    def _real_inputs(self, records: Records) -> Inputs:
+        return self.view.real(records, self.state.augment_probability)
 
-    def _fake_pair(self, fake: GeneratorOutput) -> Pair:
-        if self.augmentation:
-            return self.augmentation.drawn(fake.image, fake.segmentation, self.state.augment_probability)
-        return fake.image, fake.segmentation
+    def _fake_inputs(self, fake: GeneratorOutput) -> Inputs:
+        return self.view.drawn(fake, self.state.augment_probability)
 
     def _report(self, **values: Tensor) -> None:
         for name, value in values.items():

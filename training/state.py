@@ -1,17 +1,17 @@
 """Everything that training changes, in one object: what a checkpoint holds beside the configuration."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from configs.schema import RunConfig
+from configs import RunConfig, architecture
 from models import Discriminator, Generator
 from models.checkpoint import Networks, load_state
-from training.config import TrainingConfig
+from training.config import FREEZABLE, TrainingConfig
 from training.distributed import Process, gather
 
 
@@ -92,12 +92,14 @@ class TrainingState:
 def build_state(config: RunConfig, process: Process) -> TrainingState:
     """New networks, the same in every process, and each process's own random stream from here on."""
     torch.manual_seed(config.training.seed)
-    generator, discriminator = Generator(config.model), Discriminator(config.model)
+    model = architecture(config.model)
+    generator, discriminator = Generator(model), Discriminator(model)
     torch.manual_seed(config.training.seed + 1 + process.rank)
     generator, discriminator = generator.to(process.device), discriminator.to(process.device)
     generator.local_generators.recompute = config.training.recompute_local
     for part in (generator.render_net, discriminator.image_trunk, discriminator.segmentation_trunk):
         part.recompute_from = config.training.recompute_from
+    freeze(generator, config.training.freeze)
     return TrainingState(
         generator,
         discriminator,
@@ -109,6 +111,12 @@ def build_state(config: RunConfig, process: Process) -> TrainingState:
         torch.zeros(2, device=process.device),
         torch.amp.GradScaler(process.device.type, enabled=config.training.precision == "float16"),
     )
+
+
+def freeze(generator: Generator, names: Iterable[str]) -> None:
+    """Takes modules (`FREEZABLE`) out of training: without gradients, optimisers pass their weights by."""
+    for module in (module for name in names for module in FREEZABLE[name]):
+        generator.get_submodule(module).requires_grad_(False)
 
 
 def lazy_adam(module: nn.Module, config: TrainingConfig, penalty_every: int) -> torch.optim.Adam:

@@ -1,35 +1,35 @@
 """The training loop, as verbs: read, iterate, log, preview, save, measure."""
 
 import time
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 import ops
 from configs import ConfigError, RunConfig, changed_options
-from datasets import InfiniteSampler, make_loader
-from datasets.augment import Augmentation, mirror_half
-from datasets.labels import ClassTable
-from datasets.opening import first_difference, open_dataset
+from datasets import ClassTable, InfiniteSampler, make_loader
+from datasets.images_alone import ImagesAlone
 from models import ModelError
 from models.checkpoint import networks_from_dict, read_file
 from models.discriminator import GROUP_SIZE
 from training import memory
-from training.distributed import Process, barrier, from_main, gather, mean_over_processes
+from training.distributed import Process, barrier, from_main, gather
 from training.evaluation import Evaluation
+from training.limits import MASK_DRIFT, DriftLimit, Ending, Limit, TimeLimit
 from training.log import Log
+from training.material import check_meaning, open_material
 from training.metric_history import MetricHistory
 from training.networks import prepare_device
-from training.phases import Labelled, Phases
+from training.phases import Phases
 from training.previews import Previews
 from training.run_folder import RunFolder
 from training.state import build_state
 from training.stats import Stats
+from training.transfer import Origin
+from training.views import Records
 
 
 class Trainer:
@@ -43,51 +43,46 @@ class Trainer:
         self.config = config
         self.process = process
         self.passes, self.pass_size = split_batch(config, process.world_size)
-        self.dataset = open_dataset(config.data, config.model.resolution, config.model.num_classes)
-        self.dataset[0]  # sizes and classes that do not fit show now, not in a loader's worker
-        self._check_classes()
+        origin = Origin(config.model.init_from) if config.model.init_from else None
+        self.dataset, self.classes, self.view = open_material(config, process, origin.classes if origin else None)
         ops.set_mode(config.ops, process.device.type)
         prepare_device(process.device, config.training)
         self.state = build_state(config, process)
+        self.start = origin.hand_over(self.state, self.pass_size) if origin else None
         self.stats = Stats(process.device)
-        self.mirrored = torch.from_numpy(self.dataset.classes.mirrored()).to(process.device)
-        augmentation = (
-            Augmentation(config.augment, self.dataset.classes, process.device) if config.augment.is_on else None
-        )
-        self.phases = Phases(self.state, config.losses, config.training, self.stats, augmentation)
-        workers = config.data.workers
-        self.evaluation = (
-            Evaluation(config.metrics, self.dataset, process, workers=workers) if config.metrics.every_images else None
-        )
-        self.previews = Previews(
-            config.training.preview_samples, config.model.latent_dim, self.dataset.classes, self.pass_size
-        )
+        self.phases = Phases(self.state, config.losses, config.training, self.stats, self.view)
+        self.evaluation = self._prepare_evaluation() if config.metrics.every_images else None
+        self.previews = Previews(config.training.preview_samples, config.model.latent_dim, self.classes, self.pass_size)
 
     def fit(self, folder: RunFolder, checkpoint: Path | None = None) -> None:
-        """Trains to `training.total_images` or for `training.max_minutes`, from the start or from a checkpoint.
+        """Trains to `training.total_images` or until a limit is exceeded, from the start or from a checkpoint.
 
         Raises:
             ConfigError, ModelError: if the folder, or the checkpoint to resume from, cannot be used.
         """
         if checkpoint:
             self._restore(checkpoint)
+        elif self.start and self.process.is_main:
+            print(self.start.announcement)
         self._check_agreement()
         from_main(self.process, lambda: self._prepare(folder))
         missing = self._lacks_measurement(folder)
         if self.state.images >= self.config.training.total_images and not missing:
             return
-        self.started, self.out_of_time = time.monotonic(), False
+        drift_limit = DriftLimit(self.config.training.max_mask_drift)
+        self.ending = drift_limit.exceeded(self._drift())  # of a run that was ended by it and is resumed
+        self.limits: list[Limit] = [TimeLimit(self.config.training.max_minutes, self.process.device), drift_limit]
         with Log(folder, self.process, self.config.training.total_images, self.state.images) as log:
             if missing:
                 self._measure(folder, log)
             batches = self._batches()
-            while self.state.images < self.config.training.total_images and not self.out_of_time:
+            while self.state.images < self.config.training.total_images and not self.ending:
                 before = self.state.images
                 self.phases.iterate(next(batches), self.config.training.batch_size)
                 log.advance(self.config.training.batch_size)
                 self._write_due(before, folder, log)
         if self.process.is_main:
-            print(self._ending(folder))
+            print(self._conclusion(folder))
 
     def dry_run(self) -> str:
         """One iteration with every penalty; the report says what it took. Nothing is written."""
@@ -113,13 +108,15 @@ class Trainer:
             return last or _passed(every, before, images)
 
         if due(training.log_every_images):
-            log.scalars(self.stats.tick() | self._loss_scale(), images)
-            last = last or self._check_time()
+            values = self.stats.tick() | self._loss_scale() | self._drift()
+            log.scalars(values, images)
+            self.ending = self._exceeded(values)
+            last = last or self.ending is not None
         if due(training.preview_every_images) and self.process.is_main:
             log.preview(self.previews.sheet(self.state.generator_ema), images)
         if due(training.checkpoint_every_images):
             self._save(folder)  # before measuring, which may take long or fail
-        if self.evaluation and due(self.config.metrics.every_images) and not self.out_of_time:
+        if self.evaluation and due(self.config.metrics.every_images) and not self.ending:
             self._measure(folder, log)
 
     def _loss_scale(self) -> dict[str, float]:
@@ -127,22 +124,29 @@ class Trainer:
         scaler = self.state.loss_scaler
         return {"losses/scale": scaler.get_scale()} if scaler.is_enabled() else {}
 
-    def _ending(self, folder: RunFolder) -> str:
+    def _conclusion(self, folder: RunFolder) -> str:
         images, total = self.state.images, self.config.training.total_images
         if images < total:
-            return (
-                f"training.max_minutes is over at {images} of {total} images; the same command goes on: {folder.path}"
-            )
+            assert self.ending
+            return f"{self.ending.reason} at {images} of {total} images; {self.ending.remedy}: {folder.path}"
         return f"trained on {images} images: {folder.path}"
 
-    def _check_time(self) -> bool:
-        """Whether all processes, which look at the same iteration, have trained for `max_minutes`."""
-        minutes = torch.tensor((time.monotonic() - self.started) / 60, device=self.process.device)
-        limit = self.config.training.max_minutes
-        self.out_of_time = limit > 0 and mean_over_processes(minutes).item() >= limit
-        return self.out_of_time
+    def _exceeded(self, values: dict[str, float]) -> Ending | None:
+        """Of the limits that all processes, which look at the same iteration, find exceeded the first."""
+        return next(filter(None, [limit.exceeded(values) for limit in self.limits]), None)
 
-    def _batches(self) -> Iterator[list[Labelled]]:
+    def _drift(self) -> dict[str, float]:
+        """Of the masks, where there is a model that they can have drifted from."""
+        if not self.start:
+            return {}
+        drift = self.start.drift
+        return {MASK_DRIFT: from_main(self.process, lambda: drift.measure(self.state.generator_ema))}
+
+    def _prepare_evaluation(self) -> Evaluation:
+        assert not isinstance(self.dataset, ImagesAlone), "RunConfig refuses to measure without masks"
+        return Evaluation(self.config.metrics, self.dataset, self.process, workers=self.config.data.workers)
+
+    def _batches(self) -> Iterator[list[Records]]:
         """This process's share of each batch on its device, split into passes; goes on where the state stands."""
         device = self.process.device
         sampler = InfiniteSampler(
@@ -155,10 +159,10 @@ class Trainer:
         workers = self.config.data.workers
         loader = make_loader(self.dataset, sampler, self.passes * self.pass_size, workers, device.type == "cuda")
         for batch in loader:
-            images, labels = (x.to(device, non_blocking=True) for x in batch)
+            records: Records = tuple(x.to(device, non_blocking=True) for x in batch)
             if self.config.data.mirror:
-                images, labels = mirror_half(images, labels, self.mirrored)
-            yield list(zip(self._to_passes(images), self._to_passes(labels), strict=True))
+                records = self.view.mirror(records)
+            yield list(zip(*map(self._to_passes, records), strict=True))
 
     def _to_passes(self, x: Tensor) -> list[Tensor]:
         # Every passes-th sample, as the sampler gives every world_size-th to a process: so the groups of the
@@ -201,8 +205,9 @@ class Trainer:
     def _contents(self) -> dict[str, Any]:
         """What a checkpoint holds; every process takes part."""
         return {
-            **self.state.networks(self.dataset.classes.to_dict()).to_dict(),
+            **self.state.networks(self.classes.to_dict()).to_dict(),
             "data": self.dataset.provenance,
+            "start": self.start and self.start.to_dict(),
             "config": asdict(self.config),
             "training": self.state.to_dict(),
         }
@@ -215,7 +220,10 @@ class Trainer:
             raise ModelError(f"{path}: {error}") from None
         if not {"training", "config"} <= contents.keys():
             raise ConfigError(f"{path} holds networks but no training state: --resume takes a run's checkpoints")
-        self._check_meaning(networks.classes, path)
+        if networks.classes:
+            check_meaning(ClassTable.from_dict(networks.classes), self.classes, str(path), self.config)
+        if self.start:
+            self.start.check_same(contents.get("start"))
         self.state.restore(networks, contents["training"], self.process, str(path))
         if not self.config.augment.target:
             self.state.augment_probability.fill_(self.config.augment.probability)
@@ -223,32 +231,12 @@ class Trainer:
             changed = ", ".join(changed_options(contents["config"], asdict(self.config))) or "none"
             print(f"resuming {path} at {self.state.images} images; options that changed: {changed}")
 
-    def _check_meaning(self, stored: Mapping[str, Any] | None, path: Path) -> None:
-        """The networks' classes have meanings by now, which other data must not change without a word."""
-        if not stored:
-            return
-        table, classes = ClassTable.from_dict(stored), self.dataset.classes
-        if table.names != classes.names:
-            raise ConfigError(
-                f"{path} was trained on other classes than {', '.join(self.config.data.path)} has: "
-                f"{first_difference(table, classes)}; prepare the data with the classes of the run, or start a new one"
-            )
-
     def _check_agreement(self) -> None:
         """Also keeps anything from appearing in the folder before all have looked into it."""
         positions = set(gather(self.state.images))
         if len(positions) > 1:
             raise ConfigError(
                 f"processes start at {sorted(positions)} images: --output must be one folder for all nodes"
-            )
-
-    def _check_classes(self) -> None:
-        stored, used = self.dataset.classes.transparent, self.config.model.transparent_classes
-        if set(stored) != set(used) and self.process.is_main:
-            warnings.warn(
-                f"{', '.join(self.config.data.path)} calls classes {list(stored)} transparent, "
-                f"model.transparent_classes = {list(used)}",
-                stacklevel=2,
             )
 
 

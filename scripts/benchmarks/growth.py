@@ -7,9 +7,8 @@ from functools import partial
 
 import torch
 
-from configs import RunConfig
+from configs import ModelOptions, RunConfig
 from datasets import DataConfig
-from models import ModelConfig
 from scripts.benchmarks.report import Column, Table
 from scripts.benchmarks.timing import Spread, in_turn, ratios
 from scripts.benchmarks.trainers import drawn_data, our_trainer
@@ -18,12 +17,12 @@ _WARM_UP = 1
 _METHOD = "discriminator and generator step, no penalties"
 
 
-def with_parts(model: ModelConfig, parts: int) -> ModelConfig:
+def with_parts(model: ModelOptions, parts: int) -> ModelOptions:
     """The same model with other parts, all of them opaque."""
     return replace(model, num_classes=parts, transparent_classes=())
 
 
-def with_resolution(model: ModelConfig, resolution: int) -> ModelConfig:
+def with_resolution(model: ModelOptions, resolution: int) -> ModelOptions:
     """The same model with other pictures."""
     return replace(model, resolution=resolution)
 
@@ -81,7 +80,7 @@ def compare_resolutions(
 
 
 def seconds_per_image(
-    config: RunConfig, models: Mapping[str, ModelConfig], batch: int, device: torch.device, rounds: int
+    config: RunConfig, models: Mapping[str, ModelOptions], batch: int, device: torch.device, rounds: int
 ) -> dict[str, list[float]]:
     """Of the real loop's iterations, without penalties, in every round; data are loaded beforehand."""
     with ExitStack() as stack:

@@ -13,9 +13,9 @@ import torch
 from scripts.benchmarks.report import Column, Row, Table
 from scripts.benchmarks.timing import Spread, in_turn
 from training.log import Log
-from training.phases import Labelled
 from training.run_folder import RunFolder
 from training.trainer import Trainer
+from training.views import Records
 
 _COLUMNS = (
     Column("what", heading="what"),
@@ -25,14 +25,14 @@ _COLUMNS = (
 )
 
 
-class _Waiting(Iterator[list[Labelled]]):
+class _Waiting(Iterator[list[Records]]):
     """Passes batches on, and adds up the seconds that one waits for them."""
 
-    def __init__(self, batches: Iterator[list[Labelled]]) -> None:
+    def __init__(self, batches: Iterator[list[Records]]) -> None:
         self.batches = batches
         self.seconds = 0.0
 
-    def __next__(self) -> list[Labelled]:
+    def __next__(self) -> list[Records]:
         start = time.perf_counter()
         batch = next(self.batches)
         self.seconds += time.perf_counter() - start

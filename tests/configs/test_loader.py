@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from configs import ConfigError, RunConfig, load_config, to_yaml
+from configs import ConfigError, RunConfig, architecture, load_config, to_yaml
 from configs.loader import option_names
+from models import ModelConfig
+from training.transfer import stored_model
 
 FILES = sorted((Path(__file__).parent.parent.parent / "configs").glob("*.yaml"))
 
@@ -22,8 +24,8 @@ def write(tmp_path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_shipped_files_load_and_hold_differences_only(path, write):
-    config = load_config(path)
-    assert load_config(write(to_yaml(config))) == config
+    config = load_config(path, (), stored_model)
+    assert load_config(write(to_yaml(config)), (), stored_model) == config
     defaults = asdict(RunConfig())
     for section, options in __import__("yaml").safe_load(path.read_text()).items():
         for option, value in options.items():
@@ -38,6 +40,52 @@ def test_shipped_files_say_what_to_expect(path):
         (line,) = (line for line in header if word in line)
         if word in ("Time:", "Result:"):
             assert re.search(r"\d|not measured", line), line
+
+
+STORED = ModelConfig(resolution=64, num_classes=5, coarse_resolution=32)
+
+
+def test_a_checkpoint_tells_the_architecture(write):
+    asked: list[str] = []
+
+    def stored(source: str) -> ModelConfig:
+        asked.append(source)
+        return STORED
+
+    path = write("model: {init_from: a.pt, num_classes: 5}")
+    config = load_config(path, ["model.init_from=b.pt", "model.coarse_resolution='32'"], stored)
+    assert architecture(config.model) == STORED
+    assert (asked, config.model.init_from) == (["b.pt"], "b.pt")
+    assert load_config(write(to_yaml(config)), (), stored) == config
+    assert architecture(load_config(write(""), (), stored).model) == ModelConfig()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        # The default too is a contradiction where it was given.
+        ("model.num_classes=13", "model.num_classes = 13, but in a.pt it is 5: leave it out"),
+        ("model.resolution=many", "model.resolution = 'many': expected a whole number"),
+        ("model.resolutoin=64", "did you mean model.resolution"),
+        ("model.init_from=3", "model.init_from = 3: expected text"),
+    ],
+)
+def test_what_does_not_fit_the_checkpoint(write, override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(write("model: {init_from: a.pt}"), [override], lambda source: STORED)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data: {images_only: true}", "data.images_only is for adapting a trained model: set model.init_from"),
+        ("training: {freeze: [local]}", "training.freeze is for adapting"),
+        ("training: {max_mask_drift: 0.2}", "training.max_mask_drift is for adapting"),
+    ],
+)
+def test_what_needs_a_trained_model(write, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(text))
 
 
 def test_an_empty_file_is_the_defaults(write):

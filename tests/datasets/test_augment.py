@@ -6,7 +6,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datasets import celebamask13, images_to_float, labels_to_one_hot, load_table
-from datasets.augment import Augmentation, AugmentConfig, mirror_half, swap_labels, swap_maps, warp, warp_labels
+from datasets.augment import (
+    Augmentation,
+    AugmentConfig,
+    mirror_half,
+    mirror_images,
+    swap_labels,
+    swap_maps,
+    warp,
+    warp_labels,
+)
 from datasets.geometry import draw_geometry
 from datasets.recoloring import draw_recoloring, recolor
 
@@ -160,6 +169,26 @@ def test_half_of_the_pairs_are_mirrored() -> None:
     assert torch.equal(flipped_images[~same], images[~same].flip(-1))
     assert torch.equal(flipped_labels[~same], mirrored[labels[~same].flip(-1).long()])
     assert flipped_labels.dtype == torch.uint8
+
+
+def test_half_of_images_alone_are_mirrored() -> None:
+    images, _ = batch()
+    flipped = mirror_images(images)
+    same = (flipped == images).flatten(1).all(1)
+    assert 0.25 < same.float().mean() < 0.75
+    assert torch.equal(flipped[~same], images[~same].flip(-1))
+
+
+def test_images_alone_change_as_those_of_pairs_do() -> None:
+    image, segmentation = torch.rand(SAMPLES, 3, SIDE, SIDE), torch.rand(SAMPLES, 13, SIDE, SIDE)
+    torch.manual_seed(1)
+    paired, _ = augmentation().drawn(image, segmentation, probability(0.8))
+    torch.manual_seed(1)
+    alone = augmentation().alone(image.requires_grad_(), probability(0.8))
+    assert torch.equal(alone, paired)
+    assert not torch.equal(alone, image)
+    alone.sum().backward()
+    assert image.grad is not None
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,42 @@ def test_numbers_out_of_range(seed: int, index: int, resolution: int) -> None:
         draw_face(seed, index, resolution)
 
 
+@pytest.mark.parametrize("index", range(3))
+def test_a_sketch_is_the_same_face_drawn_otherwise(index: int) -> None:
+    painted, labels = draw_face(0, index, 64)
+    sketched, same = draw_face(0, index, 64, "sketch")
+    assert np.array_equal(labels, same)
+    assert (sketched.shape, sketched.dtype) == ((64, 64, 3), np.uint8)
+    assert np.abs(sketched.astype(int) - painted).mean() > 30
+    assert np.array_equal(sketched, draw_face(0, index, 64, "sketch")[0])
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_a_sketch_is_lines_on_paper(index: int) -> None:
+    image, labels = draw_face(0, index, 128, "sketch")
+    grey = image.astype(int).mean(axis=2)
+    padded = np.pad(labels, 2, mode="edge")
+    shifted = [padded[2 + dy : 130 + dy, 2 + dx : 130 + dx] for dy in (-2, 0, 2) for dx in (-2, 0, 2)]
+    inner = np.all([other == labels for other in shifted], axis=0)
+    borders = np.any([np.roll(labels, 1, axis) != labels for axis in (0, 1)], axis=0)
+    borders[0], borders[:, 0] = False, False
+    paper = grey[inner & (labels == 0)]
+    assert paper.std() < 3
+    assert grey[borders].mean() < paper.mean() - 60
+    assert grey[inner & (labels == 1)].mean() > grey[borders].mean()
+
+
+def test_sketches_are_alike_at_every_size() -> None:
+    small, large = (draw_face(2, 1, side, "sketch")[0] for side in (64, 256))
+    reduced = np.asarray(Image.fromarray(large).reduce(4)).astype(int)
+    assert np.abs(reduced - small).mean() < 12
+
+
+def test_an_unknown_style() -> None:
+    with pytest.raises(DataError, match="no style fresco; choose from painted, sketch"):
+        draw_face(0, 0, 64, "fresco")
+
+
 def test_drawing_is_quick() -> None:
     # A tenth of the speed of an idle core, so that a busy machine passes and an accident (a slow field) does not.
     start = time.process_time()

@@ -4,7 +4,8 @@ import lmdb
 import numpy as np
 import pytest
 
-from datasets import DataError, ImageMaskDataset, draw_face
+from datasets import DataError, ImageDataset, ImageMaskDataset, draw_face
+from datasets.lmdb_reading import read_meta
 from scripts.make_faces import main
 
 
@@ -36,6 +37,17 @@ def test_content_does_not_depend_on_the_workers(tmp_path: Path) -> None:
 def test_another_seed_gives_other_faces(tmp_path: Path) -> None:
     first, second = make(tmp_path / "a", "--workers", "0"), make(tmp_path / "b", "--workers", "0", "--seed", "1")
     assert content(first)[b"image-0000000"] != content(second)[b"image-0000000"]
+
+
+def test_images_alone_in_another_style(tmp_path: Path) -> None:
+    path = make(tmp_path / "faces", "--style", "sketch", "--images-only", "--seed", "4", "--workers", "0")
+    dataset = ImageDataset(path)
+    assert (len(dataset), dataset.resolution) == (20, 32)
+    drawn = draw_face(4, 19, 32, "sketch")[0]
+    assert np.abs(dataset[19].permute(1, 2, 0).numpy().astype(int) - drawn).mean() < 5
+    meta = read_meta(path)
+    assert meta["classes"] is None
+    assert meta["source"].endswith("--count 20 --resolution 32 --seed 4 --style sketch --images-only")
 
 
 def test_refuses_an_existing_folder(tmp_path: Path) -> None:

@@ -61,9 +61,8 @@ class FixedPhases(Phases):
         torch.randn_like = lambda image: self.noise[share]
         return self.state.generator.mapping(self.w[share])
 
-    def _real_pair(self, labelled: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        images, segmentations = super()._real_pair(labelled)
-        return images.double(), segmentations.double()
+    def _real_inputs(self, records: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(x.double() for x in super()._real_inputs(records))
 
 
 def real_batch(rank: int, world_size: int, passes: int) -> list[tuple[Tensor, Tensor]]:

@@ -94,7 +94,7 @@ def test_penalties_are_computed_in_float32(build, batches):
     for precision in ("float32", "bfloat16"):
         phases = build(precision=precision)
         torch.manual_seed(3)
-        phases._step("r1", phases.state.discriminator_optimizer, phases._penalize_gradients, [batches(0)])
+        phases._step("r1", phases.state.discriminator_optimizer, [batches(0)], phases._penalize_real)
         phases._regularize_paths([batches(0)])
         networks = phases.state.generator, phases.state.discriminator
         steps[precision] = [p.grad for network in networks for p in network.parameters() if p.grad is not None]
@@ -125,7 +125,7 @@ def test_a_step_that_overflows_is_left_out(build, batches):
     phases = build(precision="float16")
     phases.state.loss_scaler = torch.amp.GradScaler("cpu", init_scale=1e30)
     before = [p.clone() for p in phases.state.discriminator.parameters()]
-    phases._step("discriminator", phases.state.discriminator_optimizer, phases._judge, [batches(0)])
+    phases._step("discriminator", phases.state.discriminator_optimizer, [batches(0)], phases._judge)
     assert all(map(torch.equal, before, phases.state.discriminator.parameters()))
     assert phases.state.loss_scaler.get_scale() == pytest.approx(5e29)
 

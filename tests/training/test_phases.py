@@ -17,10 +17,12 @@ from models import ModelConfig
 from models.latents import mix_styles
 from training.config import TrainingConfig
 from training.distributed import Process
-from training.phases import Labelled, Phases
+from training.phases import Phases
 from training.state import TrainingState, build_state
 from training.stats import Stats
+from training.views import PairView
 
+Pair = tuple[Tensor, Tensor]
 CPU = torch.device("cpu")
 BATCH = 4
 ALL_OPTIONS = LossConfig(relativistic=True, r2_image=5.0, r2_segmentation=500.0, r1_scale_with_resolution=True)
@@ -34,16 +36,16 @@ def build(model: ModelConfig, losses: LossConfig | None = None, augment: Any = N
     for layer in state.generator.render_net.layers:
         torch.nn.init.ones_(layer.noise_strength)
     augmentation = Augmentation(augment, celebamask13(), CPU) if augment else None
-    return Phases(state, losses, config.training, Stats(CPU), augmentation)
+    return Phases(state, losses, config.training, Stats(CPU), PairView(celebamask13(), CPU, augmentation))
 
 
 @pytest.fixture
-def labelled() -> Labelled:
+def labelled() -> Pair:
     labels = torch.randint(13, (BATCH, 32, 32), dtype=torch.uint8)
     return torch.randint(256, (BATCH, 3, 32, 32), dtype=torch.uint8), labels
 
 
-def real_pair(labelled: Labelled) -> list[Tensor]:
+def real_pair(labelled: Pair) -> list[Tensor]:
     return [images_to_float(labelled[0]), labels_to_one_hot(labelled[1], 13)]
 
 
@@ -58,7 +60,7 @@ def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.step()
 
 
-def judge_and_deceive(state: TrainingState, labelled: Labelled) -> None:
+def judge_and_deceive(state: TrainingState, labelled: Pair) -> None:
     """Both steps of the paper, and R1 between them."""
     generator, discriminator = state.generator, state.discriminator
     with torch.no_grad():
@@ -216,13 +218,13 @@ def test_the_discriminator_sees_augmented_pairs_only(tiny_config, labelled, monk
     phases = build(tiny_config, ALL_OPTIONS, AugmentConfig(probability=0.5))
     changed: list[tuple[Tensor, ...]] = []
     for name in ("real", "drawn"):
-        method = getattr(phases.augmentation, name)
+        method = getattr(phases.view.augmentation, name)
 
         def watched(*arguments: Tensor, method: Any = method) -> tuple[Tensor, ...]:
             changed.append(method(*arguments))
             return changed[-1]
 
-        monkeypatch.setattr(phases.augmentation, name, watched)
+        monkeypatch.setattr(phases.view.augmentation, name, watched)
     seen: list[tuple[Tensor, ...]] = []
     phases.state.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
     phases.iterate([labelled], BATCH)

@@ -5,7 +5,7 @@ read from them, and all that mixes them with the CPU's is seen. With a GPU, PyTo
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from configs import RunConfig
+from configs import ModelOptions, RunConfig
 from datasets import celebamask13
 from datasets.augment import Augmentation, AugmentConfig, mirror_half
 from losses import LossConfig
@@ -28,6 +28,7 @@ from training.distributed import Process
 from training.phases import Phases
 from training.state import build_state
 from training.stats import Stats
+from training.views import ImageView, PairView, View
 
 META = torch.device("meta")
 AUGMENT = AugmentConfig(probability=0.5, target=0.6, quarter_turns=True)
@@ -69,12 +70,14 @@ def phases(
     device: torch.device,
     augment: AugmentConfig | None = AUGMENT,
     losses: LossConfig = LOSSES,
+    view: View | None = None,
     **options: Any,
 ) -> Phases:
     training = TrainingConfig(**options)
-    state = build_state(RunConfig(model=config, augment=augment or AugmentConfig(), training=training), Process(device))
+    model = ModelOptions(**asdict(config), init_from="a checkpoint")
+    state = build_state(RunConfig(model=model, augment=augment or AugmentConfig(), training=training), Process(device))
     augmentation = Augmentation(augment, celebamask13(), device) if augment else None
-    return Phases(state, losses, training, Stats(device), augmentation)
+    return Phases(state, losses, training, Stats(device), view or PairView(celebamask13(), device, augmentation))
 
 
 def batch(device: torch.device) -> list[tuple[Tensor, Tensor]]:
@@ -100,6 +103,17 @@ def test_an_iteration_reads_nothing(tiny_config, augment, losses):
     whole, mirrored = batch(META), torch.empty(13, dtype=torch.uint8, device=META)
     with Watch():
         iterate(phases_, whole, mirrored)
+
+
+def test_an_adapting_iteration_reads_nothing(tiny_config):
+    view = ImageView(Augmentation(AUGMENT, celebamask13(), META))
+    phases_ = phases(tiny_config, META, view=view, freeze=("local",))
+    for name in ("generator", "discriminator"):
+        optimizer = torch.optim.SGD(getattr(phases_.state, name).parameters(), foreach=True)
+        setattr(phases_.state, f"{name}_optimizer", optimizer)
+    with Watch():
+        for _ in range(ADAPT_EVERY):
+            phases_.iterate([view.mirror((images,)) for images, _ in batch(META)], 8)
 
 
 @pytest.mark.parametrize("up", [1, 2])
