@@ -17,4 +17,4 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def parsed(args: argparse.Namespace) -> DataConfig:
     """The options of `add_options` as a run's section of data has them."""
-    return DataConfig(tuple(args.data), args.masks, args.classes, args.crop)
+    return DataConfig(path=tuple(args.data), masks=args.masks, classes=args.classes, crop=args.crop)

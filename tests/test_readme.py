@@ -44,7 +44,9 @@ SHRINK = [
     # One node stands for all: the processes meet on this machine, at a free port.
     (r"--nnodes=\d+ (.*)--rdzv_endpoint=\S+", r"--nnodes=1 \1--rdzv_endpoint=127.0.0.1:0"),
     (r"^torchrun (?!--nnodes)", "torchrun --standalone "),
-    (r"(train\.py --config \S+(?: --output \S+| --dry-run)?)", rf"\1 {TINY_RUN}"),
+    (r"--count 1000", "--count 24"),
+    (r"(--config configs/adapt\.yaml)", r"\1 training.total_images=8 training.device=cpu data.workers=0 ops=native"),
+    (r"(train\.py --config (?!configs/adapt)\S+(?: --output \S+| --dry-run)?)", rf"\1 {TINY_RUN}"),
     (r"(scripts\.benchmark train --config \S+)", rf"\1 --rounds 1 {TINY_RUN}"),
     (r"--samples \d+", "--samples 12 --part-samples 8 --path-samples 4 --edit-samples 2"),
     (r"(scripts\.train_segmenter .*)", r"\1 --steps 2"),
