@@ -5,4 +5,5 @@ set -euo pipefail
 ruff check .
 ruff format --check .
 mypy
-python -m pytest "$@"
+# Two processes of one thread each; a file's tests stay together, for they share what takes long to make.
+OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" python -m pytest -n 2 --dist loadfile "$@"
