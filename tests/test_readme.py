@@ -51,6 +51,7 @@ SHRINK = [
     (r"--samples \d+", "--samples 12 --part-samples 8 --path-samples 4 --edit-samples 2"),
     (r"(scripts\.train_segmenter .*)", r"\1 --steps 2"),
     (r"(scripts\.invert .*)", r"\1 --steps 2"),
+    (r"scripts\.studio$", "scripts.studio --help"),  # it would not end; its own tests start it
     (r"--tune \d+", "--tune 1"),
     (r"^pip install .*", "true"),  # what the tests run with holds it
     (r"--checkpoint CK", "--checkpoint runs/first/checkpoints/images_000000016.pt"),

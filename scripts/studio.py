@@ -1,0 +1,124 @@
+"""Edits images part by part in the browser: click a part, change it, save image, mask, codes or an animation.
+
+    python -m scripts.studio                                       the model that ships, at http://127.0.0.1:7860
+    python -m scripts.studio --checkpoint CK --port 7861
+
+It needs requirements-studio.txt. Only this machine reaches the page, unless --host says otherwise; the page asks
+nothing of other machines. Photos of visitors are inverted as scripts.invert does by default, in fewer steps, and are
+deleted; what visitors do is in memory only, each one's apart.
+"""
+
+import argparse
+import importlib.util
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from configs import ConfigError, cli
+from editing import EditError, load_model
+from editing.options import positive
+from editing.photos import training_crop
+from models.checkpoint import read_file
+from models.shipped import shipped_model
+from ops import set_mode
+from scripts.studio_page.uploads import Uploads
+from scripts.studio_page.workshop import LARGEST_SEED, Workshop
+
+REQUIREMENTS = "requirements-studio.txt"
+SMALL = 128  # pixels; below, drawing on a second thread saves less than waiting for a busy core costs
+LARGEST_PORT = 65535
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    add("--checkpoint", type=Path, help="a file of train.py, or a released one (default: the model that ships)")
+    add(
+        "--host",
+        default="127.0.0.1",
+        help="to listen on; 0.0.0.0 lets the network in (default 127.0.0.1)",
+    )
+    add("--port", type=int, default=7860, help="to listen on (default 7860)")
+    add("--seed", type=int, default=0, help="of the face that visitors find (default 0)")
+    add("--steps", type=positive, default=100, help="of inverting a photo (default 100)")
+    add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
+    add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Serves the page until Ctrl-C; all checks come before the model is loaded."""
+    args = parse(argv)
+    require_gradio()
+    check_address(args.host, args.port)
+    if not 0 <= args.seed <= LARGEST_SEED:
+        raise ConfigError(f"--seed {args.seed}: choose one from 0 to {LARGEST_SEED}")
+    device = cli.usable_device(args.device)
+    checkpoint = args.checkpoint or shipped_model()
+    generator, classes = load_model(checkpoint, device)
+    set_mode(args.ops, device.type)
+    if device.type == "cpu" and generator.config.resolution <= SMALL:
+        torch.set_num_threads(1)
+    with private_gradio():
+        from scripts.studio_page.page import launch  # Gradio reads the environment when it is imported
+
+        workshop = Workshop(generator, classes)
+        uploads = Uploads(workshop, training_crop(read_file(checkpoint)), args.steps)
+        page = launch(workshop, uploads, args.seed, args.host, args.port)
+        print(f"{checkpoint} is at http://{args.host}:{args.port} (Ctrl-C ends it)", flush=True)
+        try:
+            wait()
+        finally:
+            page.close(verbose=False)
+
+
+def require_gradio() -> None:
+    """Raises EditError if the package is missing."""
+    if importlib.util.find_spec("gradio") is None:
+        raise EditError(f"the studio needs Gradio, which is not installed: pip install -r {REQUIREMENTS}")
+
+
+def check_address(host: str, port: int) -> None:
+    """Raises ConfigError if nothing can listen there."""
+    if not 1 <= port <= LARGEST_PORT:
+        raise ConfigError(f"--port {port}: choose one from 1 to {LARGEST_PORT}")
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does, after an earlier one
+            probe.bind(address)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f"cannot listen on {host}, port {port}: {reason}; choose another --port or --host") from None
+
+
+@contextmanager
+def private_gradio() -> Iterator[None]:
+    """Gradio without telemetry, and with a folder for uploads that goes when the studio does."""
+    with TemporaryDirectory(prefix="studio_") as folder:
+        os.environ.update(
+            GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_OFFLINE="1", GRADIO_TEMP_DIR=folder
+        )
+        yield
+
+
+def wait() -> None:
+    """Until Ctrl-C, or until the process is told to end; either is how a studio ends."""
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    ended.wait()
+    print("closed", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    cli.run(main)

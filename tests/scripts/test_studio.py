@@ -1,0 +1,354 @@
+"""The page in a browser, with the model that ships; nothing may be asked of another host, and no script may fail."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datasets import draw_face, save_png
+from editing import draw, load_model
+from models.shipped import shipped_model
+from scripts.studio_page.files import FRAMES
+from scripts.studio_page.workshop import Choice, Workshop
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = shutil.which("chromium")
+STATUS = ".studio-status"
+PICTURES = "#studio-view img.now"
+WARNING = "[data-testid=toast-body]"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def workshop() -> Iterator[Workshop]:
+    """What the page must show."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the studio does
+    yield Workshop(*load_model(shipped_model(), torch.device("cpu")))
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def uploads_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the studio keeps what is uploaded."""
+    return tmp_path_factory.mktemp("temporary")
+
+
+@pytest.fixture(scope="module")
+def address(uploads_folder: Path) -> Iterator[str]:
+    """Of a studio, which ends by itself when it is told to, and leaves nothing behind."""
+    for package in ("gradio", "playwright"):
+        pytest.importorskip(package, reason=f"{package} is not installed: pip install -r requirements-dev.txt")
+    if CHROMIUM is None:
+        pytest.skip("no chromium: apt-get install chromium")
+    port = free_port()
+    command = [sys.executable, "-m", "scripts.studio", "--port", str(port), "--steps", "8", "--device", "cpu"]
+    environment = {**os.environ, "TMPDIR": str(uploads_folder), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, encoding="utf-8")
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert f"http://127.0.0.1:{port} " in line, "the studio did not start"
+        yield f"http://127.0.0.1:{port}"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert list(uploads_folder.glob("studio_*")) == []
+    finally:
+        process.kill()
+        process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def browser(address: str) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
+    """Opens the page as a visitor with a browser of their own."""
+    foreign: list[str] = []
+    failures: list[str] = []
+    contexts = []
+
+    def open_page(width: int = 1280, height: int = 1000) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": height})
+        context.set_default_timeout(60_000)
+        contexts.append(context)
+        own = (f"{address}/", "data:", "blob:")
+        context.on("request", lambda request: request.url.startswith(own) or foreign.append(request.url))
+        page = context.new_page()
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        page.on("websocket", lambda websocket: foreign.append(websocket.url))
+        page.goto(address)
+        page.wait_for_selector(PICTURES)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert foreign == []
+    assert failures == []
+
+
+@pytest.fixture
+def page(visit: Callable[..., Any]) -> Any:
+    return visit()
+
+
+def told(page: Any, pattern: str) -> str:
+    """Waits until the page tells something."""
+    page.wait_for_function(
+        "([at, how]) => RegExp(how).test(document.querySelector(at)?.innerText)", arg=[STATUS, pattern]
+    )
+    return page.inner_text(STATUS)
+
+
+def pictures(page: Any) -> list[str]:
+    """Addresses of image, mask and overlay."""
+    return [picture.get_attribute("src") for picture in page.locator(PICTURES).all()]
+
+
+def choose(page: Any, part: str) -> None:
+    page.get_by_role("radio", name=part, exact=True).check(force=True)
+    page.wait_for_function("part => document.querySelectorAll('figcaption')[2].innerText === part", arg=part)
+
+
+def place_of(workshop: Workshop, part: str, seed: int = 0) -> tuple[float, float]:
+    """x and y, from 0 to 1, of a pixel of a part that lies inside it."""
+    labels = workshop.picture(workshop.begin(seed).now).labels
+    where = np.argwhere(labels == workshop.classes.names.index(part))
+    row, column = where[len(where) // 2]
+    return (column + 0.5) / len(labels), (row + 0.5) / len(labels)
+
+
+def test_a_part_is_clicked_changed_and_undone(page, workshop):
+    box = page.locator(PICTURES).first.bounding_box()
+    x, y = place_of(workshop, "hair")
+    first = pictures(page)
+    page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+    page.wait_for_selector("#studio-part label.selected:has-text('hair')")
+    assert pictures(page)[:2] == first[:2]
+    assert pictures(page)[2] != first[2]
+    page.click("#studio-resample")
+    told(page, r"^hair: resampled")
+    second = pictures(page)
+    assert second[0] != first[0]
+    page.click("#studio-undo")
+    told(page, "^face 0$")
+    assert pictures(page)[:2] == first[:2]
+    assert page.locator("#studio-undo").is_disabled()
+    page.click("#studio-redo")
+    told(page, r"^hair: resampled")
+    assert pictures(page) == second
+
+
+def test_all_of_it_can_be_done_with_the_keyboard(page):
+    page.get_by_role("radio", name="hat", exact=True).focus()
+    page.keyboard.press("Space")
+    page.wait_for_selector("#studio-part label.selected:has-text('hat')")
+    page.focus("#studio-resample")
+    page.keyboard.press("Enter")
+    told(page, "^hat: resampled")
+    page.focus("#studio-tools input[type=range]")
+    page.keyboard.press("ArrowRight")
+    told(page, r"^hat: moved \+0.1")
+    page.keyboard.press("ArrowRight")
+    told(page, r"^hat: moved \+0.2")
+    steps = page.locator("#studio-steps button")
+    assert steps.count() == 3
+    steps.nth(0).focus()
+    page.keyboard.press("Enter")
+    told(page, "^face 0$")
+    assert page.evaluate("document.activeElement.dataset.step") == "0"
+
+
+def test_comparing_shows_what_was_before_while_it_is_held(page):
+    first = pictures(page)
+    page.click("#studio-resample")
+    told(page, "resampled")
+    before = page.locator("#studio-view img.before")
+    assert not before.first.is_visible()
+    assert before.first.get_attribute("src") == first[0]
+    box = page.locator("#studio-compare").bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.down()
+    assert before.first.is_visible()
+    page.mouse.up()
+    assert not before.first.is_visible()
+    page.focus("#studio-compare")
+    page.keyboard.down("Space")
+    assert before.first.is_visible()
+    page.keyboard.up("Space")
+    assert not before.first.is_visible()
+
+
+def test_parts_are_switched_off_and_on(page):
+    assert page.locator("#studio-toggle").is_disabled()
+    choose(page, "hair")
+    first = pictures(page)
+    page.click("#studio-toggle")
+    told(page, "^hair: off$")
+    assert pictures(page)[0] != first[0]
+    page.wait_for_selector("#studio-part label.selected:has-text('hair (off)')")
+    page.click("#studio-toggle:has-text('Switch on')")
+    told(page, "^hair: on$")
+    assert pictures(page) == first
+
+
+def test_parts_come_from_another_face(page, workshop):
+    choose(page, "cloth")
+    page.get_by_role("radio", name="texture", exact=True).check(force=True)
+    face = page.locator(".studio-source").get_attribute("src")
+    page.fill("#studio-seed input", "7")
+    page.wait_for_function("face => document.querySelector('.studio-source').src !== face", arg=face)
+    page.focus("#studio-blend input[type=range]")
+    page.keyboard.press("End")
+    told(page, "^cloth texture: 100% of face 7$")
+    blended = pictures(page)
+    page.click("#studio-undo")
+    told(page, "^face 0$")
+    page.click("#studio-take")
+    told(page, "^cloth texture: from face 7$")
+    assert pictures(page) == blended
+    page.click("#studio-begin")
+    told(page, "^face 7$")
+    page.fill("#studio-seed input", "")
+    page.click("#studio-take")
+    page.wait_for_selector(WARNING)
+    assert "no seed: give a whole number" in page.inner_text(WARNING)
+    page.fill("#studio-seed input", "-1")
+    told(page, "^seed -1: seeds are whole numbers from 0")
+    page.click("#studio-resample")
+    told(page, "resampled")
+
+
+def saved(page: Any, name: str, folder: Path) -> Path:
+    with page.expect_download() as download:
+        page.get_by_role("button", name=name, exact=True).click()
+    path = folder / download.value.suggested_filename
+    download.value.save_as(path)
+    return path
+
+
+def test_what_is_saved_is_what_is_seen(page, workshop, tmp_path):
+    choose(page, "hair")
+    page.click("#studio-take")
+    told(page, "^hair: from face 1$")
+    expected = workshop.take(workshop.begin(0), Choice("hair", "both"), 1)
+    picture = workshop.picture(expected.now)
+    image = np.asarray(Image.open(saved(page, "Image", tmp_path))).astype(int)
+    assert np.abs(image - picture.image).max() <= 1
+    labels = np.asarray(Image.open(saved(page, "Mask", tmp_path)))
+    assert (labels == picture.labels).mean() > 0.99
+    codes = torch.from_numpy(np.load(saved(page, "Codes", tmp_path)))
+    torch.testing.assert_close(codes, expected.now.codes)
+    with Image.open(saved(page, "Animation", tmp_path)) as animation:
+        assert animation.n_frames == 2 * FRAMES
+
+
+def test_a_photo_is_uploaded_and_inverted(page, workshop, uploads_folder, tmp_path):
+    save_png(draw_face(999, 3, 80)[0], tmp_path / "anna.png")
+    first = pictures(page)
+    page.set_input_files("input[type=file]", tmp_path / "anna.png")
+    page.wait_for_selector("figcaption:has-text('found so far')")
+    page.wait_for_selector("figcaption:has-text('photo')")
+    told(page, r"^looking for codes of anna.png: \d+%$")
+    told(page, "^anna.png$")
+    assert pictures(page)[0] != first[0]
+    assert page.locator("#studio-stop").count() == 0 or not page.locator("#studio-stop").is_visible()
+    assert [path for path in uploads_folder.rglob("*") if path.is_file() and path.stat().st_size] == []
+    codes = torch.from_numpy(np.load(saved(page, "Codes", tmp_path)))
+    inverted = pictures(page)
+    page.click("#studio-undo")
+    told(page, "^face 0$")
+    page.set_input_files("input[type=file]", tmp_path / "codes.npy")
+    told(page, "^codes.npy$")
+    assert pictures(page) == inverted
+    [drawing] = draw(workshop.generator, codes)
+    image = np.asarray(Image.open(saved(page, "Image", tmp_path))).astype(int)
+    assert np.abs(image - drawing.image).max() <= 1
+
+
+def test_an_inversion_can_be_stopped(page, tmp_path):
+    save_png(draw_face(999, 4, 80)[0], tmp_path / "ben.png")
+    page.set_input_files("input[type=file]", tmp_path / "ben.png")
+    page.click("#studio-stop")
+    told(page, "^face 0$")
+    page.wait_for_selector("figcaption:has-text('mask')")
+
+
+def test_bad_uploads_are_told_and_the_page_goes_on(page, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"not a picture")
+    (tmp_path / "notes.txt").write_text("hello")
+    np.save(tmp_path / "other.npy", np.zeros((1, 5), np.float32))
+    (tmp_path / "large.png").write_bytes(bytes(11 * 2**20))
+    save_png(np.zeros((9, 9, 3), np.uint8), tmp_path / "tiny.png")
+    expected = {
+        "bad.png": "bad.png: is not an image",
+        "notes.txt": "Invalid file type: notes.txt",
+        "other.npy": "other.npy has shape [1, 5]; expected floats",
+        "large.png": "exceed the maximum allowed size of 10",
+        "tiny.png": "tiny.png: is 9 pixels wide",
+    }
+    for name, message in expected.items():
+        page.set_input_files("input[type=file]", tmp_path / name)
+        page.wait_for_selector(f"{WARNING}:has-text('{message}')")
+        page.click("[data-testid=toast-close]")
+        page.wait_for_selector(WARNING, state="detached")
+    told(page, "^face 0$")
+    page.click("#studio-resample")
+    told(page, "resampled")
+
+
+def test_visitors_do_not_see_each_others_images(visit, address):
+    anna, ben = visit(), visit()
+    first = pictures(ben)
+    anna.click("#studio-resample")
+    told(anna, "resampled")
+    choose(ben, "hair")
+    ben.click("#studio-toggle")
+    told(ben, "^hair: off$")
+    assert anna.locator("#studio-steps button").count() == ben.locator("#studio-steps button").count() == 2
+    assert ben.locator("#studio-steps button").nth(1).get_attribute("title") == "2. hair: off"
+    ben.click("#studio-undo")
+    told(ben, "^face 0$")
+    assert pictures(ben)[:2] == first[:2]
+    assert pictures(visit()) == first
+    answer = anna.request.get(f"{address}/gradio_api/file={ROOT / 'README.md'}")
+    assert answer.status in (403, 404)
+
+
+def test_a_phone_shows_all_of_it_without_scrolling_sideways(visit):
+    page = visit(width=390, height=844)
+    for _ in range(9):  # a history longer than the screen is wide
+        count = page.locator("#studio-steps button").count()
+        page.click("#studio-resample")
+        page.wait_for_function("n => document.querySelectorAll('#studio-steps button').length > n", arg=count)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.locator("#studio-save").scroll_into_view_if_needed()
+    image = page.locator(PICTURES).first.bounding_box()
+    assert image["width"] > 200
+    assert 0 <= image["y"] < 100  # it stays in sight
+    for name in ("Image", "Mask", "Codes", "Animation"):
+        box = page.get_by_role("button", name=name, exact=True).bounding_box()
+        assert 0 <= box["x"] < box["x"] + box["width"] <= 390
