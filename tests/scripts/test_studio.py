@@ -21,6 +21,7 @@ from models.shipped import shipped_model
 from scripts.studio_page.files import FRAMES
 from scripts.studio_page.workshop import Choice, Workshop
 
+pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium")
 STATUS = ".studio-status"
