@@ -23,11 +23,10 @@ from tqdm import tqdm
 
 import editing
 from configs import cli
-from datasets import ClassTable, DataError, images_to_float
-from datasets.decoding import Record, read_image
-from datasets.fitting import fit
+from datasets import ClassTable, images_to_float
 from editing import EditError, Job, Scene
 from editing.directions import part_index
+from editing.photos import read_photo
 from models import Generator
 from models.coordinates import foreground_coordinates
 from models.latents import truncate
@@ -42,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     checkpoint = args.checkpoint or shipped_model()
     generator, classes = editing.load_model(checkpoint, device)
     job = plan(args, generator, classes)
-    photo = read_photo(args.background, generator.config.resolution) if isinstance(args.background, Path) else None
+    photo = wanted_photo(args.background, generator, classes) if isinstance(args.background, Path) else None
     names = [*job.names, *(["latents.npy"] if args.save_latents else [])]
     editing.check_free(args.output, names, overwrite=args.overwrite)
     set_mode(args.ops, device.type)
@@ -118,14 +117,10 @@ def wanted_scene(args: argparse.Namespace, generator: Generator, job: Job, photo
     return scene._replace(background=backdrop.features)
 
 
-def read_photo(path: Path, resolution: int) -> Tensor:
+def wanted_photo(path: Path, generator: Generator, classes: ClassTable) -> Tensor:
     """The middle of a photo, floats [3, R, R] in [-1, 1]."""
-    record = Record(read_image(path), None)
-    try:
-        fitted = fit(record, resolution, "center")
-    except DataError as error:
-        raise EditError(f"{path}: {error}") from None
-    return images_to_float(torch.tensor(fitted.image).permute(2, 0, 1))
+    image = read_photo(path, None, classes, generator.config.resolution, "center").image
+    return images_to_float(torch.tensor(image).permute(2, 0, 1))
 
 
 if __name__ == "__main__":
