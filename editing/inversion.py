@@ -26,7 +26,8 @@ SPACES: tuple[Space, ...] = get_args(Space)
 # Segmentations are drawn like one-hot maps in [-1, 1], which a softmax hardly tells apart: without it, labels did not
 # improve the masks that the shipped model found for four held-out faces.
 SHARPNESS = 4.0
-Perceptual = Callable[[Tensor, Tensor], Tensor]  # two batches of images in [-1, 1], [N, 3, R, R] -> distances [N]
+Distances = Callable[[Tensor], Tensor]  # images [N, 3, R, R] in [-1, 1] -> how far each is from a wanted one, [N]
+Perceptual = Callable[[Tensor], Distances]  # is given the wanted images first, for it may keep what it sees in them
 
 
 class Target(NamedTuple):
@@ -99,7 +100,7 @@ def invert(
     Args:
         generator: stays as it is.
         target: pictures, on the generator's device.
-        perceptual: the distance of images, differentiable in the first.
+        perceptual: the distance of images, differentiable.
         config: how.
         start: codes to start from, [N, D] or [N, M, D]; default: the mean code.
         watch: is told after every step.
@@ -110,13 +111,13 @@ def invert(
     mean = generator.mean_code()
     codes = _start(generator, len(target.images), mean, start, config.space)
     noise = _noise_maps(generator, len(codes)) if config.space == "wplus-noise" else None
-    drawing = with_noise(generator, noise)
+    drawing, distances = with_noise(generator, noise), perceptual(target.images)
     variables = [codes, *(noise or [])]
     optimizer = torch.optim.Adam(variables, lr=config.rate)
     for step in range(1, config.steps + 1):
         optimizer.param_groups[0]["lr"] = rate_at(step, config)
         drawn = drawing.synthesis(codes.expand(-1, generator.num_codes, -1))
-        losses = image_losses(drawn, target, perceptual, config.mse, config.masks)
+        losses = image_losses(drawn, target, distances, config.mse, config.masks)
         losses = losses + config.distance * (codes - mean).square().mean((1, 2))
         if noise:
             losses = losses + config.noise * noise_penalty(noise)
@@ -131,9 +132,9 @@ def invert(
     return Inversion(found, noise and [maps.detach() for maps in noise])
 
 
-def image_losses(drawn: GeneratorOutput, target: Target, perceptual: Perceptual, mse: float, masks: float) -> Tensor:
+def image_losses(drawn: GeneratorOutput, target: Target, distances: Distances, mse: float, masks: float) -> Tensor:
     """[N]: perceptual distance, weighted mean square error, and, where there are labels, weighted cross-entropy."""
-    losses = perceptual(drawn.image, target.images) + mse * (drawn.image - target.images).square().mean((1, 2, 3))
+    losses = distances(drawn.image) + mse * (drawn.image - target.images).square().mean((1, 2, 3))
     if target.labels is None:
         return losses
     return losses + masks * mask_entropy(drawn.segmentation, target.labels)

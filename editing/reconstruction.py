@@ -26,7 +26,8 @@ Watcher = Callable[[str, Progress], None]  # is told what is going on, and where
 class Method(NamedTuple):
     """How pictures are inverted."""
 
-    perceptual: Perceptual
+    guide: Perceptual  # the distance that is made small
+    perceptual: Perceptual  # the one that is reported
     agreement: Agreement
     inversion: InversionConfig = InversionConfig()
     tuning: TuningConfig | None = None
@@ -64,7 +65,7 @@ def reconstruct(
     """
     target = _target(photos, generator.compositing.weight.device)
     began = time.perf_counter()
-    found = invert(generator, target, method.perceptual, method.inversion, start=start, watch=_on("inverting", watch))
+    found = invert(generator, target, method.guide, method.inversion, start=start, watch=_on("inverting", watch))
     share = (time.perf_counter() - began) / len(photos)
     for index, photo in enumerate(photos):
         one = slice(index, index + 1)
@@ -77,7 +78,7 @@ def reconstruct(
             yield Reconstruction(photo, codes, noise, own if noise else None, drawing, fit, None, share)
             continue
         began = time.perf_counter()
-        own = tune(own, codes, wanted, method.perceptual, method.tuning, watch=_on("tuning", watch))
+        own = tune(own, codes, wanted, method.guide, method.tuning, watch=_on("tuning", watch))
         seconds = share + time.perf_counter() - began
         drawing, tuned_fit = _draw(own, codes, wanted, method)
         yield Reconstruction(photo, codes, noise, own, drawing, tuned_fit, fit, seconds)
@@ -96,7 +97,7 @@ def _draw(generator: Generator, codes: Tensor, wanted: Target, method: Method) -
     [drawing] = draw(generator, codes)
     image = images_to_float(torch.from_numpy(drawing.image).permute(2, 0, 1)[None].to(wanted.images.device))
     mse = (image - wanted.images).square().mean().item() / 4  # [-1, 1] is twice as wide as [0, 1]
-    distance = method.perceptual(image, wanted.images).item()
+    distance = method.perceptual(wanted.images)(image).item()
     if wanted.labels is None:
         return drawing, Fit(mse, distance, None)
     return drawing, Fit(mse, distance, method.agreement(torch.from_numpy(drawing.labels)[None], wanted.labels.cpu()))

@@ -64,7 +64,7 @@ def tune(
         generator: stays as it is; its noise maps are the copy's, too.
         codes: the pivot, [1, D] or [1, M, D].
         target: one picture, on the generator's device.
-        perceptual: the distance of images, differentiable in the first.
+        perceptual: the distance of images, differentiable.
         config: how.
         watch: is told after every step.
 
@@ -93,7 +93,7 @@ def _loss(
 ) -> Tensor:
     """The scalar to minimise, of drawings of the pivot and of a code near it, after and before the tuning."""
     wanted = torch.cat([target.images, kept.image[1:]])
-    away = perceptual(drawn.image, wanted) + config.mse * (drawn.image - wanted).square().mean((1, 2, 3))  # [2]
+    away = perceptual(wanted)(drawn.image) + config.mse * (drawn.image - wanted).square().mean((1, 2, 3))  # [2]
     loss = away[0] + config.locality * away[1]
     moved = (drawn.segmentation - kept.segmentation).square().mean((1, 2, 3))  # [2]
     if target.labels is None:

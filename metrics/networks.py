@@ -65,8 +65,7 @@ def efficientnet_lite0() -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def efficientnet_input(images: Tensor) -> Tensor:
-    """Images in [-1, 1], [N, 3, R, R], as EfficientNet-Lite wants them: bicubic at 224 px, (grey level - 127) / 128."""
-    size = (EFFICIENTNET_SIZE, EFFICIENTNET_SIZE)
-    resized = nn.functional.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
+def efficientnet_input(images: Tensor, size: int = EFFICIENTNET_SIZE) -> Tensor:
+    """Images in [-1, 1], [N, 3, R, R], as EfficientNet-Lite wants them: bicubic at `size`, (grey level - 127) / 128."""
+    resized = nn.functional.interpolate(images, (size, size), mode="bicubic", antialias=True, align_corners=False)
     return (resized * 127.5 + 0.5) / 128

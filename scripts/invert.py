@@ -42,7 +42,7 @@ from editing.photos import find_masks, read_photo, training_crop
 from editing.reconstruction import Method, Reconstruction, Watcher, reconstruct
 from editing.tuning import TuningConfig
 from metrics.agreement import confusion, mean_iou
-from metrics.perceptual import EfficientNetDistance, Lpips, PerceptualDistance
+from metrics.perceptual import EfficientNetDistance, Lpips, PerceptualDistance, guiding_distance
 from metrics.segmenter import Segmenter, load_segmenter
 from models import Generator
 from models.checkpoint import build_generator, find_networks, provenance, read_file
@@ -87,36 +87,44 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Inverts all images; all checks come before the first file."""
     args = parse(argv)
     device = cli.usable_device(args.device)
-    distance = perceptual_distance(args.lpips, device)
     model = load(args.checkpoint or shipped_model(), device)
-    method = choose_method(args, distance, model.classes.num_classes)
+    distances = perceptual_distances(args.lpips, model.generator)
+    method = choose_method(args, distances, model.classes.num_classes)
     check_output(args, model.generator.config.resolution)
     crop = args.crop or model.crop
     photos = read_photos(args, model, crop)
     ops.set_mode(args.ops, device.type)
     make_folder(args.output)
     print(f"inverting with {model.path}; crop of pictures that are not square: {crop}")
-    found, entries = [], []
+    name, found, entries = distances.reported.name, [], []
     for path, each in zip(args.images, in_batches(photos, model, method, args.batch_size), strict=True):
         write_files(each, args.output / path.stem, model.classes, model.origin)
         found.append(each)
-        entries.append(describe(path, each, distance.name, args.space))
-    facts = {"checkpoint": str(model.path), "trained_on": model.origin, "crop": crop, "perceptual": distance.name}
+        entries.append(describe(path, each, name, args.space))
+    facts = {"checkpoint": str(model.path), "trained_on": model.origin, "crop": crop, "perceptual": name}
     facts |= {"inversion": asdict(method.inversion), "tuning": method.tuning and asdict(method.tuning)}
     with replacing(args.output / REPORT) as partial:
         partial.write_text(json.dumps({**facts, "images": entries}, indent=2) + "\n", encoding="utf-8")
     save_png(sheet(found, model.classes.palette()), args.output / SHEET)
-    print(summary(entries, distance.name))
+    print(summary(entries, name))
     print(f"wrote {args.output}: look at {SHEET}; generate.py --latents draws NAME_codes.npy")
 
 
-def perceptual_distance(lpips: Path | None, device: torch.device) -> EfficientNetDistance | Lpips:
+class Distances(NamedTuple):
+    guide: PerceptualDistance  # is made small
+    reported: PerceptualDistance
+
+
+def perceptual_distances(lpips: Path | None, generator: Generator) -> Distances:
     """LPIPS, if there is a file, or what stands in for it."""
-    network = Lpips(lpips) if lpips else EfficientNetDistance()
-    return network.to(device).to(memory_format=torch.channels_last)  # a fifth faster on a CPU
+    guide = Lpips(lpips) if lpips else guiding_distance(generator.config.resolution)
+    reported = guide if lpips else EfficientNetDistance()
+    for network in (guide, reported):
+        network.to(generator.compositing.weight.device).to(memory_format=torch.channels_last)  # faster on a CPU
+    return Distances(guide, reported)
 
 
-def choose_method(args: argparse.Namespace, distance: PerceptualDistance, num_classes: int) -> Method:
+def choose_method(args: argparse.Namespace, distances: Distances, num_classes: int) -> Method:
     """The optimisations that the options describe.
 
     Raises:
@@ -129,7 +137,8 @@ def choose_method(args: argparse.Namespace, distance: PerceptualDistance, num_cl
         return mean_iou(confusion(drawn, wanted, num_classes))
 
     inversion = InversionConfig(space=args.space, steps=args.steps)
-    return Method(distance, agreement, inversion, TuningConfig(steps=args.tune) if args.tune else None)
+    tuning = TuningConfig(steps=args.tune) if args.tune else None
+    return Method(distances.guide.toward, distances.reported.toward, agreement, inversion, tuning)
 
 
 def load(path: Path, device: torch.device) -> Model:

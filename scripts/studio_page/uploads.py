@@ -25,7 +25,7 @@ from editing import EditError, draw, load_codes
 from editing.fit import POOR_PSNR, Fit
 from editing.inversion import InversionConfig, Progress, Target, invert
 from editing.photos import read_photo
-from metrics.perceptual import EfficientNetDistance
+from metrics.perceptual import EfficientNetDistance, guiding_distance
 from models.latents import to_wplus
 from scripts.studio_page.workshop import Workshop
 
@@ -62,7 +62,7 @@ class Uploads:
     def distance(self) -> EfficientNetDistance:
         """Raises MetricError if a package is missing."""
         device = self.workshop.generator.compositing.weight.device
-        return EfficientNetDistance().to(device).to(memory_format=torch.channels_last)
+        return guiding_distance(self.workshop.config.resolution).to(device).to(memory_format=torch.channels_last)
 
     def open(self, path: Path) -> Iterator[View | Found]:
         """Views of the work, if it is long, and at last what was found.
@@ -89,7 +89,7 @@ class Uploads:
         images = images_to_float(torch.tensor(photo).permute(2, 0, 1)[None].to(like.device))
 
         def work(watch: Callable[[Progress], None]) -> Tensor:
-            return invert(workshop.generator, Target(images), distance, self.inversion, watch=watch).codes
+            return invert(workshop.generator, Target(images), distance.toward, self.inversion, watch=watch).codes
 
         yield View(0.0, photo, np.full_like(photo, 128))
         codes = yield from _watched(work, photo)

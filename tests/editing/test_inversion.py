@@ -1,11 +1,22 @@
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
 from editing import EditError, seed_codes
-from editing.inversion import InversionConfig, Progress, Space, Target, invert, noise_penalty, rate_at, with_noise
+from editing.inversion import (
+    Distances,
+    InversionConfig,
+    Progress,
+    Space,
+    Target,
+    invert,
+    noise_penalty,
+    rate_at,
+    with_noise,
+)
 from models import Generator
 from tests.editing.tiny import tiny_generator
 
@@ -22,6 +33,11 @@ def pixels(first: Tensor, second: Tensor) -> Tensor:
     return (first - second).square().mean((1, 2, 3))
 
 
+def toward(wanted: Tensor) -> Distances:
+    """The same, as inversion takes it."""
+    return partial(pixels, second=wanted)
+
+
 def drawn(generator: Generator, *seeds: int) -> Target:
     with torch.no_grad():
         out = generator.synthesis(seed_codes(generator, seeds))
@@ -35,7 +51,7 @@ def error(generator: Generator, codes: Tensor, target: Target, noise: list[Tenso
 @pytest.mark.parametrize("space", ["w", "wplus"])
 def test_samples_of_the_model_are_found(generator: Generator, space: Space) -> None:
     target = drawn(generator, 1, 2)
-    found = invert(generator, target, pixels, InversionConfig(space, steps=QUICK, distance=0))
+    found = invert(generator, target, toward, InversionConfig(space, steps=QUICK, distance=0))
     before = error(generator, generator.mean_code().expand(2, -1), target)
     assert found.codes.shape == (2, generator.num_codes, 16)
     assert found.noise is None
@@ -48,8 +64,8 @@ def test_each_picture_is_found_as_if_it_were_alone(generator: Generator) -> None
     generator = generator.double()
     target = drawn(generator, 1, 2, 3)
     config = InversionConfig("wplus-noise", steps=10)
-    together = invert(generator, target, pixels, config)
-    alone = invert(generator, Target(target.images[1:2], target.labels[1:2]), pixels, config)
+    together = invert(generator, target, toward, config)
+    alone = invert(generator, Target(target.images[1:2], target.labels[1:2]), toward, config)
     torch.testing.assert_close(together.codes[1:2], alone.codes, rtol=0, atol=1e-9)
     for all_maps, maps in zip(together.noise, alone.noise, strict=True):
         torch.testing.assert_close(all_maps[1:2], maps, rtol=0, atol=1e-9)
@@ -57,14 +73,15 @@ def test_each_picture_is_found_as_if_it_were_alone(generator: Generator) -> None
 
 def test_the_generator_stays_as_it_is(generator: Generator) -> None:
     before = {name: value.clone() for name, value in generator.state_dict().items()}
-    invert(generator, drawn(generator, 1), pixels, InversionConfig("wplus-noise", steps=2))
+    invert(generator, drawn(generator, 1), toward, InversionConfig("wplus-noise", steps=2))
     assert all(torch.equal(value, before[name]) for name, value in generator.state_dict().items())
     assert all(parameter.requires_grad and parameter.grad is None for parameter in generator.parameters())
 
 
 def test_labels_guide_the_masks(generator: Generator) -> None:
     target = drawn(generator, 1)
-    found = invert(generator, target, lambda first, _: 0 * first.sum((1, 2, 3)), InversionConfig(steps=QUICK, mse=0))
+    config = InversionConfig(steps=QUICK, mse=0)
+    found = invert(generator, target, lambda _: lambda images: 0 * images.sum((1, 2, 3)), config)
     start = generator.mean_code()[None]
     right = [
         (generator.synthesis(codes).segmentation.argmax(1) == target.labels).float().mean()
@@ -76,16 +93,16 @@ def test_labels_guide_the_masks(generator: Generator) -> None:
 def test_it_starts_where_it_is_told(generator: Generator) -> None:
     start = seed_codes(generator, [7])
     config = InversionConfig(steps=1, rate=1e-6)
-    near = invert(generator, drawn(generator, 1), pixels, config, start=start).codes
+    near = invert(generator, drawn(generator, 1), toward, config, start=start).codes
     torch.testing.assert_close(near, start[:, None].expand_as(near), rtol=0, atol=2e-6)
-    mean = invert(generator, drawn(generator, 1), pixels, config).codes
+    mean = invert(generator, drawn(generator, 1), toward, config).codes
     torch.testing.assert_close(mean, generator.mean_code().expand_as(mean), rtol=0, atol=2e-6)
 
 
 def test_codes_stay_nearer_to_the_mean_code_the_more_that_counts(generator: Generator) -> None:
     target, mean = drawn(generator, 1), generator.mean_code()
     far, near = (
-        (invert(generator, target, pixels, InversionConfig(steps=QUICK, distance=weight)).codes - mean).square().mean()
+        (invert(generator, target, toward, InversionConfig(steps=QUICK, distance=weight)).codes - mean).square().mean()
         for weight in (0.0, 10.0)
     )
     assert near < far / 4
@@ -103,7 +120,7 @@ def test_the_rate_rises_stays_and_falls() -> None:
 def test_noise_maps_are_found_for_each_picture(generator: Generator) -> None:
     target = drawn(generator, 1, 2)
     config = InversionConfig("wplus-noise", steps=QUICK, noise=0.0)
-    found = invert(generator, target, pixels, config)
+    found = invert(generator, target, toward, config)
     for maps, stored in zip(found.noise, generator.render_net.const_noise(), strict=True):
         assert maps.shape == (2, *stored.shape[1:])
         assert not torch.equal(maps[0], maps[1])
@@ -128,7 +145,7 @@ def test_noise_is_penalised_that_is_not_white_at_some_scale() -> None:
 def test_who_watches_sees_every_step_and_may_end_it(generator: Generator) -> None:
     seen: list[Progress] = []
     target = drawn(generator, 1, 2)
-    invert(generator, target, pixels, InversionConfig(steps=5), watch=seen.append)
+    invert(generator, target, toward, InversionConfig(steps=5), watch=seen.append)
     assert [(each.step, each.steps) for each in seen] == [(step, 5) for step in range(1, 6)]
     assert seen[0].losses.shape == (2,)
     assert seen[0].images.shape == target.images.shape
@@ -141,12 +158,17 @@ def test_who_watches_sees_every_step_and_may_end_it(generator: Generator) -> Non
 
     seen.clear()
     with pytest.raises(KeyboardInterrupt):
-        invert(generator, target, pixels, InversionConfig(steps=5), watch=stop)
+        invert(generator, target, toward, InversionConfig(steps=5), watch=stop)
     assert len(seen) == 1
 
 
 def test_what_cannot_be(generator: Generator) -> None:
     with pytest.raises(EditError, match="not finite"):
-        invert(generator, drawn(generator, 1), lambda a, b: pixels(a, b) * math.nan, InversionConfig(steps=1))
+        invert(
+            generator,
+            drawn(generator, 1),
+            lambda wanted: lambda images: pixels(images, wanted) * math.nan,
+            InversionConfig(steps=1),
+        )
     with pytest.raises(EditError, match="0 steps of inversion: give 1 or more"):
         InversionConfig(steps=0)

@@ -7,7 +7,7 @@ from editing.inversion import InversionConfig, Progress
 from editing.reconstruction import Method, reconstruct
 from editing.tuning import TuningConfig
 from models import Generator
-from tests.editing.test_inversion import pixels
+from tests.editing.test_inversion import toward
 from tests.editing.tiny import tiny_generator
 
 
@@ -25,7 +25,7 @@ def photos(generator: Generator, *seeds: int) -> list[Fitted]:
 
 
 def test_a_perfect_start_fits_perfectly(generator: Generator) -> None:
-    method = Method(pixels, agreement, InversionConfig(steps=1, rate=1e-9))
+    method = Method(toward, toward, agreement, InversionConfig(steps=1, rate=1e-9))
     start = seed_codes(generator, [1, 2])
     for photo, found in zip(
         photos(generator, 1, 2), reconstruct(generator, photos(generator, 1, 2), method, start=start), strict=True
@@ -37,18 +37,21 @@ def test_a_perfect_start_fits_perfectly(generator: Generator) -> None:
 
 def test_numbers_are_of_the_drawing(generator: Generator) -> None:
     [photo] = photos(generator, 1)
-    [found] = reconstruct(generator, [photo], Method(pixels, agreement, InversionConfig(steps=3)))
+    method = Method(toward, toward, agreement, InversionConfig(steps=3))
+    [found] = reconstruct(generator, [photo], method)
     error = ((found.drawing.image / 255.0 - photo.image / 255.0) ** 2).mean()
     assert found.fit.mse == pytest.approx(error, rel=1e-4)
     assert found.fit.perceptual == pytest.approx(4 * error, rel=1e-4)
     assert found.fit.miou == pytest.approx((found.drawing.labels == photo.label).mean())
-    [blind] = reconstruct(generator, [Fitted(photo.image, None)], Method(pixels, agreement, InversionConfig(steps=3)))
+    [blind] = reconstruct(
+        generator, [Fitted(photo.image, None)], Method(toward, toward, agreement, InversionConfig(steps=3))
+    )
     assert blind.fit.miou is None
 
 
 def test_all_are_inverted_at_once_and_tuned_one_by_one(generator: Generator) -> None:
     seen: list[tuple[str, Progress]] = []
-    method = Method(pixels, agreement, InversionConfig(steps=2), TuningConfig(steps=3, rate=1e-3))
+    method = Method(toward, toward, agreement, InversionConfig(steps=2), TuningConfig(steps=3, rate=1e-3))
     found = [*reconstruct(generator, photos(generator, 1, 2), method, watch=lambda *told: seen.append(told))]
     assert [(work, told.step) for work, told in seen] == [
         *(("inverting", step) for step in (1, 2)),

@@ -7,7 +7,7 @@ from editing.inversion import Progress, Target
 from editing.tuning import TuningConfig, _codes_nearby, tune
 from models import Generator
 from models.latents import to_wplus
-from tests.editing.test_inversion import drawn, pixels
+from tests.editing.test_inversion import drawn, pixels, toward
 from tests.editing.tiny import tiny_generator
 
 RATE = 1e-3  # so that few steps tell
@@ -36,7 +36,7 @@ def segmentation_change(generator: Generator, tuned: Generator, codes: Tensor) -
 
 def test_the_pivot_draws_the_picture_better(generator: Generator, pivot: Tensor, target: Target) -> None:
     before = {name: value.clone() for name, value in generator.state_dict().items()}
-    tuned = tune(generator, pivot, target, pixels, TuningConfig(steps=15, rate=RATE))
+    tuned = tune(generator, pivot, target, toward, TuningConfig(steps=15, rate=RATE))
     errors = [pixels(each.synthesis(pivot).image, target.images).item() for each in (generator, tuned)]
     assert errors[1] < 0.7 * errors[0]
     assert all(torch.equal(value, before[name]) for name, value in generator.state_dict().items())
@@ -48,7 +48,7 @@ def test_codes_nearby_go_on_drawing_what_they_drew(generator: Generator, pivot: 
     codes = torch.cat([*_codes_nearby(generator, to_wplus(pivot, generator.config), TuningConfig(steps=8, seed=5))])
     moved = []
     for weight in (0.0, 3.0):
-        tuned = tune(generator, pivot, target, pixels, TuningConfig(steps=15, rate=RATE, locality=weight))
+        tuned = tune(generator, pivot, target, toward, TuningConfig(steps=15, rate=RATE, locality=weight))
         moved.append(pixels(tuned.synthesis(codes).image, generator.synthesis(codes).image).mean().item())
     assert moved[1] < 0.6 * moved[0]
 
@@ -56,7 +56,7 @@ def test_codes_nearby_go_on_drawing_what_they_drew(generator: Generator, pivot: 
 def test_parts_keep_their_places(generator: Generator, pivot: Tensor, target: Target) -> None:
     unguided = Target(target.images)
     free, held = (
-        tune(generator, pivot, unguided, pixels, TuningConfig(steps=15, rate=RATE, segmentation=weight))
+        tune(generator, pivot, unguided, toward, TuningConfig(steps=15, rate=RATE, segmentation=weight))
         for weight in (0.0, 10.0)
     )
     assert segmentation_change(generator, held, pivot) < 0.5 * segmentation_change(generator, free, pivot)
@@ -65,7 +65,7 @@ def test_parts_keep_their_places(generator: Generator, pivot: Tensor, target: Ta
 def test_labels_guide_the_masks(generator: Generator, pivot: Tensor, target: Target) -> None:
     right = []
     for masks in (0.0, 1.0):
-        tuned = tune(generator, pivot, target, pixels, TuningConfig(steps=15, rate=RATE, masks=masks))
+        tuned = tune(generator, pivot, target, toward, TuningConfig(steps=15, rate=RATE, masks=masks))
         right.append((tuned.synthesis(pivot).segmentation.argmax(1) == target.labels).float().mean().item())
     assert right[1] > right[0] + 0.02
 
@@ -83,7 +83,7 @@ def test_codes_nearby_are_all_as_far_away(generator: Generator, pivot: Tensor) -
 def test_the_same_seed_gives_the_same_weights(generator: Generator, pivot: Tensor, target: Target) -> None:
     seen: list[Progress] = []
     first, same, other = (
-        tune(generator, pivot, target, pixels, TuningConfig(steps=2, seed=seed), watch=seen.append).state_dict()
+        tune(generator, pivot, target, toward, TuningConfig(steps=2, seed=seed), watch=seen.append).state_dict()
         for seed in (0, 0, 1)
     )
     assert all(torch.equal(value, same[name]) for name, value in first.items())
@@ -95,6 +95,12 @@ def test_the_same_seed_gives_the_same_weights(generator: Generator, pivot: Tenso
 
 def test_what_cannot_be(generator: Generator, pivot: Tensor, target: Target) -> None:
     with pytest.raises(EditError, match="not finite"):
-        tune(generator, pivot, target, lambda a, b: pixels(a, b) * torch.nan, TuningConfig(steps=1))
+        tune(
+            generator,
+            pivot,
+            target,
+            lambda wanted: lambda images: pixels(images, wanted) * torch.nan,
+            TuningConfig(steps=1),
+        )
     with pytest.raises(EditError, match="-1 steps of tuning: give 1 or more"):
         TuningConfig(steps=-1)

@@ -9,7 +9,7 @@ from PIL import Image
 from metrics import extras, perceptual
 from metrics.errors import MetricError
 from metrics.networks import efficientnet_input, efficientnet_lite0, verified_weights
-from metrics.perceptual import EfficientNetDistance, Lpips
+from metrics.perceptual import EfficientNetDistance, Lpips, guiding_distance
 
 REMEDY = "is not installed: pip install -r requirements-evaluation.txt"
 MILITARY_UNIFORM = 652
@@ -131,3 +131,17 @@ def test_weights_that_are_missing_or_wrong_are_one_clear_line(tmp_path):
 def test_a_missing_package_is_one_clear_line():
     with pytest.raises(MetricError, match="no_such_package is not installed: pip install -r requirements-evaluation"):
         extras.extra("no_such_package")
+
+
+@pytest.mark.parametrize("size", [96, 224])
+def test_a_distance_from_images_that_stay_is_the_same(size: int) -> None:
+    distance = EfficientNetDistance(size)
+    first, second = torch.rand(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    kept = distance.toward(second)
+    torch.testing.assert_close(kept(first), distance(first, second), rtol=0, atol=0)
+    torch.testing.assert_close(kept(second), torch.zeros(2))
+    assert distance.stages(first)[0].shape[-1] == size // 2
+
+
+def test_the_distance_to_descend_in_sees_small_images_smaller() -> None:
+    assert (guiding_distance(64).size, guiding_distance(256).size) == (128, 224)

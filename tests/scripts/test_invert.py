@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +30,14 @@ class Pixels(nn.Module):
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         return (first - second).square().mean((1, 2, 3))
 
+    def toward(self, wanted: Tensor) -> Callable[[Tensor], Tensor]:
+        return partial(self, second=wanted)
+
 
 @pytest.fixture
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(invert, "EfficientNetDistance", Pixels)
+    monkeypatch.setattr(invert, "guiding_distance", lambda resolution: Pixels())
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 import io
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +37,7 @@ def session(workshop: Workshop) -> Session:
 @pytest.fixture
 def invertible(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Uploads:
     """Uploads whose every step is shown."""
-    monkeypatch.setattr(uploads, "EfficientNetDistance", Pixels)
+    monkeypatch.setattr(uploads, "guiding_distance", lambda resolution: Pixels())
     monkeypatch.setattr(uploads, "EVERY", 0.0)
     return Uploads(workshop, "error", 6)
 
@@ -43,6 +45,9 @@ def invertible(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Uploads:
 class Pixels(torch.nn.Module):
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         return (first - second).square().mean((1, 2, 3))
+
+    def toward(self, wanted: Tensor) -> Callable[[Tensor], Tensor]:
+        return partial(self, second=wanted)
 
 
 def moved(before: Session, after: Session) -> set[int]:
