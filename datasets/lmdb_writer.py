@@ -5,7 +5,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -183,13 +184,24 @@ def link_lmdb(lmdb_file: Path, path: Path, meta: dict[str, Any], files: Mapping[
     Raises:
         DataError: if `path` exists or cannot be written.
     """
+    with new_folder(path) as partial:
+        (partial / "data.mdb").symlink_to(os.path.realpath(lmdb_file))
+        for name, content in {META_FILE: json.dumps(meta).encode(), **files}.items():
+            (partial / name).write_bytes(content)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder beside `path` to write to, which gets its name once it is complete.
+
+    Raises:
+        DataError: if there is anything at `path`, or it cannot be written.
+    """
     refuse_existing(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
-        (partial / "data.mdb").symlink_to(os.path.realpath(lmdb_file))
-        for name, content in {META_FILE: json.dumps(meta).encode(), **files}.items():
-            (partial / name).write_bytes(content)
+        yield partial
         _move(partial, path)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror}; choose a writable folder") from None

@@ -2,24 +2,32 @@
 
     python -m scripts.make_faces OUT --count 10000 --resolution 64 --seed 0
     python -m scripts.make_faces OUT --count 1000 --resolution 64 --seed 7 --style sketch --images-only
+    python -m scripts.make_faces OUT --count 2 --resolution 256 --seed 1 --files
 
-Writes an LMDB of images and masks to the new folder OUT, or of images alone, to adapt a trained model to. The content
-depends on the other options only, not on the number of worker processes; face i is the same whatever the count and
-the style and, drawn finer, whatever the resolution.
+Writes an LMDB of images and masks to the new folder OUT, or of images alone, to adapt a trained model to; or PNG files,
+OUT/images/00000.png and OUT/masks/00000.png, to invert and edit. The content depends on the other options only, not on
+the number of worker processes; face i is the same whatever the count and the style and, drawn finer, whatever the
+resolution.
 """
 
 import argparse
 import os
+from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 from tqdm import tqdm
 
 from configs import cli
-from datasets import DataError, LmdbWriter, celebamask13, draw_face, encode_pair
+from datasets import DataError, LmdbWriter, celebamask13, draw_face, encode_pair, save_label_png, save_png
+from datasets.lmdb_writer import new_folder
 from datasets.parallel import ordered_map
 from datasets.synthetic_faces import MAX_RESOLUTION, MIN_RESOLUTION, STYLES, Style
 
 _MAX_COUNT = 10_000_000
+_Pair = TypeVar("_Pair")  # of image and mask, as arrays or encoded
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -33,14 +41,36 @@ def main(argv: list[str] | None = None) -> None:
     _check_range("--resolution", options.resolution, MIN_RESOLUTION, MAX_RESOLUTION)
     _check_range("--seed", options.seed, 0, 2**32 - 1)
     _check_range("--workers", options.workers, 0, 1024)
+    write = _write_files if options.files else _write_lmdb
+    write(options)
+    print(f"wrote {options.count} faces at {options.resolution} px to {options.out}")
+
+
+def _write_lmdb(options: argparse.Namespace) -> None:
     draw = partial(_draw_encoded, options.seed, options.resolution, options.style)
     classes = None if options.images_only else celebamask13()
-    writer = LmdbWriter(options.out, options.resolution, classes, _command(options))
-    with writer:
-        pairs = ordered_map(draw, range(options.count), options.workers)
-        for jpeg, png in tqdm(pairs, total=options.count, unit="face", desc="drawing"):
+    with LmdbWriter(options.out, options.resolution, classes, _command(options)) as writer:
+        for jpeg, png in _drawn(draw, options):
             writer.add_encoded(jpeg, png)
-    print(f"wrote {options.count} faces at {options.resolution} px to {options.out}")
+
+
+def _write_files(options: argparse.Namespace) -> None:
+    draw = partial(_draw, options.seed, options.resolution, options.style)
+    palette = celebamask13().palette()
+    with new_folder(Path(options.out)) as folder:
+        images, masks = folder / "images", folder / "masks"
+        for path in (images,) if options.images_only else (images, masks):
+            path.mkdir()
+        for index, (image, labels) in enumerate(_drawn(draw, options)):
+            save_png(image, images / f"{index:05}.png")
+            if not options.images_only:
+                save_label_png(labels, palette, masks / f"{index:05}.png")
+
+
+def _drawn(draw: Callable[[int], _Pair], options: argparse.Namespace) -> Iterable[_Pair]:
+    """All faces, in order, while a bar shows how far that is."""
+    pairs = ordered_map(draw, range(options.count), options.workers)
+    return tqdm(pairs, total=options.count, unit="face", desc="drawing")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="another seed, other faces (default %(default)s)")
     parser.add_argument("--style", choices=STYLES, default=STYLES[0], help="how they are drawn (default %(default)s)")
     parser.add_argument("--images-only", action="store_true", help="write no masks")
+    parser.add_argument("--files", action="store_true", help="write PNG files instead of an LMDB")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     return parser
 
@@ -67,8 +98,12 @@ def _check_range(option: str, value: int, low: int, high: int) -> None:
         raise DataError(f"{option} {value} is out of range; give {low} to {high}")
 
 
+def _draw(seed: int, resolution: int, style: Style, index: int) -> tuple[np.ndarray, np.ndarray]:
+    return draw_face(seed, index, resolution, style)
+
+
 def _draw_encoded(seed: int, resolution: int, style: Style, index: int) -> tuple[bytes, bytes]:
-    return encode_pair(*draw_face(seed, index, resolution, style))
+    return encode_pair(*_draw(seed, resolution, style, index))
 
 
 if __name__ == "__main__":

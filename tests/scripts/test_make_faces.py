@@ -3,6 +3,7 @@ from pathlib import Path
 import lmdb
 import numpy as np
 import pytest
+from PIL import Image
 
 from datasets import DataError, ImageDataset, ImageMaskDataset, draw_face
 from datasets.lmdb_reading import read_meta
@@ -48,6 +49,17 @@ def test_images_alone_in_another_style(tmp_path: Path) -> None:
     meta = read_meta(path)
     assert meta["classes"] is None
     assert meta["source"].endswith("--count 20 --resolution 32 --seed 4 --style sketch --images-only")
+
+
+def test_files_are_the_faces_themselves(tmp_path: Path) -> None:
+    make(tmp_path / "faces", "--files", "--seed", "4", "--workers", "0")
+    image, labels = draw_face(4, 19, 32)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "faces/images/00019.png")), image)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "faces/masks/00019.png")), labels)
+    make(tmp_path / "alone", "--files", "--images-only", "--workers", "0")
+    assert [path.name for path in (tmp_path / "alone").iterdir()] == ["images"]
+    with pytest.raises(DataError, match="exists already"):
+        make(tmp_path / "faces", "--files")
 
 
 def test_refuses_an_existing_folder(tmp_path: Path) -> None:
