@@ -4,13 +4,15 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
 from configs.errors import ConfigError
 from configs.schema import RunConfig
 from models.config import ModelConfig
+
+Options = TypeVar("Options")
 
 
 def load_config(
@@ -27,9 +29,7 @@ def load_config(
     Raises:
         ConfigError: unknown option (with the nearest valid name), wrong type, or values that do not fit together.
     """
-    values = _read_yaml(path)
-    for override in overrides:
-        _apply_override(values, override)
+    values = _read_options(path, overrides)
     model = values.get("model")
     if isinstance(model, dict) and isinstance(source := model.get("init_from"), str) and source:
         if stored_model is None:
@@ -44,11 +44,30 @@ def build(values: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: as `load_config`.
     """
-    return _build(RunConfig, values, prefix="")
+    return build_options(RunConfig, values)
 
 
-def to_yaml(config: RunConfig) -> str:
-    """Every option of a run, readable by `load_config`."""
+def load_options(schema: type[Options], path: str | Path, overrides: Sequence[str] = ()) -> Options:
+    """As `load_config`, for another dataclass of sections.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    return build_options(schema, _read_options(path, overrides))
+
+
+def build_options(schema: type[Options], values: Mapping[str, Any]) -> Options:
+    """A dataclass of sections from nested plain data.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    options: Options = _build(schema, values, "", schema)
+    return options
+
+
+def to_yaml(config: Any) -> str:
+    """Every option of a dataclass of sections, readable by `load_config` or `load_options`."""
     return yaml.safe_dump(_plain(asdict(config)), sort_keys=False)
 
 
@@ -68,6 +87,13 @@ def changed_options(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str 
             yield from changed_options(old.get(name) or {}, value, f"{prefix}{name}.")
         elif old.get(name) != value:
             yield prefix + name
+
+
+def _read_options(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
+    values = _read_yaml(path)
+    for override in overrides:
+        _apply_override(values, override)
+    return values
 
 
 def _read_yaml(path: str | Path) -> dict[str, Any]:
@@ -115,15 +141,16 @@ def _completed(given: Mapping[str, Any], stored: ModelConfig) -> dict[str, Any]:
     return {**options, **given}
 
 
-def _build(schema: Any, values: Any, prefix: str) -> Any:
+def _build(schema: Any, values: Any, prefix: str, root: Any) -> Any:
+    """`schema` from its part of the values; `root` is the schema of all of them."""
     if not isinstance(values, Mapping):
         raise ConfigError(f"{prefix.rstrip('.')} must be a section of options, not {values!r}")
     kinds = get_type_hints(schema)
     for name in values:
         if name not in kinds:
-            raise _unknown(f"{prefix}{name}")
+            raise _unknown(f"{prefix}{name}", root)
     arguments = {
-        name: _build(kinds[name], value, f"{prefix}{name}.")
+        name: _build(kinds[name], value, f"{prefix}{name}.", root)
         if is_dataclass(kinds[name])
         else _coerce(f"{prefix}{name}", value, kinds[name])
         for name, value in values.items()
@@ -134,10 +161,10 @@ def _build(schema: Any, values: Any, prefix: str) -> Any:
         raise ConfigError(str(error)) from None
 
 
-def _unknown(name: str) -> ConfigError:
-    sections = [field.name for field in fields(RunConfig)]
-    by_last_part = {full.rpartition(".")[2]: full for full in option_names()}
-    near = difflib.get_close_matches(name, [*option_names(), *sections], 1)
+def _unknown(name: str, root: Any) -> ConfigError:
+    sections = [field.name for field in fields(root)]
+    by_last_part = {full.rpartition(".")[2]: full for full in option_names(root)}
+    near = difflib.get_close_matches(name, [*option_names(root), *sections], 1)
     near += [by_last_part[last] for last in difflib.get_close_matches(name.rpartition(".")[2], by_last_part, 1)]
     return ConfigError(f"unknown option {name}: {f'did you mean {near[0]}?' if near else f'sections are {sections}'}")
 

@@ -44,7 +44,7 @@ class InversionConfig:
     Attributes:
         space: "w" looks for one vector that serves all parts, "wplus" for all vectors of a code, "wplus-noise" for the
             noise maps of the render net, too.
-        steps: of Adam.
+        steps: of Adam; with none, codes stay where they start.
         rate: of Adam, in units of w, at its highest.
         warmup: share of the steps in which the rate rises from 0.
         rampdown: share of the steps in which it falls to 0, along a cosine.
@@ -65,8 +65,8 @@ class InversionConfig:
     noise: float = 1e5
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise EditError(f"{self.steps} steps of inversion: give 1 or more")
+        if self.steps < 0:
+            raise EditError(f"{self.steps} steps of inversion: give 0 or more")
 
 
 class Progress(NamedTuple):

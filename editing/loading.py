@@ -1,6 +1,7 @@
 """The generator of a checkpoint together with its classes: what every command that draws begins with."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -8,7 +9,7 @@ from datasets.class_files import default_table
 from datasets.labels import ClassTable
 from editing.errors import EditError
 from models import Generator
-from models.checkpoint import build_generator, load_networks
+from models.checkpoint import build_generator, find_networks, read_file
 
 
 def load_model(path: Path, device: torch.device) -> tuple[Generator, ClassTable]:
@@ -18,7 +19,12 @@ def load_model(path: Path, device: torch.device) -> tuple[Generator, ClassTable]
         ModelError: if the file cannot be read, or holds no generator that fits its own configuration.
         EditError: if it names more or fewer classes than its generator draws.
     """
-    networks = load_networks(path)
+    return model_in(read_file(path), path, device)
+
+
+def model_in(contents: Any, path: Path, device: torch.device) -> tuple[Generator, ClassTable]:
+    """As `load_model`, from what `models.checkpoint.read_file` found in the file."""
+    networks = find_networks(contents, str(path))
     generator = build_generator(networks, str(path)).to(device)
     count = networks.config.num_classes
     classes = ClassTable.from_dict(networks.classes) if networks.classes else default_table(count)

@@ -31,6 +31,7 @@ class Method(NamedTuple):
     agreement: Agreement
     inversion: InversionConfig = InversionConfig()
     tuning: TuningConfig | None = None
+    init: Callable[[Target], Tensor] | None = None  # codes to start from, [N, D] or [N, M, D]; default: the mean code
 
 
 class Reconstruction(NamedTuple):
@@ -51,7 +52,6 @@ def reconstruct(
     photos: Sequence[Fitted],
     method: Method,
     *,
-    start: Tensor | None = None,
     watch: Watcher | None = None,
 ) -> Iterator[Reconstruction]:
     """Looks for the codes of all pictures at once, then tunes and draws one after the other.
@@ -60,11 +60,11 @@ def reconstruct(
         generator: stays as it is.
         photos: pictures of its resolution, all with labels of its classes or all without.
         method: how.
-        start: codes to start from, [N, D] or [N, M, D]; default: the mean code.
         watch: is told of every step; an exception that it raises ends the work.
     """
     target = _target(photos, generator.compositing.weight.device)
     began = time.perf_counter()
+    start = method.init and method.init(target)
     found = invert(generator, target, method.guide, method.inversion, start=start, watch=_on("inverting", watch))
     share = (time.perf_counter() - began) / len(photos)
     for index, photo in enumerate(photos):

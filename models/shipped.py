@@ -1,10 +1,14 @@
-"""The model that ships with the project: faces of 64 pixels, `scripts.export_model`'s file of a training run."""
+"""The model that ships with the project: faces of 64 pixels, `scripts.export_model`'s file of a training run.
+
+Its encoder, `scripts.train_encoder`'s file, lies beside it.
+"""
 
 from pathlib import Path
 
 from models.errors import ModelError
 
 SHIPPED = Path(__file__).parent / "weights" / "faces_64.pt"
+SHIPPED_ENCODER = SHIPPED.with_name("faces_64_encoder.pt")
 
 
 def shipped_model() -> Path:

@@ -3,6 +3,7 @@
     python -m scripts.invert IMAGES... --output DIR                     with the model that ships
     python -m scripts.invert IMAGES... --output DIR --masks MASKS       guided by masks of the same names
     python -m scripts.invert IMAGES... --output DIR --tune 300          and weights tuned to each picture
+    python -m scripts.invert IMAGES... --output DIR --init encoder --steps 100     from what an encoder finds at once
     python -m scripts.invert --checkpoint CK IMAGES... --output DIR --space wplus-noise
 
 Pictures are turned upright, cropped as the checkpoint's data were (or by --crop), and reduced to its resolution.
@@ -16,9 +17,10 @@ Without --lpips the features of EfficientNet-Lite0, whose weights a package brin
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,15 +31,17 @@ from tqdm import tqdm
 
 import ops
 from configs import ConfigError, cli
-from datasets import ClassTable, default_table, load_table, save_png
+from datasets import ClassTable, load_table, save_png
 from datasets.find import CLASSES_FILE
 from datasets.fitting import CROPS, Crop, Fitted
 from datasets.opening import first_difference
 from editing import EditError, check_free, make_folder
+from editing.encoder import encode, load_encoder
 from editing.files import replacing
 from editing.fit import advice, fit_table
-from editing.inversion import SPACES, InversionConfig, Progress
+from editing.inversion import SPACES, InversionConfig, Progress, Target
 from editing.inversion_files import SHEET, check_sheet, file_names, sheet, write_files
+from editing.loading import model_in
 from editing.photos import find_masks, read_photo, training_crop
 from editing.reconstruction import Method, Reconstruction, Watcher, reconstruct
 from editing.tuning import TuningConfig
@@ -45,8 +49,8 @@ from metrics.agreement import confusion, mean_iou
 from metrics.perceptual import EfficientNetDistance, Lpips, PerceptualDistance, guiding_distance
 from metrics.segmenter import Segmenter, load_segmenter
 from models import Generator
-from models.checkpoint import build_generator, find_networks, provenance, read_file
-from models.shipped import shipped_model
+from models.checkpoint import provenance, read_file
+from models.shipped import SHIPPED_ENCODER, shipped_model
 
 REPORT = "report.json"
 
@@ -66,7 +70,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--classes", default="", help=f"class table of the masks (default {CLASSES_FILE} by them, or the checkpoint's)")
     add("--crop", choices=CROPS, help="of pictures that are not square (default as the checkpoint's data)")
     add("--space", choices=SPACES, default="wplus", help="what is looked for (default wplus)")
-    add("--steps", type=int, default=steps, help=f"of the optimisation (default {steps})")
+    add("--init", choices=("mean", "encoder"), default="mean", help="where codes start (default mean: the mean code)")
+    add("--encoder", type=Path, help="file of scripts.train_encoder (default, for the model that ships: its own)")
+    add(
+        "--steps",
+        type=int,
+        default=steps,
+        help=f"of the optimisation (default {steps}); 0: codes stay where they start",
+    )
     add("--tune", type=int, default=0, metavar="STEPS", help="of tuning the weights to each picture (default 0: none)")
     add("--lpips", type=Path, help="VGG16's file for LPIPS; it is never downloaded")
     add("--batch-size", type=int, default=8, help="images inverted at once (default 8)")
@@ -89,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = cli.usable_device(args.device)
     model = load(args.checkpoint or shipped_model(), device)
     distances = perceptual_distances(args.lpips, model.generator)
-    method = choose_method(args, distances, model.classes.num_classes)
+    method = choose_method(args, distances, model)
     check_output(args, model.generator.config.resolution)
     crop = args.crop or model.crop
     photos = read_photos(args, model, crop)
@@ -101,7 +112,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_files(each, args.output / path.stem, model.classes, model.origin)
         found.append(each)
         entries.append(describe(path, each, name, args.space))
-    facts = {"checkpoint": str(model.path), "trained_on": model.origin, "crop": crop, "perceptual": name}
+    facts = {
+        "init": args.init,
+        "checkpoint": str(model.path),
+        "trained_on": model.origin,
+        "crop": crop,
+        "perceptual": name,
+    }
     facts |= {"inversion": asdict(method.inversion), "tuning": method.tuning and asdict(method.tuning)}
     with replacing(args.output / REPORT) as partial:
         partial.write_text(json.dumps({**facts, "images": entries}, indent=2) + "\n", encoding="utf-8")
@@ -124,7 +141,7 @@ def perceptual_distances(lpips: Path | None, generator: Generator) -> Distances:
     return Distances(guide, reported)
 
 
-def choose_method(args: argparse.Namespace, distances: Distances, num_classes: int) -> Method:
+def choose_method(args: argparse.Namespace, distances: Distances, model: Model) -> Method:
     """The optimisations that the options describe.
 
     Raises:
@@ -134,22 +151,33 @@ def choose_method(args: argparse.Namespace, distances: Distances, num_classes: i
         raise ConfigError(f"--batch-size {args.batch_size}: give 1 or more")
 
     def agreement(drawn: Tensor, wanted: Tensor) -> float:
-        return mean_iou(confusion(drawn, wanted, num_classes))
+        return mean_iou(confusion(drawn, wanted, model.classes.num_classes))
 
     inversion = InversionConfig(space=args.space, steps=args.steps)
     tuning = TuningConfig(steps=args.tune) if args.tune else None
-    return Method(distances.guide.toward, distances.reported.toward, agreement, inversion, tuning)
+    init = find_encoder(args, model.generator)
+    return Method(distances.guide.toward, distances.reported.toward, agreement, inversion, tuning, init)
+
+
+def find_encoder(args: argparse.Namespace, generator: Generator) -> Callable[[Target], Tensor] | None:
+    """What tells where codes start; None for the mean code.
+
+    Raises:
+        EditError: if the encoder cannot be read, or was made for another model.
+        ConfigError: if one is given that is not asked for.
+    """
+    if args.init == "mean":
+        if args.encoder:
+            raise ConfigError("--encoder is for --init encoder: add that, or leave it out")
+        return None
+    encoder = load_encoder(args.encoder or SHIPPED_ENCODER, generator).encoder
+    return partial(encode, encoder, generator)
 
 
 def load(path: Path, device: torch.device) -> Model:
     """The EMA generator of a checkpoint, and what is known of its data."""
     contents = read_file(path)
-    networks = find_networks(contents, str(path))
-    generator = build_generator(networks, str(path)).to(device, torch.float32)  # as the perceptual networks are
-    count = networks.config.num_classes
-    classes = ClassTable.from_dict(networks.classes) if networks.classes else default_table(count)
-    if classes.num_classes != count:
-        raise EditError(f"{path} names {classes.num_classes} classes, but its generator draws {count}")
+    generator, classes = model_in(contents, path, device)
     return Model(path, generator, classes, training_crop(contents), provenance(contents))
 
 

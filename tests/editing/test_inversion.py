@@ -170,5 +170,5 @@ def test_what_cannot_be(generator: Generator) -> None:
             lambda wanted: lambda images: pixels(images, wanted) * math.nan,
             InversionConfig(steps=1),
         )
-    with pytest.raises(EditError, match="0 steps of inversion: give 1 or more"):
-        InversionConfig(steps=0)
+    with pytest.raises(EditError, match="-1 steps of inversion: give 0 or more"):
+        InversionConfig(steps=-1)

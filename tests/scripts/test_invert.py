@@ -15,10 +15,14 @@ from torch import Tensor, nn
 
 import generate
 from configs.cli import run
-from datasets import ClassTable, draw_face, save_label_png, save_png
+from datasets import ClassTable, draw_face, images_to_float, save_label_png, save_png
+from editing.encoder import encode, save_encoder
+from editing.inversion import Target
+from editing.photos import read_photo
 from metrics.segmenter_training import SegmenterTraining, train_segmenter
 from scripts import invert
-from tests.editing.tiny import CLASSES, CONFIG, NAMES, save_tiny
+from tests.editing.test_encoder import random_encoder
+from tests.editing.tiny import CLASSES, CONFIG, NAMES, save_tiny, tiny_generator
 
 QUICK = ["--steps", "3", "--device", "cpu", "--ops", "native"]
 TABLE = ClassTable.from_dict(CLASSES)
@@ -198,8 +202,10 @@ def test_masks_may_follow_a_table_of_their_own(call: Callable[..., Path], faces:
         (["{faces}/anna.png", "--masks", "{faces}/nowhere"], "nowhere is not a folder"),
         (["{faces}/ben.png", "--crop", "error"], "give --crop center or --crop pad"),
         (["{faces}/anna.png", "--classes", "celebamask13"], "--classes is for masks"),
-        (["{faces}/anna.png", "--steps", "0"], "0 steps of inversion"),
+        (["{faces}/anna.png", "--steps", "-1"], "-1 steps of inversion"),
         (["{faces}/anna.png", "--tune", "-1"], "-1 steps of tuning"),
+        (["{faces}/anna.png", "--encoder", "x.pt"], "--encoder is for --init encoder"),
+        (["{faces}/anna.png", "--init", "encoder", "--encoder", "x.pt"], "x.pt: no such file"),
         (["{faces}/anna.png", "--batch-size", "0"], "--batch-size 0"),
         (["{faces}/anna.png", "--masks", "x", "--segmenter", "y"], "not allowed with"),
         (["{faces}/anna.png", "--lpips", "nowhere.pth"], "nowhere.pth"),
@@ -219,6 +225,20 @@ def test_mistakes_are_one_line_and_leave_nothing(
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("_no_network")
+def test_codes_start_where_an_encoder_says(call: Callable[..., Path], faces: list[Path], tmp_path: Path) -> None:
+    generator = tiny_generator()
+    encoder = random_encoder(generator)
+    with (tmp_path / "encoder.pt").open("wb") as file:
+        save_encoder(encoder, generator, {}, file)
+    options = ["--init", "encoder", "--encoder", tmp_path / "encoder.pt"]
+    folder = call(faces[0], *options, "--steps", "0")
+    image = images_to_float(torch.tensor(read_photo(faces[0], None, TABLE, 32, "center").image).permute(2, 0, 1)[None])
+    expected = encode(encoder, generator, Target(image)).numpy()
+    np.testing.assert_allclose(np.load(folder / "anna_codes.npy"), expected, rtol=0, atol=5e-3)
+    assert json.loads((folder / "report.json").read_text())["init"] == "encoder"
 
 
 @pytest.mark.usefixtures("_no_network")
