@@ -2,6 +2,7 @@
 
     python generate.py --output samples --seeds 0-15                 grid.png: image | mask | overlay
     python generate.py --output samples --seeds 0-3,42 --files       single files for every seed
+    python generate.py --output samples --latents anna_codes.npy --take 7 hair --files
     python generate.py --output samples --seeds 0-3 --components     parts added one at a time
     python generate.py --output samples --seeds 0-3 --mix --sources 4-7 --parts hair,eye
     python generate.py --output samples --seeds 0-3 --interpolate --parts hair --format mp4
@@ -66,6 +67,7 @@ def plan(args: argparse.Namespace, generator: Generator, classes: ClassTable) ->
     config = generator.config
     codes, stems = wanted_codes(args, generator)
     pushes = [(editing.load_direction(file, generator), strength) for file, strength in args.direction]
+    codes = editing.take_parts(codes, args.take, generator, classes)
     if args.mode == "slide":
         return editing.slide_job(codes, pushes, config, classes)
     codes = editing.push(codes, pushes, config)
@@ -78,8 +80,7 @@ def plan(args: argparse.Namespace, generator: Generator, classes: ClassTable) ->
     parts = None if args.parts is None else editing.parse_parts(args.parts, classes.names)
     index = editing.code_index(config, parts, args.codes)
     if args.mode == "mix":
-        seeds = editing.parse_seeds(args.sources)
-        sources = adjusted(editing.seed_codes(generator, seeds), args, generator)
+        sources = adjusted(editing.source_codes(args.sources, generator), args, generator)
         return editing.mixing_job(codes, sources, index, config, classes)
     motion = editing.Motion(args.frames, args.fps, args.format, args.curve)
     return editing.interpolation_job(codes, index, motion, config, classes)
@@ -91,7 +92,7 @@ def wanted_codes(args: argparse.Namespace, generator: Generator) -> tuple[Tensor
         seeds = editing.parse_seeds(args.seeds)
         codes, stems = editing.seed_codes(generator, seeds), [f"seed{seed:04d}" for seed in seeds]
     else:
-        codes = editing.load_codes(args.latents, generator.config).to(generator.compositing.weight)
+        codes = editing.stored_codes(args.latents, generator)
         stems = [f"latent{index:04d}" for index in range(len(codes))]
     return adjusted(codes, args, generator), stems
 

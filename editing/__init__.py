@@ -11,6 +11,7 @@ from editing.loading import load_model
 from editing.mixing import code_index, interpolate, loop, mixing_table, swap
 from editing.options import parse_options
 from editing.selection import Parts, parse_parts, parse_seeds
+from editing.sources import source_codes, stored_codes, take_parts
 
 __all__ = [
     "Direction",
@@ -44,5 +45,8 @@ __all__ = [
     "save_direction",
     "seed_codes",
     "slide_job",
+    "source_codes",
+    "stored_codes",
     "swap",
+    "take_parts",
 ]

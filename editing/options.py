@@ -71,6 +71,14 @@ def _add_edits(parser: argparse.ArgumentParser) -> None:
     """What changes the codes or the scene, in every mode."""
     add = parser.add_argument
     add(
+        "--take",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("SOURCE", "PARTS"),
+        help="take parts from a seed or a .npy file of one code, such as 7 hair,hat; may be given again",
+    )
+    add(
         "--direction",
         nargs=2,
         action="append",
@@ -102,7 +110,7 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
     ):
         modes.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, help=meaning)
     add = parser.add_argument
-    add("--sources", help="mix: seeds to take the parts from, one column each")
+    add("--sources", help="mix: seeds, or a .npy file of codes, to take the parts from, one column each")
     add("--parts", help="mix, interpolate: such as hair,eye (default all, and base unless --codes texture)")
     add("--codes", choices=CODE_KINDS, default="both", help="mix, interpolate: which codes of the parts (default both)")
     add("--frames", type=positive, default=24, help="interpolate: frames from one code to the next (default 24)")

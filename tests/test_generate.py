@@ -162,6 +162,27 @@ def test_mix_of_the_base_codes(draw: Callable[..., Path]) -> None:
     np.testing.assert_array_equal(mixed[2:], row[2:])
 
 
+def test_mix_from_codes_in_a_file(draw: Callable[..., Path], generator: Generator, tmp_path: Path) -> None:
+    editing.save_codes(w_of(generator, 4, 5), tmp_path / "others.npy")
+    from_file = draw(f"--seeds 0 --mix --sources {tmp_path}/others.npy --parts hair --save-latents", "file")
+    from_seeds = draw("--seeds 0 --mix --sources 4,5 --parts hair --save-latents", "seeds")
+    assert (from_file / "latents.npy").read_bytes() == (from_seeds / "latents.npy").read_bytes()
+
+
+def test_parts_are_taken_in_any_mode(draw: Callable[..., Path], generator: Generator, tmp_path: Path) -> None:
+    editing.save_codes(w_of(generator, 5), tmp_path / "other.npy")
+    folder = draw(f"--seeds 0,1 --take 4 hair --take {tmp_path}/other.npy skin,base --files --save-latents")
+    codes = torch.from_numpy(np.load(folder / "latents.npy"))
+    first, second, hair, skin = (to_wplus(w_of(generator, seed), CONFIG)[0] for seed in (0, 1, 4, 5))
+    for found, own in zip(codes, (first, second), strict=True):
+        expected = torch.cat([skin[:2], own[2:4], skin[4:6], hair[6:8], own[8:]])
+        torch.testing.assert_close(found, expected)
+    with torch.no_grad():
+        image = generator.synthesis(codes[1:]).image[0]
+    drawn = read(folder / "seed0001_image.png")
+    np.testing.assert_allclose(drawn, (image.clamp(-1, 1).permute(1, 2, 0) + 1) * 127.5, atol=1)
+
+
 def hair_direction(generator: Generator, path: Path) -> editing.Direction:
     direction = editing.Direction("hair", 2, "shape", torch.randn(1, 16), fingerprint(generator), "by hand")
     editing.save_direction(direction, path)
@@ -351,6 +372,10 @@ def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytes
         ("--seeds 0 --mix --sources 1 --frames 3", "--interpolate"),
         ("--seeds 0 --parts hair", "--mix or --interpolate"),
         ("--seeds 0 --sources 3", "--mix"),
+        ("--seeds 0 --take 1-3 hair", "--take 1-3: gives 3 codes; name one seed"),
+        ("--seeds 0 --take 1 hiar", "did you mean 'hair'?"),
+        ("--seeds 0 --take missing.npy hair", "cannot read missing.npy"),
+        ("--seeds 0 --take 1", "expected 2 arguments"),
         ("--seeds 0 --zoom 0", "0 is not above 0"),
         ("--seeds 0 --zoom x", "finite"),
         ("--seeds 0 --shift 1", "expected 2 arguments"),
