@@ -51,8 +51,10 @@ SHRINK = [
     (r"--samples \d+", "--samples 12 --part-samples 8 --path-samples 4 --edit-samples 2"),
     (r"(scripts\.train_segmenter .*)", r"\1 --steps 2"),
     (r"(scripts\.invert .*)", r"\1 --steps 2"),
+    (r"(scripts\.train_encoder .*)", r"\1 training.steps=2 training.batch_size=2"),
     (r"scripts\.studio$", "scripts.studio --help"),  # it would not end; its own tests start it
     (r"--tune \d+", "--tune 1"),
+    (r"(runs/adapt/checkpoints/images)_\d+", r"\1_000000008"),
     (r"^pip install .*", "true"),  # what the tests run with holds it
     (r"--checkpoint CK", "--checkpoint runs/first/checkpoints/images_000000016.pt"),
     (r"^tensorboard --logdir runs$", "tensorboard --inspect --logdir runs"),  # the same files, without a server
