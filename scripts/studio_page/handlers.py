@@ -53,7 +53,9 @@ class Handlers:
         """Chooses the part that is seen where the picture was clicked."""
         form = Form.of(*values)
         part = self.workshop.part_at(form.session, float(event.x), float(event.y))
-        return self._updates(form._replace(part=part))
+        updates = self._updates(form._replace(part=part))
+        labels = self.layout.labels(form.session)
+        return {**updates, self.layout.part: gr.update(choices=labels, value=part)}
 
     def go(self, event: gr.EventData, *values: Any) -> Updates:
         """Looks at the step whose picture was clicked."""
@@ -72,7 +74,7 @@ class Handlers:
 
     def receive(self) -> Updates:
         """An upload has to wait while others are being inverted."""
-        return {self.layout.stop: gr.update(visible=True), self.layout.status: markup.status("waiting for a turn")}
+        return {self.layout.status: markup.status("waiting for a turn")}
 
     def look(self, path: str) -> Iterator[Updates]:
         """Opens an upload, which is deleted: codes at once, photos while it is shown what they have come to."""
@@ -83,7 +85,8 @@ class Handlers:
                     yield {layout.found: view, layout.stop: gr.update(visible=False)}
                     return
                 told = f"looking for codes of {file.name}: {view.share:.0%}"
-                yield {layout.view: markup.progress(view), layout.status: markup.status(told)}
+                stop = gr.update(visible=True)
+                yield {layout.view: markup.progress(view), layout.status: markup.status(told), layout.stop: stop}
         except USER_ERRORS as error:
             gr.Warning(str(error), duration=None)
             yield {layout.found: None, layout.stop: gr.update(visible=False)}
@@ -113,13 +116,13 @@ class Handlers:
         return handler
 
     def _updates(self, form: Form) -> Updates:
-        """All that is shown of a session."""
+        """All that is shown of a session; the part stays chosen, which may be another one by now."""
         layout, workshop, session = self.layout, self.workshop, form.session
         is_shown = workshop.is_shown(session, form.part)
         share = 0.0 if form.number is None else workshop.share(session, form.choice, form.number)
         return {
             layout.session: session,
-            layout.part: gr.update(choices=layout.labels(session), value=form.part),
+            layout.part: gr.update(choices=layout.labels(session)),
             layout.view: markup.view(workshop, session, form.part),
             layout.strip: markup.strip(workshop, session),
             layout.status: markup.status(session.now.name),

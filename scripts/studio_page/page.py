@@ -12,9 +12,11 @@ from scripts.studio_page.layout import TITLE, Layout
 from scripts.studio_page.uploads import LARGEST, Uploads
 from scripts.studio_page.workshop import LARGEST_SEED, Workshop
 
-EDITS_AT_ONCE = 4  # of all visitors together; inversions come one after the other
+FILES_AT_ONCE = 4  # of all visitors together, as other things that change nothing
 MOST_WAITING = 100
 MOST_VISITORS = 500  # whose history is kept
+EDITS = "edits"  # they come one after the other, or one could start from what another is replacing
+READY = "() => { document.body.dataset.studio = 'ready'; }"  # before, what is chosen would be set back
 SAVE = "(file) => { if (file) window.studioSave(file); }"
 
 
@@ -53,7 +55,8 @@ def build(workshop: Workshop, uploads: Uploads, seed: int) -> gr.Blocks:
         _wire_source(layout, handlers)
         _wire_upload(layout, handlers)
         _wire_files(layout, handlers)
-    page.queue(max_size=MOST_WAITING, default_concurrency_limit=EDITS_AT_ONCE)
+        _quietly(page.load, None, [], [], js=READY)
+    page.queue(max_size=MOST_WAITING, default_concurrency_limit=FILES_AT_ONCE)
     return page
 
 
@@ -69,6 +72,9 @@ def _quietly(
     return listener(fn=handler, inputs=list(inputs), outputs=list(outputs), **options)
 
 
+_in_turn = partial(_quietly, concurrency_id=EDITS, concurrency_limit=1)
+
+
 def _wire_edits(layout: Layout, handlers: Handlers) -> None:
     workshop = layout.workshop
     clicks: dict[gr.Button, Edit] = {
@@ -79,13 +85,13 @@ def _wire_edits(layout: Layout, handlers: Handlers) -> None:
         layout.take: lambda form: workshop.take(form.session, form.choice, form.seed),
         layout.begin: lambda form: workshop.open(form.session, form.seed),
     }
-    wire = partial(_quietly, inputs=layout.inputs, outputs=layout.outputs)
+    wire = partial(_in_turn, inputs=layout.inputs, outputs=layout.outputs)
     for button, edit in clicks.items():
-        wire(button.click, handlers.edit(edit))
-    chosen = handlers.edit(lambda form: form.session, keep=[layout.part])
-    wire(partial(gr.on, [layout.part.input, layout.kind.input]), chosen)
+        wire(button.click, handlers.edit(edit), trigger_mode="multiple")
+    look = handlers.edit(lambda form: form.session)
+    wire(partial(gr.on, [layout.part.input, layout.kind.input]), look, trigger_mode="always_last")
     wire(layout.view.click, handlers.click)
-    wire(layout.strip.click, handlers.go)
+    wire(layout.strip.click, handlers.go, trigger_mode="always_last")
     slid = handlers.edit(lambda form: workshop.slide(form.session, form.choice, form.strengths), keep=layout.sliders)
     wire(partial(gr.on, [slider.input for slider in layout.sliders]), slid, trigger_mode="always_last")
     blent = handlers.edit(
@@ -95,19 +101,19 @@ def _wire_edits(layout: Layout, handlers: Handlers) -> None:
 
 
 def _wire_source(layout: Layout, handlers: Handlers) -> None:
-    shown = [layout.source, layout.blend, layout.status]
+    shown = [layout.blend, layout.source, layout.status]
     _quietly(layout.seed.input, handlers.show_source, layout.inputs, shown, trigger_mode="always_last")
     drawn = _quietly(layout.dice.click, any_seed, [], [layout.seed])
     _quietly(drawn.then, handlers.show_source, layout.inputs, shown)
 
 
 def _wire_upload(layout: Layout, handlers: Handlers) -> None:
-    received = _quietly(layout.upload.upload, handlers.receive, [], [layout.status, layout.stop])
+    received = _quietly(layout.upload.upload, handlers.receive, [], [layout.status])
     shown = [layout.found, layout.view, layout.status, layout.stop]
     looking = _quietly(received.then, handlers.look, [layout.upload], shown, concurrency_limit=1)
-    _quietly(looking.success, handlers.open_found, [layout.found, *layout.inputs], [layout.found, *layout.outputs])
+    _in_turn(looking.success, handlers.open_found, [layout.found, *layout.inputs], [layout.found, *layout.outputs])
     stopped = _quietly(layout.stop.click, lambda: gr.update(visible=False), [], [layout.stop], cancels=[looking])
-    _quietly(stopped.then, handlers.edit(lambda form: form.session), layout.inputs, layout.outputs)
+    _in_turn(stopped.then, handlers.edit(lambda form: form.session), layout.inputs, layout.outputs)
 
 
 def _wire_files(layout: Layout, handlers: Handlers) -> None:
