@@ -1,7 +1,9 @@
 """The page: which handler answers to what."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import gradio as gr
@@ -22,6 +24,8 @@ SAVE = "(file) => { if (file) window.studioSave(file); }"
 
 def launch(workshop: Workshop, uploads: Uploads, seed: int, host: str, port: int) -> gr.Blocks:
     """Serves the page in threads of their own; its `close` ends them."""
+    with suppress(ImportError):
+        import_module("matplotlib.pyplot")  # where it is installed, Gradio would at the first action: half a second
     page = build(workshop, uploads, seed)
     font = ("system-ui", "sans-serif")
     page.launch(

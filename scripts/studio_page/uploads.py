@@ -83,13 +83,13 @@ class Uploads:
     def _photo(self, path: Path) -> Iterator[View | Found]:
         if path.suffix.lower() not in ENDINGS:
             raise EditError(f"{path.name} is no picture: upload one of {', '.join(ENDINGS)}")
-        workshop, distance = self.workshop, self.distance
+        workshop = self.workshop
         photo = read_photo(path, None, workshop.classes, workshop.config.resolution, self.crop).image
         like = workshop.generator.compositing.weight
         images = images_to_float(torch.tensor(photo).permute(2, 0, 1)[None].to(like.device))
 
         def work(watch: Callable[[Progress], None]) -> Tensor:
-            return invert(workshop.generator, Target(images), distance, self.inversion, watch=watch).codes
+            return invert(workshop.generator, Target(images), self.distance, self.inversion, watch=watch).codes
 
         yield View(0.0, photo, np.full_like(photo, 128))
         codes = yield from _watched(work, photo)
