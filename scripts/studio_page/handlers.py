@@ -16,7 +16,7 @@ from scripts.studio_page import markup
 from scripts.studio_page.files import FILES
 from scripts.studio_page.form import Form
 from scripts.studio_page.layout import Layout
-from scripts.studio_page.uploads import Found, Uploads
+from scripts.studio_page.uploads import Behind, Found, Uploads, View
 from scripts.studio_page.workshop import LARGEST_SEED
 
 Updates = dict[Any, Any]  # values, or updates, of components
@@ -76,32 +76,40 @@ class Handlers:
         """An upload has to wait while others are being inverted."""
         return {self.layout.status: markup.status("waiting for a turn")}
 
-    def look(self, path: str) -> Iterator[Updates]:
-        """Opens an upload, which is deleted: codes at once, photos while it is shown what they have come to."""
-        layout, file = self.layout, Path(path)
+    def open(self, path: str) -> Iterator[Updates]:
+        """Opens an upload: codes at once, photos while it is shown what they have come to."""
+        file = Path(path)
+        yield from self._look(file, f"looking for codes of {file.name}", self.uploads.open(file))
+
+    def open_background(self, path: str, *values: Any) -> Iterator[Updates]:
+        """Puts an upload behind the face, while it is shown what that has come to."""
+        file, step = Path(path), Form.of(*values).session.now
+        yield from self._look(file, f"putting {file.name} behind", self.uploads.open_background(file, step))
+
+    def _look(self, file: Path, doing: str, views: Iterator[View | Found | Behind]) -> Iterator[Updates]:
+        """Shows the views of an upload, which is deleted."""
+        layout = self.layout
         try:
-            for view in self.uploads.open(file):
-                if isinstance(view, Found):
+            for view in views:
+                if not isinstance(view, View):
                     yield {layout.found: view, layout.stop: gr.update(visible=False)}
                     return
-                told = f"looking for codes of {file.name}: {view.share:.0%}"
-                stop = gr.update(visible=True)
-                yield {layout.view: markup.progress(view), layout.status: markup.status(told), layout.stop: stop}
+                told, stop = markup.status(f"{doing}: {view.share:.0%}"), gr.update(visible=True)
+                yield {layout.view: markup.progress(view), layout.status: told, layout.stop: stop}
         except USER_ERRORS as error:
             gr.Warning(str(error), duration=None)
             yield {layout.found: None, layout.stop: gr.update(visible=False)}
         finally:
             file.unlink(missing_ok=True)
 
-    def open_found(self, found: Found | None, *values: Any) -> Updates:
-        """Makes what an upload came to the image; without it all is as it was."""
+    def open_found(self, found: Found | Behind | None, *values: Any) -> Updates:
+        """Puts what an upload came to into the session; without it all is as it was."""
         form = Form.of(*values)
         if found is None:
             return {self.layout.found: None, **self._updates(form)}
         if found.advice:
             gr.Warning(f"{found.name}: {found.advice}", duration=None)
-        session = form.session.open(found.name, found.codes)
-        return {self.layout.found: None, **self._updates(form._replace(session=session))}
+        return {self.layout.found: None, **self._updates(form._replace(session=found.put_into(form.session)))}
 
     def save(self, name: str) -> Callable[[Session], dict[str, str] | None]:
         """A handler that makes a file."""
@@ -132,6 +140,8 @@ class Handlers:
                 value="Switch off" if is_shown else "Switch on", interactive=workshop.is_part(form.part)
             ),
             layout.blend: share,
+            layout.clear: gr.update(interactive=session.now.background is not None),
+            **dict(zip(layout.place, session.now.place, strict=True)),
             **dict(zip(layout.sliders, workshop.strengths(session, form.choice), strict=True)),
         }
 

@@ -17,6 +17,7 @@ from scripts.studio_page.workshop import LARGEST_SEED, Workshop
 FILES_AT_ONCE = 4  # of all visitors together, as other things that change nothing
 MOST_WAITING = 100
 MOST_VISITORS = 500  # whose history is kept
+UPLOADS = "uploads"  # opened one after the other
 EDITS = "edits"  # they come one after the other, or one could start from what another is replacing
 READY = "() => { document.body.dataset.studio = 'ready'; }"  # before, what is chosen would be set back
 SAVE = "(file) => { if (file) window.studioSave(file); }"
@@ -57,7 +58,7 @@ def build(workshop: Workshop, uploads: Uploads, seed: int) -> gr.Blocks:
         handlers = Handlers(layout, uploads)
         _wire_edits(layout, handlers)
         _wire_source(layout, handlers)
-        _wire_upload(layout, handlers)
+        _wire_uploads(layout, handlers)
         _wire_files(layout, handlers)
         _quietly(page.load, None, [], [], js=READY)
     page.queue(max_size=MOST_WAITING, default_concurrency_limit=FILES_AT_ONCE)
@@ -88,6 +89,7 @@ def _wire_edits(layout: Layout, handlers: Handlers) -> None:
         layout.toggle: lambda form: workshop.toggle(form.session, form.part),
         layout.take: lambda form: workshop.take(form.session, form.choice, form.seed),
         layout.begin: lambda form: workshop.open(form.session, form.seed),
+        layout.clear: lambda form: workshop.clear_behind(form.session),
     }
     wire = partial(_in_turn, inputs=layout.inputs, outputs=layout.outputs)
     for button, edit in clicks.items():
@@ -98,6 +100,8 @@ def _wire_edits(layout: Layout, handlers: Handlers) -> None:
     wire(layout.strip.click, handlers.go, trigger_mode="always_last")
     slid = handlers.edit(lambda form: workshop.slide(form.session, form.choice, form.strengths), keep=layout.sliders)
     wire(partial(gr.on, [slider.input for slider in layout.sliders]), slid, trigger_mode="always_last")
+    placed = handlers.edit(lambda form: workshop.move(form.session, form.place), keep=layout.place)
+    wire(partial(gr.on, [slider.input for slider in layout.place]), placed, trigger_mode="always_last")
     blent = handlers.edit(
         lambda form: workshop.blend(form.session, form.choice, form.seed, form.share), keep=[layout.blend]
     )
@@ -111,12 +115,16 @@ def _wire_source(layout: Layout, handlers: Handlers) -> None:
     _quietly(drawn.then, handlers.show_source, layout.inputs, shown)
 
 
-def _wire_upload(layout: Layout, handlers: Handlers) -> None:
-    received = _quietly(layout.upload.upload, handlers.receive, [], [layout.status])
+def _wire_uploads(layout: Layout, handlers: Handlers) -> None:
     shown = [layout.found, layout.view, layout.status, layout.stop]
-    looking = _quietly(received.then, handlers.look, [layout.upload], shown, concurrency_limit=1)
-    _in_turn(looking.success, handlers.open_found, [layout.found, *layout.inputs], [layout.found, *layout.outputs])
-    stopped = _quietly(layout.stop.click, lambda: gr.update(visible=False), [], [layout.stop], cancels=[looking])
+    kinds = [(layout.upload, handlers.open, []), (layout.behind, handlers.open_background, layout.inputs)]
+    works = []
+    for button, handler, inputs in kinds:
+        received = _quietly(button.upload, handlers.receive, [], [layout.status])
+        work = _quietly(received.then, handler, [button, *inputs], shown, concurrency_id=UPLOADS, concurrency_limit=1)
+        _in_turn(work.success, handlers.open_found, [layout.found, *layout.inputs], [layout.found, *layout.outputs])
+        works.append(work)
+    stopped = _quietly(layout.stop.click, lambda: gr.update(visible=False), [], [layout.stop], cancels=works)
     _in_turn(stopped.then, handlers.edit(lambda form: form.session), layout.inputs, layout.outputs)
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from datasets import draw_face, save_png
 from editing import draw, load_model
+from editing.session import Place
 from models.shipped import shipped_model
 from scripts.studio_page.files import FRAMES
 from scripts.studio_page.workshop import Choice, Workshop
@@ -26,6 +27,8 @@ ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium")
 STATUS = ".studio-status"
 PICTURES = "#studio-view img.now"
+OPEN = "#studio-files input[type=file]"
+BEHIND = "#studio-scene input[type=file]"
 WARNING = "[data-testid=toast-body]"
 # Keeps all texts that places ever show: what is there for a moment only, a busy machine may look at too late.
 OBSERVE = """places => {
@@ -300,14 +303,55 @@ def test_what_is_saved_is_what_is_seen(page, workshop, tmp_path):
         assert animation.n_frames == 2 * FRAMES
 
 
+def test_the_foreground_is_moved_and_zoomed(page, workshop, tmp_path):
+    page.focus("#studio-zoom input[type=range]")
+    page.keyboard.press("ArrowLeft")
+    told(page, "zoom 0.95$")
+    page.fill("#studio-zoom input[type=number]", "0.8")
+    page.keyboard.press("Tab")
+    told(page, "^moved \\+0.00 right, \\+0.00 down, zoom 0.80$")
+    assert page.locator("#studio-steps button").count() == 2
+    image = np.asarray(Image.open(saved(page, "Image", tmp_path))).astype(int)
+    expected = workshop.picture(workshop.move(workshop.begin(0), Place(0.8)).now)
+    assert np.abs(image - expected.image).max() <= 1
+    page.click("#studio-undo")
+    told(page, "^face 0$")
+    page.wait_for_function("document.querySelector('#studio-zoom input[type=number]').value === '1'")
+
+
+def test_a_photo_comes_behind_the_face_and_goes(page, tmp_path):
+    save_png(draw_face(999, 5, 80)[0], tmp_path / "beach.png")
+    first = pictures(page)
+    page.wait_for_selector("#studio-clear:disabled")
+    page.evaluate(OBSERVE, [STATUS, "figcaption"])
+    page.set_input_files(BEHIND, tmp_path / "beach.png")
+    told(page, "^background: beach.png$")
+    assert {"putting beach.png behind: 0%", "background alone", "photo"} <= set(page.evaluate("window.seen"))
+    behind = pictures(page)
+    assert behind[0] != first[0]
+    image = np.asarray(Image.open(saved(page, "Image", tmp_path)))
+    page.click("#studio-clear")
+    told(page, "^background: the face's own$")
+    assert pictures(page) == first
+    page.wait_for_selector("#studio-clear:disabled")
+    page.click("#studio-undo")
+    told(page, "^background: beach.png$")
+    assert pictures(page) == behind
+    np.testing.assert_array_equal(np.asarray(Image.open(saved(page, "Image", tmp_path))), image)
+    choose(page, "background")
+    page.click("#studio-take")
+    told(page, "^background: from face 1$")
+    page.wait_for_selector("#studio-clear:disabled")
+
+
 def test_a_photo_is_uploaded_and_inverted(page, workshop, uploads_folder, tmp_path):
     save_png(draw_face(999, 3, 80)[0], tmp_path / "anna.png")
     first = pictures(page)
     page.evaluate(OBSERVE, [STATUS, "figcaption"])
-    page.set_input_files("input[type=file]", tmp_path / "anna.png")
+    page.set_input_files(OPEN, tmp_path / "anna.png")
     told(page, "^anna.png$")
     seen = page.evaluate("window.seen")
-    assert {"looking for codes of anna.png: 0%", "found so far, 0%", "photo", "difference"} <= set(seen)
+    assert {"looking for codes of anna.png: 0%", "found so far", "photo", "difference"} <= set(seen)
     assert pictures(page)[0] != first[0]
     page.wait_for_selector("#studio-stop", state="hidden")
     assert [path for path in uploads_folder.rglob("*") if path.is_file() and path.stat().st_size] == []
@@ -315,7 +359,7 @@ def test_a_photo_is_uploaded_and_inverted(page, workshop, uploads_folder, tmp_pa
     inverted = pictures(page)
     page.click("#studio-undo")
     told(page, "^face 0$")
-    page.set_input_files("input[type=file]", tmp_path / "codes.npy")
+    page.set_input_files(OPEN, tmp_path / "codes.npy")
     told(page, "^codes.npy$")
     assert pictures(page) == inverted
     [drawing] = draw(workshop.generator, codes)
@@ -327,7 +371,7 @@ def test_an_inversion_can_be_stopped(page, tmp_path):
     save_png(draw_face(999, 4, 80)[0], tmp_path / "ben.png")
     page.evaluate(OBSERVE, [STATUS])
     page.evaluate(CLICK_AT_ONCE, "#studio-stop")
-    page.set_input_files("input[type=file]", tmp_path / "ben.png")
+    page.set_input_files(OPEN, tmp_path / "ben.png")
     page.wait_for_function("window.seen.some(text => text.startsWith('looking for codes of ben.png'))")
     told(page, "^face 0$")
     page.wait_for_selector("figcaption:has-text('mask')")
@@ -348,7 +392,7 @@ def test_bad_uploads_are_told_and_the_page_goes_on(page, tmp_path):
         "tiny.png": "tiny.png: is 9 pixels wide",
     }
     for name, message in expected.items():
-        page.set_input_files("input[type=file]", tmp_path / name)
+        page.set_input_files(OPEN, tmp_path / name)
         page.wait_for_selector(f"{WARNING}:has-text('{message}')")
         page.click("[data-testid=toast-close]")
         page.wait_for_selector(WARNING, state="detached")
