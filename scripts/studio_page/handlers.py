@@ -16,7 +16,7 @@ from scripts.studio_page import markup
 from scripts.studio_page.files import FILES
 from scripts.studio_page.form import Form
 from scripts.studio_page.layout import Layout
-from scripts.studio_page.uploads import Behind, Found, Uploads, View
+from scripts.studio_page.uploads import Behind, Found, Received, Uploads, View
 from scripts.studio_page.workshop import LARGEST_SEED
 
 Updates = dict[Any, Any]  # values, or updates, of components
@@ -72,35 +72,44 @@ class Handlers:
         except USER_ERRORS as error:
             return self._refuse(error)
 
-    def receive(self) -> Updates:
-        """An upload has to wait while others are being inverted."""
-        return {self.layout.status: markup.status("waiting for a turn")}
+    def receive(self, path: str) -> Updates:
+        """Takes an upload from the disk: it may have to wait, and who uploads the same file gets the same path.
 
-    def open(self, path: str) -> Iterator[Updates]:
-        """Opens an upload: codes at once, photos while it is shown what they have come to."""
+        Raises:
+            gr.Error: if somebody's upload of the same file has just been taken.
+        """
         file = Path(path)
-        yield from self._look(file, f"looking for codes of {file.name}", self.uploads.open(file))
+        try:
+            received = Received(file.name, file.read_bytes())
+        except FileNotFoundError:
+            raise gr.Error(f"{file.name} did not arrive: upload it again") from None
+        file.unlink(missing_ok=True)
+        return {self.layout.received: received, self.layout.status: markup.status("waiting for a turn")}
 
-    def open_background(self, path: str, *values: Any) -> Iterator[Updates]:
+    def open(self, received: Received) -> Iterator[Updates]:
+        """Opens an upload: codes at once, photos while it is shown what they have come to."""
+        with received.on_disk() as path:
+            yield from self._look(self.uploads.open(path), f"looking for codes of {path.name}")
+
+    def open_background(self, received: Received, *values: Any) -> Iterator[Updates]:
         """Puts an upload behind the face, while it is shown what that has come to."""
-        file, step = Path(path), Form.of(*values).session.now
-        yield from self._look(file, f"putting {file.name} behind", self.uploads.open_background(file, step))
+        with received.on_disk() as path:
+            views = self.uploads.open_background(path, Form.of(*values).session.now)
+            yield from self._look(views, f"putting {path.name} behind")
 
-    def _look(self, file: Path, doing: str, views: Iterator[View | Found | Behind]) -> Iterator[Updates]:
-        """Shows the views of an upload, which is deleted."""
+    def _look(self, views: Iterator[View | Found | Behind], doing: str) -> Iterator[Updates]:
+        """Shows how far the work is, and at last keeps what it came to."""
         layout = self.layout
         try:
             for view in views:
                 if not isinstance(view, View):
-                    yield {layout.found: view, layout.stop: gr.update(visible=False)}
+                    yield {layout.found: view, layout.received: None, layout.stop: gr.update(visible=False)}
                     return
                 told, stop = markup.status(f"{doing}: {view.share:.0%}"), gr.update(visible=True)
                 yield {layout.view: markup.progress(view), layout.status: told, layout.stop: stop}
         except USER_ERRORS as error:
             gr.Warning(str(error), duration=None)
-            yield {layout.found: None, layout.stop: gr.update(visible=False)}
-        finally:
-            file.unlink(missing_ok=True)
+            yield {layout.found: None, layout.received: None, layout.stop: gr.update(visible=False)}
 
     def open_found(self, found: Found | Behind | None, *values: Any) -> Updates:
         """Puts what an upload came to into the session; without it all is as it was."""

@@ -12,7 +12,7 @@ from scripts.studio_page.uploads import ENDINGS, PICTURES
 from scripts.studio_page.workshop import EVERYTHING, FACTORS, Workshop
 
 TITLE = "SemanticStyleGAN Studio"
-HINT = "Click a part of the image, then change it."
+HINT = "Open a photo, or start from this face: click a part of it, then change it."
 FARTHEST = 4.0  # of the directions, in standard deviations
 RANGE_OF_ZOOM = 0.5, 1.5
 FARTHEST_SHIFT = 1.0  # half the side
@@ -25,9 +25,14 @@ class Layout:
     def __init__(self, workshop: Workshop, start: Session, source_seed: int) -> None:
         self.workshop = workshop
         self.session = gr.State(start)
-        self.found = gr.State(None)  # of an upload
+        self.received = gr.State(None)  # an upload
+        self.found = gr.State(None)  # what it came to
         self.saved = gr.JSON(visible=False)  # a file on its way to the visitor
-        gr.HTML(f"<h1>{TITLE}</h1><p>{HINT}</p>", elem_id="studio-title")
+        with gr.Row(elem_id="studio-head"):
+            gr.HTML(f"<h1>{TITLE}</h1><p>{HINT}</p>", elem_id="studio-title")
+            self.upload = gr.UploadButton(
+                "Open photo or codes", size="sm", file_types=list(ENDINGS), elem_id="studio-upload"
+            )
         self._pictures(start)
         self._choice(start)
         with gr.Row(elem_id="studio-tools"):
@@ -113,9 +118,7 @@ class Layout:
             ]
 
     def _file_tools(self) -> None:
-        with gr.Column(min_width=CARD, elem_id="studio-files", elem_classes="studio-card"):
-            gr.HTML("<h2>Open</h2>")
-            self.upload = gr.UploadButton("Photo or codes", file_types=list(ENDINGS), elem_id="studio-upload")
+        with gr.Column(min_width=CARD, elem_classes="studio-card"):
             gr.HTML("<h2>Save</h2>")
             with gr.Row(elem_id="studio-save"):
                 self.files = {name: gr.Button(name, size="sm", min_width=90) for name in FILES}

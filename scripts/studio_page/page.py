@@ -116,12 +116,13 @@ def _wire_source(layout: Layout, handlers: Handlers) -> None:
 
 
 def _wire_uploads(layout: Layout, handlers: Handlers) -> None:
-    shown = [layout.found, layout.view, layout.status, layout.stop]
+    shown = [layout.received, layout.found, layout.view, layout.status, layout.stop]
     kinds = [(layout.upload, handlers.open, []), (layout.behind, handlers.open_background, layout.inputs)]
     works = []
     for button, handler, inputs in kinds:
-        received = _quietly(button.upload, handlers.receive, [], [layout.status])
-        work = _quietly(received.then, handler, [button, *inputs], shown, concurrency_id=UPLOADS, concurrency_limit=1)
+        received = _quietly(button.upload, handlers.receive, [button], [layout.received, layout.status])
+        taking = [layout.received, *inputs]
+        work = _quietly(received.success, handler, taking, shown, concurrency_id=UPLOADS, concurrency_limit=1)
         _in_turn(work.success, handlers.open_found, [layout.found, *layout.inputs], [layout.found, *layout.outputs])
         works.append(work)
     stopped = _quietly(layout.stop.click, lambda: gr.update(visible=False), [], [layout.stop], cancels=works)

@@ -7,11 +7,12 @@ r coarse resolution.
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from queue import Empty, Queue
+from tempfile import TemporaryDirectory
 from threading import Event
 from typing import NamedTuple, TypeVar
 
@@ -43,6 +44,21 @@ ABANDONED = 20.0  # seconds in which nobody looks
 
 Made = TypeVar("Made")
 Pictures = Mapping[str, np.ndarray]  # uint8 [R, R, 3], by caption
+
+
+class Received(NamedTuple):
+    """A visitor's file."""
+
+    name: str
+    content: bytes
+
+    @contextmanager
+    def on_disk(self) -> Iterator[Path]:
+        """Where it lies for so long."""
+        with TemporaryDirectory(prefix="studio_") as folder:
+            path = Path(folder) / self.name
+            path.write_bytes(self.content)
+            yield path
 
 
 class View(NamedTuple):

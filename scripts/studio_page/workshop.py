@@ -97,7 +97,7 @@ class Workshop:
 
     def move(self, session: Session, place: Place) -> Session:
         """Everything but the background, moved and zoomed."""
-        name = f"moved {place.right:+.2f} right, {place.down:+.2f} down, zoom {place.zoom:.2f}"
+        name = f"zoom {place.zoom:.2f}, shifted {place.right:+.2f} right, {place.down:+.2f} down"
         return session.turn(Knob("place", place), name, lambda step: replace(step, place=place))
 
     def clear_behind(self, session: Session) -> Session:
