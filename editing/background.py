@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editing.drawing import PLAIN, Scene
+from editing.inversion import Progress, Watcher
 from models import Generator
 from models.generator import GeneratorOutput
 
@@ -36,6 +37,7 @@ def fit_background(
     scene: Scene = PLAIN,
     *,
     progress: Callable[[range], Iterable[int]] = iter,
+    watch: Watcher | None = None,
 ) -> Backdrop:
     """The coarse features that show a photo wherever drawings show background.
 
@@ -51,6 +53,7 @@ def fit_background(
         part_mask: True where a part is drawn, [K] or [N, K].
         scene: where the parts are.
         progress: wraps the range of steps, such as tqdm.
+        watch: is told after every step; there is one loss of all drawings.
     """
     like = generator.compositing.weight
     frozen = deepcopy(generator).requires_grad_(False)
@@ -74,6 +77,8 @@ def fit_background(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if watch:
+            watch(Progress(step + 1, STEPS, loss.detach()[None], out.image.detach()))
     features = (mean + deviation * offset).detach()
     return Backdrop(features, _psnr(drawn(features), photo))
 

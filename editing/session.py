@@ -2,7 +2,7 @@
 
 All of it is immutable: an edit makes a new session, and two visitors with the same steps share nothing that changes.
 
-Shapes: K parts, D latent width, M = B + 2K vectors of a W+ code.
+Shapes: K parts, D latent width, M = B + 2K vectors of a W+ code, F feature channels, r coarse resolution.
 """
 
 from collections.abc import Callable
@@ -23,6 +23,17 @@ class Knob(NamedTuple):
     values: tuple[float, ...]
 
 
+class Place(NamedTuple):
+    """Where the foreground is drawn, as `models.coordinates.foreground_coordinates` takes it."""
+
+    zoom: float = 1.0  # about the centre
+    right: float = 0.0  # 2 is the whole width
+    down: float = 0.0
+
+
+CENTRED = Place()
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """An image in the history; steps are told apart by identity, so that pictures of them can be kept.
@@ -31,6 +42,8 @@ class Step:
         name: what was done, in a few words.
         codes: of the image, [1, M, D].
         shown: of the K parts, which are drawn.
+        place: of all parts but the background.
+        background: features [1, F, r, r] in place of the background part's own.
         opens: whether another image begins here, with which later ones are compared.
         knob: the sliders that made it, if any did.
     """
@@ -38,8 +51,13 @@ class Step:
     name: str
     codes: Tensor
     shown: tuple[bool, ...]
+    place: Place = CENTRED
+    background: Tensor | None = None
     opens: bool = False
     knob: Knob | None = None
+
+
+Change = Callable[[Step], Step]  # of whatever is to change; the name is the session's matter
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,19 +110,18 @@ class Session:
         return self.go(self.position + 1) if self.can_redo else self
 
     def open(self, name: str, codes: Tensor) -> "Session":
-        """Another image, codes [1, M, D], with all parts; the ones before stay in the history."""
+        """Another image, codes [1, M, D], with all parts in their places; the ones before stay in the history."""
         return self._after(self.position, Step(name, codes, (True,) * len(self.now.shown), opens=True))
 
-    def edit(self, name: str, change: Callable[[Tensor], Tensor]) -> "Session":
-        """A step whose codes are `change` of those now; what was undone is dropped."""
-        return self._after(self.position, Step(name, change(self.now.codes), self.now.shown))
+    def edit(self, name: str, change: Change) -> "Session":
+        """A step that is a change of the one now; what was undone is dropped."""
+        return self._after(self.position, replace(change(self.now), name=name, opens=False, knob=None))
 
-    def turn(self, knob: Knob, name: str, change: Callable[[Tensor], Tensor]) -> "Session":
+    def turn(self, knob: Knob, name: str, change: Change) -> "Session":
         """As `edit`, but by sliders: if the same ones made the step now, it is replaced, and its origin changed."""
         turned = self.can_undo and self.now.knob is not None and self.now.knob.what == knob.what
         position = self.position - turned
-        origin = self.steps[position]
-        return self._after(position, Step(name, change(origin.codes), origin.shown, knob=knob))
+        return self._after(position, replace(change(self.steps[position]), name=name, opens=False, knob=knob))
 
     def toggle(self, part: int, name: str) -> "Session":
         """A step in which a part is drawn if it was not, and is not if it was.
@@ -115,7 +132,7 @@ class Session:
         shown = tuple(is_shown != (index == part) for index, is_shown in enumerate(self.now.shown))
         if not any(shown):
             raise EditError("one part has to stay: switch another on first")
-        return self._after(self.position, Step(name, self.now.codes, shown))
+        return self.edit(name, lambda step: replace(step, shown=shown))
 
     def _after(self, position: int, step: Step) -> "Session":
         steps = (*self.steps[: position + 1], step)[-MAX_STEPS:]

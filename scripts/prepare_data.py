@@ -163,8 +163,8 @@ def _encode(source: Source, resolution: int, crop: Crop, place: tuple[int, int])
 
 def _next_step(source: Source, args: argparse.Namespace) -> str:
     if source.classes is None:
-        options = f"model.init_from=CK data.path={args.out}"
-        return f"adapt a trained model to it with: python train.py --config configs/adapt.yaml {options}"
+        command = "python train.py --config configs/adapt.yaml model.init_from=CK"
+        return f"adapt a trained model to it with: {command} data.path={args.out}"
     classes = source.classes
     options = [
         f"data.path={args.out}",

@@ -24,10 +24,12 @@ import torch
 
 from configs import ConfigError, cli
 from editing import EditError, load_model
+from editing.encoder import Encoder, load_encoder
 from editing.options import positive
 from editing.photos import training_crop
+from models import Generator
 from models.checkpoint import read_file
-from models.shipped import shipped_model
+from models.shipped import SHIPPED_ENCODER, shipped_model
 from ops import set_mode
 from scripts.studio_page.uploads import Uploads
 from scripts.studio_page.workshop import LARGEST_SEED, Workshop
@@ -49,6 +51,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--port", type=int, default=7860, help="to listen on (default 7860)")
     add("--seed", type=int, default=0, help="of the face that visitors find (default 0)")
+    add("--encoder", type=Path, help="of scripts.train_encoder, for photos (default: that of the model that ships)")
     add("--steps", type=positive, default=100, help="of inverting a photo (default 100)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
@@ -65,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = cli.usable_device(args.device)
     checkpoint = args.checkpoint or shipped_model()
     generator, classes = load_model(checkpoint, device)
+    encoder = find_encoder(args, generator)
     set_mode(args.ops, device.type)
     if device.type == "cpu" and generator.config.resolution <= SMALL:
         torch.set_num_threads(1)
@@ -72,13 +76,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         from scripts.studio_page.page import launch  # Gradio reads the environment when it is imported
 
         workshop = Workshop(generator, classes)
-        uploads = Uploads(workshop, training_crop(read_file(checkpoint)), args.steps)
+        uploads = Uploads(workshop, training_crop(read_file(checkpoint)), args.steps, encoder)
         page = launch(workshop, uploads, args.seed, args.host, args.port)
         print(f"{checkpoint} is at http://{args.host}:{args.port} (Ctrl-C ends it)", flush=True)
         try:
             wait()
         finally:
             page.close(verbose=False)
+
+
+def find_encoder(args: argparse.Namespace, generator: Generator) -> Encoder | None:
+    """The encoder that finds a start for photos; other models than the one that ships may have none.
+
+    Raises:
+        EditError: if it cannot be read, or was made for another model.
+    """
+    path = args.encoder or (None if args.checkpoint else SHIPPED_ENCODER)
+    return load_encoder(path, generator).encoder if path else None
 
 
 def require_gradio() -> None:

@@ -13,7 +13,7 @@ import torch
 from datasets import save_label_png, save_png
 from editing import EditError, draw, loop, save_codes
 from editing.animation import save_animation
-from editing.session import Session
+from editing.session import Place, Session
 from editing.sheets import frame
 from scripts.studio_page.workshop import Workshop
 
@@ -44,16 +44,24 @@ def codes_file(workshop: Workshop, session: Session) -> File:
 
 
 def animation_file(workshop: Workshop, session: Session) -> File:
-    """From the image that was opened to the one now, and back: image | mask.
+    """From the image that was opened to the one now, and back: image | mask, before the background now.
 
     Raises:
-        EditError: if their codes are the same.
+        EditError: if their codes and places are the same.
     """
-    ends = torch.cat([session.before.codes, session.now.codes])
-    if ends[0].equal(ends[1]):
+    before, now = session.before, session.now
+    ends = torch.cat([before.codes, now.codes])
+    if ends[0].equal(ends[1]) and before.place == now.place:
         raise EditError("nothing moves yet: change the image, then save the animation of it")
-    codes = loop(ends, FRAMES, torch.arange(ends.shape[1]), workshop.config)
-    drawings = draw(workshop.generator, codes, torch.tensor([session.now.shown]))
+    shown = torch.tensor([now.shown])
+    steps = loop(ends, FRAMES, torch.arange(ends.shape[1]), workshop.config).split(1)
+    shares = [1 - abs(1 - index / FRAMES) for index in range(len(steps))]  # 0 at the one end, 1 at the other
+    drawings = (
+        next(
+            draw(workshop.generator, codes, shown, scene=workshop.scene(now, _between(before.place, now.place, share)))
+        )
+        for codes, share in zip(steps, shares, strict=True)
+    )
     frames = (frame(drawing, workshop.classes.palette()) for drawing in drawings)
     return _file("animation.gif", "image/gif", lambda path: save_animation(frames, path, "gif", FPS))
 
@@ -64,6 +72,10 @@ FILES: Mapping[str, Callable[[Workshop, Session], File]] = {
     "Codes": codes_file,
     "Animation": animation_file,
 }
+
+
+def _between(one: Place, other: Place, share: float) -> Place:
+    return Place(*(start + share * (end - start) for start, end in zip(one, other, strict=True)))
 
 
 def _file(name: str, mime: str, write: Callable[[Path], None]) -> File:

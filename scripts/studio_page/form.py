@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from editing import EditError
 from editing.mixing import CodeKind
-from editing.session import Session
+from editing.session import Place, Session
 from scripts.studio_page.workshop import LARGEST_SEED, Choice
 
 
@@ -14,13 +14,14 @@ class Form(NamedTuple):
     kind: CodeKind
     number: int | None  # in the field of the seed
     share: float  # moved toward that face
+    place: Place
     strengths: tuple[float, ...]  # of the directions
 
     @classmethod
     def of(cls, *values: Any) -> "Form":
         """From the values of `Layout.inputs`."""
-        session, part, kind, number, share, *strengths = values
-        return cls(session, part, kind, number, share, tuple(strengths))
+        session, part, kind, number, share, zoom, right, down, *strengths = values
+        return cls(session, part, kind, number, share, Place(zoom, right, down), tuple(strengths))
 
     @property
     def choice(self) -> Choice:

@@ -16,7 +16,7 @@ from scripts.studio_page import markup
 from scripts.studio_page.files import FILES
 from scripts.studio_page.form import Form
 from scripts.studio_page.layout import Layout
-from scripts.studio_page.uploads import Found, Uploads
+from scripts.studio_page.uploads import Behind, Found, Received, Uploads, View
 from scripts.studio_page.workshop import LARGEST_SEED
 
 Updates = dict[Any, Any]  # values, or updates, of components
@@ -53,7 +53,9 @@ class Handlers:
         """Chooses the part that is seen where the picture was clicked."""
         form = Form.of(*values)
         part = self.workshop.part_at(form.session, float(event.x), float(event.y))
-        return self._updates(form._replace(part=part))
+        updates = self._updates(form._replace(part=part))
+        labels = self.layout.labels(form.session)
+        return {**updates, self.layout.part: gr.update(choices=labels, value=part)}
 
     def go(self, event: gr.EventData, *values: Any) -> Updates:
         """Looks at the step whose picture was clicked."""
@@ -70,35 +72,53 @@ class Handlers:
         except USER_ERRORS as error:
             return self._refuse(error)
 
-    def receive(self) -> Updates:
-        """An upload has to wait while others are being inverted."""
-        return {self.layout.stop: gr.update(visible=True), self.layout.status: markup.status("waiting for a turn")}
+    def receive(self, path: str) -> Updates:
+        """Takes an upload from the disk: it may have to wait, and who uploads the same file gets the same path.
 
-    def look(self, path: str) -> Iterator[Updates]:
-        """Opens an upload, which is deleted: codes at once, photos while it is shown what they have come to."""
-        layout, file = self.layout, Path(path)
+        Raises:
+            gr.Error: if somebody's upload of the same file has just been taken.
+        """
+        file = Path(path)
         try:
-            for view in self.uploads.open(file):
-                if isinstance(view, Found):
-                    yield {layout.found: view, layout.stop: gr.update(visible=False)}
+            received = Received(file.name, file.read_bytes())
+        except FileNotFoundError:
+            raise gr.Error(f"{file.name} did not arrive: upload it again") from None
+        file.unlink(missing_ok=True)
+        return {self.layout.received: received, self.layout.status: markup.status("waiting for a turn")}
+
+    def open(self, received: Received) -> Iterator[Updates]:
+        """Opens an upload: codes at once, photos while it is shown what they have come to."""
+        with received.on_disk() as path:
+            yield from self._look(self.uploads.open(path), f"looking for codes of {path.name}")
+
+    def open_background(self, received: Received, *values: Any) -> Iterator[Updates]:
+        """Puts an upload behind the face, while it is shown what that has come to."""
+        with received.on_disk() as path:
+            views = self.uploads.open_background(path, Form.of(*values).session.now)
+            yield from self._look(views, f"putting {path.name} behind")
+
+    def _look(self, views: Iterator[View | Found | Behind], doing: str) -> Iterator[Updates]:
+        """Shows how far the work is, and at last keeps what it came to."""
+        layout = self.layout
+        try:
+            for view in views:
+                if not isinstance(view, View):
+                    yield {layout.found: view, layout.received: None, layout.stop: gr.update(visible=False)}
                     return
-                told = f"looking for codes of {file.name}: {view.share:.0%}"
-                yield {layout.view: markup.progress(view), layout.status: markup.status(told)}
+                told, stop = markup.status(f"{doing}: {view.share:.0%}"), gr.update(visible=True)
+                yield {layout.view: markup.progress(view), layout.status: told, layout.stop: stop}
         except USER_ERRORS as error:
             gr.Warning(str(error), duration=None)
-            yield {layout.found: None, layout.stop: gr.update(visible=False)}
-        finally:
-            file.unlink(missing_ok=True)
+            yield {layout.found: None, layout.received: None, layout.stop: gr.update(visible=False)}
 
-    def open_found(self, found: Found | None, *values: Any) -> Updates:
-        """Makes what an upload came to the image; without it all is as it was."""
+    def open_found(self, found: Found | Behind | None, *values: Any) -> Updates:
+        """Puts what an upload came to into the session; without it all is as it was."""
         form = Form.of(*values)
         if found is None:
             return {self.layout.found: None, **self._updates(form)}
         if found.advice:
             gr.Warning(f"{found.name}: {found.advice}", duration=None)
-        session = form.session.open(found.name, found.codes)
-        return {self.layout.found: None, **self._updates(form._replace(session=session))}
+        return {self.layout.found: None, **self._updates(form._replace(session=found.put_into(form.session)))}
 
     def save(self, name: str) -> Callable[[Session], dict[str, str] | None]:
         """A handler that makes a file."""
@@ -113,13 +133,13 @@ class Handlers:
         return handler
 
     def _updates(self, form: Form) -> Updates:
-        """All that is shown of a session."""
+        """All that is shown of a session; the part stays chosen, which may be another one by now."""
         layout, workshop, session = self.layout, self.workshop, form.session
         is_shown = workshop.is_shown(session, form.part)
         share = 0.0 if form.number is None else workshop.share(session, form.choice, form.number)
         return {
             layout.session: session,
-            layout.part: gr.update(choices=layout.labels(session), value=form.part),
+            layout.part: gr.update(choices=layout.labels(session)),
             layout.view: markup.view(workshop, session, form.part),
             layout.strip: markup.strip(workshop, session),
             layout.status: markup.status(session.now.name),
@@ -129,6 +149,8 @@ class Handlers:
                 value="Switch off" if is_shown else "Switch on", interactive=workshop.is_part(form.part)
             ),
             layout.blend: share,
+            layout.clear: gr.update(interactive=session.now.background is not None),
+            **dict(zip(layout.place, session.now.place, strict=True)),
             **dict(zip(layout.sliders, workshop.strengths(session, form.choice), strict=True)),
         }
 

@@ -66,10 +66,8 @@ def _overlay(picture: Picture, palette: np.ndarray, workshop: Workshop, part: st
 
 
 def progress(view: View) -> str:
-    """A photo, and what the codes found so far draw."""
-    difference = np.abs(view.image.astype(np.int16) - view.photo).astype(np.uint8)
-    pictures = {f"found so far, {view.share:.0%}": view.image, "photo": view.photo, "difference": difference}
-    return panels([Panel(caption, picture, picture) for caption, picture in pictures.items()])
+    """What the work has come to."""
+    return panels([Panel(caption, picture, picture) for caption, picture in view.pictures.items()])
 
 
 def panels(shown: Sequence[Panel]) -> str:

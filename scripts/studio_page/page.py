@@ -1,7 +1,9 @@
 """The page: which handler answers to what."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import gradio as gr
@@ -12,14 +14,19 @@ from scripts.studio_page.layout import TITLE, Layout
 from scripts.studio_page.uploads import LARGEST, Uploads
 from scripts.studio_page.workshop import LARGEST_SEED, Workshop
 
-EDITS_AT_ONCE = 4  # of all visitors together; inversions come one after the other
+FILES_AT_ONCE = 4  # of all visitors together, as other things that change nothing
 MOST_WAITING = 100
 MOST_VISITORS = 500  # whose history is kept
+UPLOADS = "uploads"  # opened one after the other
+EDITS = "edits"  # they come one after the other, or one could start from what another is replacing
+READY = "() => { document.body.dataset.studio = 'ready'; }"  # before, what is chosen would be set back
 SAVE = "(file) => { if (file) window.studioSave(file); }"
 
 
 def launch(workshop: Workshop, uploads: Uploads, seed: int, host: str, port: int) -> gr.Blocks:
     """Serves the page in threads of their own; its `close` ends them."""
+    with suppress(ImportError):
+        import_module("matplotlib.pyplot")  # where it is installed, Gradio would at the first action: half a second
     page = build(workshop, uploads, seed)
     font = ("system-ui", "sans-serif")
     page.launch(
@@ -51,9 +58,10 @@ def build(workshop: Workshop, uploads: Uploads, seed: int) -> gr.Blocks:
         handlers = Handlers(layout, uploads)
         _wire_edits(layout, handlers)
         _wire_source(layout, handlers)
-        _wire_upload(layout, handlers)
+        _wire_uploads(layout, handlers)
         _wire_files(layout, handlers)
-    page.queue(max_size=MOST_WAITING, default_concurrency_limit=EDITS_AT_ONCE)
+        _quietly(page.load, None, [], [], js=READY)
+    page.queue(max_size=MOST_WAITING, default_concurrency_limit=FILES_AT_ONCE)
     return page
 
 
@@ -69,6 +77,9 @@ def _quietly(
     return listener(fn=handler, inputs=list(inputs), outputs=list(outputs), **options)
 
 
+_in_turn = partial(_quietly, concurrency_id=EDITS, concurrency_limit=1)
+
+
 def _wire_edits(layout: Layout, handlers: Handlers) -> None:
     workshop = layout.workshop
     clicks: dict[gr.Button, Edit] = {
@@ -78,16 +89,19 @@ def _wire_edits(layout: Layout, handlers: Handlers) -> None:
         layout.toggle: lambda form: workshop.toggle(form.session, form.part),
         layout.take: lambda form: workshop.take(form.session, form.choice, form.seed),
         layout.begin: lambda form: workshop.open(form.session, form.seed),
+        layout.clear: lambda form: workshop.clear_behind(form.session),
     }
-    wire = partial(_quietly, inputs=layout.inputs, outputs=layout.outputs)
+    wire = partial(_in_turn, inputs=layout.inputs, outputs=layout.outputs)
     for button, edit in clicks.items():
-        wire(button.click, handlers.edit(edit))
-    chosen = handlers.edit(lambda form: form.session, keep=[layout.part])
-    wire(partial(gr.on, [layout.part.input, layout.kind.input]), chosen)
+        wire(button.click, handlers.edit(edit), trigger_mode="multiple")
+    look = handlers.edit(lambda form: form.session)
+    wire(partial(gr.on, [layout.part.input, layout.kind.input]), look, trigger_mode="always_last")
     wire(layout.view.click, handlers.click)
-    wire(layout.strip.click, handlers.go)
+    wire(layout.strip.click, handlers.go, trigger_mode="always_last")
     slid = handlers.edit(lambda form: workshop.slide(form.session, form.choice, form.strengths), keep=layout.sliders)
     wire(partial(gr.on, [slider.input for slider in layout.sliders]), slid, trigger_mode="always_last")
+    placed = handlers.edit(lambda form: workshop.move(form.session, form.place), keep=layout.place)
+    wire(partial(gr.on, [slider.input for slider in layout.place]), placed, trigger_mode="always_last")
     blent = handlers.edit(
         lambda form: workshop.blend(form.session, form.choice, form.seed, form.share), keep=[layout.blend]
     )
@@ -95,19 +109,24 @@ def _wire_edits(layout: Layout, handlers: Handlers) -> None:
 
 
 def _wire_source(layout: Layout, handlers: Handlers) -> None:
-    shown = [layout.source, layout.blend, layout.status]
+    shown = [layout.blend, layout.source, layout.status]
     _quietly(layout.seed.input, handlers.show_source, layout.inputs, shown, trigger_mode="always_last")
     drawn = _quietly(layout.dice.click, any_seed, [], [layout.seed])
     _quietly(drawn.then, handlers.show_source, layout.inputs, shown)
 
 
-def _wire_upload(layout: Layout, handlers: Handlers) -> None:
-    received = _quietly(layout.upload.upload, handlers.receive, [], [layout.status, layout.stop])
-    shown = [layout.found, layout.view, layout.status, layout.stop]
-    looking = _quietly(received.then, handlers.look, [layout.upload], shown, concurrency_limit=1)
-    _quietly(looking.success, handlers.open_found, [layout.found, *layout.inputs], [layout.found, *layout.outputs])
-    stopped = _quietly(layout.stop.click, lambda: gr.update(visible=False), [], [layout.stop], cancels=[looking])
-    _quietly(stopped.then, handlers.edit(lambda form: form.session), layout.inputs, layout.outputs)
+def _wire_uploads(layout: Layout, handlers: Handlers) -> None:
+    shown = [layout.received, layout.found, layout.view, layout.status, layout.stop]
+    kinds = [(layout.upload, handlers.open, []), (layout.behind, handlers.open_background, layout.inputs)]
+    works = []
+    for button, handler, inputs in kinds:
+        received = _quietly(button.upload, handlers.receive, [button], [layout.received, layout.status])
+        taking = [layout.received, *inputs]
+        work = _quietly(received.success, handler, taking, shown, concurrency_id=UPLOADS, concurrency_limit=1)
+        _in_turn(work.success, handlers.open_found, [layout.found, *layout.inputs], [layout.found, *layout.outputs])
+        works.append(work)
+    stopped = _quietly(layout.stop.click, lambda: gr.update(visible=False), [], [layout.stop], cancels=works)
+    _in_turn(stopped.then, handlers.edit(lambda form: form.session), layout.inputs, layout.outputs)
 
 
 def _wire_files(layout: Layout, handlers: Handlers) -> None:

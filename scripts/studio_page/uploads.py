@@ -1,17 +1,20 @@
-"""What visitors upload: codes, or photos whose codes are looked for while the page shows how far that is.
+"""What visitors upload: codes, and photos to be inverted or put behind, while the page shows how far that is.
 
-Shapes: M = B + 2K vectors of a W+ code, D latent width, R resolution.
+Shapes: N drawings, K parts, M = B + 2K vectors of a W+ code, D latent width, F feature channels, R resolution,
+r coarse resolution.
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from queue import Empty, Queue
+from tempfile import TemporaryDirectory
 from threading import Event
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -22,39 +25,78 @@ from datasets.decoding import SUFFIXES
 from datasets.errors import DataError
 from datasets.fitting import Crop
 from editing import EditError, draw, load_codes
+from editing.background import fit_background
+from editing.encoder import Encoder, encode
 from editing.fit import POOR_PSNR, Fit
-from editing.inversion import InversionConfig, Progress, Target, invert
+from editing.inversion import InversionConfig, Progress, Target, Watcher, invert
 from editing.photos import read_photo
+from editing.session import Session, Step
 from metrics.perceptual import EfficientNetDistance, guiding_distance
 from models.latents import to_wplus
 from scripts.studio_page.workshop import Workshop
 
 CODES = ".npy"
-ENDINGS = (CODES, *sorted(SUFFIXES))
+PICTURES = tuple(sorted(SUFFIXES))
+ENDINGS = (CODES, *PICTURES)
 LARGEST = 10 * 2**20  # bytes of a file
 EVERY = 0.25  # seconds between two views
 ABANDONED = 20.0  # seconds in which nobody looks
 
 
+Made = TypeVar("Made")
+Pictures = Mapping[str, np.ndarray]  # uint8 [R, R, 3], by caption
+
+
+class Received(NamedTuple):
+    """A visitor's file."""
+
+    name: str
+    content: bytes
+
+    @contextmanager
+    def on_disk(self) -> Iterator[Path]:
+        """Where it lies for so long."""
+        with TemporaryDirectory(prefix="studio_") as folder:
+            path = Path(folder) / self.name
+            path.write_bytes(self.content)
+            yield path
+
+
 class View(NamedTuple):
-    """Where an inversion stands."""
+    """Where the work stands."""
 
     share: float  # of the steps, done
-    photo: np.ndarray  # uint8 [R, R, 3]
-    image: np.ndarray  # uint8 [R, R, 3], drawn so far
+    pictures: Pictures
 
 
 class Found(NamedTuple):
+    """What was opened."""
+
     name: str
     codes: Tensor  # [1, M, D]
     advice: str  # a line where the fit is poor, or empty
 
+    def put_into(self, session: Session) -> Session:
+        return session.open(self.name, self.codes)
+
+
+class Behind(NamedTuple):
+    """A background."""
+
+    name: str
+    features: Tensor  # [1, F, r, r]
+    advice: str = ""
+
+    def put_into(self, session: Session) -> Session:
+        return session.edit(f"background: {self.name}", lambda step: replace(step, background=self.features))
+
 
 class Uploads:
-    """Reads files of visitors; one inversion takes `steps` steps."""
+    """Reads files of visitors; one inversion takes `steps` steps, from the mean code or from what an encoder says."""
 
-    def __init__(self, workshop: Workshop, crop: Crop, steps: int) -> None:
+    def __init__(self, workshop: Workshop, crop: Crop, steps: int, encoder: Encoder | None = None) -> None:
         self.workshop = workshop
+        self.encoder = encoder
         self.crop: Crop = "center" if crop == "error" else crop  # nobody on the page could answer
         self.inversion = InversionConfig(steps=steps)
 
@@ -71,29 +113,61 @@ class Uploads:
             EditError, DataError: if the file cannot be used.
             MetricError: if a package that inversion needs is missing.
         """
-        try:
-            yield from self._codes(path) if path.suffix.lower() == CODES else self._photo(path)
-        except (DataError, EditError) as error:
-            raise EditError(str(error).replace(str(path), path.name)) from None  # where it lies is our matter
+        return _told(path, self._codes(path) if path.suffix.lower() == CODES else self._photo(path))
+
+    def open_background(self, path: Path, step: Step) -> Iterator[View | Behind]:
+        """Views of a photo that becomes the background of a step, and at last that background.
+
+        Raises:
+            EditError, DataError: if the file cannot be used.
+        """
+        return _told(path, self._background(path, step))
 
     def _codes(self, path: Path) -> Iterator[Found]:
         config = self.workshop.config
         yield Found(path.name, to_wplus(load_codes(path, config)[:1], config).clone(), "")
 
     def _photo(self, path: Path) -> Iterator[View | Found]:
-        if path.suffix.lower() not in ENDINGS:
-            raise EditError(f"{path.name} is no picture: upload one of {', '.join(ENDINGS)}")
-        workshop, distance = self.workshop, self.distance
-        photo = read_photo(path, None, workshop.classes, workshop.config.resolution, self.crop).image
-        like = workshop.generator.compositing.weight
-        images = images_to_float(torch.tensor(photo).permute(2, 0, 1)[None].to(like.device))
+        photo, image = self._read(path, self.crop, ENDINGS)
 
-        def work(watch: Callable[[Progress], None]) -> Tensor:
-            return invert(workshop.generator, Target(images), distance.toward, self.inversion, watch=watch).codes
+        def work(watch: Watcher) -> Tensor:
+            generator, target = self.workshop.generator, Target(image)
+            start = encode(self.encoder, generator, target) if self.encoder else None
+            return invert(generator, target, self.distance.toward, self.inversion, start=start, watch=watch).codes
 
-        yield View(0.0, photo, np.full_like(photo, 128))
-        codes = yield from _watched(work, photo)
+        def show(drawn: np.ndarray) -> Pictures:
+            difference = np.abs(drawn[0].astype(np.int16) - photo).astype(np.uint8)
+            return {"found so far": drawn[0], "photo": photo, "difference": difference}
+
+        yield View(0.0, show(np.full_like(photo, 128)[None]))
+        codes = yield from _watched(work, show)
         yield Found(path.name, codes, self._advice(codes, photo))
+
+    def _background(self, path: Path, step: Step) -> Iterator[View | Behind]:
+        photo, image = self._read(path, "center", PICTURES)
+        workshop = self.workshop
+        # Beside the face the background alone, so that the photo is there, too, where the face moves away.
+        codes = step.codes.expand(2, -1, -1)
+        shown = torch.tensor([step.shown, [part == 0 for part in range(len(step.shown))]]).to(image.device)
+
+        def work(watch: Watcher) -> Tensor:
+            scene = workshop.scene(step)
+            return fit_background(workshop.generator, image[0], codes, shown, scene, watch=watch).features
+
+        def show(drawn: np.ndarray) -> Pictures:
+            return {"found so far": drawn[0], "photo": photo, "background alone": drawn[1]}
+
+        yield View(0.0, show(np.stack([workshop.picture(step).image, np.full_like(photo, 128)])))
+        yield Behind(path.name, (yield from _watched(work, show)))
+
+    def _read(self, path: Path, crop: Crop, endings: Sequence[str]) -> tuple[np.ndarray, Tensor]:
+        """A photo, uint8 [R, R, 3], and the same as floats [1, 3, R, R] in [-1, 1] where the generator is."""
+        if path.suffix.lower() not in endings:
+            raise EditError(f"{path.name} is no picture: upload one of {', '.join(endings)}")
+        workshop = self.workshop
+        photo = read_photo(path, None, workshop.classes, workshop.config.resolution, crop).image
+        image = images_to_float(torch.tensor(photo).permute(2, 0, 1)[None])
+        return photo, image.to(workshop.generator.compositing.weight.device)
 
     def _advice(self, codes: Tensor, photo: np.ndarray) -> str:
         [drawing] = draw(self.workshop.generator, codes)
@@ -104,10 +178,22 @@ class Uploads:
         return f"the fit is poor ({psnr:.1f} dB): crop the photo so that the face lies as in the model's own images"
 
 
-def _watched(work: Callable[[Callable[[Progress], None]], Tensor], photo: np.ndarray) -> Generator[View, None, Tensor]:
+def _told(path: Path, views: Iterator[Made]) -> Iterator[Made]:
+    """The views; errors do not tell where a file lies, which is our matter."""
+    try:
+        yield from views
+    except (DataError, EditError) as error:
+        raise EditError(str(error).replace(str(path), path.name)) from None
+
+
+def _watched(work: Callable[[Watcher], Made], show: Callable[[np.ndarray], Pictures]) -> Generator[View, None, Made]:
     """Does the work in a thread of its own, yields views of it, and returns what came of it.
 
     The work ends when this generator is closed, or nobody has asked for a view for ABANDONED seconds.
+
+    Args:
+        work: calls what it is given after every step.
+        show: what is seen of its drawings, uint8 [N, R, R, 3].
     """
     views: Queue[View] = Queue(maxsize=1)
     closed = Event()
@@ -118,8 +204,8 @@ def _watched(work: Callable[[Callable[[Progress], None]], Tensor], photo: np.nda
         if closed.is_set():
             raise InterruptedError
         if time.monotonic() - last >= EVERY:
-            image = float_to_images(progress.images[0]).permute(1, 2, 0).cpu().numpy()
-            views.put(View(progress.step / progress.steps, photo, image), timeout=ABANDONED)
+            drawn = float_to_images(progress.images).permute(0, 2, 3, 1).cpu().numpy()
+            views.put(View(progress.step / progress.steps, show(drawn)), timeout=ABANDONED)
             last = time.monotonic()
 
     with ThreadPoolExecutor(1) as pool:

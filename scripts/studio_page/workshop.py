@@ -3,7 +3,8 @@
 Shapes: D latent width, M = B + 2K vectors of a W+ code, n of them edited, K parts, R resolution.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -12,13 +13,14 @@ import torch
 from torch import Tensor
 
 from datasets import ClassTable
-from editing import EditError, code_index, draw, interpolate, parse_parts, seed_codes
+from editing import EditError, Scene, code_index, draw, interpolate, parse_parts, seed_codes
 from editing.finding import Step as Factor
 from editing.finding import factors, mapped
 from editing.mixing import CodeKind
 from editing.selection import BASE
-from editing.session import Knob, Session, Step
+from editing.session import CENTRED, Change, Knob, Place, Session, Step
 from models import Generator
+from models.coordinates import foreground_coordinates
 from models.latents import to_wplus
 
 EVERYTHING = "everything"
@@ -86,12 +88,23 @@ class Workshop:
         push = sum(step.vector * strength for step, strength in steps)
         index = self._index(choice)
 
-        def change(codes: Tensor) -> Tensor:
-            moved = codes.clone()
-            moved[:, index] += torch.as_tensor(push).to(moved)
-            return moved
+        def change(step: Step) -> Step:
+            codes = step.codes.clone()
+            codes[:, index] += torch.as_tensor(push).to(codes)
+            return self._with_codes(step, codes, choice)
 
         return session.turn(Knob(f"slide {choice}", tuple(strengths)), f"{choice}: moved {told}", change)
+
+    def move(self, session: Session, place: Place) -> Session:
+        """Everything but the background, moved and zoomed."""
+        name = f"zoom {place.zoom:.2f}, shifted {place.right:+.2f} right, {place.down:+.2f} down"
+        return session.turn(Knob("place", place), name, lambda step: replace(step, place=place))
+
+    def clear_behind(self, session: Session) -> Session:
+        """The background that the codes draw, if another is there."""
+        if session.now.background is None:
+            return session
+        return session.edit("background: the face's own", lambda step: replace(step, background=None))
 
     def strengths(self, session: Session, choice: Choice) -> tuple[float, ...]:
         """Where the sliders of a choice stand."""
@@ -138,15 +151,28 @@ class Workshop:
             raise EditError(f"seed {seed}: seeds are whole numbers from 0 to {LARGEST_SEED}")
         return to_wplus(seed_codes(self.generator, [seed]), self.config).clone()
 
-    def _toward(self, choice: Choice, source: Tensor, share: float) -> Callable[[Tensor], Tensor]:
+    def scene(self, step: Step, place: Place | None = None) -> Scene:
+        """What is drawn behind a step, and where; at another place if one is given."""
+        place = place or step.place
+        if place == CENTRED:
+            return Scene(None, step.background)
+        shift = (place.right, place.down)
+        return Scene(foreground_coordinates(self.config, zoom=place.zoom, shift=shift), step.background)
+
+    def _toward(self, choice: Choice, source: Tensor, share: float) -> Change:
         index = self._index(choice)
 
-        def change(codes: Tensor) -> Tensor:
-            moved = codes.clone()
-            moved[:, index] = interpolate(codes[:, index], source[:, index], share)
-            return moved
+        def change(step: Step) -> Step:
+            codes = step.codes.clone()
+            codes[:, index] = interpolate(step.codes[:, index], source[:, index], share)
+            return self._with_codes(step, codes, choice)
 
         return change
+
+    def _with_codes(self, step: Step, codes: Tensor, choice: Choice) -> Step:
+        """Other codes; a photo goes from behind them if the background itself was chosen, or nothing would be seen."""
+        is_background = choice.part == self.classes.names[0]
+        return replace(step, codes=codes, background=None if is_background else step.background)
 
     def _index(self, choice: Choice) -> Tensor:
         """Positions of the chosen vectors among the M of a code, long [n]."""
@@ -158,5 +184,5 @@ class Workshop:
         return factors(self.generator, self._index(choice), self._w, FACTORS)
 
     def _picture(self, step: Step) -> Picture:
-        [drawing] = draw(self.generator, step.codes, torch.tensor([step.shown]))
+        [drawing] = draw(self.generator, step.codes, torch.tensor([step.shown]), scene=self.scene(step))
         return Picture(drawing.image, drawing.labels)

@@ -9,7 +9,8 @@ from torch import nn
 from editing import EditError
 from editing.encoder import Encoder, EncoderConfig, encode, load_encoder, save_encoder
 from editing.inversion import Target
-from models import Generator
+from models import Generator, load_generator
+from models.shipped import SHIPPED_ENCODER, shipped_model
 from tests.editing.test_inversion import drawn
 from tests.editing.tiny import CONFIG, tiny_generator
 
@@ -85,6 +86,18 @@ def test_a_file_gives_the_same_codes(generator: Generator, tmp_path: Path) -> No
     torch.testing.assert_close(
         encode(found.encoder, generator, target), encode(encoder, generator, target), rtol=0, atol=5e-3
     )
+
+
+def test_the_one_that_ships_is_of_the_model_that_ships() -> None:
+    generator = load_generator(shipped_model())
+    encoder = load_encoder(SHIPPED_ENCODER, generator).encoder
+    target = drawn(generator, 5, 6)
+    mean = generator.mean_code()[None]
+    errors = [
+        (generator.synthesis(codes).image - target.images).square().mean()
+        for codes in (encode(encoder, generator, target), mean.expand(2, -1))
+    ]
+    assert errors[0] < 0.4 * errors[1]
 
 
 def test_files_that_cannot_be(generator: Generator, tmp_path: Path) -> None:

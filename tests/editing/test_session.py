@@ -1,20 +1,22 @@
 """The history, without a model: codes are small tensors."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from torch import Tensor
 
 from editing import EditError
-from editing.session import MAX_STEPS, Knob, Session
+from editing.session import MAX_STEPS, Change, Knob, Place, Session
 
 PARTS = 3
 
 
-def plus(amount: float):
-    def change(codes: Tensor) -> Tensor:
-        return codes + amount
+def plus(amount: float) -> Change:
+    return lambda step: replace(step, codes=step.codes + amount)
 
-    return change
+
+def moved(place: Place) -> Change:
+    return lambda step: replace(step, place=place)
 
 
 def value(session: Session) -> float:
@@ -130,6 +132,22 @@ def test_another_image_opens_with_all_parts_and_is_what_is_compared_with(session
     assert opened.now.shown == (True, True, True)
     assert opened.edit("one", plus(1)).before is opened.now
     assert opened.undo().before is session.now
+
+
+def test_steps_hold_the_scene(session):
+    features = torch.ones(1, 2, 3, 3)
+    behind = session.edit("photo", lambda step: replace(step, background=features))
+    away = behind.turn(Knob("place", Place(0.5)), "far", moved(Place(0.5)))
+    assert (away.now.place, away.now.background) == (Place(0.5), features)
+    assert (away.undo().now.place, away.undo().now.background) == (Place(), features)
+    assert away.undo().undo().now.background is None
+    edited = away.edit("one", plus(1)).toggle(1, "off")
+    assert (edited.now.place, edited.now.background, value(edited)) == (Place(0.5), features, 1)
+    nearer = away.turn(Knob("place", Place(0.7)), "near", moved(Place(0.7)))
+    assert names(nearer) == ["face 0", "photo", "near"]
+    opened = edited.open("face 7", torch.zeros(1, 8, 4))
+    assert (opened.now.place, opened.now.background) == (Place(), None)
+    assert opened.edit("one", plus(1)).before is opened.now
 
 
 def test_the_oldest_steps_are_forgotten(session):

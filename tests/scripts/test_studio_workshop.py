@@ -9,16 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 from torch import Tensor
 
-from datasets import ClassTable, draw_face, save_png
-from editing import EditError, Parts, code_index, draw, save_codes
-from editing.session import Session
+from datasets import ClassTable, draw_face, images_to_float, save_png
+from editing import EditError, Parts, Scene, code_index, draw, save_codes
+from editing.encoder import encode
+from editing.inversion import Target
+from editing.session import Place, Session
+from models.coordinates import foreground_coordinates
 from scripts.studio_page import uploads
 from scripts.studio_page.files import FILES, FRAMES
 from scripts.studio_page.uploads import Found, Uploads, View
 from scripts.studio_page.workshop import EVERYTHING, FACTORS, LARGEST_SEED, Choice, Workshop
+from tests.editing.test_encoder import random_encoder
 from tests.editing.tiny import CLASSES, CONFIG, NAMES, tiny_generator
 
 HAIR = Choice("hair", "both")
@@ -120,6 +124,46 @@ def test_parts_switched_off_are_not_drawn(workshop, session):
             workshop.toggle(session, other)
 
 
+def test_the_foreground_moves_and_the_background_stays(workshop, session):
+    place = Place(0.8, 0.3, -0.1)
+    placed = workshop.move(workshop.move(session, Place(0.7)), place)
+    assert (len(placed.steps), placed.now.place) == (2, place)
+    coords = foreground_coordinates(CONFIG, zoom=0.8, shift=(0.3, -0.1))
+    [drawing] = draw(workshop.generator, session.now.codes, scene=Scene(coords))
+    np.testing.assert_array_equal(workshop.picture(placed.now).image, drawing.image)
+    assert not np.array_equal(drawing.image, workshop.picture(session.now).image)
+    back = workshop.picture(workshop.move(placed, Place()).now)
+    np.testing.assert_array_equal(back.image, workshop.picture(session.now).image)
+
+
+def test_a_photo_comes_behind_and_goes(workshop, invertible, session, tmp_path):
+    save_png(draw_face(0, 0, 40)[0], tmp_path / "beach.png")
+    placed = workshop.move(session, Place(0.6))
+    *views, found = invertible.open_background(tmp_path / "beach.png", placed.now)
+    assert list(views[-1].pictures) == ["found so far", "photo", "background alone"]
+    behind = found.put_into(placed)
+    assert (behind.now.name, behind.now.place) == ("background: beach.png", Place(0.6))
+    shown = np.array([True] + 3 * [False])[None]
+    photo = views[0].pictures["photo"].astype(int)
+    [alone], [before] = (
+        draw(workshop.generator, session.now.codes, torch.tensor(shown), scene=scene)
+        for scene in (workshop.scene(behind.now), workshop.scene(placed.now))
+    )
+    assert np.abs(alone.image - photo).mean() < 0.7 * np.abs(before.image - photo).mean()
+    assert workshop.take(behind, HAIR, 5).now.background is found.features
+    assert workshop.take(behind, Choice("background", "texture"), 5).now.background is None
+    cleared = workshop.clear_behind(behind)
+    np.testing.assert_array_equal(workshop.picture(cleared.now).image, workshop.picture(placed.now).image)
+    assert workshop.clear_behind(cleared) is cleared
+    assert cleared.undo().now.background is found.features
+
+
+def test_codes_are_no_background(invertible, session, tmp_path):
+    save_codes(session.now.codes, tmp_path / "codes.npy")
+    with pytest.raises(EditError, match=r"^codes.npy is no picture: upload one of .bmp"):
+        list(invertible.open_background(tmp_path / "codes.npy", session.now))
+
+
 def test_seeds_are_checked(workshop, session):
     for seed in (-1, LARGEST_SEED + 1):
         with pytest.raises(EditError, match=f"seed {seed}: seeds are whole numbers"):
@@ -143,6 +187,15 @@ def test_files_hold_what_is_seen(workshop, session):
     assert (animation.n_frames, animation.size) == (2 * FRAMES, (64, 32))
 
 
+def test_the_animation_goes_to_the_place_and_back(workshop, session):
+    placed = workshop.move(session, Place(0.6, 0.2))
+    with Image.open(io.BytesIO(FILES["Animation"](workshop, placed).content)) as animation:
+        frames = [np.asarray(frame.convert("RGB"))[:, :32].astype(int) for frame in ImageSequence.Iterator(animation)]
+    for frame, step in ((frames[0], session.now), (frames[FRAMES], placed.now)):
+        assert np.abs(frame - workshop.picture(step).image).mean() < 4  # of a palette
+    assert np.abs(frames[FRAMES] - workshop.picture(session.now).image).mean() > 4
+
+
 def test_what_does_not_move_is_no_animation(workshop, session):
     with pytest.raises(EditError, match="nothing moves yet"):
         FILES["Animation"](workshop, workshop.toggle(session, "hair"))
@@ -155,11 +208,19 @@ def test_a_photo_is_inverted_while_it_is_watched(workshop, invertible, tmp_path)
     shares = [view.share for view in views]
     assert shares == sorted(shares)
     assert len(shares) >= 3
-    assert not np.array_equal(views[-1].image, views[1].image)
+    assert not np.array_equal(*(view.pictures["found so far"] for view in (views[1], views[-1])))
     assert isinstance(found, Found)
     assert found.name == "anna.png"
     assert found.codes.shape == (1, CONFIG.num_codes, CONFIG.latent_dim)
     assert "the fit is poor" in found.advice  # an untrained model
+
+
+def test_an_encoder_tells_where_the_inversion_starts(workshop, invertible, tmp_path):
+    save_png(draw_face(1, 0, 32)[0], tmp_path / "anna.png")
+    encoder = random_encoder(workshop.generator)
+    *_, found = Uploads(workshop, "error", 0, encoder).open(tmp_path / "anna.png")
+    image = images_to_float(torch.tensor(draw_face(1, 0, 32)[0]).permute(2, 0, 1)[None])
+    torch.testing.assert_close(found.codes, encode(encoder, workshop.generator, Target(image)))
 
 
 def test_photos_that_are_not_square_are_cut_in_the_middle(invertible, tmp_path):
@@ -169,7 +230,7 @@ def test_photos_that_are_not_square_are_cut_in_the_middle(invertible, tmp_path):
     photos = []
     for name in ("square", "wide"):
         views = invertible.open(tmp_path / f"{name}.png")
-        photos.append(next(views).photo)
+        photos.append(next(views).pictures["photo"])
         views.close()
     np.testing.assert_array_equal(*photos)
 
