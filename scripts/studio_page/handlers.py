@@ -73,17 +73,15 @@ class Handlers:
             return self._refuse(error)
 
     def receive(self, path: str) -> Updates:
-        """Takes an upload from the disk: it may have to wait, and who uploads the same file gets the same path.
+        """Takes an upload, which has to wait while others are worked on.
 
         Raises:
-            gr.Error: if somebody's upload of the same file has just been taken.
+            gr.Error: if it is gone.
         """
-        file = Path(path)
         try:
-            received = Received(file.name, file.read_bytes())
-        except FileNotFoundError:
-            raise gr.Error(f"{file.name} did not arrive: upload it again") from None
-        file.unlink(missing_ok=True)
+            received = self.uploads.receive(Path(path))
+        except USER_ERRORS as error:
+            raise gr.Error(str(error)) from None
         return {self.layout.received: received, self.layout.status: markup.status("waiting for a turn")}
 
     def open(self, received: Received) -> Iterator[Updates]:

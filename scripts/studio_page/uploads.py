@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from queue import Empty, Queue
 from tempfile import TemporaryDirectory
 from threading import Event
 from typing import NamedTuple, TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -47,7 +48,8 @@ Made = TypeVar("Made")
 Pictures = Mapping[str, np.ndarray]  # uint8 [R, R, 3], by caption
 
 
-class Received(NamedTuple):
+@dataclass(frozen=True)
+class Received:
     """A visitor's file."""
 
     name: str
@@ -97,6 +99,7 @@ class Uploads:
     def __init__(self, workshop: Workshop, crop: Crop, steps: int, encoder: Encoder | None = None) -> None:
         self.workshop = workshop
         self.encoder = encoder
+        self.received: WeakValueDictionary[Path, Received] = WeakValueDictionary()
         self.crop: Crop = "center" if crop == "error" else crop  # nobody on the page could answer
         self.inversion = InversionConfig(steps=steps)
 
@@ -105,6 +108,22 @@ class Uploads:
         """Raises MetricError if a package is missing."""
         device = self.workshop.generator.compositing.weight.device
         return guiding_distance(self.workshop.config.resolution).to(device).to(memory_format=torch.channels_last)
+
+    def receive(self, path: Path) -> Received:
+        """Takes a file from the disk: it may have to wait, and who uploads the same gets the same path.
+
+        Raises:
+            EditError: if it has just been taken, by somebody who is done with it.
+        """
+        try:
+            received = Received(path.name, path.read_bytes())
+        except FileNotFoundError:
+            if (other := self.received.get(path)) is None:
+                raise EditError(f"{path.name} did not arrive: upload it again") from None
+            return other
+        self.received[path] = received
+        path.unlink(missing_ok=True)
+        return received
 
     def open(self, path: Path) -> Iterator[View | Found]:
         """Views of the work, if it is long, and at last what was found.

@@ -107,7 +107,7 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
 
     def open_page(width: int = 1280, height: int = 1000) -> Any:
         context = browser.new_context(viewport={"width": width, "height": height})
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(60_000)
         contexts.append(context)
         own = (f"{address}/", "data:", "blob:")
         context.on("request", lambda request: request.url.startswith(own) or foreign.append(request.url))

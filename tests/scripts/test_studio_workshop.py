@@ -201,6 +201,20 @@ def test_what_does_not_move_is_no_animation(workshop, session):
         FILES["Animation"](workshop, workshop.toggle(session, "hair"))
 
 
+def test_the_same_file_of_two_visitors_arrives_twice(invertible, tmp_path):
+    path = tmp_path / "anna.png"
+    path.write_bytes(b"hello")
+    first, second = invertible.receive(path), invertible.receive(path)
+    assert not path.exists()
+    assert (first.name, first.content, second.content) == ("anna.png", b"hello", b"hello")
+    with first.on_disk() as one, second.on_disk() as other:
+        assert (one != other, one.read_bytes(), other.name) == (True, b"hello", "anna.png")
+    assert not one.exists()
+    del first, second
+    with pytest.raises(EditError, match=r"^anna.png did not arrive: upload it again$"):
+        invertible.receive(path)  # nothing is kept for longer
+
+
 def test_a_photo_is_inverted_while_it_is_watched(workshop, invertible, tmp_path):
     save_png(draw_face(0, 0, 40)[0], tmp_path / "anna.png")
     *views, found = invertible.open(tmp_path / "anna.png")
