@@ -27,6 +27,7 @@ class Layout:
         self.session = gr.State(start)
         self.received = gr.State(None)  # an upload
         self.found = gr.State(None)  # what it came to
+        self.fetch = gr.Button(visible="hidden", elem_id="studio-fetch")  # the page's script clicks it
         self.saved = gr.JSON(visible=False)  # a file on its way to the visitor
         with gr.Row(elem_id="studio-head"):
             gr.HTML(f"<h1>{TITLE}</h1><p>{HINT}</p>", elem_id="studio-title")

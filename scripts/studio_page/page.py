@@ -60,6 +60,7 @@ def build(workshop: Workshop, uploads: Uploads, seed: int) -> gr.Blocks:
         _wire_source(layout, handlers)
         _wire_uploads(layout, handlers)
         _wire_files(layout, handlers)
+        _quietly(layout.fetch.click, lambda: None, [], [], trigger_mode="multiple")
         _quietly(page.load, None, [], [], js=READY)
     page.queue(max_size=MOST_WAITING, default_concurrency_limit=FILES_AT_ONCE)
     return page

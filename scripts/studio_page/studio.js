@@ -14,13 +14,24 @@ let focused = null;
 element.addEventListener("focusin", (event) => (focused = event.target.closest("[data-step]")?.dataset.step ?? null));
 element.addEventListener("focusout", (event) => event.relatedTarget && (focused = null));
 watch("value", () => {
+  window.studioFetchLater();
   if (focused !== null) element.querySelector(`[data-step="${focused}"]`)?.focus();
   const current = element.querySelector("[aria-current]");
   if (current) current.parentElement.scrollLeft = current.offsetLeft - current.parentElement.clientWidth / 2;
 });
 
-// Once for the page: comparing, and saving what the server made.
+// Once for the page: comparing, saving what the server made, and fetching answers that were lost on the way.
 if (!window.studioSave) {
+  // Gradio may close the stream of answers when one is still to come (the server had no more to do, and an event was
+  // sent before the page knew): it comes with the next event's, which nobody should have to wait for.
+  let timer;
+  window.studioFetchLater = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => document.querySelector("#studio-fetch").click(), 700);
+  };
+  for (const kind of ["click", "input", "change"]) {
+    document.addEventListener(kind, (event) => event.target.id !== "studio-fetch" && window.studioFetchLater());
+  }
   window.studioSave = (file) => {
     const link = document.createElement("a");
     Object.assign(link, { href: file.href, download: file.name }).click();

@@ -36,6 +36,17 @@ OBSERVE = """places => {
     const look = () => document.querySelectorAll(places).forEach(place => window.seen.push(place.innerText));
     new MutationObserver(look).observe(document.body, {childList: true, subtree: true, characterData: true});
 }"""
+# A slow network for what the server tells, but not for what it is asked.
+SLOW_ANSWERS = """
+    const plain = window.fetch;
+    const wait = () => new Promise(go => setTimeout(go, 300));
+    const later = {transform: async (chunk, to) => { await wait(); to.enqueue(chunk); }};
+    window.fetch = async (request, ...more) => {
+        const answer = await plain(request, ...more);
+        if (!String(request.url ?? request).includes("queue/data")) return answer;
+        return new Response(answer.body.pipeThrough(new TransformStream(later)), answer);
+    };
+"""
 # Clicks what is not there yet.
 CLICK_AT_ONCE = """place => new MutationObserver((_, observer) => {
     const button = document.querySelector(place);
@@ -105,13 +116,14 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
     failures: list[str] = []
     contexts = []
 
-    def open_page(width: int = 1280, height: int = 1000) -> Any:
+    def open_page(width: int = 1280, height: int = 1000, script: str = "") -> Any:
         context = browser.new_context(viewport={"width": width, "height": height})
         context.set_default_timeout(60_000)
         contexts.append(context)
         own = (f"{address}/", "data:", "blob:")
         context.on("request", lambda request: request.url.startswith(own) or foreign.append(request.url))
         page = context.new_page()
+        page.add_init_script(script)
         page.on("pageerror", lambda error: failures.append(str(error)))
         page.on("websocket", lambda websocket: foreign.append(websocket.url))
         page.goto(address)
@@ -217,6 +229,21 @@ def test_what_is_chosen_while_the_page_is_busy_is_chosen(page):
     page.click("#studio-resample")
     told(page, "^nose: resampled")
     assert page.locator("#studio-steps button").count() == 3
+
+
+def test_an_answer_that_was_lost_on_the_way_comes(visit):
+    page = visit(script=SLOW_ANSWERS)
+    page.click("#studio-resample")
+    told(page, "^everything: resampled")
+    for gap in (200, 400):  # at these, the stream was closed while an answer was still to come
+        choose(page, "hat")
+        count = page.locator("#studio-steps button").count()
+        page.evaluate(
+            "([one, other, gap]) => { const click = place => document.querySelector(place).click();"
+            " click(one); setTimeout(click, gap, other); }",
+            ["#studio-part input[value=hair]", "#studio-resample", gap],
+        )
+        page.wait_for_function("n => document.querySelectorAll('#studio-steps button').length > n", arg=count)
 
 
 def test_comparing_shows_what_was_before_while_it_is_held(page):
