@@ -45,7 +45,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
     add("overrides", nargs="*", metavar="section.option=value", help="options in place of the file's")
-    return parser.parse_args(argv)
+    return parser.parse_intermixed_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

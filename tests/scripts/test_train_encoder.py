@@ -59,7 +59,7 @@ def call(checkpoint: Path, tmp_path: Path) -> Callable[..., Path]:
             "--ops",
             "native",
         ]
-        train_encoder.main(["--config", str(CONFIGS[0]), *where, *QUICK, *options])
+        train_encoder.main([*QUICK, "--config", str(CONFIGS[0]), *where, *options])  # options of the file on both sides
         return tmp_path / "out"
 
     return start
