@@ -7,7 +7,7 @@ from editing.drawing import Drawing, Scene, draw
 from editing.errors import EditError
 from editing.files import check_free, make_folder
 from editing.jobs import Job, Motion, component_job, files_job, grid_job, interpolation_job, mixing_job, push, slide_job
-from editing.loading import load_model
+from editing.loading import calm_threads, load_model
 from editing.mixing import code_index, interpolate, loop, mixing_table, swap
 from editing.options import parse_options
 from editing.selection import Parts, parse_parts, parse_seeds
@@ -21,6 +21,7 @@ __all__ = [
     "Motion",
     "Parts",
     "Scene",
+    "calm_threads",
     "check_free",
     "code_index",
     "component_job",

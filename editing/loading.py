@@ -11,6 +11,8 @@ from editing.errors import EditError
 from models import Generator
 from models.checkpoint import build_generator, find_networks, read_file
 
+SMALL = 128  # pixels; below, drawing on a second thread saves less than waiting for a busy core costs
+
 
 def load_model(path: Path, device: torch.device) -> tuple[Generator, ClassTable]:
     """The EMA generator of a checkpoint, and its classes; a checkpoint that tells none gets the usual ones.
@@ -31,3 +33,10 @@ def model_in(contents: Any, path: Path, device: torch.device) -> tuple[Generator
     if classes.num_classes != count:
         raise EditError(f"{path} names {classes.num_classes} classes, but its generator draws {count}")
     return generator, classes
+
+
+def calm_threads(generator: Generator) -> None:
+    """One thread for models on CPUs that draw up to SMALL pixels."""
+    device = generator.compositing.weight.device
+    if device.type == "cpu" and generator.config.resolution <= SMALL:
+        torch.set_num_threads(1)

@@ -35,7 +35,7 @@ from datasets import ClassTable, load_table, save_png
 from datasets.find import CLASSES_FILE
 from datasets.fitting import CROPS, Crop, Fitted
 from datasets.opening import first_difference
-from editing import EditError, check_free, make_folder
+from editing import EditError, calm_threads, check_free, make_folder
 from editing.encoder import encode, load_encoder
 from editing.files import replacing
 from editing.fit import advice, fit_table
@@ -105,8 +105,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     crop = args.crop or model.crop
     photos = read_photos(args, model, crop)
     ops.set_mode(args.ops, device.type)
+    calm_threads(model.generator)
     make_folder(args.output)
-    print(f"inverting with {model.path}; crop of pictures that are not square: {crop}")
+    print(f"inverting with {model.path}; crop of pictures that are not square: {crop}", flush=True)
     name, found, entries = distances.reported.name, [], []
     for path, each in zip(args.images, in_batches(photos, model, method, args.batch_size), strict=True):
         write_files(each, args.output / path.stem, model.classes, model.origin)

@@ -4,8 +4,8 @@
     python -m scripts.studio --checkpoint CK --port 7861
 
 It needs requirements-studio.txt. Only this machine reaches the page, unless --host says otherwise; the page asks
-nothing of other machines. Photos of visitors are inverted as scripts.invert does by default, in fewer steps, and are
-deleted; what visitors do is in memory only, each one's apart.
+nothing of other machines. Photos of visitors are inverted in few steps, from where the model's encoder says if it has
+one, and are deleted; what visitors do is in memory only, each one's apart.
 """
 
 import argparse
@@ -20,10 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-
 from configs import ConfigError, cli
-from editing import EditError, load_model
+from editing import EditError, calm_threads, load_model
 from editing.encoder import Encoder, load_encoder
 from editing.options import positive
 from editing.photos import training_crop
@@ -35,7 +33,6 @@ from scripts.studio_page.uploads import Uploads
 from scripts.studio_page.workshop import LARGEST_SEED, Workshop
 
 REQUIREMENTS = "requirements-studio.txt"
-SMALL = 128  # pixels; below, drawing on a second thread saves less than waiting for a busy core costs
 LARGEST_PORT = 65535
 
 
@@ -70,8 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     generator, classes = load_model(checkpoint, device)
     encoder = find_encoder(args, generator)
     set_mode(args.ops, device.type)
-    if device.type == "cpu" and generator.config.resolution <= SMALL:
-        torch.set_num_threads(1)
+    calm_threads(generator)
     with private_gradio():
         from scripts.studio_page.page import launch  # Gradio reads the environment when it is imported
 

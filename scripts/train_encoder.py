@@ -71,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     ops.set_mode(args.ops, device.type)
     folder = args.output or Path("runs") / f"encoder_{args.config.stem}"
     identity = {"config": to_yaml(run), "made_for": fingerprint(generator)}
-    make_folder(folder)
     trainer = prepare(run, generator, pairs, device)
+    make_folder(folder)
     resume(trainer, folder, identity)
     train(trainer, folder, identity)
     facts = {"steps": run.training.steps, "data": list(run.data.path), **measure(trainer.encoder, generator, pairs)}
@@ -107,11 +107,12 @@ def resume(trainer: EncoderTrainer, folder: Path, identity: Mapping[str, str]) -
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         same = {name: state[name] for name in identity} == identity
-    except Exception as error:  # torch.load raises whatever a damaged archive trips over
+        if same:
+            trainer.load_state_dict(state)
+    except Exception as error:  # torch.load and the optimiser raise whatever damage they trip over
         raise EditError(f"{path} is no state of a training, or damaged; choose another --output") from error
     if not same:
         raise EditError(f"{path} is of another training (other options, or another model); choose another --output")
-    trainer.load_state_dict(state)
     print(f"going on at step {trainer.step}")
 
 

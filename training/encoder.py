@@ -104,6 +104,9 @@ class EncoderTrainer:
         config: how.
         pairs: real ones, or None.
         workers: processes that decode them.
+
+    Raises:
+        EditError: if there are too few pairs to hold one out.
     """
 
     def __init__(
@@ -115,6 +118,8 @@ class EncoderTrainer:
         pairs: Pairs | None = None,
         workers: int = 0,
     ) -> None:
+        if pairs and len(pairs) < _HELD_OUT:
+            raise EditError(f"{len(pairs)} real pairs: give {_HELD_OUT} or more, or data.path=[] for none")
         self.encoder, self.generator = encoder.train(), generator.requires_grad_(False)
         self.perceptual, self.config = perceptual, config
         self.pairs = _subset(pairs, range(len(pairs) - len(pairs) // _HELD_OUT)) if pairs else None

@@ -25,6 +25,7 @@ from datasets import float_to_images, images_to_float
 from datasets.decoding import SUFFIXES
 from datasets.errors import DataError
 from datasets.fitting import Crop
+from datasets.transforms import segmentation_to_labels
 from editing import EditError, draw, load_codes
 from editing.background import fit_background
 from editing.encoder import Encoder, encode
@@ -152,6 +153,9 @@ class Uploads:
         def work(watch: Watcher) -> Tensor:
             generator, target = self.workshop.generator, Target(image)
             start = encode(self.encoder, generator, target) if self.encoder else None
+            if start is not None:  # left to the picture alone, the search would give up parts that the encoder found
+                with torch.no_grad():
+                    target = Target(image, segmentation_to_labels(generator.synthesis(start).segmentation))
             return invert(generator, target, self.distance.toward, self.inversion, start=start, watch=watch).codes
 
         def show(drawn: np.ndarray) -> Pictures:

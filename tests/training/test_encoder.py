@@ -94,6 +94,11 @@ def test_numbers_that_make_no_sense(option: str, value: float) -> None:
         EncoderTraining(**{option: value})
 
 
+def test_too_few_pairs(generator: Generator, pairs: Pairs) -> None:
+    with pytest.raises(EditError, match="9 real pairs: give 10 or more"):
+        trainer(generator, EncoderTraining(), pairs[:9])
+
+
 def test_losses_that_are_not_finite(generator: Generator) -> None:
     training = trainer(generator, EncoderTraining(steps=3))
     with torch.no_grad():
