@@ -20,6 +20,7 @@ MOST_VISITORS = 500  # whose history is kept
 UPLOADS = "uploads"  # opened one after the other
 EDITS = "edits"  # they come one after the other, or one could start from what another is replacing
 READY = "() => { document.body.dataset.studio = 'ready'; }"  # before, what is chosen would be set back
+FETCHED = "() => window.studioFetched()"
 SAVE = "(file) => { if (file) window.studioSave(file); }"
 
 
@@ -60,7 +61,8 @@ def build(workshop: Workshop, uploads: Uploads, seed: int) -> gr.Blocks:
         _wire_source(layout, handlers)
         _wire_uploads(layout, handlers)
         _wire_files(layout, handlers)
-        _quietly(layout.fetch.click, lambda: None, [], [], trigger_mode="multiple")
+        fetched = _quietly(layout.fetch.click, lambda: None, [], [], trigger_mode="multiple")
+        _quietly(fetched.success, None, [], [], js=FETCHED)
         _quietly(page.load, None, [], [], js=READY)
     page.queue(max_size=MOST_WAITING, default_concurrency_limit=FILES_AT_ONCE)
     return page

@@ -23,12 +23,20 @@ watch("value", () => {
 // Once for the page: comparing, saving what the server made, and fetching answers that were lost on the way.
 if (!window.studioSave) {
   // Gradio may close the stream of answers when one is still to come (the server had no more to do, and an event was
-  // sent before the page knew): it comes with the next event's, which nobody should have to wait for.
-  let timer;
-  window.studioFetchLater = () => {
-    clearTimeout(timer);
-    timer = setTimeout(() => document.querySelector("#studio-fetch").click(), 700);
+  // sent before the page knew). It comes with those of later events: such are sent after whatever happens, until one is
+  // answered, for then all before it were.
+  let timer, happened, sent;
+  const fetchAnswers = () => {
+    sent = performance.now();
+    document.querySelector("#studio-fetch").click();
+    timer = setTimeout(fetchAnswers, 700);
   };
+  window.studioFetchLater = () => {
+    happened = performance.now();
+    clearTimeout(timer);
+    timer = setTimeout(fetchAnswers, 700);
+  };
+  window.studioFetched = () => sent > happened && clearTimeout(timer);
   for (const kind of ["click", "input", "change"]) {
     document.addEventListener(kind, (event) => event.target.id !== "studio-fetch" && window.studioFetchLater());
   }
