@@ -82,7 +82,7 @@ class Trainer:
             if self.state.images >= self.config.training.total_images and not missing:
                 return 0
             log = Log(folder, self.process, self.config.training.total_images, self.state.images)
-            with log, self.preemption.deferred():
+            with self.preemption.deferred(), log:
                 self._train(folder, log, missing)
             self.saver.conclude()
         if self.process.is_main:

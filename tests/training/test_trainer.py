@@ -17,42 +17,13 @@ from configs.cli import run
 from datasets import LmdbWriter, celebamask13, draw_face
 from metrics.errors import MetricError
 from models import load_generator
-from tests.conftest import TINY_OPTIONS
 from tests.datasets.folders import write_pairs
-from train import main
+from tests.training.conftest import OPTIONS
 from training.config import TrainingConfig
 from training.previews import Previews
 from training.trainer import split_batch
 
 ROOT = Path(__file__).parent.parent.parent
-OPTIONS = [
-    *TINY_OPTIONS,
-    "training.batch_size=4",
-    "training.total_images=12",
-    "training.log_every_images=4",
-    "training.preview_every_images=8",
-    "training.preview_samples=3",
-    "training.checkpoint_every_images=4",
-    "training.device=cpu",
-    "losses.r1_every=2",
-    "losses.path_length_every=2",
-    "data.workers=0",
-    "ops=native",
-]
-
-
-@pytest.fixture
-def train(tmp_path, faces_32):
-    """Runs train.py in this process: config, options in place of the usual ones, further arguments."""
-    config = tmp_path / "config.yaml"
-    config.write_text("")
-
-    def train(*arguments: str, output: str = "run") -> Path:
-        folder = tmp_path / output
-        main(["--config", str(config), f"data.path={faces_32}", *OPTIONS, "--output", str(folder), *arguments])
-        return folder
-
-    return train
 
 
 def contents(folder: Path, images: int) -> dict:
