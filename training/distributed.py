@@ -66,11 +66,24 @@ def session(device: str = "auto", timeout: timedelta = TIMEOUT) -> Iterator[Proc
     if world_size == 1:
         yield Process(here)
         return
-    dist.init_process_group("nccl" if use_cuda else "gloo", timeout=timeout)
+    store, rank, _ = next(dist.rendezvous("env://", timeout=timeout))
+    dist.init_process_group(
+        "nccl" if use_cuda else "gloo", store=_of_this_start(store), rank=rank, world_size=world_size, timeout=timeout
+    )
     try:
         yield Process(here, dist.get_rank(), world_size)
     finally:
         dist.destroy_process_group()
+
+
+def _of_this_start(store: dist.Store) -> dist.Store:
+    """Without what earlier processes wrote, whom torchrun has replaced: their addresses lead nowhere.
+
+    With several nodes the counts can differ, and nothing is done.
+    """
+    if os.environ.get("GROUP_WORLD_SIZE") != "1":
+        return store
+    return dist.PrefixStore(f"start_{os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)
 
 
 def _limit_threads(local_processes: int) -> None:

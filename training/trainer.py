@@ -35,7 +35,7 @@ from training.state import build_state
 from training.stats import Stats
 from training.transfer import Origin
 from training.views import Records
-from training.watch import DUPLICATES, Watch, score_gap
+from training.watch import DUPLICATES, SETTLED, Watch, score_gap
 
 
 class Trainer:
@@ -173,7 +173,8 @@ class Trainer:
         return values
 
     def _warn(self, values: dict[str, float], log: Log) -> None:
-        for warning in self.watch.warnings(values, self.state.path_mean.item()):
+        settled = self.state.iteration > SETTLED * self.config.losses.path_length_every
+        for warning in self.watch.warnings(values, self.state.path_mean.item() if settled else 0.0):
             log.warn(warning, self.state.images)
 
     def _place(self) -> str:

@@ -9,6 +9,7 @@ DUPLICATES = "watch/duplicates"
 PATH_LENGTH = "losses/path_length"
 # Where softplus is flat: a generator whose drawings all score so much lower hardly learns from the discriminator.
 _GAP = 20.0
+SETTLED = 100  # steps after which the running mean of path lengths, which starts at 0, says something
 _LENGTH_RATIO = 30.0  # of a path length to the running mean, either way
 _ALIKE = 2.0  # root mean square difference of two pictures, of 255
 _SHARE = 0.1  # of pairs
