@@ -56,6 +56,19 @@ class Faults:
         if self._process.is_main and self._skipped <= _TOLD:
             print(f"warning: {cause}; the step was left out", file=sys.stderr)
 
+    def judge_scale(self, scale: float) -> None:
+        """In float16: the scaler lowers the scale as long as gradients are not finite.
+
+        Raises:
+            RunError: if they are not even where nothing is scaled up.
+        """
+        if scale < 1:
+            raise RunError(
+                f"the scale of the loss has fallen to {scale:g}: gradients are not finite in float16 at any scale; "
+                "earlier checkpoints may be good, training.precision=bfloat16 or float32 may go on from them",
+                EXIT_CODE,
+            )
+
     def counted(self) -> dict[str, float]:
         """For the log, once there is something to count."""
         return {SKIPPED: float(self._skipped)} if self._skipped else {}

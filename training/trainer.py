@@ -37,6 +37,8 @@ from training.transfer import Origin
 from training.views import Records
 from training.watch import DUPLICATES, SETTLED, Watch, score_gap
 
+LOSS_SCALE = "losses/scale"
+
 
 class Trainer:
     """One process of a run. Building it opens the data and the networks, and writes nothing.
@@ -168,6 +170,7 @@ class Trainer:
         """The means since the last log."""
         values = self.stats.tick() | self._loss_scale() | self._drift() | self.faults.counted()
         values |= score_gap(values)
+        self.faults.judge_scale(values.get(LOSS_SCALE, 1.0))
         log.scalars(values, self.state.images)
         self._warn(values, log)
         return values
@@ -184,7 +187,7 @@ class Trainer:
     def _loss_scale(self) -> dict[str, float]:
         """In float16 only; it halves whenever a step is left out."""
         scaler = self.state.loss_scaler
-        return {"losses/scale": scaler.get_scale()} if scaler.is_enabled() else {}
+        return {LOSS_SCALE: scaler.get_scale()} if scaler.is_enabled() else {}
 
     def _conclusion(self, folder: RunFolder) -> str:
         images, total = self.state.images, self.config.training.total_images

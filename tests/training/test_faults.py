@@ -10,7 +10,9 @@ from configs.errors import RunError
 from datasets import InfiniteSampler
 from tests.training.test_trainer import contents
 from training import phases
-from training.faults import IN_A_ROW
+from training.config import TrainingConfig
+from training.distributed import Process
+from training.faults import IN_A_ROW, Faults
 from training.pulse import Beat, Pulse
 from training.watch import DUPLICATES, PATH_LENGTH, SCORE_GAP, Watch, duplicate_share
 
@@ -79,6 +81,14 @@ def test_paths_that_go_bad_leave_their_mean(train, bad):
     bad("path_lengths", float("nan"), range(2, 3))
     folder = train("training.on_bad_numbers=skip")
     assert contents(folder, 12)["training"]["path_mean"].isfinite()
+
+
+def test_a_scale_that_falls_for_ever_ends_the_run():
+    faults = Faults(range(8), 4, Process(torch.device("cpu")), TrainingConfig())
+    faults.judge_scale(1.0)
+    with pytest.raises(RunError, match=r"fallen to 0\.5") as raised:
+        faults.judge_scale(0.5)
+    assert raised.value.exit_code == 70
 
 
 def test_a_pulse_tells_at_once_on_a_cpu():
