@@ -63,7 +63,7 @@ def wait_for(happens: Callable[[], object], processes: Sequence[BaseProcess]) ->
     while not happens():
         assert time.monotonic() < end
         assert all(process.is_alive() for process in processes), [process.exitcode for process in processes]
-        time.sleep(0.001)
+        time.sleep(0.003)
 
 
 def finish(processes: Sequence[BaseProcess]) -> list[int | None]:
