@@ -17,7 +17,7 @@ from train import main
 
 SERVER = mp.get_context("forkserver")
 SERVER.set_forkserver_preload(["tests.training.live"])
-PATIENCE = 200  # seconds, on a machine that is busy with other things
+PATIENCE = 600  # seconds, on a machine that is busy with other things
 OPTIONS = [
     *TINY_OPTIONS,
     "training.batch_size=4",
