@@ -5,10 +5,12 @@ On several GPUs: `torchrun --nproc_per_node=8 train.py --config ...`. The same c
 
 import argparse
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from configs import cli, load_config
 from training import distributed
+from training.preemption import Preemption
 from training.run_folder import RunFolder
 from training.trainer import Trainer
 from training.transfer import stored_model
@@ -32,20 +34,22 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_intermixed_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Trains, or tries one iteration."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Trains, or tries one iteration; the exit code is 0, or 75 if a signal ended the run."""
     args = parse(argv)
     config = load_config(args.config, args.overrides, stored_model)
     folder = RunFolder(args.output or Path("runs") / Path(args.config).stem)
-    checkpoint = None if args.dry_run else folder.resume_from(args.resume)
-    with distributed.session(config.training.device) as process:
+    if not args.dry_run:
+        folder.check(args.resume)
+    timeout = timedelta(minutes=config.training.collective_minutes)
+    with Preemption() as preemption, distributed.session(config.training.device, timeout) as process:
         trainer = Trainer(config, process)
         if not args.dry_run:
-            trainer.fit(folder, checkpoint)
-        elif process.is_main:
-            print(trainer.dry_run())
-        else:
-            trainer.dry_run()
+            return trainer.fit(folder, args.resume, preemption)
+        report = trainer.dry_run()
+        if process.is_main:
+            print(report)
+        return 0
 
 
 if __name__ == "__main__":

@@ -1,14 +1,19 @@
-"""What every command shares: a user's mistake is one line and exit code 2; anything else keeps its traceback."""
+"""What every command shares: a user's mistake is one line and exit code 2; anything else keeps its traceback.
+
+Runs have exit codes of their own: see docs/reliability.md.
+"""
 
 import argparse
 import os
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, NoReturn
 
 import torch
+from torch.distributed import TCPStore
 
-from configs.errors import ConfigError
+from configs.errors import ConfigError, RunError
 from datasets.errors import DataError
 from editing.errors import EditError
 from metrics.errors import MetricError
@@ -34,10 +39,13 @@ def run(main: Callable[[], int | None]) -> None:
     try:
         sys.exit(main() or 0)
     except USER_ERRORS as error:
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        _tell_once(_one_line(error))
         sys.exit(2)
+    except RunError as error:
+        _tell_once(str(error))
+        sys.exit(error.exit_code)
     except torch.OutOfMemoryError as error:
-        print(f"error: {_one_line(error)} Take smaller batches", file=sys.stderr)
+        _tell_once(f"{_one_line(error)} Take smaller batches")
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -58,6 +66,23 @@ def usable_device(name: str | None) -> torch.device:
     except (AssertionError, NotImplementedError, RuntimeError) as error:  # unknown, not built in, not there
         raise ConfigError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from None
     return torch.device(name)
+
+
+def _tell_once(message: str) -> None:
+    """To stderr; of torchrun's processes the first one that has this to say says it.
+
+    They ask the store through which torchrun brought them together: it is there also where a mistake shows before
+    they have joined, and after they have lost each other.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        key = f"told/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}/{message}"
+        try:
+            where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+            if TCPStore(*where, is_master=False, timeout=timedelta(seconds=10)).add(key, 1) > 1:
+                return
+        except (RuntimeError, KeyError, ValueError):  # no store: better twice than never
+            pass
+    print(f"error: {message}", file=sys.stderr)
 
 
 def _one_line(error: Exception) -> str:

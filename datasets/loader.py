@@ -1,5 +1,8 @@
 """Batches for training: uint8 on the host, endless."""
 
+import os
+import signal
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +65,25 @@ def make_loader(
         num_workers=workers,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
+        worker_init_fn=_heed_parent_alone,
         # A generator of its own: starting workers must not draw from (and so shift) the training's random stream.
         generator=torch.Generator().manual_seed(0),
     )
+
+
+def _heed_parent_alone(worker: int) -> None:
+    """What asks a run to end reaches its workers too, whom it needs for the batch under way; they end with the run.
+
+    SIGTERM is also how Python ends workers that are left in the end: from the parent it counts.
+    """
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # which macOS lacks
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_await_parent, daemon=True).start()
+
+
+def _await_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

@@ -18,6 +18,11 @@ class TrainingConfig:
 
     Attributes:
         freeze: modules of the generator that keep the weights they start with, see `FREEZABLE`.
+        on_failed_checkpoint: whether a run goes on that cannot write a checkpoint, as on a full disk, or stops. If it
+            goes on and cannot write the last one either, it fails in the end.
+        on_bad_numbers: what follows on a step whose gradients are not finite. No such step changes the weights; the
+            run stops, or it counts and tells them and goes on. In float16, where they belong to the scaling of the
+            loss, they are always left out.
         max_mask_drift: stop at the next log, with a checkpoint, where the masks have drifted further from those of
             the model that the run started from, see `training.transfer.MaskDrift`; 0: never.
 
@@ -36,6 +41,7 @@ class TrainingConfig:
     freeze: tuple[str, ...] = ()
     max_mask_drift: float = 0
     seed: int = 0
+    collective_minutes: float = 30  # a process that waits longer for the others gives up
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the adversarial steps; penalties: float32
     tf32: bool = True  # let a GPU round float32 products and convolutions to TF32
@@ -47,15 +53,25 @@ class TrainingConfig:
     preview_samples: int = 16
     checkpoint_every_images: int = 50_000
     keep_checkpoints: int = 5  # the newest ones; 0 keeps all
+    milestone_every_images: int = 0  # the first checkpoint after each so many stays for good; 0: none does
+    on_failed_checkpoint: Literal["continue", "stop"] = "continue"
+    on_bad_numbers: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self) -> None:
-        not_negative = ("seed", "keep_checkpoints", "ema_half_life_images", "ema_rampup")
+        not_negative = ("seed", "keep_checkpoints", "milestone_every_images", "ema_half_life_images", "ema_rampup")
         for name in (*not_negative, "max_minutes", "recompute_from"):
             if getattr(self, name) < 0:
                 raise ValueError(f"training.{name} = {getattr(self, name)}: choose 0 or more")
         if self.seed >= 2**32:
             raise ValueError(f"training.seed = {self.seed}: choose below {2**32}")
-        positive = ("batch_size", "max_batch_per_device", "total_images", "learning_rate", "preview_samples")
+        positive = (
+            "batch_size",
+            "max_batch_per_device",
+            "total_images",
+            "learning_rate",
+            "preview_samples",
+            "collective_minutes",
+        )
         for name in (*positive, "log_every_images", "preview_every_images", "checkpoint_every_images"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"training.{name} = {getattr(self, name)}: choose above 0")

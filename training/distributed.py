@@ -19,11 +19,12 @@ import torch.distributed as dist
 import torch.distributed.nn.functional
 from torch import Tensor
 
-from configs.errors import ConfigError
+from configs.errors import ConfigError, RunError
 
 T = TypeVar("T")
 
-TIMEOUT = timedelta(minutes=30)
+TIMEOUT = timedelta(minutes=30)  # after which a process gives up waiting for the others
+LOST = 69  # EX_UNAVAILABLE of sysexits.h: the exit code of a process that lost the others
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds and their period; PyTorch counts cores without it
 
 
@@ -41,11 +42,12 @@ class Process:
 
 
 @contextmanager
-def session(device: str = "auto") -> Iterator[Process]:
+def session(device: str = "auto", timeout: timedelta = TIMEOUT) -> Iterator[Process]:
     """Joins the processes that `torchrun` started, if it did: NCCL on GPUs, gloo on CPUs.
 
     Args:
         device: "cuda", "cpu", or "auto" for a GPU where there is one.
+        timeout: of collectives.
 
     Raises:
         ConfigError: if a GPU is asked for and there is none.
@@ -64,11 +66,24 @@ def session(device: str = "auto") -> Iterator[Process]:
     if world_size == 1:
         yield Process(here)
         return
-    dist.init_process_group("nccl" if use_cuda else "gloo", timeout=TIMEOUT)
+    store, rank, _ = next(dist.rendezvous("env://", timeout=timeout))
+    dist.init_process_group(
+        "nccl" if use_cuda else "gloo", store=_of_this_start(store), rank=rank, world_size=world_size, timeout=timeout
+    )
     try:
         yield Process(here, dist.get_rank(), world_size)
     finally:
         dist.destroy_process_group()
+
+
+def _of_this_start(store: dist.Store) -> dist.Store:
+    """Without what earlier processes wrote, whom torchrun has replaced: their addresses lead nowhere.
+
+    With several nodes the counts can differ, and nothing is done.
+    """
+    if os.environ.get("GROUP_WORLD_SIZE") != "1":
+        return store
+    return dist.PrefixStore(f"start_{os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)
 
 
 def _limit_threads(local_processes: int) -> None:
@@ -154,10 +169,27 @@ def from_main(process: Process, compute: Callable[[], T]) -> T:
     return result
 
 
-def barrier() -> None:
-    """Waits for all processes."""
-    if dist.is_initialized():
-        dist.barrier()
+def any_process(says: bool, device: torch.device) -> bool:
+    """Whether one of the processes says so. The host waits for all."""
+    return mean_over_processes(torch.tensor(float(says), device=device)).item() > 0
+
+
+@contextmanager
+def naming_losses(process: Process, place: Callable[[], str]) -> Iterator[None]:
+    """What a collective fails of, another process's death or silence, is told with the rank and the place.
+
+    Raises:
+        RunError: in place of PyTorch's own error, which is its cause.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not dist.is_initialized() or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise RunError(
+            f"process {process.rank} of {process.world_size} lost the others in {place()}: {reason}", LOST
+        ) from error
 
 
 def own_share(count: int, process: Process) -> range:

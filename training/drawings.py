@@ -4,7 +4,7 @@ Batches depend on sample numbers alone, and each has random streams of its own. 
 width, M = B + 2K codes, R resolution.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import Literal, NamedTuple
 
@@ -18,7 +18,7 @@ from metrics.path_length import path_pairs
 from models import Generator
 from models.generator import NoiseMode
 from models.latents import shape_index, texture_index, to_wplus, truncate
-from training.distributed import Process, own_share
+from training.distributed import Process
 
 CodeKind = Literal["shape", "texture"]
 
@@ -56,16 +56,25 @@ class Drawings:
         batch_size: drawings at a time.
         seed: of everything.
         truncation: psi, toward the mean code.
+        pause: called by all processes at the same points, now and then.
     """
 
     def __init__(
-        self, generator: Generator, process: Process, *, batch_size: int, seed: int = 0, truncation: float = 1.0
+        self,
+        generator: Generator,
+        process: Process,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        truncation: float = 1.0,
+        pause: Callable[[], None] = lambda: None,
     ) -> None:
         self.generator = generator
         self.process = process
         self.batch_size = batch_size
         self.seed = seed
         self.truncation = truncation
+        self.pause = pause
         self.mean = generator.mean_code() if truncation != 1 else None
 
     def samples(self, count: int) -> Iterator[tuple[int, Drawn]]:
@@ -99,9 +108,13 @@ class Drawings:
 
     def _batches(self, count: int, size: int, what: str) -> Iterator[tuple[int, int]]:
         """(number, drawings) of this process's batches, each of `size` but the last."""
-        mine = own_share(-(-count // size), self.process)
-        for batch in tqdm(mine, desc=what, unit="batch", disable=None if self.process.is_main else True):
-            yield batch, min(size, count - batch * size)
+        batches = -(-count // size)
+        rounds = range(0, batches, self.process.world_size)
+        for first in tqdm(rounds, desc=what, unit="batch", disable=None if self.process.is_main else True):
+            self.pause()
+            batch = first + self.process.rank
+            if batch < batches:
+                yield batch, min(size, count - batch * size)
 
     def _codes(self, stream: _Stream, batch: int, count: int) -> Tensor:
         """w [N, D] of a batch's samples, truncated."""

@@ -77,18 +77,26 @@ class Evaluation:
                 self.left_out |= dict.fromkeys(failed, str(why))
 
     @torch.no_grad()
-    def measure(self, generator: Generator, images: int | None = None) -> Report:
+    def measure(
+        self, generator: Generator, images: int | None = None, pause: Callable[[], None] = lambda: None
+    ) -> Report:
         """All metrics of a generator in eval mode; every process gets the same report. Random streams stay as they are.
 
         Args:
             generator: to draw with, on this process's device.
             images: real images that it has seen, for the report.
+            pause: called by all processes at the same points, now and then; it may raise.
         """
         config, report = self.config, Report(images, self._facts(), left_out=dict(self.left_out))
         device = self.process.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []), _exact_float32():
             drawings = Drawings(
-                generator, self.process, batch_size=config.batch_size, seed=config.seed, truncation=config.truncation
+                generator,
+                self.process,
+                batch_size=config.batch_size,
+                seed=config.seed,
+                truncation=config.truncation,
+                pause=pause,
             )
             probes = [build() for build in self.probes]
             if any(probe.sees for probe in probes):

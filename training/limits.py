@@ -14,6 +14,7 @@ MASK_DRIFT = "adaptation/mask_drift"
 class Ending(NamedTuple):
     reason: str
     remedy: str
+    exit_code: int = 0
 
 
 class Limit(Protocol):

@@ -1,11 +1,14 @@
-"""What a run tells while it trains: a progress bar and TensorBoard files."""
+"""What a run tells while it trains: a progress bar and TensorBoard files. It goes on where they cannot be written."""
 
+import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from datasets.errors import DataError
 from datasets.pictures import save_png
 from metrics.report import Report
 from training import memory
@@ -42,13 +45,24 @@ class Log:
 
     def __exit__(self, *exception: object) -> None:
         if self.process.is_main:
+            self._try(self.writer.close)
             self.bar.close()
-            self.writer.close()
 
     def advance(self, images: int) -> None:
         """Moves the progress bar."""
         if self.process.is_main:
             self.bar.update(images)
+
+    def warn(self, message: str, images: int) -> None:
+        """A line for the user, above the bar, and for TensorBoard."""
+        if self.process.is_main:
+            self._tell(message)
+            self._try(lambda: self.writer.add_text("warnings", message, images))
+
+    def flush(self) -> None:
+        """Puts what was written onto the disk: before a checkpoint, after which it would not be written again."""
+        if self.process.is_main:
+            self._try(self.writer.flush)
 
     def scalars(self, values: dict[str, float], images: int) -> None:
         """Writes the values of a tick at `images` seen, with speed and memory."""
@@ -58,8 +72,7 @@ class Log:
             return
         values["speed/images_per_second"] = (images - images_then) / (self.last_tick[0] - then)
         values["memory/peak_gib"] = memory.peak(self.process.device) / 2**30
-        for name, value in values.items():
-            self.writer.add_scalar(name, value, images)
+        self._add(values, images)
         self.bar.set_postfix({name.split("/")[1]: f"{values[name]:.2f}" for name in SHOWN if name in values})
 
     def leave_out(self, seconds: float) -> None:
@@ -71,11 +84,31 @@ class Log:
         """Writes a measurement's numbers, and those by class."""
         if self.process.is_main and report.images is not None:
             tables = {f"{table}/{name}": v for table, values in report.tables.items() for name, v in values.items()}
-            for name, value in {**report.values, **tables}.items():
-                if value is not None:
-                    self.writer.add_scalar(f"metrics/{name}", value, report.images)
+            found = {**report.values, **tables}
+            self._add({f"metrics/{name}": v for name, v in found.items() if v is not None}, report.images)
+            self.flush()
 
     def preview(self, sheet: np.ndarray, images: int) -> None:
         """Writes a sheet of samples [H, W, 3] as a picture and into TensorBoard."""
-        save_png(sheet, self.folder.previews / f"images_{images:09d}.png")
-        self.writer.add_image("samples", sheet, images, dataformats="HWC")
+
+        def write() -> None:
+            save_png(sheet, self.folder.previews / f"images_{images:09d}.png")
+            self.writer.add_image("samples", sheet, images, dataformats="HWC")
+
+        self._try(write)
+
+    def _add(self, values: dict[str, float], images: int) -> None:
+        def write() -> None:
+            for name, value in values.items():
+                self.writer.add_scalar(name, value, images)
+
+        self._try(write)
+
+    def _try(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except (OSError, DataError) as error:
+            self._tell(f"cannot write the log in {self.folder.path}: {error}")
+
+    def _tell(self, message: str) -> None:
+        self.bar.write(f"warning: {message}", file=sys.stderr)

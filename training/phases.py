@@ -29,6 +29,7 @@ from training.adaptation import ADAPT_EVERY, adapt
 from training.config import TrainingConfig
 from training.distributed import mean_over_processes
 from training.ema import ramped_half_life, update_ema
+from training.guard import Guard
 from training.networks import AdversarialNetworks
 from training.reduction import GradientReducer
 from training.state import TrainingState
@@ -65,16 +66,19 @@ class Phases:
             penalty_scale(config.resolution, training.batch_size) if losses.r1_scale_with_resolution else 1.0
         )
         self.networks = AdversarialNetworks(state.generator, state.discriminator, training)
-        self.reducers = {
-            "discriminator": GradientReducer(state.discriminator.parameters()),
-            "r1": GradientReducer(state.discriminator.parameters()),  # and R2
-            "generator": GradientReducer(state.generator.parameters()),
-            "path_length": GradientReducer(state.generator.parameters()),
+        changes = {
+            "discriminator": state.discriminator,
+            "r1": state.discriminator,  # and R2
+            "generator": state.generator,
+            "path_length": state.generator,
         }
+        self.reducers = {step: GradientReducer(module.parameters()) for step, module in changes.items()}
+        self.guard = Guard(changes, state.path_mean.device)
 
     def iterate(self, batch: Sequence[Records], total_batch: int) -> None:
         """One iteration on this process's passes of a batch of `total_batch` images."""
         state, losses = self.state, self.losses
+        self.guard.begin(state.iteration, state.images)
         with self.stats.phase("discriminator"):
             self._step("discriminator", state.discriminator_optimizer, batch, self._judge)
         if self.view.augmentation and self.view.augmentation.config.target:
@@ -105,9 +109,13 @@ class Phases:
         scaler = self.state.loss_scaler  # passes everything through but in float16
         optimizer.zero_grad(set_to_none=True)
         todo = [(term, records) for records in batch for term in terms]
+        losses = []
         for index, (term, records) in enumerate(todo, 1):
-            scaled = scaler.scale(term(records) / len(batch))
-            self.reducers[step].backward(scaled, last=index == len(todo))
+            losses.append(term(records) / len(batch))
+            self.reducers[step].backward(scaler.scale(losses[-1]), last=index == len(todo))
+            losses[-1] = losses[-1].detach()  # its graph ends here
+        if not scaler.is_enabled():  # which does the same, and lowers the scale
+            self.guard.look(step, torch.stack(losses).sum(), optimizer)
         scaler.step(optimizer)
         scaler.update()
 
@@ -171,7 +179,8 @@ class Phases:
             return self.losses.path_length_every * self.losses.path_length * penalty.loss
 
         self._step("path_length", state.generator_optimizer, batch, loss)
-        state.path_mean.copy_(torch.stack(means).mean())
+        mean = torch.stack(means).mean()
+        state.path_mean.copy_(mean.where(mean.isfinite(), state.path_mean))  # what went bad once shall not stay
 
     def _codes(self, samples: int) -> Tensor:
         """W+ codes [N, B + 2K, D] of new samples, some with mixed styles."""
@@ -187,7 +196,7 @@ class Phases:
         if self.view.augmentation and self.view.augmentation.config.target:
             # A relativistic logit's sign means nothing by itself, only in relation to its partner's.
             verdicts = real_logits - fake_logits if self.losses.relativistic else real_logits
-            signs = verdicts.detach().sign()
+            signs = verdicts.detach().sign().nan_to_num()
             self.state.augment_signs += torch.stack([signs.sum(), torch.ones_like(signs).sum()])
 
     def _adapt_augmentation(self, augmentation: Augmentation, total_batch: int) -> None:

@@ -10,6 +10,7 @@ from datasets.labels import ClassTable
 from datasets.pictures import colorize, grid, overlay
 from editing.drawing import Drawing, draw
 from models import Generator
+from training.watch import duplicate_share
 
 SEED = 0
 
@@ -22,12 +23,18 @@ class Previews:
         self.palette = classes.palette()
         self.batch_size = batch_size
 
-    @torch.no_grad()
     def sheet(self, generator: Generator) -> np.ndarray:
         """uint8 [H, W, 3]: for each sample in a row image, mask, overlay, coarse masks, depth; two samples a line."""
+        return self.draw(generator)[0]
+
+    @torch.no_grad()
+    def draw(self, generator: Generator) -> tuple[np.ndarray, float]:
+        """The sheet, and the share of pairs among the samples that are duplicates."""
         codes = generator.mapping(self.z.to(generator.positions.weight))
-        rows = [preview_row(drawing, self.palette) for drawing in draw(generator, codes, batch_size=self.batch_size)]
-        return grid(np.stack(rows), columns=2, padding=2)
+        drawings = list(draw(generator, codes, batch_size=self.batch_size))
+        rows = [preview_row(drawing, self.palette) for drawing in drawings]
+        alike = duplicate_share(np.stack([drawing.image for drawing in drawings]))
+        return grid(np.stack(rows), columns=2, padding=2), alike
 
 
 def preview_row(drawing: Drawing, palette: np.ndarray) -> np.ndarray:

@@ -16,11 +16,17 @@ class Stats:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self.running = ""  # the phase that is, or that an exception ended
         self._clear()
 
     def _clear(self) -> None:
         self._reports: dict[str, list[Tensor]] = defaultdict(list)
         self._seconds: dict[str, list[_Stopwatch]] = defaultdict(list)
+
+    @property
+    def reported(self) -> bool:
+        """Whether there is something that no tick has given yet."""
+        return bool(self._reports)
 
     def report(self, name: str, value: Tensor) -> None:
         """Adds the mean of a tensor to the mean that the next tick gives."""
@@ -30,7 +36,9 @@ class Stats:
     def phase(self, name: str) -> Iterator[None]:
         """Times a phase, on the device's own clock."""
         watch = _Stopwatch(self._device)
+        self.running = name
         yield
+        self.running = ""
         watch.stop()
         self._seconds[name].append(watch)
 

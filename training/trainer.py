@@ -16,20 +16,28 @@ from models import ModelError
 from models.checkpoint import networks_from_dict, read_file
 from models.discriminator import GROUP_SIZE
 from training import memory
-from training.distributed import Process, barrier, from_main, gather
+from training.distributed import Process, any_process, from_main, gather, naming_losses
 from training.evaluation import Evaluation
+from training.faults import Faults
+from training.guard import Evidence
 from training.limits import MASK_DRIFT, DriftLimit, Ending, Limit, TimeLimit
 from training.log import Log
 from training.material import check_meaning, open_material
 from training.metric_history import MetricHistory
 from training.networks import prepare_device
 from training.phases import Phases
+from training.preemption import InterruptionError, Preemption, preempted
 from training.previews import Previews
+from training.pulse import Pulse
 from training.run_folder import RunFolder
+from training.saving import Saver
 from training.state import build_state
 from training.stats import Stats
 from training.transfer import Origin
 from training.views import Records
+from training.watch import DUPLICATES, SETTLED, Watch, score_gap
+
+LOSS_SCALE = "losses/scale"
 
 
 class Trainer:
@@ -54,35 +62,67 @@ class Trainer:
         self.evaluation = self._prepare_evaluation() if config.metrics.every_images else None
         self.previews = Previews(config.training.preview_samples, config.model.latent_dim, self.classes, self.pass_size)
 
-    def fit(self, folder: RunFolder, checkpoint: Path | None = None) -> None:
-        """Trains to `training.total_images` or until a limit is exceeded, from the start or from a checkpoint.
+    def fit(self, folder: RunFolder, resume: str = "auto", preemption: Preemption | None = None) -> int:
+        """Trains to `training.total_images` or until something ends the run, from the start or from a checkpoint.
+
+        Args:
+            folder: of the run, which no other uses meanwhile.
+            resume: see `RunFolder.resume_from`.
+            preemption: what tells that the run is to end.
+
+        Returns:
+            The exit code: 0, or `preemption.EXIT_CODE`.
 
         Raises:
             ConfigError, ModelError: if the folder, or the checkpoint to resume from, cannot be used.
+            RunError: if numbers went bad, or other processes were lost.
         """
+        self.preemption = preemption or Preemption()
+        with folder.claimed(self.process), naming_losses(self.process, self._place):
+            self._begin(folder, from_main(self.process, lambda: folder.resume_from(resume)))
+            missing = self._lacks_measurement(folder)
+            if self.state.images >= self.config.training.total_images and not missing:
+                return 0
+            log = Log(folder, self.process, self.config.training.total_images, self.state.images)
+            with self.preemption.deferred(), log:
+                self._train(folder, log, missing)
+            self.saver.conclude()
+        if self.process.is_main:
+            print(self._conclusion(folder))
+        return self.ending.exit_code if self.ending else 0
+
+    def _begin(self, folder: RunFolder, checkpoint: Path | None) -> None:
+        """Takes over a checkpoint, and prepares what lasts as long as the run."""
+        if not all(gather(checkpoint is None or checkpoint.is_file())):
+            raise ConfigError(f"{checkpoint} is not there for all processes: --output must be one folder for all nodes")
         if checkpoint:
             self._restore(checkpoint)
         elif self.start and self.process.is_main:
             print(self.start.announcement)
-        self._check_agreement()
         from_main(self.process, lambda: self._prepare(folder))
-        missing = self._lacks_measurement(folder)
-        if self.state.images >= self.config.training.total_images and not missing:
-            return
-        drift_limit = DriftLimit(self.config.training.max_mask_drift)
+        training = self.config.training
+        drift_limit = DriftLimit(training.max_mask_drift)
         self.ending = drift_limit.exceeded(self._drift())  # of a run that was ended by it and is resumed
-        self.limits: list[Limit] = [TimeLimit(self.config.training.max_minutes, self.process.device), drift_limit]
-        with Log(folder, self.process, self.config.training.total_images, self.state.images) as log:
-            if missing:
-                self._measure(folder, log)
-            batches = self._batches()
-            while self.state.images < self.config.training.total_images and not self.ending:
-                before = self.state.images
-                self.phases.iterate(next(batches), self.config.training.batch_size)
-                log.advance(self.config.training.batch_size)
-                self._write_due(before, folder, log)
-        if self.process.is_main:
-            print(self._conclusion(folder))
+        self.limits: list[Limit] = [TimeLimit(training.max_minutes, self.process.device), drift_limit]
+        self.pulse: Pulse[Evidence] = Pulse(self.process.device)
+        self.faults = Faults(self.dataset, self.passes * self.pass_size, self.process, training)
+        self.watch = Watch()
+        self.saver = Saver(folder, self.process, training, self.state.images)
+
+    def _train(self, folder: RunFolder, log: Log, missing: bool) -> None:
+        if missing:
+            self._measure(folder, log)
+        batches = self._batches()
+        while self.state.images < self.config.training.total_images and not self.ending:
+            before = self.state.images
+            self.phases.iterate(next(batches), self.config.training.batch_size)
+            log.advance(self.config.training.batch_size)
+            self._heed()
+            self._write_due(before, folder, log)
+        for beat in self.pulse.rest():
+            self.faults.judge(beat)
+        if self.saver.images != self.state.images:
+            self._save(log)
 
     def dry_run(self) -> str:
         """One iteration with every penalty; the report says what it took. Nothing is written."""
@@ -107,22 +147,47 @@ class Trainer:
         def due(every: int) -> bool:
             return last or _passed(every, before, images)
 
-        if due(training.log_every_images):
-            values = self.stats.tick() | self._loss_scale() | self._drift()
-            log.scalars(values, images)
-            self.ending = self._exceeded(values)
+        if due(training.log_every_images) and not self.ending:
+            self.ending = self._exceeded(self._log(log))
             last = last or self.ending is not None
         if due(training.preview_every_images) and self.process.is_main:
-            log.preview(self.previews.sheet(self.state.generator_ema), images)
+            sheet, alike = self.previews.draw(self.state.generator_ema)
+            log.preview(sheet, images)
+            self._warn({DUPLICATES: alike}, log)
         if due(training.checkpoint_every_images):
-            self._save(folder)  # before measuring, which may take long or fail
+            self._save(log)  # before measuring, which may take long or fail
         if self.evaluation and due(self.config.metrics.every_images) and not self.ending:
             self._measure(folder, log)
+
+    def _heed(self) -> None:
+        """What processes tell each other: that they are to end, that numbers went bad."""
+        beat = self.pulse.send(self.preemption.requested, *self.phases.guard.found())
+        if beat:
+            self.faults.judge(beat)
+            self.ending = preempted() if beat.stop else None
+
+    def _log(self, log: Log) -> dict[str, float]:
+        """The means since the last log."""
+        values = self.stats.tick() | self._loss_scale() | self._drift() | self.faults.counted()
+        values |= score_gap(values)
+        self.faults.judge_scale(values.get(LOSS_SCALE, 1.0))
+        log.scalars(values, self.state.images)
+        self._warn(values, log)
+        return values
+
+    def _warn(self, values: dict[str, float], log: Log) -> None:
+        settled = self.state.iteration > SETTLED * self.config.losses.path_length_every
+        for warning in self.watch.warnings(values, self.state.path_mean.item() if settled else 0.0):
+            log.warn(warning, self.state.images)
+
+    def _place(self) -> str:
+        """Where this process is, for messages."""
+        return f"iteration {self.state.iteration}, phase {self.stats.running or 'between the steps'}"
 
     def _loss_scale(self) -> dict[str, float]:
         """In float16 only; it halves whenever a step is left out."""
         scaler = self.state.loss_scaler
-        return {"losses/scale": scaler.get_scale()} if scaler.is_enabled() else {}
+        return {LOSS_SCALE: scaler.get_scale()} if scaler.is_enabled() else {}
 
     def _conclusion(self, folder: RunFolder) -> str:
         images, total = self.state.images, self.config.training.total_images
@@ -186,23 +251,30 @@ class Trainer:
     def _measure(self, folder: RunFolder, log: Log) -> None:
         assert self.evaluation
         start = time.perf_counter()
-        report = self.evaluation.measure(self.state.generator_ema, self.state.images)
+        try:
+            report = self.evaluation.measure(self.state.generator_ema, self.state.images, self._pause)
+        except InterruptionError:  # the run that goes on will measure
+            self.ending = preempted()
+            return
         log.leave_out(time.perf_counter() - start)
         log.metrics(report)
         history = MetricHistory(folder.metrics, self.config.metrics.best)
         if from_main(self.process, lambda: history.is_best(report)):
-            contents = self._contents()
-            if self.process.is_main:
-                folder.write({**contents, "metrics": report.to_dict()}, folder.best)
+            self.saver.save_best({**self.contents(), "metrics": report.to_dict()})
         from_main(self.process, lambda: history.add(report))  # last: what is written down will not be measured again
 
-    def _save(self, folder: RunFolder) -> None:
-        contents = self._contents()
-        if self.process.is_main:
-            folder.save_checkpoint(contents, self.state.images, self.config.training.keep_checkpoints)
-        barrier()
+    def _pause(self) -> None:
+        if any_process(self.preemption.requested, self.process.device):
+            raise InterruptionError
 
-    def _contents(self) -> dict[str, Any]:
+    def _save(self, log: Log) -> None:
+        """A checkpoint ends what a log counts: the run that goes on from it counts what comes after."""
+        if self.stats.reported:
+            self._log(log)
+        log.flush()
+        self.saver.save(self.contents(), self.state.images)
+
+    def contents(self) -> dict[str, Any]:
         """What a checkpoint holds; every process takes part."""
         return {
             **self.state.networks(self.classes.to_dict()).to_dict(),
@@ -230,14 +302,6 @@ class Trainer:
         if self.process.is_main:
             changed = ", ".join(changed_options(contents["config"], asdict(self.config))) or "none"
             print(f"resuming {path} at {self.state.images} images; options that changed: {changed}")
-
-    def _check_agreement(self) -> None:
-        """Also keeps anything from appearing in the folder before all have looked into it."""
-        positions = set(gather(self.state.images))
-        if len(positions) > 1:
-            raise ConfigError(
-                f"processes start at {sorted(positions)} images: --output must be one folder for all nodes"
-            )
 
 
 def _passed(every: int, before: int, images: int) -> bool:

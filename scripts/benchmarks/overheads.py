@@ -14,6 +14,7 @@ from scripts.benchmarks.report import Column, Row, Table
 from scripts.benchmarks.timing import Spread, in_turn
 from training.log import Log
 from training.run_folder import RunFolder
+from training.saving import Saver
 from training.trainer import Trainer
 from training.views import Records
 
@@ -44,6 +45,7 @@ class _Run:
 
     def __init__(self, trainer: Trainer, folder: RunFolder, log: Log, iterations: int) -> None:
         self.trainer, self.folder, self.log, self.iterations = trainer, folder, log, iterations
+        self.saver = Saver(folder, trainer.process, trainer.config.training, 0)
         self.batches = _Waiting(trainer._batches())
         self.waits: list[float] = []  # for a batch, in each round
         self.averaging: list[float] = []  # an update of the averaged generator
@@ -69,7 +71,7 @@ class _Run:
 
     def save(self) -> None:
         """Writes a checkpoint and removes the oldest."""
-        self.trainer._save(self.folder)
+        self.saver.save(self.trainer.contents(), self.trainer.state.images)
 
 
 def measure_overheads(trainer: Trainer, device: torch.device, iterations: int, rounds: int) -> Table:

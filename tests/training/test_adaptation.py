@@ -4,7 +4,6 @@ from torch import Tensor
 
 from datasets.augment import AugmentConfig
 from tests.training.test_trainer import assert_equal, contents
-from tests.training.test_trainer import train as train  # a fixture
 from training.adaptation import adapt
 
 CONFIG = AugmentConfig(target=0.6, ramp_images=1000)

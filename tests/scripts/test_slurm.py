@@ -1,0 +1,29 @@
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.mark.parametrize(("code", "queued"), [(0, False), (2, False), (70, False), (75, True)])
+def test_only_a_run_that_was_asked_to_end_is_queued_again(tmp_path, code, queued):
+    """With stand-ins for Slurm's commands and for Python."""
+    stand_ins = {
+        "srun": 'shift; SLURM_PROCID=1 SLURM_LOCALID=1 "$@"',
+        "python": f'echo "$RANK $LOCAL_RANK $WORLD_SIZE $LOCAL_WORLD_SIZE $*" > told; exit {code}',
+        "scontrol": 'echo "$@" > queued',
+    }
+    for name, body in stand_ins.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    slurm = {"SLURM_JOB_ID": "123", "SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4"}
+    environment = {**os.environ, **slurm, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    script = ROOT / "scripts" / "slurm.sh"
+    done = subprocess.run(["bash", str(script), "--config", "my config.yaml"], env=environment, cwd=tmp_path)
+    assert done.returncode == code
+    assert (tmp_path / "told").read_text() == "1 1 8 4 train.py --config my config.yaml\n"
+    assert (tmp_path / "queued").exists() == queued
+    if queued:
+        assert (tmp_path / "queued").read_text() == "requeue 123\n"

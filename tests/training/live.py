@@ -1,0 +1,93 @@
+"""Runs in processes of their own, which can be killed. PyTorch is imported once, by a server that forks them."""
+
+import multiprocessing as mp
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+
+from configs import cli
+from tests.conftest import TINY_OPTIONS
+from train import main
+
+SERVER = mp.get_context("forkserver")
+SERVER.set_forkserver_preload(["tests.training.live"])
+PATIENCE = 600  # seconds, on a machine that is busy with other things
+OPTIONS = [
+    *TINY_OPTIONS,
+    "training.batch_size=4",
+    "training.log_every_images=8",
+    "training.preview_every_images=24",
+    "training.preview_samples=2",
+    "training.checkpoint_every_images=8",
+    "training.device=cpu",
+    "losses.r1_every=2",
+    "losses.path_length_every=2",
+    "data.workers=0",
+    "ops=native",
+]
+
+
+def start(folder: Path, data: Path, *options: str, processes: int = 1) -> list[BaseProcess]:
+    """A run in so many processes; what they write goes to RANK.txt beside the folder."""
+    config = folder.with_suffix(".yaml")
+    config.write_text("")
+    arguments = ["--config", str(config), "--output", str(folder), f"data.path={data}", *OPTIONS, *options]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    texts = [folder.with_name(f"{folder.name}_{rank}.txt") for rank in range(processes)]
+    started = [
+        SERVER.Process(target=_train, args=(arguments, rank, processes, port, texts[rank])) for rank in range(processes)
+    ]
+    for process in started:
+        process.start()
+    return started
+
+
+def _train(arguments: Sequence[str], rank: int, processes: int, port: int, text: Path) -> None:
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    sys.stdout = sys.stderr = text.open("w")
+    cli.run(lambda: main(arguments))
+
+
+def wait_for(happens: Callable[[], object], processes: Sequence[BaseProcess]) -> None:
+    """Until something happens, while the processes live."""
+    end = time.monotonic() + PATIENCE
+    while not happens():
+        assert time.monotonic() < end
+        assert all(process.is_alive() for process in processes), [process.exitcode for process in processes]
+        time.sleep(0.003)
+
+
+def finish(processes: Sequence[BaseProcess]) -> list[int | None]:
+    """The exit codes."""
+    for process in processes:
+        process.join(PATIENCE)
+        if process.is_alive():
+            process.kill()
+    return [process.exitcode for process in processes]
+
+
+def text(folder: Path, rank: int = 0) -> str:
+    """What a process wrote."""
+    return folder.with_name(f"{folder.name}_{rank}.txt").read_text()
+
+
+def newest(folder: Path) -> int:
+    """Images of the newest checkpoint, 0 if there is none."""
+    return max((int(path.stem.split("_")[1]) for path in folder.glob("checkpoints/images_*.pt")), default=0)
+
+
+def contents(folder: Path, images: int) -> dict:
+    return torch.load(folder / "checkpoints" / f"images_{images:09d}.pt", weights_only=True)
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob("*.partial")]

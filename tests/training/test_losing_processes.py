@@ -1,0 +1,103 @@
+"""A process that dies or falls silent: the others say so, and torchrun starts all again from the newest checkpoint."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.training.live import OPTIONS, contents, finish, leftovers, newest, start, text, wait_for
+from training.distributed import LOST
+
+ROOT = Path(__file__).parent.parent.parent
+LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+
+
+@pytest.fixture
+def torchrun(tmp_path, faces_32):
+    """Starts train.py under torchrun in the background, in a session of its own; what it writes goes to a file."""
+    (tmp_path / "config.yaml").write_text("")
+    started = []
+
+    def run(*arguments: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen:
+        command = [*LAUNCHER, *launcher, "train.py", "--config", str(tmp_path / "config.yaml"), f"data.path={faces_32}"]
+        command += [*OPTIONS, "--output", str(tmp_path / "run"), *arguments]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        with (tmp_path / "told.txt").open("w") as told:
+            started.append(
+                subprocess.Popen(command, env=environment, cwd=ROOT, stdout=told, stderr=told, start_new_session=True)
+            )
+        return started[-1]
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def children(parent: int) -> dict[int, int]:
+    """Process ids of torchrun's workers by their rank."""
+    found = {}
+    for task in Path("/proc").glob("[0-9]*"):
+        try:
+            of = int(re.search(r"PPid:\s*(\d+)", (task / "status").read_text())[1])
+            environment = (task / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        ranks = [int(entry[5:]) for entry in environment if entry.startswith(b"RANK=")]
+        if of == parent and ranks:
+            found[ranks[0]] = int(task.name)
+    return found
+
+
+def wait(happens, process: subprocess.Popen) -> None:
+    end = time.monotonic() + 200
+    while not happens():
+        assert time.monotonic() < end
+        assert process.poll() is None
+        time.sleep(0.01)
+
+
+def test_torchrun_brings_a_run_back(tmp_path, torchrun):
+    folder = tmp_path / "run"
+    process = torchrun("training.total_images=48", launcher=("--max-restarts=1",))
+    wait(lambda: newest(folder) >= 8, process)
+    os.kill(children(process.pid)[1], signal.SIGKILL)
+    assert process.wait(200) == 0
+    told = (tmp_path / "told.txt").read_text()
+    assert re.search(r"resuming .* at (8|16|24|32|40) images", told)
+    assert contents(folder, 48)["training"]["iteration"] == 12
+    assert leftovers(folder) == []
+
+
+def test_mistakes_are_told_once(tmp_path, torchrun):
+    process = torchrun("training.batch_size=3")
+    process.wait(200)
+    told = (tmp_path / "told.txt").read_text()
+    assert told.count("error: training.batch_size = 3 does not divide among 2 processes") == 1
+
+
+def test_a_dead_process_is_told_with_rank_and_phase(tmp_path, faces_32):
+    folder = tmp_path / "run"
+    processes = start(folder, faces_32, "training.total_images=4000", processes=2)
+    wait_for(lambda: newest(folder) >= 8, processes)
+    os.kill(processes[1].pid, signal.SIGKILL)
+    assert finish(processes) == [LOST, -signal.SIGKILL]
+    assert re.search(r"error: process 0 of 2 lost the others in iteration \d+, phase [\w ]+: ", text(folder))
+
+
+def test_a_silent_process_is_told_with_rank_and_phase(tmp_path, faces_32):
+    folder = tmp_path / "run"
+    options = ["training.total_images=4000", "training.collective_minutes=0.1"]
+    processes = start(folder, faces_32, *options, processes=2)
+    wait_for(lambda: newest(folder) >= 8, processes)
+    os.kill(processes[1].pid, signal.SIGSTOP)
+    processes[0].join(100)
+    assert processes[0].exitcode == LOST
+    assert re.search(r"process 0 of 2 lost the others in iteration \d+, phase [\w ]+: .*[Tt]im", text(folder))
+    processes[1].kill()
+    finish(processes)

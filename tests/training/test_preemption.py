@@ -1,0 +1,87 @@
+"""A signal ends a run with a checkpoint from which it goes on as if nothing had been."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.training.live import contents, finish, leftovers, newest, start, text, wait_for
+from tests.training.test_trainer import MEASURED, assert_equal
+from training.preemption import EXIT_CODE, Preemption
+
+RARELY = ["training.checkpoint_every_images=1000000"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, faces_32):
+    """Folder of a run of 24 images in one process."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    assert finish(start(folder, faces_32, "training.total_images=24")) == [0]
+    return folder
+
+
+def images_seen(folder) -> bool:
+    """Whether the run is in its loop: its event file is there."""
+    return any(folder.glob("tensorboard/*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_ends_a_run_which_goes_on_bit_for_bit(tmp_path, faces_32, undisturbed, number):
+    folder = tmp_path / "run"
+    processes = start(folder, faces_32, "training.total_images=24", *RARELY)
+    wait_for(lambda: images_seen(folder), processes)
+    os.kill(processes[0].pid, number)
+    assert finish(processes) == [EXIT_CODE]
+    assert 0 < newest(folder) < 24
+    assert f"asked to end by a signal at {newest(folder)} of 24 images; the same command goes on" in text(folder)
+    assert finish(start(folder, faces_32, "training.total_images=24", "training.checkpoint_every_images=8")) == [0]
+    ours, whole = contents(folder, 24), contents(undisturbed, 24)
+    assert_equal({**ours, "config": None}, {**whole, "config": None})
+    assert leftovers(folder) == []
+
+
+def test_all_processes_end_when_one_is_asked_to(tmp_path, faces_32):
+    folder = tmp_path / "run"
+    options = ["training.total_images=80", *RARELY, "data.workers=1"]
+    processes = start(folder, faces_32, *options, processes=2)
+    wait_for(lambda: images_seen(folder), processes)
+    os.kill(processes[1].pid, signal.SIGTERM)
+    assert finish(processes) == [EXIT_CODE, EXIT_CODE]
+    assert len(contents(folder, newest(folder))["training"]["random"]) == 2
+
+
+def test_a_second_interrupt_ends_at_once(tmp_path, faces_32):
+    folder = tmp_path / "run"
+    processes = start(folder, faces_32, "training.total_images=800", *RARELY, "training.batch_size=32")
+    wait_for(lambda: images_seen(folder), processes)
+    for _ in range(2):
+        os.kill(processes[0].pid, signal.SIGINT)
+        time.sleep(0.02)
+    assert finish(processes) == [130]
+    assert newest(folder) == 0
+
+
+def test_measuring_is_given_up_and_made_up_for(tmp_path, faces_32):
+    folder = tmp_path / "run"
+    options = [*MEASURED[:2], "metrics.samples=4000", "metrics.edit_samples=2", "metrics.batch_size=4"]
+    options += ["training.total_images=8", *RARELY]
+    processes = start(folder, faces_32, *options)
+    wait_for(lambda: images_seen(folder) and "drawing" in text(folder), processes)
+    os.kill(processes[0].pid, signal.SIGTERM)
+    assert finish(processes) == [EXIT_CODE]
+    assert newest(folder) == 8
+    assert not (folder / "metrics.jsonl").exists()
+    assert finish(start(folder, faces_32, *options, "metrics.samples=6")) == [0]
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_before_there_is_anything_to_save_a_signal_ends_at_once():
+    with Preemption() as preemption:
+        for number, outcome in ((signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)):
+            with pytest.raises(outcome):
+                os.kill(os.getpid(), number)
+        with preemption.deferred():
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert preemption.requested
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL

@@ -1,0 +1,72 @@
+"""What the processes tell each other after every iteration: that one is to end, or that numbers went bad.
+
+The host never waits for a GPU's current work: there the answer is read one iteration late, from pinned memory, when
+the next iteration is queued already. So the run ends with the iteration in which a signal came, or with the next one.
+"""
+
+from collections import deque
+from typing import Generic, NamedTuple, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+class Beat(NamedTuple, Generic[T]):
+    """What all processes know of one iteration, and know at the same time."""
+
+    stop: bool
+    bad_steps: int
+    evidence: T  # what was sent along, which stayed in this process
+
+
+class _Pending(NamedTuple, Generic[T]):
+    answer: Tensor
+    arrived: torch.cuda.Event | None
+    evidence: T
+
+
+class Pulse(Generic[T]):
+    """Every process sends once an iteration, and reads the same answers in the same iterations.
+
+    Args:
+        device: of this process.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._pending: deque[_Pending[T]] = deque()
+
+    def send(self, stop: bool, bad_steps: Tensor, evidence: T) -> Beat[T] | None:
+        """Tells that this process is to end, and how many steps went bad (scalar); gives the oldest answer there is.
+
+        None in a GPU's first iteration, whose answer is still on its way.
+        """
+        flags = torch.stack([torch.full_like(bad_steps, stop), bad_steps])
+        if dist.is_initialized():
+            dist.all_reduce(flags, op=dist.ReduceOp.MAX)  # all have the same gradients, and so the same bad steps
+        self._pending.append(self._fetch(flags, evidence))
+        late = len(self._pending) > 1 or self._device.type != "cuda"
+        return self._read() if late else None
+
+    def rest(self) -> list[Beat[T]]:
+        """The answers that have not been read yet."""
+        return [self._read() for _ in range(len(self._pending))]
+
+    def _fetch(self, flags: Tensor, evidence: T) -> _Pending[T]:
+        if self._device.type != "cuda":
+            return _Pending(flags, None, evidence)
+        answer = torch.empty(flags.shape, dtype=flags.dtype, pin_memory=True)
+        answer.copy_(flags, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        return _Pending(answer, arrived, evidence)
+
+    def _read(self) -> Beat[T]:
+        answer, arrived, evidence = self._pending.popleft()
+        if arrived:
+            arrived.synchronize()
+        stop, bad_steps = answer.tolist()
+        return Beat(stop > 0, int(bad_steps), evidence)

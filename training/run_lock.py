@@ -1,0 +1,47 @@
+"""One run folder, one run: who writes to it holds a lock that ends with the process, however that ends."""
+
+import contextlib
+import fcntl
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from configs import ConfigError
+
+NAME = ".lock"
+
+
+@contextmanager
+def only_user(folder: Path) -> Iterator[None]:
+    """Holds a folder, which is made if need be.
+
+    The lock is POSIX's: a loader's worker does not inherit it, so that it does not outlive a run that was killed, and
+    network file systems know it. Its file stays, for another process could be about to lock it.
+
+    Raises:
+        ConfigError: if a live process holds it, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / NAME).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--output {folder}: {error.strerror or error}; choose a writable folder") from None
+    with file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise ConfigError(
+                f"{folder} is in use by {holder}: wait for it, end it, or choose another --output"
+            ) from None
+        except OSError as error:
+            print(f"warning: {folder} cannot be locked ({error.strerror}): let no other run use it", file=sys.stderr)
+        with contextlib.suppress(OSError):  # a full disk is no reason not to go on
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}\n")
+            file.flush()
+        yield
