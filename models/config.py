@@ -5,6 +5,17 @@ from dataclasses import dataclass
 
 from models.errors import ModelError
 
+# Far beyond what can be trained: what says more is a mistake, or not meant to be built.
+_MOST = {
+    "latent_dim": 2**14,
+    "mapping_layers": 64,
+    "local_layers": 128,
+    "local_channels": 2**12,
+    "feature_channels": 2**14,
+    "channel_base": 2**24,
+    "channel_max": 2**14,
+}
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -31,6 +42,7 @@ class ModelConfig:
     residual_masks: bool = True  # add the coarse masks to the segmentation at the coarse resolution
 
     def __post_init__(self) -> None:
+        self._check_sizes()
         self._check_resolutions()
         self._check_counts()
         self._check_classes()
@@ -43,6 +55,11 @@ class ModelConfig:
     def channels(self, resolution: int) -> int:
         """Channels of the render net and the discriminator where maps are `resolution` pixels wide."""
         return min(self.channel_max, self.channel_base // resolution)
+
+    def _check_sizes(self) -> None:
+        for name, most in _MOST.items():
+            if getattr(self, name) > most:
+                raise ModelError(f"model.{name} = {getattr(self, name)}: choose at most {most}")
 
     def _check_resolutions(self) -> None:
         _require_power_of_two("resolution", self.resolution, 16, 1024)

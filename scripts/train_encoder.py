@@ -29,6 +29,8 @@ from metrics.agreement import confusion, mean_iou
 from metrics.perceptual import EfficientNetDistance
 from models import Generator
 from models.shipped import shipped_model
+from reading import ReadingError
+from reading.tensors import load_tensors
 from training.encoder import EncoderRun, EncoderTrainer, Pairs, held_out, own_samples
 
 ENCODER, STATE = "encoder.pt", "training.pt"
@@ -105,9 +107,9 @@ def resume(trainer: EncoderTrainer, folder: Path, identity: Mapping[str, str]) -
             raise EditError(f"{folder / ENCODER} exists, but no {STATE} to go on from; choose another --output")
         return
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_tensors(path)
         same = {name: state[name] for name in identity} == identity
-    except Exception as error:  # torch.load raises whatever a damaged archive trips over
+    except (ReadingError, KeyError, TypeError) as error:
         raise EditError(f"{path} is no state of a training, or damaged; choose another --output") from error
     if not same:
         raise EditError(f"{path} is of another training (other options, or another model); choose another --output")

@@ -1,0 +1,5 @@
+"""Opening files that somebody else made: what they claim is checked before anything is made of it."""
+
+from reading.errors import ReadingError, brief
+
+__all__ = ["ReadingError", "brief"]
