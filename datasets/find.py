@@ -1,5 +1,6 @@
 """Which source a user's path is."""
 
+import os
 from pathlib import Path
 
 from datasets.celebamask import IMAGES, MASKS, CelebAMaskSource, Split
@@ -27,7 +28,7 @@ def find_source(path: Path, masks: Path | None = None, classes: str = "", split:
     Raises:
         DataError: if nothing there can be used, or an argument does not fit what is there.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         raise DataError(f"{path} does not exist; give a folder or an LMDB")
     table = _table(path, classes)
     if (path / IMAGES).is_dir() and (path / MASKS).is_dir() and masks is None:

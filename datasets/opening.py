@@ -1,5 +1,6 @@
 """From the options of a run to its data set: one LMDB, several as one, or a folder of files; images alone likewise."""
 
+import os
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -82,7 +83,7 @@ def open_images(config: DataConfig, resolution: int) -> ImagesAlone:
 
 
 def _image_source(path: Path, resolution: int) -> Source:
-    if path.exists() and is_lmdb(path) and not holds_pairs(path):
+    if os.path.exists(path) and is_lmdb(path) and not holds_pairs(path):
         return ImageLmdbSource(path, resolution)  # which may hold each image at several sizes
     return find_source(path)
 
@@ -105,7 +106,7 @@ def _refuse_unused(config: DataConfig) -> None:
 
 def _is_lmdb(path: str) -> bool:
     """Also what does not exist: the message is the same."""
-    return not Path(path).exists() or is_lmdb(Path(path))
+    return not os.path.exists(path) or is_lmdb(Path(path))
 
 
 def _open(path: str, config: DataConfig, resolution: int | None, num_classes: int | None) -> Single:

@@ -22,7 +22,7 @@ from editing.mixing import CODE_KINDS, CodeKind, code_index
 from editing.selection import Parts
 from models import Generator, ModelConfig
 from models.latents import to_wplus
-from reading import ReadingError, brief
+from reading import ReadingError, label
 from reading.arrays import read_arrays
 
 _FIELDS = ("name", "part", "kind", "vector", "model", "how")
@@ -133,6 +133,6 @@ def _from_fields(fields: Mapping[str, np.ndarray], path: Path) -> Direction:
     name, kind, model, how = map(str, texts)
     if kind not in CODE_KINDS:
         raise EditError(
-            f"{path} moves codes of an unknown kind, '{brief(kind)}': it is damaged; find the direction again"
+            f"{path} moves codes of an unknown kind, '{label(kind)}': it is damaged; find the direction again"
         )
     return Direction(name, None if part == _BASE else int(part), kind, torch.from_numpy(vector), model, how)

@@ -17,7 +17,10 @@ from datasets.decoding import SUFFIXES, Record, read_pair
 from datasets.errors import DataError
 from datasets.fitting import CROPS, Crop, Fitted, fit
 from datasets.labels import ClassTable
+from datasets.picture_files import FORMATS
 from editing.errors import EditError
+from reading import ReadingError
+from reading.regular import check_regular
 
 MAX_BYTES = 2**26  # of a file; no camera's JPEG or PNG of MAX_PIXELS comes near
 MAX_PIXELS = 2**26  # 8192 x 8192: 192 MiB decoded
@@ -97,7 +100,10 @@ def refuse_huge(path: Path) -> None:
     Raises:
         EditError: if it would take too much memory.
     """
-    size = path.stat().st_size if path.is_file() else 0
+    try:
+        size = check_regular(path)
+    except ReadingError as error:
+        raise EditError(f"{path}: {error}; give a picture") from None
     if size > MAX_BYTES:
         raise EditError(f"{path}: has {size} bytes, more than {MAX_BYTES}; give a smaller copy")
     width, height = _stored_size(path)
@@ -110,7 +116,7 @@ def _stored_size(path: Path) -> tuple[int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
-            with Image.open(path) as picture:
+            with Image.open(path, formats=FORMATS) as picture:
                 return picture.size
     except Exception:  # Pillow raises whatever a damaged header trips over
         return 0, 0

@@ -18,7 +18,7 @@ from torchvision.ops import FeaturePyramidNetwork
 
 from metrics.cache import cache_folder
 from metrics.errors import MetricError
-from reading import ReadingError, brief
+from reading import ReadingError, label
 from reading.tensors import load_tensors
 from reading.weights import check_finite, check_shapes
 
@@ -197,7 +197,7 @@ def load_segmenter(path: str | Path) -> Segmenter:
         raise MetricError(f"{path}: {error}; {_NEW_COMMAND}") from error
     found = contents.get("format") if isinstance(contents, dict) else None
     if found != FORMAT:
-        raise MetricError(f"{path} is no segmenter (format {FORMAT}, found {brief(found)}); {_NEW_COMMAND}")
+        raise MetricError(f"{path} is no segmenter (format {FORMAT}, found {label(found)}); {_NEW_COMMAND}")
     try:
         return _from_contents(contents)
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:

@@ -19,7 +19,7 @@ from models.discriminator import Discriminator
 from models.errors import ModelError
 from models.generator import Generator
 from models.released import convert_state, discriminator_slots, generator_slots, is_released, released_config
-from reading import ReadingError, brief
+from reading import ReadingError, brief, label
 from reading.tensors import load_tensors
 from reading.weights import check_finite, check_shapes
 
@@ -129,7 +129,7 @@ def networks_from_dict(checkpoint: Any) -> Networks:
     found = checkpoint.get("format") if isinstance(checkpoint, dict) else None
     if found != FORMAT:
         raise ModelError(
-            f"neither a checkpoint of this program ({FORMAT}, found {brief(found)}) nor a released one (g, g_ema, d)"
+            f"neither a checkpoint of this program ({FORMAT}, found {label(found)}) nor a released one (g, g_ema, d)"
         )
     states = {name: _state(checkpoint, name) for name in NETWORKS}
     return Networks(model_config(checkpoint.get("model")), classes=checkpoint.get("classes"), **states)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.config import ModelConfig
 from models.errors import ModelError
-from reading import brief
+from reading import label
 
 StateDict = Mapping[str, Tensor]
 
@@ -125,7 +125,7 @@ def _check_slots(released: StateDict, slots: Sequence[Slot], module: torch.nn.Mo
             )
     if unread:
         raise ModelError(
-            f"released checkpoint has {len(unread)} unknown tensors, such as {brief(min(map(str, unread)))}"
+            f"released checkpoint has {len(unread)} unknown tensors, such as {label(min(map(str, unread)))}"
         )
     if wrong := [name for name, value in released.items() if not value.is_floating_point()]:
         raise ModelError(f"released tensor {wrong[0]} holds {released[wrong[0]].dtype}, not floats")

@@ -1,5 +1,5 @@
 """Opening files that somebody else made: what they claim is checked before anything is made of it."""
 
-from reading.errors import ReadingError, brief
+from reading.errors import ReadingError, brief, label
 
-__all__ = ["ReadingError", "brief"]
+__all__ = ["ReadingError", "brief", "label"]

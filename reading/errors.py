@@ -22,6 +22,11 @@ class _Brief(reprlib.Repr):
 
 
 def brief(value: Any) -> str:
-    """`value` as messages show it: one line, and a short one; text without its quotes."""
-    text = repr(value[: 2 * _LONGEST])[1:-1] if isinstance(value, str) else " ".join(_Brief().repr(value).split())
+    """`value` as Python writes it, in one line, and a short one."""
+    text = " ".join(_Brief().repr(value).split())
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def label(name: Any) -> str:
+    """A name of whoever made the file, as `brief`, without quotes."""
+    return brief(name).strip("'\"")

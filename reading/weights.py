@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from reading.errors import ReadingError, brief
+from reading.errors import ReadingError, label
 
 
 def check_shapes(module: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -18,7 +18,7 @@ def check_shapes(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     for name in [*own, *state]:
         if name not in state or name not in own or state[name].shape != own[name].shape:
             theirs, ours = ("absent" if name not in s else list(s[name].shape) for s in (state, own))
-            raise ReadingError(f"is of another architecture: {brief(name)} is {theirs} there, {ours} here")
+            raise ReadingError(f"is of another architecture: {label(name)} is {theirs} there, {ours} here")
         if own[name].is_floating_point() != state[name].is_floating_point() or state[name].is_complex():
             raise ReadingError(f"is damaged: {name} holds {state[name].dtype}")
 

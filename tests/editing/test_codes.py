@@ -42,7 +42,7 @@ def test_codes_survive_a_file(tmp_path: Path, shape: tuple[int, ...]) -> None:
 def test_codes_of_another_kind(tmp_path: Path, array: np.ndarray, found: str) -> None:
     path = tmp_path / "codes.npy"
     np.save(path, array, allow_pickle=True)
-    with pytest.raises(EditError, match=rf"codes.npy .*{found}.*; expected floats \[N, 16\] or \[N, 10, 16\]"):
+    with pytest.raises(EditError, match=rf"codes.npy:? .*{found}.*; expected floats \[N, 16\] or \[N, 10, 16\]"):
         load_codes(path, CONFIG)
 
 
