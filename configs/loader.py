@@ -187,9 +187,11 @@ def _coerce(name: str, value: Any, kind: Any) -> Any:
         if not isinstance(value, list | tuple):
             raise error
         return tuple(_coerce(name, item, get_args(kind)[0]) for item in value)
+    if kind is bool and isinstance(value, bool):
+        return value
+    if kind is str and isinstance(value, str) and value.isprintable() and len(value) <= _LONGEST_TEXT:
+        return value
     if kind is str or kind is bool:
-        if isinstance(value, kind) and (kind is bool or (value.isprintable() and len(value) <= _LONGEST_TEXT)):
-            return value
         raise error
     try:
         number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None

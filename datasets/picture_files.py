@@ -11,7 +11,7 @@ from PIL import Image
 
 from reading import ReadingError
 
-FORMATS = ("BMP", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
+FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # a JPEG of several pictures, MPO, is one, too
 MAX_PIXELS = 2**27  # 384 MiB decoded
 
 
