@@ -65,7 +65,7 @@ def _array(content: bytes) -> np.ndarray:
     if dtype.kind not in _KINDS:
         raise ReadingError(f"holds {dtype.type.__name__}, not numbers or text")
     stored = len(content) - file.tell()
-    if any(size < 0 for size in shape) or math.prod(shape) * dtype.itemsize != stored:
+    if any(type(size) is not int or size < 0 for size in shape) or math.prod(shape) * dtype.itemsize != stored:
         raise ReadingError("is not as long as its header says, or damaged")
     if dtype.itemsize == 0:
         return np.zeros(shape, dtype)
