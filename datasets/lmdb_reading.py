@@ -81,7 +81,7 @@ def read_meta(path: Path) -> Mapping[str, Any]:
         DataError: if it is not one, or of a later version of this program.
     """
     beside = path / META_FILE
-    is_beside = path.is_dir() and beside.exists()
+    is_beside = os.path.isdir(path) and os.path.exists(beside)
     try:
         stored = read_bytes(beside, MAX_JSON_BYTES) if is_beside else read(path, META_KEY)
         if stored is None:
@@ -163,7 +163,13 @@ def _open(path: Path, size: int) -> lmdb.Environment:
     """The environment of a file of so many bytes."""
     try:
         opened = lmdb.open(
-            str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False, meminit=False, create=False
+            str(path),
+            subdir=os.path.isdir(path),
+            readonly=True,
+            lock=False,
+            readahead=False,
+            meminit=False,
+            create=False,
         )
     except (lmdb.Error, OSError, OverflowError) as error:
         raise DataError(f"data set {path} is not a readable LMDB ({error}); write it again or give another") from None

@@ -199,7 +199,7 @@ def _by_stem(folder: Path) -> tuple[dict[str, list[Path]], Counter[str]]:
 
 
 def _visible_files(folder: Path) -> Iterator[Path]:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise DataError(f"{folder} is not a folder; give the one that holds the files")
 
     def complain(error: OSError) -> None:

@@ -3,6 +3,7 @@
 Shapes: R resolution.
 """
 
+import os
 import shlex
 import warnings
 from collections import defaultdict
@@ -55,7 +56,7 @@ def find_masks(images: Sequence[Path], folder: Path) -> list[Path]:
     Raises:
         EditError: if an image has none, or several, or there is no such folder.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise EditError(f"{folder} is not a folder; give the one that holds the masks")
     found = defaultdict(list)
     for path in sorted(folder.iterdir()):

@@ -15,6 +15,7 @@ _MOST = {
     "channel_base": 2**24,
     "channel_max": 2**14,
 }
+_MOST_WEIGHTS = 2**31
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class ModelConfig:
         self._check_resolutions()
         self._check_counts()
         self._check_classes()
+        self._check_weights()
 
     @property
     def num_codes(self) -> int:
@@ -60,6 +62,16 @@ class ModelConfig:
         for name, most in _MOST.items():
             if getattr(self, name) > most:
                 raise ModelError(f"model.{name} = {getattr(self, name)}: choose at most {most}")
+
+    def _check_weights(self) -> None:
+        """Of the mapping, the local generators, and all convolutions of 3 x 3: nearly all there are."""
+        width, parts, layers = self.latent_dim, self.num_classes, self.local_layers
+        local = parts * self.local_channels * (layers * (self.local_channels + width) + self.feature_channels)
+        sides = [2**power for power in range(2, int(math.log2(self.resolution)) + 1)]
+        convolutions = 54 * sum(self.channels(side) ** 2 for side in sides)
+        entrance = 9 * self.feature_channels * self.channels(self.render_resolution)
+        if (weights := self.mapping_layers * width**2 + local + convolutions + entrance) > _MOST_WEIGHTS:
+            raise ModelError(f"model: {weights} weights, more than {_MOST_WEIGHTS}: choose fewer channels or layers")
 
     def _check_resolutions(self) -> None:
         _require_power_of_two("resolution", self.resolution, 16, 1024)

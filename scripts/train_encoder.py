@@ -9,6 +9,7 @@ training.pt, from which the same command goes on after an interruption.
 """
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,8 +103,8 @@ def resume(trainer: EncoderTrainer, folder: Path, identity: Mapping[str, str]) -
         EditError: if that one trained something else, or the file is damaged, or an encoder from elsewhere is there.
     """
     path = folder / STATE
-    if not path.exists():
-        if (folder / ENCODER).exists():
+    if not os.path.exists(path):
+        if os.path.exists(folder / ENCODER):
             raise EditError(f"{folder / ENCODER} exists, but no {STATE} to go on from; choose another --output")
         return
     try:

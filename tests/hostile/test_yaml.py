@@ -51,7 +51,7 @@ TEXTS = {
     "has lines for a path": 'data: {path: "a\\nb"}',
     "has an anchor at its end": "a: &",
     "is not UTF-8": "a: \udcff",
-    "wants a billion of all": "training: {batch_size: 1.0e+18, max_batch_per_device: 1.0e+18}",
+    "wants a billion of all": "training: {batch_size: 1.0e+18}",
 }
 READERS: dict[str, Callable[[Path], object]] = {"configuration": load_config, "class table": load_table}
 
