@@ -33,7 +33,7 @@ COMMANDS = {  # with a line that does a little work
     "scripts.invert": "face.png --checkpoint model.pt --output new --steps 1",
     "scripts.make_faces": "new --count 2 --resolution 32 --workers 0",
     "scripts.plot_metrics": "runs --metric kid --output new.png",
-    "scripts.prepare_data": "lmdb new --resolution 16 --workers 0",
+    "scripts.prepare_data": "lmdb new --resolution 32 --workers 0",
     "scripts.train_encoder": "--config empty --checkpoint model.pt --output new training.steps=1",
     "scripts.train_segmenter": "--data lmdb --resolution 32 --output new.pt --steps 1",
 }
@@ -114,7 +114,8 @@ def words(action: argparse.Action) -> st.SearchStrategy[list[str]]:
 def lines(parser: argparse.ArgumentParser, honest: list[str]) -> st.SearchStrategy[list[str]]:
     """The honest line with a few more options, and now and then another word in it."""
     actions = [action for action in parser._actions if action.option_strings and action.dest != "help"]
-    more = st.lists(st.sampled_from(actions), max_size=3, unique=True).flatmap(
+    some = st.lists(st.sampled_from(actions), max_size=3, unique=True) if actions else st.just([])
+    more = some.flatmap(
         lambda some: st.tuples(*map(words, some)).map(lambda given: [text for part in given for text in part])
     )
     places = st.sampled_from([-1, -1, -1, *range(len(honest))])
@@ -201,7 +202,7 @@ def _warm(folder: Path, tmp_path_factory) -> None:
     generate.main(["--checkpoint", f"{folder}/model.pt", "--seeds", "0", "--output", f"{out}/a", "--device", "cpu"])
 
 
-@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"scripts.convert_checkpoint", "scripts.train_encoder"}))
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"scripts.train_encoder"}))
 def test_honest_lines_do_their_work(command: str, folder: Path, tmp_path: Path, monkeypatch) -> None:
     assert tried(command, COMMANDS[command].split(), folder, tmp_path / "files", monkeypatch) in (0, STOPPED)
 
