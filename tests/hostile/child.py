@@ -1,20 +1,24 @@
-"""Reading a file in a process of its own, as a command would: what it said, how it ended, and what that took."""
+"""Reading files in a process of their own, as commands would: what they said, how they ended, and what that took."""
 
+import io
 import os
+import pickle
 import resource
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from configs import cli
 
 SECONDS = 20  # then it hangs
-MEBIBYTES = 96  # that reading a small hostile file may take
+MEBIBYTES = 96  # that reading small hostile files may take
 _LIMIT = 6 * 2**30  # of the address space that a child may add: a net, not the measure
+
+Command = Callable[[], object]
 
 
 class Verdict(NamedTuple):
@@ -24,51 +28,82 @@ class Verdict(NamedTuple):
     seconds: float
 
 
-def run(command: Callable[[], object]) -> Verdict:
+def run(command: Command) -> Verdict:
     """Calls a command, or any reader, in a fork of this process."""
-    start = time.monotonic()
-    ours, theirs = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        _child(command, theirs)
-    os.close(theirs)
-    with os.fdopen(ours, errors="replace") as pipe:
-        *said, grown = pipe.read().split("\0")
-    _, status = os.waitpid(pid, 0)
-    grown_by = float(grown) if said else float("inf")
-    return Verdict(os.waitstatus_to_exitcode(status), "\0".join(said) or grown, grown_by, time.monotonic() - start)
+    return run_all({"": command})[""]
 
 
-def refused(command: Callable[[], object]) -> str:
+def run_all(commands: Mapping[str, Command]) -> dict[str, Verdict]:
+    """Calls commands one after the other in a fork of this process; a new one where a signal ended it."""
+    verdicts: dict[str, Verdict] = {}
+    while waiting := [name for name in commands if name not in verdicts]:
+        ours, theirs = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            _child({name: commands[name] for name in waiting}, theirs)
+        os.close(theirs)
+        with os.fdopen(ours, "rb") as pipe:
+            verdicts |= _received(pipe)
+        _, status = os.waitpid(pid, 0)
+        if status and (left := [name for name in waiting if name not in verdicts]):
+            verdicts[left[0]] = Verdict(os.waitstatus_to_exitcode(status), "", 0, 0)
+    return verdicts
+
+
+def refused(command: Command) -> str:
     """The one line that a file is refused with; fails if it is not, or at a price."""
-    verdict = run(command)
-    assert verdict.code == 2, verdict
-    assert verdict.said.startswith("error: "), verdict
-    assert verdict.said.count("\n") == 1, verdict
-    assert len(verdict.said) < 700, verdict
-    assert verdict.said[:-1].isprintable(), verdict
-    assert verdict.grown < MEBIBYTES, verdict
-    assert verdict.seconds < SECONDS, verdict
-    return verdict.said
+    return refused_all({"": command})[""]
 
 
-def _child(command: Callable[[], object], pipe: int) -> None:
-    code = 1
+def refused_all(commands: Mapping[str, Command]) -> dict[str, str]:
+    """As `refused`, for each of several."""
+    verdicts = run_all(commands)
+    for name, verdict in verdicts.items():
+        assert verdict.code == 2, (name, verdict)
+        assert verdict.said.startswith("error: "), (name, verdict)
+        assert verdict.said.count("\n") == 1, (name, verdict)
+        assert len(verdict.said) < 700, (name, verdict)
+        assert verdict.said[:-1].isprintable(), (name, verdict)
+        assert verdict.grown < MEBIBYTES, (name, verdict)
+        assert verdict.seconds < SECONDS, (name, verdict)
+    return {name: verdict.said for name, verdict in verdicts.items()}
+
+
+def _received(pipe: io.BufferedReader) -> dict[str, Verdict]:
+    found: dict[str, Verdict] = {}
+    while True:
+        try:
+            name, verdict = pickle.load(pipe)  # of our own child
+        except (EOFError, pickle.UnpicklingError):
+            return found
+        found[name] = Verdict(*verdict)
+
+
+def _child(commands: Mapping[str, Command], pipe: int) -> None:
     try:
-        os.dup2(pipe, 2)
-        sys.stderr = os.fdopen(2, "w", closefd=False)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(SECONDS)
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + _LIMIT, used + _LIMIT))
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        try:
-            cli.run(lambda: (command(), 0)[1])
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
-        except BaseException:
-            traceback.print_exc()
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-        print(f"\0{grown}", end="", file=sys.stderr, flush=True)
+        with os.fdopen(pipe, "wb") as file:
+            for name, command in commands.items():
+                pickle.dump((name, tuple(_judged(command))), file)
+                file.flush()
     finally:
-        os._exit(code)
+        os._exit(0)
+
+
+def _judged(command: Command) -> Verdict:
+    signal.alarm(SECONDS)
+    start, before, code = time.monotonic(), _peak(), 1
+    sys.stderr = io.StringIO()
+    try:
+        cli.run(lambda: (command(), 0)[1])
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    return Verdict(code, sys.stderr.getvalue(), _peak() - before, time.monotonic() - start)
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

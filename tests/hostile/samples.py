@@ -1,11 +1,13 @@
 """Files made to harm whoever reads them, by what they do. Each maker gets the path to write."""
 
 import argparse
+import functools
 import io
 import os
 import pickle
 import socket
 import struct
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -99,6 +101,18 @@ def with_pickle(text: bytes) -> Maker:
 
 def inflating(path: Path) -> None:
     """200 MiB of zeros in 0.2 MiB."""
+    path.write_bytes(_inflating())
+
+
+@functools.cache
+def _inflating() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "bomb"
+        _write_inflating(path)
+        return path.read_bytes()
+
+
+def _write_inflating(path: Path) -> None:
     repacked(lambda name, data: bytes(200 * 2**20) if name.endswith("data/0") else data, zipfile.ZIP_DEFLATED)(path)
 
 
@@ -286,3 +300,11 @@ CHECKPOINTS: Mapping[str, Maker] = {  # in which the archive itself is honest
     "has a name of two lines": changed(classes={**CLASSES, "names": ["a\nb", "b", "c", "d"]}),
     "has partners far away": changed(classes={**CLASSES, "partners": [[1, 10**9]]}),
 }
+
+
+def write_all(makers: Mapping[str, Maker], folder: Path) -> dict[str, Path]:
+    """A file of each kind."""
+    paths = {what: folder / f"{index}.file" for index, what in enumerate(makers)}
+    for what, path in paths.items():
+        makers[what](path)
+    return paths

@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from editing.loading import load_model
 from models import load_discriminator, load_generator
 from reading.tensors import load_tensors
 from tests.hostile import samples
-from tests.hostile.child import refused, run
+from tests.hostile.child import refused, refused_all, run
 
 CPU = torch.device("cpu")
 
@@ -29,12 +30,11 @@ def test_an_honest_file_is_read(tmp_path: Path) -> None:
     assert load_tensors(path)["model"] == vars(samples.CONFIG)
 
 
-@pytest.mark.parametrize("what", [*samples.PLACES, *samples.ARCHIVES, *samples.CHECKPOINTS])
-def test_no_checkpoint(what: str, tmp_path: Path) -> None:
-    path = tmp_path / "model.pt"
-    {**samples.PLACES, **samples.ARCHIVES, **samples.CHECKPOINTS}[what](path)
-    refused(lambda: load_model(path, CPU))
-    assert not samples.canary(path).exists()
+@pytest.mark.parametrize("group", ["PLACES", "ARCHIVES", "CHECKPOINTS"])
+def test_no_checkpoint(group: str, tmp_path: Path) -> None:
+    made = samples.write_all(getattr(samples, group), tmp_path)
+    refused_all({what: partial(load_model, path, CPU) for what, path in made.items()})
+    assert not samples.canary(tmp_path / "any").exists()
 
 
 @pytest.mark.parametrize("load", [load_generator, load_discriminator])

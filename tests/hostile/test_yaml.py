@@ -1,6 +1,7 @@
 """Configurations and class tables: plain data, of a bounded size."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from configs import load_config
 from datasets.class_files import load_table
 from tests.hostile import samples
-from tests.hostile.child import refused
+from tests.hostile.child import refused_all
 
 LAUGHS = "a0: &a0 [ha]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}, *a{i - 1}]\n" for i in range(1, 60))
 MERGES = "a0: &a0 {x: 1}\n" + "".join(f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}\n" for i in range(1, 60))
@@ -65,61 +66,58 @@ def write(what: str) -> samples.Maker:
 
 
 @pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("what", [*TEXTS, *(place for place in samples.PLACES if place != "empty")])
-def test_no_yaml(reader: str, what: str, tmp_path: Path) -> None:
-    path = tmp_path / "a.yaml"
-    (write(what) if what in TEXTS else samples.PLACES[what])(path)
-    refused(lambda: READERS[reader](path))
-    assert not samples.canary(path).exists()
+def test_no_yaml(reader: str, tmp_path: Path) -> None:
+    places = {what: make for what, make in samples.PLACES.items() if what != "empty"}
+    made = samples.write_all({what: write(what) for what in TEXTS} | places, tmp_path)
+    refused_all({what: partial(READERS[reader], path) for what, path in made.items()})
+    assert not samples.canary(tmp_path / "any").exists()
 
 
-@pytest.mark.parametrize("what", TEXTS)
-def test_no_override(what: str, tmp_path: Path) -> None:
+def test_no_override(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.touch()
-    text = TEXTS[what].replace("{canary}", str(samples.canary(path)))
-    refused(lambda: load_config(path, [f"training.seed={text}"]))
-    refused(lambda: load_config(path, [text]))
+    texts = {what: text.replace("{canary}", str(samples.canary(path))) for what, text in TEXTS.items()}
+    refused_all({what: partial(load_config, path, [f"training.seed={text}"]) for what, text in texts.items()})
+    refused_all({what: partial(load_config, path, [text]) for what, text in texts.items()})
     assert not samples.canary(path).exists()
 
 
 CLASS = "{id: 0, name: a}, {id: 1, name: b}"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "classes: []",
-        "classes: [{id: 0, name: a}]",
-        "classes: [" + ", ".join(f"{{id: {i}, name: c{i}}}" for i in range(5000)) + "]",
-        f"classes: [{CLASS}, {{id: 10000000000, name: c}}]",
-        "classes: [{id: 0, name: [a]}, {id: 1, name: b}]",
-        "classes: [{id: 0, name: a}, {id: 1, name: 'b\\n'}]".replace("'b", '"b').replace("n'", 'n"'),
-        "classes: [{id: 0, name: ''}, {id: 1, name: b}]",
-        f"classes: [{{id: 0, name: {'a' * 9999}}}, {{id: 1, name: b}}]",
-        "classes: [{id: 0, name: a, color: 7}, {id: 1, name: b}]",
-        "classes: [{id: 0, name: a, color: [1, 2]}, {id: 1, name: b}]",
-        "classes: [{id: 0, name: a, color: [.inf, .nan, 0]}, {id: 1, name: b}]",
-        "classes: [{id: 0, name: a, color: [-1, 0, 0]}, {id: 1, name: b}]",
-        "classes: [{id: 0, name: a, color: [[1], [2], [3]]}, {id: 1, name: b}]",
-        "classes: [{id: 0, name: a, color: '#12'}, {id: 1, name: b}]",
-        "classes: [{id: 0, name: a, partner: a}, {id: 1, name: b}]",
-        "classes: [{id: 0, name: a, partner: [b]}, {id: 1, name: b}]",
-        "classes: [{id: 0, name: a, transparent: 1}, {id: 1, name: b}]",
-        "classes: [{id: true, name: a}, {id: 1, name: b}]",
-        f"classes: [{CLASS}]\nremap: {{-1: a}}",
-        f"classes: [{CLASS}]\nremap: {{99999: a}}",
-        f"classes: [{CLASS}]\nremap: {{1.5: a}}",
-        f"classes: [{CLASS}]\nremap: {{7: [a]}}",
-        f"classes: [{CLASS}]\nremap: [7]",
-        f"classes: [{CLASS}]\nremap: {{7: a}}\nignore: [7]",
-        f"classes: [{CLASS}]\nignore: [[7]]",
-        f"classes: [{CLASS}]\nignore: 7",
-        f"classes: [{CLASS}]\nignore: ['#zzzzzz']",
-        f"classes: [{CLASS}]\nmore: 1",
-        f"classes: [{CLASS}]\n1: 1",
-    ],
+TABLES = (
+    "classes: []",
+    "classes: [{id: 0, name: a}]",
+    "classes: [" + ", ".join(f"{{id: {i}, name: c{i}}}" for i in range(5000)) + "]",
+    f"classes: [{CLASS}, {{id: 10000000000, name: c}}]",
+    "classes: [{id: 0, name: [a]}, {id: 1, name: b}]",
+    "classes: [{id: 0, name: a}, {id: 1, name: 'b\\n'}]".replace("'b", '"b').replace("n'", 'n"'),
+    "classes: [{id: 0, name: ''}, {id: 1, name: b}]",
+    f"classes: [{{id: 0, name: {'a' * 9999}}}, {{id: 1, name: b}}]",
+    "classes: [{id: 0, name: a, color: 7}, {id: 1, name: b}]",
+    "classes: [{id: 0, name: a, color: [1, 2]}, {id: 1, name: b}]",
+    "classes: [{id: 0, name: a, color: [.inf, .nan, 0]}, {id: 1, name: b}]",
+    "classes: [{id: 0, name: a, color: [-1, 0, 0]}, {id: 1, name: b}]",
+    "classes: [{id: 0, name: a, color: [[1], [2], [3]]}, {id: 1, name: b}]",
+    "classes: [{id: 0, name: a, color: '#12'}, {id: 1, name: b}]",
+    "classes: [{id: 0, name: a, partner: a}, {id: 1, name: b}]",
+    "classes: [{id: 0, name: a, partner: [b]}, {id: 1, name: b}]",
+    "classes: [{id: 0, name: a, transparent: 1}, {id: 1, name: b}]",
+    "classes: [{id: true, name: a}, {id: 1, name: b}]",
+    f"classes: [{CLASS}]\nremap: {{-1: a}}",
+    f"classes: [{CLASS}]\nremap: {{99999: a}}",
+    f"classes: [{CLASS}]\nremap: {{1.5: a}}",
+    f"classes: [{CLASS}]\nremap: {{7: [a]}}",
+    f"classes: [{CLASS}]\nremap: [7]",
+    f"classes: [{CLASS}]\nremap: {{7: a}}\nignore: [7]",
+    f"classes: [{CLASS}]\nignore: [[7]]",
+    f"classes: [{CLASS}]\nignore: 7",
+    f"classes: [{CLASS}]\nignore: ['#zzzzzz']",
+    f"classes: [{CLASS}]\nmore: 1",
+    f"classes: [{CLASS}]\n1: 1",
 )
-def test_absurd_class_tables(text: str, tmp_path: Path) -> None:
-    (tmp_path / "table.yaml").write_text(text)
-    refused(lambda: load_table(tmp_path / "table.yaml"))
+
+
+def test_absurd_class_tables(tmp_path: Path) -> None:
+    made = samples.write_all({text: partial(Path.write_text, data=text) for text in TABLES}, tmp_path)
+    refused_all({text: partial(load_table, path) for text, path in made.items()})
