@@ -8,8 +8,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datasets.fitting import Crop
 
-MAX_WORKERS = 256
-
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -37,8 +35,8 @@ class DataConfig:
     workers: int = 2
 
     def __post_init__(self) -> None:
-        if not 0 <= self.workers <= MAX_WORKERS:
-            raise ValueError(f"data.workers = {self.workers}: choose 0 to {MAX_WORKERS}")
+        if self.workers < 0:
+            raise ValueError(f"data.workers = {self.workers}: choose 0 or more")
         for option in ("masks", "classes"):
             if self.images_only and getattr(self, option):
                 raise ValueError(f"data.{option} is given, but data.images_only passes masks by: leave one of them out")

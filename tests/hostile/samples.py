@@ -209,6 +209,14 @@ PLACES: Mapping[str, Maker] = {  # what stands where a file should
 }
 
 
+def sparse(path: Path) -> None:
+    changed(x=torch.sparse_coo_tensor(torch.tensor([[FAR - 1]]), torch.ones(1), (FAR,)))(path)
+
+
+def quantized(path: Path) -> None:
+    changed(x=torch.quantize_per_tensor(torch.zeros(3), 1.0, 0, torch.qint8))(path)
+
+
 def released(**changes: Any) -> Maker:
     """Claims to be a released checkpoint."""
     return lambda path: torch.save({"g": {}, "g_ema": {"a": torch.zeros(1)}, "d": {}, **changes}, path)
@@ -231,9 +239,9 @@ ARCHIVES: Mapping[str, Maker] = {  # of torch.save, whatever they are for
     "is an object of ours": changed(classes=CONFIG),
     "makes a large byte array": with_pickle(b"cbuiltins\nbytearray\n(L100000000000L\ntR"),
     "makes a large tensor": with_pickle(b"ctorch\nFloatTensor\n(L100000000000L\ntR"),
-    "is sparse": changed(x=torch.sparse_coo_tensor(torch.tensor([[FAR - 1]]), torch.ones(1), (FAR,))),
+    "is sparse": sparse,
     "is of no device": changed(x=torch.empty(FAR, device="meta")),
-    "is quantized": changed(x=torch.quantize_per_tensor(torch.zeros(3), 1.0, 0, torch.qint8)),
+    "is quantized": quantized,
     "inflates": inflating,
     "is compressed": repacked(lambda name, data: data, zipfile.ZIP_DEFLATED),
     "claims 4 GB a record": claiming(2**32 - 2),
