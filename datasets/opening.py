@@ -67,6 +67,8 @@ def open_dataset(
             an option is for folders where there are none.
     """
     _check(config, "images and masks")
+    if resolution is not None and resolution < 1:
+        raise DataError(f"resolution = {resolution}: choose above 0")
     shards = [_open(path, config, resolution, num_classes) for path in config.path]
     return shards[0] if len(shards) == 1 else ShardedDataset(shards, config.path)
 

@@ -27,4 +27,5 @@ def check_finite(state: Mapping[str, Tensor]) -> None:
     """Raises ReadingError if a number is not; the message names its tensor."""
     for name, value in state.items():
         if not value.isfinite().all():
-            raise ReadingError(f"is damaged: {name} holds numbers that are not finite (NaN or infinity)")
+            problem = f"{name} holds numbers that are not finite (NaN or infinity)"
+            raise ReadingError(f"is damaged: {problem}; choose an earlier checkpoint")

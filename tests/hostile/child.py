@@ -1,16 +1,18 @@
 """Reading files in a process of their own, as commands would: what they said, how they ended, and what that took."""
 
+import contextlib
 import io
 import os
 import pickle
 import resource
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from configs import cli
 
@@ -37,14 +39,15 @@ def run_all(commands: Mapping[str, Command]) -> dict[str, Verdict]:
     """Calls commands one after the other in a fork of this process; a new one where a signal ended it."""
     verdicts: dict[str, Verdict] = {}
     while waiting := [name for name in commands if name not in verdicts]:
-        ours, theirs = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            _child({name: commands[name] for name in waiting}, theirs)
-        os.close(theirs)
-        with os.fdopen(ours, "rb") as pipe:
-            verdicts |= _received(pipe)
-        _, status = os.waitpid(pid, 0)
+        with tempfile.TemporaryFile() as file:  # a pipe would wait for what the child started, too
+            pid = os.fork()
+            if pid == 0:
+                _child({name: commands[name] for name in waiting}, file)
+            _, status = os.waitpid(pid, 0)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)  # what the child started: it leads a group of its own
+            file.seek(0)
+            verdicts |= _received(file)
         if status and (left := [name for name in waiting if name not in verdicts]):
             verdicts[left[0]] = Verdict(os.waitstatus_to_exitcode(status), "", 0, 0)
     return verdicts
@@ -69,25 +72,25 @@ def refused_all(commands: Mapping[str, Command]) -> dict[str, str]:
     return {name: verdict.said for name, verdict in verdicts.items()}
 
 
-def _received(pipe: io.BufferedReader) -> dict[str, Verdict]:
+def _received(file: IO[bytes]) -> dict[str, Verdict]:
     found: dict[str, Verdict] = {}
     while True:
         try:
-            name, verdict = pickle.load(pipe)  # of our own child
+            name, verdict = pickle.load(file)  # of our own child
         except (EOFError, pickle.UnpicklingError):
             return found
         found[name] = Verdict(*verdict)
 
 
-def _child(commands: Mapping[str, Command], pipe: int) -> None:
+def _child(commands: Mapping[str, Command], file: IO[bytes]) -> None:
     try:
+        os.setpgid(0, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + _LIMIT, used + _LIMIT))
-        with os.fdopen(pipe, "wb") as file:
-            for name, command in commands.items():
-                pickle.dump((name, tuple(_judged(command))), file)
-                file.flush()
+        for name, command in commands.items():
+            pickle.dump((name, tuple(_judged(command))), file)
+            file.flush()
     finally:
         os._exit(0)
 
