@@ -18,7 +18,7 @@ from configs import cli
 
 SECONDS = 20  # then it hangs
 MEBIBYTES = 96  # that reading small hostile files may take
-_LIMIT = 6 * 2**30  # of the address space that a child may add: a net, not the measure
+_LIMIT = 3 * 2**30  # of the address space that a child may add: a net, not the measure
 
 Command = Callable[[], object]
 
