@@ -10,9 +10,14 @@ import yaml
 
 from configs.errors import ConfigError
 from configs.schema import RunConfig
+from datasets.reading import ReadingError, brief, label
+from datasets.reading.plain import parse_yaml, read_yaml
 from models.config import ModelConfig
 
 Options = TypeVar("Options")
+
+_LONGEST_NAME = 80  # that is looked for among the options
+_LONGEST_TEXT = 4096  # the longest path that there can be
 
 
 def load_config(
@@ -98,11 +103,9 @@ def _read_options(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
 
 def _read_yaml(path: str | Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}; give the path of a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        values = read_yaml(path)
+    except ReadingError as error:
+        raise ConfigError(f"{path}: {error}; give the path of a YAML file") from None
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{path}: the file must hold `section: options` pairs")
     return {name: {} if section is None else section for name, section in (values or {}).items()}
@@ -111,16 +114,16 @@ def _read_yaml(path: str | Path) -> dict[str, Any]:
 def _apply_override(values: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     if not equals:
-        raise ConfigError(f"{override!r} is not an override: write section.option=value")
+        raise ConfigError(f"{brief(override)} is not an override: write section.option=value")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"{override!r}: the value is not YAML; quote it") from None
+        value = parse_yaml(text)
+    except ReadingError:
+        raise ConfigError(f"{brief(override)}: the value is not YAML; quote it") from None
     *sections, option = name.split(".")
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
-            raise ConfigError(f"{override!r}: {section} is not a section of options")
+            raise ConfigError(f"{brief(override)}: {label(section)} is not a section of options")
     values[option] = value
 
 
@@ -144,11 +147,11 @@ def _completed(given: Mapping[str, Any], stored: ModelConfig) -> dict[str, Any]:
 def _build(schema: Any, values: Any, prefix: str, root: Any) -> Any:
     """`schema` from its part of the values; `root` is the schema of all of them."""
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{prefix.rstrip('.')} must be a section of options, not {values!r}")
+        raise ConfigError(f"{prefix.rstrip('.')} must be a section of options, not {brief(values)}")
     kinds = get_type_hints(schema)
     for name in values:
         if name not in kinds:
-            raise _unknown(f"{prefix}{name}", root)
+            raise _unknown(f"{prefix}{name}"[:_LONGEST_NAME], root)
     arguments = {
         name: _build(kinds[name], value, f"{prefix}{name}.", root)
         if is_dataclass(kinds[name])
@@ -166,12 +169,14 @@ def _unknown(name: str, root: Any) -> ConfigError:
     by_last_part = {full.rpartition(".")[2]: full for full in option_names(root)}
     near = difflib.get_close_matches(name, [*option_names(root), *sections], 1)
     near += [by_last_part[last] for last in difflib.get_close_matches(name.rpartition(".")[2], by_last_part, 1)]
-    return ConfigError(f"unknown option {name}: {f'did you mean {near[0]}?' if near else f'sections are {sections}'}")
+    return ConfigError(
+        f"unknown option {label(name)}: {f'did you mean {near[0]}?' if near else f'sections are {sections}'}"
+    )
 
 
 def _coerce(name: str, value: Any, kind: Any) -> Any:
     """`value` as the declared type: YAML reads 1e-3 as text and 4.8e6 as a float."""
-    error = ConfigError(f"{name} = {value!r}: expected {_describe(kind)}")
+    error = ConfigError(f"{name} = {brief(value)}: expected {_describe(kind)}")
     if get_origin(kind) is Literal:
         if value in get_args(kind):
             return value
@@ -182,9 +187,11 @@ def _coerce(name: str, value: Any, kind: Any) -> Any:
         if not isinstance(value, list | tuple):
             raise error
         return tuple(_coerce(name, item, get_args(kind)[0]) for item in value)
+    if kind is bool and isinstance(value, bool):
+        return value
+    if kind is str and isinstance(value, str) and value.isprintable() and len(value) <= _LONGEST_TEXT:
+        return value
     if kind is str or kind is bool:
-        if isinstance(value, kind):
-            return value
         raise error
     try:
         number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
@@ -202,7 +209,7 @@ def _describe(kind: Any) -> str:
         return "text or a list of texts"
     if get_origin(kind) is tuple:
         return f"a list, each {_describe(get_args(kind)[0])}"
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text of one line"}[kind]
 
 
 def _plain(value: Any) -> Any:

@@ -28,6 +28,19 @@ def architecture(model: ModelConfig) -> ModelConfig:
     return ModelConfig(**{option.name: getattr(model, option.name) for option in fields(ModelConfig)})
 
 
+_MOST = (
+    ("data", "workers", 2**8),
+    ("training", "batch_size", 2**16),
+    ("training", "preview_samples", 2**12),
+    ("training", "learning_rate", 1e3),
+    ("metrics", "batch_size", 2**16),
+    ("metrics", "samples", 2**24),
+    ("metrics", "part_samples", 2**24),
+    ("metrics", "path_samples", 2**24),
+    ("metrics", "edit_samples", 2**20),
+)
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """A whole run; YAML files and command lines name options as `section.option`.
@@ -45,6 +58,7 @@ class RunConfig:
     ops: Literal["auto", "native", "compiled"] = "auto"  # compiled kernels: where they can be had, never, or else fail
 
     def __post_init__(self) -> None:
+        self._check_sizes()
         self._check_start()
         if self.data.images_only and self.metrics.every_images:
             raise ValueError(
@@ -56,6 +70,12 @@ class RunConfig:
                 f"losses.path_length_every = {self.losses.path_length_every}, but the path length changes nothing "
                 "where training.freeze names local and render: choose 0"
             )
+
+    def _check_sizes(self) -> None:
+        """What no machine could hold, or wait for."""
+        for section, option, most in _MOST:
+            if (value := getattr(getattr(self, section), option)) > most:
+                raise ValueError(f"{section}.{option} = {value}: choose at most {most}")
 
     def _check_start(self) -> None:
         """What makes sense only for networks that have learnt something before."""

@@ -3,6 +3,7 @@
 CelebA-HQ-img/<id>.jpg and CelebAMask-HQ-mask-anno/<id // 2000>/<id, 5 digits>_<part>.png
 """
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -102,4 +103,4 @@ class CelebAMaskSource(FileSource):
     def _masks(self, index: int) -> dict[str, Path]:
         """The files of the parts that this face shows, in painting order."""
         files = {part: self._folder(index) / f"{self._ids[index]:05d}_{part}.png" for part in self._parts}
-        return {part: file for part, file in files.items() if file.exists()}
+        return {part: file for part, file in files.items() if os.path.exists(file)}

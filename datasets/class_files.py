@@ -11,15 +11,16 @@ ignore: [255, "#ffffff"]                     # pixels that nobody labelled: they
 A color may be left out. The partner of a class is the one it changes places with when a picture is mirrored.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from datasets.errors import DataError
-from datasets.labels import ClassTable, Code, numbered_table
+from datasets.labels import MAX_CLASSES, ClassTable, Code, numbered_table
+from datasets.reading import ReadingError, brief, label
+from datasets.reading.plain import read_yaml
 
 _TABLES = Path(__file__).parent / "tables"
 _FIELDS = {"id", "name", "color", "transparent", "partner"}
@@ -31,18 +32,13 @@ def load_table(path: str | Path) -> ClassTable:
     Raises:
         DataError: if the file cannot be read or its rules do not fit together; the message names file and class.
     """
-    file = Path(path)
-    shipped = _TABLES / f"{path}.yaml"
-    if not file.exists() and shipped.exists():
-        file = shipped
+    shipped = {table.stem: table for table in _TABLES.glob("*.yaml")}
+    file = Path(path) if os.path.exists(path) else shipped.get(str(path), Path(path))
     try:
-        return _table(yaml.safe_load(file.read_text(encoding="utf-8")))
-    except OSError as error:
-        names = ", ".join(sorted(table.stem for table in _TABLES.glob("*.yaml")))
-        reason = error.strerror or error
-        raise DataError(f"class table {path}: {reason}; give a YAML file or one of {names}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"class table {path} is not YAML: {' '.join(str(error).split())}") from None
+        return _table(read_yaml(file))
+    except ReadingError as error:
+        names = ", ".join(sorted(shipped))
+        raise DataError(f"class table {label(str(path))}: {error}; give a YAML file or one of {names}") from None
     except DataError as error:
         raise DataError(f"{file}: {error}") from None
 
@@ -67,7 +63,11 @@ def _table(contents: Any) -> ClassTable:
     if not isinstance(contents, dict) or not isinstance(contents.get("classes"), list):
         raise DataError("class table: needs `classes`, a list of {id, name, color, transparent, partner}")
     if unknown := contents.keys() - {"classes", "remap", "ignore"}:
-        raise DataError(f"class table: unknown section {sorted(unknown)[0]}; there are classes, remap and ignore")
+        raise DataError(
+            f"class table: unknown section {label(sorted(map(str, unknown))[0])}; there are classes, remap and ignore"
+        )
+    if len(contents["classes"]) > MAX_CLASSES:
+        raise DataError(f"class table: {len(contents['classes'])} classes; 2 to {MAX_CLASSES} are supported")
     entries = [_entry(entry) for entry in contents["classes"]]
     names = [entry["name"] for entry in entries]
     if [entry["id"] for entry in entries] != list(range(len(entries))):
@@ -87,11 +87,13 @@ def _table(contents: Any) -> ClassTable:
 
 def _entry(entry: Any) -> Mapping[str, Any]:
     if not isinstance(entry, dict) or not {"id", "name"} <= entry.keys() <= _FIELDS:
-        raise DataError(f"class table: {entry!r} must hold id and name, and may hold color, transparent, partner")
+        raise DataError(f"class table: {brief(entry)} must hold id and name, and may hold color, transparent, partner")
     if not isinstance(entry["name"], str):
-        raise DataError(f"class table: the name {entry['name']!r} of class {entry['id']} is not text; quote it")
+        raise DataError(
+            f"class table: the name {brief(entry['name'])} of class {label(entry['id'])} is not text; quote it"
+        )
     if not isinstance(entry.get("transparent", False), bool):
-        raise DataError(f"class table: transparent of {entry['name']} must be true or false")
+        raise DataError(f"class table: transparent of {label(entry['name'])} must be true or false")
     return entry
 
 
@@ -101,7 +103,7 @@ def _color(value: Any) -> Sequence[int]:
     try:
         red, green, blue = bytes.fromhex(value.removeprefix("#"))
     except ValueError:
-        raise DataError(f"class table: colour {value} must be written like '#00ff7f' or [0, 255, 127]") from None
+        raise DataError(f"class table: colour {label(value)} must be written like '#00ff7f' or [0, 255, 127]") from None
     return red, green, blue
 
 
@@ -122,7 +124,7 @@ def _class(value: Any, names: Sequence[str]) -> int:
         return names.index(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
         return value
-    raise DataError(f"class table: {value!r} is no class; choose from {', '.join(names)}")
+    raise DataError(f"class table: {brief(value)} is no class; choose from {', '.join(names)}")
 
 
 def _mapping(value: Any) -> Mapping[Code, Any]:

@@ -3,8 +3,6 @@
 Pictures come out RGB; labels as uint8 class ids [H, W]. Every message begins with the file's name.
 """
 
-import struct
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +12,9 @@ from PIL import Image
 from datasets.errors import DataError
 from datasets.labels import ClassTable
 from datasets.mask_codes import labels_from_colors, labels_from_ids
+from datasets.picture_files import open_picture
+from datasets.reading import ReadingError
+from datasets.reading.regular import check_regular
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _LOSSY = frozenset({"JPEG", "MPO", "WEBP"})
@@ -133,14 +134,16 @@ def _load_mask(path: Path) -> Image.Image:
 def _load(path: Path) -> tuple[Image.Image, Image.Transpose | None]:
     """The picture as stored, and how to turn it upright."""
     try:
-        picture = Image.open(path)
+        check_regular(path)
+        picture = open_picture(path)
         picture.info["rawmode"] = _rawmode(picture)
         turn = _TURNS.get(picture.getexif().get(_ORIENTATION, 1))
         picture.load()
-    except (Image.UnidentifiedImageError, Image.DecompressionBombError) as error:
-        kind = "too large" if isinstance(error, Image.DecompressionBombError) else "not an image"
-        raise DataError(f"{path}: is {kind}; replace it or take it away") from None
-    except (OSError, EOFError, SyntaxError, ValueError, struct.error, zlib.error) as error:
+    except ReadingError as error:
+        raise DataError(f"{path}: {error}; replace it or take it away") from None
+    except Image.UnidentifiedImageError:
+        raise DataError(f"{path}: is not an image; replace it or take it away") from None
+    except Exception as error:  # Pillow raises whatever a damaged file trips over
         if isinstance(error, OSError) and error.strerror:
             raise DataError(f"{path}: cannot be read ({error.strerror}); make it readable or take it away") from None
         raise DataError(f"{path}: is truncated or damaged; replace it or take it away") from None

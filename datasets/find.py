@@ -1,5 +1,6 @@
 """Which source a user's path is."""
 
+import os
 from pathlib import Path
 
 from datasets.celebamask import IMAGES, MASKS, CelebAMaskSource, Split
@@ -27,10 +28,10 @@ def find_source(path: Path, masks: Path | None = None, classes: str = "", split:
     Raises:
         DataError: if nothing there can be used, or an argument does not fit what is there.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         raise DataError(f"{path} does not exist; give a folder or an LMDB")
     table = _table(path, classes)
-    if (path / IMAGES).is_dir() and (path / MASKS).is_dir() and masks is None:
+    if os.path.isdir(path / IMAGES) and os.path.isdir(path / MASKS) and masks is None:
         return CelebAMaskSource(path, table or celebamask13(), split or "train")
     if split is not None:
         raise DataError(f"{path} is not CelebAMask-HQ ({IMAGES} and {MASKS}), so it has no split {split}")
@@ -38,7 +39,7 @@ def find_source(path: Path, masks: Path | None = None, classes: str = "", split:
         return _lmdb(path, masks, table)
     images, found_masks = _folder_of(path, _IMAGE_FOLDERS), _folder_of(path, _MASK_FOLDERS)
     if masks is not None:
-        inner = images is not None and not (masks / images.name).is_dir()
+        inner = images is not None and not os.path.isdir(masks / images.name)
         return FolderSource(images if images and inner else path, masks, table or celebamask13())
     if images and found_masks:
         return FolderSource(images, found_masks, table or celebamask13())
@@ -71,7 +72,7 @@ def _refuse_unknown_masks(path: Path, known: Path | None, table: ClassTable | No
             f"{path} has a class table but no masks that are known by name; give --masks, or leave the class table out"
         )
     if known:
-        folders = (folder for folder in _entries(path) if folder.is_dir() and not folder.name.startswith("."))
+        folders = (folder for folder in _entries(path) if os.path.isdir(folder) and not folder.name.startswith("."))
         others = sorted(folder.name for folder in folders if folder.name != known.name)
         if others:
             raise DataError(
@@ -88,11 +89,11 @@ def _entries(path: Path) -> list[Path]:
 
 
 def _folder_of(path: Path, names: tuple[str, ...]) -> Path | None:
-    return next((path / name for name in names if (path / name).is_dir()), None)
+    return next((path / name for name in names if os.path.isdir(path / name)), None)
 
 
 def _table(path: Path, classes: str) -> ClassTable | None:
     if classes:
         return load_table(classes)
     beside = path / CLASSES_FILE
-    return load_table(beside) if path.is_dir() and beside.exists() else None
+    return load_table(beside) if os.path.isdir(path) and os.path.exists(beside) else None

@@ -6,6 +6,7 @@ A table travels as plain data inside data sets and checkpoints, so that names wo
 import colorsys
 import difflib
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -14,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from datasets.errors import DataError
+from datasets.reading import brief, label
 
 MAX_CLASSES = 64
+MAX_NAME = 64  # characters
 MAX_SOURCE_ID = 2**16 - 1
 
 # What a mask says of a pixel: an id, a colour as "#rrggbb", or the name of a part drawn in a file of its own.
@@ -75,34 +78,39 @@ class ClassTable:
             raise DataError(f"class table: {count} classes; 2 to {MAX_CLASSES} are supported")
         if len(set(self.names)) != count:
             raise DataError("class table: names must be distinct")
+        for name in self.names:
+            if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
+                raise DataError(f"class table: the name {brief(name)} must be 1 to {MAX_NAME} printable characters")
         if len(self.colors) != count:
             raise DataError(f"class table: {count} names but {len(self.colors)} colours; give one colour per name")
         if not all(len(color) == 3 and all(0 <= c <= 255 for c in color) for color in self.colors):
             raise DataError("class table: colours must be three numbers in 0..255")
         if not all(0 <= k < count for k in self.transparent):
-            raise DataError(f"class table: transparent ids {self.transparent} must lie in 0..{count - 1}")
+            raise DataError(f"class table: transparent ids {brief(self.transparent)} must lie in 0..{count - 1}")
         self._check_partners()
         self._check_rules()
 
     def _check_partners(self) -> None:
         paired = list(chain.from_iterable(self.partners))
         if not all(0 <= k < len(self.names) for k in paired):
-            raise DataError(f"class table: partners {self.partners} must lie in 0..{len(self.names) - 1}")
+            raise DataError(f"class table: partners {brief(self.partners)} must lie in 0..{len(self.names) - 1}")
         if len(set(paired)) != len(paired):
             raise DataError("class table: a class can be the left or right partner of one other class only")
 
     def _check_rules(self) -> None:
-        codes = [*(code for code, _ in self.remap), *self.ignore]
-        for code in codes:
-            if codes.count(code) > 1:
-                raise DataError(f"class table: {code} is remapped or ignored twice; keep one rule")
+        codes = Counter([*(code for code, _ in self.remap), *self.ignore])
+        for code, count in codes.items():
+            if count > 1:
+                raise DataError(f"class table: {label(code)} is remapped or ignored twice; keep one rule")
             if isinstance(code, int) and not 0 <= code <= MAX_SOURCE_ID:
-                raise DataError(f"class table: mask id {code} must lie in 0..{MAX_SOURCE_ID}")
+                raise DataError(f"class table: mask id {label(code)} must lie in 0..{MAX_SOURCE_ID}")
             if isinstance(code, str) and code.startswith("#") and not COLOR_CODE.fullmatch(code):
-                raise DataError(f"class table: colour {code} must be written like '#00ff7f'")
+                raise DataError(f"class table: colour {label(code)} must be written like '#00ff7f'")
         for code, k in self.remap:
             if not 0 <= k < len(self.names):
-                raise DataError(f"class table: {code} is remapped to {k}, outside 0..{len(self.names) - 1}")
+                raise DataError(
+                    f"class table: {label(code)} is remapped to {brief(k)}, outside 0..{len(self.names) - 1}"
+                )
 
     @property
     def num_classes(self) -> int:
@@ -153,7 +161,7 @@ class ClassTable:
         """
         try:
             return cls(
-                names=tuple(str(name) for name in data["names"]),
+                names=tuple(_name(name) for name in data["names"]),
                 colors=tuple((int(r), int(g), int(b)) for r, g, b in data["colors"]),
                 transparent=tuple(int(k) for k in data.get("transparent", ())),
                 partners=tuple((int(left), int(right)) for left, right in data.get("partners", ())),
@@ -162,8 +170,9 @@ class ClassTable:
             )
         except DataError:
             raise
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"class table: needs names, colors and transparent as lists ({error!r})") from None
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+            reason = brief(str(error))
+            raise DataError(f"class table: needs names, colors and transparent as lists ({reason})") from None
 
 
 def numbered_table(num_classes: int) -> ClassTable:
@@ -175,9 +184,15 @@ def numbered_table(num_classes: int) -> ClassTable:
     return ClassTable(tuple(f"class_{k}" for k in range(num_classes)), _colors(num_classes))
 
 
+def _name(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{brief(value)} is no name")
+    return value
+
+
 def _code(value: Any) -> Code:
     if not isinstance(value, int | str) or isinstance(value, bool):
-        raise ValueError(f"{value!r} is neither an id nor a colour nor the name of a part")
+        raise ValueError(f"{brief(value)} is neither an id nor a colour nor the name of a part")
     return value if isinstance(value, int) else value.lower()
 
 

@@ -5,7 +5,6 @@ copied freely (several on one path, workers by fork or spawn). So nobody keeps a
 """
 
 import io
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,14 @@ from PIL import Image
 
 from datasets.errors import DataError
 from datasets.layouts import META_FILE, META_KEY, META_VERSION
+from datasets.picture_files import open_picture
+from datasets.reading import ReadingError, brief
+from datasets.reading.plain import MAX_JSON_BYTES, parse_json
+from datasets.reading.regular import check_regular, read_bytes
+
+MAX_PIXELS = 2**26  # 8192 x 8192, the largest size of the layouts
+_KINDS = {"resolution": int, "count": int, "source": str, "tool": str}  # of what the description may say
+_MOST_DIGITS = 18
 
 
 class _Entry(NamedTuple):
@@ -33,12 +40,15 @@ def environment(path: Path) -> lmdb.Environment:
     Raises:
         DataError: if the path is missing or not an LMDB.
     """
-    file = path / "data.mdb" if path.is_dir() else path
+    file = path / "data.mdb" if os.path.isdir(path) else path
+    if not os.path.exists(file):
+        kind = "holds no data.mdb, so it is not an LMDB" if os.path.isdir(path) else "does not exist"
+        raise DataError(f"data set {path} {kind}; give a folder that scripts.prepare_data wrote")
     try:
-        inode = file.stat().st_ino
-    except OSError:
-        kind = "holds no data.mdb, so it is not an LMDB" if path.is_dir() else "does not exist"
-        raise DataError(f"data set {path} {kind}; give a folder that scripts.prepare_data wrote") from None
+        size = check_regular(file)
+    except ReadingError as error:
+        raise DataError(f"data set {path}: {error}; give a folder that scripts.prepare_data wrote") from None
+    inode = file.stat().st_ino
     key = os.path.realpath(file)
     entry = _entries.get(key)
     if entry and (entry.pid, entry.inode) != (os.getpid(), inode):
@@ -46,7 +56,7 @@ def environment(path: Path) -> lmdb.Environment:
         _entries.pop(key).environment.close()
         entry = None
     if entry is None:
-        entry = _entries[key] = _Entry(os.getpid(), inode, _open(path))
+        entry = _entries[key] = _Entry(os.getpid(), inode, _open(path, size))
     return entry.environment
 
 
@@ -71,23 +81,25 @@ def read_meta(path: Path) -> Mapping[str, Any]:
         DataError: if it is not one, or of a later version of this program.
     """
     beside = path / META_FILE
+    is_beside = os.path.isdir(path) and os.path.exists(beside)
     try:
-        stored = beside.read_bytes() if path.is_dir() and beside.exists() else read(path, META_KEY)
-    except OSError as error:
-        raise DataError(f"{beside}: cannot be read ({error.strerror}); make it readable") from None
-    if stored is None:
-        return {}
-    try:
-        meta = json.loads(stored)
-    except ValueError:
-        meta = None
+        stored = read_bytes(beside, MAX_JSON_BYTES) if is_beside else read(path, META_KEY)
+        if stored is None:
+            return {}
+        meta = parse_json(stored)
+    except ReadingError as error:
+        place = beside if is_beside else f"{path}: the meta key"
+        raise DataError(f"{place}: {error}; write the data set again") from None
     if not isinstance(meta, dict):
         raise DataError(f"{path}: the meta key is not a JSON object; write the data set again")
     if meta.get("version", META_VERSION) != META_VERSION:
         raise DataError(
-            f"{path} has version {meta['version']} of the data format, this program reads {META_VERSION};"
+            f"{path} has version {brief(meta['version'])} of the data format, this program reads {META_VERSION};"
             " update the program or write the data set again"
         )
+    for name, kind in _KINDS.items():
+        if name in meta and type(meta[name]) is not kind:
+            raise DataError(f"{path}: the meta key has {name} = {brief(meta[name])}; write the data set again")
     return meta
 
 
@@ -98,13 +110,15 @@ def count_records(path: Path, key: str, meta: Mapping[str, Any]) -> int:
         DataError: if the two differ, or there are none.
     """
     stored = read(path, key) or b""
-    if not stored.isdigit():
+    if not stored.isdigit() or len(stored) > _MOST_DIGITS:
         raise DataError(f"{path}: {key} must be decimal digits; write the data set again")
     count = int(stored)
     if meta.get("count", count) != count:
         raise DataError(f"{path}: {key} is {count} but meta says {meta['count']}; write the data set again")
     if count < 1:
         raise DataError(f"{path} holds no records; write the data set again")
+    if count > (entries := environment(path).stat()["entries"]):
+        raise DataError(f"{path}: {key} is {count}, but there are {entries} entries; write the data set again")
     return count
 
 
@@ -118,9 +132,11 @@ def decode(path: Path, key: str) -> Image.Image:
     if stored is None:
         raise DataError(f"{path}: record {key} is missing; write the data set again")
     try:
-        picture = Image.open(io.BytesIO(stored))
+        picture = open_picture(io.BytesIO(stored), MAX_PIXELS)
         picture.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except ReadingError as error:
+        raise DataError(f"{path}: record {key} {error}; write the data set again") from None
+    except Exception:  # Pillow raises whatever a damaged file trips over
         raise DataError(f"{path}: record {key} cannot be decoded; write the data set again") from None
     return picture
 
@@ -143,10 +159,22 @@ def reduce_picture(
     return picture.resize((resolution, resolution), resampling)
 
 
-def _open(path: Path) -> lmdb.Environment:
+def _open(path: Path, size: int) -> lmdb.Environment:
+    """The environment of a file of so many bytes."""
     try:
-        return lmdb.open(
-            str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False, meminit=False, create=False
+        opened = lmdb.open(
+            str(path),
+            subdir=os.path.isdir(path),
+            readonly=True,
+            lock=False,
+            readahead=False,
+            meminit=False,
+            create=False,
         )
-    except lmdb.Error as error:
+    except (lmdb.Error, OSError, OverflowError) as error:
         raise DataError(f"data set {path} is not a readable LMDB ({error}); write it again or give another") from None
+    # To read a page behind the end of the file would kill the process.
+    if (needed := (opened.info()["last_pgno"] + 1) * opened.stat()["psize"]) > size:
+        opened.close()
+        raise DataError(f"data set {path} is truncated: it has {size} of {needed} bytes; copy or write it again")
+    return opened

@@ -1,5 +1,6 @@
 """From the options of a run to its data set: one LMDB, several as one, or a folder of files; images alone likewise."""
 
+import os
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -66,6 +67,8 @@ def open_dataset(
             an option is for folders where there are none.
     """
     _check(config, "images and masks")
+    if resolution is not None and resolution < 1:
+        raise DataError(f"resolution = {resolution}: choose above 0")
     shards = [_open(path, config, resolution, num_classes) for path in config.path]
     return shards[0] if len(shards) == 1 else ShardedDataset(shards, config.path)
 
@@ -82,7 +85,7 @@ def open_images(config: DataConfig, resolution: int) -> ImagesAlone:
 
 
 def _image_source(path: Path, resolution: int) -> Source:
-    if path.exists() and is_lmdb(path) and not holds_pairs(path):
+    if os.path.exists(path) and is_lmdb(path) and not holds_pairs(path):
         return ImageLmdbSource(path, resolution)  # which may hold each image at several sizes
     return find_source(path)
 
@@ -105,7 +108,7 @@ def _refuse_unused(config: DataConfig) -> None:
 
 def _is_lmdb(path: str) -> bool:
     """Also what does not exist: the message is the same."""
-    return not Path(path).exists() or is_lmdb(Path(path))
+    return not os.path.exists(path) or is_lmdb(Path(path))
 
 
 def _open(path: str, config: DataConfig, resolution: int | None, num_classes: int | None) -> Single:

@@ -166,7 +166,7 @@ def refuse_problems(source: Source) -> None:
 
 def is_lmdb(path: Path) -> bool:
     """Whether there is an LMDB at `path`, of whatever layout."""
-    return path.is_file() or (path / "data.mdb").exists()
+    return not os.path.isdir(path) or os.path.exists(path / "data.mdb")
 
 
 def holds_pairs(path: Path) -> bool:
@@ -199,13 +199,18 @@ def _by_stem(folder: Path) -> tuple[dict[str, list[Path]], Counter[str]]:
 
 
 def _visible_files(folder: Path) -> Iterator[Path]:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise DataError(f"{folder} is not a folder; give the one that holds the files")
 
     def complain(error: OSError) -> None:
         raise DataError(f"{error.filename}: cannot be listed ({error.strerror}); make it readable") from None
 
+    seen = set[tuple[int, int]]()  # a link may lead back to a folder that holds it
     for parent, folders, files in os.walk(folder, onerror=complain, followlinks=True):
+        status = os.stat(parent)
+        if (status.st_dev, status.st_ino) in seen:
+            raise DataError(f"{parent}: is reached twice, by a link; take the link away")
+        seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
 

@@ -3,7 +3,6 @@
 Shapes: N samples, D latent width, M = B + 2K vectors of a W+ code.
 """
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datasets.reading import ReadingError
+from datasets.reading.arrays import read_array
 from editing.errors import EditError
 from editing.files import replacing
 from models import Generator, ModelConfig
@@ -32,28 +33,23 @@ def load_codes(path: Path, config: ModelConfig) -> Tensor:
         EditError: if the file cannot be read, or holds other shapes, other types or numbers that are not finite.
     """
     expected = f"expected floats [N, {config.latent_dim}] or [N, {config.num_codes}, {config.latent_dim}]"
-    codes = _read_array(path, expected)
+    try:
+        codes = read_array(path)
+    except ReadingError as error:
+        raise EditError(f"cannot read {path}: {error}; {expected}") from None
     if not np.issubdtype(codes.dtype, np.floating):
         raise EditError(f"{path} holds {codes.dtype}; {expected}")
-    if codes.shape[1:] not in ((config.latent_dim,), (config.num_codes, config.latent_dim)) or len(codes) == 0:
+    if (
+        codes.ndim == 0
+        or codes.shape[1:] not in ((config.latent_dim,), (config.num_codes, config.latent_dim))
+        or len(codes) == 0
+    ):
         raise EditError(f"{path} has shape {list(codes.shape)}; {expected}")
     with np.errstate(over="ignore"):  # a double too large becomes infinite, and is refused below
         codes = codes.astype(np.float32)
     if not np.isfinite(codes).all():
         raise EditError(f"{path} holds numbers that are not finite (NaN or infinity); {expected}")
     return torch.from_numpy(codes)
-
-
-def _read_array(path: Path, expected: str) -> np.ndarray:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise EditError(f"cannot read {path}: {error.strerror or error}") from None
-    except (EOFError, ValueError, zipfile.BadZipFile):  # what numpy raises for foreign and damaged files
-        raise EditError(f"{path} is not a .npy array of numbers, or is damaged; {expected}") from None
-    if not isinstance(array, np.ndarray):
-        raise EditError(f"{path} is an .npz archive; {expected} in a .npy file")
-    return array
 
 
 def save_codes(codes: Tensor, path: Path) -> None:

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datasets.reading import ReadingError, label
+from datasets.reading.arrays import read_arrays
 from editing.errors import EditError
 from editing.files import replacing
 from editing.mixing import CODE_KINDS, CodeKind, code_index
@@ -24,6 +26,7 @@ from models import Generator, ModelConfig
 from models.latents import to_wplus
 
 _FIELDS = ("name", "part", "kind", "vector", "model", "how")
+_LONGEST = 4096  # characters of all texts
 _BASE = -1  # in files, for the base codes
 
 
@@ -113,12 +116,9 @@ def load_direction(path: Path, generator: Generator) -> Direction:
 
 def _read_fields(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in _FIELDS}
-    except OSError as error:
-        raise EditError(f"cannot read {path}: {error.strerror or error}") from None
-    except Exception:  # whatever a foreign or damaged archive trips over
-        raise EditError(f"{path} is no direction of python -m scripts.directions, or damaged") from None
+        return read_arrays(path, _FIELDS)
+    except ReadingError as error:
+        raise EditError(f"cannot read {path}: {error}; give a direction of python -m scripts.directions") from None
 
 
 def _from_fields(fields: Mapping[str, np.ndarray], path: Path) -> Direction:
@@ -126,9 +126,13 @@ def _from_fields(fields: Mapping[str, np.ndarray], path: Path) -> Direction:
     texts = [fields[name] for name in ("name", "kind", "model", "how")]
     part, vector = fields["part"], fields["vector"]
     is_typed = all(x.dtype.kind == "U" and x.shape == () for x in texts) and part.dtype.kind == "i" and part.shape == ()
+    if sum(map(len, map(str, texts))) > _LONGEST:
+        raise EditError(f"{path} has texts of more than {_LONGEST} characters: it is damaged; find the direction again")
     if not is_typed or vector.dtype != np.float32 or vector.ndim != 2 or not np.isfinite(vector).all():
         raise EditError(f"{path} is no direction of python -m scripts.directions, or damaged")
     name, kind, model, how = map(str, texts)
     if kind not in CODE_KINDS:
-        raise EditError(f"{path} moves codes of an unknown kind, '{kind}': it is damaged; find the direction again")
+        raise EditError(
+            f"{path} moves codes of an unknown kind, '{label(kind)}': it is damaged; find the direction again"
+        )
     return Direction(name, None if part == _BASE else int(part), kind, torch.from_numpy(vector), model, how)

@@ -17,10 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
+from datasets.reading import ReadingError
+from datasets.reading.tensors import load_tensors
 from editing.directions import fingerprint
 from editing.errors import EditError
 from editing.inversion import SHARPNESS, Target
 from models import Generator, GeneratorOutput, ModelConfig, ModelError
+from models.checkpoint import build, model_config
 
 FORMAT = "semantic-stylegan-encoder/1"
 _NEW_COMMAND = "train one with python -m scripts.train_encoder"
@@ -174,12 +177,10 @@ def load_encoder(path: Path, generator: Generator) -> EncoderFile:
     Raises:
         EditError: if the file is missing, damaged or foreign, or was made for another model.
     """
-    if not path.is_file():
-        raise EditError(f"{path}: no such file; {_NEW_COMMAND}")
     try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever a damaged archive trips over
-        raise EditError(f"{path} is no encoder, or damaged; {_NEW_COMMAND}") from error
+        contents = load_tensors(path)
+    except ReadingError as error:
+        raise EditError(f"{path}: {error}; {_NEW_COMMAND}") from error
     if not isinstance(contents, dict) or contents.get("format") != FORMAT:
         raise EditError(f"{path} is no encoder; {_NEW_COMMAND}")
     if contents.get("made_for") != fingerprint(generator):
@@ -195,8 +196,6 @@ def load_encoder(path: Path, generator: Generator) -> EncoderFile:
 def _from_contents(contents: Mapping[str, Any]) -> Encoder:
     """The encoder that the entries of a file describe; raises whatever they trip over."""
     with torch.random.fork_rng(devices=[]):
-        encoder = Encoder(EncoderConfig(**contents["encoder"]), ModelConfig(**contents["model"]))
-    encoder.load_state_dict(contents["network"])
-    if not all(value.isfinite().all() for value in encoder.state_dict().values()):
-        raise ValueError("weights that are not finite")
+        config, model = EncoderConfig(**contents["encoder"]), model_config(contents["model"])
+        encoder = build(lambda: Encoder(config, model), contents["network"], "the encoder")
     return encoder.eval().requires_grad_(False)

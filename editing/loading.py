@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from datasets.class_files import default_table
+from datasets.errors import DataError
 from datasets.labels import ClassTable
 from editing.errors import EditError
 from models import Generator
@@ -29,7 +30,10 @@ def model_in(contents: Any, path: Path, device: torch.device) -> tuple[Generator
     networks = find_networks(contents, str(path))
     generator = build_generator(networks, str(path)).to(device)
     count = networks.config.num_classes
-    classes = ClassTable.from_dict(networks.classes) if networks.classes else default_table(count)
+    try:
+        classes = ClassTable.from_dict(networks.classes) if networks.classes else default_table(count)
+    except DataError as error:
+        raise EditError(f"{path}: {error}") from None
     if classes.num_classes != count:
         raise EditError(f"{path} names {classes.num_classes} classes, but its generator draws {count}")
     return generator, classes

@@ -3,6 +3,7 @@
 Shapes: R resolution.
 """
 
+import os
 import shlex
 import warnings
 from collections import defaultdict
@@ -17,6 +18,9 @@ from datasets.decoding import SUFFIXES, Record, read_pair
 from datasets.errors import DataError
 from datasets.fitting import CROPS, Crop, Fitted, fit
 from datasets.labels import ClassTable
+from datasets.picture_files import FORMATS
+from datasets.reading import ReadingError
+from datasets.reading.regular import check_regular
 from editing.errors import EditError
 
 MAX_BYTES = 2**26  # of a file; no camera's JPEG or PNG of MAX_PIXELS comes near
@@ -52,7 +56,7 @@ def find_masks(images: Sequence[Path], folder: Path) -> list[Path]:
     Raises:
         EditError: if an image has none, or several, or there is no such folder.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise EditError(f"{folder} is not a folder; give the one that holds the masks")
     found = defaultdict(list)
     for path in sorted(folder.iterdir()):
@@ -97,7 +101,10 @@ def refuse_huge(path: Path) -> None:
     Raises:
         EditError: if it would take too much memory.
     """
-    size = path.stat().st_size if path.is_file() else 0
+    try:
+        size = check_regular(path)
+    except ReadingError:  # whoever reads it tells why
+        return
     if size > MAX_BYTES:
         raise EditError(f"{path}: has {size} bytes, more than {MAX_BYTES}; give a smaller copy")
     width, height = _stored_size(path)
@@ -110,7 +117,7 @@ def _stored_size(path: Path) -> tuple[int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
-            with Image.open(path) as picture:
+            with Image.open(path, formats=FORMATS) as picture:
                 return picture.size
     except Exception:  # Pillow raises whatever a damaged header trips over
         return 0, 0

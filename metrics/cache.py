@@ -11,6 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datasets.reading import ReadingError
+from datasets.reading.tensors import load_tensors
+
 VERSION = 1  # of the computations: raise it when they change
 
 
@@ -23,11 +26,9 @@ def cache_folder() -> Path:
 def load_statistics(facts: Mapping[str, Any]) -> dict[str, Tensor] | None:
     """What was stored with the same facts (plain data); None if nothing was, or the file is damaged."""
     path = _path(facts)
-    if not path.is_file():
-        return None
     try:
-        values = torch.load(path, weights_only=True)
-    except Exception:  # torch.load raises whatever a damaged archive trips over
+        values = load_tensors(path)
+    except ReadingError:
         return None
     return values if isinstance(values, dict) and all(isinstance(v, Tensor) for v in values.values()) else None
 

@@ -1,12 +1,13 @@
 """Published networks that metrics look through, from local files whose checksum is verified; never a download."""
 
 import hashlib
-import pickle
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from datasets.reading import ReadingError
+from datasets.reading.regular import check_regular
 from metrics.errors import MetricError
 from metrics.extras import extra
 
@@ -25,14 +26,16 @@ def verified_weights(path: Path, sha256: str, remedy: str) -> dict[str, Tensor]:
     Raises:
         MetricError: if the file is missing, is another, or holds more than tensors.
     """
-    if not path.is_file():
-        raise MetricError(f"{path}: no such file: {remedy}")
+    try:
+        check_regular(path)
+    except ReadingError as error:
+        raise MetricError(f"{path}: {error}: {remedy}") from None
     checksum = _sha256(path)
     if not checksum.startswith(sha256):
         raise MetricError(f"{path}: its SHA-256 begins with {checksum[: len(sha256)]}, not {sha256}: {remedy}")
     try:
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError) as error:
+    except Exception as error:  # torch.load raises whatever a damaged file trips over
         raise MetricError(f"{path}: not a file of tensors: {remedy}") from error
     return state
 

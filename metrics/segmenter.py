@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from torchvision.models import mobilenet_v3_large
 from torchvision.ops import FeaturePyramidNetwork
 
+from datasets.reading import ReadingError, label
+from datasets.reading.tensors import load_tensors
+from datasets.reading.weights import check_finite, check_shapes
 from metrics.cache import cache_folder
 from metrics.errors import MetricError
 
@@ -24,6 +27,7 @@ RESOLUTIONS = (32, 1024)  # px, the smallest and the largest
 _SIDES = (64, 256)  # px, smaller pictures are enlarged, larger ones reduced
 _TAPS = (1, 3, 6, 12)  # the last layers at S, S/2, S/4 and S/8: classes as small as eyes need the finest
 _PYRAMID_CHANNELS = 24
+_MOST_CLASSES = 64
 _NEW_COMMAND = "train one with python -m scripts.train_segmenter"
 
 
@@ -187,15 +191,13 @@ def load_segmenter(path: str | Path) -> Segmenter:
     Raises:
         MetricError: if the file is missing, damaged or foreign.
     """
-    if not Path(path).is_file():
-        raise MetricError(f"{path}: no such file; {_NEW_COMMAND}")
     try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever a damaged archive trips over
-        raise MetricError(f"{path} is no segmenter, or damaged; {_NEW_COMMAND}") from error
+        contents = load_tensors(path)
+    except ReadingError as error:
+        raise MetricError(f"{path}: {error}; {_NEW_COMMAND}") from error
     found = contents.get("format") if isinstance(contents, dict) else None
     if found != FORMAT:
-        raise MetricError(f"{path} is no segmenter (format {FORMAT}, found {found}); {_NEW_COMMAND}")
+        raise MetricError(f"{path} is no segmenter (format {FORMAT}, found {label(found)}); {_NEW_COMMAND}")
     try:
         return _from_contents(contents)
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
@@ -210,7 +212,11 @@ def _from_contents(contents: Mapping[str, Any]) -> Segmenter:
             raise TypeError(f"{name} is no {kind.__name__}")
     if [type(name) for name in facts.names] != [str] * len(facts.iou) or any(type(v) is not float for v in facts.iou):
         raise TypeError("not one name and one IoU for each class")
+    if not 2 <= len(facts.names) <= _MOST_CLASSES:
+        raise ValueError(f"{len(facts.names)} classes")
     with torch.random.fork_rng(devices=[]):  # measuring must not disturb the random numbers of a training
         network = SegmentationNetwork(len(facts.names))
+    check_shapes(network, contents["network"])
+    check_finite(contents["network"])
     network.load_state_dict(contents["network"])
     return Segmenter(network, facts)

@@ -6,7 +6,7 @@ Half types are for storage: whatever a file holds in them runs in float32.
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from datasets.reading import ReadingError, brief, label
+from datasets.reading.tensors import load_tensors
+from datasets.reading.weights import check_finite, check_shapes
 from models.config import ModelConfig
 from models.discriminator import Discriminator
 from models.errors import ModelError
@@ -22,6 +25,7 @@ from models.released import convert_state, discriminator_slots, generator_slots,
 
 FORMAT = "semantic-stylegan/1"
 NETWORKS = ("generator", "generator_ema", "discriminator")
+_TOLD: Mapping[str, type] = {"images": int, "data": list}
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -60,7 +64,7 @@ def build_generator(networks: Networks, source: str) -> Generator:
     state = networks.generator_ema or networks.generator
     if state is None:
         raise ModelError(f"{source} holds no generator")
-    return load_state(Generator(networks.config), state, source).eval()
+    return build(lambda: Generator(networks.config), state, source).eval()
 
 
 def load_discriminator(path: str | Path, device: str | torch.device = "cpu") -> Discriminator:
@@ -72,7 +76,7 @@ def load_discriminator(path: str | Path, device: str | torch.device = "cpu") -> 
     networks = load_networks(path)
     if networks.discriminator is None:
         raise ModelError(f"{path} holds no discriminator")
-    return load_state(Discriminator(networks.config), networks.discriminator, str(path)).to(device).eval()
+    return build(lambda: Discriminator(networks.config), networks.discriminator, str(path)).to(device).eval()
 
 
 def load_networks(path: str | Path) -> Networks:
@@ -97,26 +101,23 @@ def find_networks(contents: Any, source: str) -> Networks:
 
 
 def read_file(path: str | Path) -> Any:
-    """`torch.load` on the CPU that unpickles tensors, plain data and `argparse.Namespace`, nothing else.
+    """The tensors, on the CPU, plain data and `argparse.Namespace` in a file, see `datasets.reading.tensors`.
 
     Raises:
         ModelError: if the file is missing or not of that kind.
     """
-    if not Path(path).is_file():
-        raise ModelError(f"{path}: no such file")
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever a damaged archive trips over
-        # Its own words are left to the traceback's cause: they would advise to run the file's code.
-        raise ModelError(f"{path} is no checkpoint, or damaged, or holds more than tensors and data") from error
+        return load_tensors(path)
+    except ReadingError as error:
+        raise ModelError(f"{path}: {error}") from error
 
 
 def provenance(contents: Mapping[str, Any]) -> dict[str, Any]:
     """`images` and `data`, if a run's checkpoint or an earlier export tells them."""
-    training = contents.get("training") or {}
-    told = {"images": contents.get("images", training.get("images")), "data": contents.get("data")}
-    return {name: value for name, value in told.items() if value is not None}
+    training = contents.get("training")
+    counters = training if isinstance(training, dict) else {}
+    told = {"images": contents.get("images", counters.get("images")), "data": contents.get("data")}
+    return {name: value for name, value in told.items() if isinstance(value, _TOLD[name])}
 
 
 def networks_from_dict(checkpoint: Any) -> Networks:
@@ -128,7 +129,7 @@ def networks_from_dict(checkpoint: Any) -> Networks:
     found = checkpoint.get("format") if isinstance(checkpoint, dict) else None
     if found != FORMAT:
         raise ModelError(
-            f"neither a checkpoint of this program ({FORMAT}, found {found}) nor a released one (g, g_ema, d)"
+            f"neither a checkpoint of this program ({FORMAT}, found {label(found)}) nor a released one (g, g_ema, d)"
         )
     states = {name: _state(checkpoint, name) for name in NETWORKS}
     return Networks(model_config(checkpoint.get("model")), classes=checkpoint.get("classes"), **states)
@@ -153,27 +154,43 @@ def model_config(values: Any) -> ModelConfig:
     defaults = asdict(ModelConfig())
     if not isinstance(values, dict) or values.keys() != defaults.keys():
         different = defaults.keys() ^ values.keys() if isinstance(values, dict) else defaults
-        raise ModelError(f"its model configuration lacks or adds options: {', '.join(sorted(map(str, different)))}")
+        raise ModelError(f"its model configuration lacks or adds options: {brief(sorted(map(str, different)))}")
     for name, default in defaults.items():
-        if type(values[name]) is not type(default):
-            raise ModelError(f"its model configuration has {name} = {values[name]!r}")
+        items = values[name] if isinstance(values[name], tuple) else ()
+        if type(values[name]) is not type(default) or not all(type(item) is int for item in items):
+            raise ModelError(f"its model configuration has {name} = {brief(values[name])}")
     return ModelConfig(**values)
+
+
+def build(make: Callable[[], Module], state: Mapping[str, Tensor], source: str) -> Module:
+    """The network that `make` makes, with the weights of a file; none of its size is made unless the file stores it.
+
+    Raises:
+        ModelError: as `load_state`.
+    """
+    with torch.device("meta"):
+        _check(make(), state, source)
+    return load_state(make(), state, source)
 
 
 def load_state(module: Module, state: Mapping[str, Tensor], source: str) -> Module:
     """Copies a state dict into a module of the same architecture, which becomes float64 if the state is, else float32.
 
     Raises:
-        ModelError: if a tensor is missing, unknown or of another shape; the message names one.
+        ModelError: if a tensor is missing, unknown, of another shape or kind, or not finite; the message names one.
     """
-    own = module.state_dict()
-    for name in [*own, *state]:
-        if name not in state or name not in own or state[name].shape != own[name].shape:
-            theirs, ours = ("absent" if name not in s else list(s[name].shape) for s in (state, own))
-            raise ModelError(f"{source} is of another architecture: {name} is {theirs} there, {ours} here")
+    _check(module, state, source)
     is_double = any(value.dtype == torch.float64 for value in state.values())
     module.to(torch.float64 if is_double else torch.float32).load_state_dict(state)
     return module
+
+
+def _check(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    try:
+        check_shapes(module, state)
+        check_finite(state)
+    except ReadingError as error:
+        raise ModelError(f"{source} {error}") from None
 
 
 def _released_networks(checkpoint: dict[str, Any]) -> Networks:

@@ -5,6 +5,18 @@ from dataclasses import dataclass
 
 from models.errors import ModelError
 
+# Far beyond what can be trained: what says more is a mistake, or not meant to be built.
+_MOST = {
+    "latent_dim": 2**14,
+    "mapping_layers": 64,
+    "local_layers": 128,
+    "local_channels": 2**12,
+    "feature_channels": 2**14,
+    "channel_base": 2**24,
+    "channel_max": 2**14,
+}
+_MOST_WEIGHTS = 2**31
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -31,9 +43,11 @@ class ModelConfig:
     residual_masks: bool = True  # add the coarse masks to the segmentation at the coarse resolution
 
     def __post_init__(self) -> None:
+        self._check_sizes()
         self._check_resolutions()
         self._check_counts()
         self._check_classes()
+        self._check_weights()
 
     @property
     def num_codes(self) -> int:
@@ -43,6 +57,21 @@ class ModelConfig:
     def channels(self, resolution: int) -> int:
         """Channels of the render net and the discriminator where maps are `resolution` pixels wide."""
         return min(self.channel_max, self.channel_base // resolution)
+
+    def _check_sizes(self) -> None:
+        for name, most in _MOST.items():
+            if getattr(self, name) > most:
+                raise ModelError(f"model.{name} = {getattr(self, name)}: choose at most {most}")
+
+    def _check_weights(self) -> None:
+        """Of the mapping, the local generators, and all convolutions of 3 x 3: nearly all there are."""
+        width, parts, layers = self.latent_dim, self.num_classes, self.local_layers
+        local = parts * self.local_channels * (layers * (self.local_channels + width) + self.feature_channels)
+        sides = [2**power for power in range(2, int(math.log2(self.resolution)) + 1)]
+        convolutions = 54 * sum(self.channels(side) ** 2 for side in sides)
+        entrance = 9 * self.feature_channels * self.channels(self.render_resolution)
+        if (weights := self.mapping_layers * width**2 + local + convolutions + entrance) > _MOST_WEIGHTS:
+            raise ModelError(f"model: {weights} weights, more than {_MOST_WEIGHTS}: choose fewer channels or layers")
 
     def _check_resolutions(self) -> None:
         _require_power_of_two("resolution", self.resolution, 16, 1024)

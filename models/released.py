@@ -5,12 +5,13 @@ and per layer; ours are stacked, so a name of theirs maps to a slice of one of o
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from datasets.reading import label
 from models.config import ModelConfig
 from models.errors import ModelError
 
@@ -100,53 +101,73 @@ def convert_state(released: StateDict, slots: Iterator[Slot], module: torch.nn.M
     Raises:
         ModelError: if tensors are missing, left over or of another size; the message names one.
     """
+    pairs = list(slots)
+    _check_slots(released, pairs, module)  # before anything is made of the sizes that the file claims
     precision = next(iter(released.values())).dtype
     state = {name: torch.full(value.shape, math.nan, dtype=precision) for name, value in module.state_dict().items()}
-    unread = {name for name in released if not name.endswith(".kernel")}
+    for slot in pairs:
+        target = state[slot.ours][slot.at]
+        target.copy_(released[slot.released].reshape(target.shape))
+    return state
+
+
+def _check_slots(released: StateDict, slots: Sequence[Slot], module: torch.nn.Module) -> None:
+    own = module.state_dict()
+    unread = {name for name in released if not str(name).endswith(".kernel")}
     for slot in slots:
         if slot.released not in unread:
             raise ModelError(f"not a released checkpoint: tensor {slot.released} is missing")
         unread.remove(slot.released)
-        target, source = state[slot.ours][slot.at], released[slot.released]
+        target, source = own[slot.ours][slot.at], released[slot.released]
         if [n for n in target.shape if n > 1] != [n for n in source.shape if n > 1]:
             raise ModelError(
                 f"released tensor {slot.released} has shape {list(source.shape)}, expected {list(target.shape)}"
             )
-        target.copy_(source.reshape(target.shape))
     if unread:
-        raise ModelError(f"released checkpoint has {len(unread)} unknown tensors, such as {min(unread)}")
-    return state
+        raise ModelError(
+            f"released checkpoint has {len(unread)} unknown tensors, such as {label(min(map(str, unread)))}"
+        )
+    if wrong := [name for name, value in released.items() if not value.is_floating_point()]:
+        raise ModelError(f"released tensor {wrong[0]} holds {released[wrong[0]].dtype}, not floats")
 
 
 def released_config(generator: StateDict, args: Mapping[str, Any]) -> ModelConfig:
     """The architecture of a released generator: read off its tensors, and off `args` where tensors do not tell.
 
     Raises:
-        ModelError: if a tensor that tells a size is missing.
+        ModelError: if a tensor that tells a size is missing or has too few of them, or an option is of another type.
     """
+    try:
+        return _released_config(generator, args)
+    except ModelError:
+        raise
+    except (TypeError, ValueError, IndexError, OverflowError) as error:
+        raise ModelError(
+            f"not a released checkpoint: a size or an option in args has the wrong type ({error})"
+        ) from None
+
+
+def _released_config(generator: StateDict, args: Mapping[str, Any]) -> ModelConfig:
     noises = _count(generator, "render_net.noises.noise_{}")
     resolution = _shape(generator, f"render_net.noises.noise_{noises - 1}")[-1]
     channels = _shape(generator, f"render_net.convs.{noises - 1}.weight")[0]
     features, local_channels = _shape(generator, "local_nets.0.to_feat.conv.weight")[:2]
-    try:
-        return ModelConfig(
-            resolution=resolution,
-            num_classes=_count(generator, "local_nets.{}.to_feat.bias"),
-            latent_dim=_shape(generator, "style.1.weight")[0],
-            mapping_layers=_count(generator, "style.{}.weight", start=1),
-            base_layers=int(args.get("base_layers", 2)),
-            depth_layers=int(args.get("depth_layers", 6)),
-            local_layers=_count(generator, "local_nets.0.linears.{}.conv.weight"),
-            local_channels=local_channels,
-            coarse_resolution=int(args.get("coarse_size", _coarse_resolution(generator, noises))),
-            feature_channels=features,
-            render_resolution=_shape(generator, "render_net.noises.noise_0")[-1] // 2,
-            channel_base=16384 * int(args.get("channel_multiplier", channels * resolution // 16384)),
-            transparent_classes=tuple(int(part) for part in args.get("transparent_dims") or ()),
-            residual_masks=bool(args.get("residual_refine", False)),
-        )
-    except TypeError as error:
-        raise ModelError(f"not a released checkpoint: an option in args has the wrong type ({error})") from None
+    return ModelConfig(
+        resolution=resolution,
+        num_classes=_count(generator, "local_nets.{}.to_feat.bias"),
+        latent_dim=_shape(generator, "style.1.weight")[0],
+        mapping_layers=_count(generator, "style.{}.weight", start=1),
+        base_layers=int(args.get("base_layers", 2)),
+        depth_layers=int(args.get("depth_layers", 6)),
+        local_layers=_count(generator, "local_nets.0.linears.{}.conv.weight"),
+        local_channels=local_channels,
+        coarse_resolution=int(args.get("coarse_size", _coarse_resolution(generator, noises))),
+        feature_channels=features,
+        render_resolution=_shape(generator, "render_net.noises.noise_0")[-1] // 2,
+        channel_base=16384 * int(args.get("channel_multiplier", channels * resolution // 16384)),
+        transparent_classes=tuple(int(part) for part in args.get("transparent_dims") or ()),
+        residual_masks=bool(args.get("residual_refine", False)),
+    )
 
 
 def _coarse_resolution(generator: StateDict, noises: int) -> int:

@@ -5,6 +5,7 @@ code from it. Conversion is optional: every command also reads released checkpoi
 """
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Converts one file."""
     args = parse(argv)
-    if args.target.exists():
+    if os.path.exists(args.target):
         raise ConfigError(f"{args.target} exists: choose another name for the converted checkpoint")
     networks = load_networks(args.source)
     classes = networks.classes or default_table(networks.config.num_classes).to_dict()

@@ -15,6 +15,7 @@ give image [N, 3, R, R] around [-1, 1] and segmentation [N, K, R, R], whose larg
 """
 
 import argparse
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
@@ -48,7 +49,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Exports one generator."""
     args = parse(argv)
-    if args.output.exists() and args.checkpoint.exists() and args.output.samefile(args.checkpoint):
+    if os.path.exists(args.output) and os.path.exists(args.checkpoint) and args.output.samefile(args.checkpoint):
         raise ConfigError(f"--output {args.output} is the checkpoint itself: choose another name")
     check_free(args.output.parent, [args.output.name], overwrite=args.overwrite)
     writer = find_writer(args.output)

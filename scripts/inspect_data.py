@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         DataError: if there is no data set at PATH, or the sheet cannot be drawn.
     """
     args = parse(argv)
-    if args.sheet and args.sheet.exists():
+    if args.sheet and os.path.exists(args.sheet):
         raise DataError(f"{args.sheet} exists already; choose another name for the sheet")
     source = find_source(args.path, args.masks, args.classes, args.split)
     found = survey(source, args.workers, progress=lambda items: tqdm(items, total=len(source), desc="reading"))

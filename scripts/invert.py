@@ -17,6 +17,7 @@ Without --lpips the features of EfficientNet-Lite0, whose weights a package brin
 
 import argparse
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -219,7 +220,7 @@ def mask_classes(args: argparse.Namespace, model: Model) -> ClassTable:
             raise EditError("--classes is for masks; give --masks, or leave it out")
         return model.classes
     beside = [folder / CLASSES_FILE for folder in (args.masks, args.masks.parent)]
-    source = args.classes or next((path for path in beside if path.is_file()), None)
+    source = args.classes or next((path for path in beside if os.path.isfile(path)), None)
     table = load_table(source) if source else model.classes
     if table.names != model.classes.names:
         why = first_difference(table, model.classes)

@@ -7,15 +7,18 @@ with several checkpoints.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from configs import ConfigError, cli
+from datasets.reading import ReadingError
+from datasets.reading.plain import parse_json
+from datasets.reading.regular import read_bytes
 from editing.files import check_free, replacing
 from metrics.plots import curves
 
 FILE = "metrics.jsonl"
+_MAX_BYTES = 2**26  # of a run's measurements
 Curve = tuple[Sequence[float], Sequence[float]]
 
 
@@ -49,15 +52,16 @@ def read_curve(path: Path, metric: str) -> Curve:
     Raises:
         ConfigError: if the file is missing or damaged, or never has that number with the images seen.
     """
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file; measure with metrics.every_images, or scripts.evaluate --output")
     try:
-        reports = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        points = [
-            (r["images"], r["values"][metric]) for r in reports if metric in r["values"] and r["images"] is not None
-        ]
+        lines = read_bytes(path, _MAX_BYTES).splitlines()
+    except ReadingError as error:
+        raise ConfigError(f"{path}: {error}; measure with metrics.every_images, or scripts.evaluate --output") from None
+    try:
+        reports = [parse_json(line) for line in lines]
+        measured = [r for r in reports if metric in r["values"] and r["images"] is not None]
+        points = [(int(r["images"]), float(r["values"][metric])) for r in measured]
         known = sorted({name for report in reports for name in report["values"]})
-    except (ValueError, KeyError, TypeError):
+    except (AttributeError, ReadingError, ValueError, KeyError, TypeError):
         raise ConfigError(f"{path} is damaged: measure again") from None
     if not points:
         raise ConfigError(f"{path} has no {metric} with the images seen; it has {', '.join(known) or 'nothing'}")

@@ -110,8 +110,8 @@ def _check(args: argparse.Namespace) -> None:
     if not 0 <= args.workers <= 1024:
         raise DataError(f"--workers {args.workers} is out of range; give 0 to 1024")
     refuse_existing(args.out)
-    parent = next(folder for folder in args.out.absolute().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
+    parent = next(folder for folder in args.out.absolute().parents if os.path.exists(folder))
+    if not os.path.isdir(parent) or not os.access(parent, os.W_OK):
         raise DataError(f"cannot write {args.out}: {parent} is not a writable folder; choose another")
 
 
@@ -129,7 +129,7 @@ def _stop_at_problems(found: Survey, args: argparse.Namespace) -> None:
 def _reuse(source: Source, found: Survey, out: Path, meta: dict[str, Any], files: dict[str, bytes]) -> None:
     if len(found.good) < len(source):
         raise DataError(f"{found.problems[0]}; an LMDB is used as it is, so --skip-bad cannot leave records out")
-    file = source.path / "data.mdb" if source.path.is_dir() else source.path
+    file = source.path / "data.mdb" if os.path.isdir(source.path) else source.path
     link_lmdb(file, out, meta, files)
 
 

@@ -9,6 +9,7 @@ training.pt, from which the same command goes on after an interruption.
 """
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import ops
 from configs import ConfigError, cli
 from configs.loader import load_options, to_yaml
 from datasets.opening import first_difference, open_dataset
+from datasets.reading.tensors import load_tensors
 from editing import EditError, load_model, make_folder
 from editing.directions import fingerprint
 from editing.encoder import Encoder, encode, save_encoder
@@ -100,16 +102,16 @@ def resume(trainer: EncoderTrainer, folder: Path, identity: Mapping[str, str]) -
         EditError: if that one trained something else, or the file is damaged, or an encoder from elsewhere is there.
     """
     path = folder / STATE
-    if not path.exists():
-        if (folder / ENCODER).exists():
+    if not os.path.exists(path):
+        if os.path.exists(folder / ENCODER):
             raise EditError(f"{folder / ENCODER} exists, but no {STATE} to go on from; choose another --output")
         return
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_tensors(path)
         same = {name: state[name] for name in identity} == identity
         if same:
             trainer.load_state_dict(state)
-    except Exception as error:  # torch.load and the optimiser raise whatever damage they trip over
+    except Exception as error:  # the optimiser raises whatever damage they trip over
         raise EditError(f"{path} is no state of a training, or damaged; choose another --output") from error
     if not same:
         raise EditError(f"{path} is of another training (other options, or another model); choose another --output")

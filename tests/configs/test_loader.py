@@ -153,7 +153,7 @@ def test_an_empty_section_is_no_section(write):
 
 
 def test_missing_file():
-    with pytest.raises(ConfigError, match="No such file"):
+    with pytest.raises(ConfigError, match="no such file"):
         load_config("absent.yaml")
 
 

@@ -101,7 +101,7 @@ def test_mistakes_are_one_line_that_names_the_file(write, text: str, message: st
 
 
 def test_a_missing_table_offers_the_shipped_ones() -> None:
-    with pytest.raises(DataError, match=r"No such file.*celebamask13, celebamask19"):
+    with pytest.raises(DataError, match=r"no such file.*celebamask13, celebamask19"):
         load_table("absent.yaml")
 
 

@@ -161,7 +161,7 @@ def test_damage_is_one_line_that_says_where(stored: Path, edit: Edit, message: s
 
 def test_a_description_that_cannot_be_read(stored: Path) -> None:
     (stored / "meta.json").mkdir()
-    with pytest.raises(DataError, match=r"meta\.json: cannot be read \(Is a directory\)"):
+    with pytest.raises(DataError, match=r"meta\.json: is a folder"):
         ImageMaskDataset(stored)
 
 

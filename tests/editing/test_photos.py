@@ -100,7 +100,7 @@ def test_what_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     for path, message in (
         (tmp_path / "text.png", r"text\.png: is not an image"),
-        (tmp_path / "gone.png", r"gone\.png: cannot be read \(No such file"),
+        (tmp_path / "gone.png", r"gone\.png: no such file"),
         (tmp_path, r"cannot be read \(Is a directory\)"),
     ):
         with pytest.raises(DataError, match=message):

@@ -125,7 +125,7 @@ def test_damaged_and_foreign_files_are_one_line(saved, entry):
 
 def test_truncated_and_missing_files(saved):
     saved.write_bytes(saved.read_bytes()[:1000])
-    with pytest.raises(MetricError, match="damaged"):
+    with pytest.raises(MetricError, match="truncated"):
         load_segmenter(saved)
     with pytest.raises(MetricError, match="no such file"):
         find_segmenter(saved.with_name("none.pt"), NAMES, 32, "d")

@@ -1,0 +1,69 @@
+import struct
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from editing.codes import load_codes
+from tests.editing.tiny import CONFIG
+from tests.hostile import samples
+from tests.hostile.child import refused_all
+
+
+def headed(header: str, version: tuple[int, int] = (1, 0), body: bytes = bytes(64)) -> samples.Maker:
+    kind = "<H" if version == (1, 0) else "<I"
+    text = header.encode() + b"\n"
+    return lambda path: path.write_bytes(b"\x93NUMPY" + bytes(version) + struct.pack(kind, len(text)) + text + body)
+
+
+def header(shape: str = "(1, 16)", descr: str = "'<f4'", fortran: str = "False") -> str:
+    return f"{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': {shape}, }}"
+
+
+ARRAYS: dict[str, samples.Maker] = {
+    "objects": lambda path: np.save(path, np.array([samples.Call(print)]), allow_pickle=True),
+    "objects that call": lambda path: np.save(
+        path, np.array([samples.Call(Path.touch, samples.canary(path))]), allow_pickle=True
+    ),
+    "claims of objects": headed(header(descr="'|O'")),
+    "a million million entries": headed(header(f"({10**12}, 16)")),
+    "10 GB": headed(header(f"({160 * 10**6}, 16)")),
+    "entries beyond 64 bits": headed(header(f"({2**40}, {2**40})")),
+    "a long number": headed(header("(" + "9" * 5000 + ", 16)")),
+    "a negative shape": headed(header("(-1, 16)")),
+    "two negative sizes": headed(header("(-1, -16)")),
+    "a shape of truths": headed(header("(True, 16)")),
+    "a shape of text": headed(header("'ab'")),
+    "records": headed(header("(8,)", "[('a', '<f4'), ('b', '<f4')]")),
+    "records of records": headed(header("(1,)", "[('a', [('b', '<f4', (16,))])]")),
+    "wide columns": headed(header("(1,)", f"('<f4', ({10**9},))")),
+    "dates": headed(header("(8,)", "'<M8[s]'")),
+    "raw bytes": headed(header("(4,)", "'|V16'")),
+    "text": headed(header("(16,)", "'<U1'")),
+    "no numbers at all": headed(header("(1, 16)", "'|S0'"), body=b""),
+    "an unknown type": headed(header(descr="'!!'")),
+    "code for a header": headed("__import__('os').system('touch canary')"),
+    "a nested header": headed("(" * 5000),
+    "a long header": headed(header() + " " * 10**6, (2, 0)),
+    "an endless header": lambda path: path.write_bytes(b"\x93NUMPY\2\0" + b"\xff" * 4),
+    "another version": headed(header(), (9, 0)),
+    "more than it says": headed(header(), body=bytes(99)),
+    "less than it says": headed(header(), body=bytes(60)),
+    "complex numbers": lambda path: np.save(path, np.zeros((1, 16), np.complex64)),
+    "NaN": lambda path: np.save(path, np.full((1, 16), np.nan)),
+    "an archive": lambda path: np.savez(path.open("wb"), a=np.zeros((1, 16))),
+    "a bomb": lambda path: np.savez_compressed(path.open("wb"), a=np.zeros((10**7, 16), np.uint8)),
+}
+
+
+def test_no_codes(tmp_path: Path) -> None:
+    made = samples.write_all({**ARRAYS, **samples.PLACES}, tmp_path)
+    refused_all({what: partial(load_codes, path, CONFIG) for what, path in made.items()})
+    assert not samples.canary(tmp_path / "any").exists()
+
+
+def test_other_orders_are_read_right(tmp_path: Path) -> None:
+    codes = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32)
+    for stored in (np.asfortranarray(codes), codes.astype(">f4"), codes.astype(np.float64)):
+        np.save(tmp_path / "codes.npy", stored)
+        np.testing.assert_array_equal(load_codes(tmp_path / "codes.npy", CONFIG).numpy(), codes)
