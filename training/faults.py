@@ -1,16 +1,18 @@
 """What follows on steps that went bad: the run stops with an exit code of its own, or counts and tells them."""
 
+import math
 import sys
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 from itertools import islice
 
 from configs.errors import RunError
 from datasets import InfiniteSampler
 from training.config import TrainingConfig
 from training.distributed import Process, gather
-from training.guard import EXIT_CODE, Evidence, explain
+from training.guard import EXIT_CODE, Evidence, Guard, explain
 from training.pulse import Beat
 
+LOSS_SCALE = "losses/scale"
 SKIPPED = "faults/skipped_steps"
 IN_A_ROW = 20  # iterations: a run that skips so many learns nothing any more
 _TOLD = 10  # causes in all: a log is no place for thousands
@@ -24,13 +26,15 @@ class Faults:
         share: records of an iteration in each process.
         process: this one.
         config: what is to follow.
+        guard: of the steps.
     """
 
-    def __init__(self, dataset: Sized, share: int, process: Process, config: TrainingConfig) -> None:
+    def __init__(self, dataset: Sized, share: int, process: Process, config: TrainingConfig, guard: Guard) -> None:
         self._length = len(dataset)
         self._share = share
         self._process = process
         self._config = config
+        self._guard = guard
         self._skipped = 0
         self._in_a_row = 0
 
@@ -47,8 +51,8 @@ class Faults:
         cause = f"{explain(beat.evidence)}; {self._records(beat.evidence.images)}"
         if self._config.on_bad_numbers == "stop":
             raise RunError(
-                f"{cause}. The step was left out; earlier checkpoints are good. To leave such steps out and go on: "
-                "training.on_bad_numbers=skip",
+                f"{cause}; {self._guard.trace(beat.evidence)}. The step was left out; earlier checkpoints are good. "
+                "To leave such steps out and go on: training.on_bad_numbers=skip",
                 EXIT_CODE,
             )
         if self._in_a_row == IN_A_ROW:
@@ -56,16 +60,24 @@ class Faults:
         if self._process.is_main and self._skipped <= _TOLD:
             print(f"warning: {cause}; the step was left out", file=sys.stderr)
 
-    def judge_scale(self, scale: float) -> None:
-        """In float16: the scaler lowers the scale as long as gradients are not finite.
+    def judge_means(self, values: Mapping[str, float]) -> None:
+        """Of a tick of the log: losses, and in float16 their scale, which falls as long as gradients are not finite.
 
         Raises:
-            RunError: if they are not even where nothing is scaled up.
+            RunError: if a loss is not finite without a step that was, or gradients are not even where nothing is
+                scaled up.
         """
-        if scale < 1:
+        if values.get(LOSS_SCALE, 1.0) < 1:
             raise RunError(
-                f"the scale of the loss has fallen to {scale:g}: gradients are not finite in float16 at any scale; "
-                "earlier checkpoints may be good, training.precision=bfloat16 or float32 may go on from them",
+                f"the scale of the loss has fallen to {values[LOSS_SCALE]:g}: gradients are not finite in float16 at "
+                "any scale; earlier checkpoints may be good, and training.precision=bfloat16 may go on from them",
+                EXIT_CODE,
+            )
+        bad = [name for name, value in values.items() if name.startswith("losses/") and not math.isfinite(value)]
+        if bad and not self._skipped and LOSS_SCALE not in values:  # both leave their losses in the means
+            raise RunError(
+                f"the mean of {bad[0]} is {values[bad[0]]:g}, though all gradients were finite; the checkpoints are "
+                "from before",
                 EXIT_CODE,
             )
 

@@ -32,7 +32,7 @@ from training.ema import ramped_half_life, update_ema
 from training.guard import Guard
 from training.networks import AdversarialNetworks
 from training.reduction import GradientReducer
-from training.state import TrainingState
+from training.state import TrainingState, random_state, set_random_state
 from training.stats import Stats
 from training.views import Inputs, PairView, Records, View
 
@@ -109,13 +109,21 @@ class Phases:
         scaler = self.state.loss_scaler  # passes everything through but in float16
         optimizer.zero_grad(set_to_none=True)
         todo = [(term, records) for records in batch for term in terms]
+        device = self.state.path_mean.device
+        random = random_state(device)
+
+        def again() -> None:
+            set_random_state(random, device)
+            for term, records in todo:
+                term(records)
+
         losses = []
         for index, (term, records) in enumerate(todo, 1):
             losses.append(term(records) / len(batch))
             self.reducers[step].backward(scaler.scale(losses[-1]), last=index == len(todo))
             losses[-1] = losses[-1].detach()  # its graph ends here
         if not scaler.is_enabled():  # which does the same, and lowers the scale
-            self.guard.look(step, torch.stack(losses).sum(), optimizer)
+            self.guard.look(step, torch.stack(losses).sum(), optimizer, again)
         scaler.step(optimizer)
         scaler.update()
 

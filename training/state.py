@@ -42,7 +42,7 @@ class TrainingState:
             "generator_optimizer": self.generator_optimizer.state_dict(),
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
             "loss_scaler": self.loss_scaler.state_dict(),
-            "random": gather(_random_state(self.path_mean.device)),
+            "random": gather(random_state(self.path_mean.device)),
         }
 
     def networks(self, classes: Mapping[str, Any]) -> Networks:
@@ -75,7 +75,7 @@ class TrainingState:
         self._restore_augmentation(values, process)
         self.images, self.iteration = values["images"], values["iteration"]
         if len(values["random"]) == process.world_size:
-            _set_random_state(values["random"][process.rank], process.device)
+            set_random_state(values["random"][process.rank], process.device)
         else:
             torch.manual_seed(hash((self.images, process.rank)))
 
@@ -136,14 +136,16 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any
     optimizer.load_state_dict({**saved, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _random_state(device: torch.device) -> dict[str, Tensor]:
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Of this process's random streams. A GPU is not waited for."""
     state = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
     return state
 
 
-def _set_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
+def set_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
+    """Goes back to what `random_state` gave."""
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)

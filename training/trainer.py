@@ -18,7 +18,7 @@ from models.discriminator import GROUP_SIZE
 from training import memory
 from training.distributed import Process, any_process, from_main, gather, naming_losses
 from training.evaluation import Evaluation
-from training.faults import Faults
+from training.faults import LOSS_SCALE, Faults
 from training.guard import Evidence
 from training.limits import MASK_DRIFT, DriftLimit, Ending, Limit, TimeLimit
 from training.log import Log
@@ -36,8 +36,6 @@ from training.stats import Stats
 from training.transfer import Origin
 from training.views import Records
 from training.watch import DUPLICATES, SETTLED, Watch, score_gap
-
-LOSS_SCALE = "losses/scale"
 
 
 class Trainer:
@@ -105,7 +103,7 @@ class Trainer:
         self.ending = drift_limit.exceeded(self._drift())  # of a run that was ended by it and is resumed
         self.limits: list[Limit] = [TimeLimit(training.max_minutes, self.process.device), drift_limit]
         self.pulse: Pulse[Evidence] = Pulse(self.process.device)
-        self.faults = Faults(self.dataset, self.passes * self.pass_size, self.process, training)
+        self.faults = Faults(self.dataset, self.passes * self.pass_size, self.process, training, self.phases.guard)
         self.watch = Watch()
         self.saver = Saver(folder, self.process, training, self.state.images)
 
@@ -170,7 +168,7 @@ class Trainer:
         """The means since the last log."""
         values = self.stats.tick() | self._loss_scale() | self._drift() | self.faults.counted()
         values |= score_gap(values)
-        self.faults.judge_scale(values.get(LOSS_SCALE, 1.0))
+        self.faults.judge_means(values)
         log.scalars(values, self.state.images)
         self._warn(values, log)
         return values

@@ -8,11 +8,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from configs.errors import RunError
 from datasets import InfiniteSampler
+from models.discriminator import DownBlock
 from tests.training.test_trainer import contents
 from training import phases
 from training.config import TrainingConfig
 from training.distributed import Process
-from training.faults import IN_A_ROW, Faults
+from training.faults import IN_A_ROW, LOSS_SCALE, Faults
+from training.guard import Guard
 from training.pulse import Beat, Pulse
 from training.watch import DUPLICATES, PATH_LENGTH, SCORE_GAP, Watch, duplicate_share
 
@@ -41,11 +43,34 @@ def test_a_run_stops_before_bad_numbers_reach_the_weights(train, tmp_path, bad, 
         train("training.total_images=40")
     assert raised.value.exit_code == 70
     message = str(raised.value)
-    for part in ("iteration 2, phase discriminator: the loss is", "tensors (image_trunk", "records ", "of the data"):
+    for part in ("iteration 2, phase discriminator: the loss is", "tensors (image_trunk", "records ", "of the data; "):
         assert part in message
     kept = contents(tmp_path / "run", 8)
     assert all(x.isfinite().all() for x in kept["discriminator"].values())
     assert not (tmp_path / "run" / "checkpoints" / "images_000000012.pt").exists()
+
+
+def test_the_module_is_named_in_which_numbers_went_bad(train, monkeypatch):
+    whole = DownBlock.forward
+    monkeypatch.setattr(DownBlock, "forward", lambda block, x: whole(block, x) / 0)
+    with pytest.raises(RunError, match=r"; first in the output of Discriminator\.image_trunk\.1\. The step was left"):
+        train()
+
+
+def test_a_step_is_traced_as_it_was(train, monkeypatch):
+    """The same codes and noise, though the random streams have gone on."""
+    seen: list[torch.Tensor] = []
+    whole = phases.Phases._draw
+
+    def draw(self, samples):
+        output = whole(self, samples)
+        seen.append(output.image)
+        return output._replace(image=output.image / 0) if len(seen) == 4 else output  # the second iteration's
+
+    monkeypatch.setattr(phases.Phases, "_draw", draw)
+    with pytest.raises(RunError, match=r"phase generator: .*; though the outputs of all modules are finite"):
+        train("losses.path_length_every=0", "losses.r1_every=0")
+    assert torch.equal(seen[3], seen[4])
 
 
 def test_the_records_are_those_of_the_iteration(train, bad):
@@ -84,11 +109,18 @@ def test_paths_that_go_bad_leave_their_mean(train, bad):
 
 
 def test_a_scale_that_falls_for_ever_ends_the_run():
-    faults = Faults(range(8), 4, Process(torch.device("cpu")), TrainingConfig())
-    faults.judge_scale(1.0)
+    faults = Faults(range(8), 4, Process(torch.device("cpu")), TrainingConfig(), Guard({}, torch.device("cpu")))
+    faults.judge_means({LOSS_SCALE: 1.0, "losses/generator": float("nan")})  # of a step that was left out
     with pytest.raises(RunError, match=r"fallen to 0\.5") as raised:
-        faults.judge_scale(0.5)
+        faults.judge_means({LOSS_SCALE: 0.5})
     assert raised.value.exit_code == 70
+
+
+def test_a_loss_that_is_bad_without_its_gradients_ends_the_run(train, monkeypatch):
+    loss = phases.mask_loss
+    monkeypatch.setattr(phases, "mask_loss", lambda *masks: loss(*masks) + float("nan"))
+    with pytest.raises(RunError, match="the mean of losses/mask is nan, though all gradients were finite"):
+        train()
 
 
 def test_a_pulse_tells_at_once_on_a_cpu():
