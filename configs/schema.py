@@ -29,6 +29,7 @@ def architecture(model: ModelConfig) -> ModelConfig:
 
 
 _MOST = (
+    ("training", "collective_minutes", 10_080),  # a week
     ("data", "workers", 2**8),
     ("training", "batch_size", 2**16),
     ("training", "preview_samples", 2**12),

@@ -2,11 +2,10 @@
 
 import math
 import sys
-from collections.abc import Mapping, Sized
-from itertools import islice
+from collections.abc import Mapping
 
 from configs.errors import RunError
-from datasets import InfiniteSampler
+from training.batches import Batches
 from training.config import TrainingConfig
 from training.distributed import Process, gather
 from training.guard import EXIT_CODE, Evidence, Guard, explain
@@ -22,16 +21,14 @@ class Faults:
     """Judges every iteration by what all processes know of it.
 
     Args:
-        dataset: that records are numbered in.
-        share: records of an iteration in each process.
+        batches: which know the records of an iteration.
         process: this one.
         config: what is to follow.
         guard: of the steps.
     """
 
-    def __init__(self, dataset: Sized, share: int, process: Process, config: TrainingConfig, guard: Guard) -> None:
-        self._length = len(dataset)
-        self._share = share
+    def __init__(self, batches: Batches, process: Process, config: TrainingConfig, guard: Guard) -> None:
+        self._batches = batches
         self._process = process
         self._config = config
         self._guard = guard
@@ -87,10 +84,5 @@ class Faults:
 
     def _records(self, images: int) -> str:
         """Which records the iteration after so many images saw, in all processes."""
-        process = self._process
-        order = InfiniteSampler(
-            self._length, rank=process.rank, world_size=process.world_size, seed=self._config.seed, start=images
-        )
-        mine = list(islice(order, self._share))
-        numbers = ", ".join(str(record) for of_process in gather(mine) for record in of_process)
+        numbers = ", ".join(str(number) for share in gather(self._batches.numbers(images)) for number in share)
         return f"records {numbers} of the data"

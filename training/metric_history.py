@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from configs import ConfigError
+from editing.errors import EditError
 from editing.files import replacing
 from metrics.registry import best_direction
 from metrics.report import Report
@@ -42,9 +43,13 @@ class MetricHistory:
         rivals = [self._score(other) for _, other in self._lines() if self._conditions(other) == self._conditions(mine)]
         return self._score(mine) > max(rivals, default=-math.inf)
 
-    def add(self, report: Report) -> None:
-        """Appends a measurement."""
-        self._write([line for line, _ in self._lines()] + [json.dumps(report.to_dict()) + "\n"])
+    def add(self, report: Report) -> str | None:
+        """Appends a measurement. If that fails, it says why: no run of days shall end by it."""
+        try:
+            self._write([line for line, _ in self._lines()] + [json.dumps(report.to_dict()) + "\n"])
+        except EditError as error:
+            return f"a measurement is not kept: {error}"
+        return None
 
     def _write(self, lines: list[str]) -> None:
         """All at once: a line that a kill cut in two would keep the run from going on."""

@@ -1,21 +1,18 @@
 """The training loop, as verbs: read, iterate, log, preview, save, measure."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 import ops
 from configs import ConfigError, RunConfig, changed_options
-from datasets import ClassTable, InfiniteSampler, make_loader
+from datasets import ClassTable
 from datasets.images_alone import ImagesAlone
 from models import ModelError
 from models.checkpoint import networks_from_dict, read_file
-from models.discriminator import GROUP_SIZE
 from training import memory
+from training.batches import Batches
 from training.distributed import Process, any_process, from_main, gather, naming_losses
 from training.evaluation import Evaluation
 from training.faults import LOSS_SCALE, Faults
@@ -34,7 +31,6 @@ from training.saving import Saver
 from training.state import build_state
 from training.stats import Stats
 from training.transfer import Origin
-from training.views import Records
 from training.watch import DUPLICATES, SETTLED, Watch, score_gap
 
 
@@ -48,17 +44,19 @@ class Trainer:
     def __init__(self, config: RunConfig, process: Process) -> None:
         self.config = config
         self.process = process
-        self.passes, self.pass_size = split_batch(config, process.world_size)
         origin = Origin(config.model.init_from) if config.model.init_from else None
         self.dataset, self.classes, self.view = open_material(config, process, origin.classes if origin else None)
+        self.batches = Batches(config, self.dataset, self.view, process)
         ops.set_mode(config.ops, process.device.type)
         prepare_device(process.device, config.training)
         self.state = build_state(config, process)
-        self.start = origin.hand_over(self.state, self.pass_size) if origin else None
+        self.start = origin.hand_over(self.state, self.batches.pass_size) if origin else None
         self.stats = Stats(process.device)
         self.phases = Phases(self.state, config.losses, config.training, self.stats, self.view)
         self.evaluation = self._prepare_evaluation() if config.metrics.every_images else None
-        self.previews = Previews(config.training.preview_samples, config.model.latent_dim, self.classes, self.pass_size)
+        self.previews = Previews(
+            config.training.preview_samples, config.model.latent_dim, self.classes, self.batches.pass_size
+        )
 
     def fit(self, folder: RunFolder, resume: str = "auto", preemption: Preemption | None = None) -> int:
         """Trains to `training.total_images` or until something ends the run, from the start or from a checkpoint.
@@ -103,14 +101,14 @@ class Trainer:
         self.ending = drift_limit.exceeded(self._drift())  # of a run that was ended by it and is resumed
         self.limits: list[Limit] = [TimeLimit(training.max_minutes, self.process.device), drift_limit]
         self.pulse: Pulse[Evidence] = Pulse(self.process.device)
-        self.faults = Faults(self.dataset, self.passes * self.pass_size, self.process, training, self.phases.guard)
+        self.faults = Faults(self.batches, self.process, training, self.phases.guard)
         self.watch = Watch()
         self.saver = Saver(folder, self.process, training, self.state.images)
 
     def _train(self, folder: RunFolder, log: Log, missing: bool) -> None:
         if missing:
             self._measure(folder, log)
-        batches = self._batches()
+        batches = self.batches.after(self.state.images)
         while self.state.images < self.config.training.total_images and not self.ending:
             before = self.state.images
             self.phases.iterate(next(batches), self.config.training.batch_size)
@@ -126,16 +124,17 @@ class Trainer:
         """One iteration with every penalty; the report says what it took. Nothing is written."""
         memory.reset_peak(self.process.device)
         start = time.perf_counter()
-        self.phases.iterate(next(self._batches()), self.config.training.batch_size)
+        self.phases.iterate(next(self.batches.after(self.state.images)), self.config.training.batch_size)
         values = self.stats.tick()
         seconds = time.perf_counter() - start
         phases = ", ".join(
             f"{name.split('/')[1]} {s:.2f} s" for name, s in values.items() if name.startswith("seconds")
         )
+        batches, process = self.batches, self.process
         return (
             f"dry run: one iteration of {self.config.training.batch_size} images in {seconds:.2f} s ({phases}); "
-            f"{self.passes} passes of {self.pass_size} images in each of {self.process.world_size} processes; "
-            f"peak memory {memory.peak(self.process.device) / 2**30:.2f} GiB on {self.process.device}"
+            f"{batches.passes} passes of {batches.pass_size} images in each of {process.world_size} processes; "
+            f"peak memory {memory.peak(process.device) / 2**30:.2f} GiB on {process.device}"
         )
 
     def _write_due(self, before: int, folder: RunFolder, log: Log) -> None:
@@ -209,29 +208,6 @@ class Trainer:
         assert not isinstance(self.dataset, ImagesAlone), "RunConfig refuses to measure without masks"
         return Evaluation(self.config.metrics, self.dataset, self.process, workers=self.config.data.workers)
 
-    def _batches(self) -> Iterator[list[Records]]:
-        """This process's share of each batch on its device, split into passes; goes on where the state stands."""
-        device = self.process.device
-        sampler = InfiniteSampler(
-            len(self.dataset),
-            rank=self.process.rank,
-            world_size=self.process.world_size,
-            seed=self.config.training.seed,
-            start=self.state.images,
-        )
-        workers = self.config.data.workers
-        loader = make_loader(self.dataset, sampler, self.passes * self.pass_size, workers, device.type == "cuda")
-        for batch in loader:
-            records: Records = tuple(x.to(device, non_blocking=True) for x in batch)
-            if self.config.data.mirror:
-                records = self.view.mirror(records)
-            yield list(zip(*map(self._to_passes, records), strict=True))
-
-    def _to_passes(self, x: Tensor) -> list[Tensor]:
-        # Every passes-th sample, as the sampler gives every world_size-th to a process: so the groups of the
-        # minibatch standard deviation are the same sets of images however a batch is split.
-        return [x[first :: self.passes] for first in range(self.passes)]
-
     def _prepare(self, folder: RunFolder) -> None:
         folder.prepare(self.config, self.state.images)
         if self.evaluation:
@@ -259,7 +235,9 @@ class Trainer:
         history = MetricHistory(folder.metrics, self.config.metrics.best)
         if from_main(self.process, lambda: history.is_best(report)):
             self.saver.save_best({**self.contents(), "metrics": report.to_dict()})
-        from_main(self.process, lambda: history.add(report))  # last: what is written down will not be measured again
+        failure = from_main(self.process, lambda: history.add(report))  # last: what is there is not measured again
+        if failure:
+            log.warn(failure, self.state.images)
 
     def _pause(self) -> None:
         if any_process(self.preemption.requested, self.process.device):
@@ -305,22 +283,3 @@ class Trainer:
 def _passed(every: int, before: int, images: int) -> bool:
     """Whether a multiple of `every` images lies after `before`, up to `images`."""
     return before // every != images // every
-
-
-def split_batch(config: RunConfig, world_size: int) -> tuple[int, int]:
-    """(passes, samples of a pass): each process's share of the batch in as few equal passes as its device takes.
-
-    Raises:
-        ConfigError: if the batch does not divide, or a pass into groups of the minibatch standard deviation.
-    """
-    total, limit = config.training.batch_size, config.training.max_batch_per_device
-    if total % world_size:
-        raise ConfigError(f"training.batch_size = {total} does not divide among {world_size} processes")
-    share = total // world_size
-    for passes in range(1, share + 1):
-        size = share // passes
-        if share % passes == 0 and size <= limit and (size < GROUP_SIZE or size % GROUP_SIZE == 0):
-            return passes, size
-    raise ConfigError(
-        f"training.batch_size = {total}: {share} images a process do not split into passes of at most {limit}"
-    )

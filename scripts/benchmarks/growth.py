@@ -100,4 +100,4 @@ def _iteration(config: RunConfig, batch: int, device: torch.device, stack: ExitS
         ),
         device,
     )
-    return partial(trainer.phases.iterate, next(trainer._batches()), batch)
+    return partial(trainer.phases.iterate, next(trainer.batches.after(trainer.state.images)), batch)

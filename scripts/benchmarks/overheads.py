@@ -46,7 +46,7 @@ class _Run:
     def __init__(self, trainer: Trainer, folder: RunFolder, log: Log, iterations: int) -> None:
         self.trainer, self.folder, self.log, self.iterations = trainer, folder, log, iterations
         self.saver = Saver(folder, trainer.process, trainer.config.training, 0)
-        self.batches = _Waiting(trainer._batches())
+        self.batches = _Waiting(trainer.batches.after(trainer.state.images))
         self.waits: list[float] = []  # for a batch, in each round
         self.averaging: list[float] = []  # an update of the averaged generator
 

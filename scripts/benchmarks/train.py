@@ -65,7 +65,7 @@ class Runner:
     phases: list[dict[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.batches = self.trainer._batches()
+        self.batches = self.trainer.batches.after(self.trainer.state.images)
 
     def turn(self) -> None:
         """Iterates, and reads the clocks of the phases."""
@@ -182,11 +182,11 @@ def work_per_iteration(config: RunConfig, device: torch.device) -> float:
     trainer = literal_trainer(config, device)
     counts = _CountingStats(device)
     trainer.phases.stats = counts
-    [(images, labels), *_] = next(trainer._batches())
+    [(images, labels), *_] = next(trainer.batches.after(trainer.state.images))
     trainer.phases.iterate([(images[:1], labels[:1])], 1)  # the first iteration has every penalty
-    losses, samples = config.losses, trainer.pass_size
+    losses, samples = config.losses, trainer.batches.pass_size
     # Half the batch, rounded as training does it.
-    path_samples = trainer.passes * max(1, round(samples * losses.path_length_batch_share))
+    path_samples = trainer.batches.passes * max(1, round(samples * losses.path_length_batch_share))
     batch = config.training.batch_size
     return (
         batch * (counts.flops["discriminator"] + counts.flops["generator"])

@@ -101,7 +101,7 @@ def test_what_cannot_be_used(tmp_path: Path) -> None:
     for path, message in (
         (tmp_path / "text.png", r"text\.png: is not an image"),
         (tmp_path / "gone.png", r"gone\.png: no such file"),
-        (tmp_path, r"cannot be read \(Is a directory\)"),
+        (tmp_path, "is a folder, not a file"),
     ):
         with pytest.raises(DataError, match=message):
             read_photo(path, None, TABLE, 32, "error")

@@ -86,7 +86,7 @@ def test_work_is_that_of_the_literal_networks(tiny_config):
         (["--rounds", "0"], "--rounds 0: give 1 or more"),
         (["--batch", "0"], "--batch 0: give 1 to 4 or a multiple of 4"),
         (["--batch", "6"], "--batch 6: give 1 to 4 or a multiple of 4"),
-        (["--config", "nowhere.yaml"], "nowhere.yaml: No such file or directory"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml: no such file"),
         (["--parts", "1"], "model.num_classes = 1: choose 2 to 64"),
         (["--resolutions", "100"], "model.resolution = 100"),
     ],

@@ -118,7 +118,7 @@ def test_drawn_data_fit_the_model(tiny_run, classes, recwarn):
         (["--rounds", "0"], "--rounds 0: give 1 or more"),
         (["--iterations", "20"], "--iterations 20: give a multiple of 16, for a turn with all penalties"),
         (["training.batch_sise=4"], "did you mean training.batch_size"),
-        (["--config", "nowhere.yaml"], "nowhere.yaml: No such file or directory"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml: no such file"),
         (["--rounds", "1", "training.seed=1", "--data", "nowhere"], "nowhere"),
     ],
 )

@@ -198,7 +198,7 @@ def test_masks_may_follow_a_table_of_their_own(call: Callable[..., Path], faces:
     ("options", "said"),
     [
         (["{faces}/anna.png", "{faces}/anna.png"], "would have the names of"),
-        (["{faces}/nobody.png"], "nobody.png: cannot be read"),
+        (["{faces}/nobody.png"], "nobody.png: no such file"),
         (["{faces}/anna.png", "--masks", "{faces}/nowhere"], "nowhere is not a folder"),
         (["{faces}/ben.png", "--crop", "error"], "give --crop center or --crop pad"),
         (["{faces}/anna.png", "--classes", "celebamask13"], "--classes is for masks"),

@@ -272,7 +272,7 @@ def test_codes_are_opened_again(workshop, invertible, session, tmp_path):
     [
         ("notes.txt", b"hello", r"^notes.txt is no picture: upload one of .npy, .bmp"),
         ("bad.png", b"hello", r"^bad.png: is not an image"),
-        ("bad.npy", b"hello", r"^bad.npy is not a .npy array"),
+        ("bad.npy", b"hello", r"^cannot read bad.npy: is not a .npy array"),
     ],
 )
 def test_bad_uploads_are_told_without_their_place(invertible, tmp_path, name, content, message):

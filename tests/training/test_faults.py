@@ -109,7 +109,7 @@ def test_paths_that_go_bad_leave_their_mean(train, bad):
 
 
 def test_a_scale_that_falls_for_ever_ends_the_run():
-    faults = Faults(range(8), 4, Process(torch.device("cpu")), TrainingConfig(), Guard({}, torch.device("cpu")))
+    faults = Faults(None, Process(torch.device("cpu")), TrainingConfig(), Guard({}, torch.device("cpu")))
     faults.judge_means({LOSS_SCALE: 1.0, "losses/generator": float("nan")})  # of a step that was left out
     with pytest.raises(RunError, match=r"fallen to 0\.5") as raised:
         faults.judge_means({LOSS_SCALE: 0.5})

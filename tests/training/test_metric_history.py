@@ -57,3 +57,8 @@ def test_what_is_measured_again_is_forgotten(tmp_path):
     assert history.knows(20)
     assert not history.knows(30)
     assert history.is_best(report(30, agreement=0.25))
+
+
+def test_what_cannot_be_kept_is_told(tmp_path):
+    history = MetricHistory(tmp_path / "absent" / "metrics.jsonl", "")
+    assert "a measurement is not kept: cannot write" in history.add(Report(4, {}))

@@ -19,9 +19,9 @@ from metrics.errors import MetricError
 from models import load_generator
 from tests.datasets.folders import write_pairs
 from tests.training.conftest import OPTIONS
+from training.batches import split_batch
 from training.config import TrainingConfig
 from training.previews import Previews
-from training.trainer import split_batch
 
 ROOT = Path(__file__).parent.parent.parent
 

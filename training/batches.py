@@ -1,0 +1,84 @@
+"""What of the data a process takes: its share of each batch, in passes that its device can hold."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from torch import Tensor
+
+from configs import ConfigError, RunConfig
+from datasets import InfiniteSampler, make_loader
+from models.discriminator import GROUP_SIZE
+from training.distributed import Process
+from training.views import Records, View
+
+
+class Batches:
+    """The shares of one process; which they are depends on the images seen alone.
+
+    Args:
+        config: of the run.
+        dataset: with a length, of uint8 tensors.
+        view: which knows how to mirror them.
+        process: this one.
+
+    Attributes:
+        passes: of a share.
+        pass_size: samples of each.
+
+    Raises:
+        ConfigError: see `split_batch`.
+    """
+
+    def __init__(self, config: RunConfig, dataset: Any, view: View, process: Process) -> None:
+        self.passes, self.pass_size = split_batch(config, process.world_size)
+        self._config = config
+        self._dataset = dataset
+        self._view = view
+        self._process = process
+
+    def after(self, images: int) -> Iterator[list[Records]]:
+        """The passes of the batches that follow so many images, on the process's device, without end."""
+        device, data = self._process.device, self._config.data
+        loader = make_loader(
+            self._dataset, self._sampler(images), self.passes * self.pass_size, data.workers, device.type == "cuda"
+        )
+        for batch in loader:
+            records: Records = tuple(x.to(device, non_blocking=True) for x in batch)
+            if data.mirror:
+                records = self._view.mirror(records)
+            yield list(zip(*map(self._to_passes, records), strict=True))
+
+    def numbers(self, images: int) -> list[int]:
+        """Of the records in the batch that follows so many images."""
+        return list(islice(self._sampler(images), self.passes * self.pass_size))
+
+    def _sampler(self, images: int) -> InfiniteSampler:
+        process, seed = self._process, self._config.training.seed
+        return InfiniteSampler(
+            len(self._dataset), rank=process.rank, world_size=process.world_size, seed=seed, start=images
+        )
+
+    def _to_passes(self, x: Tensor) -> list[Tensor]:
+        # Every passes-th sample, as the sampler gives every world_size-th to a process: so the groups of the
+        # minibatch standard deviation are the same sets of images however a batch is split.
+        return [x[first :: self.passes] for first in range(self.passes)]
+
+
+def split_batch(config: RunConfig, world_size: int) -> tuple[int, int]:
+    """(passes, samples of a pass): each process's share of the batch in as few equal passes as its device takes.
+
+    Raises:
+        ConfigError: if the batch does not divide, or a pass into groups of the minibatch standard deviation.
+    """
+    total, limit = config.training.batch_size, config.training.max_batch_per_device
+    if total % world_size:
+        raise ConfigError(f"training.batch_size = {total} does not divide among {world_size} processes")
+    share = total // world_size
+    for passes in range(1, share + 1):
+        size = share // passes
+        if share % passes == 0 and size <= limit and (size < GROUP_SIZE or size % GROUP_SIZE == 0):
+            return passes, size
+    raise ConfigError(
+        f"training.batch_size = {total}: {share} images a process do not split into passes of at most {limit}"
+    )
