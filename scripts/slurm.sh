@@ -9,7 +9,8 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 # One task is one process of the run, as torchrun's are: so the signal reaches all of them, and their exit code srun.
-export MASTER_ADDR="${SLURM_LAUNCH_NODE_IPADDR:-$(hostname)}"
+MASTER_ADDR="$(hostname)" # this script runs on the first node
+export MASTER_ADDR
 export MASTER_PORT="$((20000 + SLURM_JOB_ID % 20000))"
 srun --kill-on-bad-exit=0 bash -c 'RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS \
     LOCAL_WORLD_SIZE=$SLURM_NTASKS_PER_NODE exec python train.py "$@"' train "$@"

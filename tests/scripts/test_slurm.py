@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -27,3 +28,9 @@ def test_only_a_run_that_was_asked_to_end_is_queued_again(tmp_path, code, queued
     assert (tmp_path / "queued").exists() == queued
     if queued:
         assert (tmp_path / "queued").read_text() == "requeue 123\n"
+
+
+def test_the_readme_shows_what_it_does():
+    [shown] = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    script = (ROOT / "scripts" / "slurm.sh").read_text().splitlines()
+    assert {line for line in shown.splitlines() if not line.startswith("# srun")} <= set(script)

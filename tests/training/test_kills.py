@@ -38,6 +38,7 @@ def test_kills(tmp_path, faces_32, kills, total, count):
         for process in processes:  # the others lose it: the machine that they are on, or torchrun, ends them
             process.kill()
         finish(processes)
+        print(f"kill {done} at {newest(folder)} images, writing {leftovers(folder) or 'nothing'}")
     assert finish(start(folder, faces_32, *options, processes=count)) == [0] * count
     assert_equal(contents(folder, total), contents(whole, total))
     assert leftovers(folder) == []
