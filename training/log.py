@@ -1,10 +1,12 @@
 """What a run tells while it trains: a progress bar and TensorBoard files. It goes on where they cannot be written."""
 
+import math
 import sys
 import time
 from collections.abc import Callable
 
 import numpy as np
+from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -18,6 +20,7 @@ from training.run_folder import RunFolder
 
 # Beside the progress bar, if there are such.
 SHOWN = ("losses/discriminator", "losses/generator", "losses/mask", MASK_DRIFT)
+WIDEST = 1024  # pixels of a sheet in TensorBoard's files, which grow by it; the PNG beside them has all of it
 
 
 class Log:
@@ -93,7 +96,8 @@ class Log:
 
         def write() -> None:
             save_png(sheet, self.folder.previews / f"images_{images:09d}.png")
-            self.writer.add_image("samples", sheet, images, dataformats="HWC")
+            small = Image.fromarray(sheet).reduce(math.ceil(sheet.shape[1] / WIDEST))
+            self.writer.add_image("samples", np.asarray(small), images, dataformats="HWC")
 
         self._try(write)
 
