@@ -17,6 +17,7 @@ from datasets.errors import DataError
 from datasets.layouts import META_FILE, META_KEY, META_VERSION
 from datasets.picture_files import open_picture
 from datasets.reading import ReadingError, brief
+from datasets.reading.lmdb_pages import check_pages
 from datasets.reading.plain import MAX_JSON_BYTES, parse_json
 from datasets.reading.regular import check_regular, read_bytes
 
@@ -32,6 +33,7 @@ class _Entry(NamedTuple):
 
 
 _entries: dict[str, _Entry] = {}
+_checked: set[tuple[int, ...]] = set()
 
 
 def environment(path: Path) -> lmdb.Environment:
@@ -173,8 +175,23 @@ def _open(path: Path, size: int) -> lmdb.Environment:
         )
     except (lmdb.Error, OSError, OverflowError) as error:
         raise DataError(f"data set {path} is not a readable LMDB ({error}); write it again or give another") from None
-    # To read a page behind the end of the file would kill the process.
-    if (needed := (opened.info()["last_pgno"] + 1) * opened.stat()["psize"]) > size:
+    try:
+        _check(path / "data.mdb" if os.path.isdir(path) else path, opened, size)
+    except ReadingError as error:
         opened.close()
-        raise DataError(f"data set {path} is truncated: it has {size} of {needed} bytes; copy or write it again")
+        raise DataError(f"data set {path} {error}; copy or write it again") from None
     return opened
+
+
+def _check(file: Path, opened: lmdb.Environment, size: int) -> None:
+    """To read a page behind the end of the file, or a wrong one, would kill the process.
+
+    Workers that were forked know what has been checked.
+    """
+    if (needed := (opened.info()["last_pgno"] + 1) * opened.stat()["psize"]) > size:
+        raise ReadingError(f"is truncated: it has {size} of {needed} bytes")
+    status = file.stat()
+    identity = (status.st_dev, status.st_ino, status.st_mtime_ns, size)
+    if identity not in _checked:
+        check_pages(file)
+        _checked.add(identity)

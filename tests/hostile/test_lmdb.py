@@ -1,7 +1,9 @@
 import io
 import json
 import os
+import random
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -72,6 +74,24 @@ def test_no_lmdb(tmp_path: Path) -> None:
         (tmp_path / what).mkdir()
         os.rename(path, tmp_path / what / "data.mdb") if what != "nothing" else None
     refused_all({what: partial(read_all, tmp_path / what) for what in made})
+
+
+@pytest.mark.parametrize("copies", [40, pytest.param(1000, marks=pytest.mark.long)])
+def test_wrong_bytes_never_end_the_process(copies: int, honest: Path, tmp_path: Path) -> None:
+    """Eight in each copy, half of them where pages and nodes begin, which LMDB's library trusts."""
+    whole, chance, codes = (honest / "data.mdb").read_bytes(), random.Random(copies), Counter[int]()
+    for _ in range(copies):
+        content = bytearray(whole)
+        for _ in range(8):
+            page, anywhere = chance.randrange(len(whole) // 4096) * 4096, chance.randrange(len(whole))
+            content[chance.choice((anywhere, page + chance.randrange(64)))] = chance.randrange(256)
+        (tmp_path / "data.mdb").write_bytes(content)
+        verdict = run(lambda: read_all(tmp_path))
+        codes[verdict.code] += 1
+        assert verdict.code in (0, 2), verdict
+        assert (verdict.code == 2) == verdict.said.startswith("error: "), verdict
+    print(codes)
+    assert codes[2] > copies // 2
 
 
 @pytest.mark.parametrize("size", [2**40, 2**62, 2**64 - 1])
