@@ -1,13 +1,12 @@
 """Published networks that metrics look through, from local files whose checksum is verified; never a download."""
 
-import hashlib
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from datasets.reading import ReadingError
-from datasets.reading.regular import check_regular
+from datasets.reading.regular import check_regular, sha256_of
 from metrics.errors import MetricError
 from metrics.extras import extra
 
@@ -30,7 +29,7 @@ def verified_weights(path: Path, sha256: str, remedy: str) -> dict[str, Tensor]:
         check_regular(path)
     except ReadingError as error:
         raise MetricError(f"{path}: {error}: {remedy}") from None
-    checksum = _sha256(path)
+    checksum = sha256_of(path)
     if not checksum.startswith(sha256):
         raise MetricError(f"{path}: its SHA-256 begins with {checksum[: len(sha256)]}, not {sha256}: {remedy}")
     try:
@@ -38,14 +37,6 @@ def verified_weights(path: Path, sha256: str, remedy: str) -> dict[str, Tensor]:
     except Exception as error:  # torch.load raises whatever a damaged file trips over
         raise MetricError(f"{path}: not a file of tensors: {remedy}") from error
     return state
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def efficientnet_lite0() -> nn.Module:

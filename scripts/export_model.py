@@ -31,6 +31,7 @@ from editing import check_free
 from editing.files import replacing
 from models import ModelError
 from models.checkpoint import Networks, build_generator, find_networks, provenance, read_file
+from models.shipped import shipped_model
 from models.tracing import trace
 
 PRECISIONS = {"half": torch.float16, "single": torch.float32}
@@ -39,7 +40,9 @@ PRECISIONS = {"half": torch.float16, "single": torch.float32}
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = cli.Parser(__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="a file of train.py, or a released one")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="a file of train.py, or a released one (default the model that ships)"
+    )
     parser.add_argument("--output", type=Path, required=True, help="file to write: .pt, .onnx or .pt2")
     parser.add_argument("--precision", choices=PRECISIONS, default="half", help="how numbers are stored (default half)")
     parser.add_argument("--overwrite", action="store_true", help="replace a file of that name")
@@ -49,11 +52,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Exports one generator."""
     args = parse(argv)
-    if os.path.exists(args.output) and os.path.exists(args.checkpoint) and args.output.samefile(args.checkpoint):
+    checkpoint = args.checkpoint or shipped_model()
+    if os.path.exists(args.output) and os.path.exists(checkpoint) and args.output.samefile(checkpoint):
         raise ConfigError(f"--output {args.output} is the checkpoint itself: choose another name")
     check_free(args.output.parent, [args.output.name], overwrite=args.overwrite)
     writer = find_writer(args.output)
-    exported = export(read_file(args.checkpoint), args.precision, str(args.checkpoint))
+    exported = export(read_file(checkpoint), args.precision, str(checkpoint))
     with replacing(args.output) as partial:
         writer(exported, args.precision, partial)
     print(f"wrote {args.output}: {args.output.stat().st_size / 1e6:.2f} MB, {describe(exported, args.precision)}")

@@ -18,9 +18,10 @@ import torch
 from tqdm import tqdm
 
 import ops
-from configs import ConfigError, cli
+from configs import ConfigError, changed_options, cli
 from configs.loader import load_options, to_yaml
 from datasets.opening import first_difference, open_dataset
+from datasets.reading.plain import parse_yaml
 from datasets.reading.tensors import load_tensors
 from editing import EditError, load_model, make_folder
 from editing.directions import fingerprint
@@ -28,13 +29,13 @@ from editing.encoder import Encoder, encode, save_encoder
 from editing.files import replacing
 from editing.inversion import Target
 from metrics.agreement import confusion, mean_iou
+from metrics.networks import EFFICIENTNET_SIZE
 from metrics.perceptual import EfficientNetDistance
 from models import Generator
 from models.shipped import shipped_model
 from training.encoder import EncoderRun, EncoderTrainer, Pairs, held_out, own_samples
 
 ENCODER, STATE = "encoder.pt", "training.pt"
-_LARGEST = 224  # pixels, of the perceptual distance
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -90,7 +91,7 @@ def prepare(run: EncoderRun, generator: Generator, pairs: Pairs | None, device: 
         torch.manual_seed(run.training.seed)
         encoder = Encoder(run.encoder, generator.config).to(device).to(memory_format=torch.channels_last)
     encoder.fit_to(generator)
-    distance = EfficientNetDistance(min(_LARGEST, generator.config.resolution)).to(device)
+    distance = EfficientNetDistance(min(EFFICIENTNET_SIZE, generator.config.resolution)).to(device)
     distance.to(memory_format=torch.channels_last)
     return EncoderTrainer(encoder, generator, distance.toward, run.training, pairs, run.data.workers)
 
@@ -108,13 +109,15 @@ def resume(trainer: EncoderTrainer, folder: Path, identity: Mapping[str, str]) -
         return
     try:
         state = load_tensors(path)
-        same = {name: state[name] for name in identity} == identity
-        if same:
+        changed = list(changed_options(parse_yaml(state["config"]), parse_yaml(identity["config"])))
+        if state["made_for"] != identity["made_for"]:
+            changed.append("--checkpoint")
+        if not changed:
             trainer.load_state_dict(state)
-    except Exception as error:  # the optimiser raises whatever damage they trip over
+    except Exception as error:  # the optimiser raises whatever damage it trips over
         raise EditError(f"{path} is no state of a training, or damaged; choose another --output") from error
-    if not same:
-        raise EditError(f"{path} is of another training (other options, or another model); choose another --output")
+    if changed:
+        raise EditError(f"{path} is of a training with other {', '.join(changed)}; choose another --output")
     print(f"going on at step {trainer.step}")
 
 

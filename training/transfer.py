@@ -3,7 +3,6 @@
 Shapes: N samples, D latent width, K classes, R resolution.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from configs import ConfigError
 from datasets import ClassTable, default_table
+from datasets.reading.regular import sha256_of
 from datasets.transforms import segmentation_to_labels
 from metrics.agreement import confusion, mean_iou
 from models import Generator, ModelConfig, ModelError
@@ -23,7 +23,6 @@ from training.state import TrainingState
 SHIPPED = "shipped"
 _SEED = 0
 _DRAWINGS = 32
-_CHUNK = 2**20  # bytes read at a time
 
 
 def stored_model(init_from: str) -> ModelConfig:
@@ -78,7 +77,7 @@ class Origin:
             load_state(state.discriminator, judge, source).float()
         told = "" if judge else ", which has no discriminator: that one starts anew"
         return Start(
-            source, _sha256(self.path), f"starting from {source}{told}", MaskDrift(state.generator_ema, batch_size)
+            source, sha256_of(self.path), f"starting from {source}{told}", MaskDrift(state.generator_ema, batch_size)
         )
 
 
@@ -146,11 +145,3 @@ class MaskDrift:
 def _labels(generator: Generator, codes: Tensor) -> Tensor:
     """Codes [N, D] -> uint8 [N, R, R]."""
     return segmentation_to_labels(generator.synthesis(codes).segmentation)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -1,5 +1,6 @@
 """Regular files only: a pipe would be waited for without end, a device has none."""
 
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -45,6 +46,15 @@ def read_text(path: str | Path, most: int) -> str:
         return read_bytes(path, most).decode()
     except UnicodeDecodeError:
         raise ReadingError("is not text in UTF-8") from None
+
+
+def sha256_of(path: str | Path) -> str:
+    """Of a file's content, in hex."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _kind(mode: int) -> str:

@@ -85,7 +85,9 @@ def test_an_interrupted_training_goes_on(
             call()
     folder = call()
     assert "going on at step 4" in capsys.readouterr().out
-    with pytest.raises(ValueError, match=r"training\.pt is of another training .*; choose another --output"):
+    with pytest.raises(
+        ValueError, match=r"training\.pt is of a training with other training\.rate; choose another --output"
+    ):
         call("training.rate=0.1")
     (folder / "training.pt").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"training\.pt is no state of a training, or damaged"):
