@@ -10,5 +10,5 @@ python train.py --config configs/faces_64_cpu.yaml --output "$run" "$@"
 checkpoint=$(ls "$run"/checkpoints/*.pt | tail -n 1)
 python generate.py --checkpoint "$checkpoint" --output "$run/samples" --seeds 0-15 --overwrite
 python generate.py --checkpoint "$checkpoint" --output "$run/samples" --seeds 0-3 --components --overwrite
-python -m scripts.evaluate --checkpoint "$checkpoint" --data "$data" --samples 1000
+python -m scripts.evaluate --checkpoint "$checkpoint" --data "$data" --metrics areas --samples 1000
 echo "samples: $run/samples/grid.png and components.png"
