@@ -77,12 +77,11 @@ class Trainer:
         with folder.claimed(self.process), naming_losses(self.process, self._place):
             self._begin(folder, from_main(self.process, lambda: folder.resume_from(resume)))
             missing = self._lacks_measurement(folder)
-            if self.state.images >= self.config.training.total_images and not missing:
-                return 0
-            log = Log(folder, self.process, self.config.training.total_images, self.state.images)
-            with self.preemption.deferred(), log:
-                self._train(folder, log, missing)
-            self.saver.conclude()
+            if self.state.images < self.config.training.total_images or missing:
+                log = Log(folder, self.process, self.config.training.total_images, self.state.images)
+                with self.preemption.deferred(), log:
+                    self._train(folder, log, missing)
+                self.saver.conclude()
         if self.process.is_main:
             print(self._conclusion(folder))
         return self.ending.exit_code if self.ending else 0
