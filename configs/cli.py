@@ -13,14 +13,13 @@ from typing import Any, NoReturn
 import torch
 from torch.distributed import TCPStore
 
-from configs.errors import ConfigError, RunError
+from configs.errors import ConfigError, ExitCode, RunError
 from datasets.errors import DataError
 from editing.errors import EditError
 from metrics.errors import MetricError
 from models.errors import ModelError
 from ops import OpsUnavailable
 
-INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 USER_ERRORS = (ConfigError, DataError, EditError, MetricError, ModelError, OpsUnavailable)
 
 
@@ -40,16 +39,16 @@ def run(main: Callable[[], int | None]) -> None:
         sys.exit(main() or 0)
     except USER_ERRORS as error:
         _tell_once(_one_line(error))
-        sys.exit(2)
+        sys.exit(ExitCode.MISTAKE)
     except RunError as error:
         _tell_once(str(error))
         sys.exit(error.exit_code)
     except torch.OutOfMemoryError as error:
         _tell_once(f"{_one_line(error)} Take smaller batches")
-        sys.exit(2)
+        sys.exit(ExitCode.MISTAKE)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        sys.exit(ExitCode.INTERRUPTED)
 
 
 def usable_device(name: str | None) -> torch.device:

@@ -4,6 +4,8 @@ A checkpoint is a zip archive, as torch.save writes it: with every record goes i
 look at. It is looked at here. A checksum inside the file cannot be lost, nor belong to another file.
 """
 
+import errno
+import io
 import os
 import re
 import sys
@@ -16,8 +18,12 @@ from typing import Any
 import torch
 
 from configs import ConfigError
+from datasets.reading import ReadingError
+from datasets.reading.regular import check_regular
+from datasets.reading.tensors import load_tensors
 from editing.errors import EditError
 from editing.files import replacing
+from models.checkpoint import NETWORKS
 
 NAME = re.compile(r"images_(\d{9,})\.pt")
 ASIDE = ".damaged"  # appended to the name of a checkpoint that cannot be read: it stays, and is not in the way
@@ -27,6 +33,19 @@ class WriteError(ConfigError):
     """A checkpoint could not be written; the earlier ones are as they were."""
 
 
+class _File(io.BufferedWriter):
+    """Remembers an error, which PyTorch's archive writer hides behind one of its own bookkeeping."""
+
+    error: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        try:
+            return super().write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+
 def write(contents: dict[str, Any], path: Path) -> None:
     """Writes a checkpoint that appears under its name only once all of it is on the disk.
 
@@ -34,24 +53,53 @@ def write(contents: dict[str, Any], path: Path) -> None:
         WriteError: if that fails, as on a full disk.
     """
     try:
-        with replacing(path) as partial, open(partial, "wb") as file:
-            torch.save(contents, file)
+        with replacing(path) as partial, _File(io.FileIO(partial, "w")) as file:
+            try:
+                torch.save(contents, file)
+            except RuntimeError:
+                if file.error:
+                    raise file.error from None
+                raise
             file.flush()
             os.fsync(file.fileno())
-    except (EditError, RuntimeError) as error:
-        # PyTorch's archive writer trips over its own bookkeeping after an error of the file's, which it hides.
-        reason = f"cannot write {path}: the disk may be full" if isinstance(error, RuntimeError) else str(error)
-        raise WriteError(f"{reason}; the earlier checkpoints are as they were") from None
+    except EditError as error:
+        raise WriteError(f"{error}; the earlier checkpoints are as they were") from None
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint's file, all of which is read for it; None if it is as it was written."""
+    """What is wrong with a checkpoint's file, all of which is read for it; None if it is as it was written.
+
+    Raises:
+        ConfigError: if it cannot be read, which says nothing of what is in it.
+    """
     try:
+        check_regular(path)
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # EINVAL: a place in it that it says to be before its beginning
+            raise ConfigError(f"cannot read {path} ({error.strerror}); try again when that is mended") from None
         return f"it is truncated or altered ({error})"
+    except (ReadingError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as e:
+        return f"it is truncated or altered ({e})"
     return f"it was altered: the checksum of {bad} does not fit" if bad else None
+
+
+def unusable(path: Path) -> str | None:
+    """Why a run cannot go on from a file: it is damaged, or no checkpoint of a run; None if it can.
+
+    Raises:
+        ConfigError: as `damage`.
+    """
+    if wrong := damage(path):
+        return wrong
+    try:
+        contents = load_tensors(path)
+    except ReadingError as error:
+        return f"it {error}"
+    if not isinstance(contents, dict) or not {"training", "config", *NETWORKS} <= contents.keys():
+        return "it holds no training's state"
+    return None
 
 
 class Checkpoints:
@@ -64,26 +112,27 @@ class Checkpoints:
         """All of them, oldest first."""
         return sorted((path for path in self.folder.glob("*.pt") if NAME.fullmatch(path.name)), key=_images)
 
-    def newest_whole(self) -> Path | None:
-        """The newest one that is as it was written; damaged ones after it are renamed, and told of.
+    def newest_usable(self) -> Path | None:
+        """The newest one that a run can go on from; those after it are set aside, and told of. None if there are none.
 
         Raises:
-            ConfigError: if there are checkpoints, but all are damaged.
+            ConfigError: if there are some, but none can be used, or one cannot be read; nothing is changed then.
         """
-        found = self.paths()
-        for path in reversed(found):
-            if not (wrong := damage(path)):
+        passed: list[tuple[Path, str]] = []
+        for path in reversed(self.paths()):
+            if not (wrong := unusable(path)):
+                _set_aside(passed)
                 return path
-            aside = path.with_name(path.name + ASIDE)
-            print(f"warning: {path} cannot be used, {wrong}; it is {aside.name} now", file=sys.stderr)
-            path.replace(aside)
-        if found:
+            passed.append((path, wrong))
+        if passed:
+            path, wrong = passed[0]
             raise ConfigError(
-                f"no checkpoint of {self.folder} is whole: choose another --output to start anew, or put one back"
+                f"no checkpoint of {self.folder} can be used ({path.name}: {wrong}): choose another --output to start "
+                "anew, or put one back"
             )
         return None
 
-    def save(self, contents: dict[str, Any], images: int, keep: int, milestone_every: int = 0) -> Path:
+    def save(self, contents: dict[str, Any], images: int, keep: int, milestone_every: int = 0) -> list[str]:
         """Writes one, and drops those that need not be kept, once the new one has been read again.
 
         Args:
@@ -92,17 +141,30 @@ class Checkpoints:
             keep: so many of the newest; 0 keeps all.
             milestone_every: of every so many images, the first checkpoint stays for good; 0: none does.
 
+        Returns:
+            What could not be dropped, and why.
+
         Raises:
             WriteError: if it cannot be written, or is damaged as soon as it is; then nothing is dropped.
         """
         path = self.folder / f"images_{images:09d}.pt"
         write(contents, path)
-        dropped = _beyond(self.paths(), keep, milestone_every)
-        if dropped and (wrong := damage(path)):
+        old, left = _beyond(self.paths(), keep, milestone_every), []
+        if old and (wrong := damage(path)):
             raise WriteError(f"{path} was written, but {wrong}; the earlier checkpoints are as they were")
-        for old in dropped:
-            old.unlink()
-        return path
+        for unneeded in old:
+            try:
+                unneeded.unlink(missing_ok=True)
+            except OSError as error:
+                left.append(f"{unneeded} is not needed any more, but cannot be removed ({error.strerror})")
+        return left
+
+
+def _set_aside(damaged: Sequence[tuple[Path, str]]) -> None:
+    for path, wrong in damaged:
+        aside = path.with_name(path.name + ASIDE)
+        path.replace(aside)
+        print(f"warning: {path} cannot be used, {wrong}; it is {aside.name} now", file=sys.stderr)
 
 
 def _images(path: Path) -> int:

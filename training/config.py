@@ -70,11 +70,12 @@ class TrainingConfig:
             "total_images",
             "learning_rate",
             "preview_samples",
-            "collective_minutes",
         )
         for name in (*positive, "log_every_images", "preview_every_images", "checkpoint_every_images"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"training.{name} = {getattr(self, name)}: choose above 0")
+        if self.collective_minutes < 0.05:
+            raise ValueError(f"training.collective_minutes = {self.collective_minutes}: choose 0.05 or more")
         if not 0 <= self.adam_beta2 < 1:
             raise ValueError(f"training.adam_beta2 = {self.adam_beta2}: choose 0 to below 1")
         if not 0 <= self.max_mask_drift < 1:

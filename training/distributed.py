@@ -19,12 +19,11 @@ import torch.distributed as dist
 import torch.distributed.nn.functional
 from torch import Tensor
 
-from configs.errors import ConfigError, RunError
+from configs.errors import ConfigError, ExitCode, RunError
 
 T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=30)  # after which a process gives up waiting for the others
-LOST = 69  # EX_UNAVAILABLE of sysexits.h: the exit code of a process that lost the others
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds and their period; PyTorch counts cores without it
 
 
@@ -50,8 +49,12 @@ def session(device: str = "auto", timeout: timedelta = TIMEOUT) -> Iterator[Proc
         timeout: of collectives.
 
     Raises:
-        ConfigError: if a GPU is asked for and there is none.
+        ConfigError: if a GPU is asked for and there is none, or the environment is not that of a launcher.
+        RunError: as `naming_losses`.
     """
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if "WORLD_SIZE" in os.environ and missing:
+        raise ConfigError(f"WORLD_SIZE is set, but {missing[0]} is not: start the processes with torchrun, or unset it")
     world_size, local_rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("training.device = cuda, but PyTorch sees no GPU: choose cpu or auto")
@@ -66,14 +69,17 @@ def session(device: str = "auto", timeout: timedelta = TIMEOUT) -> Iterator[Proc
     if world_size == 1:
         yield Process(here)
         return
-    store, rank, _ = next(dist.rendezvous("env://", timeout=timeout))
-    dist.init_process_group(
-        "nccl" if use_cuda else "gloo", store=_of_this_start(store), rank=rank, world_size=world_size, timeout=timeout
-    )
-    try:
-        yield Process(here, dist.get_rank(), world_size)
-    finally:
-        dist.destroy_process_group()
+    process = Process(here, int(os.environ["RANK"]), world_size)
+    with naming_losses(process, lambda: "the start"):
+        store, rank, _ = next(dist.rendezvous("env://", timeout=timeout))
+        store = _of_this_start(store)
+        dist.init_process_group(
+            "nccl" if use_cuda else "gloo", store=store, rank=rank, world_size=world_size, timeout=timeout
+        )
+        try:
+            yield process
+        finally:
+            dist.destroy_process_group()
 
 
 def _of_this_start(store: dist.Store) -> dist.Store:
@@ -184,11 +190,11 @@ def naming_losses(process: Process, place: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not dist.is_initialized() or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
         reason = str(error).strip().splitlines()[0]
         raise RunError(
-            f"process {process.rank} of {process.world_size} lost the others in {place()}: {reason}", LOST
+            f"process {process.rank} of {process.world_size} lost the others in {place()}: {reason}", ExitCode.LOST
         ) from error
 
 

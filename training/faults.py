@@ -1,15 +1,15 @@
 """What follows on steps that went bad: the run stops with an exit code of its own, or counts and tells them."""
 
 import math
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from configs.errors import RunError
+from configs.errors import ExitCode, RunError
 from training.batches import Batches
 from training.config import TrainingConfig
 from training.distributed import Process, gather
-from training.guard import EXIT_CODE, Evidence, Guard, explain
 from training.pulse import Beat
+from training.state import TrainingState
+from training.step_guard import Evidence, StepGuard, explain
 
 LOSS_SCALE = "losses/scale"
 SKIPPED = "faults/skipped_steps"
@@ -21,19 +21,31 @@ class Faults:
     """Judges every iteration by what all processes know of it.
 
     Args:
+        state: which counts them, also for the run that goes on.
         batches: which know the records of an iteration.
         process: this one.
         config: what is to follow.
         guard: of the steps.
+        warn: tells the user.
     """
 
-    def __init__(self, batches: Batches, process: Process, config: TrainingConfig, guard: Guard) -> None:
+    def __init__(
+        self,
+        state: TrainingState,
+        batches: Batches,
+        process: Process,
+        config: TrainingConfig,
+        guard: StepGuard,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._state = state
         self._batches = batches
         self._process = process
         self._config = config
         self._guard = guard
-        self._skipped = 0
-        self._in_a_row = 0
+        self._warn = warn
+        self._told = 0
+        self._since_tick = 0
 
     def judge(self, beat: Beat[Evidence]) -> None:
         """Every process calls it with the same beat.
@@ -41,48 +53,55 @@ class Faults:
         Raises:
             RunError: if a step went bad, and the run is to stop then, or too many iterations did in a row.
         """
-        self._in_a_row = self._in_a_row + 1 if beat.bad_steps else 0
+        state = self._state
+        state.bad_iterations = state.bad_iterations + 1 if beat.bad_steps else 0
         if not beat.bad_steps:
             return
-        self._skipped += beat.bad_steps
-        cause = f"{explain(beat.evidence)}; {self._records(beat.evidence.images)}"
+        state.skipped_steps += beat.bad_steps
+        self._since_tick += beat.bad_steps
         if self._config.on_bad_numbers == "stop":
             raise RunError(
-                f"{cause}; {self._guard.trace(beat.evidence)}. The step was left out; earlier checkpoints are good. "
-                "To leave such steps out and go on: training.on_bad_numbers=skip",
-                EXIT_CODE,
+                f"{self._cause(beat.evidence, traced=True)}. The step was left out; earlier checkpoints are good. To "
+                "leave such steps out and go on: training.on_bad_numbers=skip",
+                ExitCode.BAD_NUMBERS,
             )
-        if self._in_a_row == IN_A_ROW:
-            raise RunError(f"{cause}. That was so in {IN_A_ROW} iterations in a row", EXIT_CODE)
-        if self._process.is_main and self._skipped <= _TOLD:
-            print(f"warning: {cause}; the step was left out", file=sys.stderr)
+        if state.bad_iterations >= IN_A_ROW:
+            cause = self._cause(beat.evidence, traced=True)
+            raise RunError(f"{cause}. That was so in {IN_A_ROW} iterations in a row", ExitCode.BAD_NUMBERS)
+        if self._told < _TOLD:
+            self._told += 1
+            self._warn(f"{self._cause(beat.evidence, traced=False)}; the step was left out")
 
-    def judge_means(self, values: Mapping[str, float]) -> None:
-        """Of a tick of the log: losses, and in float16 their scale, which falls as long as gradients are not finite.
+    def tick(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Looks at the means of a tick, and adds its own count once there is something to count.
+
+        In float16 steps are left out by the scaler, whose scale falls as long as gradients are not finite.
 
         Raises:
-            RunError: if a loss is not finite without a step that was, or gradients are not even where nothing is
-                scaled up.
+            RunError: if a loss is not finite without a step that was bad, or the scale has fallen below 1.
         """
         if values.get(LOSS_SCALE, 1.0) < 1:
             raise RunError(
                 f"the scale of the loss has fallen to {values[LOSS_SCALE]:g}: gradients are not finite in float16 at "
                 "any scale; earlier checkpoints may be good, and training.precision=bfloat16 may go on from them",
-                EXIT_CODE,
+                ExitCode.BAD_NUMBERS,
             )
         bad = [name for name, value in values.items() if name.startswith("losses/") and not math.isfinite(value)]
-        if bad and not self._skipped and LOSS_SCALE not in values:  # both leave their losses in the means
+        if bad and not self._since_tick and LOSS_SCALE not in values:  # both leave their losses in the means
             raise RunError(
                 f"the mean of {bad[0]} is {values[bad[0]]:g}, though all gradients were finite; the checkpoints are "
                 "from before",
-                EXIT_CODE,
+                ExitCode.BAD_NUMBERS,
             )
+        self._since_tick = 0
+        return {SKIPPED: float(self._state.skipped_steps)} if self._state.skipped_steps else {}
 
-    def counted(self) -> dict[str, float]:
-        """For the log, once there is something to count."""
-        return {SKIPPED: float(self._skipped)} if self._skipped else {}
-
-    def _records(self, images: int) -> str:
-        """Which records the iteration after so many images saw, in all processes."""
-        numbers = ", ".join(str(number) for share in gather(self._batches.numbers(images)) for number in share)
-        return f"records {numbers} of the data"
+    def _cause(self, evidence: Evidence, *, traced: bool) -> str:
+        """As the process tells it where the loss is bad, too, and the records of all."""
+        mine = explain(evidence)
+        module = f", {self._guard.trace(evidence)}" if traced else ""
+        told = gather((mine.is_here, f"{mine.text}{module}"))
+        rank = next((rank for rank, (is_here, _) in enumerate(told) if is_here), 0)
+        where = f"process {rank} of {self._process.world_size}: " if self._process.world_size > 1 else ""
+        numbers = ", ".join(str(number) for share in gather(self._batches.numbers(evidence.images)) for number in share)
+        return f"{where}{told[rank][1]}; records {numbers} of the data"

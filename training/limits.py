@@ -14,7 +14,7 @@ MASK_DRIFT = "adaptation/mask_drift"
 class Ending(NamedTuple):
     reason: str
     remedy: str
-    exit_code: int = 0
+    exit_code: int = 0  # or an ExitCode
 
 
 class Limit(Protocol):

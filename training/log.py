@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from PIL import Image
@@ -15,6 +15,7 @@ from datasets.pictures import save_png
 from metrics.report import Report
 from training import memory
 from training.distributed import Process
+from training.events import Events
 from training.limits import MASK_DRIFT
 from training.run_folder import RunFolder
 
@@ -41,14 +42,16 @@ class Log:
 
     def __enter__(self) -> "Log":
         if self.process.is_main:
-            images = self.last_tick[1]
-            self.writer = SummaryWriter(str(self.folder.tensorboard), purge_step=images + 1)
-            self.bar = tqdm(total=self.total_images, initial=images, unit="img", desc="training", smoothing=0.05)
+            self.bar = tqdm(
+                total=self.total_images, initial=self.last_tick[1], unit="img", desc="training", smoothing=0.05
+            )
+            self._events = Events(self.folder.tensorboard, self.last_tick[1] + 1)
+            self._fails = False
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self.process.is_main:
-            self._try(self.writer.close)
+            self._try(self._events.close)
             self.bar.close()
 
     def advance(self, images: int) -> None:
@@ -60,23 +63,22 @@ class Log:
         """A line for the user, above the bar, and for TensorBoard."""
         if self.process.is_main:
             self._tell(message)
-            self._try(lambda: self.writer.add_text("warnings", message, images))
+            self._events.add(images, lambda writer: writer.add_text("warnings", message, images))
 
     def flush(self) -> None:
         """Puts what was written onto the disk: before a checkpoint, after which it would not be written again."""
         if self.process.is_main:
-            self._try(self.writer.flush)
+            self._try(self._events.flush)
 
-    def scalars(self, values: dict[str, float], images: int) -> None:
+    def tick(self, values: Mapping[str, float], images: int) -> None:
         """Writes the values of a tick at `images` seen, with speed and memory."""
         then, images_then = self.last_tick
         self.last_tick = (time.perf_counter(), images)
-        if not self.process.is_main:
-            return
-        values["speed/images_per_second"] = (images - images_then) / (self.last_tick[0] - then)
-        values["memory/peak_gib"] = memory.peak(self.process.device) / 2**30
-        self._add(values, images)
-        self.bar.set_postfix({name.split("/")[1]: f"{values[name]:.2f}" for name in SHOWN if name in values})
+        speed = (images - images_then) / (self.last_tick[0] - then)
+        peak = memory.peak(self.process.device) / 2**30
+        self.numbers({**values, "speed/images_per_second": speed, "memory/peak_gib": peak}, images)
+        if self.process.is_main:
+            self.bar.set_postfix({name.split("/")[1]: f"{values[name]:.2f}" for name in SHOWN if name in values})
 
     def leave_out(self, seconds: float) -> None:
         """Time that was no training's, and no part of its speed."""
@@ -85,34 +87,38 @@ class Log:
 
     def metrics(self, report: Report) -> None:
         """Writes a measurement's numbers, and those by class."""
-        if self.process.is_main and report.images is not None:
+        if report.images is not None:
             tables = {f"{table}/{name}": v for table, values in report.tables.items() for name, v in values.items()}
             found = {**report.values, **tables}
-            self._add({f"metrics/{name}": v for name, v in found.items() if v is not None}, report.images)
+            self.numbers({f"metrics/{name}": v for name, v in found.items() if v is not None}, report.images)
             self.flush()
 
     def preview(self, sheet: np.ndarray, images: int) -> None:
         """Writes a sheet of samples [H, W, 3] as a picture and into TensorBoard."""
 
-        def write() -> None:
-            save_png(sheet, self.folder.previews / f"images_{images:09d}.png")
-            small = Image.fromarray(sheet).reduce(math.ceil(sheet.shape[1] / WIDEST))
-            self.writer.add_image("samples", np.asarray(small), images, dataformats="HWC")
+        self._try(lambda: save_png(sheet, self.folder.previews / f"images_{images:09d}.png"))
+        small = np.asarray(Image.fromarray(sheet).reduce(math.ceil(sheet.shape[1] / WIDEST)))
+        self._events.add(images, lambda writer: writer.add_image("samples", small, images, dataformats="HWC"))
 
-        self._try(write)
+    def numbers(self, values: Mapping[str, float], images: int) -> None:
+        """Writes values at `images` seen into TensorBoard."""
 
-    def _add(self, values: dict[str, float], images: int) -> None:
-        def write() -> None:
+        def write(writer: SummaryWriter) -> None:
             for name, value in values.items():
-                self.writer.add_scalar(name, value, images)
+                writer.add_scalar(name, value, images)
 
-        self._try(write)
+        if self.process.is_main:
+            self._events.add(images, write)
+            self._try(self._events.flush)
 
     def _try(self, write: Callable[[], None]) -> None:
         try:
             write()
+            self._fails = False
         except (OSError, DataError) as error:
-            self._tell(f"cannot write the log in {self.folder.path}: {error}")
+            if not self._fails:
+                self._tell(f"cannot write the log in {self.folder.path}, and goes on without: {error}")
+            self._fails = True
 
     def _tell(self, message: str) -> None:
         self.bar.write(f"warning: {message}", file=sys.stderr)

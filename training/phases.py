@@ -29,11 +29,11 @@ from training.adaptation import ADAPT_EVERY, adapt
 from training.config import TrainingConfig
 from training.distributed import mean_over_processes
 from training.ema import ramped_half_life, update_ema
-from training.guard import Guard
 from training.networks import AdversarialNetworks
 from training.reduction import GradientReducer
 from training.state import TrainingState, random_state, set_random_state
 from training.stats import Stats
+from training.step_guard import StepGuard
 from training.views import Inputs, PairView, Records, View
 
 
@@ -73,7 +73,7 @@ class Phases:
             "path_length": state.generator,
         }
         self.reducers = {step: GradientReducer(module.parameters()) for step, module in changes.items()}
-        self.guard = Guard(changes, state.path_mean.device)
+        self.guard = StepGuard(changes, state.path_mean.device)
 
     def iterate(self, batch: Sequence[Records], total_batch: int) -> None:
         """One iteration on this process's passes of a batch of `total_batch` images."""

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from configs.errors import ExitCode
 from training.limits import Ending
 
-EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, the same command goes on; a scheduler can requeue by it
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
@@ -54,10 +54,10 @@ class Preemption:
         if number == signal.SIGINT and (self.requested or not self._defers):
             raise KeyboardInterrupt
         if not self._defers:
-            raise SystemExit(EXIT_CODE)
+            raise SystemExit(ExitCode.PREEMPTED)
         self.requested = True
 
 
 def preempted() -> Ending:
     """How a run ends that was asked to."""
-    return Ending("asked to end by a signal", "the same command goes on", EXIT_CODE)
+    return Ending("asked to end by a signal", "the same command goes on", ExitCode.PREEMPTED)

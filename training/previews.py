@@ -10,7 +10,7 @@ from datasets.labels import ClassTable
 from datasets.pictures import colorize, grid, overlay
 from editing.drawing import Drawing, draw
 from models import Generator
-from training.watch import duplicate_share
+from training.collapse import duplicate_share
 
 SEED = 0
 

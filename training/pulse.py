@@ -37,23 +37,23 @@ class Pulse(Generic[T]):
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self._late = int(device.type == "cuda")  # iterations
         self._pending: deque[_Pending[T]] = deque()
 
-    def send(self, stop: bool, bad_steps: Tensor, evidence: T) -> Beat[T] | None:
-        """Tells that this process is to end, and how many steps went bad (scalar); gives the oldest answer there is.
+    def send(self, stop: bool, bad_steps: Tensor, evidence: T) -> list[Beat[T]]:
+        """Tells that this process is to end, and how many steps went bad (scalar); gives the answers that are there.
 
-        None in a GPU's first iteration, whose answer is still on its way.
+        In a GPU's first iteration there is none yet.
         """
         flags = torch.stack([torch.full_like(bad_steps, stop), bad_steps])
         if dist.is_initialized():
             dist.all_reduce(flags, op=dist.ReduceOp.MAX)  # all have the same gradients, and so the same bad steps
         self._pending.append(self._fetch(flags, evidence))
-        late = len(self._pending) > 1 or self._device.type != "cuda"
-        return self._read() if late else None
+        return self._read(len(self._pending) - self._late)
 
     def rest(self) -> list[Beat[T]]:
-        """The answers that have not been read yet."""
-        return [self._read() for _ in range(len(self._pending))]
+        """The answers that have not been read yet. Waits for a GPU."""
+        return self._read(len(self._pending))
 
     def _fetch(self, flags: Tensor, evidence: T) -> _Pending[T]:
         if self._device.type != "cuda":
@@ -64,9 +64,12 @@ class Pulse(Generic[T]):
         arrived.record()
         return _Pending(answer, arrived, evidence)
 
-    def _read(self) -> Beat[T]:
-        answer, arrived, evidence = self._pending.popleft()
-        if arrived:
-            arrived.synchronize()
-        stop, bad_steps = answer.tolist()
-        return Beat(stop > 0, int(bad_steps), evidence)
+    def _read(self, count: int) -> list[Beat[T]]:
+        beats = []
+        for _ in range(count):
+            answer, arrived, evidence = self._pending.popleft()
+            if arrived:
+                arrived.synchronize()
+            stop, bad_steps = answer.tolist()
+            beats.append(Beat(stop > 0, int(bad_steps), evidence))
+        return beats

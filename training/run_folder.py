@@ -12,6 +12,7 @@ tensorboard/
 """
 
 import json
+import os
 import platform
 import re
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from configs import ConfigError, RunConfig, to_yaml
 from editing.errors import EditError
 from editing.files import replacing
 from training import run_lock
-from training.checkpoints import Checkpoints
+from training.checkpoints import Checkpoints, damage
 from training.distributed import Process, from_main
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "lmdb", "tensorboard")
@@ -50,16 +51,17 @@ class RunFolder:
         Raises:
             ConfigError: if the folder holds what the run would mix with, or the file does not exist.
         """
-        if self.path.exists() and not self.path.is_dir():
+        exists = os.path.exists(self.path)  # unlike Path's, False for names that cannot be
+        if exists and not self.path.is_dir():
             raise ConfigError(f"--output {self.path} is a file: choose a folder")
-        occupied = self.path.exists() and any(map(_counts, self.path.iterdir()))
+        occupied = exists and any(map(_counts, self.path.iterdir()))
         if resume == "none" and occupied:
             raise ConfigError(f"{self.path} is not empty: choose another --output, or --resume auto to go on")
         if occupied and not (self.path / "config.yaml").exists():
             raise ConfigError(f"{self.path} holds files, but no run of this program: choose another --output")
         if resume in ("auto", "none"):
             return
-        if not Path(resume).is_file():
+        if not os.path.isfile(resume):
             raise ConfigError(f"--resume {resume}: no such file; give auto, none or a checkpoint")
         newest = next(reversed(self.checkpoints.paths()), None)
         if newest and not newest.samefile(resume):
@@ -82,13 +84,17 @@ class RunFolder:
             yield
 
     def resume_from(self, resume: str) -> Path | None:
-        """The checkpoint to start from: the newest whole one for "auto", none for "none", else the given file.
+        """The checkpoint to start from: the newest usable one for "auto", none for "none", else the given file.
 
         Raises:
             ConfigError: as `check`, or if all checkpoints are damaged.
         """
         self.check(resume)
-        return self.checkpoints.newest_whole() if resume in ("auto", "none") else Path(resume)
+        if resume in ("auto", "none"):
+            return self.checkpoints.newest_usable()
+        if wrong := damage(Path(resume)):
+            raise ConfigError(f"--resume {resume}: {wrong}; give another checkpoint")
+        return Path(resume)
 
     def prepare(self, config: RunConfig, images: int) -> None:
         """Fills the folder, and notes configuration and versions.
@@ -115,7 +121,7 @@ class RunFolder:
     def _note(self, name: str, suffix: str, text: str, images: int) -> None:
         """Adds a file beside the earlier ones of that name, if there is something new to say."""
         earlier = sorted(self.path.glob(f"{name}_from_*{suffix}")) or list(self.path.glob(name + suffix))
-        if earlier and earlier[-1].read_text(encoding="utf-8") == text:
+        if earlier and earlier[-1].read_bytes() == text.encode():
             return
         new = f"{name}_from_{images:09d}_images{suffix}" if earlier else f"{name}{suffix}"
         with replacing(self.path / new) as partial:

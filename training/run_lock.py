@@ -25,7 +25,7 @@ def only_user(folder: Path) -> Iterator[None]:
     Raises:
         ConfigError: if a live process holds it, or the folder cannot be written.
     """
-    is_new = not folder.exists()
+    is_new = not os.path.exists(folder)
     with _locked(folder) as file:
         with contextlib.suppress(OSError):  # a full disk is no reason not to go on
             file.truncate(0)
@@ -34,9 +34,9 @@ def only_user(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if is_new and os.listdir(folder) == [NAME]:
-                (folder / NAME).unlink()
-                with contextlib.suppress(OSError):  # somebody else has put something there
+            with contextlib.suppress(OSError):  # somebody else has put something there, or taken it away
+                if is_new and os.listdir(folder) == [NAME]:
+                    (folder / NAME).unlink()
                     folder.rmdir()
 
 

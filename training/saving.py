@@ -1,15 +1,17 @@
 """When a checkpoint is written, and what follows if that fails."""
 
-import sys
+from collections.abc import Callable
 from typing import Any
 
-from configs.errors import RunError
+from configs.errors import ExitCode, RunError
 from models.checkpoint import NETWORKS
 from training.checkpoints import WriteError, write
 from training.config import TrainingConfig
 from training.distributed import Process, from_main
-from training.guard import EXIT_CODE, first_bad_tensor
 from training.run_folder import RunFolder
+from training.step_guard import first_bad_tensor
+
+_OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
 
 
 class Saver:
@@ -20,16 +22,20 @@ class Saver:
         process: this one.
         config: how many are kept, and what follows on a failure.
         images: of the checkpoint that the run goes on from, or 0: nothing is to be saved yet.
+        warn: tells the user.
 
     Attributes:
         images: seen when it last saved, or tried to.
     """
 
-    def __init__(self, folder: RunFolder, process: Process, config: TrainingConfig, images: int) -> None:
+    def __init__(
+        self, folder: RunFolder, process: Process, config: TrainingConfig, images: int, warn: Callable[[str], None]
+    ) -> None:
         self.images = images
         self._folder = folder
         self._process = process
         self._config = config
+        self._warn = warn
         self._failed: str | None = None  # why the last checkpoint could not be written
 
     def save(self, contents: dict[str, Any], images: int) -> None:
@@ -40,22 +46,28 @@ class Saver:
             images: seen so far.
 
         Raises:
-            RunError: if a network holds numbers that are not finite. What is on the disk is good, and stays.
+            RunError: if a network or an optimiser holds numbers that are not finite. What is on the disk stays.
             WriteError: if it cannot be written, and the run is to stop then.
         """
         config = self._config
 
         def save() -> str | None:
-            if bad := first_bad_tensor({name: contents[name] for name in NETWORKS}):
+            networks = {name: contents[name] for name in NETWORKS}
+            optimizers = {name: contents["training"][name]["state"] for name in _OPTIMIZERS}
+            if bad := first_bad_tensor({**networks, **optimizers}):
                 raise RunError(
                     f"{bad} is not finite after {images} images, which are not saved: the checkpoints in "
                     f"{self._folder.checkpoints.folder} are from before",
-                    EXIT_CODE,
+                    ExitCode.BAD_NUMBERS,
                 )
             try:
-                self._folder.checkpoints.save(contents, images, config.keep_checkpoints, config.milestone_every_images)
+                left = self._folder.checkpoints.save(
+                    contents, images, config.keep_checkpoints, config.milestone_every_images
+                )
             except WriteError as error:
                 return self._survive(error)
+            for problem in left:
+                self._warn(problem)
             return None
 
         self._failed = from_main(self._process, save)
@@ -67,11 +79,14 @@ class Saver:
         Raises:
             WriteError: as `save`.
         """
-        if self._process.is_main:
+
+        def save() -> None:
             try:
                 write(contents, self._folder.best)
             except WriteError as error:
                 self._survive(error)
+
+        from_main(self._process, save)
 
     def conclude(self) -> None:
         """To be called when nothing will be saved any more.
@@ -85,5 +100,5 @@ class Saver:
     def _survive(self, error: WriteError) -> str:
         if self._config.on_failed_checkpoint == "stop":
             raise error
-        print(f"warning: {error}; training goes on (training.on_failed_checkpoint)", file=sys.stderr)
+        self._warn(f"{error}; training goes on (training.on_failed_checkpoint)")
         return str(error)

@@ -30,12 +30,16 @@ class TrainingState:
     loss_scaler: torch.amp.GradScaler  # of both optimisers, at work in float16 only
     images: int = 0  # real images seen, which is also the sampler's position
     iteration: int = 0
+    skipped_steps: int = 0  # whose numbers were bad
+    bad_iterations: int = 0  # of which one was skipped, in a row
 
     def to_dict(self) -> dict[str, Any]:
         """Counters, optimisers and random streams, as plain data and tensors. Every process must call it."""
         return {
             "images": self.images,
             "iteration": self.iteration,
+            "skipped_steps": self.skipped_steps,
+            "bad_iterations": self.bad_iterations,
             "path_mean": self.path_mean,
             "augment_probability": self.augment_probability,
             "augment_signs": gather(self.augment_signs.cpu()),
@@ -74,6 +78,7 @@ class TrainingState:
             self.loss_scaler.load_state_dict(values["loss_scaler"])
         self._restore_augmentation(values, process)
         self.images, self.iteration = values["images"], values["iteration"]
+        self.skipped_steps, self.bad_iterations = (values.get(name, 0) for name in ("skipped_steps", "bad_iterations"))
         if len(values["random"]) == process.world_size:
             set_random_state(values["random"][process.rank], process.device)
         else:

@@ -13,10 +13,10 @@ from models import ModelError
 from models.checkpoint import networks_from_dict, read_file
 from training import memory
 from training.batches import Batches
+from training.collapse import DUPLICATES, SETTLED, CollapseWatch, score_gap
 from training.distributed import Process, any_process, from_main, gather, naming_losses
 from training.evaluation import Evaluation
 from training.faults import LOSS_SCALE, Faults
-from training.guard import Evidence
 from training.limits import MASK_DRIFT, DriftLimit, Ending, Limit, TimeLimit
 from training.log import Log
 from training.material import check_meaning, open_material
@@ -25,13 +25,13 @@ from training.networks import prepare_device
 from training.phases import Phases
 from training.preemption import InterruptionError, Preemption, preempted
 from training.previews import Previews
-from training.pulse import Pulse
+from training.pulse import Beat, Pulse
 from training.run_folder import RunFolder
 from training.saving import Saver
 from training.state import build_state
 from training.stats import Stats
+from training.step_guard import Evidence
 from training.transfer import Origin
-from training.watch import DUPLICATES, SETTLED, Watch, score_gap
 
 
 class Trainer:
@@ -52,6 +52,7 @@ class Trainer:
         self.state = build_state(config, process)
         self.start = origin.hand_over(self.state, self.batches.pass_size) if origin else None
         self.stats = Stats(process.device)
+        self.ending: Ending | None = None
         self.phases = Phases(self.state, config.losses, config.training, self.stats, self.view)
         self.evaluation = self._prepare_evaluation() if config.metrics.every_images else None
         self.previews = Previews(
@@ -67,7 +68,7 @@ class Trainer:
             preemption: what tells that the run is to end.
 
         Returns:
-            The exit code: 0, or `preemption.EXIT_CODE`.
+            The exit code: 0, or `ExitCode.PREEMPTED`.
 
         Raises:
             ConfigError, ModelError: if the folder, or the checkpoint to resume from, cannot be used.
@@ -75,49 +76,55 @@ class Trainer:
         """
         self.preemption = preemption or Preemption()
         with folder.claimed(self.process), naming_losses(self.process, self._place):
+            self.resume = resume
             self._begin(folder, from_main(self.process, lambda: folder.resume_from(resume)))
-            missing = self._lacks_measurement(folder)
-            if self.state.images < self.config.training.total_images or missing:
-                log = Log(folder, self.process, self.config.training.total_images, self.state.images)
-                with self.preemption.deferred(), log:
-                    self._train(folder, log, missing)
+            if not self._is_done():
+                with self.preemption.deferred(), self.log:
+                    self._train()
                 self.saver.conclude()
+                if self._is_done():  # whatever asked it to end, there was nothing left to do
+                    self.ending = None
         if self.process.is_main:
-            print(self._conclusion(folder))
+            print(self._conclusion())
         return self.ending.exit_code if self.ending else 0
 
     def _begin(self, folder: RunFolder, checkpoint: Path | None) -> None:
         """Takes over a checkpoint, and prepares what lasts as long as the run."""
+        self.folder = folder
         if not all(gather(checkpoint is None or checkpoint.is_file())):
             raise ConfigError(f"{checkpoint} is not there for all processes: --output must be one folder for all nodes")
         if checkpoint:
             self._restore(checkpoint)
         elif self.start and self.process.is_main:
             print(self.start.announcement)
-        from_main(self.process, lambda: self._prepare(folder))
-        training = self.config.training
+        from_main(self.process, self._prepare)
+        training, state = self.config.training, self.state
+        self.log = Log(folder, self.process, training.total_images, state.images)
         drift_limit = DriftLimit(training.max_mask_drift)
         self.ending = drift_limit.exceeded(self._drift())  # of a run that was ended by it and is resumed
         self.limits: list[Limit] = [TimeLimit(training.max_minutes, self.process.device), drift_limit]
         self.pulse: Pulse[Evidence] = Pulse(self.process.device)
-        self.faults = Faults(self.batches, self.process, training, self.phases.guard)
-        self.watch = Watch()
-        self.saver = Saver(folder, self.process, training, self.state.images)
+        self.faults = Faults(state, self.batches, self.process, training, self.phases.guard, self._warn)
+        self.watch = CollapseWatch()
+        self.saver = Saver(folder, self.process, training, state.images, self._warn)
 
-    def _train(self, folder: RunFolder, log: Log, missing: bool) -> None:
-        if missing:
-            self._measure(folder, log)
+    def _is_done(self) -> bool:
+        """Every process must ask."""
+        return self.state.images >= self.config.training.total_images and not self._lacks_measurement()
+
+    def _train(self) -> None:
+        if self._lacks_measurement():
+            self._measure()
         batches = self.batches.after(self.state.images)
         while self.state.images < self.config.training.total_images and not self.ending:
             before = self.state.images
             self.phases.iterate(next(batches), self.config.training.batch_size)
-            log.advance(self.config.training.batch_size)
-            self._heed()
-            self._write_due(before, folder, log)
-        for beat in self.pulse.rest():
-            self.faults.judge(beat)
+            self.log.advance(self.config.training.batch_size)
+            self._heed(self.pulse.send(self.preemption.requested, *self.phases.guard.found()))
+            self._write_due(before)
+        self._heed(self.pulse.rest())
         if self.saver.images != self.state.images:
-            self._save(log)
+            self._save()
 
     def dry_run(self) -> str:
         """One iteration with every penalty; the report says what it took. Nothing is written."""
@@ -136,7 +143,7 @@ class Trainer:
             f"peak memory {memory.peak(process.device) / 2**30:.2f} GiB on {process.device}"
         )
 
-    def _write_due(self, before: int, folder: RunFolder, log: Log) -> None:
+    def _write_due(self, before: int) -> None:
         training, images = self.config.training, self.state.images
         last = images >= training.total_images
 
@@ -144,37 +151,42 @@ class Trainer:
             return last or _passed(every, before, images)
 
         if due(training.log_every_images) and not self.ending:
-            self.ending = self._exceeded(self._log(log))
-            last = last or self.ending is not None
+            exceeded = self._exceeded(self._tick())
+            self.ending = exceeded or self.ending
+            last = last or exceeded is not None
         if due(training.preview_every_images) and self.process.is_main:
             sheet, alike = self.previews.draw(self.state.generator_ema)
-            log.preview(sheet, images)
-            self._warn({DUPLICATES: alike}, log)
+            self.log.preview(sheet, images)
+            self.log.numbers({DUPLICATES: alike}, images)
+            self._look_for_collapse({DUPLICATES: alike})
         if due(training.checkpoint_every_images):
-            self._save(log)  # before measuring, which may take long or fail
+            self._save()  # before measuring, which may take long or fail
         if self.evaluation and due(self.config.metrics.every_images) and not self.ending:
-            self._measure(folder, log)
+            self._measure()
 
-    def _heed(self) -> None:
+    def _heed(self, beats: list[Beat[Evidence]]) -> None:
         """What processes tell each other: that they are to end, that numbers went bad."""
-        beat = self.pulse.send(self.preemption.requested, *self.phases.guard.found())
-        if beat:
+        for beat in beats:
             self.faults.judge(beat)
-            self.ending = preempted() if beat.stop else None
+            if beat.stop:
+                self.ending = preempted()
 
-    def _log(self, log: Log) -> dict[str, float]:
-        """The means since the last log."""
-        values = self.stats.tick() | self._loss_scale() | self._drift() | self.faults.counted()
-        values |= score_gap(values)
-        self.faults.judge_means(values)
-        log.scalars(values, self.state.images)
-        self._warn(values, log)
+    def _tick(self) -> dict[str, float]:
+        """Logs the means since the last one."""
+        self._heed(self.pulse.rest())  # first: what makes a mean bad is known then
+        values = self.stats.tick() | self._loss_scale() | self._drift()
+        values |= score_gap(values) | self.faults.tick(values)
+        self.log.tick(values, self.state.images)
+        self._look_for_collapse(values)
         return values
 
-    def _warn(self, values: dict[str, float], log: Log) -> None:
+    def _look_for_collapse(self, values: dict[str, float]) -> None:
         settled = self.state.iteration > SETTLED * self.config.losses.path_length_every
         for warning in self.watch.warnings(values, self.state.path_mean.item() if settled else 0.0):
-            log.warn(warning, self.state.images)
+            self._warn(warning)
+
+    def _warn(self, message: str) -> None:
+        self.log.warn(message, self.state.images)
 
     def _place(self) -> str:
         """Where this process is, for messages."""
@@ -185,12 +197,12 @@ class Trainer:
         scaler = self.state.loss_scaler
         return {LOSS_SCALE: scaler.get_scale()} if scaler.is_enabled() else {}
 
-    def _conclusion(self, folder: RunFolder) -> str:
+    def _conclusion(self) -> str:
         images, total = self.state.images, self.config.training.total_images
-        if images < total:
-            assert self.ending
-            return f"{self.ending.reason} at {images} of {total} images; {self.ending.remedy}: {folder.path}"
-        return f"trained on {images} images: {folder.path}"
+        if self.ending:
+            how = "" if self.resume == "auto" else " with --resume auto"
+            return f"{self.ending.reason} at {images} of {total} images; {self.ending.remedy}{how}: {self.folder.path}"
+        return f"trained on {images} images: {self.folder.path}"
 
     def _exceeded(self, values: dict[str, float]) -> Ending | None:
         """Of the limits that all processes, which look at the same iteration, find exceeded the first."""
@@ -207,21 +219,22 @@ class Trainer:
         assert not isinstance(self.dataset, ImagesAlone), "RunConfig refuses to measure without masks"
         return Evaluation(self.config.metrics, self.dataset, self.process, workers=self.config.data.workers)
 
-    def _prepare(self, folder: RunFolder) -> None:
-        folder.prepare(self.config, self.state.images)
+    def _prepare(self) -> None:
+        self.folder.prepare(self.config, self.state.images)
         if self.evaluation:
-            MetricHistory(folder.metrics, self.config.metrics.best).rewind(self.state.images)
+            MetricHistory(self.folder.metrics, self.config.metrics.best).rewind(self.state.images)
 
-    def _lacks_measurement(self, folder: RunFolder) -> bool:
+    def _lacks_measurement(self) -> bool:
         """Whether the run was stopped between the checkpoint that it goes on from and the measurement due there."""
         images, metrics = self.state.images, self.config.metrics
         if not self.evaluation or not images:
             return False
         before = images - self.config.training.batch_size
         due = images >= self.config.training.total_images or _passed(metrics.every_images, before, images)
-        return due and not from_main(self.process, lambda: MetricHistory(folder.metrics, metrics.best).knows(images))
+        history = MetricHistory(self.folder.metrics, metrics.best)
+        return due and not from_main(self.process, lambda: history.knows(images))
 
-    def _measure(self, folder: RunFolder, log: Log) -> None:
+    def _measure(self) -> None:
         assert self.evaluation
         start = time.perf_counter()
         try:
@@ -229,24 +242,24 @@ class Trainer:
         except InterruptionError:  # the run that goes on will measure
             self.ending = preempted()
             return
-        log.leave_out(time.perf_counter() - start)
-        log.metrics(report)
-        history = MetricHistory(folder.metrics, self.config.metrics.best)
+        self.log.leave_out(time.perf_counter() - start)
+        self.log.metrics(report)
+        history = MetricHistory(self.folder.metrics, self.config.metrics.best)
         if from_main(self.process, lambda: history.is_best(report)):
             self.saver.save_best({**self.contents(), "metrics": report.to_dict()})
         failure = from_main(self.process, lambda: history.add(report))  # last: what is there is not measured again
         if failure:
-            log.warn(failure, self.state.images)
+            self._warn(failure)
 
     def _pause(self) -> None:
         if any_process(self.preemption.requested, self.process.device):
             raise InterruptionError
 
-    def _save(self, log: Log) -> None:
+    def _save(self) -> None:
         """A checkpoint ends what a log counts: the run that goes on from it counts what comes after."""
         if self.stats.reported:
-            self._log(log)
-        log.flush()
+            self._tick()
+        self.log.flush()
         self.saver.save(self.contents(), self.state.images)
 
     def contents(self) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class _Run:
 
     def __init__(self, trainer: Trainer, folder: RunFolder, log: Log, iterations: int) -> None:
         self.trainer, self.folder, self.log, self.iterations = trainer, folder, log, iterations
-        self.saver = Saver(folder, trainer.process, trainer.config.training, 0)
+        self.saver = Saver(folder, trainer.process, trainer.config.training, 0, print)
         self.batches = _Waiting(trainer.batches.after(trainer.state.images))
         self.waits: list[float] = []  # for a batch, in each round
         self.averaging: list[float] = []  # an update of the averaged generator
@@ -63,7 +63,7 @@ class _Run:
         """Reads all means from the device and writes them."""
         values = self.trainer.stats.tick()
         self.averaging.append(values["seconds/ema"])
-        self.log.scalars(values, self.trainer.state.images)
+        self.log.tick(values, self.trainer.state.images)
 
     def preview(self) -> None:
         """Draws and writes the samples."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -19,6 +20,7 @@ import generate
 from datasets import LmdbWriter, draw_face
 from datasets.labels import ClassTable
 from editing.directions import Direction, fingerprint, part_index, save_direction
+from tests.conftest import TINY
 from tests.editing.tiny import CLASSES, CONFIG, NAMES, save_tiny
 from tests.hostile import child
 from tests.hostile.child import run
@@ -36,6 +38,7 @@ COMMANDS = {  # with a line that does a little work
     "scripts.prepare_data": "lmdb new --resolution 32 --workers 0",
     "scripts.train_encoder": "--config empty --checkpoint model.pt --output new training.steps=1",
     "scripts.train_segmenter": "--data lmdb --resolution 32 --output new.pt --steps 1",
+    "train": "--config tiny.yaml --output new",
 }
 STOPPED = -14  # SIGALRM: a command that still works after so many seconds was not refused
 SECONDS = 4
@@ -47,6 +50,9 @@ SEEDS = ["0", "0-1", "3,4", "1-0", "0-", ",", "0-999999999999", "184467440737095
 PARTS = ["hair", "skin,hat", "base", "1", "99", "hiar", "", ","]
 FITTING = {  # what makes sense for options of these names
     "checkpoint": ["model.pt"],
+    "config": ["tiny.yaml", "empty"],
+    "resume": ["auto", "none", "model.pt"],
+    "overrides": ["training.seed=1", "training.total_images=2"],
     "source": ["model.pt", "lmdb", "faces"],
     "target": ["new.pt", "model.pt"],
     "seeds": SEEDS[:3],
@@ -126,6 +132,13 @@ def lines(parser: argparse.ArgumentParser, honest: list[str]) -> st.SearchStrate
     return st.tuples(spoilt, more).map(lambda drawn: [*drawn[0], *drawn[1]])
 
 
+def tiny_run() -> dict[str, Any]:
+    """A configuration of two iterations on the data below."""
+    model = {**TINY, "num_classes": len(NAMES), "transparent_classes": []}
+    training = {"batch_size": 2, "total_images": 4, "preview_samples": 1, "device": "cpu"}
+    return {"model": model, "training": training, "data": {"path": ["lmdb"], "workers": 0}, "ops": "native"}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Files of every kind, honest and other."""
@@ -145,6 +158,7 @@ def folder(tmp_path_factory) -> Path:
     (folder / "table.yaml").write_text("classes: [{id: 0, name: a}, {id: 1, name: b}]")
     (folder / "runs").mkdir()
     (folder / "runs" / "metrics.jsonl").write_text('{"images": 3, "values": {"kid": 0.5}}\n')
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_run()))
     (folder / "empty").touch()
     os.mkfifo(folder / "pipe")
     return folder

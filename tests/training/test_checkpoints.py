@@ -1,7 +1,9 @@
 """Checkpoints that are damaged, cannot be written, or need not be kept."""
 
+import fcntl
 import os
 import resource
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,9 @@ from configs import ConfigError
 from configs.errors import RunError
 from tests.training.live import finish, leftovers, newest, start, text, wait_for
 from tests.training.test_trainer import assert_equal, contents
+from training import run_lock
 from training.checkpoints import Checkpoints, WriteError, damage, write
-from training.guard import first_bad_tensor
+from training.step_guard import first_bad_tensor
 
 
 def names(folder: Path) -> list[str]:
@@ -34,11 +37,20 @@ def foreign(path: Path) -> None:
     path.write_bytes(b"not a checkpoint" * 100)
 
 
+def other(path: Path) -> None:
+    torch.save({"x": torch.ones(2)}, path)
+
+
+def untrained(path: Path) -> None:
+    kept = torch.load(path, weights_only=True)
+    torch.save({name: kept[name] for name in kept.keys() - {"training"}}, path)
+
+
 def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("harm", [flip, cut, foreign, empty])
+@pytest.mark.parametrize("harm", [flip, cut, foreign, other, untrained, empty])
 def test_a_damaged_newest_checkpoint_is_passed_by(train, capsys, harm):
     folder = train()
     whole = contents(folder, 12)
@@ -54,8 +66,68 @@ def test_a_damaged_newest_checkpoint_is_passed_by(train, capsys, harm):
 def test_damaged_checkpoints_alone_are_no_new_start(train):
     folder = train("training.total_images=4")
     flip(folder / "checkpoints" / "images_000000004.pt")
-    with pytest.raises(ConfigError, match=r"no checkpoint of .* is whole"):
+    with pytest.raises(ConfigError, match=r"no checkpoint of .* can be used \(images_000000004\.pt: "):
         train()
+    with pytest.raises(ConfigError, match="can be used"):  # nor the next time
+        train()
+
+
+def test_files_that_cannot_be_read_are_not_damaged(train, monkeypatch):
+    folder = train()
+    before = names(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "testzip", lambda archive: os.stat("/proc/self/fd/99999"))
+        with pytest.raises(ConfigError, match=r"cannot read .*images_000000012"):
+            train()
+    assert names(folder) == before
+
+
+def test_a_damaged_file_is_not_resumed(train):
+    path = train() / "checkpoints" / "images_000000012.pt"
+    flip(path)
+    with pytest.raises(ConfigError, match=r"--resume .*images_000000012\.pt: it was altered"):
+        train("--resume", str(path), output="other")
+
+
+def test_an_old_one_that_disappears_or_stays_ends_no_run(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    for images in (4, 8):
+        checkpoints.save({"x": torch.zeros(1)}, images, keep=2)
+    monkeypatch.setattr("training.checkpoints.damage", lambda path: (tmp_path / "images_000000004.pt").unlink())
+    assert checkpoints.save({"x": torch.zeros(1)}, 12, keep=2) == []
+    monkeypatch.setattr("training.checkpoints.damage", lambda path: None)
+    (tmp_path / "images_000000008.pt").unlink()
+    (tmp_path / "images_000000008.pt").mkdir()  # which unlink does not remove
+    [told] = checkpoints.save({"x": torch.zeros(1)}, 16, keep=2)
+    assert "images_000000008.pt is not needed any more, but cannot be removed" in told
+
+
+def test_errors_that_are_none_of_the_disk_are_not_told_as_such(tmp_path, monkeypatch):
+    def broken(*_):
+        raise torch.OutOfMemoryError("a GPU's")
+
+    monkeypatch.setattr(torch, "save", broken)
+    with pytest.raises(torch.OutOfMemoryError):
+        write({"x": torch.zeros(1)}, tmp_path / "x.pt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_was_taken_away_and_made_again_is_another(tmp_path, monkeypatch):
+    """A user who ends between another's opening and locking takes the file with it."""
+    folder, lock, locked = tmp_path / "run", fcntl.lockf, []
+
+    def late(file, how):
+        if not locked:
+            (folder / run_lock.NAME).unlink()
+        locked.append(file)
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "lockf", late)
+    with run_lock.only_user(folder):
+        assert os.fstat(locked[-1].fileno()).st_ino == (folder / run_lock.NAME).stat().st_ino
+        (folder / "something").touch()
+    assert len(locked) == 2
+    assert folder.exists()
 
 
 @pytest.mark.parametrize("at", range(0, 1000, 37))
@@ -138,7 +210,7 @@ def test_bad_weights_are_not_saved(train, monkeypatch):
         train()
     assert raised.value.exit_code == 70
     assert (
-        first_bad_tensor({"a": {"x": torch.ones(2)}, "b": {"y": torch.ones(2), "z": torch.tensor(float("nan"))}})
+        first_bad_tensor({"a": {"x": torch.ones(2)}, "b": {"y": torch.ones(2), "z": torch.tensor([float("nan")])}})
         == "b.z"
     )
     assert first_bad_tensor({"a": {"x": torch.ones(2), "n": torch.ones(2, dtype=torch.long)}}) is None

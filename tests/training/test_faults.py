@@ -1,6 +1,7 @@
 """Numbers that go bad are kept from the weights, told, and end the run or are counted."""
 
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,13 +11,21 @@ from configs.errors import RunError
 from datasets import InfiniteSampler
 from models.discriminator import DownBlock
 from tests.training.test_trainer import contents
-from training import phases
+from training import phases, trainer
+from training.collapse import DUPLICATES, PATH_LENGTH, SCORE_GAP, CollapseWatch, duplicate_share
 from training.config import TrainingConfig
 from training.distributed import Process
 from training.faults import IN_A_ROW, LOSS_SCALE, Faults
-from training.guard import Guard
 from training.pulse import Beat, Pulse
-from training.watch import DUPLICATES, PATH_LENGTH, SCORE_GAP, Watch, duplicate_share
+from training.state import TrainingState
+from training.step_guard import StepGuard
+
+
+def scalars(folder: Path, name: str) -> dict[int, float]:
+    """By images seen."""
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return {event.step: event.value for event in events.Scalars(name)}
 
 
 @pytest.fixture
@@ -43,17 +52,84 @@ def test_a_run_stops_before_bad_numbers_reach_the_weights(train, tmp_path, bad, 
         train("training.total_images=40")
     assert raised.value.exit_code == 70
     message = str(raised.value)
-    for part in ("iteration 2, phase discriminator: the loss is", "tensors (image_trunk", "records ", "of the data; "):
+    for part in (
+        "iteration 2, phase discriminator: the loss is",
+        "tensors (image_trunk",
+        "finite; records ",
+        "of the data. ",
+    ):
         assert part in message
     kept = contents(tmp_path / "run", 8)
     assert all(x.isfinite().all() for x in kept["discriminator"].values())
     assert not (tmp_path / "run" / "checkpoints" / "images_000000012.pt").exists()
 
 
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_step_that_goes_bad_where_a_tick_is_due(train, bad, monkeypatch, late):
+    """Also where answers come an iteration late, as from a GPU."""
+
+    class LatePulse(Pulse):
+        def __init__(self, device):
+            super().__init__(device)
+            self._late = late
+
+    monkeypatch.setattr(trainer, "Pulse", LatePulse)
+    bad("mask_loss", float("nan"), range(2, 3))
+    folder = train("training.on_bad_numbers=skip")
+    assert scalars(folder, "faults/skipped_steps") == {8: 1, 12: 1}
+    bad("mask_loss", float("nan"), range(1, 2))
+    with pytest.raises(RunError, match="iteration 0, phase generator"):
+        train(output="other")
+
+
+def test_gradients_that_adam_cannot_square_are_bad(train, bad):
+    bad("discriminator_loss", 1e28, range(2, 3))
+    with pytest.raises(
+        RunError, match=r"phase discriminator: the loss is finite .* gradients are not finite, or above"
+    ):
+        train()
+
+
+def test_counts_go_on_where_a_run_does(train, bad):
+    bad("mask_loss", float("nan"), range(2, 3))
+    train("training.on_bad_numbers=skip", "training.total_images=8")
+    folder = train("training.on_bad_numbers=skip", "training.total_images=16")
+    assert scalars(folder, "faults/skipped_steps") == {8: 1, 12: 1, 16: 1}
+
+
+def test_bad_losses_are_noticed_after_a_step_was_skipped(train, bad, monkeypatch):
+    bad("generator_loss", float("nan"), range(1, 2))
+    loss, seen = phases.mask_loss, []
+
+    def later(*masks):
+        seen.append(0)
+        return loss(*masks) + (float("nan") if len(seen) > 1 else 0)
+
+    monkeypatch.setattr(phases, "mask_loss", later)
+    with pytest.raises(RunError, match="the mean of losses/mask is nan"):
+        train("training.on_bad_numbers=skip")
+
+
+def test_the_cause_is_told_where_the_module_is_not_found(train, monkeypatch):
+    whole = DownBlock.forward
+
+    def broken(block, x):
+        if not torch.is_grad_enabled():
+            raise torch.OutOfMemoryError
+        return whole(block, x) / 0
+
+    monkeypatch.setattr(DownBlock, "forward", broken)
+    monkeypatch.setattr(StepGuard, "trace", torch.no_grad()(StepGuard.trace))
+    with pytest.raises(RunError, match=r"the loss is nan, .*, the module was not found \(OutOfMemoryError\); records"):
+        train()
+
+
 def test_the_module_is_named_in_which_numbers_went_bad(train, monkeypatch):
     whole = DownBlock.forward
     monkeypatch.setattr(DownBlock, "forward", lambda block, x: whole(block, x) / 0)
-    with pytest.raises(RunError, match=r"; first in the output of Discriminator\.image_trunk\.1\. The step was left"):
+    with pytest.raises(
+        RunError, match=r", first in the output of Discriminator\.image_trunk\.1; records .*\. The step was left"
+    ):
         train()
 
 
@@ -68,7 +144,7 @@ def test_a_step_is_traced_as_it_was(train, monkeypatch):
         return output._replace(image=output.image / 0) if len(seen) == 4 else output  # the second iteration's
 
     monkeypatch.setattr(phases.Phases, "_draw", draw)
-    with pytest.raises(RunError, match=r"phase generator: .*; though the outputs of all modules are finite"):
+    with pytest.raises(RunError, match=r"phase generator: .*, while the outputs of all modules are finite"):
         train("losses.path_length_every=0", "losses.r1_every=0")
     assert torch.equal(seen[3], seen[4])
 
@@ -78,7 +154,7 @@ def test_the_records_are_those_of_the_iteration(train, bad):
     with pytest.raises(RunError) as raised:
         train("training.total_images=40")
     expected = ", ".join(map(str, islice(InfiniteSampler(48, start=4), 4)))
-    assert "phase generator: the loss is nan, and gradients are not finite in" in str(raised.value)
+    assert "phase generator: the loss is nan, and gradients are not finite, or above 1e+18, in" in str(raised.value)
     assert f"records {expected} of the data" in str(raised.value)
 
 
@@ -91,9 +167,7 @@ def test_bad_steps_are_skipped_and_counted(train, bad, capsys):
     steps = {s["step"].item() for s in state["training"]["generator_optimizer"]["state"].values()}
     assert max(steps) == 6 + 3 - 2  # generator steps, path length steps, skipped ones
     assert capsys.readouterr().err.count("phase generator: the loss is nan") == 2
-    events = EventAccumulator(str(folder / "tensorboard"))
-    events.Reload()
-    assert events.Scalars("faults/skipped_steps")[-1].value == 2
+    assert scalars(folder, "faults/skipped_steps")[24] == 2
 
 
 def test_a_run_that_only_skips_stops(train, bad):
@@ -109,10 +183,11 @@ def test_paths_that_go_bad_leave_their_mean(train, bad):
 
 
 def test_a_scale_that_falls_for_ever_ends_the_run():
-    faults = Faults(None, Process(torch.device("cpu")), TrainingConfig(), Guard({}, torch.device("cpu")))
-    faults.judge_means({LOSS_SCALE: 1.0, "losses/generator": float("nan")})  # of a step that was left out
+    faults = Faults(None, None, Process(torch.device("cpu")), TrainingConfig(), None, print)
+    faults._state = TrainingState(*[None] * 9)
+    faults.tick({LOSS_SCALE: 1.0, "losses/generator": float("nan")})  # of a step that was left out
     with pytest.raises(RunError, match=r"fallen to 0\.5") as raised:
-        faults.judge_means({LOSS_SCALE: 0.5})
+        faults.tick({LOSS_SCALE: 0.5})
     assert raised.value.exit_code == 70
 
 
@@ -123,15 +198,19 @@ def test_a_loss_that_is_bad_without_its_gradients_ends_the_run(train, monkeypatc
         train()
 
 
-def test_a_pulse_tells_at_once_on_a_cpu():
+def test_a_pulse_tells_at_once_on_a_cpu_and_a_gpu_s_an_iteration_late():
     pulse = Pulse(torch.device("cpu"))
-    assert pulse.send(False, torch.tensor(2.0), "x") == Beat(False, 2, "x")
-    assert pulse.send(True, torch.tensor(0.0), "y") == Beat(True, 0, "y")
+    assert pulse.send(False, torch.tensor(2.0), "x") == [Beat(False, 2, "x")]
+    assert pulse.send(True, torch.tensor(0.0), "y") == [Beat(True, 0, "y")]
     assert pulse.rest() == []
+    pulse._late = 1
+    assert pulse.send(False, torch.tensor(2.0), "x") == []
+    assert pulse.send(True, torch.tensor(0.0), "y") == [Beat(False, 2, "x")]
+    assert pulse.rest() == [Beat(True, 0, "y")]
 
 
 def test_a_collapse_is_warned_of_once_and_again_after_it_was_over():
-    watch = Watch()
+    watch = CollapseWatch()
     assert watch.warnings({SCORE_GAP: 3.0, PATH_LENGTH: 1.0, DUPLICATES: 0.0}, 1.0) == []
     assert ["30.0 above" in w for w in watch.warnings({SCORE_GAP: 30.0}, 1.0)] == [True]
     assert watch.warnings({SCORE_GAP: 31.0}, 1.0) == []

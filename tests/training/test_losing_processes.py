@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from configs.errors import ExitCode
 from tests.training.live import OPTIONS, contents, finish, leftovers, newest, start, text, wait_for
-from training.distributed import LOST
 
 ROOT = Path(__file__).parent.parent.parent
 LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
@@ -86,7 +86,7 @@ def test_a_dead_process_is_told_with_rank_and_phase(tmp_path, faces_32):
     processes = start(folder, faces_32, "training.total_images=4000", processes=2)
     wait_for(lambda: newest(folder) >= 8, processes)
     os.kill(processes[1].pid, signal.SIGKILL)
-    assert finish(processes) == [LOST, -signal.SIGKILL]
+    assert finish(processes) == [ExitCode.LOST, -signal.SIGKILL]
     assert re.search(r"error: process 0 of 2 lost the others in iteration \d+, phase [\w ]+: ", text(folder))
 
 
@@ -97,7 +97,7 @@ def test_a_silent_process_is_told_with_rank_and_phase(tmp_path, faces_32):
     wait_for(lambda: newest(folder) >= 8, processes)
     os.kill(processes[1].pid, signal.SIGSTOP)
     processes[0].join(100)
-    assert processes[0].exitcode == LOST
+    assert processes[0].exitcode == ExitCode.LOST
     assert re.search(r"process 0 of 2 lost the others in iteration \d+, phase [\w ]+: .*[Tt]im", text(folder))
     processes[1].kill()
     finish(processes)

@@ -6,9 +6,10 @@ import time
 
 import pytest
 
+from configs.errors import ExitCode
 from tests.training.live import contents, finish, leftovers, newest, start, text, wait_for
 from tests.training.test_trainer import MEASURED, assert_equal
-from training.preemption import EXIT_CODE, Preemption
+from training.preemption import Preemption
 
 RARELY = ["training.checkpoint_every_images=1000000"]
 
@@ -32,7 +33,7 @@ def test_a_signal_ends_a_run_which_goes_on_bit_for_bit(tmp_path, faces_32, undis
     processes = start(folder, faces_32, "training.total_images=24", *RARELY)
     wait_for(lambda: images_seen(folder), processes)
     os.kill(processes[0].pid, number)
-    assert finish(processes) == [EXIT_CODE]
+    assert finish(processes) == [ExitCode.PREEMPTED]
     assert 0 < newest(folder) < 24
     assert f"asked to end by a signal at {newest(folder)} of 24 images; the same command goes on" in text(folder)
     assert finish(start(folder, faces_32, "training.total_images=24", "training.checkpoint_every_images=8")) == [0]
@@ -47,7 +48,7 @@ def test_all_processes_end_when_one_is_asked_to(tmp_path, faces_32):
     processes = start(folder, faces_32, *options, processes=2)
     wait_for(lambda: images_seen(folder), processes)
     os.kill(processes[1].pid, signal.SIGTERM)
-    assert finish(processes) == [EXIT_CODE, EXIT_CODE]
+    assert finish(processes) == [ExitCode.PREEMPTED, ExitCode.PREEMPTED]
     assert len(contents(folder, newest(folder))["training"]["random"]) == 2
 
 
@@ -70,7 +71,7 @@ def test_measuring_is_given_up_and_made_up_for(tmp_path, faces_32):
     wait_for(lambda: newest(folder) == 8, processes)  # which it writes before it measures
     time.sleep(0.3)
     os.kill(processes[0].pid, signal.SIGTERM)
-    assert finish(processes) == [EXIT_CODE]
+    assert finish(processes) == [ExitCode.PREEMPTED]
     assert not (folder / "metrics.jsonl").exists()
     assert finish(start(folder, faces_32, *options, "metrics.samples=6")) == [0]
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1

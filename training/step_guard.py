@@ -1,17 +1,17 @@
-"""Numbers that go bad: steps whose gradients are not finite never reach the weights, and what went wrong is told.
+"""Numbers that go bad: steps with bad gradients never reach the weights, and where they went bad is told.
 
 All of it happens on the device; nothing is read from there unless a step went bad.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
+LARGEST = 1e18  # of good gradients: Adam squares them, and a moment that overflows keeps its weight still for ever
 
 
 class Look(NamedTuple):
@@ -22,6 +22,10 @@ class Look(NamedTuple):
     values: Tensor  # the sum of its losses, then the largest gradient of each tensor [1 + tensors]
     again: Callable[[], object]  # computes its losses once more
 
+    def bad_tensors(self) -> list[str]:
+        """Names of those with bad gradients. Reads from the device."""
+        return [name for name, value in zip(self.names, self.values.tolist()[1:], strict=True) if not value < LARGEST]
+
 
 class Evidence(NamedTuple):
     """All looks of one iteration."""
@@ -30,8 +34,19 @@ class Evidence(NamedTuple):
     images: int  # seen before it
     looks: tuple[Look, ...]
 
+    def bad_look(self) -> Look:
+        """The first one that found something. Reads from the device."""
+        return next(look for look in self.looks if look.bad_tensors())
 
-class Guard:
+
+class Cause(NamedTuple):
+    """Of a bad step."""
+
+    is_here: bool  # gradients are bad in all processes, losses only where it comes from
+    text: str
+
+
+class StepGuard:
     """Looks at each step after its backward pass, before the optimiser.
 
     Args:
@@ -51,13 +66,13 @@ class Guard:
         self._bad: list[Tensor] = []
 
     def look(self, step: str, loss: Tensor, optimizer: torch.optim.Optimizer, again: Callable[[], object]) -> None:
-        """Has the optimiser leave out its next step, on the device, if a gradient is not finite.
+        """Has the optimiser leave out its next step, on the device, if a gradient is not finite, or above LARGEST.
 
         What decides are the gradients alone: after their reduction they are the same in all processes, losses are not.
         """
         named = [(name, p.grad) for name, p in self._modules[step].named_parameters() if p.grad is not None]
         largest = torch.stack(torch._foreach_norm([gradient for _, gradient in named], math.inf))
-        bad = largest.isfinite().all().logical_not().float()
+        bad = largest.lt(LARGEST).all().logical_not().float()
         # As torch.amp.GradScaler does for fused optimisers.
         optimizer.found_inf = bad  # type: ignore[attr-defined]
         self._bad.append(bad)
@@ -70,9 +85,9 @@ class Guard:
         return bad, Evidence(*self._position, tuple(self._looks))
 
     def trace(self, evidence: Evidence) -> str:
-        """In which module numbers first went bad. Computes the bad step's losses once more, from its random streams on.
+        """Names the module in which numbers first went bad: computes the step's losses once more.
 
-        On a GPU the weights have gone one iteration on by then.
+        The random streams, which it changes, are as they were then. On a GPU the weights have gone one iteration on.
         """
         networks = dict.fromkeys(self._modules.values())
         names = {module: f"{type(net).__name__}.{name}" for net in networks for name, module in net.named_modules()}
@@ -83,37 +98,47 @@ class Guard:
             if not bad and module in names and not all(x.isfinite().all() for x in outputs):
                 bad.append(names[module])
 
-        again = next((look.again for look in evidence.looks if not look.values[1:].isfinite().all()), lambda: None)
         hook = register_module_forward_hook(look)
         try:
             with torch.compiler.set_stance("force_eager"):  # compiled modules cannot be looked into
-                again()
+                evidence.bad_look().again()
+        except Exception as error:  # what is known without it must be told; memory may be short
+            return f"the module was not found ({type(error).__name__})"
         finally:
             hook.remove()
-        return f"first in the output of {bad[0]}" if bad else "though the outputs of all modules are finite"
+        return f"first in the output of {bad[0]}" if bad else "while the outputs of all modules are finite"
 
 
-def explain(evidence: Evidence) -> str:
+def explain(evidence: Evidence) -> Cause:
     """What went bad first: phase, loss, tensors. Reads from the device."""
-    for step, names, values, _ in evidence.looks:
-        loss, *gradients = values.tolist()
-        bad = [name for name, value in zip(names, gradients, strict=True) if not math.isfinite(value)]
-        if bad:
-            told = f"{bad[0]}" if len(bad) == 1 else f"{bad[0]} to {bad[-1]}"
-            cause = f"the loss is {loss:g}" if not math.isfinite(loss) else f"the loss is finite ({loss:g})"
-            return (
-                f"iteration {evidence.iteration}, phase {step}: {cause}, and gradients are not finite "
-                f"in {len(bad)} of {len(names)} tensors ({told})"
-            )
-    return f"iteration {evidence.iteration}: gradients were not finite in another process"
+    look = evidence.bad_look()
+    bad, loss = look.bad_tensors(), look.values[0].item()
+    told = bad[0] if len(bad) == 1 else f"{bad[0]} to {bad[-1]}"
+    cause = f"the loss is {loss:g}" if not math.isfinite(loss) else f"the loss is finite ({loss:g})"
+    text = (
+        f"iteration {evidence.iteration}, phase {look.step}: {cause}, and gradients are not finite, or above "
+        f"{LARGEST:g}, in {len(bad)} of {len(look.names)} tensors ({told})"
+    )
+    return Cause(not math.isfinite(loss), text)
 
 
-def first_bad_tensor(states: Mapping[str, Mapping[str, Tensor]]) -> str | None:
-    """The first of many weights that is not finite, as network.tensor; None if all are. One read for each network."""
-    for network, state in states.items():
-        floats = {name: x for name, x in state.items() if x.is_floating_point() and x.numel()}
-        largest = torch.stack(torch._foreach_norm(list(floats.values()), math.inf)).tolist()
-        for name, value in zip(floats, largest, strict=True):
+def first_bad_tensor(states: Mapping[str, Any]) -> str | None:
+    """The first of many tensors in nested dicts that is not finite, by its names; None if all are.
+
+    Reads once from the device for each outermost dict.
+    """
+    for name, state in states.items():
+        floats = {place: x for place, x in _tensors(state, name) if x.is_floating_point() and x.dim()}
+        largest = torch.stack([x.float() for x in torch._foreach_norm(list(floats.values()), math.inf)]).tolist()
+        for place, value in zip(floats, largest, strict=True):
             if not math.isfinite(value):
-                return f"{network}.{name}"
+                return place
     return None
+
+
+def _tensors(state: Any, place: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(state, Tensor):
+        yield place, state
+    elif isinstance(state, Mapping):
+        for name, part in state.items():
+            yield from _tensors(part, f"{place}.{name}")

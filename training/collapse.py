@@ -1,5 +1,6 @@
 """Signs that a run collapses, which losses alone do not show: warnings in the log, and numbers in TensorBoard."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,7 +16,7 @@ _ALIKE = 2.0  # root mean square difference of two pictures, of 255
 _SHARE = 0.1  # of pairs
 
 
-class Watch:
+class CollapseWatch:
     """Remembers what it has warned of, so that a warning comes once, and again only after it was over."""
 
     def __init__(self) -> None:
@@ -25,9 +26,10 @@ class Watch:
         """What is new and looks bad.
 
         Args:
-            values: of a tick; those that are absent are not looked at.
+            values: of a tick; those that are absent or not finite, as of a step that was left out, are not looked at.
             path_mean: the running mean of path lengths, 0 before there is one.
         """
+        values = {name: value for name, value in values.items() if math.isfinite(value)}
         signs = {
             SCORE_GAP: _gap_sign(values.get(SCORE_GAP, 0.0)),
             DUPLICATES: _duplicates_sign(values.get(DUPLICATES, 0.0)),
