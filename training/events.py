@@ -15,12 +15,12 @@ class Events:
 
     Args:
         folder: of the files.
-        first: step of the first event to come; from there on, what an earlier run wrote does not count.
+        last: step up to which what an earlier run wrote counts; what it wrote after that does not.
     """
 
-    def __init__(self, folder: Path, first: int) -> None:
+    def __init__(self, folder: Path, last: int) -> None:
         self._folder = folder
-        self._first = first
+        self._last = last
         self._writer: SummaryWriter | None = None
         self._pending: list[tuple[int, Callable[[SummaryWriter], None]]] = []
 
@@ -42,6 +42,7 @@ class Events:
         except OSError:
             self._give_up()
             raise
+        self._last = max([self._last, *(step for step, _ in self._pending)])
         self._pending.clear()
 
     def close(self) -> None:
@@ -58,8 +59,8 @@ class Events:
         with tempfile.TemporaryFile(dir=self._folder) as room:  # or each attempt would leave an empty file
             room.write(bytes(_ROOM))
             room.flush()
-        first = min([step for step, _ in self._pending], default=self._first)
-        return SummaryWriter(str(self._folder), purge_step=first)
+        # What a writer that died has left of the pending ones is superseded with them.
+        return SummaryWriter(str(self._folder), purge_step=self._last + 1)
 
     def _give_up(self) -> None:
         if self._writer:

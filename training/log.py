@@ -45,7 +45,7 @@ class Log:
             self.bar = tqdm(
                 total=self.total_images, initial=self.last_tick[1], unit="img", desc="training", smoothing=0.05
             )
-            self._events = Events(self.folder.tensorboard, self.last_tick[1] + 1)
+            self._events = Events(self.folder.tensorboard, self.last_tick[1])
             self._fails = False
         return self
 

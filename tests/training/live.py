@@ -33,8 +33,8 @@ OPTIONS = [
 ]
 
 
-def start(folder: Path, data: Path, *options: str, processes: int = 1) -> list[BaseProcess]:
-    """A run in so many processes; what they write goes to RANK.txt beside the folder."""
+def start(folder: Path, data: Path, *options: str, processes: int = 1, group: bool = False) -> list[BaseProcess]:
+    """A run in so many processes, leading groups of their own or not; they write to RANK.txt beside the folder."""
     config = folder.with_suffix(".yaml")
     config.write_text("")
     arguments = ["--config", str(config), "--output", str(folder), f"data.path={data}", *OPTIONS, *options]
@@ -42,14 +42,17 @@ def start(folder: Path, data: Path, *options: str, processes: int = 1) -> list[B
         port = server.getsockname()[1]
     texts = [folder.with_name(f"{folder.name}_{rank}.txt") for rank in range(processes)]
     started = [
-        SERVER.Process(target=_train, args=(arguments, rank, processes, port, texts[rank])) for rank in range(processes)
+        SERVER.Process(target=_train, args=(arguments, rank, processes, port, texts[rank], group))
+        for rank in range(processes)
     ]
     for process in started:
         process.start()
     return started
 
 
-def _train(arguments: Sequence[str], rank: int, processes: int, port: int, text: Path) -> None:
+def _train(arguments: Sequence[str], rank: int, processes: int, port: int, text: Path, group: bool) -> None:
+    if group:
+        os.setpgrp()
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes))
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)

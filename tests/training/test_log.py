@@ -1,4 +1,5 @@
 import io
+import resource
 
 import numpy as np
 import torch
@@ -21,3 +22,25 @@ def test_event_files_take_small_sheets(tmp_path):
     assert Image.open(io.BytesIO(event.encoded_image_string)).width <= WIDEST
     with Image.open(folder.previews / "images_000000004.png") as whole:
         assert whole.width == 3 * WIDEST + 5
+
+
+def test_a_full_disk_leaves_neither_gaps_nor_doubles(tmp_path, capsys, monkeypatch):
+    """TensorBoard's thread tells its error by itself, too."""
+    monkeypatch.setattr("threading.excepthook", lambda *_: None)
+    folder = RunFolder(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Log(folder, Process(torch.device("cpu")), 40, 0) as log:
+        for images in range(4, 41, 4):
+            most = 600 if 12 <= images < 28 else limits[0]
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+            try:
+                log.tick({f"losses/{name}": float(images) for name in "abc"}, images)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    events = EventAccumulator(str(folder.tensorboard))
+    events.Reload()
+    for name in "abc":
+        told = [(event.step, event.value) for event in events.Scalars(f"losses/{name}")]
+        assert told == [(images, images) for images in range(4, 41, 4)]
+    assert capsys.readouterr().err.count("cannot write the log") == 1
+    assert len(list(folder.tensorboard.iterdir())) == 2

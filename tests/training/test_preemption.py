@@ -9,6 +9,7 @@ import pytest
 from configs.errors import ExitCode
 from tests.training.live import contents, finish, leftovers, newest, start, text, wait_for
 from tests.training.test_trainer import MEASURED, assert_equal
+from training.phases import Phases
 from training.preemption import Preemption
 
 RARELY = ["training.checkpoint_every_images=1000000"]
@@ -50,6 +51,32 @@ def test_all_processes_end_when_one_is_asked_to(tmp_path, faces_32):
     os.kill(processes[1].pid, signal.SIGTERM)
     assert finish(processes) == [ExitCode.PREEMPTED, ExitCode.PREEMPTED]
     assert len(contents(folder, newest(folder))["training"]["random"]) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_to_the_whole_group_leaves_workers_at_their_work(tmp_path, faces_32, number):
+    """As a terminal's Ctrl-C and Slurm send it."""
+    folder = tmp_path / "run"
+    options = ["training.total_images=4000", *RARELY, "data.workers=2"]
+    [process] = processes = start(folder, faces_32, *options, group=True)
+    wait_for(lambda: images_seen(folder), processes)
+    os.killpg(process.pid, number)
+    assert finish(processes) == [ExitCode.PREEMPTED], text(folder)
+    assert newest(folder) > 0
+    assert "Traceback" not in text(folder)
+
+
+def test_a_signal_in_the_last_iteration_is_too_late(train, monkeypatch, capsys):
+    iterate = Phases.iterate
+
+    def last(phases, *arguments):
+        iterate(phases, *arguments)
+        if phases.state.images == 12:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Phases, "iterate", last)
+    train()
+    assert "trained on 12 images" in capsys.readouterr().out
 
 
 def test_a_second_interrupt_ends_at_once(tmp_path, faces_32):
