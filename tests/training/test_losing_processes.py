@@ -7,11 +7,22 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from configs import ConfigError, ModelOptions, RunConfig
 from configs.errors import ExitCode
+from tests.conftest import TINY
 from tests.training.live import OPTIONS, contents, finish, leftovers, newest, start, text, wait_for
+from training import faults
+from training.config import TrainingConfig
+from training.distributed import Process
+from training.faults import Faults
+from training.pulse import Beat
+from training.state import build_state
+from training.step_guard import Cause, Evidence, Look
 
 ROOT = Path(__file__).parent.parent.parent
 LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
@@ -101,3 +112,38 @@ def test_a_silent_process_is_told_with_rank_and_phase(tmp_path, faces_32):
     assert re.search(r"process 0 of 2 lost the others in iteration \d+, phase [\w ]+: .*[Tt]im", text(folder))
     processes[1].kill()
     finish(processes)
+
+
+def test_a_process_that_never_comes_is_told(tmp_path, faces_32):
+    processes = start(tmp_path / "run", faces_32, "training.collective_minutes=0.05", processes=2)
+    processes[1].kill()
+    assert finish(processes) == [ExitCode.LOST, -signal.SIGKILL]
+    assert "error: process 0 of 2 lost the others in the start: " in text(tmp_path / "run")
+
+
+def test_a_lone_rank_is_told_how_to_start(train, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="WORLD_SIZE is set, but RANK is not: start the processes with torchrun"):
+        train()
+
+
+def test_the_process_tells_the_cause_in_which_it_lies(monkeypatch):
+    """Gradients are bad in all of them once they are reduced."""
+    look = Look("generator", ("weight",), torch.tensor([1.0, float("nan")]), lambda: None)
+    mine = Cause(is_here=False, text="the loss is finite")
+    theirs = (True, "the loss is nan, first in the output of Generator.x")
+    monkeypatch.setattr(faults, "explain", lambda evidence: mine)
+    monkeypatch.setattr(faults, "gather", lambda value: [value, theirs] if isinstance(value, tuple) else [value, [5]])
+    told = []
+    state = build_state(RunConfig(model=ModelOptions(**TINY)), Process(torch.device("cpu")))
+    judge = Faults(
+        state,
+        SimpleNamespace(numbers=lambda images: [4]),
+        Process(torch.device("cpu"), 0, 2),
+        TrainingConfig(on_bad_numbers="skip"),
+        None,
+        told.append,
+    )
+    judge.judge(Beat(False, 1, Evidence(3, 12, (look,))))
+    assert told == [f"process 1 of 2: {theirs[1]}; records 4, 5 of the data; the step was left out"]
+    assert state.skipped_steps == 1
