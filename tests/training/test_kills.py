@@ -21,8 +21,8 @@ OPTIONS = [*MEASURED, "metrics.every_images=16", "augment.target=0.6", "augment.
     [
         (3, 40, 1),
         (2, 32, 2),
-        pytest.param(20, 160, 1, marks=pytest.mark.long),
-        pytest.param(20, 160, 2, marks=pytest.mark.long),
+        pytest.param(20, 480, 1, marks=pytest.mark.long),
+        pytest.param(20, 480, 2, marks=pytest.mark.long),
     ],
 )
 def test_kills(tmp_path, faces_32, kills, total, count):
