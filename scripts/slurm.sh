@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Trains under Slurm, and queues again when the time is over: sbatch scripts/slurm.sh --config configs/celebamask_512.yaml
+# Trains under Slurm, and queues again when the time is over. From the project's folder, with its environment active:
+# sbatch scripts/slurm.sh --config configs/celebamask_512.yaml
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=8
 #SBATCH --gpus-per-node=8
@@ -12,7 +13,7 @@
 MASTER_ADDR="$(hostname)" # this script runs on the first node
 export MASTER_ADDR
 export MASTER_PORT="$((20000 + SLURM_JOB_ID % 20000))"
-srun --kill-on-bad-exit=0 bash -c 'RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS \
+srun --kill-on-bad-exit=0 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" bash -c 'RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS \
     LOCAL_WORLD_SIZE=$SLURM_NTASKS_PER_NODE exec python train.py "$@"' train "$@"
 code=$?
 if [ "$code" -eq 75 ]; then # asked to end, checkpoint written: the same command goes on

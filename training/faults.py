@@ -61,7 +61,7 @@ class Faults:
         self._since_tick += beat.bad_steps
         if self._config.on_bad_numbers == "stop":
             raise RunError(
-                f"{self._cause(beat.evidence, traced=True)}. The step was left out; earlier checkpoints are good. To "
+                f"{self._cause(beat.evidence, traced=True)}. The step was left out; checkpoints are from before. To "
                 "leave such steps out and go on: training.on_bad_numbers=skip",
                 ExitCode.BAD_NUMBERS,
             )

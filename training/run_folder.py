@@ -87,11 +87,17 @@ class RunFolder:
         """The checkpoint to start from: the newest usable one for "auto", none for "none", else the given file.
 
         Raises:
-            ConfigError: as `check`, or if all checkpoints are damaged.
+            ConfigError: as `check`, or if all checkpoints are damaged, or there are none of a run that had some.
         """
         self.check(resume)
         if resume in ("auto", "none"):
-            return self.checkpoints.newest_usable()
+            newest = self.checkpoints.newest_usable()
+            if not newest and os.path.exists(self.metrics) and self.metrics.stat().st_size:
+                raise ConfigError(
+                    f"{self.path} holds measurements, but no checkpoint: choose another --output to start anew, or put "
+                    "one back"
+                )
+            return newest
         if wrong := damage(Path(resume)):
             raise ConfigError(f"--resume {resume}: {wrong}; give another checkpoint")
         return Path(resume)

@@ -7,8 +7,8 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import TextIO
 
 from configs import ConfigError
 
@@ -29,8 +29,7 @@ def only_user(folder: Path) -> Iterator[None]:
     with _locked(folder) as file:
         with contextlib.suppress(OSError):  # a full disk is no reason not to go on
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}\n")
-            file.flush()
+            file.write(f"process {os.getpid()} on {platform.node()}\n".encode())
         try:
             yield
         finally:
@@ -41,12 +40,12 @@ def only_user(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[TextIO]:
+def _locked(folder: Path) -> Iterator[FileIO]:
     """The lock's file, until it is the one that others find, too: an earlier user may have taken it away meanwhile."""
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / NAME).open("a+", encoding="utf-8")
+            file = (folder / NAME).open("ab+", buffering=0)  # or a full disk would be told at its closing
         except OSError as error:
             raise ConfigError(f"--output {folder}: {error.strerror or error}; choose a writable folder") from None
         with file:
@@ -56,12 +55,12 @@ def _locked(folder: Path) -> Iterator[TextIO]:
                 return
 
 
-def _lock(file: TextIO, folder: Path) -> None:
+def _lock(file: FileIO, folder: Path) -> None:
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         file.seek(0)
-        holder = file.read().strip() or "another process"
+        holder = file.read().decode(errors="replace").strip() or "another process"
         raise ConfigError(f"{folder} is in use by {holder}: wait for it, end it, or choose another --output") from None
     except OSError as error:
         print(f"warning: {folder} cannot be locked ({error.strerror}): let no other run use it", file=sys.stderr)

@@ -1,13 +1,14 @@
 """The training loop, as verbs: read, iterate, log, preview, save, measure."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import ops
 from configs import ConfigError, RunConfig, changed_options
-from datasets import ClassTable
+from datasets import ClassTable, DataError
 from datasets.images_alone import ImagesAlone
 from models import ModelError
 from models.checkpoint import networks_from_dict, read_file
@@ -32,6 +33,7 @@ from training.state import build_state
 from training.stats import Stats
 from training.step_guard import Evidence
 from training.transfer import Origin
+from training.views import Records
 
 
 class Trainer:
@@ -118,13 +120,20 @@ class Trainer:
         batches = self.batches.after(self.state.images)
         while self.state.images < self.config.training.total_images and not self.ending:
             before = self.state.images
-            self.phases.iterate(next(batches), self.config.training.batch_size)
+            self.phases.iterate(self._next(batches), self.config.training.batch_size)
             self.log.advance(self.config.training.batch_size)
             self._heed(self.pulse.send(self.preemption.requested, *self.phases.guard.found()))
             self._write_due(before)
         self._heed(self.pulse.rest())
-        if self.saver.images != self.state.images:
-            self._save()
+        self._save_rest()
+
+    def _next(self, batches: Iterator[list[Records]]) -> list[Records]:
+        try:
+            return next(batches)
+        except DataError:  # of a record that cannot be read; the networks are as they should be
+            if self.process.world_size == 1:  # others do not know of it
+                self._save_rest()
+            raise
 
     def dry_run(self) -> str:
         """One iteration with every penalty; the report says what it took. Nothing is written."""
@@ -261,6 +270,10 @@ class Trainer:
             self._tick()
         self.log.flush()
         self.saver.save(self.contents(), self.state.images)
+
+    def _save_rest(self) -> None:
+        if self.saver.images != self.state.images:
+            self._save()
 
     def contents(self) -> dict[str, Any]:
         """What a checkpoint holds; every process takes part."""

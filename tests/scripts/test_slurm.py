@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent.parent
 def test_only_a_run_that_was_asked_to_end_is_queued_again(tmp_path, code, queued):
     """With stand-ins for Slurm's commands and for Python."""
     stand_ins = {
-        "srun": 'shift; SLURM_PROCID=1 SLURM_LOCALID=1 "$@"',
+        "srun": 'shift 2; SLURM_PROCID=1 SLURM_LOCALID=1 "$@"',
         "python": f'echo "$RANK $LOCAL_RANK $WORLD_SIZE $LOCAL_WORLD_SIZE $*" > told; exit {code}',
         "scontrol": 'echo "$@" > queued',
     }

@@ -4,6 +4,7 @@ import fcntl
 import os
 import resource
 import zipfile
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ import torch
 
 from configs import ConfigError
 from configs.errors import RunError
+from datasets import DataError, InfiniteSampler, image_mask
 from tests.training.live import finish, leftovers, newest, start, text, wait_for
-from tests.training.test_trainer import assert_equal, contents
+from tests.training.test_trainer import MEASURED, assert_equal, contents
 from training import run_lock
 from training.checkpoints import Checkpoints, WriteError, damage, write
 from training.step_guard import first_bad_tensor
@@ -70,6 +72,41 @@ def test_damaged_checkpoints_alone_are_no_new_start(train):
         train()
     with pytest.raises(ConfigError, match="can be used"):  # nor the next time
         train()
+
+
+def test_a_run_without_its_checkpoints_is_no_new_start(train):
+    folder = train(*MEASURED)
+    for path in (folder / "checkpoints").iterdir():
+        path.unlink()
+    before = (folder / "metrics.jsonl").read_text()
+    with pytest.raises(ConfigError, match="holds measurements, but no checkpoint"):
+        train(*MEASURED)
+    assert (folder / "metrics.jsonl").read_text() == before
+
+
+def test_a_full_disk_locks_nobody_out(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with run_lock.only_user(tmp_path):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_record_that_cannot_be_read_costs_no_work(train, tmp_path, monkeypatch):
+    whole = image_mask.decode
+    bad = f"{list(islice(InfiniteSampler(48), 12))[9]:07d}"  # of the third iteration
+
+    def rotten(path, key):
+        if key.endswith(bad):
+            raise DataError(f"{key} cannot be decoded")
+        return whole(path, key)
+
+    monkeypatch.setattr(image_mask, "decode", rotten)
+    with pytest.raises(DataError, match="cannot be decoded"):
+        train("training.checkpoint_every_images=1000", output="rotten")
+    assert Checkpoints(tmp_path / "rotten" / "checkpoints").paths()[-1].stem == "images_000000008"
 
 
 def test_files_that_cannot_be_read_are_not_damaged(train, monkeypatch):

@@ -1,17 +1,25 @@
 """A signal ends a run with a checkpoint from which it goes on as if nothing had been."""
 
+import fcntl
 import os
+import pty
+import select
 import signal
+import subprocess
+import sys
+import termios
 import time
+from pathlib import Path
 
 import pytest
 
 from configs.errors import ExitCode
-from tests.training.live import contents, finish, leftovers, newest, start, text, wait_for
+from tests.training.live import OPTIONS, contents, finish, leftovers, newest, start, text, wait_for
 from tests.training.test_trainer import MEASURED, assert_equal
 from training.phases import Phases
 from training.preemption import Preemption
 
+ROOT = Path(__file__).parent.parent.parent
 RARELY = ["training.checkpoint_every_images=1000000"]
 
 
@@ -79,15 +87,49 @@ def test_a_signal_in_the_last_iteration_is_too_late(train, monkeypatch, capsys):
     assert "trained on 12 images" in capsys.readouterr().out
 
 
-def test_a_second_interrupt_ends_at_once(tmp_path, faces_32):
+def test_a_second_interrupt_ends_at_once_unless_it_is_the_first_one_passed_on(capfd):
+    with Preemption() as preemption, preemption.deferred():
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert preemption.requested
+        preemption._since -= 2
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert capfd.readouterr().err.count("Ctrl-C again ends at once") == 1
+
+
+def test_a_terminal_that_closes_takes_no_run_with_it(tmp_path, faces_32):
     folder = tmp_path / "run"
-    processes = start(folder, faces_32, "training.total_images=800", *RARELY, "training.batch_size=32")
-    wait_for(lambda: images_seen(folder), processes)
-    for _ in range(2):
-        os.kill(processes[0].pid, signal.SIGINT)
-        time.sleep(0.02)
-    assert finish(processes) == [130]
-    assert newest(folder) == 0
+    leader, follower = pty.openpty()
+    arguments = ["--config", str(tmp_path / "run.yaml"), "--output", str(folder), f"data.path={faces_32}", *OPTIONS]
+    (tmp_path / "run.yaml").touch()
+    command = [sys.executable, "train.py", *arguments, "training.total_images=40000", *RARELY]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(follower)
+    end = time.monotonic() + 100
+    while not images_seen(folder):
+        assert time.monotonic() < end
+        assert process.poll() is None
+        select.select([leader], [], [], 0.1)[0] and os.read(leader, 4096)
+    os.close(leader)
+    assert process.wait(100) == ExitCode.PREEMPTED
+    assert newest(folder) > 0
+
+
+def test_nohup_is_respected():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Preemption() as preemption, preemption.deferred():
+        os.kill(os.getpid(), signal.SIGHUP)
+    signal.signal(signal.SIGHUP, before)
+    assert not preemption.requested
 
 
 def test_measuring_is_given_up_and_made_up_for(tmp_path, faces_32):
