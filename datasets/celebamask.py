@@ -1,4 +1,4 @@
-"""CelebAMask-HQ as downloaded (spec section 6): 1024 pixel faces, one 512 pixel mask for each part that is visible.
+"""CelebAMask-HQ as downloaded: 1024 pixel faces, one 512 pixel mask for each part that is visible.
 
 CelebA-HQ-img/<id>.jpg and CelebAMask-HQ-mask-anno/<id // 2000>/<id, 5 digits>_<part>.png
 """

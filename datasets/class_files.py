@@ -45,7 +45,7 @@ def load_table(path: str | Path) -> ClassTable:
 
 @cache
 def celebamask13() -> ClassTable:
-    """The 13 classes of CelebAMask-HQ that the paper trains on (spec section 6)."""
+    """The 13 classes of CelebAMask-HQ that the paper trains on."""
     return load_table(_TABLES / "celebamask13.yaml")
 
 

@@ -55,7 +55,7 @@ class ClassTable:
     Attributes:
         names: K distinct names.
         colors: K colours, RGB in 0..255; also what RGB masks are read by.
-        transparent: ids of the classes one can see through (spec section 3, fusion).
+        transparent: ids of the classes one can see through (paper section 3.2).
         partners: pairs of classes that change places when a picture is mirrored (left eye, right eye).
         remap: (code in the masks, class) where the two differ.
         ignore: codes of pixels that nobody labelled. They become background, for every pixel must belong to a class;

@@ -1,4 +1,4 @@
-"""The keys of the two LMDB layouts, ours and foreign programs' alike (spec section 6).
+"""The keys of the two LMDB layouts, ours and foreign programs' alike.
 
 Pairs: `image-0000000` (JPEG bytes), `label-0000000` (PNG bytes, 8-bit class ids), `image-length` and `label-length`
 (ASCII digits). Images alone: `<size>-00000` (JPEG bytes) and `length`. Ours add `meta`, JSON with the class table and

@@ -1,4 +1,4 @@
-"""The embedded data set: drawn faces with exact labels of the 13 classes (spec section 6).
+"""The embedded data set: drawn faces with exact labels of the 13 classes.
 
 Nothing is downloaded and nothing is learned: a face is a set of random attributes, painted back to front by
 `datasets.faces`, image and labels with the same strokes. It depends on (seed, index) alone; another resolution shows

@@ -19,7 +19,7 @@ def float_to_images(images: Tensor) -> Tensor:
 
 
 def labels_to_one_hot(labels: Tensor, num_classes: int) -> Tensor:
-    """uint8 ids [N, R, R] to float32 [N, K, R, R]: 1 in the map of the class, -1 in all others (spec section 2).
+    """uint8 ids [N, R, R] to float32 [N, K, R, R]: 1 in the map of the class, -1 in all others.
 
     In channels_last order, which the discriminator reads.
     """

@@ -1,6 +1,6 @@
 """The adversarial losses: the paper's non-saturating one, and the relativistic one. Logits are [N, 1].
 
-Non-saturating: Goodfellow et al. 2014, section 3; spec section 5.
+Non-saturating: Goodfellow et al. 2014, section 3.
 """
 
 import torch.nn.functional as F

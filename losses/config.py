@@ -1,4 +1,4 @@
-"""Weights and intervals of the losses (spec section 5)."""
+"""Weights and intervals of the losses."""
 
 from dataclasses import dataclass, fields
 

@@ -1,4 +1,4 @@
-"""Mask regularisation: the coarse masks keep to the final segmentation (paper section 3.5; spec sections 5 and 9)."""
+"""Mask regularisation: the coarse masks keep to the final segmentation (paper section 3.5)."""
 
 import torch.nn.functional as F
 from torch import Tensor

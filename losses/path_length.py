@@ -1,4 +1,4 @@
-"""Path length regularisation (StyleGAN2, section 3.2; spec section 5) on the codes of every local layer."""
+"""Path length regularisation (StyleGAN2, section 3.2) on the codes of every local layer."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The gradient penalties R1 and R2 (Mescheder et al. 2018, equations 9 and 10; spec section 5)."""
+"""The gradient penalties R1 and R2 (Mescheder et al. 2018, equations 9 and 10)."""
 
 from collections.abc import Sequence
 

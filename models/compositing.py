@@ -1,4 +1,4 @@
-"""Fusion of the parts (spec section 3, "Fusion"; paper section 3.2): depths -> masks -> blended features.
+"""Fusion of the parts (paper section 3.2): depths -> masks -> blended features.
 
 Shapes: N batch, K parts, C local channels, r side, P = r x r positions, F feature channels.
 """

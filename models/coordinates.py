@@ -1,4 +1,4 @@
-"""Position features of the local generators (spec section 3, "Position features")."""
+"""Position features of the local generators (paper section 3.1)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The dual-branch discriminator (spec section 4; paper section 3.4): image and segmentation -> realness.
+"""The dual-branch discriminator (paper section 3.4): image and segmentation -> realness.
 
 Shapes: N batch, I and O channels in and out, s side, R resolution, K classes.
 """

@@ -1,4 +1,4 @@
-"""The generator (spec section 3, paper figure 2): codes -> image, segmentation, coarse masks, depth.
+"""The generator (paper figure 2): codes -> image, segmentation, coarse masks, depth.
 
 Shapes: N batch, K parts, L local layers, D latent width, M = B + 2K codes, R resolution, r coarse resolution.
 """

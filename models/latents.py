@@ -1,7 +1,7 @@
 """W+ codes: which vector feeds which local layer, and how codes are expanded, truncated and mixed.
 
-A code of the space W+ holds B + 2K vectors: base_0 .. base_{B-1}, then shape_k, texture_k for k = 0 .. K-1
-(spec section 3). Shapes: N batch, D latent width, M = B + 2K, K parts, L local layers.
+A code of the space W+ holds B + 2K vectors: base_0 .. base_{B-1}, then shape_k, texture_k for k = 0 .. K-1.
+Shapes: N batch, D latent width, M = B + 2K, K parts, L local layers.
 """
 
 import torch
@@ -53,7 +53,7 @@ def truncate(w: Tensor, mean: Tensor, psi: float) -> Tensor:
 
 
 def mix_styles(first: Tensor, second: Tensor, probability: float, config: ModelConfig) -> Tensor:
-    """Style mixing (spec section 5): w [N, D] and another w [N, D] -> W+ [N, M, D].
+    """Style mixing: w [N, D] and another w [N, D] -> W+ [N, M, D].
 
     A sample is mixed with the given probability. Its base codes stay with the first w; each of its parts draws
     one of three at equal odds: both codes from the first, shape from the first and texture from the second, both

@@ -1,4 +1,4 @@
-"""The K local generators, run together (spec section 3, "Local generator"; paper section 3.1).
+"""The K local generators, run together (paper section 3.1).
 
 Each is an MLP per pixel whose layers are modulated by the part's codes. All parts and layers are stacked in one
 tensor per kind of parameter, so that a layer of many parts and samples is one batched matrix product.

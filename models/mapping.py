@@ -1,4 +1,4 @@
-"""The mapping network (spec section 3, StyleGAN section 2): z [N, D] -> w [N, D]."""
+"""The mapping network (StyleGAN section 2): z [N, D] -> w [N, D]."""
 
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""Reads the paper authors' checkpoints (spec section 7): their tensor names are facts, the code is ours.
+"""Reads the paper authors' checkpoints: their tensor names are facts, the code is ours.
 
 A released file is a dict with the state dicts `g`, `g_ema`, `d` and the options `args`. Their tensors are per part
 and per layer; ours are stacked, so a name of theirs maps to a slice of one of ours.

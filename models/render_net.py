@@ -1,4 +1,4 @@
-"""The render net (spec section 3, "Render net"; paper section 3.3): blended features -> image and segmentation.
+"""The render net (paper section 3.3): blended features -> image and segmentation.
 
 Shapes: N batch, F feature channels, K classes, r coarse side, s current side, I and O channels in and out.
 """

@@ -1,4 +1,4 @@
-"""Schedule, optimisers and outputs of a run (spec section 5). Everything that repeats is counted in images."""
+"""Schedule, optimisers and outputs of a run. Everything that repeats is counted in images."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""The steps of a training iteration (spec section 5): the method's whole core.
+"""The steps of a training iteration: the method's whole core.
 
 Shapes: N samples of a pass, K classes, L local layers, D latent width, R resolution. A pass is the part of this
 process's batch that is sent through the networks at once; an optimiser step averages over passes and processes.

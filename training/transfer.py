@@ -1,4 +1,4 @@
-"""Starting from a trained model, and how far its masks drift from there (domain adaptation; spec sections 4 and 9).
+"""Starting from a trained model, and how far its masks drift from there (domain adaptation).
 
 Shapes: N samples, D latent width, K classes, R resolution.
 """

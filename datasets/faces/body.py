@@ -37,7 +37,7 @@ def draw_outfit(canvas: Canvas, face: FaceAttributes) -> None:
 
 
 def draw_necklace(canvas: Canvas, outfit: Outfit) -> None:
-    """A chain on the skin of the neck; it belongs to the neck (spec section 6: neck_l)."""
+    """A chain on the skin of the neck; it belongs to the neck (neck_l)."""
     if outfit.necklace is None or outfit.kind == "turtleneck":
         return
     chain = ellipse((MIDDLE, 0.80), (outfit.neck * 1.12, 0.105), 24, 2.0, 0.15, np.pi - 0.15)

@@ -1,4 +1,4 @@
-"""Ids of the 13 classes (spec section 6) by name, for the drawing code."""
+"""Ids of the 13 classes by name, for the drawing code."""
 
 (
     BACKGROUND,

@@ -1,4 +1,4 @@
-"""The discriminator layer by layer (spec section 4): nothing folded, every filter over the whole map.
+"""The discriminator layer by layer: nothing folded, every filter over the whole map.
 
 Shapes: N batch, I and O channels in and out, s side, R resolution, K classes.
 """

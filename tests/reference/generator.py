@@ -1,4 +1,4 @@
-"""The generator as the paper's figures draw it, one box after the other (spec section 3).
+"""The generator as the paper's figures draw it, one box after the other.
 
 K separate local generators of grouped modulated convolutions, K maps of F channels, no fused operators: slow, and so
 what the fast one is measured and tested against.
