@@ -21,7 +21,7 @@ from training.faults import LOSS_SCALE, Faults
 from training.limits import MASK_DRIFT, DriftLimit, Ending, Limit, TimeLimit
 from training.log import Log
 from training.material import check_meaning, open_material
-from training.metric_history import MetricHistory
+from training.measuring import Measuring
 from training.networks import prepare_device
 from training.phases import Phases
 from training.preemption import InterruptionError, Preemption, preempted
@@ -99,8 +99,11 @@ class Trainer:
             self._restore(checkpoint)
         elif self.start and self.process.is_main:
             print(self.start.announcement)
-        from_main(self.process, self._prepare)
         training, state = self.config.training, self.state
+        from_main(self.process, lambda: folder.prepare(self.config, state.images))
+        self.measuring = (
+            Measuring(self.evaluation, folder, self.config, self.process, state.images) if self.evaluation else None
+        )
         self.log = Log(folder, self.process, training.total_images, state.images)
         drift_limit = DriftLimit(training.max_mask_drift)
         self.ending = drift_limit.exceeded(self._drift())  # of a run that was ended by it and is resumed
@@ -119,11 +122,10 @@ class Trainer:
             self._measure()
         batches = self.batches.after(self.state.images)
         while self.state.images < self.config.training.total_images and not self.ending:
-            before = self.state.images
             self.phases.iterate(self._next(batches), self.config.training.batch_size)
             self.log.advance(self.config.training.batch_size)
             self._heed(self.pulse.send(self.preemption.requested, *self.phases.guard.found()))
-            self._write_due(before)
+            self._write_due()
         self._heed(self.pulse.rest())
         self._save_rest()
 
@@ -152,12 +154,12 @@ class Trainer:
             f"peak memory {memory.peak(process.device) / 2**30:.2f} GiB on {process.device}"
         )
 
-    def _write_due(self, before: int) -> None:
+    def _write_due(self) -> None:
         training, images = self.config.training, self.state.images
         last = images >= training.total_images
 
         def due(every: int) -> bool:
-            return last or _passed(every, before, images)
+            return last or images % every < training.batch_size
 
         if due(training.log_every_images) and not self.ending:
             exceeded = self._exceeded(self._tick())
@@ -170,7 +172,7 @@ class Trainer:
             self._look_for_collapse({DUPLICATES: alike})
         if due(training.checkpoint_every_images):
             self._save()  # before measuring, which may take long or fail
-        if self.evaluation and due(self.config.metrics.every_images) and not self.ending:
+        if not self.ending and self._lacks_measurement():
             self._measure()
 
     def _heed(self, beats: list[Beat[Evidence]]) -> None:
@@ -228,36 +230,23 @@ class Trainer:
         assert not isinstance(self.dataset, ImagesAlone), "RunConfig refuses to measure without masks"
         return Evaluation(self.config.metrics, self.dataset, self.process, workers=self.config.data.workers)
 
-    def _prepare(self) -> None:
-        self.folder.prepare(self.config, self.state.images)
-        if self.evaluation:
-            MetricHistory(self.folder.metrics, self.config.metrics.best).rewind(self.state.images)
-
     def _lacks_measurement(self) -> bool:
-        """Whether the run was stopped between the checkpoint that it goes on from and the measurement due there."""
-        images, metrics = self.state.images, self.config.metrics
-        if not self.evaluation or not images:
-            return False
-        before = images - self.config.training.batch_size
-        due = images >= self.config.training.total_images or _passed(metrics.every_images, before, images)
-        history = MetricHistory(self.folder.metrics, metrics.best)
-        return due and not from_main(self.process, lambda: history.knows(images))
+        """Also where the run was stopped between the checkpoint that it goes on from and the measurement due there."""
+        return self.measuring is not None and self.measuring.lacks(self.state.images)
 
     def _measure(self) -> None:
-        assert self.evaluation
+        assert self.measuring
         start = time.perf_counter()
         try:
-            report = self.evaluation.measure(self.state.generator_ema, self.state.images, self._pause)
+            report = self.measuring.measure(self.state.generator_ema, self.state.images, self._pause)
         except InterruptionError:  # the run that goes on will measure
             self.ending = preempted()
             return
         self.log.leave_out(time.perf_counter() - start)
         self.log.metrics(report)
-        history = MetricHistory(self.folder.metrics, self.config.metrics.best)
-        if from_main(self.process, lambda: history.is_best(report)):
+        if self.measuring.is_best(report):
             self.saver.save_best({**self.contents(), "metrics": report.to_dict()})
-        failure = from_main(self.process, lambda: history.add(report))  # last: what is there is not measured again
-        if failure:
+        if failure := self.measuring.keep(report):  # last: what is kept is not measured again
             self._warn(failure)
 
     def _pause(self) -> None:
@@ -303,8 +292,3 @@ class Trainer:
         if self.process.is_main:
             changed = ", ".join(changed_options(contents["config"], asdict(self.config))) or "none"
             print(f"resuming {path} at {self.state.images} images; options that changed: {changed}")
-
-
-def _passed(every: int, before: int, images: int) -> bool:
-    """Whether a multiple of `every` images lies after `before`, up to `images`."""
-    return before // every != images // every
