@@ -17,6 +17,7 @@ from editing.files import replacing
 
 Format = Literal["gif", "mp4"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+MAX_GIF_FPS = 50  # viewers slow down what is faster
 
 
 def require_format(kind: Format) -> None:
@@ -34,6 +35,12 @@ def require_format(kind: Format) -> None:
 def save_animation(frames: Iterable[np.ndarray], path: Path, kind: Format, fps: int) -> None:
     """Writes an endless GIF, or an MP4, frame by frame, so that length costs no memory.
 
+    Args:
+        frames: in their order.
+        path: of the file.
+        kind: which.
+        fps: frames a second; `MAX_GIF_FPS` at most in a GIF.
+
     Raises:
         EditError: if the file cannot be written.
     """
@@ -47,8 +54,7 @@ def save_animation(frames: Iterable[np.ndarray], path: Path, kind: Format, fps: 
 def _save_gif(frames: Iterable[np.ndarray], path: Path, fps: int) -> None:
     pictures = (Image.fromarray(frame).quantize(256) for frame in frames)
     first = next(pictures)
-    # GIF counts hundredths of a second; viewers slow down what is faster than 50 frames a second.
-    duration = max(20, 10 * round(100 / fps))
+    duration = 10 * round(100 / fps)  # ms; GIF counts hundredths of a second
     first.save(path, format="GIF", save_all=True, append_images=pictures, duration=duration, loop=0)
 
 

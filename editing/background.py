@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editing.drawing import PLAIN, Scene
+from editing.fit import psnr
 from editing.inversion import Progress, Watcher
 from models import Generator
 from models.generator import GeneratorOutput
@@ -110,4 +111,4 @@ def _psnr(drawing: GeneratorOutput, photo: Tensor) -> float:
     """Over the pixels that are background."""
     shown = drawing.segmentation.argmax(1) == 0
     errors = (drawing.image.clamp(-1, 1) - photo).square().mean(1)[shown]
-    return (10 * torch.log10(4 / errors.mean())).item()
+    return psnr(errors.mean().item() / 4)  # of colours in [0, 1]

@@ -21,13 +21,17 @@ class Fit(NamedTuple):
 
     @property
     def psnr(self) -> float:
-        """In dB; infinite for equal pictures."""
-        return -10 * math.log10(self.mse) if self.mse else math.inf
+        return psnr(self.mse)
 
     def to_dict(self, perceptual: str) -> dict[str, float | None]:
         """Plain data, the perceptual distance by its name; JSON has no number for an infinite PSNR: None."""
-        psnr = self.psnr if self.mse else None
-        return {"mse": self.mse, "psnr": psnr, perceptual: self.perceptual, "miou": self.miou}
+        finite = self.psnr if self.mse else None
+        return {"mse": self.mse, "psnr": finite, perceptual: self.perceptual, "miou": self.miou}
+
+
+def psnr(mse: float) -> float:
+    """In dB, from the mean square error of colours in [0, 1]; infinite where there is none."""
+    return -10 * math.log10(mse) if mse else math.inf
 
 
 def advice(fit: Fit, perceptual: str, space: str, *, guided: bool, tuned: bool) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from editing.animation import FORMATS
+from editing.animation import FORMATS, MAX_GIF_FPS
 from editing.errors import EditError
 from editing.mixing import CODE_KINDS, CURVES
 from editing.selection import parse_seeds
@@ -126,6 +126,8 @@ def _check_mode(args: argparse.Namespace, parser: argparse.ArgumentParser) -> No
             parser.error(f"--{option} means nothing here: it goes with {modes}")
     if args.mode == "mix" and args.sources is None:
         parser.error("--mix needs --sources, the seeds to take the parts from")
+    if args.mode == "interpolate" and args.format == "gif" and args.fps > MAX_GIF_FPS:
+        parser.error(f"--fps {args.fps}: a GIF shows {MAX_GIF_FPS} at most; choose that, or --format mp4")
     if args.mode == "slide" and not args.direction:
         parser.error("--slide needs --direction FILE STRENGTH")
 

@@ -116,6 +116,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         entries.append(describe(path, each, name, args.space))
     facts = {
         "init": args.init,
+        "encoder": str(args.encoder or SHIPPED_ENCODER) if args.init == "encoder" else None,
         "checkpoint": str(model.path),
         "trained_on": model.origin,
         "crop": crop,

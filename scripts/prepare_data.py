@@ -84,7 +84,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     report = "\n".join(found.lines())
     print(report)
     _stop_at_problems(found, args)
-    files = {"report.txt": f"{report}\n".encode(), "contact_sheet.png": _png(contact_sheet(source, found.good))}
+    sheet = contact_sheet(source, found.good, args.crop)
+    files = {"report.txt": f"{report}\n".encode(), "contact_sheet.png": _png(sheet)}
     if found.problems:
         files["problems.txt"] = "".join(f"{problem}\n" for problem in found.problems).encode()
     meta = describe(source.classes, args.resolution, len(found.good), _command(args))
@@ -116,12 +117,12 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _stop_at_problems(found: Survey, args: argparse.Namespace) -> None:
-    count = len(found.problems)
-    if count and not args.skip_bad:
-        for problem in found.problems:
+    if found.problems and not args.skip_bad:
+        first, *others = found.problems
+        for problem in others:
             print(problem)
-        more = f" ({count} problems, all listed above)" if count > 1 else ""
-        raise DataError(f"{found.problems[0]}{more}; or give --skip-bad to go on without")
+        more = f" (and {len(others)} more, listed above)" if others else ""
+        raise DataError(f"{first}{more}; or give --skip-bad to go on without")
     if not found.good:
         raise DataError(f"{args.source}: every record has a problem, the first: {found.problems[0]}")
 

@@ -12,6 +12,7 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from editing import EditError, load_model, make_folder
 from editing.directions import fingerprint
 from editing.encoder import Encoder, encode, save_encoder
 from editing.files import replacing
+from editing.fit import psnr
 from editing.inversion import Target
 from metrics.agreement import confusion, mean_iou
 from metrics.networks import EFFICIENTNET_SIZE
@@ -36,6 +38,7 @@ from models.shipped import shipped_model
 from training.encoder import EncoderRun, EncoderTrainer, Pairs, held_out, own_samples
 
 ENCODER, STATE = "encoder.pt", "training.pt"
+_SHOWN_EVERY = 20  # steps; showing a number waits for the device
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -123,14 +126,14 @@ def resume(trainer: EncoderTrainer, folder: Path, identity: Mapping[str, str]) -
 
 def train(trainer: EncoderTrainer, folder: Path, identity: Mapping[str, str]) -> None:
     """To the end, storing the state now and then."""
-    steps, every = trainer.config.steps, trainer.config.checkpoint_every
-    mean = None
-    with tqdm(total=steps, initial=trainer.step, unit="step", desc="training the encoder") as bar:
+    smooth = None
+    with tqdm(total=trainer.config.steps, initial=trainer.step, unit="step", desc="training the encoder") as bar:
         for error in trainer.run():
-            mean = error if mean is None else 0.98 * mean + 0.02 * error
+            smooth = error if smooth is None else 0.98 * smooth + 0.02 * error
             bar.update()
-            bar.set_postfix(mse=f"{mean:.4f}")
-            if trainer.step % every == 0 or trainer.step == steps:
+            if trainer.step % _SHOWN_EVERY == 0:
+                bar.set_postfix(mse=f"{smooth:.4f}")
+            if trainer.is_checkpoint_due():
                 with replacing(folder / STATE) as partial, partial.open("wb") as file:
                     torch.save({**trainer.state_dict(), **identity}, file)
 
@@ -144,24 +147,24 @@ def measure(encoder: Encoder, generator: Generator, pairs: Pairs | None) -> dict
     for kind, batches in kinds.items():
         targets = list(batches)
         for guided in (False, True):
-            psnr, miou = _fit(encoder, generator, targets, guided)
+            decibels, miou = _fit(encoder, generator, targets, guided)
             name = f"{kind}_guided" if guided else kind
-            found |= {f"{name}_psnr": round(psnr, 2), f"{name}_miou": round(miou, 3)}
+            found |= {f"{name}_psnr": round(decibels, 2), f"{name}_miou": round(miou, 3)}
     return found
 
 
 def _fit(encoder: Encoder, generator: Generator, targets: Sequence[Target], guided: bool) -> tuple[float, float]:
     device, classes = encoder.mean.device, generator.config.num_classes
-    counts, ratios = torch.zeros(classes, classes, dtype=torch.long), []
+    counts, ratios = torch.zeros(classes, classes, dtype=torch.long), list[float]()
     for target in targets:
         assert target.labels is not None
         images = target.images.to(device)
         codes = encode(encoder, generator, Target(images, target.labels.to(device) if guided else None))
         drawn = generator.synthesis(codes)
         errors = (drawn.image.clamp(-1, 1) - images).square().mean((1, 2, 3)) / 4  # of colours in [0, 1]
-        ratios.append(-10 * errors.log10())
+        ratios += map(psnr, errors.tolist())
         counts += confusion(drawn.segmentation.argmax(1).to(torch.uint8).cpu(), target.labels.cpu(), classes)
-    return torch.cat(ratios).mean().item(), mean_iou(counts)
+    return mean(ratios), mean_iou(counts)
 
 
 if __name__ == "__main__":

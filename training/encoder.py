@@ -137,21 +137,27 @@ class EncoderTrainer:
         self.encoder.load_state_dict(state["encoder"])
         self.optimizer.load_state_dict(state["optimizer"])
 
-    def run(self) -> Iterator[float]:
-        """Trains to the end; yields the mean square error of the last round after every step.
+    def run(self) -> Iterator[Tensor]:
+        """Trains to the end; yields the mean square error of the last round, a scalar, after every step.
 
         Raises:
-            EditError: if the numbers stop being finite.
+            EditError: if gradients were not finite; noticed where a checkpoint is due, so that no step waits for it.
         """
         batches = self._real_batches()
+        steepest = torch.zeros(())
         while self.step < self.config.steps:
             with torch.random.fork_rng():
                 torch.manual_seed(int(np.random.SeedSequence([self.config.seed, self.step]).generate_state(1)[0]))
-                error = self._descend(next(batches, None))
-            if not math.isfinite(error):
-                raise EditError(f"the losses are not finite at step {self.step}; choose a lower training.rate")
+                error, steepness = self._descend(next(batches, None))
             self.step += 1
+            steepest = torch.maximum(steepest.to(steepness), steepness)  # NaN and infinity stay
+            if self.is_checkpoint_due() and not steepest.isfinite():
+                raise EditError(f"gradients are not finite by step {self.step}; choose a lower training.rate")
             yield error
+
+    def is_checkpoint_due(self) -> bool:
+        """After the step that `run` yielded last."""
+        return self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps
 
     def _real_batches(self) -> Iterator[list[Tensor]]:
         """Half batches of images and labels, from where the training stands; none without data."""
@@ -161,7 +167,8 @@ class EncoderTrainer:
         sampler = InfiniteSampler(len(self.pairs), seed=self.config.seed, start=self.step * count)
         return iter(make_loader(self.pairs, sampler, count, self.workers))
 
-    def _descend(self, real: list[Tensor] | None) -> float:
+    def _descend(self, real: list[Tensor] | None) -> tuple[Tensor, Tensor]:
+        """The mean square error of the last round, and the length of the gradient."""
         config, encoder = self.config, self.encoder
         known, target = samples(self.generator, config.batch_size - (0 if real is None else len(real[0])))
         if real is not None:
@@ -176,9 +183,9 @@ class EncoderTrainer:
             loss = image_losses(drawn, target, distances, config.mse, config.masks).mean()
             (loss + config.codes * wrong + config.distance * away).backward()
             error = (drawn.image.detach() - target.images).square().mean()
-        torch.nn.utils.clip_grad_norm_(encoder.parameters(), _GRADIENT)
+        steepness = torch.nn.utils.clip_grad_norm_(encoder.parameters(), _GRADIENT)
         self.optimizer.step()
-        return error.item()
+        return error, steepness
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """What a run learns from: pairs of image and mask, or, for domain adaptation, images alone."""
 
-import warnings
+import sys
 from typing import NamedTuple
 
 import torch
@@ -67,8 +67,8 @@ def _augmentation(config: RunConfig, classes: ClassTable, device: torch.device) 
 def _compare_transparency(classes: ClassTable, config: RunConfig) -> None:
     used = config.model.transparent_classes
     if set(classes.transparent) != set(used):
-        warnings.warn(
-            f"{', '.join(config.data.path)} calls classes {list(classes.transparent)} transparent, "
+        print(
+            f"warning: {', '.join(config.data.path)} calls classes {list(classes.transparent)} transparent, "
             f"model.transparent_classes = {list(used)}",
-            stacklevel=2,
+            file=sys.stderr,
         )

@@ -29,7 +29,7 @@ from datasets.transforms import segmentation_to_labels
 from editing import EditError, draw, load_codes
 from editing.background import fit_background
 from editing.encoder import Encoder, encode
-from editing.fit import POOR_PSNR, Fit
+from editing.fit import POOR_PSNR, psnr
 from editing.inversion import InversionConfig, Progress, Target, Watcher, invert
 from editing.photos import read_photo
 from editing.session import Session, Step
@@ -77,7 +77,7 @@ class Found(NamedTuple):
 
     name: str
     codes: Tensor  # [1, M, D]
-    advice: str  # a line where the fit is poor, or empty
+    advice: str  # a line about a poor fit, or about what was not opened; or empty
 
     def put_into(self, session: Session) -> Session:
         return session.open(self.name, self.codes)
@@ -145,7 +145,9 @@ class Uploads:
 
     def _codes(self, path: Path) -> Iterator[Found]:
         config = self.workshop.config
-        yield Found(path.name, to_wplus(load_codes(path, config)[:1], config).clone(), "")
+        codes = load_codes(path, config)
+        advice = f"holds {len(codes)} codes, this is the first" if len(codes) > 1 else ""
+        yield Found(path.name, to_wplus(codes[:1], config).clone(), advice)
 
     def _photo(self, path: Path) -> Iterator[View | Found]:
         photo, image = self._read(path, self.crop, ENDINGS)
@@ -194,11 +196,11 @@ class Uploads:
 
     def _advice(self, codes: Tensor, photo: np.ndarray) -> str:
         [drawing] = draw(self.workshop.generator, codes)
-        error = np.square((drawing.image.astype(float) - photo) / 255).mean()
-        psnr = Fit(float(error), 0.0, None).psnr
-        if psnr >= POOR_PSNR:
+        error = float(np.square((drawing.image.astype(float) - photo) / 255).mean())
+        decibels = psnr(error)
+        if decibels >= POOR_PSNR:
             return ""
-        return f"the fit is poor ({psnr:.1f} dB): crop the photo so that the face lies as in the model's own images"
+        return f"the fit is poor ({decibels:.1f} dB): crop the photo so that the face lies as in the model's own images"
 
 
 def _told(path: Path, views: Iterator[Made]) -> Iterator[Made]:

@@ -238,7 +238,8 @@ def test_codes_start_where_an_encoder_says(call: Callable[..., Path], faces: lis
     image = images_to_float(torch.tensor(read_photo(faces[0], None, TABLE, 32, "center").image).permute(2, 0, 1)[None])
     expected = encode(encoder, generator, Target(image)).numpy()
     np.testing.assert_allclose(np.load(folder / "anna_codes.npy"), expected, rtol=0, atol=5e-3)
-    assert json.loads((folder / "report.json").read_text())["init"] == "encoder"
+    report = json.loads((folder / "report.json").read_text())
+    assert (report["init"], report["encoder"]) == ("encoder", str(tmp_path / "encoder.pt"))
 
 
 @pytest.mark.usefixtures("_no_network")

@@ -14,6 +14,7 @@ from PIL import Image
 
 from configs.cli import run
 from datasets import ImageDataset, ImageMaskDataset, LmdbWriter, celebamask13, draw_face, load_table
+from datasets.contact_sheet import TILE
 from datasets.layouts import encode_image
 from datasets.lmdb_reading import read_meta
 from scripts.prepare_data import main
@@ -284,9 +285,21 @@ def test_all_problems_are_listed(pairs: Path, refused, capsys, tmp_path: Path) -
     with pytest.raises(SystemExit):
         run(lambda: prepare(pairs, tmp_path / "out"))
     captured = capsys.readouterr()
-    assert "1.jpg: has no mask" in captured.out
-    assert "2.jpg: is not an image" in captured.out
-    assert "(2 problems, all listed above)" in captured.err
+    said = captured.out + captured.err
+    assert said.count("1.jpg: has no mask") == said.count("2.jpg: is not an image") == 1
+    assert "(and 1 more, listed above)" in captured.err
+
+
+@pytest.mark.parametrize(("crop", "width"), [("center", SIZE), ("pad", 2 * SIZE)])
+def test_the_contact_sheet_shows_what_training_sees(pairs: Path, tmp_path: Path, crop: str, width: int) -> None:
+    wide = np.zeros((SIZE, 2 * SIZE, 3), np.uint8)
+    wide[:, : SIZE // 2] = 255  # cut off in the middle's square
+    for index in range(6):
+        Image.fromarray(wide).save(image(pairs, str(index)))
+        Image.fromarray(np.zeros((SIZE, 2 * SIZE), np.uint8)).save(mask(pairs, str(index)))
+    out = prepare(pairs, tmp_path / "out", "--crop", crop, "--skip-bad")
+    tile = np.asarray(Image.open(out / "contact_sheet.png"))[4 : 4 + TILE, 4 : 4 + TILE]
+    assert (tile.max() > 200) == (width > SIZE)
 
 
 def test_bad_files_can_be_left_out(pairs: Path, tmp_path: Path) -> None:

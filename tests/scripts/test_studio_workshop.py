@@ -259,9 +259,18 @@ def test_nobody_watching_ends_the_work(invertible, tmp_path):
     assert threading.active_count() == before
 
 
+def test_of_several_codes_the_first_is_opened(workshop, invertible, tmp_path):
+    both = torch.cat([workshop.codes(1), workshop.codes(2)])
+    save_codes(both, tmp_path / "codes.npy")
+    [found] = invertible.open(tmp_path / "codes.npy")
+    assert torch.equal(found.codes, both[:1])
+    assert found.advice == "holds 2 codes, this is the first"
+
+
 def test_codes_are_opened_again(workshop, invertible, session, tmp_path):
     save_codes(session.now.codes, tmp_path / "codes.npy")
     [found] = invertible.open(tmp_path / "codes.npy")
+    assert not found.advice
     opened = session.open(found.name, found.codes)
     [drawing] = draw(workshop.generator, session.now.codes)
     np.testing.assert_array_equal(workshop.picture(opened.now).image, drawing.image)
