@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ops._gradients import parameter_gradients_wanted
 from ops._library import LIBRARY, define, wide_dtype
 
 
@@ -113,8 +114,27 @@ def reference(
 def reference_backward(grad: Tensor, output: Tensor, slope: float, gain: float) -> Tensor:
     """Multiply grad by the derivative where `output` came from, whose sign is the input's because gain > 0."""
     # Arithmetic on a 0/1 mask in grad's own dtype: selecting by booleans is several times slower on a CPU.
-    positive = torch.gt(output, 0, out=torch.empty_like(grad))
+    positive = torch.gt(output, 0, out=torch.empty_like(output, dtype=grad.dtype))
     return positive.mul_(gain - gain * slope).add_(gain * slope).mul_(grad)
+
+
+def reference_gradients(
+    grad: Tensor, output: Tensor, noise: Tensor | None, bias_sum: bool, dim: int, slope: float, gain: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The backward operator in plain PyTorch: the gradients of x, of the bias and of the noise's strength.
+
+    That of x lies in memory as `output` does. Those of parameters come in the wide dtype, and empty where they are not
+    asked for, by `bias_sum` and by passing the noise.
+    """
+    grad_x = reference_backward(grad, output, slope, gain)
+    grad_bias, grad_strength = _fake_sums(output, noise, bias_sum, dim)
+    if bias_sum:
+        others = [axis for axis in range(grad_x.ndim) if axis != dim]
+        # No axes would mean all of them.
+        grad_bias = grad_x.sum(others, dtype=wide_dtype(grad_x)) if others else grad_bias.copy_(grad_x)
+    if noise is not None:
+        grad_strength = (grad_x.sum(1, keepdim=True, dtype=noise.dtype) * noise).sum().reshape(1)
+    return grad_x, grad_bias, grad_strength
 
 
 def _fake(
@@ -129,8 +149,15 @@ def _fake(
     return torch.empty_like(x)
 
 
-def _fake_backward(grad: Tensor, output: Tensor, slope: float, gain: float) -> Tensor:
-    return torch.empty_like(grad)
+def _fake_sums(output: Tensor, noise: Tensor | None, bias_sum: bool, dim: int) -> tuple[Tensor, Tensor]:
+    grad_bias = output.new_empty(output.shape[dim] if bias_sum else 0, dtype=wide_dtype(output))
+    return grad_bias, output.new_empty(0 if noise is None else 1, dtype=wide_dtype(output))
+
+
+def _fake_backward(
+    grad: Tensor, output: Tensor, noise: Tensor | None, bias_sum: bool, dim: int, slope: float, gain: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(output), *_fake_sums(output, noise, bias_sum, dim)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -141,28 +168,53 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     output, noise, strength = ctx.saved_tensors
     needs_x, needs_bias, needs_noise, needs_strength = ctx.needs_input_grad[:4]
-    grad_x = torch.ops.semantic_gan.bias_act_backward(grad, output, ctx.slope, ctx.gain)
-    grad_bias = grad_noise = grad_strength = None
-    if needs_bias:
-        others = [axis for axis in range(grad_x.ndim) if axis != ctx.dim]
-        # No axes would mean all of them.
-        grad_bias = grad_x.sum(others, dtype=wide_dtype(grad_x)) if others else grad_x.to(wide_dtype(grad_x))
-    if needs_noise or needs_strength:
-        per_pixel = grad_x.sum(1, keepdim=True, dtype=noise.dtype).sum_to_size(noise.shape)
-        grad_noise = per_pixel * strength if needs_noise else None
-        grad_strength = (per_pixel * noise).sum().view(1) if needs_strength else None
-    return grad_x if needs_x else None, grad_bias, grad_noise, grad_strength, None, None, None
+    if not parameter_gradients_wanted():
+        needs_bias = needs_strength = False
+    # A noise that itself needs a gradient, as only inversion's does, shares its sums with its strength.
+    summed = noise if needs_strength and not needs_noise else None
+    grad_x, grad_bias, grad_strength = torch.ops.semantic_gan.bias_act_backward(
+        grad, output, summed, needs_bias, ctx.dim, ctx.slope, ctx.gain
+    )
+    grad_noise = None
+    if needs_noise:
+        by_pixel = grad_x.sum(1, keepdim=True, dtype=noise.dtype).sum_to_size(noise.shape)
+        grad_noise = by_pixel * strength
+        grad_strength = (by_pixel * noise).sum().view(1)
+    return (
+        grad_x if needs_x else None,
+        grad_bias if needs_bias else None,
+        grad_noise,
+        grad_strength if needs_strength else None,
+        *(None, None, None),
+    )
 
 
-def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _, reference_output, ctx.slope, ctx.gain = inputs
-    ctx.save_for_backward(reference_output)
+def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    _, reference_output, noise, _, ctx.dim, ctx.slope, ctx.gain = inputs
+    ctx.save_for_backward(reference_output, noise)
+    ctx.set_materialize_grads(False)  # zeros in the place of gradients that nobody has would be added below
 
 
-def _differentiate_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    # Linear in its first input and piecewise constant in its second: its derivative is the operator itself.
-    (output,) = ctx.saved_tensors
-    return torch.ops.semantic_gan.bias_act_backward(grad, output, ctx.slope, ctx.gain), None, None, None
+def _differentiate_backward(
+    ctx: Any, of_x: Tensor | None, of_bias: Tensor | None, of_strength: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    """Linear in its first input and piecewise constant in its second: its derivative is the operator itself.
+
+    The noise is a constant here: one that needs a gradient is not passed.
+    """
+    output, noise = ctx.saved_tensors
+    wide = []
+    if of_bias is not None and of_bias.numel() > 0:
+        wide.append(of_bias.view([-1 if axis == ctx.dim else 1 for axis in range(output.ndim)]))
+    if of_strength is not None and of_strength.numel() > 0:
+        wide.append(of_strength * noise)
+    if of_x is None and not wide:
+        return (None,) * 7
+    total = of_x
+    if wide:
+        total = sum(wide, torch.zeros_like(output) if of_x is None else of_x).to(output.dtype)
+    grad, _, _ = torch.ops.semantic_gan.bias_act_backward(total, output, None, False, ctx.dim, ctx.slope, ctx.gain)
+    return grad, *(None,) * 6
 
 
 FORWARD = define(
@@ -172,8 +224,9 @@ FORWARD = define(
     _fake,
 )
 BACKWARD = define(
-    "bias_act_backward(Tensor grad, Tensor output, float slope, float gain) -> Tensor",
-    reference_backward,
+    "bias_act_backward(Tensor grad, Tensor output, Tensor? noise, bool bias_sum, int dim, float slope, float gain)"
+    " -> (Tensor, Tensor, Tensor)",
+    reference_gradients,
     _fake_backward,
 )
 torch.library.register_autograd(FORWARD, _differentiate, setup_context=_save, lib=LIBRARY)

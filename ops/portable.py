@@ -39,6 +39,7 @@ def upfirdn2d(
     padding: Sequence[int],
     flip: bool,
     gain: float,
+    addend: Tensor | None = None,
 ) -> Tensor:
     """`ops.upfirdn2d` by a convolution with one channel."""
     samples, channels, height, width = x.shape
@@ -48,7 +49,8 @@ def upfirdn2d(
     taps = filter if filter.ndim == 2 else torch.outer(filter, filter)
     taps = (taps if flip else taps.flip((0, 1))) * gain
     result = F.conv2d(F.pad(result, (left, right, top, bottom)), taps[None, None], stride=list(down))
-    return result.reshape(samples, channels, *result.shape[2:]).to(x.dtype)
+    result = result.reshape(samples, channels, *result.shape[2:])
+    return (result if addend is None else result + addend).to(x.dtype)
 
 
 def decompositions() -> dict[Any, Callable[..., Tensor]]:

@@ -22,6 +22,7 @@ def upfirdn2d(
     padding: int | Sequence[int] = 0,
     flip: bool = False,
     gain: float = 1.0,
+    addend: Tensor | None = None,
 ) -> Tensor:
     """Insert zeros, pad, convolve, keep every down-th sample, multiply by gain.
 
@@ -37,13 +38,57 @@ def upfirdn2d(
         padding: width on all sides, (before, after) on both axes, or (top, bottom, left, right).
         flip: correlate (as PyTorch's convolutions do) where the definition of a convolution flips the filter.
         gain: factor of the result.
+        addend: of the result's shape, x's dtype and device, or None; added to the result.
 
     Returns:
         [N, C, OH, OW] with OH = (H * up + top + bottom - fh) // down + 1, in x's dtype and memory format.
 
     Raises:
-        ValueError: ranks, factors or padding that make no sense, an empty result, a filter that requires grad.
+        ValueError: ranks, factors or padding that make no sense, an empty result, a filter that requires grad, an
+            addend of another shape, dtype or device.
     """
+    up_pair, down_pair, sides = _checked(x, filter, up, down, padding)
+    size = (*x.shape[:2], *_output_size(x, filter, up_pair, down_pair, sides))
+    if addend is not None and (addend.shape != size or addend.dtype != x.dtype or addend.device != x.device):
+        raise ValueError(
+            f"upfirdn2d: addend must be {x.dtype} {list(size)} on {x.device}, not {addend.dtype} "
+            f"{list(addend.shape)} on {addend.device}"
+        )
+    arguments = up_pair, down_pair, sides, flip, gain
+    return torch.ops.semantic_gan.upfirdn2d(x, filter.to(wide_dtype(x)), *arguments, addend)
+
+
+def branch_filtered(
+    x: Tensor,
+    filter: Tensor,
+    *,
+    up: int | Sequence[int] = 1,
+    down: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    flip: bool = False,
+    gain: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """Return x itself and upfirdn2d(x, ...), for an x that another branch of the network uses too.
+
+    The values are those of `upfirdn2d`. In the backward pass, the gradient of the other branch is added where that of
+    the filter is written, so that no pass over memory adds the two.
+    """
+    up_pair, down_pair, sides = _checked(x, filter, up, down, padding)
+    arguments = filter.to(wide_dtype(x)), up_pair, down_pair, sides, flip, gain
+    if torch.compiler.is_compiling():  # compilers fuse sums themselves
+        return x, torch.ops.semantic_gan.upfirdn2d(x, *arguments, None)
+    same, filtered = _BranchFiltered.apply(x, *arguments)
+    return same, filtered
+
+
+def _checked(
+    x: Tensor,
+    filter: Tensor,
+    up: int | Sequence[int],
+    down: int | Sequence[int],
+    padding: int | Sequence[int],
+) -> tuple[list[int], list[int], list[int]]:
+    """Return up and down in pairs and the padding of all sides, or raise ValueError."""
     up_pair, down_pair, sides = _pair("up", up), _pair("down", down), _sides(padding)
     if x.ndim != 4 or not x.is_floating_point():
         raise ValueError(f"upfirdn2d: x must be floating point [N, C, H, W], not {x.dtype} {list(x.shape)}")
@@ -58,7 +103,7 @@ def upfirdn2d(
             f"upfirdn2d: nothing is left of x {list(x.shape)} with filter {list(filter.shape)}, up {up_pair}, "
             f"down {down_pair}, padding {sides}; pad more"
         )
-    return torch.ops.semantic_gan.upfirdn2d(x, filter.to(wide_dtype(x)), up_pair, down_pair, sides, flip, gain)
+    return up_pair, down_pair, sides
 
 
 def _pair(name: str, factor: int | Sequence[int]) -> list[int]:
@@ -99,6 +144,7 @@ def reference(
     padding: Sequence[int],
     flip: bool,
     gain: float,
+    addend: Tensor | None = None,
 ) -> Tensor:
     """The operator in plain PyTorch: weighted sums of slices, so no TF32 on any device."""
     taps = filter if flip else filter.flip(list(range(filter.ndim)))
@@ -112,6 +158,8 @@ def reference(
             [padding[side] if side // 2 in axes else 0 for side in range(4)],
             _memory_format(x),
         )
+    if addend is not None:
+        result.add_(addend)
     return result.to(x.dtype)
 
 
@@ -182,13 +230,14 @@ def _fake(
     padding: Sequence[int],
     flip: bool,
     gain: float,
+    addend: Tensor | None = None,
 ) -> Tensor:
     size = x.shape[:2] + _output_size(x, filter, up, down, padding)
     return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=_memory_format(x))
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, filter, ctx.up, ctx.down, padding, ctx.flip, ctx.gain = inputs
+    x, filter, ctx.up, ctx.down, padding, ctx.flip, ctx.gain, _ = inputs
     ctx.save_for_backward(filter)
     ctx.padding = [
         side
@@ -209,14 +258,35 @@ def _transposed_padding(size: int, out_size: int, taps: int, up: int, down: int,
     return transposed_before, (size - 1) * up + taps - transposed_before - out_size * down
 
 
-def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+def _transposed(ctx: Any, grad: Tensor, addend: Tensor | None) -> Tensor:
+    """The gradient of the filter's input, plus another."""
     (filter,) = ctx.saved_tensors
     arguments = ctx.down, ctx.up, ctx.padding, not ctx.flip, ctx.gain
-    return torch.ops.semantic_gan.upfirdn2d(grad, filter, *arguments), None, None, None, None, None, None
+    return torch.ops.semantic_gan.upfirdn2d(grad, filter, *arguments, addend)
+
+
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    grad_x = _transposed(ctx, grad, None) if ctx.needs_input_grad[0] else None
+    return grad_x, *(None,) * 6, grad if ctx.needs_input_grad[7] else None
+
+
+class _BranchFiltered(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+        filtered = torch.ops.semantic_gan.upfirdn2d(x, *arguments, None)
+        _save(ctx, (x, *arguments, None), filtered)
+        ctx.set_materialize_grads(False)
+        return x.view_as(x), filtered
+
+    @staticmethod
+    def backward(ctx: Any, grad_same: Tensor | None, grad_filtered: Tensor | None) -> tuple[Tensor | None, ...]:
+        grad = grad_same if grad_filtered is None else _transposed(ctx, grad_filtered, grad_same)
+        return grad, *(None,) * 6
 
 
 NAME = define(
-    "upfirdn2d(Tensor x, Tensor filter, int[2] up, int[2] down, SymInt[4] padding, bool flip, float gain) -> Tensor",
+    "upfirdn2d(Tensor x, Tensor filter, int[2] up, int[2] down, SymInt[4] padding, bool flip, float gain,"
+    " Tensor? addend) -> Tensor",
     reference,
     _fake,
 )

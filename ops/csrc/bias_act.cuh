@@ -5,6 +5,7 @@
 #pragma once
 
 #include "bias_act.h"
+#include "grid.h"
 #include "pack.h"
 #include "wide.h"
 
@@ -90,6 +91,126 @@ __global__ void bias_act_backward_kernel(const T* __restrict__ grad, const T* __
   if (N > 1 && rest < count) differentiate_pack<1>(grad, output, out, rest, slope, gain);
 }
 
+// Where the kernel below leaves its sums, one row or one number of each part of the work; what is null is not summed.
+template <typename A>
+struct Sums {
+  A* by_channel;  // [parts, channels]
+  A* of_noise;    // [blocks]
+};
+
+// How the kernel below is cut: into parts of the pixels, which each have one block, or with kPlanes one a channel.
+struct Cut {
+  Order order;
+  int parts;
+  int blocks;
+};
+
+// Sums the rows of a matrix in shared memory into its first row, in an order that never changes.
+template <typename A>
+SEMANTIC_GAN_DEVICE void sum_rows(A* matrix, int rows, int columns) {
+  __syncthreads();
+  while (rows > 1) {
+    const int half = (rows + 1) / 2;
+    for (int i = threadIdx.x; i < (rows - half) * columns; i += blockDim.x) matrix[i] += matrix[half * columns + i];
+    rows = half;
+    __syncthreads();
+  }
+}
+
+// Packs that a thread reads before it uses the first of them: enough bytes have to be on their way from memory.
+constexpr int kPacksAtOnce = 2;
+
+// The backward pass with the gradients of parameters: multiplies by the derivative and sums what it gets by channel
+// and, times the noise, over everything. The sums are of values that are not rounded yet. A thread always takes the
+// same channels, so that it sums in registers. With kPixels, a block takes all channels of some pixels at a time; with
+// kPlanes, one channel of all images. `steps` is how many packs there are from one pixel to the next, or in a plane.
+template <typename T, typename Index, Order ORDER, int N>
+__global__ void __launch_bounds__(kThreads, 4)
+    bias_act_sums_kernel(const T* __restrict__ grad, const T* __restrict__ output, T* __restrict__ out, Index count,
+                         Shift<Wide<T>, Index> shift, Divisor<Index> steps, Sums<Wide<T>> sums, int parts,
+                         Wide<T> slope, Wide<T> gain) {
+  static_assert(ORDER != Order::kMixed, "a thread's channels have to stay the same");
+  using A = Wide<T>;
+  constexpr bool kByPixel = ORDER == Order::kPixels;
+  const int thread = threadIdx.x;
+  const Index channels = shift.channels.value(), inner_size = shift.inner_size.value();
+  // In kPixels, threads that are neighbours in memory take the packs of one pixel, and some of the last may be idle.
+  const int width = kByPixel ? static_cast<int>(steps.value()) : 1;
+  const int lanes = kThreads / width;
+  const int lane = thread / width;
+  const int part = kByPixel ? blockIdx.x : blockIdx.x / static_cast<int>(channels);
+  const Index channel = kByPixel ? Index(thread % width) * N : Index(blockIdx.x) % channels;
+  const Index total = lane < lanes ? (kByPixel ? count / channels : count / channels / N) : Index(0);
+
+  Pack<A, N> by_channel = {};
+  A of_noise = A(0);
+  for (Index first = Index(part) * kPacksAtOnce * lanes + lane; first < total;
+       first += Index(parts) * kPacksAtOnce * lanes) {
+    Index elements[kPacksAtOnce], pixels[kPacksAtOnce];
+    Pack<T, N> gradients[kPacksAtOnce], outputs[kPacksAtOnce];
+#pragma unroll
+    for (int i = 0; i < kPacksAtOnce; ++i) {
+      const Index number = first + i * lanes;
+      if constexpr (kByPixel) {
+        pixels[i] = number;
+        elements[i] = number * channels + channel;
+      } else {
+        const Division<Index> image = steps.divide(number);
+        pixels[i] = image.quotient * inner_size + image.remainder * N;
+        elements[i] = (image.quotient * channels + channel) * inner_size + image.remainder * N;
+      }
+      gradients[i] = load_if<N>(number < total, grad + elements[i]);
+      outputs[i] = load_if<N>(number < total, output + elements[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < kPacksAtOnce; ++i) {
+      if (first + i * lanes >= total) break;
+      Pack<A, N> values;
+#pragma unroll
+      for (int e = 0; e < N; ++e) {
+        const A factor = derivative(static_cast<A>(outputs[i].at[e]), slope, gain);
+        values.at[e] = static_cast<A>(gradients[i].at[e]) * factor;
+        gradients[i].at[e] = static_cast<T>(values.at[e]);
+        by_channel.at[e] += values.at[e];
+      }
+      store(out + elements[i], gradients[i]);
+      if (sums.of_noise == nullptr) continue;
+      const A* noise = shift.noise + shift.pixels.divide(pixels[i]).remainder;
+      if constexpr (kByPixel) {
+        A sum = A(0);
+#pragma unroll
+        for (int e = 0; e < N; ++e) sum += values.at[e];
+        of_noise += sum * *noise;
+      } else {
+        const Pack<A, N> factors = load<N>(noise);
+#pragma unroll
+        for (int e = 0; e < N; ++e) of_noise += values.at[e] * factors.at[e];
+      }
+    }
+  }
+
+  __shared__ A scratch[kThreads * N];
+  if (sums.by_channel != nullptr) {
+    if constexpr (kByPixel) {
+      store(scratch + thread * N, by_channel);
+      sum_rows(scratch, lanes, width * N);
+      for (int c = thread; c < width * N; c += kThreads) sums.by_channel[Index(part) * channels + c] = scratch[c];
+    } else {
+      scratch[thread] = A(0);
+#pragma unroll
+      for (int e = 0; e < N; ++e) scratch[thread] += by_channel.at[e];
+      sum_rows(scratch, kThreads, 1);
+      if (thread == 0) sums.by_channel[blockIdx.x] = scratch[0];
+    }
+    __syncthreads();
+  }
+  if (sums.of_noise != nullptr) {
+    scratch[thread] = of_noise;
+    sum_rows(scratch, kThreads, 1);
+    if (thread == 0) sums.of_noise[blockIdx.x] = scratch[0];
+  }
+}
+
 template <int N, typename A, typename Index>
 Order order_of(const Shift<A, Index>& shift) {
   const bool plain = shift.bias == nullptr && shift.noise == nullptr;
@@ -128,6 +249,44 @@ void launch_bias_act_backward(const Launch& launch, const T* grad, const T* outp
   const bool packed = aligned(grad) && aligned(output) && aligned(out);
   if (packed) return run(bias_act_backward_kernel<T, Index, N>, count / N);
   return run(bias_act_backward_kernel<T, Index, 1>, count);
+}
+
+// How to cut the kernel that sums, for so many elements, at least one, of tensors that packs can be read from; no blocks
+// mean that it does not cover the case.
+template <typename T, typename Index>
+Cut cut_for_sums(Index count, const Shift<Wide<T>, Index>& shift, int multiprocessors) {
+  constexpr int N = kPackSize<T>;
+  const Index channels = shift.channels.value();
+  const auto parts_of = [&](Index numbers, Index at_once, Index limit) {
+    const Index parts = (numbers + at_once - 1) / at_once;
+    return static_cast<int>(parts < limit ? parts : limit > 1 ? limit : 1);
+  };
+  if (shift.inner_size.value() % N == 0 && (shift.noise == nullptr || aligned(shift.noise))) {
+    const int parts = parts_of(count / channels / N, kThreads * kPacksAtOnce, most_blocks(multiprocessors) / channels);
+    return {Order::kPlanes, parts, parts * static_cast<int>(channels)};
+  }
+  if (shift.inner_size.value() == 1 && channels % N == 0 && channels / N <= kThreads) {
+    const Index at_once = kThreads / (channels / N) * kPacksAtOnce;
+    const int parts = parts_of(count / channels, at_once, most_blocks(multiprocessors));
+    return {Order::kPixels, parts, parts};
+  }
+  return {Order::kMixed, 0, 0};
+}
+
+// The backward pass with sums, cut as the function above says.
+template <typename T, typename Index, typename Launch>
+void launch_bias_act_sums(const Launch& launch, const Cut& cut, const T* grad, const T* output, T* out, Index count,
+                          const Shift<Wide<T>, Index>& shift, const Sums<Wide<T>>& sums, double slope, double gain) {
+  constexpr int N = kPackSize<T>;
+  const auto run = [&](auto kernel, Index steps) {
+    launch.blocks(kernel, cut.blocks, grad, output, out, count, shift, Divisor<Index>(steps), sums, cut.parts,
+                  static_cast<Wide<T>>(slope), static_cast<Wide<T>>(gain));
+  };
+  if (cut.order == Order::kPlanes) {
+    run(bias_act_sums_kernel<T, Index, Order::kPlanes, N>, shift.inner_size.value() / N);
+  } else {
+    run(bias_act_sums_kernel<T, Index, Order::kPixels, N>, shift.channels.value() / N);
+  }
 }
 
 }  // namespace semantic_gan

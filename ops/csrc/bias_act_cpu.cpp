@@ -97,11 +97,8 @@ void multiply_by_derivative(const T* __restrict__ grad, const T* __restrict__ ou
   for (int64_t i = 0; i < count; ++i) out[i] = Wide<T>(grad[i]) * derivative(Wide<T>(output[i]), slope, gain);
 }
 
-at::Tensor bias_act_backward(const at::Tensor& grad, const at::Tensor& output, double slope, double gain) {
-  at::Tensor out = at::empty_like(grad);
-  if (grad.scalar_type() == at::kHalf) {  // as above
-    return out.copy_(bias_act_backward(grad.to(at::kFloat), output.to(at::kFloat), slope, gain));
-  }
+at::Tensor gradient_of_x(const at::Tensor& grad, const at::Tensor& output, double slope, double gain) {
+  at::Tensor out = at::empty_like(output);
   const at::Tensor gradients = ordered_like(grad, out);
   const at::Tensor activated = ordered_like(output, out);
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, grad.scalar_type(), "bias_act_backward", [&] {
@@ -113,6 +110,18 @@ at::Tensor bias_act_backward(const at::Tensor& grad, const at::Tensor& output, d
     });
   });
   return out;
+}
+
+Gradients bias_act_backward(const at::Tensor& grad, const at::Tensor& output, const MaybeTensor& noise, bool bias_sum,
+                            int64_t dim, double slope, double gain) {
+  if (grad.scalar_type() == at::kHalf) {  // as above
+    auto [grad_x, grad_bias, grad_strength] =
+        bias_act_backward(grad.to(at::kFloat), output.to(at::kFloat), noise, bias_sum, dim, slope, gain);
+    return {at::empty_like(output).copy_(grad_x), grad_bias, grad_strength};
+  }
+  const at::Tensor grad_x = gradient_of_x(grad, output, slope, gain);
+  return {grad_x, bias_sum ? sum_by_channel(grad_x, dim) : no_gradient(grad_x),
+          noise ? sum_of_noise(grad_x, *noise) : no_gradient(grad_x)};
 }
 
 }  // namespace

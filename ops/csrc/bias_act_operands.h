@@ -2,10 +2,15 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/sum.h>
 
 #include <algorithm>
 #include <optional>
+#include <tuple>
+#include <vector>
 
 #include "bias_act.h"
 #include "layout.h"
@@ -14,17 +19,21 @@ namespace semantic_gan {
 
 using MaybeTensor = std::optional<at::Tensor>;
 
+// The gradients of x, bias and strength; the last two are empty where they are not wanted.
+using Gradients = std::tuple<at::Tensor, at::Tensor, at::Tensor>;
+
 // The other inputs of bias_act for an x that lies in memory as `out` does. Bias, noise and its strength have the dtype
-// of A; noise, [N or 1, 1, H, W], needs an `out` that is contiguous or channels_last.
+// of A; noise, [N or 1, 1, H, W], needs an `out` that is contiguous or channels_last. `by_channel` says that channels
+// matter even without a bias.
 class Operands {
  public:
   Operands(const at::Tensor& out, const MaybeTensor& bias, const MaybeTensor& noise, const MaybeTensor& strength,
-           int64_t dim) {
+           int64_t dim, bool by_channel = false) {
     if (bias) bias_ = bias->contiguous();
     if (noise) noise_ = noise->contiguous();
     if (strength) strength_ = strength->contiguous();
     if (noise) dim = 1;
-    const bool channels_matter = noise || (bias && bias->numel() > 1);
+    const bool channels_matter = noise || ((bias || by_channel) && out.size(dim) > 1);
     channels_ = channels_matter ? out.size(dim) : 1;
     inner_size_ = !channels_matter ? out.numel() : noise && out.is_contiguous() ? out.size(2) * out.size(3)
                                                                                   : out.stride(dim);
@@ -52,6 +61,33 @@ class Operands {
   int64_t channels_;
   int64_t pixels_;
 };
+
+// The dtype that values of x are calculated in.
+inline at::ScalarType wide_type(const at::Tensor& x) {
+  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+// What stands for a gradient that is not wanted.
+inline at::Tensor no_gradient(const at::Tensor& grad_x) {
+  return at::empty({0}, grad_x.options().dtype(wide_type(grad_x)));
+}
+
+// The gradient of the bias, from that of x.
+inline at::Tensor sum_by_channel(const at::Tensor& grad_x, int64_t dim) {
+  std::vector<int64_t> others;
+  for (int64_t axis = 0; axis < grad_x.dim(); ++axis) {
+    if (axis != dim) others.push_back(axis);
+  }
+  // No axes would mean all of them.
+  if (others.empty()) return at::empty_like(grad_x, grad_x.options().dtype(wide_type(grad_x))).copy_(grad_x);
+  return at::sum(grad_x, others, false, wide_type(grad_x));
+}
+
+// The gradient of the strength, from that of x [N, C, H, W].
+inline at::Tensor sum_of_noise(const at::Tensor& grad_x, const at::Tensor& noise) {
+  at::Tensor by_pixel = at::sum(grad_x, {1}, true, wide_type(grad_x));
+  return at::mul(by_pixel, noise).sum().reshape({1});
+}
 
 // Whether the pixels of one image, or of one channel of it, are neighbours in memory.
 inline bool pixels_are_neighbours(const at::Tensor& out) {

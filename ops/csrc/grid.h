@@ -12,6 +12,10 @@ inline int block_count(long long threads) {
   return static_cast<int>(blocks < 1 ? 1 : blocks > kLimit ? kLimit : blocks);
 }
 
+// The same for a kernel whose blocks each leave something behind that has to be read again: no more of them than keep a
+// GPU of so many multiprocessors busy.
+inline int most_blocks(int multiprocessors) { return 8 * multiprocessors; }
+
 // 32-bit indices are faster; with this limit a grid-wide step past the last element still fits.
 inline bool fits_32_bits(long long elements) { return elements < (1LL << 30); }
 

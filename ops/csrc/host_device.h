@@ -4,6 +4,8 @@
 
 #if defined(__CUDACC__)
 #define SEMANTIC_GAN_HOST_DEVICE __host__ __device__ __forceinline__
+#define SEMANTIC_GAN_DEVICE __device__ __forceinline__
 #else
 #define SEMANTIC_GAN_HOST_DEVICE inline
+#define SEMANTIC_GAN_DEVICE inline
 #endif

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 #include <vector>
 
 #include "layout.h"
@@ -181,9 +182,9 @@ void upfirdn2d_all(const at::Tensor& x, const at::Tensor& filter, at::Tensor& ou
 }
 
 at::Tensor upfirdn2d(const at::Tensor& x, const at::Tensor& filter, at::IntArrayRef up, at::IntArrayRef down,
-                     at::IntArrayRef padding, bool flip, double gain) {
+                     at::IntArrayRef padding, bool flip, double gain, const std::optional<at::Tensor>& addend) {
   if (x.scalar_type() != at::kFloat && x.scalar_type() != at::kDouble) {
-    return upfirdn2d(x.to(at::kFloat), filter, up, down, padding, flip, gain).to(x.scalar_type());
+    return upfirdn2d(x.to(at::kFloat), filter, up, down, padding, flip, gain, addend).to(x.scalar_type());
   }
   const at::MemoryFormat format = memory_format_of(x);
   const auto vertical = axis_of<int64_t>(0, x, filter, up, down, padding);
@@ -197,6 +198,7 @@ at::Tensor upfirdn2d(const at::Tensor& x, const at::Tensor& filter, at::IntArray
   } else {
     upfirdn2d_all<float>(source, filter, out, vertical, horizontal, inner, flip, gain);
   }
+  if (addend) out.add_(*addend);
   return out;
 }
 

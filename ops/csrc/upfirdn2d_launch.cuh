@@ -25,17 +25,21 @@ void launch_any_upfirdn2d(const Launch& launch, const T* x, const Wide<T>* filte
   launch(upfirdn2d_kernel<T, Index>, count, x, filter, out, narrow, separable, flip, static_cast<Wide<T>>(gain));
 }
 
-// Runs the kernel that suits by launch(kernel, threads, arguments...); there is at least one output.
+// Runs the kernel that suits by launch(kernel, threads, arguments...); there is at least one output. Returns whether
+// the addend, which may be null, has been added.
 template <typename T, typename Launch>
-void launch_upfirdn2d(const Launch& launch, const T* x, const Wide<T>* filter, T* out,
+bool launch_upfirdn2d(const Launch& launch, const T* x, const Wide<T>* filter, const T* addend, T* out,
                       const Images<long long>& images, bool separable, bool flip, double gain) {
-  if (separable && launch_upfirdn2d_tiles(launch, x, filter, out, images, flip, gain)) return;
+  Outcome outcome = Outcome::kNone;
+  if (separable) outcome = launch_upfirdn2d_tiles(launch, x, filter, addend, out, images, flip, gain);
+  if (outcome != Outcome::kNone) return addend == nullptr || outcome == Outcome::kAdded;
   const Axis<long long>&vertical = images.vertical, &horizontal = images.horizontal;
   const long long planes = images.batch * images.channels;
   const bool narrow = fits_32_bits(planes * vertical.size * horizontal.size) &&
                       fits_32_bits(planes * vertical.out_size * horizontal.out_size);
   const auto run = narrow ? launch_any_upfirdn2d<T, int, Launch> : launch_any_upfirdn2d<T, long long, Launch>;
   run(launch, x, filter, out, images, separable, flip, gain);
+  return addend == nullptr;
 }
 
 }  // namespace semantic_gan

@@ -19,9 +19,9 @@ constexpr int kTileTaps = 4;
 constexpr int kTileColumns = 2;  // a multiple of every UP
 
 // Rows of a tile of packs of N, a multiple of every UP. More of them share what a thread prepares and reads, and take
-// more registers.
-template <int N>
-constexpr int kTileRows = N == 1 ? 16 : 4;
+// more registers: packs of 8 have enough for 8 rows where outputs and inputs are equally many.
+template <int N, int UP, int DOWN>
+constexpr int kTileRows = N == 1 ? 16 : N == 8 && UP == 1 && DOWN == 1 ? 8 : 4;
 
 // Positions inside an image take 32 bits, the image's place in memory 64.
 struct Tiles {
@@ -58,25 +58,46 @@ SEMANTIC_GAN_HOST_DEVICE int first_input(int output, int before) {
   return (output * DOWN - before + PHASE) / UP;
 }
 
-template <typename T, int UP, int DOWN, int PHASE, int N>
+// Makes CUDA's compiler keep a pointer to global memory in registers, where it would calculate the address of each
+// access from its beginning again, and keeps it from loading far ahead of stores, at the cost of more registers.
+template <typename T>
+SEMANTIC_GAN_HOST_DEVICE void forget_origin(T*& pointer) {
+#if defined(__CUDA_ARCH__)
+  size_t address = __cvta_generic_to_global(pointer);
+  asm("" : "+l"(address));
+  pointer = static_cast<T*>(__cvta_global_to_generic(address));
+#endif
+}
+
+// Whether tiles that lie inside of the image, as most do, get code of their own, without conditions on rows. Where few
+// bytes go with each instruction it pays.
+template <typename T, int UP, int DOWN, bool CHANNELS_LAST>
+constexpr bool kSplitTiles = !CHANNELS_LAST && UP == 1 && DOWN == 1 && sizeof(T) == 2;
+
+// Blocks that have to fit on a multiprocessor at once, so many registers may they take; 0 leaves it to the compiler.
+template <typename T, int UP, int DOWN, bool CHANNELS_LAST, int N>
+constexpr int kTileBlocks = kSplitTiles<T, UP, DOWN, CHANNELS_LAST> ? 3 : N == 8 && UP == 1 ? 2 : 0;
+
+template <typename T, int UP, int DOWN, int PHASE, bool CHANNELS_LAST, int N, bool ADDEND>
 struct Tile {
   using A = Wide<T>;
-  static constexpr int kRows = kTileRows<N>;
+  static constexpr int kRows = kTileRows<N, UP, DOWN>;
   static constexpr int kInputRows = inputs_of<UP, DOWN, PHASE>(kRows);
   static constexpr int kInputColumns = inputs_of<UP, DOWN, PHASE>(kTileColumns);
+  static constexpr bool kSplit = kSplitTiles<T, UP, DOWN, CHANNELS_LAST>;
   // Rows that are read before the first of them is used: enough bytes have to be on their way from memory.
-  static constexpr int kAtOnce = N == 1 ? 6 * UP / DOWN : 1;
+  static constexpr int kAtOnce = N == 1 ? (kSplit ? 4 : 6) * UP / DOWN : 1;
 
   const T* source;  // the tile's first input; only what is inside the image is read
   T* target;        // its first output
+  const T* addend;  // what is added to that; only with ADDEND
   int pitch;        // elements from one column to the next
   int first_row;    // of the input
   int height;       // of the input
   int rows_left;    // of the output, from the tile's first on
   int columns_left;
-  long long input_pitch;  // elements from one row to the next
+  int input_pitch;   // elements from one row to the next
   long long output_pitch;
-  bool paired;  // whether two columns can be stored at once
   bool inside[kInputColumns];
   A taps[kTileTaps];
   A scaled_taps[kTileTaps];
@@ -98,23 +119,35 @@ struct Tile {
   }
 
   // One row of the output, as far as it exists.
+  template <bool WHOLE, bool PAIRED>
   SEMANTIC_GAN_HOST_DEVICE void store_row(int row, const Pack<A, N> (&sums)[kTileColumns]) const {
-    if (row >= rows_left) return;
-    Pack<T, kTileColumns * N> values;
+    if (!WHOLE && row >= rows_left) return;
+    constexpr int kStores = PAIRED ? 1 : kTileColumns, kStored = kTileColumns * N / kStores;
+    Pack<T, kTileColumns * N> added, values;
+    if constexpr (ADDEND) {
 #pragma unroll
-    for (int i = 0; i < kTileColumns * N; ++i) values.at[i] = static_cast<T>(sums[i / N].at[i % N]);
-    T* first = target + row * output_pitch;
-    if (N == 1 && paired) {
-      store(first, values);
-      return;
+      for (int s = 0; s < kStores; ++s) {
+        const long long offset = row * output_pitch + s * pitch;
+        const Pack<T, kStored> loaded = load_if<kStored>(PAIRED || s < columns_left, addend + offset);
+#pragma unroll
+        for (int i = 0; i < kStored; ++i) added.at[s * kStored + i] = loaded.at[i];
+      }
     }
 #pragma unroll
-    for (int c = 0; c < kTileColumns; ++c) {
-      if (c < columns_left) store(first + c * pitch, part<N>(values, c));
+    for (int i = 0; i < kTileColumns * N; ++i) {
+      A sum = sums[i / N].at[i % N];
+      if constexpr (ADDEND) sum += static_cast<A>(added.at[i]);
+      values.at[i] = static_cast<T>(sum);
+    }
+#pragma unroll
+    for (int s = 0; s < kStores; ++s) {
+      const long long offset = row * output_pitch + s * pitch;
+      if (PAIRED || s < columns_left) store(target + offset, part<kStored>(values, s));
     }
   }
 
   // Adds filtered input row r to the outputs that see it, and stores those that are complete.
+  template <bool WHOLE, bool PAIRED>
   SEMANTIC_GAN_HOST_DEVICE void add(int r, const Pack<A, N> (&filtered)[kTileColumns],
                                     Pack<A, N> (&sums)[kRows][kTileColumns]) const {
 #pragma unroll
@@ -126,38 +159,52 @@ struct Tile {
 #pragma unroll
         for (int e = 0; e < N; ++e) sums[k][c].at[e] += scaled_taps[tap] * filtered[c].at[e];
       }
-      if (tap + UP >= kTileTaps) store_row(k, sums[k]);
+      if (tap + UP >= kTileTaps) store_row<WHOLE, PAIRED>(k, sums[k]);
     }
   }
 
-  // Reads, filters and stores all of the tile.
-  SEMANTIC_GAN_HOST_DEVICE void make() const {
+  // Reads, filters and stores all of the tile. WHOLE says that all of its rows exist, PAIRED that all of its columns do
+  // and that they can be stored at once.
+  template <bool WHOLE, bool PAIRED>
+  SEMANTIC_GAN_HOST_DEVICE void make_as() const {
     Pack<A, N> sums[kRows][kTileColumns] = {};
     const T* row = source;
+    if (N == 1) forget_origin(row);
 #pragma unroll
     for (int start = 0; start < kInputRows; start += kAtOnce) {
       Pack<T, N> values[kAtOnce][kInputColumns];
 #pragma unroll
       for (int r = start; r < start + kAtOnce && r < kInputRows; ++r) {
-        const bool exists = first_row + r >= 0 && first_row + r < height;
+        const bool exists = WHOLE || (first_row + r >= 0 && first_row + r < height);
 #pragma unroll
         for (int j = 0; j < kInputColumns; ++j) values[r - start][j] = load_if<N>(exists && inside[j], row + j * pitch);
         row += input_pitch;
+        if (N == 1) forget_origin(row);
       }
 #pragma unroll
       for (int r = start; r < start + kAtOnce && r < kInputRows; ++r) {
         Pack<A, N> filtered[kTileColumns];
         filter_row(values[r - start], filtered);
-        add(r, filtered, sums);
+        add<WHOLE, PAIRED>(r, filtered, sums);
       }
     }
   }
+
+  template <bool PAIRED>
+  SEMANTIC_GAN_HOST_DEVICE void make() const {
+    if constexpr (kSplit) {
+      const bool whole = first_row >= 0 && first_row + kInputRows <= height && rows_left >= kRows;
+      if (whole) return make_as<true, PAIRED>();
+    }
+    make_as<false, PAIRED>();
+  }
 };
 
-// x and out are images [H, W, pitch].
-template <typename T, int UP, int DOWN, int PHASE, bool CHANNELS_LAST, int N>
-__global__ void upfirdn2d_tiles_kernel(const T* __restrict__ x, const Wide<T>* __restrict__ filter,
-                                       T* __restrict__ out, Tiles tiles, bool flip, Wide<T> gain) {
+// x, addend and out are images [H, W, pitch].
+template <typename T, int UP, int DOWN, int PHASE, bool CHANNELS_LAST, int N, bool ADDEND>
+__global__ void __launch_bounds__(kThreads, (kTileBlocks<T, UP, DOWN, CHANNELS_LAST, N>))
+    upfirdn2d_tiles_kernel(const T* __restrict__ x, const Wide<T>* __restrict__ filter, const T* __restrict__ addend,
+                           T* __restrict__ out, Tiles tiles, bool flip, Wide<T> gain) {
   const int thread = blockIdx.x * blockDim.x + threadIdx.x;
   if (thread >= tiles.threads) return;
   const Division<int> pack = tiles.packs.divide(thread);
@@ -166,20 +213,21 @@ __global__ void upfirdn2d_tiles_kernel(const T* __restrict__ x, const Wide<T>* _
   const long long image = tile_row.quotient;
   const int offset = pack.remainder * N;
   const int out_column = tile_column.remainder * kTileColumns;
-  const int out_row = tile_row.remainder * kTileRows<N>;
+  const int out_row = tile_row.remainder * kTileRows<N, UP, DOWN>;
   const int column = first_input<UP, DOWN, PHASE>(out_column, tiles.left);
 
-  Tile<T, UP, DOWN, PHASE, N> tile;
+  Tile<T, UP, DOWN, PHASE, CHANNELS_LAST, N, ADDEND> tile;
   tile.pitch = CHANNELS_LAST ? tiles.pitch : 1;
   tile.first_row = first_input<UP, DOWN, PHASE>(out_row, tiles.top);
   tile.height = tiles.height;
   tile.rows_left = tiles.out_height - out_row;
-  tile.paired = !CHANNELS_LAST && tiles.paired;
   tile.columns_left = tiles.out_width - out_column;
-  tile.input_pitch = static_cast<long long>(tiles.width) * tile.pitch;
+  tile.input_pitch = tiles.width * tile.pitch;
   tile.output_pitch = static_cast<long long>(tiles.out_width) * tile.pitch;
   tile.source = x + ((image * tiles.height + tile.first_row) * tiles.width + column) * tile.pitch + offset;
-  tile.target = out + ((image * tiles.out_height + out_row) * tiles.out_width + out_column) * tile.pitch + offset;
+  const long long first = ((image * tiles.out_height + out_row) * tiles.out_width + out_column) * tile.pitch + offset;
+  tile.target = out + first;
+  tile.addend = ADDEND ? addend + first : nullptr;
 #pragma unroll
   for (int j = 0; j < tile.kInputColumns; ++j) tile.inside[j] = column + j >= 0 && column + j < tiles.width;
 #pragma unroll
@@ -187,30 +235,34 @@ __global__ void upfirdn2d_tiles_kernel(const T* __restrict__ x, const Wide<T>* _
     tile.taps[t] = filter[weight_at(t, kTileTaps, flip)];
     tile.scaled_taps[t] = tile.taps[t] * gain;
   }
-  tile.make();
+  if (N == 1 && !CHANNELS_LAST && tiles.paired) {
+    tile.template make<true>();
+  } else {
+    tile.template make<false>();
+  }
 }
 
 // Whether the kernel's indices reach every row and column that a thread looks at, inside or outside of the image.
 inline bool tiles_reach(const Images<long long>& images) {
   const Axis<long long>&vertical = images.vertical, &horizontal = images.horizontal;
   const auto looked_at = [](const Axis<long long>& axis) {
-    return 2 * (axis.out_size + kTileRows<1>) + kTileTaps + (axis.before < 0 ? -axis.before : axis.before);
+    return 2 * (axis.out_size + kTileRows<1, 1, 1>) + kTileTaps + (axis.before < 0 ? -axis.before : axis.before);
   };
   const long long pitch = images.channels_last ? images.channels : 1;
-  const long long tiles = (vertical.out_size / kTileRows<kPackSize<double>> + 1) * (horizontal.out_size + 1);
+  const long long tiles = (vertical.out_size / kTileRows<kPackSize<double>, 1, 2> + 1) * (horizontal.out_size + 1);
   return fits_32_bits(looked_at(vertical)) && fits_32_bits(looked_at(horizontal) * pitch) &&
          fits_32_bits(images.batch * images.channels * tiles);
 }
 
 // All images in tiles of packs of N channels.
-template <int N>
+template <int N, int UP, int DOWN>
 Tiles tiles_of(const Images<long long>& images, bool paired = false) {
   const auto narrow = [](long long value) { return static_cast<int>(value); };
   const auto parts = [](long long size, int part) { return static_cast<int>((size + part - 1) / part); };
   const Axis<long long>&vertical = images.vertical, &horizontal = images.horizontal;
   const int pitch = images.channels_last ? narrow(images.channels) : 1;
   const int packs = pitch / N;
-  const int columns = parts(horizontal.out_size, kTileColumns), rows = parts(vertical.out_size, kTileRows<N>);
+  const int columns = parts(horizontal.out_size, kTileColumns), rows = parts(vertical.out_size, kTileRows<N, UP, DOWN>);
   const int count = narrow(images.batch * images.channels) / pitch;
   return {narrow(vertical.size),
           narrow(horizontal.size),
@@ -226,46 +278,57 @@ Tiles tiles_of(const Images<long long>& images, bool paired = false) {
           paired};
 }
 
-template <typename T, int UP, int DOWN, int PHASE, typename Launch>
-void launch_tiles(const Launch& launch, const T* x, const Wide<T>* filter, T* out, const Images<long long>& images,
-                  bool flip, double gain) {
+template <typename T, int UP, int DOWN, int PHASE, bool ADDEND, typename Launch>
+void launch_tiles(const Launch& launch, const T* x, const Wide<T>* filter, const T* addend, T* out,
+                  const Images<long long>& images, bool flip, double gain) {
   constexpr int N = kPackSize<T>;
   const auto run = [&](auto kernel, const Tiles& tiles) {
-    launch(kernel, tiles.threads, x, filter, out, tiles, flip, static_cast<Wide<T>>(gain));
+    launch(kernel, tiles.threads, x, filter, addend, out, tiles, flip, static_cast<Wide<T>>(gain));
   };
-  const bool packed = images.channels % N == 0 && aligned(x) && aligned(out);
-  const bool paired = images.horizontal.out_size % kTileColumns == 0 && aligned(out);
+  const bool packed = images.channels % N == 0 && aligned(x) && aligned(addend) && aligned(out);
+  const bool paired = images.horizontal.out_size % kTileColumns == 0 && aligned(addend) && aligned(out);
   if (!images.channels_last) {
-    run(upfirdn2d_tiles_kernel<T, UP, DOWN, PHASE, false, 1>, tiles_of<1>(images, paired));
+    run(upfirdn2d_tiles_kernel<T, UP, DOWN, PHASE, false, 1, ADDEND>, tiles_of<1, UP, DOWN>(images, paired));
   } else if (packed) {
-    run(upfirdn2d_tiles_kernel<T, UP, DOWN, PHASE, true, N>, tiles_of<N>(images));
+    run(upfirdn2d_tiles_kernel<T, UP, DOWN, PHASE, true, N, ADDEND>, tiles_of<N, UP, DOWN>(images));
   } else {
-    run(upfirdn2d_tiles_kernel<T, UP, DOWN, PHASE, true, 1>, tiles_of<1>(images));
+    run(upfirdn2d_tiles_kernel<T, UP, DOWN, PHASE, true, 1, ADDEND>, tiles_of<1, UP, DOWN>(images));
   }
 }
 
-// Runs the kernel above by launch(kernel, threads, arguments...) if it covers the case of a separable filter; whether
-// it does. The transposes of its cases are among them.
+// What became of a call.
+enum class Outcome {
+  kNone,      // nothing ran
+  kFiltered,  // the addend, if there is one, is still to be added
+  kAdded,
+};
+
+// Runs the kernel above by launch(kernel, threads, arguments...) if it covers the case of a separable filter. The
+// transposes of its cases are among them. Addends meet the gradients of downsampling, so that the kernel knows them
+// there only.
 template <typename T, typename Launch>
-bool launch_upfirdn2d_tiles(const Launch& launch, const T* x, const Wide<T>* filter, T* out,
-                            const Images<long long>& images, bool flip, double gain) {
+Outcome launch_upfirdn2d_tiles(const Launch& launch, const T* x, const Wide<T>* filter, const T* addend, T* out,
+                               const Images<long long>& images, bool flip, double gain) {
   const Axis<long long>&vertical = images.vertical, &horizontal = images.horizontal;
-  if (vertical.up != horizontal.up || vertical.down != horizontal.down) return false;
-  if (vertical.taps != kTileTaps || horizontal.taps != kTileTaps || !tiles_reach(images)) return false;
+  if (vertical.up != horizontal.up || vertical.down != horizontal.down) return Outcome::kNone;
+  if (vertical.taps != kTileTaps || horizontal.taps != kTileTaps || !tiles_reach(images)) return Outcome::kNone;
   const auto factors_are = [&](int up, int down) { return vertical.up == up && vertical.down == down; };
   const bool odd = vertical.before % 2 != 0, as_odd = odd == (horizontal.before % 2 != 0);
+  const T* none = nullptr;
   if (factors_are(1, 1)) {
-    launch_tiles<T, 1, 1, 0>(launch, x, filter, out, images, flip, gain);
+    launch_tiles<T, 1, 1, 0, false>(launch, x, filter, none, out, images, flip, gain);
   } else if (factors_are(1, 2)) {
-    launch_tiles<T, 1, 2, 0>(launch, x, filter, out, images, flip, gain);
-  } else if (factors_are(2, 1) && as_odd && odd) {
-    launch_tiles<T, 2, 1, 1>(launch, x, filter, out, images, flip, gain);
+    launch_tiles<T, 1, 2, 0, false>(launch, x, filter, none, out, images, flip, gain);
   } else if (factors_are(2, 1) && as_odd) {
-    launch_tiles<T, 2, 1, 0>(launch, x, filter, out, images, flip, gain);
+    const bool adding = addend != nullptr;
+    const auto even_case = adding ? launch_tiles<T, 2, 1, 0, true, Launch> : launch_tiles<T, 2, 1, 0, false, Launch>;
+    const auto odd_case = adding ? launch_tiles<T, 2, 1, 1, true, Launch> : launch_tiles<T, 2, 1, 1, false, Launch>;
+    (odd ? odd_case : even_case)(launch, x, filter, addend, out, images, flip, gain);
+    return Outcome::kAdded;
   } else {
-    return false;
+    return Outcome::kNone;
   }
-  return true;
+  return Outcome::kFiltered;
 }
 
 }  // namespace semantic_gan

@@ -1,7 +1,11 @@
 // Runs the CUDA kernels on the CPU, one thread after the other, chosen and started by the same code as on a GPU, so
 // that all but the GPU itself can be tested anywhere. Types are told by the bytes of an element.
+#include <ucontext.h>
+
 #include <cstdint>
 #include <cstring>
+#include <functional>
+#include <vector>
 
 struct Dimension {
   unsigned x;
@@ -9,6 +13,9 @@ struct Dimension {
 static Dimension gridDim, blockDim, blockIdx, threadIdx;
 static int misaligned;
 #define __global__
+#define __launch_bounds__(...)
+#define __shared__ static  // blocks run one after the other
+static void __syncthreads();
 #define SEMANTIC_GAN_ON_ACCESS(pointer, alignment) misaligned += reinterpret_cast<uintptr_t>(pointer) % (alignment) != 0
 
 #include "bias_act.cuh"
@@ -35,6 +42,56 @@ struct Bfloat16 {
 
 static const void* last_kernel;
 
+// Threads of a block that wait for each other: each runs on a stack of its own until it waits or ends, and goes on when
+// all others have come as far.
+class WaitingThreads {
+ public:
+  explicit WaitingThreads(std::function<void()> kernel) : kernel_(std::move(kernel)) {}
+
+  void run_block() {
+    running = this;
+    contexts_.resize(blockDim.x);
+    stacks_.resize(blockDim.x * kStack);
+    done_.assign(blockDim.x, false);
+    for (unsigned i = 0; i < blockDim.x; ++i) {
+      getcontext(&contexts_[i]);
+      contexts_[i].uc_stack.ss_sp = &stacks_[i * kStack];
+      contexts_[i].uc_stack.ss_size = kStack;
+      contexts_[i].uc_link = &scheduler_;
+      makecontext(&contexts_[i], &WaitingThreads::start, 0);
+    }
+    for (bool all_done = false; !all_done;) {
+      all_done = true;
+      for (threadIdx.x = 0; threadIdx.x < blockDim.x; ++threadIdx.x) {
+        if (done_[threadIdx.x]) continue;
+        swapcontext(&scheduler_, &contexts_[threadIdx.x]);
+        all_done = all_done && done_[threadIdx.x];
+      }
+    }
+  }
+
+  static void wait() { swapcontext(&running->contexts_[threadIdx.x], &running->scheduler_); }
+
+ private:
+  static constexpr size_t kStack = 1 << 15;
+
+  static void start() {
+    running->kernel_();
+    running->done_[threadIdx.x] = true;
+  }
+
+  static WaitingThreads* running;
+
+  std::function<void()> kernel_;
+  ucontext_t scheduler_;
+  std::vector<ucontext_t> contexts_;
+  std::vector<char> stacks_;
+  std::vector<bool> done_;
+};
+
+WaitingThreads* WaitingThreads::running;
+static void __syncthreads() { WaitingThreads::wait(); }
+
 struct Emulate {
   template <typename... Parameters, typename... Arguments>
   void operator()(void (*kernel)(Parameters...), long long threads, const Arguments&... arguments) const {
@@ -44,6 +101,15 @@ struct Emulate {
     for (blockIdx.x = 0; blockIdx.x < gridDim.x; ++blockIdx.x) {
       for (threadIdx.x = 0; threadIdx.x < blockDim.x; ++threadIdx.x) kernel(arguments...);
     }
+  }
+
+  template <typename... Parameters, typename... Arguments>
+  void blocks(void (*kernel)(Parameters...), int count, const Arguments&... arguments) const {
+    last_kernel = reinterpret_cast<const void*>(kernel);
+    gridDim.x = count;
+    blockDim.x = semantic_gan::kThreads;
+    WaitingThreads threads([&] { kernel(arguments...); });
+    for (blockIdx.x = 0; blockIdx.x < gridDim.x; ++blockIdx.x) threads.run_block();
   }
 };
 
@@ -64,6 +130,32 @@ static void run_bias_act(const void* x, void* out, const void* bias, const void*
                               static_cast<const A*>(strength), divisor(sizes[1]), divisor(sizes[2]), divisor(sizes[3])};
   launch_bias_act<T, Index>(Emulate(), static_cast<const T*>(x), static_cast<T*>(out), static_cast<Index>(sizes[0]),
                             shift, slope, gain);
+}
+
+template <typename T, typename Index>
+static int run_bias_act_sums(const void* grad, const void* output, void* out, const void* noise, const long long* sizes,
+                             void* by_channel, void* of_noise, double slope, double gain) {
+  using namespace semantic_gan;
+  using A = Wide<T>;
+  const auto divisor = [](long long value) { return Divisor<Index>(static_cast<Index>(value)); };
+  const Shift<A, Index> shift{nullptr,          static_cast<const A*>(noise), nullptr, divisor(sizes[1]),
+                              divisor(sizes[2]), divisor(sizes[3])};
+  const auto count = static_cast<Index>(sizes[0]);
+  const Cut cut = cut_for_sums<T>(count, shift, 1);
+  if (cut.blocks == 0) return -1;
+  std::vector<A> channel_parts(cut.parts * sizes[2]), noise_parts(cut.blocks);
+  const Sums<A> sums{by_channel != nullptr ? channel_parts.data() : nullptr,
+                     of_noise != nullptr ? noise_parts.data() : nullptr};
+  launch_bias_act_sums<T, Index>(Emulate(), cut, static_cast<const T*>(grad), static_cast<const T*>(output),
+                                 static_cast<T*>(out), count, shift, sums, slope, gain);
+  const auto add_up = [](const std::vector<A>& parts, void* target, long long columns) {
+    A* totals = static_cast<A*>(target);
+    for (long long i = 0; i < columns; ++i) totals[i] = A(0);
+    for (size_t i = 0; i < parts.size(); ++i) totals[i % columns] += parts[i];
+  };
+  if (by_channel != nullptr) add_up(channel_parts, by_channel, sizes[2]);
+  if (of_noise != nullptr) add_up(noise_parts, of_noise, 1);
+  return static_cast<int>(cut.order);
 }
 
 extern "C" {
@@ -87,18 +179,31 @@ void bias_act_backward(int bytes, const void* grad, const void* output, void* ou
   });
 }
 
+// The same with sums, for a GPU of one multiprocessor. `sizes` as above; what is null is not summed. Returns how the
+// kernel was cut, 0 for kPlanes or 1 for kPixels, or -1 where it does not cover the case.
+int bias_act_sums(int bytes, bool long_index, const void* grad, const void* output, void* out, const void* noise,
+                  const long long* sizes, void* by_channel, void* of_noise, double slope, double gain) {
+  int order = -1;
+  with_type(bytes, [&](auto zero) {
+    using T = decltype(zero);
+    const auto run = long_index ? run_bias_act_sums<T, long long> : run_bias_act_sums<T, int>;
+    order = run(grad, output, out, noise, sizes, by_channel, of_noise, slope, gain);
+  });
+  return order;
+}
+
 // `axes` holds size, out_size, taps, up, down, before of the vertical and of the horizontal axis. Returns whether it
-// was the kernel for any filter that ran.
-bool upfirdn2d(int bytes, const void* x, const void* filter, void* out, const long long* axes, int batch, int channels,
-               bool channels_last, bool separable, bool flip, double gain) {
+// was the kernel for any filter that ran; sets `added` to whether the addend, if there is one, has been added.
+bool upfirdn2d(int bytes, const void* x, const void* filter, const void* addend, void* out, const long long* axes,
+               int batch, int channels, bool channels_last, bool separable, bool flip, double gain, bool* added) {
   using namespace semantic_gan;
   const auto axis = [](const long long* a) { return Axis<long long>{a[0], a[1], a[2], a[3], a[4], a[5]}; };
   const Images<long long> images{axis(axes), axis(axes + 6), batch, channels, channels_last};
   bool general = false;
   with_type(bytes, [&](auto zero) {
     using T = decltype(zero);
-    launch_upfirdn2d<T>(Emulate(), static_cast<const T*>(x), static_cast<const Wide<T>*>(filter), static_cast<T*>(out),
-                        images, separable, flip, gain);
+    *added = launch_upfirdn2d<T>(Emulate(), static_cast<const T*>(x), static_cast<const Wide<T>*>(filter),
+                                 static_cast<const T*>(addend), static_cast<T*>(out), images, separable, flip, gain);
     general = last_kernel == reinterpret_cast<const void*>(&upfirdn2d_kernel<T, int>);
   });
   return general;

@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 
 import ops
+from ops._gradients import no_parameter_gradients
 
 DTYPES = {torch.float64: 1e-14, torch.float32: 1e-6, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
 LAYOUTS = {
@@ -114,6 +115,36 @@ def test_gradient_in_another_layout_than_the_output(device, dtype):
     torch.testing.assert_close(gradient.double(), wide.double(), rtol=2 * DTYPES[dtype], atol=2 * DTYPES[dtype])
 
 
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "transposed"])
+def test_the_gradient_takes_the_layout_of_the_output(device, layout):
+    x = LAYOUTS[layout](normal(2, 3, 4, 5, device=device)).requires_grad_()
+    bias = normal(3, device=device, seed=1).requires_grad_()
+    out = ops.bias_act(x, bias)
+    for other in ("contiguous", "channels_last", "transposed", "expanded"):
+        grad = LAYOUTS[other](normal(2, 3, 4, 5, device=device, seed=2))
+        found = torch.autograd.grad(out, [x, bias], grad, retain_graph=True)
+        reference = torch.autograd.grad(expected(x, bias), [x, bias], grad)
+        assert found[0].stride() == out.stride()
+        torch.testing.assert_close(found, reference, rtol=1e-13, atol=1e-13)
+
+
+def test_no_gradients_of_parameters_where_they_are_not_wanted(device):
+    x, bias = normal(2, 3, 4, 2, device=device).requires_grad_(), normal(3, device=device, seed=1).requires_grad_()
+    noise, strength = normal(2, 1, 4, 2, device=device, seed=2), normal(1, device=device, seed=3).requires_grad_()
+    loss = ops.bias_act(x, bias, noise=noise, noise_strength=strength).pow(2).sum()
+    inputs = [x, bias, strength]
+    with no_parameter_gradients():
+        found = torch.autograd.grad(loss, inputs, create_graph=True, allow_unused=True)
+    all_of_them = torch.autograd.grad(loss, inputs, create_graph=True)
+    assert found[1:] == (None, None)
+    torch.testing.assert_close(found[0], all_of_them[0], rtol=0, atol=0)
+    # The second differentiation, outside of the block, finds the parameters again.
+    second, reference = (
+        torch.autograd.grad(first[0].pow(2).sum(), inputs, retain_graph=True) for first in (found, all_of_them)
+    )
+    torch.testing.assert_close(second, reference, rtol=1e-13, atol=1e-13)
+
+
 def test_empty_batch(device):
     x = torch.empty(0, 3, 4, 4, device=device, requires_grad=True)
     bias = torch.ones(3, device=device, requires_grad=True)
@@ -128,7 +159,9 @@ def test_registration_is_sound(device):
     x, bias = normal(2, 3, 4, device=device).requires_grad_(), normal(3, device=device, seed=1).requires_grad_()
     torch.library.opcheck(torch.ops.semantic_gan.bias_act.default, (x, bias, None, None, 1, 0.2, 1.5))
     torch.library.opcheck(torch.ops.semantic_gan.bias_act.default, (x, None, None, None, 0, 0.2, 1.5))
-    torch.library.opcheck(torch.ops.semantic_gan.bias_act_backward.default, (x, x.detach(), 0.2, 1.5))
+    for bias_sum in (True, False):
+        arguments = (x, x.detach(), None, bias_sum, 1, 0.2, 1.5)
+        torch.library.opcheck(torch.ops.semantic_gan.bias_act_backward.default, arguments)
 
 
 def test_compiles_as_one_graph(device):

@@ -95,6 +95,38 @@ def test_second_gradients_exist_where_those_of_two_passes_do(device):
             torch.testing.assert_close(actual, reference, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "transposed"])
+@pytest.mark.parametrize("samples", [1, 2])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_gradients_for_a_constant_noise(device, layout, samples, with_bias):
+    """As in training: the noise's strength needs a gradient and the noise none."""
+    x, bias, noise, strength = inputs(device, shape=(2, 3, 2, 2), samples=samples, layout=layout)
+    wanted = [tensor.requires_grad_() for tensor in ((x, bias, strength) if with_bias else (x, strength))]
+
+    def function(x, *others):
+        return one_pass(x, others[0] if with_bias else None, noise, others[-1])
+
+    assert torch.autograd.gradcheck(function, wanted, atol=1e-9, rtol=1e-7)
+    assert torch.autograd.gradgradcheck(function, wanted, atol=1e-9, rtol=1e-7)
+
+
+@pytest.mark.parametrize("bias_sum", [False, True])
+@pytest.mark.parametrize("with_noise", [False, True])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_the_backward_operator_is_sound(device, bias_sum, with_noise, layout):
+    grad, output = (LAYOUTS[layout](normal(2, 3, 2, 2, device=device, seed=seed)) for seed in (0, 1))
+    noise = normal(2, 1, 2, 2, device=device, seed=2) if with_noise else None
+    operator = torch.ops.semantic_gan.bias_act_backward.default
+
+    def function(grad):
+        results = operator(grad, output, noise, bias_sum, 1, 0.2, 1.5)
+        return tuple(result for result in results if result.numel() > 0)
+
+    torch.library.opcheck(operator, (grad.requires_grad_(), output, noise, bias_sum, 1, 0.2, 1.5))
+    assert torch.autograd.gradcheck(function, grad, atol=1e-9, rtol=1e-7)
+    assert torch.autograd.gradgradcheck(function, grad, atol=1e-9, rtol=1e-7)
+
+
 def test_nothing_is_summed_that_nobody_asked_for(device):
     x, bias, noise, strength = inputs(device)
     out = one_pass(x.requires_grad_(), bias, noise, strength)

@@ -12,7 +12,7 @@ import torch
 import ops
 from ops import _toolchain
 from ops.bias_act import reference as bias_act_reference
-from ops.bias_act import reference_backward
+from ops.bias_act import reference_backward, reference_gradients
 from ops.upfirdn2d import _output_size
 from ops.upfirdn2d import reference as upfirdn2d_reference
 from tests.ops.test_upfirdn2d import LOPSIDED, SETTINGS, normal, pair, sides
@@ -26,13 +26,17 @@ KERNELS = [
     "bias_act_kernel<{0}, {1}, semantic_gan::Order::kMixed, 1>",
     "bias_act_backward_kernel<{0}, {1}, {2}>",
     "bias_act_backward_kernel<{0}, {1}, 1>",
+    "bias_act_sums_kernel<{0}, {1}, semantic_gan::Order::kPlanes, {2}>",
+    "bias_act_sums_kernel<{0}, {1}, semantic_gan::Order::kPixels, {2}>",
     "upfirdn2d_kernel<{0}, {1}>",
 ]
 TILE_CASES = ["1, 1, 0", "1, 2, 0", "2, 1, 0", "2, 1, 1"]  # up, down, phase
 TILE_KERNELS = [
-    f"upfirdn2d_tiles_kernel<{{0}}, {case}, {variant}>"
+    f"upfirdn2d_tiles_kernel<{{0}}, {case}, {variant}, {addend}>"
     for case in TILE_CASES
     for variant in ("false, 1", "true, 1", "true, {1}")
+    for addend in ("false", "true")
+    if case.startswith("2") or addend == "false"
 ]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 # Rounding of the result, and of sums that are made in another order.
@@ -147,12 +151,52 @@ def test_bias_act_backward_kernel(emulator, dtype, count, offset):
     assert_rounds_to(out, reference_backward(grad.to(wide(dtype)), output.to(wide(dtype)), 0.2, 1.5))
 
 
-def run_upfirdn2d(emulator, x, kernel, setting, *, flip=False, offset=0):
+# As above, and more than all threads read at once, odd numbers of packs a pixel, more packs than a block has threads.
+SUMS_SHAPES = [*BIAS_ACT_SHAPES, (2, 8, 96, 97), (3, 24, 33, 32), (5, 104, 8, 8), (2, 40, 4, 8), (1, 2056, 1, 3)]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("shape", SUMS_SHAPES, ids=str)
+@pytest.mark.parametrize("inputs", ["bias", "noise", "bias, noise", "bias, noise of one"])
+def test_bias_act_backward_kernel_with_sums(emulator, dtype, layout, shape, inputs):
+    grad, output = (
+        placed(normal(*shape, dtype=dtype, seed=seed).contiguous(memory_format=layout), 0) for seed in (0, 1)
+    )
+    samples = 1 if "of one" in inputs else shape[0]
+    noise = placed(normal(samples, 1, *shape[2:], dtype=wide(dtype), seed=2), 0) if "noise" in inputs else None
+    inner = grad.stride(1) if noise is None or not grad.is_contiguous() else shape[2] * shape[3]
+    sizes = (ctypes.c_longlong * 4)(grad.numel(), inner, shape[1], 1 if noise is None else noise.numel())
+    expected = reference_gradients(grad.to(wide(dtype)), output.to(wide(dtype)), noise, "bias" in inputs, 1, 0.2, 1.5)
+    for long_index in (False, True):
+        out = placed(torch.full_like(grad, torch.nan), 0)
+        by_channel = torch.full([shape[1]], torch.nan, dtype=wide(dtype)) if "bias" in inputs else None
+        of_noise = torch.full([1], torch.nan, dtype=wide(dtype)) if noise is not None else None
+        order = emulator.bias_act_sums(
+            *(grad.element_size(), ctypes.c_bool(long_index), pointer(grad), pointer(output), pointer(out)),
+            *(pointer(noise), sizes, pointer(by_channel), pointer(of_noise)),
+            *(ctypes.c_double(0.2), ctypes.c_double(1.5)),
+        )
+        pack = 16 // grad.element_size()
+        planes, pixels = inner % pack == 0, inner == 1 and shape[1] % pack == 0 and shape[1] // pack <= 256
+        assert order == (0 if planes else 1 if pixels else -1)
+        if order == -1:
+            continue
+        assert_rounds_to(out, expected[0])
+        precision = 1e-12 if dtype == torch.float64 else 2e-5
+        for actual, reference in [(by_channel, expected[1]), (of_noise, expected[2])]:
+            if actual is not None:
+                scale = grad.numel() ** 0.5
+                torch.testing.assert_close(actual, reference, rtol=precision, atol=scale * precision)
+
+
+def run_upfirdn2d(emulator, x, kernel, setting, *, flip=False, offset=0, with_addend=False):
     """The result, what it should be, and whether it came from the kernel for any filter."""
     up, down, padding = pair(setting[0]), pair(setting[1]), sides(setting[2])
     expected = upfirdn2d_reference(x.to(wide(x.dtype)), kernel, up, down, padding, flip, 2.0)
     x = placed(x, offset)
     out = placed(torch.full_like(expected, torch.nan, dtype=x.dtype), offset)
+    addend = placed(torch.randn_like(out), offset) if with_addend else None
     axes = [
         number
         for axis in (0, 1)
@@ -162,10 +206,16 @@ def run_upfirdn2d(emulator, x, kernel, setting, *, flip=False, offset=0):
         )
     ]
     last = not x.is_contiguous()
+    added = ctypes.c_bool()
     general = emulator.upfirdn2d(
-        *(x.element_size(), pointer(x), pointer(kernel), pointer(out), (ctypes.c_longlong * 12)(*axes), *x.shape[:2]),
+        *(x.element_size(), pointer(x), pointer(kernel), pointer(addend), pointer(out)),
+        *((ctypes.c_longlong * 12)(*axes), *x.shape[:2]),
         *(ctypes.c_bool(last), ctypes.c_bool(kernel.ndim == 1), ctypes.c_bool(flip), ctypes.c_double(2.0)),
+        ctypes.byref(added),
     )
+    if with_addend:
+        assert added.value == (not general and up == (2, 2))
+        expected = expected + addend if added.value else expected
     return out, expected, general
 
 
@@ -200,7 +250,10 @@ def test_upfirdn2d_kernel_for_tiles(emulator, dtype, channels, layout, setting):
         x = normal(2, channels, *size, dtype=dtype).contiguous(memory_format=layout)
         if min(_output_size(x, kernel, pair(setting[0]), pair(setting[1]), sides(setting[2]))) < 1:
             continue
-        actual, expected, general = run_upfirdn2d(emulator, x, kernel, setting, flip=flip, offset=offset)
+        with_addend = flip  # the two have nothing to do with each other
+        actual, expected, general = run_upfirdn2d(
+            emulator, x, kernel, setting, flip=flip, offset=offset, with_addend=with_addend
+        )
         assert not general
         tolerance = TOLERANCES[dtype]
         scale = 100 if dtype != torch.bfloat16 else 4

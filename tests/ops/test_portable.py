@@ -27,3 +27,5 @@ def test_upfirdn2d(shape, up, down, padding, flip):
     ours = portable.upfirdn2d(x, filter, up, down, padding, flip, 1.7)
     expected = upfirdn2d(x, filter, up=up, down=down, padding=padding, flip=flip, gain=1.7)
     assert torch.allclose(ours, expected)
+    ours = portable.upfirdn2d(x, filter, up, down, padding, flip, 1.7, torch.ones_like(expected))
+    assert torch.allclose(ours, expected + 1)

@@ -6,6 +6,7 @@ import scipy.signal
 import torch
 
 import ops
+from ops.upfirdn2d import branch_filtered
 
 DTYPES = {torch.float64: 1e-13, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
 SMOOTH = [1.0, 3.0, 3.0, 1.0]
@@ -163,6 +164,82 @@ def test_gradient_is_the_transposed_operator(device, setting):
     torch.testing.assert_close(again, out, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layouts", list(itertools.product(["contiguous", "channels_last"], repeat=2)), ids=str)
+@pytest.mark.parametrize("setting", SETTINGS[:5], ids=str)
+def test_addend(device, dtype, layouts, setting):
+    x, addend = normal(2, 8, 9, 8, device=device, dtype=dtype), None
+    taps, options = torch.tensor(SMOOTH, device=device) / 8, dict(zip(["up", "down", "padding"], setting, strict=True))
+    formats = [getattr(torch, f"{layout}_format" if layout == "contiguous" else layout) for layout in layouts]
+    filtered = ops.upfirdn2d(x.double(), taps.double(), **options)
+    addend = normal(*filtered.shape, device=device, dtype=dtype, seed=1).contiguous(memory_format=formats[1])
+    before = addend.clone()
+    out = ops.upfirdn2d(x.contiguous(memory_format=formats[0]), taps, **options, addend=addend)
+    assert out.dtype == dtype
+    assert out.is_contiguous(memory_format=formats[0])
+    assert torch.equal(addend, before)
+    torch.testing.assert_close(out.double(), filtered + addend, rtol=2 * DTYPES[dtype], atol=2 * DTYPES[dtype])
+
+
+def test_first_and_second_gradients_with_an_addend(device):
+    def apply(x, addend):
+        return ops.upfirdn2d(x, torch.tensor(SMOOTH, device=device), up=2, padding=(2, 1), addend=addend) ** 2
+
+    inputs = [normal(1, 2, *size, device=device).requires_grad_() for size in [(3, 4), (6, 8)]]
+    assert torch.autograd.gradcheck(apply, inputs, atol=1e-8, rtol=1e-7)
+    assert torch.autograd.gradgradcheck(apply, inputs, atol=1e-7, rtol=1e-7)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("setting", SETTINGS[:4], ids=str)
+def test_branch_is_two_uses_of_x(device, layout, setting):
+    taps, options = torch.tensor(SMOOTH, device=device), dict(zip(["up", "down", "padding"], setting, strict=True))
+
+    def branched(x):
+        same, filtered = branch_filtered(x, taps, **options)
+        return same**3, filtered**2
+
+    def twice(x):
+        return x**3, ops.upfirdn2d(x, taps, **options) ** 2
+
+    x = normal(2, 2, 4, 6, device=device).contiguous(memory_format=layout).requires_grad_()
+    assert torch.autograd.gradcheck(branched, x, atol=1e-7, rtol=1e-6)
+    assert torch.autograd.gradgradcheck(branched, x, atol=1e-6, rtol=1e-6)
+    for used in ([0], [1], [0, 1]):
+        results = []
+        for function in (branched, twice):
+            outputs = function(x)
+            (gradient,) = torch.autograd.grad(sum(outputs[i].sum() for i in used), x, create_graph=True)
+            results.append([*outputs, gradient, *torch.autograd.grad((gradient**2).sum(), x)])
+        torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
+
+
+def test_branch_copies_nothing_and_adds_nothing(device):
+    x = normal(2, 2, 4, 6, device=device).requires_grad_()
+    taps = torch.tensor(SMOOTH, device=device, dtype=x.dtype)
+    same, filtered = branch_filtered(x, taps, down=2, padding=1)
+    assert same.data_ptr() == x.data_ptr()
+    grads = torch.ones_like(same), torch.ones_like(filtered)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        torch.autograd.grad([same, filtered], x, grads)
+    names = [event.name for event in profile.events()]
+    assert names.count("semantic_gan::upfirdn2d") == 1
+    assert "aten::add" not in names
+
+
+def test_branch_compiles_as_one_graph(device):
+    taps = torch.tensor(SMOOTH, device=device)
+
+    def apply(x):
+        same, filtered = branch_filtered(x, taps, down=2, padding=1)
+        return (same**2).sum() + (filtered**3).sum()
+
+    compiled = torch.compile(apply, backend="aot_eager", fullgraph=True)
+    x = normal(2, 3, 6, 6, device=device).requires_grad_()
+    torch.testing.assert_close(compiled(x), apply(x))
+    torch.testing.assert_close(torch.autograd.grad(compiled(x), x), torch.autograd.grad(apply(x), x))
+
+
 def test_empty_batch(device):
     x = torch.empty(0, 3, 4, 4, device=device, requires_grad=True)
     out = ops.upfirdn2d(x, torch.tensor(SMOOTH, device=device), up=2, padding=(2, 1))
@@ -174,8 +251,10 @@ def test_empty_batch(device):
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
 def test_registration_is_sound(device, kernel, layout):
     x = normal(2, 3, 5, 4, device=device).contiguous(memory_format=layout).requires_grad_()
-    arguments = (x, kernel.to(device, torch.float64), [2, 1], [1, 3], [2, 1, 3, -1], False, 1.5)
+    arguments = (x, kernel.to(device, torch.float64), [2, 1], [1, 3], [2, 1, 3, -1], False, 1.5, None)
     torch.library.opcheck(torch.ops.semantic_gan.upfirdn2d.default, arguments)
+    addend = torch.ops.semantic_gan.upfirdn2d(*arguments).detach().clone().requires_grad_()
+    torch.library.opcheck(torch.ops.semantic_gan.upfirdn2d.default, (*arguments[:-1], addend))
 
 
 def test_compiles_as_one_graph_for_any_size(device):
@@ -194,7 +273,7 @@ def test_compiles_as_one_graph_for_any_size(device):
 @pytest.mark.parametrize("size", [(1, 4), (4, 1), (1, 1)], ids=str)
 def test_single_rows_and_columns_keep_their_layout(device, size):
     x = normal(2, 3, *size, device=device).contiguous(memory_format=torch.channels_last)
-    arguments = ([2, 2], [1, 4], [2, 1, 2, 1], False, 1.0)
+    arguments = ([2, 2], [1, 4], [2, 1, 2, 1], False, 1.0, None)
     out = torch.ops.semantic_gan.upfirdn2d(x, torch.tensor(SMOOTH, device=device), *arguments)
     fake = torch.ops.semantic_gan.upfirdn2d(x.to("meta"), torch.empty(4, device="meta"), *arguments)
     assert out.stride() == fake.stride()
@@ -211,6 +290,8 @@ def test_single_rows_and_columns_keep_their_layout(device, size):
         (torch.ones(1, 1, 4, 4), torch.ones(4, device="meta"), {}, "filter is on meta and x on cpu"),
         (torch.ones(1, 1, 4, 4), torch.ones(5), {}, "nothing is left"),
         (torch.ones(1, 1, 4, 4), torch.ones(4), {"padding": -1}, "nothing is left"),
+        (torch.ones(1, 1, 4, 4), torch.ones(4), {"addend": torch.ones(1, 1, 4, 4)}, r"addend must be .*\[1, 1, 1, 1\]"),
+        (torch.ones(1, 1, 4, 4), torch.ones(4), {"addend": torch.ones(1, 1, 1, 1).half()}, "addend must be"),
         (torch.ones(1, 1, 4, 4), torch.ones(4), {"up": 0}, "up must be a factor >= 1"),
         (torch.ones(1, 1, 4, 4), torch.ones(4), {"down": (1, 2, 3)}, "down must be a factor >= 1"),
         (torch.ones(1, 1, 4, 4), torch.ones(4), {"padding": (1, 2, 3)}, "padding must be"),
