@@ -7,11 +7,11 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config import ModelConfig
-from models.layers import EPSILON
+from models.layers import EPSILON, cat
+from ops import conv2d
 
 
 def coarse_masks(depth: Tensor, part_mask: Tensor | None = None) -> Tensor:
@@ -62,12 +62,12 @@ class Compositing(nn.Module):
         if background is not None:
             weights = torch.cat([torch.zeros_like(behind), weights[:, 1:]], dim=1)
         groups = weights.flatten(0, 1)[:, None].split([group.shape[0] for group in hidden])
-        blended = _cat([weight * group for weight, group in zip(groups, hidden, strict=True)])
+        blended = cat([weight * group for weight, group in zip(groups, hidden, strict=True)])
         blended = blended.unflatten(0, masks.shape[:2]).permute(0, 3, 4, 1, 2).flatten(3)  # [N, r, r, K C]
         head = self.weight * self.scale[:, None] / math.sqrt(self.weight.shape[2])
         head = head.transpose(0, 1).flatten(1)  # [F, K C]
-        features = F.conv2d(blended.permute(0, 3, 1, 2), head[:, :, None, None])
-        biases = F.conv2d(weights.contiguous(memory_format=torch.channels_last), self.bias.t()[:, :, None, None])
+        features = conv2d(blended.permute(0, 3, 1, 2), head[:, :, None, None])
+        biases = conv2d(weights.contiguous(memory_format=torch.channels_last), self.bias.t()[:, :, None, None])
         features = features.add_(biases)
         return features if background is None else features + behind * background
 
@@ -77,7 +77,3 @@ class Compositing(nn.Module):
             return masks
         opaque_share = _epsilon_more((masks * self.opaque).sum(1, keepdim=True))
         return torch.where(self.opaque > 0, (masks / opaque_share).to(masks), masks)
-
-
-def _cat(tensors: list[Tensor]) -> Tensor:
-    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from models.config import ModelConfig
 from models.errors import ModelError
 from models.layers import EPSILON, EqualizedConv2d, EqualizedLinear, full_precision, resampling_filter, run
-from ops import bias_act, upfirdn2d
+from ops import bias_act, branch_filtered, upfirdn2d
 
 FINAL_SIDE = 4
 GROUP_SIZE = 4
@@ -42,9 +42,10 @@ class DownBlock(nn.Module):
         self.register_buffer("filter", resampling_filter(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = self.conv2(upfirdn2d(self.conv1(x), self.filter, padding=2), gain=1.0)
         # A 1x1 convolution of every other pixel: the filter need not compute the rest.
-        skip = self.skip(upfirdn2d(x, self.filter, down=2, padding=1), gain=math.sqrt(0.5))
+        x, skip = branch_filtered(x, self.filter, down=2, padding=1)
+        skip = self.skip(skip, gain=math.sqrt(0.5))
+        residual = self.conv2(upfirdn2d(self.conv1(x), self.filter, padding=2), gain=1.0)
         return residual + skip
 
 
@@ -79,8 +80,12 @@ class Discriminator(nn.Module):
         self.final_linear = EqualizedLinear(channels * FINAL_SIDE**2, channels, activate=True)
         self.logits = EqualizedLinear(channels, 1)
 
-    def forward(self, image: Tensor, segmentation: Tensor | None = None) -> Tensor:
+    def forward(self, image: Tensor, segmentation: Tensor | None = None, batches: int = 1) -> Tensor:
         """image [N, 3, R, R], segmentation [N, K, R, R] or None (domain adaptation) -> logits [N, 1].
+
+        Args:
+            batches: how many batches the N samples are, one after the other; the minibatch standard deviation keeps
+                them apart, so that the logits are those of each batch on its own.
 
         Raises:
             ModelError: if a tensor has another shape.
@@ -89,7 +94,7 @@ class Discriminator(nn.Module):
         if segmentation is not None:
             x = x + self.segmentation_trunk(self._checked("segmentation", segmentation, self.config.num_classes))
         with full_precision(x):
-            x = self.final_conv(append_minibatch_stddev(x.to(self.logits.weight.dtype)))
+            x = self.final_conv(append_minibatch_stddev(x.to(self.logits.weight.dtype), batches))
             return self.logits(self.final_linear(x.flatten(1)))
 
     def _checked(self, name: str, x: Tensor, channels: int) -> Tensor:
@@ -102,21 +107,21 @@ class Discriminator(nn.Module):
         return x.contiguous(memory_format=torch.channels_last)
 
 
-def append_minibatch_stddev(x: Tensor) -> Tensor:
-    """x [N, C, s, s] -> [N, C + 1, s, s]: the group's mean standard deviation as one more channel.
+def append_minibatch_stddev(x: Tensor, batches: int = 1) -> Tensor:
+    """x [b N, C, s, s] -> [b N, C + 1, s, s]: the group's mean standard deviation as one more channel.
 
-    Progressive GAN, section 3. Samples n, n + N/g, n + 2N/g, ... form a group of g = min(N, 4).
+    Progressive GAN, section 3. In each of b batches samples n, n + N/g, n + 2N/g, ... form a group of g = min(N, 4).
 
     Raises:
         ModelError: if the batch does not divide into groups.
     """
-    samples, _, height, width = x.shape
+    samples, (height, width) = x.shape[0] // batches, x.shape[2:]
     group = min(samples, GROUP_SIZE)
-    if samples % group:
+    if samples % group or x.shape[0] % batches:
         raise ModelError(f"a batch of {samples} does not divide into groups of {group}: choose a multiple of {group}")
-    grouped = x.unflatten(0, (group, samples // group))  # [g, N/g, C, s, s]
-    variance = grouped.var(0, correction=0)
+    grouped = x.unflatten(0, (batches, group, samples // group))  # [b, g, N/g, C, s, s]
+    variance = grouped.var(1, correction=0)
     # Half precision would round epsilon to 0, and with it the gradient to infinity.
     deviation = (variance.to(torch.promote_types(x.dtype, torch.float32)) + EPSILON).sqrt()
-    statistic = deviation.mean((1, 2, 3)).to(x.dtype).repeat(group)  # [N]
+    statistic = deviation.mean((2, 3, 4)).to(x.dtype).repeat(1, group).flatten()  # [b N]
     return torch.cat([x, statistic[:, None, None, None].expand(-1, 1, height, width)], dim=1)

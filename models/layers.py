@@ -4,7 +4,7 @@ Shapes: N batch, I and O channels in and out, H and W map sides.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ops import bias_act, upfirdn2d
+from ops import bias_act, conv2d, upfirdn2d
 
 EPSILON = 1e-8
 
@@ -39,14 +39,19 @@ def run(function: Callable[..., Output], *inputs: Tensor, recompute: bool) -> Ou
     return output
 
 
+def cat(tensors: Sequence[Tensor]) -> Tensor:
+    """Concatenate along the first axis; one tensor alone is not copied."""
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
+
+
 def unit_rms(x: Tensor, dim: int) -> Tensor:
     """`x` over its root mean square along `dim`."""
     return x * torch.rsqrt(x.square().mean(dim, keepdim=True) + EPSILON)
 
 
 def demodulated(weight: Tensor) -> Tensor:
-    """Scales every output channel's weights [O, I] to length 1 (StyleGAN2, equation 3)."""
-    return weight * torch.rsqrt(weight.square().sum(-1, keepdim=True) + EPSILON)
+    """Scales every output channel's weights [O, I, k, k] to length 1 (StyleGAN2, equation 3)."""
+    return weight * torch.rsqrt(weight.square().sum((1, 2, 3), keepdim=True) + EPSILON)
 
 
 class EqualizedLinear(nn.Module):
@@ -79,7 +84,7 @@ class EqualizedConv2d(nn.Module):
         self.padding = padding
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
-        return F.conv2d(x, self.weight * (self.weight_gain * gain), stride=self.stride, padding=self.padding)
+        return conv2d(x, self.weight * (self.weight_gain * gain), stride=self.stride, padding=self.padding)
 
 
 class ScaledConv2d(nn.Module):
@@ -97,11 +102,11 @@ class ScaledConv2d(nn.Module):
 
     def forward(self) -> Tensor:
         weight = self.weight * (self.scale * self.weight_gain)[:, None, None]
-        return demodulated(weight.flatten(1)).view_as(weight) if self.demodulate else weight
+        return demodulated(weight) if self.demodulate else weight
 
 
 class Upsample2d(nn.Module):
-    """x [N, I, H, W] -> [N, I, 2H, 2W]: zeros inserted, then the resampling filter."""
+    """x [N, I, H, W] -> [N, I, 2H, 2W]: zeros inserted, then the resampling filter; an addend is added."""
 
     filter: Tensor
 
@@ -109,5 +114,5 @@ class Upsample2d(nn.Module):
         super().__init__()
         self.register_buffer("filter", resampling_filter(), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return upfirdn2d(x, self.filter, up=2, padding=(2, 1), gain=4.0)
+    def forward(self, x: Tensor, addend: Tensor | None = None) -> Tensor:
+        return upfirdn2d(x, self.filter, up=2, padding=(2, 1), gain=4.0, addend=addend)

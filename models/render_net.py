@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config import ModelConfig
-from models.layers import ScaledConv2d, Upsample2d, resampling_filter, run
-from ops import bias_act, upfirdn2d
+from models.layers import ScaledConv2d, Upsample2d, cat, resampling_filter, run
+from ops import bias_act, conv2d, conv_transpose2d, upfirdn2d
 
 
 class Rendering(NamedTuple):
@@ -35,26 +35,23 @@ class RenderLayer(nn.Module):
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
         if self.upsample:
-            x = F.conv_transpose2d(x, self.conv().transpose(0, 1), stride=2)  # [N, O, 2s + 1, 2s + 1]
+            x = conv_transpose2d(x, self.conv().transpose(0, 1), stride=2)  # [N, O, 2s + 1, 2s + 1]
             x = upfirdn2d(x, self.filter, padding=1, gain=4.0)
         else:
-            x = F.conv2d(x, self.conv(), padding=1)
+            x = conv2d(x, self.conv(), padding=1)
         return bias_act(x, self.bias, noise=noise, noise_strength=self.noise_strength)
 
 
 class OutputHead(nn.Module):
-    """x [N, I, s, s] and the sum so far [N, O, s/2, s/2] -> the sum [N, O, s, s]: a 1x1 convolution, upsampling."""
+    """Weight [O, I, 1, 1] and bias [O] of the 1x1 convolution from features to an output, without demodulation."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv = ScaledConv2d(inputs, outputs, 1, demodulate=False)
         self.bias = nn.Parameter(torch.zeros(outputs))
-        self.upsample = Upsample2d()
 
-    def forward(self, x: Tensor, running_sum: Tensor | None) -> Tensor:
-        # In the parameters' precision, for half types would round the sum at every octave.
-        output = F.conv2d(x, self.conv(), self.bias).to(self.bias.dtype)
-        return output if running_sum is None else output + self.upsample(running_sum)
+    def forward(self) -> tuple[Tensor, Tensor]:
+        return self.conv(), self.bias
 
 
 class RenderNet(nn.Module):
@@ -63,6 +60,7 @@ class RenderNet(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.upsample = Upsample2d()
         self.recompute_from = 0  # side of the noise maps of the first layer that is recomputed; 0: none is
         self.layers = nn.ModuleList()
         self.to_rgb = nn.ModuleList()
@@ -101,15 +99,26 @@ class RenderNet(nn.Module):
         """features [N, F, r, r], masks [N, K, r, r] in [-1, 1], one noise map a layer."""
         coarse = self.config.coarse_resolution
         x = F.adaptive_avg_pool2d(features, self.config.render_resolution)
-        image = segmentation = None  # running sums [N, 3, s, s] and [N, K, s, s]
-        for octave, (to_rgb, to_segmentation) in enumerate(zip(self.to_rgb, self.to_segmentation, strict=True)):
+        # Running sums of the image [N, 3, s, s] and the segmentation [N, K, s, s]; in half types of both in one tensor
+        # [N, 3 + K, s, s], because so few channels alone keep a GPU off its tensor cores.
+        joined = features.dtype != self.to_rgb[0].bias.dtype
+        sums: list[Tensor] = []
+        for octave, heads in enumerate(zip(self.to_rgb, self.to_segmentation, strict=True)):
             if x.shape[-1] == coarse:
                 x = torch.cat([x, features], dim=1)
             for index in (2 * octave, 2 * octave + 1):
                 x = run(self.layers[index], x, noise[index], recompute=self.recomputes(index))
-            image, segmentation = to_rgb(x, image), to_segmentation(x, segmentation)
+            groups = [heads] if joined else [[head] for head in heads]
+            sums = [self._output(x, group, *sums[i : i + 1]) for i, group in enumerate(groups)]
             if self.config.residual_masks and x.shape[-1] == coarse:
-                segmentation = segmentation + masks
-        assert image is not None
-        assert segmentation is not None  # the config guarantees at least one octave
-        return Rendering(image, segmentation)
+                sums[-1] = sums[-1] + (F.pad(masks, (0, 0, 0, 0, 3, 0)) if joined else masks)
+        if joined:
+            return Rendering(*sums[0].split([3, self.config.num_classes], dim=1))
+        return Rendering(*sums)
+
+    def _output(self, x: Tensor, heads: Sequence[nn.Module], running_sum: Tensor | None = None) -> Tensor:
+        """x [N, I, s, s] and the sum so far [N, O, s/2, s/2] -> the sum [N, O, s, s], with the heads' channels."""
+        weights, biases = zip(*(head() for head in heads), strict=True)
+        # In the parameters' precision, for half types would round the sum at every octave.
+        output = conv2d(x, cat(weights)) + cat(biases)[:, None, None]
+        return output if running_sum is None else self.upsample(running_sum, output)

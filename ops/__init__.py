@@ -1,7 +1,20 @@
-"""The two operators of the networks: plain PyTorch references, and compiled kernels where they can be had."""
+"""The operators of the networks: plain PyTorch references, and compiled kernels where they can be had."""
 
 from ops._build import OpsUnavailable, backend, load_compiled, set_mode
+from ops._gradients import no_parameter_gradients
 from ops.bias_act import bias_act
-from ops.upfirdn2d import upfirdn2d
+from ops.convolution import conv2d, conv_transpose2d
+from ops.upfirdn2d import branch_filtered, upfirdn2d
 
-__all__ = ["OpsUnavailable", "backend", "bias_act", "load_compiled", "set_mode", "upfirdn2d"]
+__all__ = [
+    "OpsUnavailable",
+    "backend",
+    "bias_act",
+    "branch_filtered",
+    "conv2d",
+    "conv_transpose2d",
+    "load_compiled",
+    "no_parameter_gradients",
+    "set_mode",
+    "upfirdn2d",
+]

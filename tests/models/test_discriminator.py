@@ -44,6 +44,14 @@ def test_groups_of_the_minibatch_statistic():
         assert torch.allclose(statistic[n::2], expected.expand(4, 2, 2))
 
 
+def test_batches_in_one_pass_keep_apart(tiny_config):
+    discriminator = Discriminator(tiny_config).double()
+    one, other = ([x.double() for x in pair(tiny_config, 8)] for _ in range(2))
+    together = discriminator(*(torch.cat(each) for each in zip(one, other, strict=True)), batches=2)
+    torch.testing.assert_close(together, torch.cat([discriminator(*one), discriminator(*other)]))
+    assert not torch.allclose(together, discriminator(*(torch.cat(each) for each in zip(one, other, strict=True))))
+
+
 def test_groups_shrink_with_the_batch():
     assert append_minibatch_stddev(torch.randn(3, 2, 4, 4)).shape == (3, 3, 4, 4)
     with pytest.raises(ModelError, match="multiple of 4"):

@@ -84,7 +84,10 @@ class LiteralDiscriminator(nn.Module):
             is_conv = kind == "weight" and "linear" not in name and "logits" not in name and "skip" not in name
             yield Counterpart(name, f"{folder}.conv.weight" if is_conv else name)
 
-    def forward(self, image: Tensor, segmentation: Tensor | None = None) -> Tensor:
+    def forward(self, image: Tensor, segmentation: Tensor | None = None, batches: int = 1) -> Tensor:
+        if batches > 1:
+            pairs = zip(*(x.chunk(batches) for x in (image, segmentation) if x is not None), strict=True)
+            return torch.cat([self(*pair) for pair in pairs])
         x = self.image_trunk(image)
         if segmentation is not None:
             x = x + self.segmentation_trunk(segmentation)

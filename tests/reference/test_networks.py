@@ -16,9 +16,10 @@ TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-3}  # of the largest value
 
 
 @pytest.fixture(params=["cpu", "cuda"])
-def device(request) -> str:
+def device(request, monkeypatch) -> str:
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU here")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # on by default
     return request.param
 
 

@@ -1,0 +1,167 @@
+"""Convolutions whose derivatives of every order are convolutions with kernels of the same size.
+
+PyTorch differentiates a convolution twice by exchanging batch and channels, which makes a kernel as large as the image
+and takes many times longer. A convolution is bilinear in input and weight, and so are its two gradients; the three
+differentiate into one another, and none of them needs a larger kernel:
+
+    out(x, w)          gradients: x' = transposed(g, w),   w' = weight_gradient(g, x)
+    weight_gradient(g, x)         g' = out(x, gw),         x' = transposed(g, gw)
+
+Shapes: N batch, I and O channels in and out, k kernel side, H, W and H', W' sides in and out.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+
+from ops._gradients import parameter_gradients_wanted
+
+_PACK_BYTES = 16
+_aten = torch.ops.aten
+
+
+def conv2d(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """Return `torch.nn.functional.conv2d(x, weight)`: x [N, I, H, W], weight [O, I, k, k] -> [N, O, H', W'].
+
+    Gradients of any order; inside `no_parameter_gradients` the weight gets none. Under autocast both inputs are cast.
+    """
+    if x.device.type == "cpu":  # PyTorch's own second derivative is the faster one there
+        return F.conv2d(x, weight, stride=stride, padding=padding)
+    x, padded = _full_packs(_autocast(x), _autocast(weight))
+    output: Tensor = _Convolution.apply(x, padded, stride, padding, False, (0, 0))
+    return output if len(padded) == len(weight) else output[:, : len(weight)]
+
+
+def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """Return `torch.nn.functional.conv_transpose2d(x, weight)`: x [N, I, H, W], weight [I, O, k, k] -> [N, O, H', W'].
+
+    Otherwise as `conv2d`.
+    """
+    if x.device.type == "cpu":
+        return F.conv_transpose2d(x, weight, stride=stride, padding=padding)
+    x, weight = _autocast(x), _autocast(weight)
+    output: Tensor = _Convolution.apply(x, weight, stride, padding, True, (0, 0))
+    return output
+
+
+def _full_packs(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Both with channels of zeros up to multiples of 16 bytes, as tensor cores want: [N, I', H, W], [O', I', k, k]."""
+    if x.dtype == torch.float64:
+        return x, weight
+    pack = _PACK_BYTES // x.element_size()
+    outputs, inputs = (-size % pack for size in weight.shape[:2])
+    if inputs:
+        x = F.pad(x, (0, 0, 0, 0, 0, inputs))
+    if inputs or outputs:
+        weight = F.pad(weight, (0, 0, 0, 0, 0, inputs, 0, outputs))
+    return x, weight
+
+
+def _autocast(x: Tensor) -> Tensor:
+    """x in the type that autocast gives convolutions; float64 stays, as it does in PyTorch's."""
+    device = x.device.type
+    if device == "meta" or x.dtype == torch.float64 or not torch.is_autocast_enabled(device):
+        return x
+    return x.to(torch.get_autocast_dtype(device))
+
+
+class _Convolution(Function):
+    """out(x, w): plain, or transposed."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        stride: int,
+        padding: int,
+        transposed: bool,
+        output_padding: tuple[int, int],
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.options = stride, padding, transposed, output_padding
+        return _convolve(x, weight, stride, padding, transposed, output_padding)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        gradient = _laid_out_like(x, gradients[0])
+        grad_x = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            grad_x = _input_gradient(gradient, weight, x.shape, *ctx.options)
+        if ctx.needs_input_grad[1] and parameter_gradients_wanted():
+            grad_weight = _WeightGradient.apply(gradient, x, weight.shape, *ctx.options)
+        return grad_x, grad_weight, None, None, None, None
+
+
+class _WeightGradient(Function):
+    """The gradient with respect to the weight: w'(g, x)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        gradient: Tensor,
+        x: Tensor,
+        shape: torch.Size,
+        stride: int,
+        padding: int,
+        transposed: bool,
+        output_padding: tuple[int, int],
+    ) -> Tensor:
+        ctx.save_for_backward(gradient, x)
+        ctx.options = stride, padding, transposed, output_padding
+        weight = gradient.new_empty(()).expand(shape)  # only its shape counts
+        mask = [False, True, False]
+        options = [stride] * 2, [padding] * 2, [1, 1], transposed, list(output_padding), 1
+        result: Tensor = _aten.convolution_backward(gradient, x, weight, None, *options, mask)[1]
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        gradient, x = ctx.saved_tensors
+        weight = gradients[0]
+        grad_gradient = grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_gradient = _Convolution.apply(x, weight, *ctx.options)
+        if ctx.needs_input_grad[1]:
+            grad_x = _input_gradient(gradient, weight, x.shape, *ctx.options)
+        return grad_gradient, grad_x, None, None, None, None, None
+
+
+def _convolve(
+    x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool, output_padding: tuple[int, int]
+) -> Tensor:
+    options = [stride] * 2, [padding] * 2, [1, 1], transposed, list(output_padding), 1
+    result: Tensor = _aten.convolution(x, weight, None, *options)
+    return result
+
+
+def _input_gradient(
+    gradient: Tensor,
+    weight: Tensor,
+    shape: torch.Size,
+    stride: int,
+    padding: int,
+    transposed: bool,
+    output_padding: tuple[int, int],
+) -> Tensor:
+    """x'(g, w): the convolution of the other kind, with the same weight."""
+    # Rows and columns at the far edge that the stride skipped; a plain convolution skips none.
+    skipped = (0, 0)
+    if not transposed:
+        rows, columns = (
+            shape[axis] - ((gradient.shape[axis] - 1) * stride - 2 * padding + weight.shape[axis]) for axis in (2, 3)
+        )
+        skipped = rows, columns
+    result: Tensor = _Convolution.apply(gradient, weight, stride, padding, not transposed, skipped)
+    return result
+
+
+def _laid_out_like(x: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient in channels_last where x is: slicing and concatenating change a gradient's layout."""
+    if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
+        return gradient
+    return gradient.contiguous(memory_format=torch.channels_last)
