@@ -8,9 +8,9 @@ import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import lmdb
 from PIL import Image
 
 from datasets.errors import DataError
@@ -21,6 +21,9 @@ from datasets.reading.lmdb_pages import check_pages
 from datasets.reading.plain import MAX_JSON_BYTES, parse_json
 from datasets.reading.regular import check_regular, read_bytes
 
+if TYPE_CHECKING:
+    import lmdb
+
 MAX_PIXELS = 2**26  # 8192 x 8192, the largest size of the layouts
 _KINDS = {"resolution": int, "count": int, "source": str, "tool": str}  # of what the description may say
 _MOST_DIGITS = 18
@@ -29,14 +32,27 @@ _MOST_DIGITS = 18
 class _Entry(NamedTuple):
     pid: int
     inode: int
-    environment: lmdb.Environment
+    environment: "lmdb.Environment"
 
 
 _entries: dict[str, _Entry] = {}
 _checked: set[tuple[int, ...]] = set()
 
 
-def environment(path: Path) -> lmdb.Environment:
+def library() -> ModuleType:
+    """The package lmdb, which a program needs that opens an LMDB, and no other.
+
+    Raises:
+        DataError: if it is not installed.
+    """
+    try:
+        import lmdb
+    except ImportError:
+        raise DataError("data sets are LMDBs, and the package lmdb is not installed: pip install lmdb") from None
+    return lmdb
+
+
+def environment(path: Path) -> "lmdb.Environment":
     """The read-only environment of the LMDB at `path`, opened when this process first asks for it.
 
     Raises:
@@ -72,7 +88,7 @@ def read(path: Path, key: str) -> bytes | None:
         with environment(path).begin() as transaction:
             stored: bytes | None = transaction.get(key.encode())
             return stored
-    except lmdb.Error as error:
+    except library().Error as error:
         raise DataError(f"{path}: cannot read {key} ({error}); the file is damaged, write it again") from None
 
 
@@ -161,8 +177,9 @@ def reduce_picture(
     return picture.resize((resolution, resolution), resampling)
 
 
-def _open(path: Path, size: int) -> lmdb.Environment:
+def _open(path: Path, size: int) -> "lmdb.Environment":
     """The environment of a file of so many bytes."""
+    lmdb = library()
     try:
         opened = lmdb.open(
             str(path),
@@ -183,7 +200,7 @@ def _open(path: Path, size: int) -> lmdb.Environment:
     return opened
 
 
-def _check(file: Path, opened: lmdb.Environment, size: int) -> None:
+def _check(file: Path, opened: "lmdb.Environment", size: int) -> None:
     """To read a page behind the end of the file, or a wrong one, would kill the process.
 
     Workers that were forked know what has been checked.

@@ -3,9 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-import lmdb
-
 from datasets.errors import DataError
+from datasets.lmdb_reading import library
 
 _INITIAL_MAP_BYTES = 64 * 2**20
 
@@ -25,6 +24,7 @@ class Store:
 
     def __init__(self, folder: Path, shown: Path) -> None:
         self._shown = shown
+        lmdb = library()
         try:
             self._environment = lmdb.open(str(folder), map_size=_INITIAL_MAP_BYTES, lock=False)
         except (OSError, lmdb.Error) as error:
@@ -48,9 +48,9 @@ class Store:
                     transaction.put(key, value)
                 for key in remove:
                     transaction.delete(key)
-        except lmdb.MapFullError:
+        except library().MapFullError:
             return False
-        except lmdb.Error as error:
+        except library().Error as error:
             raise DataError(f"cannot write {self._shown}: {error}; free some space or choose another disk") from None
         return True
 
@@ -58,7 +58,7 @@ class Store:
         """Waits until all is on the disk."""
         try:
             self._environment.sync(True)
-        except lmdb.Error as error:
+        except library().Error as error:
             raise DataError(f"cannot write {self._shown}: {error}; free some space or choose another disk") from None
 
     def close(self) -> None:

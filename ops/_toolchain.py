@@ -42,7 +42,7 @@ def _missing_cuda() -> str | None:
     if version.split(".")[0] != major:
         return f"{home} is CUDA {version} and PyTorch CUDA {torch.version.cuda}; set CUDA_HOME to a toolkit {major}.x"
     unknown = [capability for capability in gpu_capabilities() if not _nvcc_knows(home, capability)]
-    if unknown and "TORCH_CUDA_ARCH_LIST" not in os.environ:
+    if unknown and not os.environ.get("TORCH_CUDA_ARCH_LIST"):
         listed = ", ".join(f"{major}.{minor}" for major, minor in unknown)
         return f"nvcc {version} does not compile for this GPU's compute capability ({listed}); use another toolkit"
     return None
