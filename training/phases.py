@@ -14,6 +14,7 @@ from datasets import default_table
 from datasets.augment import Augmentation
 from losses import (
     LossConfig,
+    PathLength,
     discriminator_loss,
     generator_loss,
     mask_loss,
@@ -25,13 +26,15 @@ from losses import (
 )
 from models.generator import GeneratorOutput
 from models.latents import mix_styles
+from ops import no_parameter_gradients
 from training.adaptation import ADAPT_EVERY, adapt
 from training.config import TrainingConfig
 from training.distributed import mean_over_processes
 from training.ema import ramped_half_life, update_ema
+from training.graphs import Step, StepGraphs
 from training.networks import AdversarialNetworks
 from training.reduction import GradientReducer
-from training.state import TrainingState, random_state, set_random_state
+from training.state import TrainingState
 from training.stats import Stats
 from training.step_guard import StepGuard
 from training.views import Inputs, PairView, Records, View
@@ -74,29 +77,59 @@ class Phases:
         }
         self.reducers = {step: GradientReducer(module.parameters()) for step, module in changes.items()}
         self.guard = StepGuard(changes, state.path_mean.device)
+        self.graphs = StepGraphs(self.stats, self.guard) if training.cuda_graphs and state.is_on_gpu else None
 
     def iterate(self, batch: Sequence[Records], total_batch: int) -> None:
         """One iteration on this process's passes of a batch of `total_batch` images."""
         state, losses = self.state, self.losses
-        self.guard.begin(state.iteration, state.images)
-        with self.stats.phase("discriminator"):
-            self._step("discriminator", state.discriminator_optimizer, batch, self._judge)
+        self.guard.begin(state.iteration, state.images, batch)
+        batch = self.graphs.load(batch) if self.graphs else batch
+        self._run("discriminator", batch)
         if self.view.augmentation and self.view.augmentation.config.target:
             self._adapt_augmentation(self.view.augmentation, total_batch)
         if losses.r1_every and state.iteration % losses.r1_every == 0:
-            with self.stats.phase("r1"):
-                penalties = [self._penalize_real] + [self._penalize_drawn] * losses.has_r2
-                self._step("r1", state.discriminator_optimizer, batch, *penalties)
-        with self.stats.phase("generator"), _frozen(state.discriminator):
-            self._step("generator", state.generator_optimizer, batch, self._deceive)
+            self._run("r1", batch)
+        self._run("generator", batch)
         if losses.path_length_every and state.iteration % losses.path_length_every == 0:
-            with self.stats.phase("path_length"):
-                self._regularize_paths(batch)
+            self._run("path_length", batch)
         with self.stats.phase("ema"):
             half_life = ramped_half_life(self.training.ema_half_life_images, state.images, self.training.ema_rampup)
             update_ema(state.generator_ema, state.generator, total_batch, half_life)
         state.images += total_batch
         state.iteration += 1
+
+    def steps(self) -> dict[str, Step]:
+        """The optimizer steps that the losses ask for, by phase."""
+        every = {"r1": self.losses.r1_every, "path_length": self.losses.path_length_every}
+        steps: dict[str, Step] = {
+            "discriminator": self._train_discriminator,
+            "r1": self._penalize_discriminator,
+            "generator": self._train_generator,
+            "path_length": self._regularize_paths,
+        }
+        return {name: step for name, step in steps.items() if every.get(name, 1)}
+
+    def _run(self, name: str, batch: Sequence[Records]) -> None:
+        """One phase, as a CUDA graph if the configuration says so."""
+        step = self.steps()[name]
+        with self.stats.phase(name):
+            self.guard.begin_step()
+            if self.graphs:
+                self.graphs.run(name, step, batch)
+            else:
+                step(batch)
+
+    def _train_discriminator(self, batch: Sequence[Records]) -> None:
+        self._step("discriminator", self.state.discriminator_optimizer, batch, self._judge)
+
+    def _penalize_discriminator(self, batch: Sequence[Records]) -> None:
+        """R1, and R2 where it has a weight."""
+        penalties = [self._penalize_real] + [self._penalize_drawn] * self.losses.has_r2
+        self._step("r1", self.state.discriminator_optimizer, batch, *penalties)
+
+    def _train_generator(self, batch: Sequence[Records]) -> None:
+        with _frozen(self.state.discriminator):
+            self._step("generator", self.state.generator_optimizer, batch, self._deceive)
 
     def _step(
         self,
@@ -109,21 +142,19 @@ class Phases:
         scaler = self.state.loss_scaler  # passes everything through but in float16
         optimizer.zero_grad(set_to_none=True)
         todo = [(term, records) for records in batch for term in terms]
-        device = self.state.path_mean.device
-        random = random_state(device)
-
-        def again() -> None:
-            set_random_state(random, device)
-            for term, records in todo:
-                term(records)
-
         losses = []
         for index, (term, records) in enumerate(todo, 1):
             losses.append(term(records) / len(batch))
             self.reducers[step].backward(scaler.scale(losses[-1]), last=index == len(todo))
             losses[-1] = losses[-1].detach()  # its graph ends here
         if not scaler.is_enabled():  # which does the same, and lowers the scale
-            self.guard.look(step, torch.stack(losses).sum(), optimizer, again)
+
+            def compute(batch: Sequence[Records]) -> None:
+                for records in batch:
+                    for term in terms:
+                        term(records)
+
+            self.guard.look(step, torch.stack(losses).sum(), optimizer, compute)
         scaler.step(optimizer)
         scaler.update()
 
@@ -131,8 +162,7 @@ class Phases:
         """The discriminator's loss on real records and as many drawings."""
         with torch.no_grad():
             fake = self._draw(len(records[0]))
-        real_logits = self.networks.score(*self._real_inputs(records))
-        fake_logits = self.networks.score(*self._fake_inputs(fake))
+        real_logits, fake_logits = self.networks.score(self._real_inputs(records), self._fake_inputs(fake))
         self._count_signs(real_logits, fake_logits)
         adversarial = relativistic_loss if self.losses.relativistic else discriminator_loss
         loss = adversarial(real_logits, fake_logits)
@@ -152,7 +182,8 @@ class Phases:
     def _penalty(self, name: str, inputs: Inputs) -> Tensor:
         """Each input's by its weight, scaled up by the interval between two such steps."""
         inputs = tuple(x.requires_grad_() for x in inputs)
-        found = r1_penalties(self.state.discriminator(*inputs), inputs)
+        with no_parameter_gradients():
+            found = r1_penalties(self.state.discriminator(*inputs), inputs)
         penalties = {f"{name}_{kind}": penalty for kind, penalty in zip(self.view.inputs, found, strict=True)}
         self._report(**penalties)
         weighted = torch.stack([getattr(self.losses, kind) / 2 * penalty for kind, penalty in penalties.items()])
@@ -161,10 +192,10 @@ class Phases:
     def _deceive(self, records: Records) -> Tensor:
         """The generator's adversarial loss and the mask regularisation."""
         fake = self._draw(len(records[0]))
-        fake_logits = self.networks.score(*self._fake_inputs(fake))
+        (fake_logits,) = self.networks.score(self._fake_inputs(fake))
         if self.losses.relativistic:
             with torch.no_grad():
-                real_logits = self.networks.score(*self._real_inputs(records))
+                (real_logits,) = self.networks.score(self._real_inputs(records))
             adversarial = relativistic_loss(fake_logits, real_logits)
         else:
             adversarial = generator_loss(fake_logits)
@@ -177,18 +208,25 @@ class Phases:
         state, means = self.state, []
 
         def loss(records: Records) -> Tensor:
-            samples = max(1, round(len(records[0]) * self.losses.path_length_batch_share))
-            layer_codes = state.generator.expand(self._codes(samples)).detach().requires_grad_()
-            image = state.generator.synthesis_from_layer_codes(layer_codes, noise="random").image
-            lengths = path_lengths(image, layer_codes, torch.randn_like(image))
-            penalty = path_length_loss(lengths, state.path_mean, mean_over_processes)
+            penalty = self._path_length(len(records[0]))
             means.append(penalty.mean)
-            self._report(path_length=lengths, path_length_penalty=penalty.loss)
             return self.losses.path_length_every * self.losses.path_length * penalty.loss
 
         self._step("path_length", state.generator_optimizer, batch, loss)
         mean = torch.stack(means).mean()
         state.path_mean.copy_(mean.where(mean.isfinite(), state.path_mean))  # what went bad once shall not stay
+
+    def _path_length(self, batch_size: int) -> PathLength:
+        """The penalty on a share of so many images."""
+        generator = self.state.generator
+        samples = max(1, round(batch_size * self.losses.path_length_batch_share))
+        layer_codes = generator.expand(self._codes(samples)).detach().requires_grad_()
+        image = generator.synthesis_from_layer_codes(layer_codes, noise="random").image
+        with no_parameter_gradients():
+            lengths = path_lengths(image, layer_codes, torch.randn_like(image))
+        penalty = path_length_loss(lengths, self.state.path_mean, mean_over_processes)
+        self._report(path_length=lengths, path_length_penalty=penalty.loss)
+        return penalty
 
     def _codes(self, samples: int) -> Tensor:
         """W+ codes [N, B + 2K, D] of new samples, some with mixed styles."""

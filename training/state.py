@@ -33,6 +33,11 @@ class TrainingState:
     skipped_steps: int = 0  # whose numbers were bad
     bad_iterations: int = 0  # of which one was skipped, in a row
 
+    @property
+    def is_on_gpu(self) -> bool:
+        """Whether the networks are on a GPU."""
+        return self.path_mean.device.type == "cuda"
+
     def to_dict(self) -> dict[str, Any]:
         """Counters, optimisers and random streams, as plain data and tensors. Every process must call it."""
         return {
@@ -101,6 +106,9 @@ def build_state(config: RunConfig, process: Process) -> TrainingState:
     generator, discriminator = Generator(model), Discriminator(model)
     torch.manual_seed(config.training.seed + 1 + process.rank)
     generator, discriminator = generator.to(process.device), discriminator.to(process.device)
+    if process.device.type == "cuda":  # where convolutions would otherwise reorder them in every call
+        _order_channels_last(generator.render_net)
+        _order_channels_last(discriminator)
     generator.local_generators.recompute = config.training.recompute_local
     for part in (generator.render_net, discriminator.image_trunk, discriminator.segmentation_trunk):
         part.recompute_from = config.training.recompute_from
@@ -133,12 +141,23 @@ def lazy_adam(module: nn.Module, config: TrainingConfig, penalty_every: int) -> 
         betas=(0.0, config.adam_beta2**correction),
         eps=1e-8,
         fused=True,
+        capturable=config.cuda_graphs and next(module.parameters()).is_cuda,
     )
+
+
+def _order_channels_last(module: nn.Module) -> None:
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
     """Takes over the moments, but not the rates: those are the configuration's, which may have changed."""
     optimizer.load_state_dict({**saved, "param_groups": optimizer.state_dict()["param_groups"]})
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if value.shape == parameter.shape and value.stride() != parameter.stride():  # of a run on another device
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:

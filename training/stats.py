@@ -33,6 +33,17 @@ class Stats:
         self._reports[name].append(value.detach().float().mean())
 
     @contextmanager
+    def recorded(self) -> Iterator[list[tuple[str, Tensor]]]:
+        """Means of what is reported inside the block go to a list instead."""
+        before, self._reports = self._reports, defaultdict(list)
+        reports: list[tuple[str, Tensor]] = []
+        try:
+            yield reports
+            reports += [(name, value) for name, values in self._reports.items() for value in values]
+        finally:
+            self._reports = before
+
+    @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Times a phase, on the device's own clock."""
         watch = _Stopwatch(self._device)

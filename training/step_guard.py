@@ -4,12 +4,16 @@ All of it happens on the device; nothing is read from there unless a step went b
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
+
+from training.state import random_state, set_random_state
+from training.views import Records
 
 LARGEST = 1e18  # of good gradients: Adam squares them, and a moment that overflows keeps its weight still for ever
 
@@ -20,7 +24,10 @@ class Look(NamedTuple):
     step: str
     names: tuple[str, ...]  # of the tensors that have gradients
     values: Tensor  # the sum of its losses, then the largest gradient of each tensor [1 + tensors]
-    again: Callable[[], object]  # computes its losses once more
+    bad: Tensor  # scalar: 1 if the step was left out, else 0
+    losses: Callable[[Sequence[Records]], object]  # computes them from the batch
+    batch: Sequence[Records]
+    random: Mapping[str, Tensor]  # the random streams before the step
 
     def bad_tensors(self) -> list[str]:
         """Names of those with bad gradients. Reads from the device."""
@@ -57,15 +64,26 @@ class StepGuard:
     def __init__(self, modules: Mapping[str, nn.Module], device: torch.device) -> None:
         self._modules = modules
         self._device = device
-        self.begin(0, 0)
+        self.begin(0, 0, [])
 
-    def begin(self, iteration: int, images: int) -> None:
+    def begin(self, iteration: int, images: int, batch: Sequence[Records]) -> None:
         """Forgets the iteration before; `images` were seen up to here."""
         self._position = iteration, images
+        self._batch = batch
         self._looks: list[Look] = []
-        self._bad: list[Tensor] = []
+        self.begin_step()
 
-    def look(self, step: str, loss: Tensor, optimizer: torch.optim.Optimizer, again: Callable[[], object]) -> None:
+    def begin_step(self) -> None:
+        """Remembers the random streams."""
+        self._random = random_state(self._device)
+
+    def look(
+        self,
+        step: str,
+        loss: Tensor,
+        optimizer: torch.optim.Optimizer,
+        losses: Callable[[Sequence[Records]], object],
+    ) -> None:
         """Has the optimiser leave out its next step, on the device, if a gradient is not finite, or above LARGEST.
 
         What decides are the gradients alone: after their reduction they are the same in all processes, losses are not.
@@ -75,13 +93,28 @@ class StepGuard:
         bad = largest.lt(LARGEST).all().logical_not().float()
         # As torch.amp.GradScaler does for fused optimisers.
         optimizer.found_inf = bad  # type: ignore[attr-defined]
-        self._bad.append(bad)
         values = torch.cat([loss.detach().to(largest.dtype).reshape(1), largest])
-        self._looks.append(Look(step, tuple(name for name, _ in named), values, again))
+        names = tuple(name for name, _ in named)
+        self._looks.append(Look(step, names, values, bad, losses, self._batch, self._random))
+
+    @contextmanager
+    def recorded(self) -> Iterator[list[Look]]:
+        """Looks inside the block go to a list instead."""
+        before, self._looks = self._looks, []
+        try:
+            yield self._looks
+        finally:
+            self._looks = before
+
+    def repeat(self, look: Look) -> None:
+        """Adds a look at the same step of this iteration, whose values are in the same tensors."""
+        values, bad = look.values.clone(), look.bad.clone()
+        self._looks.append(look._replace(values=values, bad=bad, batch=self._batch, random=self._random))
 
     def found(self) -> tuple[Tensor, Evidence]:
         """Bad steps of the iteration (scalar), and what there is to explain them."""
-        bad = torch.stack(self._bad).sum() if self._bad else torch.zeros((), device=self._device)
+        bads = [look.bad for look in self._looks]
+        bad = torch.stack(bads).sum() if bads else torch.zeros((), device=self._device)
         return bad, Evidence(*self._position, tuple(self._looks))
 
     def trace(self, evidence: Evidence) -> str:
@@ -93,15 +126,17 @@ class StepGuard:
         names = {module: f"{type(net).__name__}.{name}" for net in networks for name, module in net.named_modules()}
         bad: list[str] = []
 
-        def look(module: nn.Module, inputs: object, output: object) -> None:
+        def watch(module: nn.Module, inputs: object, output: object) -> None:
             outputs = [x for x in (output if isinstance(output, tuple) else (output,)) if isinstance(x, Tensor)]
             if not bad and module in names and not all(x.isfinite().all() for x in outputs):
                 bad.append(names[module])
 
-        hook = register_module_forward_hook(look)
+        hook = register_module_forward_hook(watch)
         try:
             with torch.compiler.set_stance("force_eager"):  # compiled modules cannot be looked into
-                evidence.bad_look().again()
+                look = evidence.bad_look()
+                set_random_state(look.random, self._device)
+                look.losses(look.batch)
         except Exception as error:  # what is known without it must be told; memory may be short
             return f"the module was not found ({type(error).__name__})"
         finally:

@@ -129,7 +129,7 @@ def test_a_lone_rank_is_told_how_to_start(train, monkeypatch):
 
 def test_the_process_tells_the_cause_in_which_it_lies(monkeypatch):
     """Gradients are bad in all of them once they are reduced."""
-    look = Look("generator", ("weight",), torch.tensor([1.0, float("nan")]), lambda: None)
+    look = Look("generator", ("weight",), torch.tensor([1.0, float("nan")]), torch.ones(()), len, [], {})
     mine = Cause(is_here=False, text="the loss is finite")
     theirs = (True, "the loss is nan, first in the output of Generator.x")
     monkeypatch.setattr(faults, "explain", lambda evidence: mine)

@@ -10,6 +10,7 @@ from configs import ConfigError, RunConfig
 from datasets import ImageMaskDataset
 from losses import LossConfig
 from models import Generator
+from training import state
 from training.config import TrainingConfig
 from training.distributed import Process
 from training.networks import AdversarialNetworks, prepare_device
@@ -82,7 +83,7 @@ def test_what_stays_in_float32(build, tiny_config, precision):
     }.items():
         watch(name, module)
     fake = phases.networks.draw(phases._codes(4))
-    logits = phases.networks.score(fake.image, fake.segmentation)
+    (logits,) = phases.networks.score((fake.image, fake.segmentation))
     half, full = {getattr(torch, precision)}, {torch.float32}
     assert seen == {"mapping": full, "layer": half, "block": half, "final": full}
     assert {x.dtype for x in (*fake, logits)} == full
@@ -202,6 +203,35 @@ def test_compiled_networks(build, batches, monkeypatch, options, tolerance):
         torch.compiler.set_stance("default")
 
 
+@pytest.mark.long
+def test_networks_compiled_by_inductor(build):
+    """The backend that training has: gradients of both steps as without it, and no recompilation."""
+    plain, compiled = build(), build(compile=True)
+    codes, image = plain._codes(4).detach(), torch.randn(4, 3, 32, 32)
+    segmentation = torch.randn(4, 13, 32, 32)
+
+    def gradients(phases: Phases) -> list[torch.Tensor]:
+        for layer in phases.state.generator.render_net.layers:
+            torch.nn.init.zeros_(layer.noise_strength)  # compiled code draws other noise
+        fake = phases.networks.draw(codes)
+        real_logits, fake_logits = phases.networks.score((image, segmentation), (fake.image, fake.segmentation))
+        (fake_logits - real_logits).mean().backward()
+        networks = phases.state.generator, phases.state.discriminator
+        named = [(name, p) for network in networks for name, p in network.named_parameters() if p.grad is not None]
+        found = [p.grad.clone() for name, p in named if not name.endswith("noise_strength")]
+        for _, parameter in named:
+            parameter.grad = None
+        return found
+
+    expected = gradients(plain)
+    torch.testing.assert_close(gradients(compiled), expected, rtol=1e-3, atol=1e-5)
+    torch.compiler.set_stance("fail_on_recompile")
+    try:
+        torch.testing.assert_close(gradients(compiled), expected, rtol=1e-3, atol=1e-5)
+    finally:
+        torch.compiler.set_stance("default")
+
+
 def test_without_options_the_networks_run_as_they_are(tiny_config, build):
     phases = build()
     networks = AdversarialNetworks(phases.state.generator, phases.state.discriminator, TrainingConfig())
@@ -222,17 +252,56 @@ def test_the_loss_scale_survives_a_checkpoint(build, batches):
     assert resumed.state.loss_scaler.state_dict() == scaler
 
 
+def test_moments_are_laid_out_as_the_weights_are():
+    """A GPU's weights are channels_last, a CPU's are not, and a fused optimizer takes no two layouts."""
+    networks = [torch.nn.Conv2d(4, 8, 3) for _ in range(2)]
+    state._order_channels_last(networks[1])
+    optimizers = [torch.optim.Adam(network.parameters(), fused=True) for network in networks]
+    for network, optimizer in zip(networks, optimizers, strict=True):
+        network(torch.randn(1, 4, 5, 5)).sum().backward()
+        optimizer.step()
+    for saved, restored in (optimizers, reversed(optimizers)):
+        expected = [saved.state[p]["exp_avg_sq"].clone() for p in saved.param_groups[0]["params"]]
+        state._restore_optimizer(restored, saved.state_dict())
+        for parameter, moment in zip(restored.param_groups[0]["params"], expected, strict=True):
+            assert torch.equal(restored.state[parameter]["exp_avg_sq"], moment)
+            assert restored.state[parameter]["exp_avg_sq"].stride() == parameter.stride()
+        restored.step()
+
+
 @pytest.mark.parametrize("tf32", [True, False])
 def test_a_gpu_is_prepared(monkeypatch, tf32):
     """Without one: only what would be set."""
     chosen = []
     monkeypatch.setattr(torch, "set_float32_matmul_precision", chosen.append)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not tf32)
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_70"])
     prepare_device(torch.device("cuda"), TrainingConfig(tf32=tf32))
     assert chosen == ["high" if tf32 else "highest"]
     assert torch.backends.cudnn.allow_tf32 == tf32
-    assert torch.backends.cudnn.benchmark
     with pytest.raises(ConfigError, match="choose float16 or float32"):
         prepare_device(torch.device("cuda"), TrainingConfig(precision="bfloat16"))
+
+
+@pytest.mark.parametrize(
+    ("built", "capability", "works"),
+    [
+        (["sm_75", "sm_80", "sm_90"], (7, 0), False),
+        (["sm_75", "sm_80", "sm_90"], (8, 6), True),
+        (["sm_86"], (8, 0), False),
+        (["sm_80", "compute_80"], (12, 0), True),
+        (["sm_90a"], (9, 0), True),
+        ([], (7, 0), True),  # a build that does not say
+    ],
+)
+def test_pytorch_may_lack_code_for_a_gpu(monkeypatch, built, capability, works):
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", lambda precision: None)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    if works:
+        prepare_device(torch.device("cuda"), TrainingConfig())
+    else:
+        with pytest.raises(ConfigError, match=r"no code for this GPU, compute capability \d\.\d"):
+            prepare_device(torch.device("cuda"), TrainingConfig())

@@ -65,8 +65,8 @@ def judge_and_deceive(state: TrainingState, labelled: Pair) -> None:
     generator, discriminator = state.generator, state.discriminator
     with torch.no_grad():
         fake = generator.synthesis(codes(state, BATCH), noise="random")
-    real_logits = discriminator(*real_pair(labelled))
-    fake_logits = discriminator(fake.image, fake.segmentation)
+    both = [torch.cat(pair) for pair in zip(real_pair(labelled), (fake.image, fake.segmentation), strict=True)]
+    real_logits, fake_logits = discriminator(*both, batches=2).chunk(2)
     update(state.discriminator_optimizer, F.softplus(fake_logits).mean() + F.softplus(-real_logits).mean())
     if state.iteration % 16 == 0:
         pair = [x.requires_grad_() for x in real_pair(labelled)]
@@ -228,8 +228,11 @@ def test_the_discriminator_sees_augmented_pairs_only(tiny_config, labelled, monk
     seen: list[tuple[Tensor, ...]] = []
     phases.state.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
     phases.iterate([labelled], BATCH)
-    assert len(seen) == len(changed) == 6  # real and drawn: judged, penalised, compared
-    assert {id(pair[0]) for pair in seen} == {id(pair[0]) for pair in changed}
+    assert len(seen) == 5  # real and drawn: judged together, penalised, compared
+    assert len(changed) == 6
+    for together, *apart in zip(seen[0], *changed[:2], strict=True):
+        assert torch.equal(together, torch.cat(apart))
+    assert {id(pair[0]) for pair in seen[1:]} == {id(pair[0]) for pair in changed[2:]}
 
 
 @pytest.mark.parametrize("relativistic", [False, True])

@@ -159,9 +159,9 @@ def test_no_segmentation_reaches_the_discriminator(adapt, origin, monkeypatch):
     seen: list[int] = []
     forward = Discriminator.forward
 
-    def watched(self: Discriminator, *inputs: Tensor) -> Tensor:
+    def watched(self: Discriminator, *inputs: Tensor, batches: int = 1) -> Tensor:
         seen.append(len(inputs))
-        return forward(self, *inputs)
+        return forward(self, *inputs, batches=batches)
 
     monkeypatch.setattr(Discriminator, "forward", watched)
     folder = adapt("losses.r2_image=1", "augment.probability=0.5", "losses.relativistic=true")

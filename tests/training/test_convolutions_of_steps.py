@@ -1,0 +1,52 @@
+"""What convolutions the steps of an iteration start on a GPU; the device "meta" stands in for one."""
+
+import pytest
+import torch
+
+from configs import RunConfig
+from datasets import celebamask13
+from losses import LossConfig
+from tests.ops.test_convolution import Convolutions
+from training.config import TrainingConfig
+from training.distributed import Process
+from training.phases import Phases
+from training.state import build_state
+from training.stats import Stats
+from training.views import PairView
+
+META = torch.device("meta")
+
+
+@pytest.fixture
+def phases(tiny_config):
+    training, losses = TrainingConfig(batch_size=8), LossConfig()
+    state = build_state(RunConfig(model=tiny_config, losses=losses, training=training), Process(META))
+    return Phases(state, losses, training, Stats(META), PairView(celebamask13(), META))
+
+
+@pytest.fixture
+def records():
+    images = torch.empty(8, 3, 32, 32, dtype=torch.uint8, device=META)
+    return images, torch.empty(8, 32, 32, dtype=torch.uint8, device=META)
+
+
+def loss(phases, records, term):
+    return phases._path_length(8).loss if term == "path length" else getattr(phases, term)(records)
+
+
+@pytest.mark.parametrize("term", ["_judge", "_penalize_real", "_deceive", "path length"])
+def test_no_kernel_is_larger_than_3x3(phases, records, term):
+    with Convolutions() as seen:
+        loss(phases, records, term).backward()
+    assert seen.kernels == {(1, 1), (3, 3)}
+
+
+@pytest.mark.parametrize("term", ["_penalize_real", "path length"])
+def test_penalties_compute_no_gradient_of_weights_to_throw_it_away(phases, records, term):
+    """None when they differentiate with respect to images or codes, all in the backward pass."""
+    with Convolutions() as seen:
+        penalty = loss(phases, records, term)
+    assert seen.weight_gradients == 0
+    with Convolutions() as seen:
+        penalty.backward()
+    assert seen.weight_gradients > 0
