@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 
 from configs import ConfigError, cli
-from scripts.benchmarks import data, model, ops, train
+from scripts.benchmarks import data, model, ops, profile, train
 from scripts.benchmarks.report import Report, Tables, check_free
 
 
@@ -31,7 +31,7 @@ class Subject(Protocol):
         """Measures, and yields every table once it is complete."""
 
 
-SUBJECTS: dict[str, Subject] = {"ops": ops, "model": model, "train": train, "data": data}
+SUBJECTS: dict[str, Subject] = {"ops": ops, "model": model, "train": train, "profile": profile, "data": data}
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -1,19 +1,23 @@
 """Whole training iterations of the real loop, ours against literal networks.
 
 Each turn is so many iterations that every penalty has come as often as it does on average. The literal networks
-(tests/reference) train in float32, with the same data, losses, optimisers and TF32 as ours. A second table tells what
-part of the time goes into loading, averaging, logs, previews and checkpoints at the configuration's intervals.
+(tests/reference) train in float32, with the same data, losses, optimisers and TF32 as ours. With --also there are
+further rows, ours with other options. A second table tells what part of the time goes into loading, averaging, logs,
+previews and checkpoints at the configuration's intervals.
 
 The work is that of the literal networks, backward passes included, so recomputation does not count; memory is the
-peak of PyTorch's tensors on a GPU. There ours are measured first and leave before the literal ones come; on a CPU the
-two take turns. Other processes on the same cores spoil all times of a CPU.
+peak of PyTorch's tensors on a GPU, and what it reserved for them, which alone is known of CUDA graphs. There ours are
+measured first and leave before the literal ones come; on a CPU the two take turns. Other processes on the same cores
+spoil all times of a CPU.
 """
 
 import argparse
 import gc
 import json
 import math
-from collections.abc import Callable, Iterator
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,18 +40,19 @@ _CONFIG = "configs/faces_64_cpu.yaml"
 _PHASES = {"discriminator": "D", "r1": "R1", "generator": "G", "path_length": "path length", "ema": "EMA"}
 _COLUMNS = (
     Column("version", heading="version"),
+    Column("batch", heading="batch"),
     Column("ms", "{0.median:.1f}", "ms an iteration"),
     Column("images_per_second", "{0.median:.1f}", "images/s"),
     Column("ratio", "{:.2f}", "time"),
     Column("peak_gigabytes", "{:.2f}", "peak GB"),
+    Column("reserved_gigabytes", "{:.2f}", "reserved GB"),
     Column("memory_ratio", "{:.2f}", "memory"),
     Column("share_of_rate", "{:.1%}", "of rate"),
     Column("share_of_bfloat16_rate", "{:.1%}", "of bf16 rate"),
     *(Column(f"{name}_ms", "{:.1f}", f"{heading} ms") for name, heading in _PHASES.items()),
 )
 
-Build = Callable[[RunConfig, torch.device], Trainer]
-_VERSIONS: dict[str, Build] = {"ours": our_trainer, "literal": literal_trainer}
+Version = tuple[Callable[[RunConfig, torch.device], Trainer], RunConfig]  # the networks that train, and how
 
 
 @dataclass
@@ -76,11 +81,12 @@ class Runner:
 
 @dataclass
 class Measurement:
-    """What the turns of a version took; `peak` in bytes, where it can be measured."""
+    """What the turns of a version took; on a GPU bytes of tensors at the peak, and what PyTorch reserved for them."""
 
     seconds: list[float]
     phases: list[dict[str, float]]
     peak: int | None = None
+    reserved: int | None = None
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -91,12 +97,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="FOLDER", help="prepared data (default: some faces, drawn for the purpose)")
     parser.add_argument("--iterations", type=int, default=16, help="of a turn (default 16)")
     parser.add_argument("--rounds", type=int, default=3, help="turns, after one to warm up (default 3)")
+    parser.add_argument("--ours-alone", action="store_true", help="leave out the literal networks")
+    parser.add_argument(
+        "--also", action="append", default=[], metavar='"OPTIONS"', help="a further row of ours, with these options too"
+    )
 
 
 def check(args: argparse.Namespace) -> None:
     """Raises ConfigError or DataError for options out of range, and for a configuration or data that do not fit."""
     overrides = [*args.overrides, f"data.path={json.dumps(args.data)}"] if args.data else args.overrides
     config = args.run_config = load_config(args.config, overrides)
+    for options in args.also:
+        if load_config(args.config, [*overrides, *shlex.split(options)]).model != config.model:
+            raise ConfigError(f"--also {options!r} changes the model: measure it in a run of its own")
     if args.rounds < 1:
         raise ConfigError(f"--rounds {args.rounds}: give 1 or more")
     period = math.lcm(config.losses.r1_every or 1, config.losses.path_length_every or 1)
@@ -110,30 +123,42 @@ def check(args: argparse.Namespace) -> None:
 def tables(args: argparse.Namespace, device: torch.device) -> Tables:
     """Ours against literal, then what else takes time in ours."""
     with session(device.type), _data(args) as config:  # the session leaves PyTorch as many threads as training has
-        yield compare(config, device, args.iterations, args.rounds)
+        versions: dict[str, Version] = {"ours": (our_trainer, config)}
+        for options in args.also:
+            overrides = [*args.overrides, *shlex.split(options), f"data.path={json.dumps(config.data.path)}"]
+            versions[options] = our_trainer, load_config(args.config, overrides)
+        if not args.ours_alone:
+            versions["literal"] = literal_trainer, config
+        yield compare(config, device, args.iterations, args.rounds, versions)
         yield measure_overheads(our_trainer(config, device), device, args.iterations, args.rounds)
 
 
-def compare(config: RunConfig, device: torch.device, iterations: int, rounds: int) -> Table:
-    """Time, memory and share of the matrix rates of both versions."""
+def compare(
+    config: RunConfig, device: torch.device, iterations: int, rounds: int, versions: Mapping[str, Version]
+) -> Table:
+    """Time, memory and share of the matrix rates of the versions; ratios are by image."""
     measure = one_after_the_other if device.type == "cuda" else by_turns
-    measured = measure(config, device, iterations, rounds)
+    measured = measure(versions, device, iterations, rounds)
     work = work_per_iteration(config, device)
-    rates = _rates(config, device)
+    precisions = {name: _precision(name, version) for name, (_, version) in versions.items()}
+    rates = _rates(precisions.values(), device)
     batch = config.training.batch_size
-    literal = measured["literal"]
+    literal = measured.get("literal")
     rows: list[Row] = []
     for name, each in measured.items():
+        size = versions[name][1].training.batch_size
         seconds = [turn / iterations for turn in each.seconds]
-        flops_per_second = work / Spread.of(seconds).median
+        flops_per_second = work * size / batch / Spread.of(seconds).median
         row: Row = {
             "version": name,
             "ms": Spread.of([1000 * s for s in seconds]),
-            "images_per_second": Spread.of([batch / s for s in seconds]),
-            "ratio": ratios(each.seconds, literal.seconds),
+            "batch": size,
+            "images_per_second": Spread.of([size / s for s in seconds]),
+            "ratio": ratios([s * batch / size for s in each.seconds], literal.seconds) if literal else None,
             "peak_gigabytes": each.peak and each.peak / 1e9,
-            "memory_ratio": each.peak / literal.peak if each.peak and literal.peak else None,
-            "share_of_rate": flops_per_second / rates["float32" if name == "literal" else config.training.precision],
+            "reserved_gigabytes": each.reserved and each.reserved / 1e9,
+            "memory_ratio": each.peak / literal.peak if each.peak and literal and literal.peak else None,
+            "share_of_rate": flops_per_second / rates[precisions[name]],
             "share_of_bfloat16_rate": flops_per_second / rates["bfloat16"],
             "rounds_ms": [1000 * s for s in seconds],
         }
@@ -150,20 +175,25 @@ def compare(config: RunConfig, device: torch.device, iterations: int, rounds: in
     return Table(title, _COLUMNS, rows, {"rates": rates, "work": work, "config": config})
 
 
-def by_turns(config: RunConfig, device: torch.device, iterations: int, rounds: int) -> dict[str, Measurement]:
-    """Both versions in memory, so that a machine that slows down slows both alike."""
-    runners = {name: Runner(build(config, device), iterations) for name, build in _VERSIONS.items()}
+def by_turns(
+    versions: Mapping[str, Version], device: torch.device, iterations: int, rounds: int
+) -> dict[str, Measurement]:
+    """All versions in memory, so that a machine that slows down slows all alike."""
+    runners = {name: Runner(build(config, device), iterations) for name, (build, config) in versions.items()}
     seconds = in_turn({name: runner.turn for name, runner in runners.items()}, device, rounds=rounds)
     return {name: Measurement(seconds[name], runner.phases[-rounds:]) for name, runner in runners.items()}
 
 
 def one_after_the_other(
-    config: RunConfig, device: torch.device, iterations: int, rounds: int
+    versions: Mapping[str, Version], device: torch.device, iterations: int, rounds: int
 ) -> dict[str, Measurement]:
     """Each version with the whole GPU for itself, which large networks need."""
     measured = {}
-    for name, build in _VERSIONS.items():
+    for name, (build, config) in versions.items():
         measured[name] = _alone(build(config, device), device, iterations, rounds)
+        seconds = Spread.of(measured[name].seconds).median / iterations
+        gigabytes = (measured[name].peak or measured[name].reserved or 0) / 1e9
+        print(f"{name}: {1000 * seconds:.1f} ms an iteration, {gigabytes:.1f} GB", file=sys.stderr, flush=True)
         gc.collect()
         torch.cuda.empty_cache()
     return measured
@@ -172,9 +202,12 @@ def one_after_the_other(
 def _alone(trainer: Trainer, device: torch.device, iterations: int, rounds: int) -> Measurement:
     runner = Runner(trainer, iterations)
     runner.turn()
+    if trainer.phases.graphs:  # each step is recorded when it comes for the second time
+        runner.turn()
     torch.cuda.reset_peak_memory_stats(device)
     seconds = in_turn({"": runner.turn}, device, rounds=rounds, warm_up=0)[""]
-    return Measurement(seconds, runner.phases[-rounds:], torch.cuda.max_memory_allocated(device))
+    peak, reserved = torch.cuda.max_memory_allocated(device), torch.cuda.memory_reserved(device)
+    return Measurement(seconds, runner.phases[-rounds:], None if trainer.phases.graphs else peak, reserved)
 
 
 def work_per_iteration(config: RunConfig, device: torch.device) -> float:
@@ -219,9 +252,13 @@ def _data(args: argparse.Namespace) -> Iterator[RunConfig]:
         yield load_config(args.config, [*args.overrides, f"data.path={json.dumps(str(path))}"])
 
 
-def _rates(config: RunConfig, device: torch.device) -> dict[str, float]:
-    """Floating-point operations per second in the types of both versions and in bfloat16."""
-    dtypes = dict.fromkeys(("float32", config.training.precision, "bfloat16"))
+def _precision(name: str, config: RunConfig) -> str:
+    return "float32" if name == "literal" else config.training.precision
+
+
+def _rates(precisions: Iterable[str], device: torch.device) -> dict[str, float]:
+    """Floating-point operations per second in the types of all versions, in float32 and in bfloat16."""
+    dtypes = dict.fromkeys(("float32", *precisions, "bfloat16"))
     return {name: matrix_rate(device, getattr(torch, name), tf32=_tf32(device)) for name in dtypes}
 
 

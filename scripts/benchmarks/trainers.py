@@ -32,7 +32,7 @@ def our_trainer(config: RunConfig, device: torch.device) -> trainer.Trainer:
 
 def literal_trainer(config: RunConfig, device: torch.device) -> trainer.Trainer:
     """The same loop around literal copies of the networks, in float32."""
-    plain = replace(config.training, precision="float32", compile=False)
+    plain = replace(config.training, precision="float32", compile=False, cuda_graphs=False)
     # Before anything else of the trainer sees them: compiled or wrapped versions are made from the networks.
     with mock.patch.object(trainer, "build_state", _literal_state):
         return trainer.Trainer(replace(config, training=plain), Process(device))

@@ -43,6 +43,18 @@ def test_tables_and_json(tiny_run, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("_hasty_benchmark")
+def test_further_rows(tiny_run, tmp_path):
+    options = ["--ours-alone", "--also", "training.batch_size=8 training.precision=bfloat16"]
+    main(["train", "--config", str(tiny_run), "--json", str(tmp_path / "a.json"), *QUICK, *options])
+    compared, _ = json.loads((tmp_path / "a.json").read_text())["tables"]
+    assert [(row["version"], row["batch"]) for row in compared["rows"]] == [("ours", 4), (options[2], 8)]
+    for row in compared["rows"]:
+        precision = "bfloat16" if row["batch"] == 8 else "float32"
+        work = compared["facts"]["work"] * row["batch"] / 4 / row["ms"]["median"] * 1000
+        assert row["share_of_rate"] == pytest.approx(work / compared["facts"]["rates"][precision])
+
+
+@pytest.mark.usefixtures("_hasty_benchmark")
 def test_given_data(tiny_run, faces_32, capsys, monkeypatch):
     monkeypatch.setattr(subject, "drawn_data", None)
     main(["train", "--config", str(tiny_run), "--data", str(faces_32), *QUICK])
@@ -117,6 +129,7 @@ def test_drawn_data_fit_the_model(tiny_run, classes, recwarn):
     [
         (["--rounds", "0"], "--rounds 0: give 1 or more"),
         (["--iterations", "20"], "--iterations 20: give a multiple of 16, for a turn with all penalties"),
+        (["--also", "model.latent_dim=16"], "changes the model: measure it in a run of its own"),
         (["training.batch_sise=4"], "did you mean training.batch_size"),
         (["--config", "nowhere.yaml"], "nowhere.yaml: no such file"),
         (["--rounds", "1", "training.seed=1", "--data", "nowhere"], "nowhere"),
