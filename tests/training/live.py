@@ -2,6 +2,7 @@
 
 import multiprocessing as mp
 import os
+import signal
 import socket
 import sys
 import time
@@ -50,7 +51,16 @@ def start(folder: Path, data: Path, *options: str, processes: int = 1, group: bo
     return started
 
 
+def heed_signals() -> list[int]:
+    """Undo what nohup, or a shell that starts a job in the background, has set to be ignored; return what that was."""
+    ignored = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    return ignored
+
+
 def _train(arguments: Sequence[str], rank: int, processes: int, port: int, text: Path, group: bool) -> None:
+    heed_signals()
     if group:
         os.setpgrp()
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes))

@@ -14,13 +14,22 @@ from pathlib import Path
 import pytest
 
 from configs.errors import ExitCode
-from tests.training.live import OPTIONS, contents, finish, leftovers, newest, start, text, wait_for
+from tests.training.live import OPTIONS, contents, finish, heed_signals, leftovers, newest, start, text, wait_for
 from tests.training.test_trainer import MEASURED, assert_equal
 from training.phases import Phases
 from training.preemption import Preemption
 
 ROOT = Path(__file__).parent.parent.parent
 RARELY = ["training.checkpoint_every_images=1000000"]
+
+
+@pytest.fixture(autouse=True)
+def _signals_reach_runs():
+    """Also where the tests run under nohup or in the background."""
+    ignored = heed_signals()
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(scope="module")
