@@ -117,7 +117,7 @@ def append_minibatch_stddev(x: Tensor, batches: int = 1) -> Tensor:
     """
     samples, (height, width) = x.shape[0] // batches, x.shape[2:]
     group = min(samples, GROUP_SIZE)
-    if samples % group or x.shape[0] % batches:
+    if samples % group:
         raise ModelError(f"a batch of {samples} does not divide into groups of {group}: choose a multiple of {group}")
     grouped = x.unflatten(0, (batches, group, samples // group))  # [b, g, N/g, C, s, s]
     variance = grouped.var(1, correction=0)

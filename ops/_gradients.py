@@ -1,4 +1,4 @@
-"""Whether the operators' backward passes compute gradients of parameters.
+"""A switch that keeps the operators' backward passes from computing gradients of parameters.
 
 A Python autograd function cannot see which gradients `torch.autograd.grad` was asked for: `ctx.needs_input_grad` is
 True for every weight that requires a gradient, even where only the gradient of the input is wanted.

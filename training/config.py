@@ -46,7 +46,7 @@ class TrainingConfig:
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the adversarial steps; penalties: float32
     tf32: bool = True  # let a GPU round float32 products and convolutions to TF32
     compile: bool = False  # torch.compile for the adversarial steps
-    cuda_graphs: bool = False  # on one GPU: start each step's kernels by one call; for small batches, or a slow CPU
+    cuda_graphs: bool = False  # on one GPU: start each step's kernels by one call, see training.graphs
     recompute_local: bool = False  # keep no activations of the local generators: less memory, more time
     recompute_from: int = 0  # likewise for both networks' layers at so many pixels and more; 0: for none
     log_every_images: int = 1_600

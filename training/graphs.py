@@ -3,7 +3,7 @@
 A step has thousands of kernels; PyTorch needs longer to start them than a fast GPU to run them on small batches.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -25,23 +25,27 @@ class _Recording(NamedTuple):
 
 
 class StepGraphs:
-    """Runs steps: each the first time as it is, the second time recorded, from then on replayed.
+    """Runner of steps: as they are until each has run once, then recorded, from then on replayed.
 
-    In the first run libraries choose their algorithms and optimizers make their states. A recorded step works on the
-    same tensors every time: the batch is copied to where it was. What it reports, and what the guard sees, is copied
-    from where the graph leaves it. All graphs share one memory pool, since no two run at the same time.
+    In the first run libraries choose their algorithms and optimizers make their states; the memory of first runs and
+    that of graphs are not needed at the same time. A recorded step works on the same tensors every time: the batch is
+    copied to where it was. What it reports, and what the guard sees, is copied from where the graph leaves it. All
+    graphs share one memory pool, since no two run at the same time. A step must not depend on Python values that
+    change, on random numbers of the CPU, or on values that it reads from the GPU.
 
     Args:
+        steps: names of all steps that will run.
         stats: where the steps report.
         guard: which looks at each step.
     """
 
-    def __init__(self, stats: Stats, guard: StepGuard) -> None:
+    def __init__(self, steps: Iterable[str], stats: Stats, guard: StepGuard) -> None:
+        self._not_run = set(steps)
         self._stats = stats
         self._guard = guard
         self._pool: Any = None
         self._batch: list[Records] = []
-        self._recordings: dict[str, _Recording | None] = {}  # None after the first run
+        self._recordings: dict[str, _Recording] = {}
 
     def load(self, batch: Sequence[Records]) -> list[Records]:
         """Copy a batch, which has the same shapes every time, to the tensors that the graphs read; return these."""
@@ -54,12 +58,13 @@ class StepGraphs:
 
     def run(self, name: str, step: Step, batch: Sequence[Records]) -> None:
         """Run a step on what `load` returned."""
-        if name not in self._recordings:
+        if self._not_run:
             step(batch)
-            self._recordings[name] = None
+            self._not_run.discard(name)
             return
-        recording = self._recordings[name] or self._record(step, batch)
-        self._recordings[name] = recording
+        if name not in self._recordings:
+            self._recordings[name] = self._record(step, batch)
+        recording = self._recordings[name]
         recording.graph.replay()
         for report, value in recording.reports:
             self._stats.report(report, value)
@@ -73,4 +78,4 @@ class StepGraphs:
         with self._stats.recorded() as reports, self._guard.recorded() as looks, recording:
             step(batch)
         self._pool = self._pool or graph.pool()
-        return _Recording(graph, reports, looks)
+        return _Recording(graph, reports, [look._replace(batch=(), random={}) for look in looks])

@@ -70,12 +70,17 @@ def prepare_device(device: torch.device, config: TrainingConfig) -> None:
 
 
 def _check_architecture(capability: tuple[int, int]) -> None:
-    """Code for sm_XY runs on a GPU X.Z with Z >= Y; compute_XY is compiled for any later one when it is loaded."""
+    """Raise ConfigError if PyTorch has no code for a GPU.
+
+    Code for sm_XY runs on a GPU X.Z with Z >= Y; compute_XY is compiled for any later one when it is loaded.
+    """
     built = [re.fullmatch(r"(sm|compute)_(\d+)(\d)[af]?", name) for name in torch.cuda.get_arch_list()]
     known = [(match[1], (int(match[2]), int(match[3]))) for match in built if match]
     runs = any(its <= capability and (kind == "compute" or its[0] == capability[0]) for kind, its in known)
     if known and not runs:
+        is_old = capability < min(its for _, its in known)
+        remedy = "an older CUDA, such as 12.6" if is_old else "a newer CUDA"
         raise ConfigError(
             f"PyTorch {torch.__version__} has no code for this GPU, compute capability {capability[0]}.{capability[1]} "
-            f"(only for {', '.join(torch.cuda.get_arch_list())}): install one that has, such as a build for CUDA 12.6"
+            f"(only for {', '.join(torch.cuda.get_arch_list())}): install a build for {remedy}"
         )

@@ -77,7 +77,8 @@ class Phases:
         }
         self.reducers = {step: GradientReducer(module.parameters()) for step, module in changes.items()}
         self.guard = StepGuard(changes, state.path_mean.device)
-        self.graphs = StepGraphs(self.stats, self.guard) if training.cuda_graphs and state.is_on_gpu else None
+        uses_graphs = training.cuda_graphs and state.is_on_gpu
+        self.graphs = StepGraphs(self.steps(), self.stats, self.guard) if uses_graphs else None
 
     def iterate(self, batch: Sequence[Records], total_batch: int) -> None:
         """One iteration on this process's passes of a batch of `total_batch` images."""

@@ -35,7 +35,7 @@ class TrainingState:
 
     @property
     def is_on_gpu(self) -> bool:
-        """Whether the networks are on a GPU."""
+        """True if the networks are on a GPU."""
         return self.path_mean.device.type == "cuda"
 
     def to_dict(self) -> dict[str, Any]:
@@ -146,6 +146,7 @@ def lazy_adam(module: nn.Module, config: TrainingConfig, penalty_every: int) -> 
 
 
 def _order_channels_last(module: nn.Module) -> None:
+    """Lay out the weights of convolutions as GPUs read them; names, shapes and values stay."""
     for parameter in module.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

@@ -34,7 +34,7 @@ class Stats:
 
     @contextmanager
     def recorded(self) -> Iterator[list[tuple[str, Tensor]]]:
-        """Means of what is reported inside the block go to a list instead."""
+        """Redirect the means of what is reported inside the block to a list."""
         before, self._reports = self._reports, defaultdict(list)
         reports: list[tuple[str, Tensor]] = []
         try:

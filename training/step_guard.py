@@ -99,7 +99,7 @@ class StepGuard:
 
     @contextmanager
     def recorded(self) -> Iterator[list[Look]]:
-        """Looks inside the block go to a list instead."""
+        """Redirect looks inside the block to a list."""
         before, self._looks = self._looks, []
         try:
             yield self._looks

@@ -1,8 +1,7 @@
-"""Where a training iteration's time goes on a GPU: each step by class of kernel, with its peak memory.
+"""Time of each training step on a GPU by class of kernel, with its peak memory.
 
-Classes are read off the kernels' names. A step's `ms` is the time by events around it; what its kernels take less than
-that, the GPU waits for the host. No kernel waits for the host where training.cuda_graphs is on, but profiled are always
-steps without.
+Classes are read off the kernels' names; products are convolutions and matrix products. A step's `ms` is the time by
+events around it; the GPU waits for the host in what its kernels take less. The profile always runs without CUDA graphs.
 """
 
 import argparse
@@ -25,8 +24,8 @@ _CLASSES = {
     "upfirdn2d": ("upfirdn2d",),
     "bias_act": ("bias_act",),
     "optimizer": ("multi_tensor", "FusedOptimizer"),
+    "layout": ("nchwToNhwc", "nhwcToNchw", "AddPadding", "convertTensor"),
     "products": ("xmma", "cutlass", "gemm", "nvjet", "implicit", "wgrad", "dgrad", "fprop", "conv"),
-    "layout": ("nchwToNhwc", "nhwcToNchw", "AddPadding"),
     "copies": ("copy_kernel", "CatArray", "memcpy", "Memcpy"),
     "sums": ("reduce_kernel",),
     "elementwise": ("elementwise",),

@@ -170,7 +170,7 @@ def compare(
         f"ours in {config.training.precision}; work of an iteration: {work / 1e9:.1f} GFLOP; matrix rate: {rate_texts}"
         f"{' (float32 with TF32)' if _tf32(device) else ''}\n"
         "targets: on a CPU with faces_64_cpu time at most 0.70; on a GPU at 512 pixels, batch 16, time 0.33, "
-        "memory 0.50,\n40% of the bf16 rate"
+        "memory 0.50,\n33% of the bf16 rate"
     )
     return Table(title, _COLUMNS, rows, {"rates": rates, "work": work, "config": config})
 

@@ -20,7 +20,7 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.i
 
 
 def closed(x, weight, transposed, stride, padding):
-    """What runs on GPUs."""
+    """The convolution that runs on GPUs."""
     return convolution._Convolution.apply(x, weight, stride, padding, transposed, (0, 0))
 
 
@@ -36,7 +36,7 @@ def inputs(case, device="cpu", dtype=torch.float64):
 
 
 def penalty_gradients(function, x, weight, options):
-    """Of a penalty on the input's gradient."""
+    """Gradients of a penalty on the input's gradient."""
     output = F.leaky_relu(function(x, weight, *options), 0.2)
     (gradient,) = torch.autograd.grad(output.square().sum(), x, create_graph=True)
     return torch.autograd.grad(gradient.square().sum(), [x, weight])
@@ -88,7 +88,7 @@ def test_no_kernel_is_larger_than_the_weight(case):
 
 
 def test_pytorch_makes_larger_ones():
-    """So the test above would see them."""
+    """Larger kernels are seen by the test above."""
     (x, weight), options = inputs(CASES[0], "meta")
     with Convolutions() as seen:
         penalty_gradients(plain, x, weight, options)
@@ -109,7 +109,7 @@ def test_no_parameter_gradients_leaves_the_weight_out():
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_autocast(device, dtype):
-    """In the type that PyTorch's convolution has, gradients in the inputs' own."""
+    """The output has the type of PyTorch's convolution, gradients those of the inputs."""
     (x, weight), options = inputs(CASES[0], device, dtype)
     with torch.autocast(device, torch.bfloat16):
         expected = plain(x, weight, *options)
@@ -130,7 +130,7 @@ def test_compiled(case):
 
 
 def test_gradients_keep_the_layout_of_the_input():
-    """Also where a gradient comes in another one."""
+    """A gradient in another layout is reordered."""
     x = torch.randn(2, 8, 6, 6).contiguous(memory_format=torch.channels_last).requires_grad_()
     weight = torch.randn(8, 8, 3, 3, requires_grad=True)
     (gradient,) = torch.autograd.grad(closed(x, weight, False, 1, 1), x, torch.randn(2, 8, 6, 6))

@@ -1,4 +1,4 @@
-"""What convolutions the steps of an iteration start on a GPU; the device "meta" stands in for one."""
+"""Kernels of the convolutions that an iteration starts on a GPU; the device "meta" stands in for one."""
 
 import pytest
 import torch
