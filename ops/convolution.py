@@ -29,7 +29,7 @@ def conv2d(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int = 0) -> T
     Gradients of any order. Under autocast both inputs are cast. Inside `no_parameter_gradients` the weight gets no
     gradient, except on CPUs, where the convolution is PyTorch's own.
     """
-    if x.device.type == "cpu":  # PyTorch's own second derivative is the faster one there
+    if x.device.type == "cpu":  # PyTorch's own is about as fast there, and can be exported
         return F.conv2d(x, weight, stride=stride, padding=padding)
     x, padded = _full_packs(_autocast(x), _autocast(weight))
     output: Tensor = _Convolution.apply(x, padded, stride, padding, False, (0, 0))
