@@ -9,37 +9,17 @@ from typing import Literal
 
 import numpy as np
 
-from datasets.decoding import Record, read_image, read_stencil
+from datasets.decoding import SUFFIXES, Record, read_image, read_stencil
 from datasets.errors import DataError
 from datasets.labels import ClassTable
-from datasets.mask_codes import part_classes
+from datasets.mask_codes import PAINTING_ORDER, part_classes
+from datasets.pairing import is_left_by_a_system
 from datasets.sources import FileSource, file_state
 
 Split = Literal["train", "val", "all"]
 
 IMAGES, MASKS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno"
 FIRST_OF_VALIDATION = 28_000
-# A later part is painted over an earlier one.
-PAINTING_ORDER = (
-    "skin",
-    "eye_g",
-    "l_eye",
-    "r_eye",
-    "l_brow",
-    "r_brow",
-    "mouth",
-    "l_lip",
-    "u_lip",
-    "nose",
-    "hair",
-    "l_ear",
-    "r_ear",
-    "neck",
-    "neck_l",
-    "cloth",
-    "hat",
-    "ear_r",
-)
 _FACES_PER_FOLDER = 2000
 
 
@@ -48,22 +28,24 @@ class CelebAMaskSource(FileSource):
 
     Args:
         path: the folder that holds CelebA-HQ-img and CelebAMask-HQ-mask-anno.
-        classes: the table that says which class each part becomes.
+        classes: the table that says which class each part becomes; None for the images alone.
         split: ids below 28,000 ("train"), the others ("val"), or both.
 
     Raises:
         DataError: if the folder holds no faces of the split, or a part is of no class.
     """
 
-    def __init__(self, path: Path, classes: ClassTable, split: Split) -> None:
+    def __init__(self, path: Path, classes: ClassTable | None, split: Split) -> None:
         self.path = path
-        self.kind = f"CelebAMask-HQ, {split}"
-        self.classes: ClassTable = classes
-        self._parts = part_classes(PAINTING_ORDER, classes)
-        files = sorted((path / IMAGES).glob("*.jpg"), key=lambda file: (len(file.stem), file.stem))
-        misnamed = [file for file in files if not file.stem.isdigit()]
+        self.kind = f"CelebAMask-HQ, {split}" + ("" if classes else ", images alone")
+        self.classes = classes
+        self._parts = part_classes(PAINTING_ORDER, classes) if classes else {}
+        listed = [file for file in (path / IMAGES).iterdir() if not is_left_by_a_system(file.name)]
+        files = [file for file in listed if file.suffix.lower() in SUFFIXES]
+        good = {file for file in files if file.suffix == ".jpg" and file.stem == _plain_number(file.stem)}
+        misnamed = sorted(file for file in files if file not in good)
         self.problems = [f"{file}: is not named <id>.jpg; rename it or take it away" for file in misnamed]
-        ids = [int(file.stem) for file in files if file.stem.isdigit()]
+        ids = sorted(int(file.stem) for file in good)
         self._ids = [i for i in ids if split == "all" or (i < FIRST_OF_VALIDATION) == (split == "train")]
         if not self._ids:
             raise DataError(f"{path / IMAGES} holds no <id>.jpg of the split {split}; give another folder or split")
@@ -76,6 +58,8 @@ class CelebAMaskSource(FileSource):
 
     def read(self, index: int) -> Record:
         picture = read_image(self._image(index))
+        if self.classes is None:
+            return Record(picture, None)
         stencils = {part: read_stencil(file) for part, file in self._masks(index).items()}
         if not stencils:
             raise DataError(f"{self._image(index)}: has no part masks in {self._folder(index)}; add them")
@@ -104,3 +88,8 @@ class CelebAMaskSource(FileSource):
         """The files of the parts that this face shows, in painting order."""
         files = {part: self._folder(index) / f"{self._ids[index]:05d}_{part}.png" for part in self._parts}
         return {part: file for part, file in files.items() if os.path.exists(file)}
+
+
+def _plain_number(text: str) -> str:
+    """The digits as they are written without zeros before them; "" of what is no number."""
+    return str(int(text)) if text.isascii() and text.isdigit() else ""

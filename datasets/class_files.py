@@ -8,19 +8,24 @@ classes:                                     # one entry for each class 0..K-1; 
 remap: {7: glasses, "#ff8000": glasses}      # id, colour or part in the masks -> class
 ignore: [255, "#ffffff"]                     # pixels that nobody labelled: they become class 0
 
-A color may be left out. The partner of a class is the one it changes places with when a picture is mirrored.
+A color may be left out. The partner of a class is the one it changes places with when a picture is mirrored. YAML
+reads an unquoted # as a comment, 010 as 8 and no as false: quote colours, do not quote ids.
 """
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from datasets.class_rules import check_codes, check_rules, rewritten, unquoted_color
 from datasets.errors import DataError
 from datasets.labels import MAX_CLASSES, ClassTable, Code, numbered_table
 from datasets.reading import ReadingError, brief, label
-from datasets.reading.plain import read_yaml
+from datasets.reading.names import normalized
+from datasets.reading.plain import MAX_YAML_BYTES, parse_yaml
+from datasets.reading.regular import read_text
 
 _TABLES = Path(__file__).parent / "tables"
 _FIELDS = {"id", "name", "color", "transparent", "partner"}
@@ -35,7 +40,7 @@ def load_table(path: str | Path) -> ClassTable:
     shipped = {table.stem: table for table in _TABLES.glob("*.yaml")}
     file = Path(path) if os.path.exists(path) else shipped.get(str(path), Path(path))
     try:
-        return _table(read_yaml(file))
+        return _table(_parse(read_text(file, MAX_YAML_BYTES)))
     except ReadingError as error:
         names = ", ".join(sorted(shipped))
         raise DataError(f"class table {label(str(path))}: {error}; give a YAML file or one of {names}") from None
@@ -59,6 +64,18 @@ def default_table(num_classes: int) -> ClassTable:
     return table if num_classes == table.num_classes else numbered_table(num_classes)
 
 
+def _parse(text: str) -> Any:
+    try:
+        contents = parse_yaml(text)
+    except ReadingError:
+        if hint := unquoted_color(text):  # what YAML says of it is about braces
+            raise DataError(f"class table: {hint}") from None
+        raise
+    if hint := rewritten(text):
+        raise DataError(f"class table: {hint}")
+    return contents
+
+
 def _table(contents: Any) -> ClassTable:
     if not isinstance(contents, dict) or not isinstance(contents.get("classes"), list):
         raise DataError("class table: needs `classes`, a list of {id, name, color, transparent, partner}")
@@ -72,17 +89,25 @@ def _table(contents: Any) -> ClassTable:
     names = [entry["name"] for entry in entries]
     if [entry["id"] for entry in entries] != list(range(len(entries))):
         raise DataError(f"class table: the ids must count up from 0 to {len(entries) - 1}, one class each")
+    if len({normalized(name) for name in names}) < len(names):
+        raise DataError("class table: names must be distinct")
+    remap, ignore = _mapping(contents), _listing(contents)
+    check_codes([*remap, *ignore])
     spare = numbered_table(len(entries)).colors
-    return ClassTable.from_dict(
+    colors = [_color(entry, color) for entry, color in zip(entries, spare, strict=True)]
+    table = ClassTable.from_dict(
         {
             "names": names,
-            "colors": [_color(entry.get("color", color)) for entry, color in zip(entries, spare, strict=True)],
+            "colors": colors,
             "transparent": [entry["id"] for entry in entries if entry.get("transparent", False)],
             "partners": _partners(entries, names),
-            "remap": [(code, _class(k, names)) for code, k in _mapping(contents.get("remap")).items()],
-            "ignore": _listing(contents.get("ignore")),
+            "remap": [(code, _class(k, names)) for code, k in remap.items()],
+            "ignore": ignore,
         }
     )
+    table = replace(table, uncolored=tuple(entry["id"] for entry in entries if "color" not in entry))
+    check_rules(table)
+    return table
 
 
 def _entry(entry: Any) -> Mapping[str, Any]:
@@ -92,19 +117,31 @@ def _entry(entry: Any) -> Mapping[str, Any]:
         raise DataError(
             f"class table: the name {brief(entry['name'])} of class {label(entry['id'])} is not text; quote it"
         )
+    if type(entry["id"]) is not int:
+        raise DataError(
+            f"class table: the id {brief(entry['id'])} of {label(entry['name'])} is no whole number;"
+            " write it without quotes"
+        )
     if not isinstance(entry.get("transparent", False), bool):
         raise DataError(f"class table: transparent of {label(entry['name'])} must be true or false")
     return entry
 
 
-def _color(value: Any) -> Sequence[int]:
-    if not isinstance(value, str):
+def _color(entry: Mapping[str, Any], spare: tuple[int, int, int]) -> Sequence[int]:
+    value = entry.get("color", spare)
+    if isinstance(value, str):
+        try:
+            red, green, blue = bytes.fromhex(value.removeprefix("#"))
+        except ValueError:
+            pass
+        else:
+            return red, green, blue
+    elif isinstance(value, list | tuple) and len(value) == 3 and all(type(c) is int and 0 <= c <= 255 for c in value):
         return value
-    try:
-        red, green, blue = bytes.fromhex(value.removeprefix("#"))
-    except ValueError:
-        raise DataError(f"class table: colour {label(value)} must be written like '#00ff7f' or [0, 255, 127]") from None
-    return red, green, blue
+    raise DataError(
+        f"class table: colour {'(nothing)' if value is None else label(value)} of class {label(entry['name'])} must be"
+        " written like '#00ff7f' or [0, 255, 127]: write the colour in quotes, '#ff0000', or as [255, 0, 0]"
+    )
 
 
 def _partners(entries: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[tuple[int, int]]:
@@ -120,20 +157,32 @@ def _partners(entries: Sequence[Mapping[str, Any]], names: Sequence[str]) -> lis
 
 
 def _class(value: Any, names: Sequence[str]) -> int:
-    if value in names:
-        return names.index(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
+    if isinstance(value, str):
+        known = [normalized(name) for name in names]
+        if normalized(value) in known:
+            return known.index(normalized(value))
+    if type(value) is int and 0 <= value < len(names):
         return value
-    raise DataError(f"class table: {brief(value)} is no class; choose from {', '.join(names)}")
+    quoting = "" if isinstance(value, str | int) and not isinstance(value, bool) else " (quote a name that is no text)"
+    raise DataError(f"class table: {brief(value)} is no class{quoting}; choose from {', '.join(names)}")
 
 
-def _mapping(value: Any) -> Mapping[Code, Any]:
-    if value is not None and not isinstance(value, dict):
+def _mapping(contents: Mapping[str, Any]) -> Mapping[Code, Any]:
+    value = _section(contents, "remap", {})
+    if not isinstance(value, dict):
         raise DataError("class table: remap must hold `code in the masks: class` pairs")
-    return value or {}
+    return value
 
 
-def _listing(value: Any) -> Sequence[Code]:
-    if value is not None and not isinstance(value, list):
+def _listing(contents: Mapping[str, Any]) -> Sequence[Code]:
+    value = _section(contents, "ignore", [])
+    if not isinstance(value, list):
         raise DataError("class table: ignore must be a list of codes in the masks")
-    return value or []
+    return value
+
+
+def _section(contents: Mapping[str, Any], name: str, default: Any) -> Any:
+    value = contents.get(name, default)
+    if value is None:
+        raise DataError(f"class table: {name} is empty; take it out, or write its colours in quotes: '#ff0000'")
+    return value

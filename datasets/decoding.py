@@ -3,15 +3,27 @@
 Pictures come out RGB; labels as uint8 class ids [H, W]. Every message begins with the file's name.
 """
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from datasets.errors import DataError
+from datasets.errors import ContradictionError, DataError
 from datasets.labels import ClassTable
 from datasets.mask_codes import labels_from_colors, labels_from_ids
+from datasets.palettes import (
+    Palette,
+    ReadBy,
+    check_palette,
+    colors_of,
+    refuse_differences,
+    unknown_entries,
+    used_palette,
+)
 from datasets.picture_files import open_picture
 from datasets.reading import ReadingError
 from datasets.reading.regular import check_regular
@@ -42,19 +54,31 @@ class Record(NamedTuple):
     label: np.ndarray | None  # uint8 [H, W]
     turned: bool = False  # by its EXIF orientation
     ambiguous: bool = False  # turned, and the mask fits both the stored and the upright image
+    palette: Palette = ()  # colours of the mask's ids that mean nothing to the class table
 
 
-def read_pair(image: Path, mask: Path | None, table: ClassTable) -> Record:
+class _Label(NamedTuple):
+    ids: np.ndarray  # uint8 [H, W]
+    palette: Palette
+
+
+def read_pair(image: Path, mask: Path | None, table: ClassTable, read_by: ReadBy = "auto") -> Record:
     """An image with its mask, both turned upright.
 
     A mask of the size at which the image is stored is turned along with it; one of the turned size is upright already.
     Where the two sizes are the same (squares; mirrored pictures), the mask is taken to lie as the image is stored.
 
+    Args:
+        image: the image.
+        mask: its mask, if there is one.
+        table: the classes of the mask.
+        read_by: see `read_label`.
+
     Raises:
         DataError: if a file cannot be used, or the two differ in size.
     """
     stored, turn = _read_image(image)
-    label = None if mask is None else read_label(mask, table)
+    label, palette = (None, ()) if mask is None else _read_label(mask, table, read_by)
     if turn is None:
         upright = stored
     else:
@@ -67,7 +91,7 @@ def read_pair(image: Path, mask: Path | None, table: ClassTable) -> Record:
             " make both the same size"
         )
     ambiguous = turn is not None and label is not None and upright.size == stored.size
-    return Record(upright, label, turn is not None, ambiguous)
+    return Record(upright, label, turn is not None, ambiguous, palette)
 
 
 def read_image(path: Path) -> Image.Image:
@@ -80,22 +104,101 @@ def read_image(path: Path) -> Image.Image:
     return picture if turn is None else picture.transpose(turn)
 
 
-def read_label(path: Path, table: ClassTable) -> np.ndarray:
-    """The labels of a mask: palette indices, ids in 1 to 16 bits of grey, or colours.
+def read_label(path: Path, table: ClassTable, read_by: ReadBy = "auto") -> np.ndarray:
+    """Return the labels of a mask, uint8 [H, W]: of palette indices, ids in 1 to 16 bits of grey, or colours.
+
+    Args:
+        path: the mask.
+        table: its classes.
+        read_by: what counts in a mask with a palette: "index", "color", or, with "auto", the index where the class
+            table does not give the index's colour to another class. "color" reads grey masks by their shade, too.
 
     Raises:
+        ContradictionError: if index and colour contradict each other, with "auto".
         DataError: if it cannot be decoded, is stored with losses, or holds what is of no class.
     """
+    return _read_label(path, table, read_by).ids
+
+
+def refuse_contradictions(masks: Iterable[Path], table: ClassTable) -> None:
+    """Look at the palettes of masks that are to be read by "auto", before any is used.
+
+    Pixels are decoded only of masks whose palettes, used or not, give an index another colour than others do, or
+    contradict the class table.
+
+    Raises:
+        ContradictionError: if an index and its colour contradict each other, or the palettes of two masks do.
+    """
+    by_palette: dict[bytes, list[Path]] = {}
+    for path in masks:
+        try:
+            check_regular(path)
+            with open_picture(path) as picture:
+                if picture.mode in ("1", "P"):
+                    by_palette.setdefault(bytes(picture.getpalette("RGB") or b""), []).append(path)
+        except Exception:  # whoever reads it tells what is wrong
+            continue
+    suspects = sorted(path for palette in _suspicious(list(by_palette), table) for path in by_palette[palette])
+    refuse_differences((str(path), _palette_of(path, table)) for path in suspects)
+
+
+def _suspicious(palettes: Sequence[bytes], table: ClassTable) -> list[bytes]:
+    """Return those that would contradict the class table or one another if pixels used every entry.
+
+    Entries that one palette has beyond the end of another contradict nothing. A mask without a palette has 1 bit.
+    """
+    entries = {palette: _all_entries(palette) for palette in palettes}
+    unknown = {palette: unknown_entries(each, table) for palette, each in entries.items()}
+    counts = Counter(index for index, _ in set(chain.from_iterable(unknown.values())))
+    differing = {index for index, count in counts.items() if count > 1}
+    return [
+        palette
+        for palette in palettes
+        if any(index in differing for index, _ in unknown[palette]) or _contradicts(entries[palette], table)
+    ]
+
+
+def _all_entries(palette: bytes) -> Palette:
+    colors = [palette[start : start + 3].hex() for start in range(0, len(palette), 3)] or ["000000", "ffffff"]
+    return tuple((index, f"#{color}") for index, color in enumerate(colors))
+
+
+def _contradicts(entries: Palette, table: ClassTable) -> bool:
+    try:
+        check_palette(entries, table)
+    except ContradictionError:
+        return True
+    return False
+
+
+def _palette_of(path: Path, table: ClassTable) -> Palette:
+    try:
+        return check_palette(used_palette(_load_mask(path)), table)
+    except ContradictionError as error:
+        raise ContradictionError(f"{path}: {error}") from None
+    except DataError:
+        return ()  # whoever reads it tells what is wrong
+
+
+def _read_label(path: Path, table: ClassTable, read_by: ReadBy) -> _Label:
     picture = _load_mask(path)
     # The transparent colour of a palette is a hint for viewers; its indices are ids all the same.
     if picture.mode != "P":
         _refuse_transparency(picture, path)
     try:
         if picture.mode in ("RGB", "RGBA"):
-            return labels_from_colors(np.asarray(picture.convert("RGB")), table)
-        return labels_from_ids(_ids(picture, path), table)
+            if read_by == "index":
+                raise DataError("is an RGB mask and has no palette indices; drop --read-by index")
+            return _Label(labels_from_colors(np.asarray(picture.convert("RGB")), table), ())
+        if read_by == "color" and picture.mode in ("1", "L", "LA", "P"):
+            return _Label(labels_from_colors(colors_of(picture), table), ())
+        ids = _ids(picture, path)
+        if read_by == "color":
+            raise DataError("has ids of 16 bits and no colours; drop --read-by color")
+        palette = check_palette(used_palette(picture), table) if read_by == "auto" else ()
+        return _Label(labels_from_ids(ids, table), palette)
     except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+        raise type(error)(f"{path}: {error}") from None
 
 
 def read_stencil(path: Path) -> np.ndarray:

@@ -3,12 +3,11 @@
 import hashlib
 import json
 
-from tqdm import tqdm
-
 from datasets.image_mask import ImageMaskDataset
 from datasets.layouts import record_keys
 from datasets.lmdb_reading import read
 from datasets.opening import ShardedDataset, Single
+from utils.progress import progress
 
 
 def content_digest(dataset: Single | ShardedDataset) -> str:
@@ -22,7 +21,7 @@ def content_digest(dataset: Single | ShardedDataset) -> str:
             digest.update(content_digest(shard).encode())
         return digest.hexdigest()
     digest.update(json.dumps([dataset.classes.to_dict(), dataset.resolution, len(dataset)]).encode())
-    for index in tqdm(range(len(dataset)), desc="reading all data", unit="pair", disable=None, delay=1):
+    for index in progress(range(len(dataset)), desc="reading all data", unit="pair", delay=1):
         if isinstance(dataset, ImageMaskDataset):
             parts = [read(dataset.path, key) or b"" for key in record_keys(index)]
         else:

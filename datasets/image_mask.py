@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datasets.class_files import celebamask13, default_table
-from datasets.errors import DataError
+from datasets.errors import ContradictionError, DataError
 from datasets.labels import ClassTable
 from datasets.layouts import record_keys
 from datasets.lmdb_reading import count_records, decode, read, read_meta, reduce_picture
+from datasets.palettes import LMDB_REMEDY, ReadBy, check_palette, used_palette
 
 _LABEL_MODES = ("L", "P")
 
@@ -31,6 +32,8 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
         resolution: side length R of what is returned; default: as stored. Larger pictures are reduced (images
             by Lanczos, labels by nearest), smaller ones are refused.
         num_classes: K the user expects; default: that of the stored class table, or the 13 of CelebAMask-HQ.
+        read_by: "auto" refuses labels whose palettes contradict the class table, unless the description says "index";
+            "index" takes their ids.
 
     Attributes:
         classes: the class table stored with the data, or the default for K.
@@ -42,11 +45,14 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
             an undecodable record, sizes that do not fit, ids outside 0..K-1. The message names the record.
     """
 
-    def __init__(self, path: str | Path, resolution: int | None = None, num_classes: int | None = None) -> None:
+    def __init__(
+        self, path: str | Path, resolution: int | None = None, num_classes: int | None = None, read_by: ReadBy = "auto"
+    ) -> None:
         self.path = Path(path)
         meta = read_meta(self.path)
         self.length = _count_pairs(self.path, meta)
         self.classes = _class_table(self.path, meta, num_classes)
+        self._compares = read_by == "auto" and meta.get("read_by") != "index"
         stored = self._stored_resolution()
         if meta.get("resolution", stored) != stored:
             raise DataError(
@@ -63,20 +69,31 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Image uint8 [3, R, R] and label uint8 [R, R] of one record."""
-        if not 0 <= index < self.length:
-            raise IndexError(f"record {index} of {self.length} in {self.path}")
-        image_key, label_key = record_keys(index)
+        image_key, label_key = self._keys(index)
         image, label = decode(self.path, image_key), self._decode_label(label_key)
         if image.size != label.size:
             raise DataError(
                 f"{self.path}: {image_key} is {_size(image)} but {label_key} is {_size(label)}; store equal sizes"
             )
-        colors = image if image.mode == "RGB" else image.convert("RGB")
-        pixels = np.array(self._fit(colors, image_key, Image.Resampling.LANCZOS))
+        pixels = self._pixels(image, image_key)
         ids = np.array(self._fit(label, label_key, Image.Resampling.NEAREST))
         self._check_ids(ids, label_key)
-        # A view: the pixels are put in order once, where the batch is.
-        return torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(ids)
+        return pixels, torch.from_numpy(ids)
+
+    def image(self, index: int) -> Tensor:
+        """Image uint8 [3, R, R] of one record, whose label is not read."""
+        key = self._keys(index)[0]
+        return self._pixels(decode(self.path, key), key)
+
+    def _keys(self, index: int) -> tuple[str, str]:
+        if not 0 <= index < self.length:
+            raise IndexError(f"record {index} of {self.length} in {self.path}")
+        return record_keys(index)
+
+    def _pixels(self, image: Image.Image, key: str) -> Tensor:
+        colors = image if image.mode == "RGB" else image.convert("RGB")
+        pixels = np.array(self._fit(colors, key, Image.Resampling.LANCZOS))
+        return torch.from_numpy(pixels).permute(2, 0, 1)  # a view: the pixels are put in order once, in the batch
 
     def _stored_resolution(self) -> int:
         key = record_keys(0)[0]
@@ -95,6 +112,11 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
             raise DataError(
                 f"{self.path}: {key} has mode {picture.mode}, not 8-bit class ids; store grey or palette PNGs"
             )
+        if self._compares and picture.mode == "P":
+            try:
+                check_palette(used_palette(picture), self.classes, LMDB_REMEDY)
+            except ContradictionError as error:
+                raise ContradictionError(f"{self.path}: {key}: {error}") from None
         return picture
 
     def _fit(self, picture: Image.Image, key: str, resampling: Image.Resampling) -> Image.Image:

@@ -18,7 +18,7 @@ from datasets.sources import Source, refuse_problems
 
 
 class ImagesAlone(Dataset[tuple[Tensor]]):
-    """The images of several sources, one source after the other; masks are passed by.
+    """The images of several sources, one source after the other; masks are ignored.
 
     Args:
         sources: LMDBs or folders, with masks or without.

@@ -7,8 +7,8 @@ import colorsys
 import difflib
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from datasets.errors import DataError
 from datasets.reading import brief, label
+from datasets.reading.names import normalized
 
 MAX_CLASSES = 64
 MAX_NAME = 64  # characters
@@ -60,6 +61,7 @@ class ClassTable:
         remap: (code in the masks, class) where the two differ.
         ignore: codes of pixels that nobody labelled. They become background, for every pixel must belong to a class;
             any other class is a matter of `remap`.
+        uncolored: ids whose colours nobody gave, so that they say nothing of masks; not stored.
 
     Raises:
         DataError: if these do not fit together.
@@ -71,6 +73,7 @@ class ClassTable:
     partners: tuple[tuple[int, int], ...] = ()
     remap: tuple[tuple[Code, int], ...] = ()
     ignore: tuple[Code, ...] = ()
+    uncolored: tuple[int, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -117,13 +120,14 @@ class ClassTable:
         return len(self.names)
 
     def index(self, name: str) -> int:
-        """The id of a class given by name ("hair") or by number ("7").
+        """The id of a class given by name ("hair"; NFC and NFD are the same) or by number ("7").
 
         Raises:
             DataError: if there is no such class; the message offers the nearest name.
         """
-        if name in self.names:
-            return self.names.index(name)
+        names = [normalized(own) for own in self.names]
+        if normalized(name) in names:
+            return names.index(normalized(name))
         if name.isdecimal() and int(name) < self.num_classes:
             return int(name)
         near = difflib.get_close_matches(name, self.names, n=1, cutoff=0.5)
@@ -175,13 +179,19 @@ class ClassTable:
             raise DataError(f"class table: needs names, colors and transparent as lists ({reason})") from None
 
 
+def hex_color(color: Sequence[int]) -> str:
+    """Return an RGB colour in 0..255 as "#rrggbb"."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
 def numbered_table(num_classes: int) -> ClassTable:
     """K classes without names of their own.
 
     Raises:
         DataError: for fewer than 2 or more than 64 classes.
     """
-    return ClassTable(tuple(f"class_{k}" for k in range(num_classes)), _colors(num_classes))
+    names = tuple(f"class_{k}" for k in range(num_classes))
+    return ClassTable(names, _colors(num_classes), uncolored=tuple(range(num_classes)))
 
 
 def _name(value: Any) -> str:

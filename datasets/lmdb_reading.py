@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     import lmdb
 
 MAX_PIXELS = 2**26  # 8192 x 8192, the largest size of the layouts
-_KINDS = {"resolution": int, "count": int, "source": str, "tool": str}  # of what the description may say
+_KINDS = {
+    "resolution": int,
+    "count": int,
+    "source": str,
+    "tool": str,
+    "read_by": str,
+}  # of what the description may say
 _MOST_DIGITS = 18
 
 
@@ -182,7 +188,7 @@ def _open(path: Path, size: int) -> "lmdb.Environment":
     lmdb = library()
     try:
         opened = lmdb.open(
-            str(path),
+            os.fsencode(path),  # text would have to be UTF-8
             subdir=os.path.isdir(path),
             readonly=True,
             lock=False,

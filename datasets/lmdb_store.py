@@ -1,5 +1,6 @@
 """An LMDB that is being written: batches go in whole, and the map grows with them."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class Store:
         self._shown = shown
         lmdb = library()
         try:
-            self._environment = lmdb.open(str(folder), map_size=_INITIAL_MAP_BYTES, lock=False)
+            self._environment = lmdb.open(os.fsencode(folder), map_size=_INITIAL_MAP_BYTES, lock=False)
         except (OSError, lmdb.Error) as error:
             raise DataError(f"cannot write {shown}: {error}; choose a writable folder") from None
 

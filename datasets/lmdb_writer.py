@@ -114,7 +114,7 @@ class ResumableWriter:
         self.path = Path(path)
         self.partial = self.path.with_name(f".{self.path.name}.partial")
         self.count = 0
-        self._plan = hashlib.sha256(plan.encode()).hexdigest()
+        self._plan = hashlib.sha256(plan.encode(errors="surrogateescape")).hexdigest()
         self._pending: list[tuple[bytes, bytes]] = []
         self._uncommitted = 0
 

@@ -1,8 +1,11 @@
 """Batches for training: uint8 on the host, endless."""
 
+import multiprocessing.queues
 import os
 import signal
+import sys
 import threading
+import traceback
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datasets.fitting import Crop
+from datasets.palettes import ReadBy
 
 
 @dataclass(frozen=True)
@@ -18,8 +22,12 @@ class DataConfig:
 
     Attributes:
         path: an LMDB of images and masks, several that make one set, or a folder of files.
-        images_only: for domain adaptation: the set is one of images alone, or its masks are passed by.
-        masks: folder of the masks, where the path is a folder of images without `masks` in it.
+        images_only: for domain adaptation: the set is one of images alone, or its masks are ignored.
+        images_folder, masks: folders of images and masks, where the path holds none of known names: paths, or names
+            in it.
+        image_suffix, mask_suffix: what the names of images and masks end with, where these are not known ones.
+        skip_unpaired: whether images without a mask, and masks without an image, are left out.
+        read_by: what counts in masks that show an id and a colour: see `datasets.decoding.read_label`.
         classes: class table of a folder: a YAML file or the name of a shipped one; LMDBs hold their own.
         crop: of a folder's pictures that are not square: see `datasets.fitting.fit`.
         mirror: whether half of the images are mirrored, with their masks, left and right partners changing places.
@@ -31,7 +39,12 @@ class DataConfig:
 
     path: tuple[str, ...] = ()
     images_only: bool = False
+    images_folder: str = ""
     masks: str = ""
+    image_suffix: str = ""
+    mask_suffix: str = ""
+    skip_unpaired: bool = False
+    read_by: ReadBy = "auto"
     classes: str = ""
     crop: Crop = "error"
     mirror: bool = False
@@ -40,8 +53,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.workers < 0:
             raise ValueError(f"data.workers = {self.workers}: choose 0 or more")
-        for option in ("masks", "classes"):
-            if self.images_only and getattr(self, option):
+        for option in ("masks", "classes", "skip_unpaired", "read_by"):
+            if self.images_only and getattr(self, option) not in ("", False, "auto"):
                 raise ValueError(f"data.{option} is given, but data.images_only passes masks by: leave one of them out")
 
 
@@ -65,10 +78,29 @@ def make_loader(
         num_workers=workers,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
-        worker_init_fn=_heed_parent_alone,
+        worker_init_fn=_begin_worker,
         # A generator of its own: starting workers must not draw from (and so shift) the training's random stream.
         generator=torch.Generator().manual_seed(0),
     )
+
+
+def _begin_worker(worker: int) -> None:
+    end_on_lost_batches(worker)
+    _heed_parent_alone(worker)
+
+
+def end_on_lost_batches(worker: int) -> None:
+    """Make a worker end that cannot send a batch for want of file handles, as its parent would wait for it for ever."""
+
+    def end(error: BaseException, *_: object) -> None:
+        if not (isinstance(error, OSError) and error.errno):
+            traceback.print_exception(error)
+            os._exit(1)
+        os._exit(error.errno)  # PyTorch reports only the exit code to the parent
+
+    # The threads that send batches and file handles call these hooks; without them they print the error and continue.
+    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(end)  # type: ignore[attr-defined]
+    sys.excepthook = lambda kind, error, trace: end(error)
 
 
 def _heed_parent_alone(worker: int) -> None:

@@ -8,8 +8,29 @@ from functools import lru_cache
 import numpy as np
 
 from datasets.errors import DataError
-from datasets.labels import COLOR_CODE, MAX_SOURCE_ID, ClassTable
+from datasets.labels import COLOR_CODE, MAX_SOURCE_ID, ClassTable, hex_color
 
+# The parts of CelebAMask-HQ; a later part is painted over an earlier one.
+PAINTING_ORDER = (
+    "skin",
+    "eye_g",
+    "l_eye",
+    "r_eye",
+    "l_brow",
+    "r_brow",
+    "mouth",
+    "l_lip",
+    "u_lip",
+    "nose",
+    "hair",
+    "l_ear",
+    "r_ear",
+    "neck",
+    "neck_l",
+    "cloth",
+    "hat",
+    "ear_r",
+)
 _UNKNOWN = 255  # no class: tables end at 63
 _SHOWN = 8
 
@@ -30,6 +51,12 @@ def labels_from_ids(ids: np.ndarray, table: ClassTable) -> np.ndarray:
     return labels
 
 
+def class_of_id(code: int, table: ClassTable) -> int | None:
+    """Return the class of an id in a mask; None if it is of none."""
+    k = int(_id_lookup(table)[code])
+    return None if k == _UNKNOWN else k
+
+
 def labels_from_colors(colors: np.ndarray, table: ClassTable) -> np.ndarray:
     """Labels of a mask of colours, uint8 [H, W, 3].
 
@@ -44,8 +71,8 @@ def labels_from_colors(colors: np.ndarray, table: ClassTable) -> np.ndarray:
     if wrong.size:
         shown = ", ".join(f"#{color:06x}" for color in np.unique(wrong)[:_SHOWN])
         raise DataError(
-            f"has colours {shown} of no class; give --classes with these colours, or remap or ignore them there,"
-            " or store ids as a grey or palette PNG"
+            f"has colours {shown} that are not in the class table; give --classes with these colours, or remap or"
+            " ignore them there, or store ids as a grey or palette PNG"
         )
     return classes[place]
 
@@ -62,7 +89,7 @@ def part_classes(parts: tuple[str, ...], table: ClassTable) -> dict[str, int]:
         if part in table.ignore:
             continue
         if part not in remap and part not in table.names:
-            raise DataError(f"class table: part {part} is of no class; name it under remap or ignore")
+            raise DataError(f"class table: part {part} is not in the class table; name it under remap or ignore")
         classes[part] = remap[part] if part in remap else table.names.index(part)
     return classes
 
@@ -81,9 +108,9 @@ def _id_lookup(table: ClassTable) -> np.ndarray:
 @lru_cache(maxsize=8)
 def _color_lookup(table: ClassTable) -> tuple[np.ndarray, np.ndarray]:
     """Known colours as 24-bit numbers, rising, and the class of each."""
-    rules = [("#{:02x}{:02x}{:02x}".format(*color), k) for k, color in enumerate(table.colors)]
+    rules = [(hex_color(color), k) for k, color in enumerate(table.colors)]
     if len({color for color, _ in rules}) < table.num_classes:
-        raise DataError("is of colours, but two classes share one; give --classes with distinct colours")
+        raise DataError("is an RGB mask, but two classes share a colour; give --classes with distinct colours")
     rules += [(str(code), k) for code, k in table.remap] + [(str(code), 0) for code in table.ignore]
     classes = {int(code[1:], 16): k for code, k in rules if COLOR_CODE.fullmatch(code)}
     known = sorted(classes)

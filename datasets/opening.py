@@ -3,6 +3,7 @@
 import os
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -10,13 +11,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datasets.errors import DataError
-from datasets.find import find_source
+from datasets.find import Layout, find_source
 from datasets.folder import SourceDataset
 from datasets.image_mask import ImageMaskDataset
 from datasets.images_alone import ImagesAlone
 from datasets.labels import ClassTable
 from datasets.loader import DataConfig
-from datasets.sources import ImageLmdbSource, Source, holds_pairs, is_lmdb
+from datasets.sources import ImageLmdbSource, LmdbSource, Source, holds_pairs, is_lmdb
 
 Single = ImageMaskDataset | SourceDataset
 
@@ -74,20 +75,28 @@ def open_dataset(
 
 
 def open_images(config: DataConfig, resolution: int) -> ImagesAlone:
-    """The images that a trained model is adapted to, of side R; masks beside them are passed by.
+    """The images that a trained model is adapted to, of side R; masks beside them are ignored.
 
     Raises:
         DataError: if no path is given, one cannot be used or holds no images, or an option is for folders where there
             are none.
     """
     _check(config, "images")
-    return ImagesAlone([_image_source(Path(path), resolution) for path in config.path], resolution, config.crop)
+    layout = replace(_layout(config), images_only=True)
+    sources = [_image_source(Path(path), resolution, layout) for path in config.path]
+    return ImagesAlone(sources, resolution, config.crop)
 
 
-def _image_source(path: Path, resolution: int) -> Source:
-    if os.path.exists(path) and is_lmdb(path) and not holds_pairs(path):
+def _image_source(path: Path, resolution: int, layout: Layout) -> Source:
+    if not os.path.exists(path) or not is_lmdb(path):
+        return find_source(path, layout=layout)
+    if not holds_pairs(path):
         return ImageLmdbSource(path, resolution)  # which may hold each image at several sizes
-    return find_source(path)
+    return LmdbSource(path, None, images_only=True)
+
+
+def _layout(config: DataConfig) -> Layout:
+    return Layout(**{option.name: getattr(config, option.name) for option in fields(Layout)})
 
 
 def _check(config: DataConfig, kind: str) -> None:
@@ -97,8 +106,11 @@ def _check(config: DataConfig, kind: str) -> None:
 
 
 def _refuse_unused(config: DataConfig) -> None:
-    given = {"data.masks": config.masks, "data.classes": config.classes, "data.crop": config.crop != "error"}
-    for option in (name for name, value in given.items() if value):
+    options = ("images_folder", "masks", "image_suffix", "mask_suffix", "skip_unpaired", "read_by", "classes", "crop")
+    default = DataConfig()
+    for option in (f"data.{name}" for name in options if getattr(config, name) != getattr(default, name)):
+        if option == "data.read_by" and config.read_by == "index":
+            continue  # an LMDB may have palettes, too
         if all(map(_is_lmdb, config.path)):
             raise DataError(
                 f"{option} is for folders of files, but {', '.join(config.path)} is prepared already;"
@@ -113,17 +125,19 @@ def _is_lmdb(path: str) -> bool:
 
 def _open(path: str, config: DataConfig, resolution: int | None, num_classes: int | None) -> Single:
     if _is_lmdb(path):
-        return ImageMaskDataset(path, resolution, num_classes)
+        # "color" is for the folders beside it.
+        return ImageMaskDataset(path, resolution, num_classes, "index" if config.read_by == "index" else "auto")
     if resolution is None:
         raise DataError(f"{path} is a folder of files, of any size: give --resolution")
     masks = Path(config.masks) if config.masks else None
-    dataset = SourceDataset(find_source(Path(path), masks, config.classes), resolution, config.crop)
-    if num_classes is not None and dataset.classes.num_classes != num_classes:
+    layout = replace(_layout(config), images_only=False)
+    source = find_source(Path(path), masks, config.classes, layout=layout)
+    if num_classes is not None and source.classes is not None and source.classes.num_classes != num_classes:
         raise DataError(
-            f"{path} has {dataset.classes.num_classes} classes, not {num_classes};"
+            f"{path} has {source.classes.num_classes} classes, not {num_classes};"
             f" give another class table, or networks of as many (model.num_classes)"
         )
-    return dataset
+    return SourceDataset(source, resolution, config.crop)
 
 
 def _meaning(table: ClassTable) -> tuple[object, ...]:

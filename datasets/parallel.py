@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
@@ -20,10 +20,12 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Result, None, None]:
     """The results of `work` on each item, in their order; with one worker or none, by this process.
 
-    Only some results are kept waiting, so that a slow taker does not fill the memory.
+    Only some results are kept waiting, so that a slow taker does not fill the memory. The processes have ended when
+    the results have, or when the generator is closed: an interpreter that exits while they run fails on
+    their pipes.
 
     Raises:
         DataError: if a worker dies, as for want of memory; and whatever `work` raises.
@@ -33,17 +35,17 @@ def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], workers: 
         return
     chunks = _chunks(items)
     # The work goes to each process once: a list of files that came with every chunk would cost more than the work.
-    with ProcessPoolExecutor(workers, initializer=_take_up, initargs=(work,)) as pool:
-        try:
-            waiting = [pool.submit(_each, chunk) for chunk in islice(chunks, _AHEAD * workers)]
-            while waiting:
-                results = waiting.pop(0).result()
-                waiting += [pool.submit(_each, chunk) for chunk in islice(chunks, 1)]
-                yield from results
-        except BrokenProcessPool:
-            raise DataError("a worker process was killed, perhaps for want of memory; give fewer --workers") from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    pool = ProcessPoolExecutor(workers, initializer=_take_up, initargs=(work,))
+    try:
+        waiting = [pool.submit(_each, chunk) for chunk in islice(chunks, _AHEAD * workers)]
+        while waiting:
+            results = waiting.pop(0).result()
+            waiting += [pool.submit(_each, chunk) for chunk in islice(chunks, 1)]
+            yield from results
+    except BrokenProcessPool:
+        raise DataError("a worker process was killed, perhaps for want of memory; give fewer --workers") from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:

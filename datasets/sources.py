@@ -5,21 +5,21 @@ A source names its records, reads them one at a time (in any process), and knows
 
 import os
 from abc import ABC, abstractmethod
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from PIL import Image
 
-from datasets.decoding import SUFFIXES, Record, read_image, read_pair
+from datasets.decoding import Record, read_image, read_pair, refuse_contradictions
 from datasets.errors import DataError
 from datasets.image_mask import ImageMaskDataset
 from datasets.image_only import ImageDataset
 from datasets.labels import ClassTable
 from datasets.layouts import record_keys
 from datasets.lmdb_reading import read, read_meta
+from datasets.palettes import ReadBy
 
 
 class Source(ABC):
@@ -31,7 +31,9 @@ class Source(ABC):
         classes: the table its labels follow; None for images alone.
         problems: what is wrong with the list of files, one line each, beginning with the file.
         meta: what is stored with the records about them; empty for files.
-        skipped: how many files of each ending are no images and were passed by.
+        skipped: number of files of each extension that are no images and were ignored.
+        unpaired: number of problems that are files without a partner.
+        notes: what else a report tells, a line each.
     """
 
     kind: str
@@ -40,6 +42,8 @@ class Source(ABC):
     problems: Sequence[str] = ()
     meta: Mapping[str, Any] = MappingProxyType({})
     skipped: Mapping[str, int] = MappingProxyType({})
+    unpaired: int = 0
+    notes: Sequence[str] = ()
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -52,6 +56,10 @@ class Source(ABC):
     def read(self, index: int) -> Record:
         """Image and labels of a record; raises a DataError that names the file."""
 
+    def refuse_contradictions(self) -> None:
+        """Raise a ContradictionError if the masks' ids and palette colours disagree, before any is used."""
+        return
+
 
 class FileSource(Source):
     """Records that are files, of which a data set has yet to be made."""
@@ -62,30 +70,36 @@ class FileSource(Source):
 
 
 class FolderSource(FileSource):
-    """Images, each with a mask of the same relative path without extension, or images alone.
+    """Images, each with its mask, or images alone.
 
     Args:
-        images: folder of images, searched with all below it.
-        masks: folder of masks; None for images alone.
-        classes: the table that turns masks into labels.
+        path: folder of the images.
+        kind: what it was taken for.
+        pairs: images with their masks; without masks where they are alone.
+        classes: the table that turns masks into labels; None for images alone.
+        problems: of the list of files.
+        skipped: files that are no images, by extension.
+        notes: more lines for the report.
+        read_by: see `datasets.decoding.read_label`.
+        unpaired: how many of the problems are files without a partner.
     """
 
-    def __init__(self, images: Path, masks: Path | None, classes: ClassTable | None) -> None:
-        self.path = images
-        self.classes = classes if masks else None
-        self.kind = f"images in {images}, masks in {masks}" if masks else f"images alone in {images}"
-        found, skipped = _by_stem(images)
-        problems = _doubles(found)
-        self._pairs: list[tuple[Path, Path | None]] = [(files[0], None) for files in found.values() if len(files) == 1]
-        if masks:
-            masks_found, skipped_masks = _by_stem(masks)
-            skipped += skipped_masks
-            problems += [*_doubles(masks_found), *_unpaired(found, masks_found, masks)]
-            pairs = [(found[stem], masks_found[stem]) for stem in found if stem in masks_found]
-            self._pairs = [(i[0], m[0]) for i, m in pairs if len(i) == len(m) == 1]
-        self.problems, self.skipped = problems, skipped
-        if not self._pairs and not problems:
-            raise DataError(f"{images} holds no images ({', '.join(sorted(SUFFIXES))}); give the folder that does")
+    def __init__(
+        self,
+        path: Path,
+        kind: str,
+        pairs: Sequence[tuple[Path, Path | None]],
+        classes: ClassTable | None,
+        problems: Sequence[str],
+        skipped: Mapping[str, int],
+        notes: Sequence[str] = (),
+        read_by: ReadBy = "auto",
+        unpaired: int = 0,
+    ) -> None:
+        self.path, self.kind, self.classes = path, kind, classes
+        self.unpaired = unpaired
+        self.problems, self.skipped, self.notes = problems, skipped, notes
+        self._pairs, self._read_by = pairs, read_by
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -97,10 +111,14 @@ class FolderSource(FileSource):
         image, mask = self._pairs[index]
         if self.classes is None or mask is None:
             return Record(read_image(image), None)
-        return read_pair(image, mask, self.classes)
+        return read_pair(image, mask, self.classes, self._read_by)
 
     def state(self, index: int) -> str:
         return " ".join(file_state(path) for path in self._pairs[index] if path)
+
+    def refuse_contradictions(self) -> None:
+        if self.classes is not None and self._read_by == "auto":
+            refuse_contradictions((mask for _, mask in self._pairs if mask is not None), self.classes)
 
 
 class LmdbSource(Source):
@@ -109,15 +127,22 @@ class LmdbSource(Source):
     Args:
         path: the LMDB.
         classes: a table in place of the stored or the default one.
+        read_by: see `ImageMaskDataset`.
+        images_only: read no masks.
     """
 
     kind = "LMDB of images and masks"
 
-    def __init__(self, path: Path, classes: ClassTable | None) -> None:
+    def __init__(
+        self, path: Path, classes: ClassTable | None, read_by: ReadBy = "auto", images_only: bool = False
+    ) -> None:
         self.path = path
-        self._data = ImageMaskDataset(path, num_classes=classes.num_classes if classes else None)
+        self._images_only = images_only
+        count = classes.num_classes if classes else None
+        self._data = ImageMaskDataset(path, num_classes=count, read_by=read_by)
         self.meta = read_meta(path)
-        self.classes = classes or self._data.classes
+        self.stored: ClassTable = self._data.classes
+        self.classes: ClassTable = classes or self.stored
         self.resolution = self._data.resolution
 
     def __len__(self) -> int:
@@ -127,8 +152,8 @@ class LmdbSource(Source):
         return f"{self.path}: {record_keys(index)[0]}"
 
     def read(self, index: int) -> Record:
-        image, label = self._data[index]
-        return Record(Image.fromarray(image.permute(1, 2, 0).numpy()), label.numpy())
+        image, label = (self._data.image(index), None) if self._images_only else self._data[index]
+        return Record(Image.fromarray(image.permute(1, 2, 0).numpy()), None if label is None else label.numpy())
 
 
 class ImageLmdbSource(Source):
@@ -159,18 +184,19 @@ class ImageLmdbSource(Source):
 
 
 def refuse_problems(source: Source) -> None:
-    """Raises a DataError that names the first problem in a source's list of files, if there is one."""
+    """Raise a DataError that names the first problem in a source's list of files, or a contradiction in its masks."""
     if source.problems:
         raise DataError(f"{source.problems[0]} (problems: {len(source.problems)}; scripts.inspect_data lists all)")
+    source.refuse_contradictions()
 
 
 def is_lmdb(path: Path) -> bool:
-    """Whether there is an LMDB at `path`, of whatever layout."""
+    """Return whether there is an LMDB at `path`, of whatever layout."""
     return not os.path.isdir(path) or os.path.exists(path / "data.mdb")
 
 
 def holds_pairs(path: Path) -> bool:
-    """Whether an LMDB has the layout with masks."""
+    """Return whether an LMDB has the layout with masks."""
     return read(path, "length") is None
 
 
@@ -185,56 +211,3 @@ def file_state(path: Path) -> str:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); leave the files alone meanwhile") from None
     return f"{path} {status.st_size} {status.st_mtime_ns}"
-
-
-def _by_stem(folder: Path) -> tuple[dict[str, list[Path]], Counter[str]]:
-    """The images below a folder by relative path without extension, sorted; and what else lies there, by ending."""
-    files, skipped = defaultdict(list), Counter[str]()
-    for path in _visible_files(folder):
-        if path.suffix.lower() in SUFFIXES:
-            files[path.relative_to(folder).with_suffix("").as_posix()].append(path)
-        else:
-            skipped[path.suffix.lower() or "no ending"] += 1
-    return {stem: files[stem] for stem in sorted(files)}, skipped
-
-
-def _visible_files(folder: Path) -> Iterator[Path]:
-    if not os.path.isdir(folder):
-        raise DataError(f"{folder} is not a folder; give the one that holds the files")
-
-    def complain(error: OSError) -> None:
-        raise DataError(f"{error.filename}: cannot be listed ({error.strerror}); make it readable") from None
-
-    seen = set[tuple[int, int]]()  # a link may lead back to a folder that holds it
-    for parent, folders, files in os.walk(folder, onerror=complain, followlinks=True):
-        status = os.stat(parent)
-        if (status.st_dev, status.st_ino) in seen:
-            raise DataError(f"{parent}: is reached twice, by a link; take the link away")
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
-
-
-def _doubles(files: Mapping[str, list[Path]]) -> list[str]:
-    """Which of them is meant cannot be known, so that none is used."""
-    return [
-        f"{second}: has the name of {first} but for the ending; rename one"
-        for first, *others in files.values()
-        for second in others
-    ]
-
-
-def _unpaired(images: Mapping[str, list[Path]], masks: Mapping[str, list[Path]], folder: Path) -> list[str]:
-    lonely_images = [
-        f"{path}: has no mask {folder / stem}.png; add it"
-        for stem, files in images.items()
-        for path in files
-        if stem not in masks
-    ]
-    lonely_masks = [
-        f"{path}: has no image; add it or take it away"
-        for stem, files in masks.items()
-        for path in files
-        if stem not in images
-    ]
-    return lonely_images + lonely_masks

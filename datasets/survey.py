@@ -5,16 +5,19 @@ Shapes: K classes.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from datasets.errors import DataError
+from datasets.errors import ContradictionError, DataError
 from datasets.fitting import Crop, refuse_unfit
 from datasets.labels import ClassTable
+from datasets.palettes import Palette, refuse_differences
 from datasets.parallel import ordered_map
+from datasets.reading.names import shown
 from datasets.sources import Source
 
 _SHOWN_SIZES = 5
@@ -30,6 +33,8 @@ class Finding(NamedTuple):
     turned: bool = False
     ambiguous: bool = False
     problem: str = ""
+    is_contradiction: bool = False
+    palette: Palette = ()  # see `datasets.decoding.Record`
 
 
 @dataclass(frozen=True)
@@ -41,34 +46,41 @@ class Survey:
         classes: its class table; None for images alone.
         good: indices of the records without a problem.
         problems: one line each, beginning with the file or class.
+        contradictions: problems that skipping files cannot fix: only the user knows what the masks mean.
         sizes: number of good records of each (width, height).
         turned: number of good records that an EXIF orientation turned.
         ambiguous: number of these whose mask fits the image as stored and upright.
-        skipped: number of files of each ending that are no images.
+        skipped: number of files of each extension that are no images.
         shares: of all good pixels, the part of each class [K].
         images: number of good records that show each class [K].
+        notes: what else the source tells, a line each.
+        unpaired: number of problems that are files without a partner.
     """
 
     kind: str
     classes: ClassTable | None
     good: Sequence[int]
     problems: Sequence[str]
+    contradictions: Sequence[str]
     sizes: Counter[tuple[int, int]]
     turned: int
     ambiguous: int
     skipped: Mapping[str, int]
     shares: np.ndarray
     images: np.ndarray
+    notes: Sequence[str] = ()
+    unpaired: int = 0
 
     def lines(self) -> Iterator[str]:
         """The report, without the problems."""
-        yield f"{self.kind}: {len(self.good)} records without a problem, {len(self.problems)} problems"
+        yield f"{shown(self.kind)}: {len(self.good)} records without a problem, {len(self.problems)} problems"
         sizes = [f"{width} x {height} ({count})" for (width, height), count in self.sizes.most_common(_SHOWN_SIZES)]
         rest = len(self.sizes) - len(sizes)
         yield f"sizes: {', '.join(sizes) or 'none'}{f' and {rest} others' if rest else ''}"
         if self.skipped:
-            endings = ", ".join(f"{ending} ({count})" for ending, count in sorted(self.skipped.items()))
-            yield f"files that are no images, passed by: {sum(self.skipped.values())}: {endings}"
+            extensions = ", ".join(f"{shown(extension)} ({count})" for extension, count in sorted(self.skipped.items()))
+            yield f"files that are no images, ignored: {sum(self.skipped.values())}: {extensions}"
+        yield from map(shown, self.notes)
         if self.turned:
             yield f"turned upright by their EXIF orientation: {self.turned}, masks of the stored size with their images"
         if self.ambiguous:
@@ -103,9 +115,16 @@ def survey(
         progress: wraps the findings as they come, as tqdm does.
     """
     look = partial(_look, source, resolution, crop)
-    findings = list(progress(ordered_map(look, range(len(source)), workers)))
+    with closing(ordered_map(look, range(len(source)), workers)) as results:
+        findings = list(progress(results))
     good = [i for i, finding in enumerate(findings) if not finding.problem]
-    problems = [*source.problems, *(finding.problem for finding in findings if finding.problem)]
+    contradictions = [finding.problem for finding in findings if finding.is_contradiction]
+    try:
+        refuse_differences((source.name(i), findings[i].palette) for i in good)
+    except ContradictionError as error:
+        contradictions.append(str(error))
+    others = [finding.problem for finding in findings if finding.problem and not finding.is_contradiction]
+    problems = [*contradictions, *map(shown, source.problems), *others]
     counts = [pixels for i in good if (pixels := findings[i].pixels) is not None]
     count = source.classes.num_classes if source.classes else 0
     pixels_of = np.stack(counts) if counts else np.zeros((0, count), np.int64)
@@ -117,12 +136,15 @@ def survey(
         source.classes,
         good,
         problems,
+        contradictions,
         Counter(findings[i].size for i in good),
         sum(findings[i].turned for i in good),
         sum(findings[i].ambiguous for i in good),
         source.skipped,
         totals / max(1, totals.sum()),
         images,
+        source.notes,
+        source.unpaired,
     )
 
 
@@ -130,16 +152,16 @@ def _look(source: Source, resolution: int | None, crop: Crop, index: int) -> Fin
     try:
         record = source.read(index)
     except DataError as error:
-        return Finding(problem=str(error))
+        return Finding(problem=str(error), is_contradiction=isinstance(error, ContradictionError))
     try:
         if resolution is not None:
             refuse_unfit(record, resolution, crop)
     except DataError as error:
-        return Finding(problem=f"{source.name(index)}: {error}")
+        return Finding(problem=shown(f"{source.name(index)}: {error}"))
     if record.label is None or source.classes is None:
         return Finding(record.picture.size, turned=record.turned)
     pixels = np.bincount(record.label.ravel(), minlength=source.classes.num_classes)
-    return Finding(record.picture.size, pixels, record.turned, record.ambiguous)
+    return Finding(record.picture.size, pixels, record.turned, record.ambiguous, palette=record.palette)
 
 
 def _empty_classes(classes: ClassTable, images: np.ndarray) -> list[str]:

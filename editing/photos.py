@@ -18,8 +18,11 @@ from datasets.decoding import SUFFIXES, Record, read_pair
 from datasets.errors import DataError
 from datasets.fitting import CROPS, Crop, Fitted, fit
 from datasets.labels import ClassTable
+from datasets.pairing import same_name
+from datasets.palettes import ReadBy
 from datasets.picture_files import FORMATS
 from datasets.reading import ReadingError
+from datasets.reading.names import normalized
 from datasets.reading.regular import check_regular
 from editing.errors import EditError
 
@@ -51,7 +54,7 @@ def _option(command: str, option: str) -> str | None:
 
 
 def find_masks(images: Sequence[Path], folder: Path) -> list[Path]:
-    """The mask of every image: the file in `folder` with its name, whatever the ending.
+    """The mask of every image: the file in `folder` with its name in NFC, whatever its extension.
 
     Raises:
         EditError: if an image has none, or several, or there is no such folder.
@@ -60,18 +63,26 @@ def find_masks(images: Sequence[Path], folder: Path) -> list[Path]:
         raise EditError(f"{folder} is not a folder; give the one that holds the masks")
     found = defaultdict(list)
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in SUFFIXES:
-            found[path.stem].append(path)
-    for image in images:
-        if not found[image.stem]:
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+            found[normalized(path.stem)].append(path)
+    names = [normalized(image.stem) for image in images]
+    for image, name in zip(images, names, strict=True):
+        if not found[name]:
             raise EditError(f"{image}: has no mask {folder / image.stem}.png; add it")
-        if len(found[image.stem]) > 1:
-            first, second = found[image.stem][:2]
-            raise EditError(f"{second}: has the name of {first} but for the ending; take one away")
-    return [found[image.stem][0] for image in images]
+        if len(found[name]) > 1:
+            first, second = found[name][:2]
+            raise EditError(f"{second}: {same_name(first, second)}; take one away")
+    return [found[name][0] for name in names]
 
 
-def read_photo(image: Path, mask: Path | None, classes: ClassTable, resolution: int, crop: Crop) -> Fitted:
+def read_photo(
+    image: Path,
+    mask: Path | None,
+    classes: ClassTable,
+    resolution: int,
+    crop: Crop,
+    read_by: ReadBy = "auto",
+) -> Fitted:
     """A picture as uint8 [R, R, 3], and its labels uint8 [R, R] if there is a mask.
 
     Args:
@@ -80,6 +91,7 @@ def read_photo(image: Path, mask: Path | None, classes: ClassTable, resolution: 
         classes: the table that the mask follows.
         resolution: R.
         crop: what becomes of a picture that is not square, see `datasets.fitting.fit`.
+        read_by: what counts in a mask that shows ids and colours, see `datasets.decoding.read_label`.
 
     Raises:
         EditError: if a file is too large, or the picture smaller than R.
@@ -87,7 +99,7 @@ def read_photo(image: Path, mask: Path | None, classes: ClassTable, resolution: 
     """
     for path in filter(None, (image, mask)):
         refuse_huge(path)
-    record = read_pair(image, mask, classes)
+    record = read_pair(image, mask, classes, read_by)
     _refuse_small(record, image, resolution, crop)
     try:
         return fit(record, resolution, crop)

@@ -8,27 +8,29 @@ PATH is whatever `scripts.prepare_data` takes or writes; nothing is changed. Exi
 import argparse
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from configs import cli
-from datasets import save_png
+from datasets import options, save_png
 from datasets.contact_sheet import contact_sheet
 from datasets.errors import DataError
 from datasets.find import find_source
+from datasets.reading.names import shown
 from datasets.survey import survey
+from utils.progress import progress
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command's options."""
     parser = cli.Parser(__doc__)
     parser.add_argument("path", metavar="PATH", type=Path)
-    parser.add_argument("--masks", type=Path, help="folder of the masks, if PATH is a folder of images")
+    parser.add_argument("--images-only", action="store_true", help="look at images alone, without masks")
     parser.add_argument("--classes", default="", help="class table: a YAML file, celebamask13 or celebamask19")
     parser.add_argument("--split", choices=("train", "val", "all"), help="of CelebAMask-HQ (default train)")
-    parser.add_argument("--sheet", type=Path, help="PNG to draw the contact sheet to; must not exist yet")
+    parser.add_argument("--sheet", type=Path, help="PNG to write the contact sheet to; must not exist yet")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    options.add_layout_options(parser)
     return parser.parse_args(argv)
 
 
@@ -36,21 +38,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Prints the report; 0, or 1 if there are problems.
 
     Raises:
-        DataError: if there is no data set at PATH, or the sheet cannot be drawn.
+        DataError: if there is no data set at PATH, or the sheet cannot be written.
     """
     args = parse(argv)
     if args.sheet and os.path.exists(args.sheet):
         raise DataError(f"{args.sheet} exists already; choose another name for the sheet")
-    source = find_source(args.path, args.masks, args.classes, args.split)
-    found = survey(source, args.workers, progress=lambda items: tqdm(items, total=len(source), desc="reading"))
+    masks = Path(args.masks) if args.masks else None
+    source = find_source(args.path, masks, args.classes, args.split, options.layout(args))
+    found = survey(source, args.workers, progress=partial(progress, total=len(source), desc="reading", unit="image"))
     for name in ("resolution", "count", "source", "tool"):
         if name in source.meta:
-            print(f"{name}: {source.meta[name]}")
+            print(f"{name}: {shown(source.meta[name])}")
     for line in (*found.lines(), *found.problems):
         print(line)
     if args.sheet and found.good:
         save_png(contact_sheet(source, found.good), args.sheet)
-        print(f"drew {args.sheet}")
+        print(f"wrote {shown(args.sheet)}")
     return 1 if found.problems else 0
 
 

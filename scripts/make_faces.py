@@ -12,19 +12,21 @@ resolution.
 
 import argparse
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
 from configs import cli
 from datasets import DataError, LmdbWriter, celebamask13, draw_face, encode_pair, save_label_png, save_png
 from datasets.lmdb_writer import new_folder
 from datasets.parallel import ordered_map
+from datasets.reading.names import shown
 from datasets.synthetic_faces import MAX_RESOLUTION, MIN_RESOLUTION, STYLES, Style
+from utils.progress import progress
 
 _MAX_COUNT = 10_000_000
 _Pair = TypeVar("_Pair")  # of image and mask, as arrays or encoded
@@ -43,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     _check_range("--workers", options.workers, 0, 1024)
     write = _write_files if options.files else _write_lmdb
     write(options)
-    print(f"wrote {options.count} faces at {options.resolution} px to {options.out}")
+    print(f"wrote {options.count} faces at {options.resolution} px to {shown(options.out)}")
 
 
 def _write_lmdb(options: argparse.Namespace) -> None:
@@ -67,10 +69,10 @@ def _write_files(options: argparse.Namespace) -> None:
                 save_label_png(labels, palette, masks / f"{index:05}.png")
 
 
-def _drawn(draw: Callable[[int], _Pair], options: argparse.Namespace) -> Iterable[_Pair]:
+def _drawn(draw: Callable[[int], _Pair], options: argparse.Namespace) -> Iterator[_Pair]:
     """All faces, in order, while a bar shows how far that is."""
-    pairs = ordered_map(draw, range(options.count), options.workers)
-    return tqdm(pairs, total=options.count, unit="face", desc="drawing")
+    with closing(ordered_map(draw, range(options.count), options.workers)) as pairs:
+        yield from progress(pairs, total=options.count, unit="face", desc="generating")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,14 +1,18 @@
 """Turns anyone's images and masks into a checked data set for training.
 
-    python -m scripts.prepare_data SOURCE OUT --resolution 256 [--masks FOLDER] [--classes FILE.yaml]
+    python -m scripts.prepare_data SOURCE OUT --resolution 256 [--classes FILE.yaml]
+    python -m scripts.prepare_data SOURCE OUT --resolution 256 --images-folder FOLDER --masks-folder FOLDER
+    python -m scripts.prepare_data SOURCE OUT --resolution 256 --images-only
 
 SOURCE is one of
-  - a folder with `images` and `masks` in it, or a folder of images with --masks: pairs of the same relative path
-    without extension; masks are grey ids (1 to 16 bits), palette indices, or the colours of the class table
+  - a folder with `images` and `masks` (or other common names) in it, or with a.png and a_mask.png: pairs of the same
+    relative path without extension and suffix; masks are grey ids (1 to 16 bits), palette indices, or the colours of
+    the class table
   - CelebAMask-HQ as downloaded: the folder with CelebA-HQ-img and CelebAMask-HQ-mask-anno
-  - a folder of images alone, for domain adaptation
+  - a folder of images alone, for domain adaptation, with --images-only
   - an LMDB with masks or of images alone, in the common layouts; it is checked and used where it lies, not copied
 
+Other layouts are named with --images-folder, --masks-folder, --image-suffix and --mask-suffix; none is guessed.
 Every file is looked at before anything is written. Problems stop the run, unless --skip-bad leaves those files out.
 OUT becomes a folder with the LMDB, report.txt, contact_sheet.png (look at it!) and, where files were left out,
 problems.txt. A run that was interrupted goes on where it stopped when the same command is given again.
@@ -19,15 +23,16 @@ import io
 import os
 import shlex
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from configs import cli
+from datasets import options
 from datasets.contact_sheet import contact_sheet
 from datasets.errors import DataError
 from datasets.find import find_source
@@ -35,8 +40,10 @@ from datasets.fitting import CROPS, Crop, fit
 from datasets.layouts import TOOL, describe, encode_image, encode_pair, image_key, pair_records
 from datasets.lmdb_writer import ResumableWriter, link_lmdb, refuse_existing
 from datasets.parallel import ordered_map
+from datasets.reading.names import shown
 from datasets.sources import FileSource, ImageLmdbSource, LmdbSource, Source
 from datasets.survey import Survey, survey
+from utils.progress import progress
 
 _RESOLUTIONS = [2**exponent for exponent in range(3, 12)]
 
@@ -47,7 +54,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("source", metavar="SOURCE", type=Path)
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to create")
     parser.add_argument("--resolution", type=int, required=True, help="side length in pixels, a power of two")
-    parser.add_argument("--masks", type=Path, help="folder of the masks, if SOURCE is a folder of images")
+    parser.add_argument("--images-only", action="store_true", help="use images alone, without masks")
     parser.add_argument(
         "--classes",
         default="",
@@ -63,6 +70,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--skip-bad", action="store_true", help="leave out what has a problem, and list it")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    options.add_layout_options(parser)
     return parser.parse_args(argv)
 
 
@@ -74,7 +82,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     args = parse(argv)
     _check(args)
-    source = find_source(args.source, args.masks, args.classes, args.split)
+    masks = Path(args.masks) if args.masks else None
+    source = find_source(args.source, masks, args.classes, args.split, options.layout(args))
+    if args.images_only and source.classes is not None:
+        raise DataError(f"{args.source} is an LMDB of images and masks, used as it is; leave --images-only out")
     if isinstance(source, LmdbSource | ImageLmdbSource) and source.resolution != args.resolution:
         raise DataError(
             f"{args.source} holds {source.resolution} pixels and is not copied; give --resolution {source.resolution}"
@@ -92,16 +103,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     if isinstance(source, FileSource):
         _write(source, found, args, meta, files)
     else:
-        _reuse(source, found, args.out, meta, files)
-    print(f"wrote {args.out}: {len(found.good)} records at {args.resolution} pixels; look at its contact_sheet.png")
+        chosen = {"read_by": args.read_by} if args.read_by != "auto" else {}
+        _reuse(source, found, args.out, meta | chosen, files)
+    print(
+        f"wrote {shown(args.out)}: {len(found.good)} records at {args.resolution} pixels; look at its contact_sheet.png"
+    )
     print(_next_step(source, args))
 
 
 def _command(args: argparse.Namespace) -> str:
     """The command with all options on which the content depends."""
-    given = {name: getattr(args, name) for name in ("masks", "classes", "split", "crop", "resolution")}
-    options = [text for name, value in given.items() if value for text in (f"--{name}", str(value))]
-    return shlex.join(["scripts.prepare_data", str(args.source), *options, *(["--skip-bad"] if args.skip_bad else [])])
+    names = ["masks", "classes", "split", "crop", "resolution", "images_folder", "image_suffix", "mask_suffix"]
+    given = {name: getattr(args, name) for name in names} | {"read_by": args.read_by if args.read_by != "auto" else ""}
+    words = [text for name, value in given.items() if value for text in (_option(name), str(value))]
+    flags = [_option(name) for name in ("images_only", "skip_unpaired", "skip_bad") if getattr(args, name)]
+    return shlex.join(["scripts.prepare_data", str(args.source), *words, *flags])
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -117,12 +137,18 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _stop_at_problems(found: Survey, args: argparse.Namespace) -> None:
+    if found.contradictions:
+        for contradiction in found.contradictions[1:]:
+            print(contradiction)
+        more = f" ({len(found.contradictions)} such masks)" if found.contradictions[1:] else ""
+        raise DataError(f"{found.contradictions[0]}{more}")
     if found.problems and not args.skip_bad:
         first, *others = found.problems
         for problem in others:
             print(problem)
         more = f" (and {len(others)} more, listed above)" if others else ""
-        raise DataError(f"{first}{more}; or give --skip-bad to go on without")
+        unpaired = f", or --skip-unpaired to leave out the {found.unpaired} without a partner" if found.unpaired else ""
+        raise DataError(f"{first}{more}; or give --skip-bad to skip these files{unpaired}")
     if not found.good:
         raise DataError(f"{args.source}: every record has a problem, the first: {found.problems[0]}")
 
@@ -143,9 +169,9 @@ def _write(
             print(f"going on after {writer.count} records that an interrupted run wrote")
         left = list(enumerate(found.good))[writer.count :]
         encode = partial(_encode, source, args.resolution, args.crop)
-        records = ordered_map(encode, left, args.workers)
-        for record in tqdm(records, total=len(found.good), initial=writer.count, unit="image", desc="writing"):
-            writer.append(record)
+        with closing(ordered_map(encode, left, args.workers)) as records:
+            for record in progress(records, total=len(found.good), initial=writer.count, unit="image", desc="writing"):
+                writer.append(record)
         writer.finish(meta, files)
 
 
@@ -163,21 +189,40 @@ def _encode(source: Source, resolution: int, crop: Crop, place: tuple[int, int])
 
 
 def _next_step(source: Source, args: argparse.Namespace) -> str:
+    path = _shell_word(f"data.path={_plain_value(args.out)}")
     if source.classes is None:
         command = "python train.py --config configs/adapt.yaml model.init_from=CK"
-        return f"adapt a trained model to it with: {command} data.path={args.out}"
+        return f"adapt a trained model to it with: {command} {path}"
     classes = source.classes
-    options = [
-        f"data.path={args.out}",
+    words = [
+        path,
         f"model.resolution={args.resolution}",
         f"model.num_classes={classes.num_classes}",
     ]
-    options.append(f"model.transparent_classes='{list(classes.transparent)}'")
-    return f"train on it with: python train.py --config CONFIG {' '.join(options)}"
+    words.append(f"model.transparent_classes='{list(classes.transparent)}'")
+    return f"train on it with: python train.py --config CONFIG {' '.join(words)}"
+
+
+def _plain_value(path: Path) -> str:
+    """Return a path as text for an option of a run, where `[a]` would be a list."""
+    text = str(path)
+    return text if os.path.isabs(text) or text[0].isalnum() else f"./{text}"
+
+
+def _shell_word(text: str) -> str:
+    """Return text quoted for bash, in one line that can be printed: as 'a b' or $'caf\\xe9'."""
+    if shown(text) == text:
+        return shlex.quote(text)
+    escaped = (f"\\{c}" if c in "\\'" else c if shown(c) == c else _hex_escaped(c) for c in text)
+    return f"$'{''.join(escaped)}'"
+
+
+def _hex_escaped(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
 
 
 def _bar(description: str, total: int, items: Any) -> Any:
-    return tqdm(items, total=total, unit="image", desc=description)
+    return progress(items, total=total, unit="image", desc=description)
 
 
 def _png(sheet: np.ndarray) -> bytes:

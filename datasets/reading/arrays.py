@@ -16,6 +16,8 @@ from datasets.reading.errors import ReadingError
 from datasets.reading.regular import read_bytes
 
 MAX_BYTES = 2**31
+MAX_ARCHIVE_BYTES = 2**26  # of arrays that may be compressed: 64 MiB are 3,640 codes [18, 256]
+MAX_MEMBERS = 64
 _KINDS = "biufU"
 
 
@@ -45,6 +47,33 @@ def read_arrays(path: str | Path, names: Iterable[str]) -> dict[str, np.ndarray]
         raise
     except Exception:  # zipfile raises whatever a damaged archive trips over
         raise ReadingError("is no .npz archive with these arrays, or damaged") from None
+
+
+def read_archive(path: str | Path) -> dict[str, np.ndarray]:
+    """All arrays in an `.npz` file, by name, compressed or not: of at most MAX_ARCHIVE_BYTES together.
+
+    Raises:
+        ReadingError: as `read_array`, or if they are too large or too many.
+    """
+    content = read_bytes(path, MAX_BYTES)
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = archive.infolist()
+            if len(members) > MAX_MEMBERS or sum(info.file_size for info in members) > MAX_ARCHIVE_BYTES:
+                raise ReadingError(f"holds more than {MAX_MEMBERS} arrays or {MAX_ARCHIVE_BYTES} bytes")
+            if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in members):
+                raise ReadingError("is compressed by another method than deflate; save it with numpy.savez")
+            return {info.filename.removesuffix(".npy"): _array(_inflated(archive, info)) for info in members}
+    except ReadingError:
+        raise
+    except Exception:  # zipfile raises whatever a damaged archive trips over
+        raise ReadingError("is no .npz archive, or damaged") from None
+
+
+def _inflated(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """Read no more than the archive's directory says; zipfile keeps to this bound for deflate only."""
+    with archive.open(info) as member:
+        return member.read(info.file_size)
 
 
 def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:

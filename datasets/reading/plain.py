@@ -5,14 +5,14 @@ a date or a nesting trips over.
 """
 
 import json
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 from yaml.nodes import MappingNode, Node
 
-from datasets.reading.errors import ReadingError
+from datasets.reading.errors import ReadingError, brief, label
 from datasets.reading.regular import read_text
 
 MAX_YAML_BYTES = 2**18  # those that ship have 4 KiB at most
@@ -47,8 +47,21 @@ class _Loader(yaml.SafeLoader):
         return mapping
 
 
-def parse_yaml(text: str) -> Any:
+class _TextLoader(_Loader):
+    """Keeps scalars as the text of the file; only null, ~ and nothing at all resolve, to None."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012, as the parent has it
+        first: [(tag, pattern) for tag, pattern in resolvers if tag == "tag:yaml.org,2002:null"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def parse_yaml(text: str, as_text: bool = False) -> Any:
     """Plain data of a YAML document.
+
+    Args:
+        text: the document.
+        as_text: return scalars as they are written, not as YAML 1.1 reads them (010 is 8, 1:30 is 90, yes is true).
 
     Raises:
         ReadingError: if it is none, too long or too deep, or has objects, aliases, doubled keys or numbers beyond
@@ -57,20 +70,20 @@ def parse_yaml(text: str) -> Any:
     if len(text) > MAX_YAML_BYTES:
         raise ReadingError(f"has {len(text)} characters, more than {MAX_YAML_BYTES}")
     try:
-        data = yaml.load(text, _Loader)  # a safe loader
+        data = yaml.load(text, _TextLoader if as_text else _Loader)  # safe loaders
     except Exception as error:  # numbers and dates that are none raise errors of Python's own
         raise ReadingError(f"is not YAML: {' '.join(str(error).split())[:300]}") from None
     _check_numbers(data)
     return data
 
 
-def read_yaml(path: str | Path) -> Any:
+def read_yaml(path: str | Path, as_text: bool = False) -> Any:
     """As `parse_yaml`, of a file.
 
     Raises:
         ReadingError: as `parse_yaml`, and if it is no regular file.
     """
-    return parse_yaml(read_text(path, MAX_YAML_BYTES))
+    return parse_yaml(read_text(path, MAX_YAML_BYTES), as_text)
 
 
 def parse_json(text: bytes) -> Any:
@@ -87,6 +100,41 @@ def parse_json(text: bytes) -> Any:
         raise ReadingError("is not JSON") from None
     _check_numbers(data)
     return data
+
+
+def stored_options(schema: type, values: Any) -> Mapping[str, Any]:
+    """Options of a dataclass as a file of ours stores them, checked by name and declared type; some may be missing.
+
+    Raises:
+        ReadingError: if `values` are no options, or one is unknown or of another type.
+    """
+    if not isinstance(values, dict):
+        raise ReadingError(f"has {brief(values)} for its configuration")
+    kinds = get_type_hints(schema)
+    for name, value in values.items():
+        if name not in kinds:
+            raise ReadingError(
+                f"has the option {label(name)}, which this version does not know: use the version that wrote it, "
+                "or a newer one"
+            )
+        if not _is_of_kind(value, kinds[name]):
+            raise ReadingError(f"has {name} = {brief(value)}{_remedy(kinds[name])}")
+    return values
+
+
+def _is_of_kind(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is tuple:
+        return type(value) is tuple and all(_is_of_kind(item, get_args(kind)[0]) for item in value)
+    return type(value) is kind
+
+
+def _remedy(kind: Any) -> str:
+    if get_origin(kind) is not Literal:
+        return ""
+    known = ", ".join(map(str, get_args(kind)))
+    return f", but this version has only {known}: use the version that wrote it, or a newer one"
 
 
 def _check_numbers(data: Any, depth: int = 0) -> None:

@@ -89,6 +89,43 @@ def changed(old: str, new: str) -> str:
         (changed("7: glasses", "70000: glasses"), "70000 must lie in 0..65535"),
         (changed('"#ffffff"', '"#fffff"'), "colour #fffff"),
         (changed('[255, "#ffffff"]', "255"), "ignore must be a list"),
+        (changed("7: glasses", '"17": glasses'), "the code '17' is text and can never match; remove the quotes"),
+        (changed("[255,", '["255",'), "the code '255' is text and can never match; remove the quotes"),
+        (changed("[255,", '["0x11",'), "the code '0x11' is text and can never match; remove the quotes"),
+        (changed('"#2c699a"', "#2c699a"), "YAML reads #2c699a of class left_eye in line 4 as a comment"),
+        (changed('"#2c699a"', "#2c699a"), "quote it: '#ff0000', or write [255, 0, 0]"),
+        (changed('"#2c699a"', "000000"), "colour 0 of class left_eye must be written like"),
+        (
+            changed('"#2c699a"', "112233"),
+            "of class left_eye must be written like '#00ff7f' or [0, 255, 127]: write the",
+        ),
+        (changed('"#2c699a"', "12:30:45"), "of class left_eye must be"),
+        (changed('"#2c699a"', ""), "colour (nothing) of class left_eye must be"),
+        (changed('"#2c699a"', "'#2c6'"), "colour #2c6 of class left_eye must be"),
+        (changed('"#2c699a"', "[1, 2]"), "colour [1, 2] of class left_eye must be"),
+        (changed('"#2c699a"', "[1, 2, 256]"), "colour [1, 2, 256] of class left_eye must be"),
+        (changed('"#2c699a"', "[1, 2, 010]"), "YAML reads 010 in line 4 as a different number"),
+        (changed('"#FF8000"', "#FF8000"), "YAML reads #FF8000 in line 7 as a comment"),
+        (changed('"#ffffff"', "#ffffff"), "YAML reads #ffffff in line 8 as a comment"),
+        (changed('"#FF8000"', "ff8000"), "the code ff8000 is no colour; write '#ff8000'"),
+        (changed("7: glasses", "l_eyes: glasses"), "did you mean 'l_eye'?"),
+        (changed("7: glasses", "yes: glasses"), "True is neither an id nor a colour nor a part; write ids"),
+        (changed("7: glasses", "1.5: glasses"), "1.5 is neither an id nor a colour nor a part; write ids"),
+        (changed("7: glasses", "017: glasses"), "YAML reads 017 in line 7 as a different number"),
+        (changed("7: glasses", "7: no"), "False is no class (quote a name that is no text)"),
+        (changed("id: 3", '"id": "3"'), "the id '3' of glasses is no whole number; write it without quotes"),
+        (changed("name: glasses, color", "name: 1.0, color"), "the name 1.0 of class 3 is not text; quote it"),
+        (changed("name: glasses, color", "name: 12:30, color"), "YAML reads 12:30 in line 6 as a different number"),
+        (changed("name: glasses, color", "name: null, color"), "quote it"),
+        (TABLE.split("remap")[0] + "remap:\n", "remap is empty; take it out, or write its colours in quotes"),
+        (TABLE.split("remap")[0] + "ignore:\n  - #ffffff\n", "None is neither an id nor a colour"),
+        (
+            TABLE.split("remap")[0] + "remap:\n  7: 3\n  #ff8000: 3\n",
+            "YAML reads #ff8000 in line 9 as a comment; quote it",
+        ),
+        (changed("7: glasses", "2: glasses"), "the id 2 is that of class right_eye, but it is remapped to glasses"),
+        (changed("[255,", "[2,"), "the id 2 is that of class right_eye, but it is ignored"),
+        (changed('"#FF8000"', "'#2c699a'"), "the colour #2c699a is that of class left_eye, but it is remapped to gl"),
     ],
 )
 def test_mistakes_are_one_line_that_names_the_file(write, text: str, message: str) -> None:
@@ -98,6 +135,35 @@ def test_mistakes_are_one_line_that_names_the_file(write, text: str, message: st
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"#2c699a"', '"#2C699A"'),
+        ('"#2c699a"', "2c699a"),
+        ("[255,", "[0, 255,"),
+        ("7: glasses", "1: 2, 2: 1"),  # masks that number the classes otherwise
+        ("7: glasses", '"#2c699a": left_eye'),
+        ("7: glasses", "0x11: glasses"),
+        ("7: glasses", "hat: glasses"),
+    ],
+)
+def test_rules_that_say_no_other_thing(write, old: str, new: str) -> None:
+    assert load_table(write(changed(old, new))).colors[1] == (0x2C, 0x69, 0x9A)
+
+
+def test_names_are_compared_in_nfc(write) -> None:
+    table = load_table(write(TABLE.replace("left_eye", "\u00e9").replace("partner: \u00e9", "partner: e\u0301")))
+    assert table.partners == ((1, 2),)
+    assert table.index("e\u0301") == table.index("\u00e9") == 1
+    with pytest.raises(DataError, match="names must be distinct"):
+        load_table(write("classes: [{id: 0, name: \u00e9}, {id: 1, name: e\u0301}]"))
+
+
+def test_stored_rules_that_a_file_could_not_have_still_load() -> None:
+    stored = {"names": ["a", "b"], "colors": [[0, 0, 0], [1, 1, 1]], "remap": [["17", 1], [1, 0]], "ignore": ["255"]}
+    assert ClassTable.from_dict(stored).remap == (("17", 1), (1, 0))
 
 
 def test_a_missing_table_offers_the_shipped_ones() -> None:

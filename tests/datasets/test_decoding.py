@@ -47,9 +47,9 @@ def test_grey_ids(tmp_path: Path) -> None:
     assert np.array_equal(read_label(saved(tmp_path / "m.png", IDS), TABLE), IDS)
 
 
-def test_palette_indices_are_the_ids_whatever_the_palette(tmp_path: Path) -> None:
+def test_palette_indices_are_the_ids_where_colours_mean_nothing(tmp_path: Path) -> None:
     picture = Image.fromarray(IDS)
-    picture.putpalette([200, 10, 10, 10, 200, 10, 0, 0, 0])
+    picture.putpalette([200, 10, 10, 10, 200, 10, 9, 9, 9])
     picture.save(tmp_path / "m.png", transparency=0)
     assert np.array_equal(read_label(tmp_path / "m.png", TABLE), IDS)
 
@@ -120,7 +120,7 @@ def test_one_bit(tmp_path: Path) -> None:
 BAD_MASKS = [
     (IDS + 3, "m.png", {}, "has ids 3, 4, 5 outside the class table (0..2)"),
     (np.full((2, 2), 999, np.uint16), "m.png", {}, "has ids 999 outside"),
-    (np.full((2, 2, 3), 7, np.uint8), "m.png", {}, "has colours #070707 of no class"),
+    (np.full((2, 2, 3), 7, np.uint8), "m.png", {}, "has colours #070707 that are not in the class table"),
     (IDS, "m.jpg", {}, "stored as JPEG, whose losses change ids; export it as PNG"),
     (IDS, "m.webp", {}, "stored as WEBP"),
     (np.full((2, 2, 4), 7, np.uint8), "m.png", {}, "transparent pixels; flatten it"),
@@ -139,7 +139,7 @@ def test_masks_that_would_change_silently(tmp_path: Path, array, name: str, opti
 
 def test_two_classes_of_one_colour_cannot_be_told_apart(tmp_path: Path) -> None:
     table = ClassTable(("a", "b"), ((0, 0, 0), (0, 0, 0)))
-    with pytest.raises(DataError, match="two classes share one"):
+    with pytest.raises(DataError, match="two classes share a colour"):
         read_label(saved(tmp_path / "m.png", np.zeros((2, 2, 3), np.uint8)), table)
 
 

@@ -1,10 +1,17 @@
+import contextlib
+import multiprocessing
 import os
 import signal
+import sys
+import threading
+from pathlib import Path
 
 import pytest
 
 from datasets import DataError
 from datasets.parallel import ordered_map
+from tests.datasets.folders import write_pairs
+from tests.processes import run_command
 
 
 def square(x: int) -> int:
@@ -40,3 +47,32 @@ def test_work_stops_with_its_taker() -> None:
     results = ordered_map(square, iter(range(10**9)), 2)
     assert [next(results) for _ in range(3)] == [0, 1, 4]
     results.close()
+    assert_ended()
+
+
+def assert_ended() -> None:
+    """Neither processes nor threads are left that an interpreter's end would race with."""
+    assert multiprocessing.active_children() == []
+    assert [thread.name for thread in threading.enumerate() if "ueue" in thread.name or "xecutor" in thread.name] == []
+
+
+@pytest.mark.parametrize("work", [square, refuse, die])
+def test_processes_have_ended_when_the_results_have(work) -> None:
+    results = ordered_map(work, range(100), 2)
+    with contextlib.suppress(DataError):
+        list(results)
+    assert_ended()
+
+
+def test_a_command_that_stops_at_problems_ends_the_same_way_each_time(tmp_path: Path) -> None:
+    source = write_pairs(tmp_path / "source", count=40)
+    for index in range(20):
+        (source / "masks" / "faces" / f"{index}.png").write_bytes(b"")
+    command = [sys.executable, "-m", "scripts.prepare_data", source, tmp_path / "out", "--resolution", "32"]
+    for _ in range(4):
+        result = run_command([*command, "--workers", "4"], capture_output=True)
+        assert result.returncode == 2
+        last = [line for line in result.stderr.replace("\r", "\n").splitlines() if line and "checking" not in line]
+        assert len(last) == 1, result.stderr
+        assert "0.png: is not an image" in last[0]
+        assert not (tmp_path / "out").exists()

@@ -9,6 +9,7 @@ import pytest
 
 from datasets import DataError, ImageMaskDataset, ResumableWriter, celebamask13, draw_face, encode_pair, lmdb_writer
 from datasets.layouts import describe, pair_records
+from tests.processes import PATIENCE
 
 SIZE, COUNT = 32, 10
 
@@ -103,7 +104,7 @@ def _write_and_die(path: Path) -> None:
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     process = multiprocessing.get_context("spawn").Process(target=_write_and_die, args=(tmp_path / "data",))
     process.start()
-    process.join()
+    process.join(PATIENCE)
     assert process.exitcode == -signal.SIGKILL
     assert [path.name for path in tmp_path.iterdir()] == [".data.partial"]
     assert write(tmp_path / "data") > 0

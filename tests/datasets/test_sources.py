@@ -6,11 +6,13 @@ from PIL import Image
 
 from datasets import DataError, LmdbWriter, celebamask13, draw_face, load_table
 from datasets.celebamask import IMAGES, MASKS
-from datasets.find import find_source
+from datasets.find import Layout, find_source
 from datasets.fitting import fit
 from datasets.sources import FileSource
 from datasets.survey import survey
 from tests.datasets.folders import SIZE, full_label, write_celebamask, write_pairs
+
+ALONE = Layout(images_only=True)
 
 
 def test_pairs_are_found_by_relative_path_without_extension(tmp_path: Path) -> None:
@@ -36,7 +38,7 @@ def test_neither_file_of_a_double_name_is_used(tmp_path: Path) -> None:
     source = find_source(tmp_path)
     assert [Path(source.name(i)).stem for i in range(len(source))] == ["0", "3", "4", "5"]
     assert len(source.problems) == 2
-    assert len(find_source(tmp_path / "images")) == 5
+    assert len(find_source(tmp_path / "images", layout=ALONE)) == 5
 
 
 def test_what_is_no_image_is_counted_and_what_is_hidden_is_not(tmp_path: Path) -> None:
@@ -49,7 +51,7 @@ def test_what_is_no_image_is_counted_and_what_is_hidden_is_not(tmp_path: Path) -
     (tmp_path / "masks" / "faces" / "0.json").write_text("{}")
     source = find_source(tmp_path)
     assert (len(source), source.problems) == (6, [])
-    assert "files that are no images, passed by: 5: .gif (1), .json (1), .txt (2), no ending (1)" in list(
+    assert "files that are no images, ignored: 5: .gif (1), .json (1), .txt (2), no extension (1)" in list(
         survey(source, workers=0).lines()
     )
 
@@ -63,29 +65,31 @@ def test_a_file_that_has_gone(tmp_path: Path) -> None:
 
 
 def test_images_alone(tmp_path: Path) -> None:
-    source = find_source(write_pairs(tmp_path) / "images")
+    source = find_source(write_pairs(tmp_path) / "images", layout=ALONE)
     assert (len(source), source.classes, source.read(0).label) == (6, None, None)
 
 
 def test_masks_in_a_folder_of_another_name_are_no_pictures(tmp_path: Path) -> None:
     write_pairs(tmp_path)
     (tmp_path / "masks").rename(tmp_path / "segmentation")
-    with pytest.raises(DataError, match="holds images and segmentation: if these are images and masks, give --masks"):
+    with pytest.raises(DataError, match=r"is no known layout .* it holds images/, segmentation/"):
         find_source(tmp_path)
     source = find_source(tmp_path, tmp_path / "segmentation")
     assert (len(source), source.problems) == (6, [])
     assert source.read(1).label is not None
     (tmp_path / "images").rename(tmp_path / "photos")
     (tmp_path / "classes.yaml").write_text(Path("datasets/tables/celebamask13.yaml").read_text())
-    with pytest.raises(DataError, match="has a class table but no masks that are known by name; give --masks"):
+    with pytest.raises(DataError, match=r"it holds photos/, segmentation/, 1 files \.yaml"):
         find_source(tmp_path)
 
 
 def test_masks_without_their_images_are_no_pictures(tmp_path: Path) -> None:
     write_pairs(tmp_path)
     (tmp_path / "images").rename(tmp_path / "photos")
-    with pytest.raises(DataError, match="holds masks and photos"):
+    with pytest.raises(DataError, match=r"is no known layout .* it holds masks/, photos/"):
         find_source(tmp_path)
+    with pytest.raises(DataError, match="holds masks, photos: which of these are images"):
+        find_source(tmp_path, layout=ALONE)
 
 
 def test_a_class_table_in_the_folder_is_used(tmp_path: Path) -> None:
@@ -141,7 +145,7 @@ def test_a_part_may_be_left_out(tmp_path: Path) -> None:
 
 def test_a_part_of_no_class_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.yaml").write_text("classes: [{id: 0, name: background}, {id: 1, name: skin}]")
-    with pytest.raises(DataError, match="part eye_g is of no class"):
+    with pytest.raises(DataError, match="part eye_g is not in the class table"):
         find_source(write_celebamask(tmp_path / "set"), classes=str(tmp_path / "t.yaml"))
 
 
@@ -160,13 +164,13 @@ def test_lmdbs_of_both_kinds_are_sources(tmp_path: Path) -> None:
     assert np.array_equal(source.read(0).label, full_label(0))
 
 
-@pytest.mark.parametrize("rule", ["remap: {7: 1}", "ignore: [255]", "ignore: ['#ffffff']"])
+@pytest.mark.parametrize("rule", ["remap: {77: 1}", "ignore: [255]", "ignore: ['#ffffff']"])
 def test_rules_for_the_ids_of_an_lmdb(tmp_path: Path, rule: str) -> None:
     with LmdbWriter(tmp_path / "lmdb", SIZE, celebamask13(), "tests") as writer:
         writer.add(draw_face(0, 0, SIZE)[0], full_label(0))
     classes = ", ".join(f"{{id: {k}, name: n{k}}}" for k in range(13))
     (tmp_path / "t.yaml").write_text(f"classes: [{classes}]\n{rule}\n")
-    with pytest.raises(DataError, match="is an LMDB, whose ids stay as they are, but the class table remaps or ign"):
+    with pytest.raises(DataError, match=r"is an LMDB, whose ids are not remapped; remove .* from the class table"):
         find_source(tmp_path / "lmdb", classes=str(tmp_path / "t.yaml"))
 
 
@@ -177,7 +181,7 @@ def test_rules_for_the_ids_of_an_lmdb(tmp_path: Path, rule: str) -> None:
         ({"path": "set", "split": "val"}, "is not CelebAMask-HQ"),
         (
             {"path": "set/images", "classes": "celebamask13"},
-            "has a class table but no masks .* leave the class table out",
+            "is no known layout of images and masks",
         ),
         ({"path": "set/images", "masks": "absent"}, "absent is not a folder"),
         ({"path": "empty"}, "holds no images"),

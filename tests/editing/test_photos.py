@@ -125,5 +125,5 @@ def test_masks_are_found_by_name(tmp_path: Path) -> None:
     with pytest.raises(EditError, match=r"c\.jpg: has no mask .*masks/c\.png; add it"):
         find_masks([*images, tmp_path / "c.jpg"], folder)
     mask(folder / "a.png")
-    with pytest.raises(EditError, match=r"a\.png: has the name of .*a\.bmp but for the ending; take one away"):
+    with pytest.raises(EditError, match=r"a\.png: has the same name as .*a\.bmp with a different extension"):
         find_masks(images, folder)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from datasets import celebamask13
 from datasets.decoding import read_image, read_label
-from datasets.find import find_source
+from datasets.find import Layout, find_source
 from datasets.survey import survey
 from editing.photos import read_photo
 from tests.hostile import samples
@@ -121,7 +121,7 @@ def test_a_folder_with_one(what: str, tmp_path: Path) -> None:
         samples.PLACES[what](tmp_path / "b.png")
 
     def look() -> None:
-        found = survey(find_source(tmp_path), workers=0)
+        found = survey(find_source(tmp_path, layout=Layout(images_only=True)), workers=0)
         assert list(found.good) == [0]
         assert [str(tmp_path / "b.png") in problem for problem in found.problems] == [True]
 

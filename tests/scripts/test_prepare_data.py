@@ -1,7 +1,7 @@
+import argparse
 import os
 import resource
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs import load_config
 from configs.cli import run
 from datasets import ImageDataset, ImageMaskDataset, LmdbWriter, celebamask13, draw_face, load_table
 from datasets.contact_sheet import TILE
 from datasets.layouts import encode_image
 from datasets.lmdb_reading import read_meta
-from scripts.prepare_data import main
+from scripts.prepare_data import _next_step, main
 from tests.datasets.folders import SIZE, full_label, write_celebamask, write_pairs
+from tests.processes import run_command
 
 
 def prepare(source: Path, out: Path, *options: str) -> Path:
@@ -141,7 +143,7 @@ def test_celebamask_with_19_classes(tmp_path: Path) -> None:
 
 
 def test_images_alone(pairs: Path, tmp_path: Path) -> None:
-    out = prepare(pairs / "images", tmp_path / "out")
+    out = prepare(pairs / "images", tmp_path / "out", "--images-only")
     assert set(content(out)) == {*(f"{SIZE}-{i:05d}".encode() for i in range(6)), b"length", b"meta"}
     assert (len(ImageDataset(out)), ImageDataset(out).resolution) == (6, SIZE)
 
@@ -179,11 +181,11 @@ def test_an_interrupted_run_goes_on(pairs: Path, tmp_path: Path, monkeypatch, ca
                 raise KeyboardInterrupt
             yield item
 
-    monkeypatch.setattr("scripts.prepare_data.tqdm", stop_after_five)
+    monkeypatch.setattr("scripts.prepare_data.progress", stop_after_five)
     with pytest.raises(KeyboardInterrupt):
         prepare(pairs, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    monkeypatch.setattr("scripts.prepare_data.tqdm", lambda items, **options: items)
+    monkeypatch.setattr("scripts.prepare_data.progress", lambda items, **options: items)
     assert content(prepare(pairs, tmp_path / "out")) == whole
     assert "going on after 4 records" in capsys.readouterr().out
 
@@ -200,7 +202,7 @@ def stop_after_thirty(items, **options):
         yield item
 
 lmdb_writer._BATCH = 4
-prepare_data.tqdm = stop_after_thirty
+prepare_data.progress = stop_after_thirty
 prepare_data.main(sys.argv[1:])
 """
 
@@ -210,7 +212,7 @@ def test_a_killed_run_with_workers_goes_on(tmp_path: Path, capsys) -> None:
     arguments = [str(source), str(tmp_path / "out"), "--resolution", str(SIZE), "--workers", "2"]
     command = [sys.executable, "-c", KILLED, *arguments]
     # Returns when nobody holds the pipe of its output any more: the workers must not outlive their parent.
-    killed = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60)
+    killed = run_command(command, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     main(arguments)
     assert "going on after 28 records" in capsys.readouterr().out
@@ -255,9 +257,13 @@ def jpeg_mask(folder: Path) -> None:
 PROBLEMS: list[tuple[Callable[[Path], object], str, str]] = [
     (lambda f: mask(f).unlink(), "images/faces/1.jpg: has no mask", "add it"),
     (lambda f: image(f).unlink(), "masks/faces/1.png: has no image", "take it away"),
-    (lambda f: Image.new("RGB", (32, 32)).save(image(f).with_suffix(".png")), "1.png: has the name of", "rename one"),
+    (
+        lambda f: Image.new("RGB", (32, 32)).save(image(f).with_suffix(".png")),
+        "1.png: has the same name as",
+        "rename one",
+    ),
     (lambda f: save_mask(f, full_label(1) + 1), "1.png: has ids 13 outside the class table (0..12)", "--classes"),
-    (lambda f: save_mask(f, np.full((32, 32, 3), 9, np.uint8)), "1.png: has colours #090909 of no class", "--classes"),
+    (lambda f: save_mask(f, np.full((32, 32, 3), 9, np.uint8)), "1.png: has colours #090909 that are not", "--classes"),
     (lambda f: save_mask(f, np.zeros((16, 16), np.uint8)), "1.png: is 16 x 16, its image", "make both the same size"),
     (lambda f: save_mask(f, np.zeros((32, 32, 4), np.uint8)), "1.png: has transparent pixels", "flatten it"),
     (jpeg_mask, "1.jpg: is a mask stored as JPEG, whose losses change ids", "export it as PNG"),
@@ -277,6 +283,36 @@ def test_problems_stop_the_run(pairs: Path, refused, damage, what: str, remedy: 
     assert what in line
     assert remedy in line
     assert "--skip-bad" in line
+
+
+@pytest.mark.parametrize("is_unpaired", [True, False])
+def test_skip_unpaired_is_advised_for_unpaired_files(tmp_path: Path, refused, is_unpaired: bool) -> None:
+    source = write_pairs(tmp_path / "a: has no b")  # names say nothing of the kind of problem
+    if is_unpaired:
+        mask(source).unlink()
+        image(source, "0").write_bytes(b"text")
+    else:
+        save_mask(source, full_label(1) + 1)
+    line = refused(source)
+    assert ("--skip-unpaired to leave out the 1 without a partner" in line) == is_unpaired
+    assert ("--skip-unpaired" in line) == is_unpaired
+
+
+def test_contradictions_stop_the_run_whatever_may_be_left_out(pairs: Path, tmp_path: Path, refused) -> None:
+    label = full_label(1)
+    picture = Image.fromarray(12 - label)
+    picture.putpalette(celebamask13().palette()[::-1].tobytes())  # as every viewer shows the others
+    picture.save(mask(pairs))
+    for options in ([], ["--skip-bad"]):
+        line = refused(pairs, *options)
+        assert "1.png: id 0 has the colour #cf71c0 in the palette. In the class table, id 0 is background, but" in line
+        assert "--read-by color" in line
+        assert "--read-by index" in line
+    out = prepare(pairs, tmp_path / "out", "--read-by", "color")
+    assert np.array_equal(ImageMaskDataset(out)[1][1].numpy(), label)
+    assert read_meta(out)["source"].endswith("--read-by color")
+    out = prepare(pairs, tmp_path / "index", "--read-by", "index")
+    assert np.array_equal(ImageMaskDataset(out)[1][1].numpy(), 12 - label)
 
 
 def test_all_problems_are_listed(pairs: Path, refused, capsys, tmp_path: Path) -> None:
@@ -341,7 +377,7 @@ def replace_after_check(monkeypatch: pytest.MonkeyPatch, change: Callable[[], ob
             change()
         return items
 
-    monkeypatch.setattr("scripts.prepare_data.tqdm", changed)
+    monkeypatch.setattr("scripts.prepare_data.progress", changed)
 
 
 def test_files_that_change_under_way_are_named(pairs: Path, refused, monkeypatch) -> None:
@@ -389,8 +425,20 @@ def test_a_full_disk(pairs: Path, tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, 2**14))
 
-    result = subprocess.run([*command, "--workers", "0"], preexec_fn=limit, capture_output=True, encoding="utf-8")
+    result = run_command([*command, "--workers", "0"], preexec_fn=limit, capture_output=True)
     assert result.returncode == 2, result.stderr
     assert "free some space" in result.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
     assert len(ImageMaskDataset(prepare(pairs, tmp_path / "out"))) == 6
+
+
+@pytest.mark.parametrize("out", ["set #2, it's", "[a]", "[a", "~", "back\\slash\u00ad", "a'b\u00ad\\n", "\u00e4", "-x"])
+@pytest.mark.parametrize("is_absolute", [True, False])
+def test_the_command_that_is_printed_survives_a_shell(tmp_path: Path, out: str, is_absolute: bool) -> None:
+    (config := tmp_path / "empty.yaml").touch()
+    args = argparse.Namespace(out=tmp_path / out if is_absolute else Path(out), resolution=64)
+    printed = _next_step(argparse.Namespace(classes=celebamask13()), args)
+    script = f"printf '%s\\0' {printed.split('CONFIG ')[1]}"
+    words = run_command(["bash", "-c", script], capture_output=True).stdout.split("\0")[:-1]
+    [path] = load_config(config, words).data.path
+    assert os.path.normpath(path) == str(args.out)
