@@ -1,10 +1,14 @@
-"""What every command shares: a user's mistake is one line and exit code 2; anything else keeps its traceback.
+"""What every command shares: a user's mistake, or a machine that lacks something (`configs.shortages`), is one line and
+exit code 2; anything else keeps its traceback.
 
 Runs have exit codes of their own: see docs/reliability.md.
 """
 
 import argparse
+import io
+import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,7 +18,9 @@ import torch
 from torch.distributed import TCPStore
 
 from configs.errors import ConfigError, ExitCode, RunError
+from configs.shortages import shortage
 from datasets.errors import DataError
+from datasets.reading.names import shown
 from editing.errors import EditError
 from metrics.errors import MetricError
 from models.errors import ModelError
@@ -29,12 +35,24 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, description: str | None = None, **options: Any) -> None:
         super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse like argparse, and expand ~ in --option=~/path, which shells leave unexpanded."""
+        given = sys.argv[1:] if args is None else args
+        return super().parse_known_args([_expand_home(argument) for argument in given], namespace)
+
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message} ({self.prog} --help lists all options)")
 
 
+def _expand_home(argument: str) -> str:
+    option, equals, value = argument.partition("=")
+    return f"{option}={os.path.expanduser(value)}" if equals and option.startswith("--") else argument
+
+
 def run(main: Callable[[], int | None]) -> None:
-    """Calls `main` and exits with its return value; with 2, after one line on stderr, for what a user can mend."""
+    """Call `main` and exit with its return value; with 2, after a line on stderr, for errors that the user can fix."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold what a terminal's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(main() or 0)
     except USER_ERRORS as error:
@@ -45,6 +63,12 @@ def run(main: Callable[[], int | None]) -> None:
         sys.exit(error.exit_code)
     except torch.OutOfMemoryError as error:
         _tell_once(f"{_one_line(error)} Take smaller batches")
+        sys.exit(ExitCode.MISTAKE)
+    except (OSError, RuntimeError, MemoryError) as error:
+        if (told := shortage(error)) is None:
+            raise
+        _end_workers()
+        _tell_once(told)
         sys.exit(ExitCode.MISTAKE)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -81,10 +105,20 @@ def _tell_once(message: str) -> None:
                 return
         except (RuntimeError, KeyError, ValueError):  # no store: better twice than never
             pass
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {shown(message)}", file=sys.stderr)
+
+
+def _end_workers() -> None:
+    """Kill the workers of a loader or pool that failed: exit would wait for them, and they would add tracebacks."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler raises an error when a worker is killed
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 def _one_line(error: Exception) -> str:
+    message = str(error).strip()
+    if not message.startswith("Caught "):
+        return message
     # A data loader's worker sends its traceback along; the last line is `module.Error: message`.
-    last = str(error).strip().splitlines()[-1]
+    last = message.splitlines()[-1]
     return last.removeprefix(f"{type(error).__module__}.{type(error).__qualname__}: ")

@@ -4,20 +4,20 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import yaml
 
 from configs.errors import ConfigError
 from configs.schema import RunConfig
+from configs.values import Given, coerce
 from datasets.reading import ReadingError, brief, label
-from datasets.reading.plain import parse_yaml, read_yaml
+from datasets.reading.plain import read_yaml
 from models.config import ModelConfig
 
 Options = TypeVar("Options")
 
 _LONGEST_NAME = 80  # that is looked for among the options
-_LONGEST_TEXT = 4096  # the longest path that there can be
 
 
 def load_config(
@@ -25,9 +25,11 @@ def load_config(
 ) -> RunConfig:
     """The run that a YAML file and `section.option=value` overrides describe; the rest are the defaults.
 
+    The declared type of an option says how its value is read, in both: see `configs.values`.
+
     Args:
         path: of the file.
-        overrides: what holds in place of the file's options.
+        overrides: what holds in place of the file's options; of two for one option the last counts.
         stored_model: tells the architecture of the checkpoint that `model.init_from` names; None: for commands that
             do not start from checkpoints.
 
@@ -36,20 +38,14 @@ def load_config(
     """
     values = _read_options(path, overrides)
     model = values.get("model")
-    if isinstance(model, dict) and isinstance(source := model.get("init_from"), str) and source:
-        if stored_model is None:
+    if isinstance(model, dict) and "init_from" in model:
+        model["init_from"] = source = coerce("model.init_from", model["init_from"], str)
+        if source and stored_model is None:
             raise ConfigError(f"model.init_from = {source} is for train.py: leave it out and say what the model is")
-        values["model"] = _completed(model, stored_model(source))
-    return build(values)
-
-
-def build(values: Mapping[str, Any]) -> RunConfig:
-    """RunConfig from nested plain data.
-
-    Raises:
-        ConfigError: as `load_config`.
-    """
-    return build_options(RunConfig, values)
+        if source and stored_model:
+            values["model"] = _completed(model, stored_model(source))
+    config: RunConfig = _build(RunConfig, values, "", RunConfig)
+    return config
 
 
 def load_options(schema: type[Options], path: str | Path, overrides: Sequence[str] = ()) -> Options:
@@ -58,16 +54,7 @@ def load_options(schema: type[Options], path: str | Path, overrides: Sequence[st
     Raises:
         ConfigError: as `load_config`.
     """
-    return build_options(schema, _read_options(path, overrides))
-
-
-def build_options(schema: type[Options], values: Mapping[str, Any]) -> Options:
-    """A dataclass of sections from nested plain data.
-
-    Raises:
-        ConfigError: as `load_config`.
-    """
-    options: Options = _build(schema, values, "", schema)
+    options: Options = _build(schema, _read_options(path, overrides), "", schema)
     return options
 
 
@@ -76,22 +63,32 @@ def to_yaml(config: Any) -> str:
     return yaml.safe_dump(_plain(asdict(config)), sort_keys=False)
 
 
-def option_names(schema: Any = RunConfig, prefix: str = "") -> Iterator[str]:
+def option_names(schema: Any = RunConfig) -> Iterator[str]:
     """The dotted name of every option."""
-    for name, kind in get_type_hints(schema).items():
-        if is_dataclass(kind):
-            yield from option_names(kind, f"{prefix}{name}.")
-        else:
-            yield prefix + name
+    yield from _kinds(schema)
 
 
-def changed_options(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """`section.option` of nested options that differ."""
-    for name, value in new.items():
-        if isinstance(value, Mapping):
-            yield from changed_options(old.get(name) or {}, value, f"{prefix}{name}.")
-        elif old.get(name) != value:
-            yield prefix + name
+def changed_options(stored: Any, config: Any) -> list[str]:
+    """Return the names of options that were stored with another value; one that was not stored had its default.
+
+    Args:
+        stored: plain data of sections: `asdict` of an earlier configuration, or what YAML of it holds.
+        config: the dataclass of sections in force now.
+
+    Raises:
+        ConfigError: if an unknown option was stored, or a value of another type.
+    """
+    kinds, old, new = _kinds(type(config)), _flat(asdict(type(config)())), _flat(asdict(config))
+    if not isinstance(stored, Mapping):
+        raise ConfigError(f"its configuration is {brief(stored)}, no sections of options")
+    for name, value in _flat(stored).items():
+        if name not in kinds:
+            raise ConfigError(
+                f"its configuration has the option {label(name)}, which this version does not know: "
+                "use the version that wrote it, or a newer one"
+            )
+        old[name] = coerce(name, value, kinds[name])
+    return [name for name in new if new[name] != old[name]]
 
 
 def _read_options(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
@@ -103,9 +100,9 @@ def _read_options(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
 
 def _read_yaml(path: str | Path) -> dict[str, Any]:
     try:
-        values = read_yaml(path)
+        values = read_yaml(path, as_text=True)
     except ReadingError as error:
-        raise ConfigError(f"{path}: {error}; give the path of a YAML file") from None
+        raise ConfigError(f"{path}: {error}; expected a YAML file; quote text that contains `: ` or ` #`") from None
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{path}: the file must hold `section: options` pairs")
     return {name: {} if section is None else section for name, section in (values or {}).items()}
@@ -115,16 +112,12 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     if not equals:
         raise ConfigError(f"{brief(override)} is not an override: write section.option=value")
-    try:
-        value = parse_yaml(text)
-    except ReadingError:
-        raise ConfigError(f"{brief(override)}: the value is not YAML; quote it") from None
     *sections, option = name.split(".")
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
             raise ConfigError(f"{brief(override)}: {label(section)} is not a section of options")
-    values[option] = value
+    values[option] = Given(text)
 
 
 def _completed(given: Mapping[str, Any], stored: ModelConfig) -> dict[str, Any]:
@@ -135,7 +128,7 @@ def _completed(given: Mapping[str, Any], stored: ModelConfig) -> dict[str, Any]:
     """
     kinds, options = get_type_hints(ModelConfig), asdict(stored)
     for name in (name for name in given if name in options):
-        value = _coerce(f"model.{name}", given[name], kinds[name])
+        value = coerce(f"model.{name}", given[name], kinds[name])
         if value != options[name]:
             raise ConfigError(
                 f"model.{name} = {_plain(value)}, but in {given['init_from']} it is {_plain(options[name])}: leave it "
@@ -155,7 +148,7 @@ def _build(schema: Any, values: Any, prefix: str, root: Any) -> Any:
     arguments = {
         name: _build(kinds[name], value, f"{prefix}{name}.", root)
         if is_dataclass(kinds[name])
-        else _coerce(f"{prefix}{name}", value, kinds[name])
+        else coerce(f"{prefix}{name}", value, kinds[name])
         for name, value in values.items()
     }
     try:
@@ -174,42 +167,24 @@ def _unknown(name: str, root: Any) -> ConfigError:
     )
 
 
-def _coerce(name: str, value: Any, kind: Any) -> Any:
-    """`value` as the declared type: YAML reads 1e-3 as text and 4.8e6 as a float."""
-    error = ConfigError(f"{name} = {brief(value)}: expected {_describe(kind)}")
-    if get_origin(kind) is Literal:
-        if value in get_args(kind):
-            return value
-        raise error
-    if get_origin(kind) is tuple:
-        if kind == tuple[str, ...] and isinstance(value, str):
-            value = [value]
-        if not isinstance(value, list | tuple):
-            raise error
-        return tuple(_coerce(name, item, get_args(kind)[0]) for item in value)
-    if kind is bool and isinstance(value, bool):
-        return value
-    if kind is str and isinstance(value, str) and value.isprintable() and len(value) <= _LONGEST_TEXT:
-        return value
-    if kind is str or kind is bool:
-        raise error
-    try:
-        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
-    except ValueError:
-        number = None
-    if number is None or (kind is int and not number.is_integer()) or number - number != 0:
-        raise error
-    return value if type(value) is kind else kind(number)
+def _kinds(schema: Any, prefix: str = "") -> dict[str, Any]:
+    """Declared types by the dotted names of options."""
+    kinds: dict[str, Any] = {}
+    for name, kind in get_type_hints(schema).items():
+        kinds |= _kinds(kind, f"{prefix}{name}.") if is_dataclass(kind) else {prefix + name: kind}
+    return kinds
 
 
-def _describe(kind: Any) -> str:
-    if get_origin(kind) is Literal:
-        return "one of " + ", ".join(map(str, get_args(kind)))
-    if kind == tuple[str, ...]:
-        return "text or a list of texts"
-    if get_origin(kind) is tuple:
-        return f"a list, each {_describe(get_args(kind)[0])}"
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "text of one line"}[kind]
+def _flat(sections: Mapping[Any, Any]) -> dict[str, Any]:
+    """Values by the dotted names of options."""
+    flat: dict[str, Any] = {}
+    for name, value in sections.items():
+        flat |= (
+            {f"{name}.{option}": each for option, each in value.items()}
+            if isinstance(value, Mapping)
+            else {name: value}
+        )
+    return flat
 
 
 def _plain(value: Any) -> Any:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
 from datasets.reading import ReadingError
+from datasets.reading.plain import stored_options
 from datasets.reading.tensors import load_tensors
 from editing.directions import fingerprint
 from editing.errors import EditError
@@ -186,16 +187,24 @@ def load_encoder(path: Path, generator: Generator) -> EncoderFile:
     if contents.get("made_for") != fingerprint(generator):
         raise EditError(f"{path} was made for another model; {_NEW_COMMAND}")
     try:
-        found = EncoderFile(_from_contents(contents), dict(contents["facts"]))
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, EditError, ModelError) as error:
+        config = EncoderConfig(**stored_options(EncoderConfig, contents.get("encoder")))
+        model = model_config(contents.get("model"))
+    except ReadingError as error:
+        raise EditError(f"{path}: its encoder configuration {error}; {_NEW_COMMAND}") from None
+    except ModelError as error:
+        raise EditError(f"{path}: {error}; {_NEW_COMMAND}") from None
+    except EditError as error:
+        raise EditError(f"{path} is damaged: {error}; {_NEW_COMMAND}") from None
+    try:
+        found = EncoderFile(_build(config, model, contents["network"]), dict(contents["facts"]))
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, ModelError) as error:
         raise EditError(f"{path} is damaged: its entries do not fit together; {_NEW_COMMAND}") from error
     found.encoder.to(generator.compositing.weight.device)
     return found
 
 
-def _from_contents(contents: Mapping[str, Any]) -> Encoder:
-    """The encoder that the entries of a file describe; raises whatever they trip over."""
+def _build(config: EncoderConfig, model: ModelConfig, network: Any) -> Encoder:
+    """Return the encoder with a file's weights; raises whatever these trip over."""
     with torch.random.fork_rng(devices=[]):
-        config, model = EncoderConfig(**contents["encoder"]), model_config(contents["model"])
-        encoder = build(lambda: Encoder(config, model), contents["network"], "the encoder")
+        encoder = build(lambda: Encoder(config, model), network, "the encoder")
     return encoder.eval().requires_grad_(False)

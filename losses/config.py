@@ -38,7 +38,7 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if getattr(self, field.name) < 0:
+            if isinstance(getattr(self, field.name), int | float) and getattr(self, field.name) < 0:
                 raise ValueError(f"losses.{field.name} = {getattr(self, field.name)}: choose 0 or more")
         if self.style_mixing > 1:
             raise ValueError(f"losses.style_mixing = {self.style_mixing}: a probability is at most 1")

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from models.errors import ModelError
 
@@ -41,8 +42,12 @@ class ModelConfig:
     channel_max: int = 512
     transparent_classes: tuple[int, ...] = ()  # [T] parts one can see through, e.g. glasses
     residual_masks: bool = True  # add the coarse masks to the segmentation at the coarse resolution
+    local_generator: Literal["modulated"] = "modulated"  # LOCAL_GENERATORS in models/local_generator.py
+    render_net: Literal["skip"] = "skip"  # RENDER_NETS in models/render_net.py
+    discriminator_branch: Literal["residual"] = "residual"  # BRANCHES in models/discriminator.py
 
     def __post_init__(self) -> None:
+        self._check_choices()
         self._check_sizes()
         self._check_resolutions()
         self._check_counts()
@@ -57,6 +62,11 @@ class ModelConfig:
     def channels(self, resolution: int) -> int:
         """Channels of the render net and the discriminator where maps are `resolution` pixels wide."""
         return min(self.channel_max, self.channel_base // resolution)
+
+    def _check_choices(self) -> None:
+        for name, kind in get_type_hints(type(self)).items():
+            if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
+                raise ModelError(f"model.{name} = {getattr(self, name)!r}: choose from {', '.join(get_args(kind))}")
 
     def _check_sizes(self) -> None:
         for name, most in _MOST.items():

@@ -67,6 +67,10 @@ class Trunk(nn.Sequential):
         return x
 
 
+# The choices of model.discriminator_branch.
+BRANCHES = {"residual": Trunk}
+
+
 class Discriminator(nn.Module):
     """Judges an image together with its segmentation, or an image alone."""
 
@@ -74,8 +78,9 @@ class Discriminator(nn.Module):
         super().__init__()
         self.config = config
         channels = config.channels(FINAL_SIDE)
-        self.image_trunk = Trunk(3, config)
-        self.segmentation_trunk = Trunk(config.num_classes, config)
+        branch = BRANCHES[config.discriminator_branch]
+        self.image_trunk = branch(3, config)
+        self.segmentation_trunk = branch(config.num_classes, config)
         self.final_conv = ConvLayer(channels + 1, channels, 3, padding=1)
         self.final_linear = EqualizedLinear(channels * FINAL_SIDE**2, channels, activate=True)
         self.logits = EqualizedLinear(channels, 1)

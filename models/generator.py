@@ -13,9 +13,9 @@ from models.config import ModelConfig
 from models.coordinates import PositionFeatures
 from models.errors import ModelError
 from models.latents import layer_code_index, to_wplus
-from models.local_generator import LocalGenerators
+from models.local_generator import LOCAL_GENERATORS
 from models.mapping import MappingNetwork
-from models.render_net import RenderNet
+from models.render_net import RENDER_NETS
 
 NoiseMode = Literal["const", "random"]
 
@@ -37,9 +37,9 @@ class Generator(nn.Module):
         self.config = config
         self.mapping = MappingNetwork(config)
         self.positions = PositionFeatures(config)
-        self.local_generators = LocalGenerators(config)
+        self.local_generators = LOCAL_GENERATORS[config.local_generator](config)
         self.compositing = Compositing(config)
-        self.render_net = RenderNet(config)
+        self.render_net = RENDER_NETS[config.render_net](config)
         self.register_buffer("layer_codes", layer_code_index(config), persistent=False)
 
     @property

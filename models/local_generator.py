@@ -112,6 +112,10 @@ class LocalGenerators(nn.Module):
         return weight.flatten(1, 2), bias.flatten(1, 2)
 
 
+# The choices of model.local_generator.
+LOCAL_GENERATORS = {"modulated": LocalGenerators}
+
+
 class DepthHead(nn.Module):
     """Weights [K, C, 1] and biases [K, 1, 1] of the pseudo-depth, linear and unmodulated; the background's are 0."""
 

@@ -122,3 +122,7 @@ class RenderNet(nn.Module):
         # In the parameters' precision, for half types would round the sum at every octave.
         output = conv2d(x, cat(weights)) + cat(biases)[:, None, None]
         return output if running_sum is None else self.upsample(running_sum, output)
+
+
+# The choices of model.render_net.
+RENDER_NETS = {"skip": RenderNet}

@@ -16,7 +16,6 @@ from statistics import mean
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 import ops
 from configs import ConfigError, changed_options, cli
@@ -36,6 +35,7 @@ from metrics.perceptual import EfficientNetDistance
 from models import Generator
 from models.shipped import shipped_model
 from training.encoder import EncoderRun, EncoderTrainer, Pairs, held_out, own_samples
+from utils.progress import progress
 
 ENCODER, STATE = "encoder.pt", "training.pt"
 _SHOWN_EVERY = 20  # steps; showing a number waits for the device
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     identity = {"config": to_yaml(run), "made_for": fingerprint(generator)}
     trainer = prepare(run, generator, pairs, device)
     make_folder(folder)
-    resume(trainer, folder, identity)
+    resume(trainer, folder, run)
     train(trainer, folder, identity)
     facts = {"steps": run.training.steps, "data": list(run.data.path), **measure(trainer.encoder, generator, pairs)}
     with replacing(folder / ENCODER) as partial, partial.open("wb") as file:
@@ -99,10 +99,11 @@ def prepare(run: EncoderRun, generator: Generator, pairs: Pairs | None, device: 
     return EncoderTrainer(encoder, generator, distance.toward, run.training, pairs, run.data.workers)
 
 
-def resume(trainer: EncoderTrainer, folder: Path, identity: Mapping[str, str]) -> None:
+def resume(trainer: EncoderTrainer, folder: Path, run: EncoderRun) -> None:
     """Goes on from the state that an earlier call left, if it did.
 
     Raises:
+        ConfigError: if the state has options that this version does not know.
         EditError: if that one trained something else, or the file is damaged, or an encoder from elsewhere is there.
     """
     path = folder / STATE
@@ -112,11 +113,13 @@ def resume(trainer: EncoderTrainer, folder: Path, identity: Mapping[str, str]) -
         return
     try:
         state = load_tensors(path)
-        changed = list(changed_options(parse_yaml(state["config"]), parse_yaml(identity["config"])))
-        if state["made_for"] != identity["made_for"]:
+        changed = changed_options(parse_yaml(state["config"], as_text=True), run)
+        if state["made_for"] != fingerprint(trainer.generator):
             changed.append("--checkpoint")
         if not changed:
             trainer.load_state_dict(state)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
     except Exception as error:  # the optimiser raises whatever damage it trips over
         raise EditError(f"{path} is no state of a training, or damaged; choose another --output") from error
     if changed:
@@ -127,7 +130,7 @@ def resume(trainer: EncoderTrainer, folder: Path, identity: Mapping[str, str]) -
 def train(trainer: EncoderTrainer, folder: Path, identity: Mapping[str, str]) -> None:
     """To the end, storing the state now and then."""
     smooth = None
-    with tqdm(total=trainer.config.steps, initial=trainer.step, unit="step", desc="training the encoder") as bar:
+    with progress(total=trainer.config.steps, initial=trainer.step, unit="step", desc="training the encoder") as bar:
         for error in trainer.run():
             smooth = error if smooth is None else 0.98 * smooth + 0.02 * error
             bar.update()

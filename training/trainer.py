@@ -286,9 +286,13 @@ class Trainer:
             check_meaning(ClassTable.from_dict(networks.classes), self.classes, str(path), self.config)
         if self.start:
             self.start.check_same(contents.get("start"))
+        try:
+            changed = changed_options(contents["config"], self.config)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
         self.state.restore(networks, contents["training"], self.process, str(path))
         if not self.config.augment.target:
             self.state.augment_probability.fill_(self.config.augment.probability)
         if self.process.is_main:
-            changed = ", ".join(changed_options(contents["config"], asdict(self.config))) or "none"
-            print(f"resuming {path} at {self.state.images} images; options that changed: {changed}")
+            told = ", ".join(changed) or "none"
+            print(f"resuming {path} at {self.state.images} images; options that changed: {told}")

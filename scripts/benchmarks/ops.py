@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 import ops
 from configs import ConfigError
@@ -29,6 +28,7 @@ from scripts.benchmarks.report import Column, Row, Table, Tables
 from scripts.benchmarks.timing import Spread, in_turn, ratios
 from tests.reference import ops as literal
 from training.memory import keep_freed_memory
+from utils.progress import progress
 
 _MEGABYTES = {"cpu": 16.0, "cuda": 64.0}
 _DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -116,7 +116,7 @@ def tables(args: argparse.Namespace, device: torch.device) -> Tables:
         copy = copy_bandwidth(device, math.prod(size) * dtype.itemsize)
         work = list(product(CASES, _LAYOUTS.items()))
         rows: list[Row] = []
-        for case, (layout, memory_format) in tqdm(work, desc=f"measuring {name}", leave=False):
+        for case, (layout, memory_format) in progress(work, desc=f"measuring {name}", unit="case"):
             for each in passes(case, size, device, dtype, memory_format):
                 what = {"case": case.name, "pass": each.name, "layout": layout, "dtype": name, "size": size}
                 rows.append(what | measure(each, device, args.rounds, max(copy, large_copy)))

@@ -5,7 +5,6 @@ events around it; the GPU waits for the host in what its kernels take less. The 
 """
 
 import argparse
-import json
 from collections import Counter
 from functools import partial
 
@@ -15,7 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 from configs import ConfigError, load_config
 from scripts.benchmarks.report import Column, Row, Table, Tables
 from scripts.benchmarks.timing import Spread, in_turn
-from scripts.benchmarks.trainers import drawn_data, our_trainer
+from scripts.benchmarks.trainers import drawn_data, our_trainer, with_data
 from training.distributed import session
 from training.trainer import Trainer
 
@@ -61,8 +60,7 @@ def tables(args: argparse.Namespace, device: torch.device) -> Tables:
         raise ConfigError(f"--device {device}: only a GPU's kernels are told apart")
     model = load_config(args.config, args.overrides).model
     with session(device.type), drawn_data(model) as path:
-        overrides = [*args.overrides, "training.cuda_graphs=false", f"data.path={json.dumps(str(path))}"]
-        config = load_config(args.config, overrides)
+        config = with_data(load_config(args.config, [*args.overrides, "training.cuda_graphs=false"]), [str(path)])
         rows = _profile(our_trainer(config, device), device, args.rounds)
     title = (
         f"steps at {config.model.resolution} pixels, K = {config.model.num_classes}, batch "

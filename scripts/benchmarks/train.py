@@ -13,7 +13,6 @@ spoil all times of a CPU.
 
 import argparse
 import gc
-import json
 import math
 import shlex
 import sys
@@ -30,7 +29,7 @@ from scripts.benchmarks.ceilings import matrix_rate
 from scripts.benchmarks.overheads import measure_overheads
 from scripts.benchmarks.report import Column, Row, Table, Tables
 from scripts.benchmarks.timing import Spread, in_turn, ratios
-from scripts.benchmarks.trainers import drawn_data, literal_trainer, our_trainer
+from scripts.benchmarks.trainers import drawn_data, literal_trainer, our_trainer, with_data
 from scripts.benchmarks.work import Counter
 from training.distributed import session
 from training.stats import Stats
@@ -105,10 +104,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Raises ConfigError or DataError for options out of range, and for a configuration or data that do not fit."""
-    overrides = [*args.overrides, f"data.path={json.dumps(args.data)}"] if args.data else args.overrides
-    config = args.run_config = load_config(args.config, overrides)
+    config = load_config(args.config, args.overrides)
+    config = args.run_config = with_data(config, [args.data]) if args.data else config
     for options in args.also:
-        if load_config(args.config, [*overrides, *shlex.split(options)]).model != config.model:
+        if load_config(args.config, [*args.overrides, *shlex.split(options)]).model != config.model:
             raise ConfigError(f"--also {options!r} changes the model: measure it in a run of its own")
     if args.rounds < 1:
         raise ConfigError(f"--rounds {args.rounds}: give 1 or more")
@@ -125,8 +124,8 @@ def tables(args: argparse.Namespace, device: torch.device) -> Tables:
     with session(device.type), _data(args) as config:  # the session leaves PyTorch as many threads as training has
         versions: dict[str, Version] = {"ours": (our_trainer, config)}
         for options in args.also:
-            overrides = [*args.overrides, *shlex.split(options), f"data.path={json.dumps(config.data.path)}"]
-            versions[options] = our_trainer, load_config(args.config, overrides)
+            other = load_config(args.config, [*args.overrides, *shlex.split(options)])
+            versions[options] = our_trainer, with_data(other, config.data.path)
         if not args.ours_alone:
             versions["literal"] = literal_trainer, config
         yield compare(config, device, args.iterations, args.rounds, versions)
@@ -249,7 +248,7 @@ def _data(args: argparse.Namespace) -> Iterator[RunConfig]:
         yield args.run_config
         return
     with drawn_data(args.run_config.model) as path:
-        yield load_config(args.config, [*args.overrides, f"data.path={json.dumps(str(path))}"])
+        yield with_data(args.run_config, [str(path)])
 
 
 def _precision(name: str, config: RunConfig) -> str:

@@ -1,7 +1,7 @@
 """The real training loop on drawn data, with this program's networks or with literal ones."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +50,11 @@ def _literal_state(config: RunConfig, process: Process) -> TrainingState:
         generator_optimizer=lazy_adam(generator, config.training, config.losses.path_length_every),
         discriminator_optimizer=lazy_adam(discriminator, config.training, config.losses.r1_every),
     )
+
+
+def with_data(config: RunConfig, path: Sequence[str]) -> RunConfig:
+    """Return a configuration with other data, whose paths stay as they are, whatever characters they hold."""
+    return replace(config, data=replace(config.data, path=tuple(path)))
 
 
 @contextmanager

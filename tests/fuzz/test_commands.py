@@ -223,7 +223,7 @@ def test_honest_lines_do_their_work(command: str, folder: Path, tmp_path: Path, 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_some_command_lines(command: str, folder: Path, tmp_path: Path, monkeypatch) -> None:
-    checked(command, folder, tmp_path / "files", monkeypatch, 8)
+    checked(command, folder, tmp_path / "files", monkeypatch, 5)
 
 
 @pytest.mark.long

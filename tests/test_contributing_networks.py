@@ -1,0 +1,82 @@
+"""The recipes for a loss and for a variant of a network, followed to the letter in a copy of the project."""
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.conftest import TINY_OPTIONS
+from tests.processes import ROOT, lint, run_command
+
+PACKAGES = ("configs", "datasets", "editing", "losses", "metrics", "models", "ops", "training", "utils")
+EDIT = re.compile(r"^# (\S+\.py)(?:, (before|after|in place of) `(.+)`)?\n((?:(?!# \S+\.py).*\n)+)", re.MULTILINE)
+RUN = "import sys, train; train.main(sys.argv[1:])"
+QUICK = ["training.batch_size=4", "training.total_images=8", "training.log_every_images=4", "training.device=cpu"]
+QUICK += ["training.preview_samples=2", "data.workers=0", "ops=native", *TINY_OPTIONS]
+
+
+def follow(title: str, folder: Path, data: Path, check: str = "") -> tuple[Path, str]:
+    """Make a recipe's edits in a copy, run its command small, then `check` in the same process.
+
+    Returns:
+        The folder of the run, and what was printed.
+    """
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = text.split(f"## {title}\n")[1].split("\n## ")[0]
+    (code,), (command,) = (re.findall(rf"```{kind}\n(.*?)```", section, re.DOTALL) for kind in ("python", "bash"))
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "weights"))
+    shutil.copy(ROOT / "train.py", folder)
+    edits = EDIT.findall(code)
+    assert "".join(new for *_, new in edits).count("\n") + len(edits) == code.count("\n")
+    for name, how, old, new in edits:
+        edit(folder / name, how, old, new)
+    lint(folder, [name for name, *_ in edits])
+    python, program, *arguments = shlex.split(command)
+    assert (python, program) == ("python", "train.py")
+    result = run_command(
+        [sys.executable, "-c", f"{RUN}\n{check}", *arguments, f"data.path={data}", *QUICK],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+    )
+    assert result.returncode == 0, result.stderr[-4000:]
+    return folder / arguments[arguments.index("--output") + 1], result.stdout
+
+
+def edit(path: Path, how: str, old: str, new: str) -> None:
+    """Write a new file, or change one place of a file that is there once."""
+    if not how:
+        assert not path.exists(), path
+        path.write_text(new)
+        return
+    before = path.read_text()
+    (line,) = (line for line in before.splitlines(keepends=True) if line.startswith(old))
+    rest = line.removeprefix(old).strip("\n")
+    change = {"before": new + line, "after": line + new, "in place of": new.rstrip("\n") + rest + "\n"}[how]
+    path.write_text(before.replace(line, change, 1))
+
+
+def test_a_loss(tmp_path, faces_32):
+    run, _ = follow("A loss", tmp_path, faces_32)
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("losses/smoothness")] == [4, 8]
+    assert all(event.value > 0 for event in events.Scalars("losses/smoothness"))
+
+
+def test_a_variant_of_a_network(tmp_path, faces_32):
+    check = (
+        "import models, pathlib\n"
+        "(path,) = pathlib.Path('runs/bounded/checkpoints').iterdir()\n"
+        "print(type(models.load_generator(path).local_generators).__name__)"
+    )
+    run, printed = follow("A variant of a network", tmp_path, faces_32, check)
+    assert printed.splitlines()[-1] == "BoundedLocalGenerators"
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    assert torch.load(checkpoint, weights_only=True)["model"]["local_generator"] == "bounded"
