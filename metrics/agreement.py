@@ -3,6 +3,39 @@
 import torch
 from torch import Tensor
 
+from metrics.registry import Metric, Number, Result, Samples, State, register
+from metrics.report import by_class
+
+
+@register("agreement", better={"agreement": "higher", "agreement_real": None})
+class Agreement(Metric):
+    """Mean IoU of a segmenter's labels with the generated masks, beside its mean IoU on held-out real pairs.
+
+    The mean is over the classes of the real data. One that is never generated counts 0, so that leaving out what is
+    hard gains nothing.
+    """
+
+    needs = ("segmenter",)
+    reduce = "sum"
+
+    def update(self, batch: Samples) -> State:
+        """See `confusion`."""
+        return {"confusion": confusion(self.segmenter(batch.images), batch.labels, len(self.classes))}
+
+    def compute(self, generated: State, real: State) -> Result:
+        """See `iou`."""
+        scores, real_scores, facts = iou(generated["confusion"]), self.segmenter.iou, self.segmenter.facts
+        in_data = ~real_scores.isnan()
+        how = f"mean IoU of a segmenter's labels with the drawn masks, {int(in_data.sum())} classes of the data"
+        how_real = f"the same segmenter ({facts.steps} steps, seed {facts.seed}) on real pairs held out from it"
+        return Result(
+            {
+                "agreement": Number(scores[in_data].nan_to_num(0).mean().item(), how),
+                "agreement_real": Number(facts.mean_iou, how_real),
+            },
+            {"iou_drawn": by_class(self.classes, scores), "iou_real": by_class(self.classes, real_scores)},
+        )
+
 
 def confusion(predicted: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     """Long [K, K]: how many pixels have the class of the row in `labels` and that of the column in `predicted`.

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from metrics.registry import METRICS, Extractor, best_direction, result_names
+from metrics.registry import Extractor, number_names, registered
 
 
 @dataclass(frozen=True)
@@ -11,7 +11,7 @@ class MetricConfig:
     """What `scripts.evaluate` and a run measure, both by the same code.
 
     Attributes:
-        names: see `metrics.registry.METRICS`.
+        names: of registered metrics (`metrics.registry`).
         extractor: the network whose features are compared: efflite0 comes with a package, inception's weights are a
             file of the user's. Only inception's distance is called FID.
         weights: that file.
@@ -46,14 +46,15 @@ class MetricConfig:
     best: str = ""
 
     def __post_init__(self) -> None:
+        known = registered()
         for name in self.names:
-            if name not in METRICS:
-                raise ValueError(f"metrics.names has {name}: choose from {', '.join(METRICS)}")
+            if name not in known:
+                raise ValueError(f"metrics.names has {name}: choose from {', '.join(known)}")
         for option in ("samples", "part_samples", "path_samples", "edit_samples", "batch_size"):
             if getattr(self, option) < 1:
                 raise ValueError(f"metrics.{option} = {getattr(self, option)}: choose 1 or more")
         if not self.names:
-            raise ValueError(f"metrics.names is empty: choose from {', '.join(METRICS)}")
+            raise ValueError(f"metrics.names is empty: choose from {', '.join(known)}")
         if self.weights and self.extractor == "efflite0":
             raise ValueError(f"metrics.weights = {self.weights} are inception's: set metrics.extractor to inception")
         if not math.isfinite(self.truncation):
@@ -66,9 +67,13 @@ class MetricConfig:
             self._check_best()
 
     def _check_best(self) -> None:
-        never = "ppl_efflite0" if self.lpips else "ppl"
-        results = [result for name in self.names for result in result_names(name, self.extractor) if result != never]
-        comparable = [result for result in results if best_direction(result)]
+        metrics = [registered()[name] for name in self.names]
+        comparable = [
+            name
+            for metric in metrics
+            for number, name in number_names(metric, self.extractor, bool(self.lpips)).items()
+            if metric.numbers[number]
+        ]
         if self.best not in comparable:
             raise ValueError(f"metrics.best = {self.best}: choose from {', '.join(comparable)}")
         if not self.every_images:

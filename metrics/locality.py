@@ -15,13 +15,45 @@ A large part gets a large share of whatever happens. `Locality.chance` says what
 pixels alike, and belongs beside every locality.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from metrics.errors import MetricError
+from metrics.registry import CodeKind, Edit, Metric, Number, Result, State, register
+from metrics.report import by_class, plain
+
+
+@register("locality", better={"locality_shape": "higher", "locality_texture": "higher"})
+class LocalityOfEdits(Metric):
+    """Share of an image's change inside the part whose shape or texture was taken from another sample."""
+
+    source = "edits"
+    reduce = "sum"
+
+    def update(self, batch: Edit) -> State:
+        """The tensors of a `Locality`, each [K, K] or [K]."""
+        found = Locality(len(self.classes))
+        found.update(batch.part, batch.before.images, batch.after.images, batch.before.labels, batch.after.labels)
+        return {f"{batch.kind}_{name}": value for name, value in vars(found).items()}
+
+    def compute(self, generated: State, real: State) -> Result:
+        """See `Locality`."""
+        result = Result({})
+        for kind in get_args(CodeKind):
+            locality = Locality(len(self.classes))
+            vars(locality).update({name: generated[f"{kind}_{name}"] for name in vars(locality)})
+            counts = f"mean of {len(self.classes)} parts, {self.config.edit_samples} drawn"
+            how = f"share of the change inside the part, {counts}; parts never drawn count 0"
+            result.numbers[f"locality_{kind}"] = Number(locality.mean(), how)
+            result.tables |= {
+                f"edited_{kind}": dict(zip(self.classes, locality.samples.tolist(), strict=True)),
+                f"locality_{kind}": by_class(self.classes, locality.table().diagonal()),
+                f"chance_{kind}": by_class(self.classes, locality.chance()),
+            }
+            result.matrices[f"locality_{kind}"] = [plain(row) for row in locality.table()]
+        return result
 
 
 class Change(NamedTuple):
@@ -94,12 +126,6 @@ class Locality:
         One without a row counts 0, so that a generator which never draws what is hard does not gain by it.
         """
         return self.table().diagonal().nan_to_num(0).mean().item()
-
-    def summed(self, add: Callable[[Tensor], Tensor]) -> "Locality":
-        """That of all processes, by what adds up their tensors."""
-        whole = Locality(len(self.samples))
-        whole.change, whole.area, whole.samples = add(self.change), add(self.area), add(self.samples)
-        return whole
 
 
 def _check(before: Tensor, after: Tensor, labels_before: Tensor, labels_after: Tensor) -> None:

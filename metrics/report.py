@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 
 @dataclass
 class Report:
@@ -28,8 +30,12 @@ class Report:
     matrices: dict[str, list[list[float | None]]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
-    def add(self, name: str, value: float, how: str) -> None:
-        """One number, with what it depends on beyond the facts; nan means that there was nothing to measure."""
+    def add(self, name: str, value: float | None, how: str) -> None:
+        """Add one number, with what it depends on beyond the facts; nan or None, with the reason, leaves it out."""
+        if value is None:
+            self.left_out[name] = how
+            return
+        value = float(value)
         if math.isnan(value):
             self.left_out[name] = f"not a number ({how})"
             return
@@ -49,6 +55,16 @@ class Report:
         if self.tables:
             lines += ["", *_table(self.tables)]
         return "\n".join(lines)
+
+
+def by_class(names: Sequence[str], values: Tensor) -> dict[str, float | None]:
+    """A table of [K] values, None in place of nan."""
+    return dict(zip(names, plain(values), strict=True))
+
+
+def plain(values: Tensor) -> list[float | None]:
+    """The values of a vector, None in place of nan."""
+    return [None if math.isnan(value) else value for value in values.tolist()]
 
 
 def _table(columns: Mapping[str, Mapping[str, float | int | None]]) -> list[str]:

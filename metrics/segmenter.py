@@ -13,8 +13,6 @@ from typing import Any, BinaryIO
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import mobilenet_v3_large
-from torchvision.ops import FeaturePyramidNetwork
 
 from datasets.reading import ReadingError, label
 from datasets.reading.tensors import load_tensors
@@ -38,6 +36,9 @@ class SegmentationNetwork(nn.Module):
     """
 
     def __init__(self, num_classes: int) -> None:
+        from torchvision.models import mobilenet_v3_large  # here, for it takes seconds to import
+        from torchvision.ops import FeaturePyramidNetwork
+
         super().__init__()
         layers = mobilenet_v3_large(weights=None).features[: _TAPS[-1] + 1]
         layers[0][0].stride = (1, 1)

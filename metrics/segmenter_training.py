@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset
-from tqdm import tqdm
 
 from metrics.agreement import confusion, iou, mean_iou
 from metrics.errors import MetricError
 from metrics.segmentation import class_areas
 from metrics.segmenter import RESOLUTIONS, SegmentationNetwork, Segmenter, SegmenterFacts, to_network
+from utils.progress import progress
 
 Loader: TypeAlias = DataLoader[tuple[Tensor, Tensor]]
 
@@ -129,7 +129,7 @@ def _fit(
         optimizer, config.learning_rate, total_steps=config.steps + 1, pct_start=0.15, cycle_momentum=False
     )
     network.train()
-    for images, labels in tqdm(loader, desc="training the segmenter", unit="step"):
+    for images, labels in progress(loader, desc="training the segmenter", unit="step"):
         pictures, ids = _augmented(to_network(images.to(device)), labels.to(device))
         loss = F.cross_entropy(network(pictures), ids.long(), weight=weights)
         optimizer.zero_grad()
@@ -167,6 +167,6 @@ def _augmented(pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def _measure(network: SegmentationNetwork, loader: Loader, num_classes: int, device: torch.device) -> Tensor:
     """The confusion [K, K] of the network in evaluation mode."""
     counts = torch.zeros(num_classes, num_classes, dtype=torch.long)
-    for images, labels in tqdm(loader, desc="measuring", unit="batch"):
+    for images, labels in progress(loader, desc="measuring", unit="batch"):
         counts += confusion(network.read(images.to(device)).cpu(), labels, num_classes)
     return counts

@@ -6,10 +6,11 @@
     torchrun --nproc_per_node=8 -m scripts.evaluate --checkpoint CK --data LMDB           the same numbers
     python -m scripts.evaluate --checkpoint runs/first/checkpoints/*.pt --data LMDB --output DIR   for plot_metrics
 
-Images: fid, kid, is, precision_recall, ppl. Masks: areas (distance to the data's), agreement (what a segmenter sees in
-the images against the masks drawn with them; scripts.train_segmenter makes one), locality (how much of an edit's change
-stays in the part), parts (fid of the parts, cut out). Numbers from other features than Inception's are named after
-them: fd_efflite0 is no FID. Published FIDs are of 50,000 drawings.
+Numbers from other features than Inception's are named after them: fd_efflite0 is no FID. Published FIDs are of 50,000
+samples. scripts.train_segmenter makes the segmenter of `agreement`. A metric that is named but cannot be measured ends
+the command with exit code 2.
+
+Metrics:
 """
 
 import argparse
@@ -30,9 +31,10 @@ from datasets.loader import DataConfig
 from datasets.opening import first_difference, open_dataset
 from editing.files import check_free, make_folder, replacing
 from metrics.config import MetricConfig
+from metrics.errors import MetricError
 from metrics.extras import extra
 from metrics.plots import locality_picture
-from metrics.registry import METRICS
+from metrics.registry import registered
 from metrics.report import Report
 from models import ModelConfig
 from models.checkpoint import build_generator, find_networks, load_generator, provenance, read_file
@@ -47,11 +49,12 @@ WRITTEN = ("metrics.jsonl", "locality_shape.png", "locality_texture.png")
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = cli.Parser(__doc__)
+    parser = cli.Parser(f"{__doc__}{summaries()}")
     add = parser.add_argument
     add("--checkpoint", nargs="+", help="of this program, or released ones (default: the model that ships)")
     options.add_options(parser)
-    add("--metrics", type=names, default=None, help=f"of {', '.join(METRICS)}; default: all that can be measured here")
+    known = f"all, or some of {', '.join(registered())}"
+    add("--metrics", type=names, default=None, help=f"{known}; default: all that can be measured here")
     add("--extractor", choices=("efflite0", "inception"), default="efflite0", help="features (default efflite0)")
     add("--weights", default="", help="Inception's file; it is never downloaded")
     add("--lpips", default="", help="VGG16's file for the path length (default: features of efflite0 stand in)")
@@ -77,7 +80,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def names(text: str) -> tuple[str, ...]:
     """Metrics from a list with commas; whether they exist is checked with the rest."""
-    return tuple(METRICS) if text == "all" else tuple(filter(None, text.split(",")))
+    return tuple(registered()) if text == "all" else tuple(filter(None, text.split(",")))
+
+
+def summaries() -> str:
+    """A line for each metric: its name, and the first line of its docstring."""
+    lines = {name: (metric.__doc__ or "").strip().partition("\n")[0] for name, metric in registered().items()}
+    return "\n".join(f"  {name:<17} {line}" for name, line in lines.items())
 
 
 class Checkpoint(NamedTuple):
@@ -116,6 +125,15 @@ def main(argv: Sequence[str] | None = None) -> None:
                     write(args.output, reports, dataset.classes.names)
         if process.is_main and args.output:
             write_scalars(args.output / "tensorboard", reports.values())
+    if args.metrics is not None:
+        check_measured(reports.values())
+
+
+def check_measured(reports: Iterable[Report]) -> None:
+    """Raises MetricError if a metric that the user named was not measured."""
+    left_out = {name: why for report in reports for name, why in report.left_out.items()}
+    if left_out:
+        raise MetricError("; ".join(f"{name} was not measured: {why}" for name, why in left_out.items()))
 
 
 def metric_config(args: argparse.Namespace) -> MetricConfig:
@@ -126,7 +144,7 @@ def metric_config(args: argparse.Namespace) -> MetricConfig:
     """
     options = {field.name: getattr(args, field.name) for field in fields(MetricConfig) if hasattr(args, field.name)}
     try:
-        return MetricConfig(names=tuple(METRICS) if args.metrics is None else args.metrics, **options)
+        return MetricConfig(names=tuple(registered()) if args.metrics is None else args.metrics, **options)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
@@ -192,12 +210,14 @@ def prepare_folder(folder: Path) -> None:
 
 
 def write(folder: Path, reports: Mapping[str, Report], names: Sequence[str]) -> None:
-    """metrics.jsonl, a line for each checkpoint, and a picture of every matrix of the last one."""
+    """Write metrics.jsonl, a line for each checkpoint, and pictures of the last one's locality."""
     lines = [json.dumps({"checkpoint": path, **report.to_dict()}) + "\n" for path, report in reports.items()]
     with replacing(folder / "metrics.jsonl") as partial:
         partial.write_text("".join(lines), encoding="utf-8")
     last = list(reports.values())[-1]
     for kind, matrix in last.matrices.items():
+        if f"{kind}.png" not in WRITTEN:  # what is not announced could replace a file of the user's
+            continue
         title = f"{kind.replace('_', ' of ')} edits, {last.images or '?'} images seen"
         shares = torch.tensor([[math.nan if share is None else share for share in row] for row in matrix])
         with replacing(folder / f"{kind}.png") as partial:

@@ -55,6 +55,9 @@ def session(device: str = "auto", timeout: timedelta = TIMEOUT) -> Iterator[Proc
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if "WORLD_SIZE" in os.environ and missing:
         raise ConfigError(f"WORLD_SIZE is set, but {missing[0]} is not: start the processes with torchrun, or unset it")
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT"):
+        if not (value := os.environ.get(name, "0")).isdecimal():
+            raise ConfigError(f"{name} = {value!r} is no number: start the processes with torchrun, or unset it")
     world_size, local_rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("training.device = cuda, but PyTorch sees no GPU: choose cpu or auto")

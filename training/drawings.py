@@ -6,21 +6,19 @@ width, M = B + 2K codes, R resolution.
 
 from collections.abc import Callable, Iterator
 from enum import IntEnum
-from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from datasets.transforms import float_to_images, segmentation_to_labels
-from metrics.path_length import path_pairs
-from models import Generator
+from metrics.ppl import path_pairs
+from metrics.registry import CodeKind, Edit, PathStep, Samples
+from models import Generator, ModelConfig
 from models.generator import NoiseMode
 from models.latents import shape_index, texture_index, to_wplus, truncate
 from training.distributed import Process
-
-CodeKind = Literal["shape", "texture"]
+from utils.progress import progress
 
 _EDITED = 8  # samples at a time at most: each is drawn again for both codes of every part
 
@@ -33,18 +31,6 @@ class _Stream(IntEnum):
     EDITS = 2
     PATHS = 3
     POSITIONS = 4
-
-
-class Drawn(NamedTuple):
-    images: Tensor  # uint8 [N, 3, R, R]
-    labels: Tensor  # uint8 [N, R, R]
-
-
-class Edit(NamedTuple):
-    part: int
-    kind: CodeKind
-    before: Drawn
-    after: Drawn
 
 
 class Drawings:
@@ -77,40 +63,41 @@ class Drawings:
         self.pause = pause
         self.mean = generator.mean_code() if truncation != 1 else None
 
-    def samples(self, count: int) -> Iterator[tuple[int, Drawn]]:
+    def samples(self, count: int) -> Iterator[tuple[int, Samples]]:
         """(number of the batch, drawings) with random noise: this process's batches of `count` drawings."""
-        for batch, size in self._batches(count, self.batch_size, "drawing"):
+        for batch, size in self._batches(count, self.batch_size, "generating"):
             codes = self._codes(_Stream.SAMPLES, batch, size)
             torch.manual_seed(self._seed(_Stream.NOISE, batch))
             yield batch, self._draw(codes, "random")
 
-    def edits(self, count: int) -> Iterator[Edit]:
-        """Of each part of each drawing its shape and its texture, taken from another sample; fixed noise throughout."""
+    def edits(self, count: int) -> Iterator[tuple[int, Edit]]:
+        """(number of the batch, edit): shape and texture of each part, from other samples; fixed noise throughout."""
         config = self.generator.config
+        indices: dict[CodeKind, Callable[[ModelConfig, int], int]] = {"shape": shape_index, "texture": texture_index}
         for batch, size in self._batches(count, min(self.batch_size, _EDITED), "editing each part"):
             first, second = to_wplus(self._codes(_Stream.EDITS, batch, 2 * size), config).chunk(2)
             before = self._draw(first, "const")
             for part in range(config.num_classes):
-                for kind, index in (("shape", shape_index(config, part)), ("texture", texture_index(config, part))):
+                for kind, index in indices.items():
                     codes = first.clone()
-                    codes[:, index] = second[:, index]
-                    yield Edit(part, kind, before, self._draw(codes, "const"))  # type: ignore[arg-type]
+                    codes[:, index(config, part)] = second[:, index(config, part)]
+                    yield batch, Edit(part, kind, before, self._draw(codes, "const"))
 
-    def steps(self, count: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """(number of the batch, images, images a little further on a path in W): floats [N, 3, R, R], fixed noise."""
-        for batch, size in self._batches(count, self.batch_size, "drawing paths"):
+    def steps(self, count: int) -> Iterator[tuple[int, PathStep]]:
+        """(number of the batch, images and those a little further on a path in W)."""
+        for batch, size in self._batches(count, self.batch_size, "generating paths"):
             start, end = self._codes(_Stream.PATHS, batch, 2 * size).chunk(2)
             positions = torch.rand(size, generator=self._generator(_Stream.POSITIONS, batch))
             first, second = (
                 self.generator.synthesis(w, "const").image for w in path_pairs(start, end, positions.to(start))
             )
-            yield batch, first, second
+            yield batch, PathStep(first, second)
 
     def _batches(self, count: int, size: int, what: str) -> Iterator[tuple[int, int]]:
         """(number, drawings) of this process's batches, each of `size` but the last."""
         batches = -(-count // size)
         rounds = range(0, batches, self.process.world_size)
-        for first in tqdm(rounds, desc=what, unit="batch", disable=None if self.process.is_main else True):
+        for first in progress(rounds, desc=what, unit="batch", disable=not self.process.is_main):
             self.pause()
             batch = first + self.process.rank
             if batch < batches:
@@ -129,6 +116,6 @@ class Drawings:
         # PyTorch's generator on the CPU takes 32 bits of a seed: they must differ in these.
         return int(np.random.SeedSequence((self.seed, stream, batch)).generate_state(1)[0])
 
-    def _draw(self, codes: Tensor, noise: NoiseMode) -> Drawn:
+    def _draw(self, codes: Tensor, noise: NoiseMode) -> Samples:
         drawing = self.generator.synthesis(codes, noise)
-        return Drawn(float_to_images(drawing.image), segmentation_to_labels(drawing.segmentation))
+        return Samples(float_to_images(drawing.image), segmentation_to_labels(drawing.segmentation))

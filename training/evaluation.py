@@ -3,11 +3,12 @@
 Every process must build the same evaluation and ask for the same measurements; the results are those of one process.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -15,28 +16,17 @@ from datasets.opening import ShardedDataset, Single
 from metrics.config import MetricConfig
 from metrics.errors import MetricError
 from metrics.extras import extra
-from metrics.features import FeatureExtractor, efflite0, inception
-from metrics.image_quality import check_samples
-from metrics.perceptual import EfficientNetDistance, Lpips, PerceptualDistance
+from metrics.features import efflite0, inception
+from metrics.perceptual import EfficientNetDistance, Lpips
+from metrics.registry import Metric, Result, Samples, State, number_names, registered
 from metrics.report import Report
-from metrics.segmenter import Segmenter, find_segmenter
+from metrics.segmenter import find_segmenter
 from models import Generator
-from training.distributed import Process, gather
+from training.distributed import Process, from_main, gather
 from training.drawings import Drawings
-from training.probes import (
-    AgreementProbe,
-    AreaProbe,
-    FeatureProbe,
-    LocalityProbe,
-    PartProbe,
-    PathProbe,
-    Probe,
-)
-from training.real_statistics import RealStatistics
+from training.real_statistics import RealStatistics, States
 
-FEATURE_METRICS = ("fid", "kid", "is", "precision_recall")
-
-Preparation = Callable[[list[str]], Callable[[], Probe]]  # from names of metrics to what makes their probe
+_FEATURES = ""  # key of the state that all metrics with the need "features" share
 
 
 class Evaluation:
@@ -63,18 +53,25 @@ class Evaluation:
         workers: int = 0,
         skip_missing: bool = False,
     ) -> None:
-        dataset[0]  # sizes that do not fit show now, not after all has been drawn
+        dataset[0]  # sizes that do not fit show now, not after all has been generated
         self.config = config
         self.process = process
         self.real = RealStatistics(dataset, process, config.batch_size, workers)
         self.left_out: dict[str, str] = {}
-        self.probes: list[Callable[[], Probe]] = []
-        for names, given, prepare in self._kinds():
-            wanted = [name for name in config.names if name in names]
-            for why, failed in self._prepare(wanted, prepare):
-                if given or not skip_missing:
-                    raise why
-                self.left_out |= dict.fromkeys(failed, str(why))
+        self.names: list[str] = []
+        self._networks: dict[str, Any] = {}  # by the need that they meet
+        self._kept: dict[str, State] = {}  # of real data, where no file has them
+        given = {"extractor": config.extractor == "inception", "distance": config.lpips, "segmenter": config.segmenter}
+        # A segmenter comes last, for finding it reads all data.
+        for name in sorted(dict.fromkeys(config.names), key=lambda name: "segmenter" in registered()[name].needs):
+            networks = _networks_of(registered()[name])
+            error = self._try(partial(self._check, name)) or self._try(partial(self._load, networks))
+            if error and (not skip_missing or any(given[each] for each in networks)):
+                raise error
+            if error:
+                self.left_out[name] = str(error)
+            else:
+                self.names.append(name)
 
     @torch.no_grad()
     def measure(
@@ -98,70 +95,113 @@ class Evaluation:
                 truncation=config.truncation,
                 pause=pause,
             )
-            probes = [build() for build in self.probes]
-            if any(probe.sees for probe in probes):
-                for batch, drawn in drawings.samples(config.samples):
-                    for probe in probes:
-                        probe.see(batch, drawn)
-            for probe in probes:
-                probe.tell(drawings, report)
+            metrics = [self._made(name) for name in self.names]
+            generated = self._generated(drawings, metrics)
+            real = self._real(metrics)
+            for metric in metrics:
+                states = generated[_key(metric)], real.get(_key(metric), {})
+                result, why = from_main(self.process, partial(_computed, metric, *states))
+                if why:
+                    report.left_out[metric.name] = why
+                self._add(report, metric, result)
         return report
 
-    def _kinds(self) -> list[tuple[tuple[str, ...], bool, Preparation]]:
-        """Metrics that share a probe, whether the user gave a file for them, and what loads all that it needs."""
-        config, real, classes = self.config, self.real, self.real.dataset.classes.names
-        inception, lpips, segmenter = config.extractor == "inception", bool(config.lpips), bool(config.segmenter)
-        return [
-            (FEATURE_METRICS, inception, lambda names: partial(FeatureProbe, names, real, self._comparable())),
-            (("parts",), inception, lambda _: partial(PartProbe, config, real, self._comparable())),
-            (("areas",), False, lambda _: partial(AreaProbe, real)),
-            (("locality",), False, lambda _: partial(LocalityProbe, config, classes)),
-            (("ppl",), lpips, lambda _: partial(PathProbe, config, self._distance())),
-            # Last, for it reads all data.
-            (("agreement",), segmenter, lambda _: partial(AgreementProbe, self._segmenter(), classes)),
-        ]
+    def _generated(self, drawings: Drawings, metrics: list[Metric]) -> dict[str, State]:
+        """The states of generated data, by metric, on the main process."""
+        config, states = self.config, {_key(metric): States(metric.reduce) for metric in metrics}
+        states |= {key: States("cat") for key in states if key == _FEATURES}
+        for source, batches in (
+            ("samples", drawings.samples(config.samples)),
+            ("edits", drawings.edits(config.edit_samples)),
+            ("paths", drawings.steps(config.path_samples)),
+        ):
+            seeing = {_key(metric): metric for metric in metrics if metric.source == source}
+            for index, batch in cast(Iterable[tuple[int, Any]], batches) if seeing else ():
+                for key, metric in seeing.items():
+                    if key == _FEATURES:
+                        states[key].add(index, self._features(batch))
+                    elif (some := _limited(batch, metric, index * config.batch_size)) is not None:
+                        states[key].add(index, metric.update(some))
+        return {key: each.merged() for key, each in states.items()}
 
-    def _prepare(self, wanted: list[str], prepare: Preparation) -> Iterator[tuple[MetricError, list[str]]]:
-        """Adds a maker of probes for what can be measured, and tells why the rest cannot."""
-        drawn, real = self.config.samples, len(self.real.dataset)
-        possible = []
-        for name in wanted:
-            try:
-                check_samples(name, min(drawn, self.config.part_samples) if name == "parts" else drawn, real)
-                possible.append(name)
-            except MetricError as error:
-                yield error, [name]
-        if possible:
-            probe, why = self._try(lambda: prepare(possible))
-            if why:
-                yield why, possible
-            elif probe:
-                self.probes.append(probe)
+    def _real(self, metrics: list[Metric]) -> dict[str, State]:
+        """The states of real data, by metric, on the main process."""
+        found = {}
+        for metric in metrics:
+            key = _key(metric)
+            if "real" not in metric.needs or key in found:
+                continue
+            if key in self._kept:
+                found[key] = self._kept[key]
+            elif key == _FEATURES:
+                extractor = self._networks["extractor"]
+                what, on_disk = f"features by {extractor.name}", {"what": "features", **extractor.facts()}
+                found[key] = self.real.state(what, self._real_features, "cat", facts=on_disk)
+            else:
+                facts = metric.facts()
+                found[key] = self.real.state(metric.name, metric.update, metric.reduce, metric.limit, facts)
+                if facts is None:
+                    self._kept[key] = found[key]
+        return found
 
-    def _try(self, prepare: Callable[[], Callable[[], Probe]]) -> tuple[Callable[[], Probe] | None, MetricError | None]:
-        """A maker of probes, or why there is none: the same for all processes, though a file may lack on one node."""
-        probe, error = None, None
+    def _features(self, batch: Samples) -> State:
+        return self._networks["extractor"].features(batch.images)._asdict()
+
+    def _real_features(self, batch: Samples) -> State:
+        return {"pooled": self._features(batch)["pooled"]}
+
+    def _add(self, report: Report, metric: Metric, result: Result) -> None:
+        """Numbers under their names in reports, with the network that they depend on."""
+        names = number_names(type(metric), self.config.extractor, bool(self.config.lpips))
+        networks = _networks_of(type(metric))
+        how_all = [str(self._networks[each]) for each in networks if each == "extractor"]
+        how_all += [self._networks[each].name for each in networks if each == "distance"]
+        for number, (value, how) in result.numbers.items():
+            report.add(names[number], value, how if value is None else "; ".join(filter(None, [how, *how_all])))
+        report.tables |= {names.get(name, name): table for name, table in result.tables.items()}
+        report.matrices |= result.matrices
+
+    def _made(self, name: str) -> Metric:
+        metric, classes = registered()[name], self.real.dataset.classes.names
+        networks = {each: self._networks[each] for each in metric.needs if each in self._networks}
+        return metric(self.config, classes, len(self.real.dataset), **networks)
+
+    def _check(self, name: str) -> None:
+        """Raises MetricError if a package is missing or there are too few samples."""
+        metric, config = self._made(name), self.config
+        counts = {"samples": config.samples, "edits": config.edit_samples, "paths": config.path_samples}
+        fewest = [counts[metric.source], metric.limit, len(self.real.dataset) if "real" in metric.needs else None]
+        fewer = min(count for count in fewest if count is not None)
+        if fewer < metric.minimum:
+            raise MetricError(f"{name} needs {metric.minimum} samples or more, drawn and real, not {fewer}: give more")
+        for package in metric.packages:
+            extra(package)
+
+    def _load(self, networks: list[str]) -> None:
+        """Raises MetricError if a network is missing or does not fit."""
+        loaders = {"extractor": self._extractor, "distance": self._distance, "segmenter": self._segmenter}
+        for network in networks:
+            if network not in self._networks:
+                self._networks[network] = loaders[network]()
+
+    def _try(self, prepare: Callable[[], None]) -> MetricError | None:
+        """What went wrong: the same for all processes, though a file may lack on one node."""
+        error = None
         try:
-            probe = prepare()
+            prepare()
         except MetricError as caught:
             error = caught
-        return probe, next(filter(None, gather(error)), None)
+        return next(filter(None, gather(error)), None)
 
-    def _comparable(self) -> FeatureExtractor:
-        """The extractor, once it is sure that its features can be compared in the end."""
-        extra("torch_fidelity")
-        return self._extractor
-
-    @cached_property
-    def _extractor(self) -> FeatureExtractor:
+    def _extractor(self) -> Any:
         device = self.process.device
         return efflite0(device) if self.config.extractor == "efflite0" else inception(self.config.weights, device)
 
-    def _distance(self) -> PerceptualDistance:
+    def _distance(self) -> Any:
         distance = Lpips(Path(self.config.lpips)) if self.config.lpips else EfficientNetDistance()
         return distance.to(self.process.device)
 
-    def _segmenter(self) -> Segmenter:
+    def _segmenter(self) -> Any:
         dataset = self.real.dataset
         segmenter = find_segmenter(self.config.segmenter, dataset.classes.names, dataset.resolution, self.real.digest)
         return segmenter.to(self.process.device)
@@ -181,6 +221,36 @@ class Evaluation:
             "precision": "float32",
             "device": _name(self.process.device),
         }
+
+
+def _networks_of(metric: type[Metric]) -> list[str]:
+    """Networks that a metric's needs come to."""
+    needs = dict.fromkeys("extractor" if need == "features" else need for need in metric.needs)
+    return [need for need in needs if need != "real"]
+
+
+def _key(metric: Metric) -> str:
+    return _FEATURES if "features" in metric.needs else metric.name
+
+
+def _limited(batch: Any, metric: Metric, first: int) -> Any:
+    """What a metric with a limit sees of a batch whose first sample has that number; None: nothing."""
+    if metric.limit is None or metric.source != "samples":
+        return batch
+    left = metric.limit - first
+    return Samples(*(x[:left] for x in batch)) if left > 0 else None
+
+
+def _computed(metric: Metric, generated: State, real: State) -> tuple[Result, str]:
+    """The declared numbers, and why the metric has none: what was measured beside it is not lost."""
+    try:
+        result = metric.compute(generated, real)
+    except MetricError as error:
+        return Result({}), str(error)
+    known = {number: value for number, value in result.numbers.items() if number in metric.numbers}
+    unknown = ", ".join(result.numbers.keys() - known.keys())
+    why = f"compute gives {unknown}, which @register does not declare" if unknown else ""
+    return replace(result, numbers=known), why or ("" if known else "compute gives no number")
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""What a run tells while it trains: a progress bar and TensorBoard files. It goes on where they cannot be written."""
+"""Progress and TensorBoard logs of a run; training continues if they cannot be written.
+
+Progress is a bar on a terminal, and otherwise a line at each tick.
+"""
 
 import math
 import sys
@@ -19,7 +22,7 @@ from training.events import Events
 from training.limits import MASK_DRIFT
 from training.run_folder import RunFolder
 
-# Beside the progress bar, if there are such.
+# Shown with the progress, if there are such.
 SHOWN = ("losses/discriminator", "losses/generator", "losses/mask", MASK_DRIFT)
 WIDEST = 1024  # pixels of a sheet in TensorBoard's files, which grow by it; the PNG beside them has all of it
 
@@ -30,7 +33,7 @@ class Log:
     Args:
         folder: of the run.
         process: this one.
-        total_images: where the progress bar ends.
+        total_images: where the training ends.
         images: seen before, in a run that is resumed.
     """
 
@@ -43,7 +46,12 @@ class Log:
     def __enter__(self) -> "Log":
         if self.process.is_main:
             self.bar = tqdm(
-                total=self.total_images, initial=self.last_tick[1], unit="img", desc="training", smoothing=0.05
+                total=self.total_images,
+                initial=self.last_tick[1],
+                unit="img",
+                desc="training",
+                smoothing=0.05,
+                disable=not sys.stderr.isatty(),
             )
             self._events = Events(self.folder.tensorboard, self.last_tick[1])
             self._fails = False
@@ -78,7 +86,10 @@ class Log:
         peak = memory.peak(self.process.device) / 2**30
         self.numbers({**values, "speed/images_per_second": speed, "memory/peak_gib": peak}, images)
         if self.process.is_main:
-            self.bar.set_postfix({name.split("/")[1]: f"{values[name]:.2f}" for name in SHOWN if name in values})
+            shown = {name.split("/")[1]: f"{values[name]:.2f}" for name in SHOWN if name in values}
+            self.bar.set_postfix(shown)
+            if self.bar.disable:
+                self._print_tick(images, speed, shown)
 
     def leave_out(self, seconds: float) -> None:
         """Time that was no training's, and no part of its speed."""
@@ -110,6 +121,16 @@ class Log:
         if self.process.is_main:
             self._events.add(images, write)
             self._try(self._events.flush)
+
+    def _print_tick(self, images: int, speed: float, shown: Mapping[str, str]) -> None:
+        left = tqdm.format_interval(max(0, self.total_images - images) / speed) if speed else "?"
+        losses = "".join(f", {name}={value}" for name, value in shown.items())
+        print(
+            f"training: {images}/{self.total_images} images ({images / self.total_images:.0%}), {speed:.1f} images/s, "
+            f"{left} left{losses}",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def _try(self, write: Callable[[], None]) -> None:
         try:

@@ -48,5 +48,7 @@ class Measuring:
         return from_main(self._process, lambda: self._history.is_best(report))
 
     def keep(self, report: Report) -> str | None:
-        """Adds a measurement to the run's, so that it is not made again; says why if that fails."""
-        return from_main(self._process, lambda: self._history.add(report))
+        """Add a measurement to the run's, so that it is not made again. Returns what the user must be told, if any."""
+        failure = from_main(self._process, lambda: self._history.add(report))
+        left_out = [f"{name} was not measured: {why}" for name, why in report.left_out.items()]
+        return "; ".join(filter(None, [*left_out, failure])) or None

@@ -80,16 +80,6 @@ def test_batches_add_up():
     torch.testing.assert_close(whole.table().sum(1), torch.ones(4, dtype=torch.float64))
 
 
-def test_processes_add_up():
-    labels = quarters()
-    locality = Locality(4)
-    locality.update(0, grey(0), grey(9), labels, labels)
-    both = locality.summed(lambda x: 2 * x)
-    assert torch.equal(both.change, 2 * locality.change)
-    assert both.samples.tolist() == [4, 0, 0, 0]
-    assert both.mean() == locality.mean()
-
-
 def test_parts_without_samples_or_change_have_no_row_and_count_nothing():
     labels = quarters()
     locality = Locality(5)

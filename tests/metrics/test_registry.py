@@ -1,31 +1,104 @@
+import re
+import sys
+from pathlib import Path
+
 import pytest
 
+from metrics import registry
 from metrics.config import MetricConfig
-from metrics.registry import METRICS, best_direction, result_names
+from metrics.errors import MetricError
+from metrics.registry import Metric, best_direction, number_names, register, registered
+from tests.processes import run_command
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def names(metric: str, extractor: registry.Extractor, lpips: bool = False) -> list[str]:
+    return list(number_names(registered()[metric], extractor, lpips).values())
 
 
 def test_only_inceptions_distance_is_called_fid():
-    assert result_names("fid", "inception") == {"fid": "lower"}
-    assert result_names("fid", "efflite0") == {"fd_efflite0": "lower"}
-    assert list(result_names("kid", "efflite0")) == ["kd_efflite0", "kd_std_efflite0"]
-    assert list(result_names("areas", "efflite0")) == ["area_distance"]
+    assert names("fid", "inception") == ["fid"]
+    assert names("fid", "efflite0") == ["fd_efflite0"]
+    assert names("kid", "efflite0") == ["kd_efflite0", "kd_std_efflite0"]
+    assert names("parts", "efflite0") == ["part_fd_efflite0"]
+    assert names("areas", "efflite0") == ["area_distance"]
 
 
-def test_all_names_differ():
-    names = [name for metric in METRICS for name in result_names(metric, "efflite0")]
-    assert len(set(names)) == len(names)
+def test_only_the_distance_of_lpips_is_called_ppl():
+    assert names("ppl", "inception") == ["ppl_efflite0"]
+    assert names("ppl", "efflite0", lpips=True) == ["ppl"]
 
 
 def test_which_is_better():
-    assert best_direction("fd_efflite0") == best_direction("fid") == "lower"
+    for name in ("fd_efflite0", "fid", "ppl", "ppl_efflite0", "area_distance"):
+        assert best_direction(name) == "lower"
     assert best_direction("locality_shape") == best_direction("precision_efflite0") == "higher"
     assert best_direction("kid_std") is best_direction("unknown") is None
+
+
+def test_the_readme_has_all_metrics():
+    table = (ROOT / "README.md").read_text(encoding="utf-8").split("| `--metrics` |")[1].split("\n\n")[0]
+    rows = [line.split("|")[1] for line in table.splitlines()[2:]]
+    assert sorted(re.findall(r"`(\w+)`", "".join(rows))) == sorted(registered())
+
+
+def test_importing_all_metrics_is_cheap():
+    heavy = "('torchvision', 'lpips', 'torch_fidelity', 'matplotlib.figure')"
+    code = "import sys, train; from metrics.registry import registered; assert len(registered()) >= 9; "
+    code += f"print([name for name in {heavy} if name in sys.modules])"
+    result = run_command([sys.executable, "-c", code], capture_output=True, check=True)
+    assert result.stdout == "[]\n"
+
+
+def declared(name: str = "sharpness", better: object = "higher", **attributes: object) -> type[Metric]:
+    methods = {"update": lambda self, batch: {}, "compute": lambda self, generated, real: None}
+    return register(name, better=better)(type("Sharpness", (Metric,), {**methods, **attributes}))
+
+
+@pytest.mark.parametrize(
+    ("declaration", "message"),
+    [
+        ({"needs": ("feature",)}, "needs = .*: choose from features, real, extractor, distance, segmenter"),
+        ({"needs": "features"}, "needs = 'features'"),
+        ({"source": "images"}, "source = 'images': choose from samples, edits, paths"),
+        ({"reduce": "mean"}, "reduce = 'mean': choose from cat, sum"),
+        ({"source": "edits", "needs": ("real",)}, "source = 'edits': real data and features have samples only"),
+        ({"better": "more"}, "choose lower, higher or None"),
+        ({"better": {}}, "choose lower, higher or None"),
+        ({"name": "fid"}, r"metrics\.fid has the name fid already"),
+        ({"name": "sharp", "better": {"kd_efflite0": "lower"}}, r"metrics\.kid has the name kd_efflite0 already"),
+        ({"name": "all"}, "choose another name"),
+        ({"name": "a,b"}, "choose another name"),
+        ({"update": Metric.update}, "define update and compute"),
+        ({"compute": Metric.compute}, "define update and compute"),
+    ],
+)
+def test_wrong_declarations_are_one_line(declaration, message):
+    before = registered()
+    with pytest.raises(MetricError, match=message):
+        declared(**declaration)
+    assert registered() == before
+
+
+def test_a_right_declaration_can_be_asked_for(monkeypatch):
+    monkeypatch.setattr(registry, "_REGISTERED", dict(registered()))
+    declared(better={"sharpness": "higher", "sharpness_std": None}, needs=("extractor",))
+    assert names("sharpness", "efflite0") == ["sharpness_efflite0", "sharpness_std_efflite0"]
+    MetricConfig(names=("sharpness",), best="sharpness_efflite0", every_images=1)
+
+
+def test_a_metric_whose_package_is_missing_is_named(monkeypatch):
+    monkeypatch.setattr(registry, "_import_all", registry._import_all.__wrapped__)
+    monkeypatch.setitem(sys.modules, "metrics.fid", None)
+    with pytest.raises(MetricError, match=r"metrics\.fid: package .* is not installed"):
+        registered()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"names": ("fid", "ssim")}, "has ssim: choose from fid, kid"),
+        ({"names": ("fid", "ssim")}, "has ssim: choose from agreement, areas, fid"),
         ({"best": "fid"}, "metrics.best = fid: choose from fd_efflite0, kd_efflite0"),
         ({"best": "kd_std_efflite0"}, "choose from"),
         ({"names": ("agreement",), "best": "agreement_real"}, "choose from agreement$"),

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,8 @@ from configs import ConfigError
 from configs.cli import run
 from datasets import celebamask13, draw_face
 from editing import EditError
+from metrics import parts
+from metrics.registry import registered
 from models import Generator
 from models.checkpoint import Networks
 from scripts import plot_metrics
@@ -86,12 +89,40 @@ def test_several_checkpoints_make_a_curve(evaluate, tiny_checkpoint, faces_32, t
 
 
 def test_by_default_what_cannot_be_measured_is_left_out(tiny_checkpoint, faces_32, capsys, monkeypatch):
-    monkeypatch.setattr("scripts.evaluate.METRICS", dict.fromkeys(("areas", "is", "agreement")))
+    monkeypatch.setattr("scripts.evaluate.registered", lambda: dict.fromkeys(("areas", "is", "agreement")))
     main(["--checkpoint", str(tiny_checkpoint), "--data", str(faces_32), "--samples", "4", "--batch-size", "4"])
     out = capsys.readouterr().out
     assert "area_distance" in out
     assert "not measured: is needs 10 samples" in out
     assert "scripts.train_segmenter" in out
+
+
+def test_a_named_metric_without_a_number_is_told_after_the_others(
+    tiny_checkpoint, faces_32, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(parts, "MINIMUM", 60)
+    monkeypatch.setattr(parts.Parts, "minimum", 1)
+    monkeypatch.setattr("scripts.evaluate.registered", lambda: dict.fromkeys(("areas", "parts")))
+    why = "no part has 60 pictures, drawn and real, in 8 samples"
+    command = ["--checkpoint", str(tiny_checkpoint), "--data", str(faces_32), "--output", str(tmp_path / "out")]
+    for metrics, code in ((["--metrics", "areas,parts"], 2), ([], 0)):
+        with pytest.raises(SystemExit) as exit_:
+            run(lambda metrics=metrics: main([*command, "--overwrite", "--ops", "native", "--samples", "8", *metrics]))
+        assert exit_.value.code == code
+        out, err = capsys.readouterr()
+        errors = [line for line in err.splitlines() if line.startswith("error")]
+        assert errors == ([f"error: part_fd_efflite0 was not measured: {why}"] if code else [])
+        assert "area_distance" in out
+        report = json.loads((tmp_path / "out" / "metrics.jsonl").read_text())
+        assert report["left_out"] == {"part_fd_efflite0": why}
+
+
+def test_help_lists_all_metrics(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    out = capsys.readouterr().out
+    for name, metric in registered().items():
+        assert re.search(rf"^  {name} +{re.escape(metric.__doc__.splitlines()[0])}$", out, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +132,7 @@ def test_by_default_what_cannot_be_measured_is_left_out(tiny_checkpoint, faces_3
         (["--batch-size", "-3"], "batch_size = -3"),
         (["--device", "tpu9"], "--device tpu9"),
         (["--seeds", "1"], "--seeds"),
-        (["--metrics", "ssim"], "has ssim: choose from fid"),
+        (["--metrics", "ssim"], "has ssim: choose from agreement, areas, fid"),
         (["--metrics", "fid", "--extractor", "inception"], "inception's weights are not given: fetch pt_inception"),
         (["--weights", "pt.pth"], "weights = pt.pth are inception's"),
         (["--workers", "-1"], "data.workers = -1"),

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from metrics.errors import MetricError
-from metrics.path_length import EPSILON, path_pairs, perceptual_path_length
+from metrics.ppl import EPSILON, path_pairs, perceptual_path_length
 
 
 def test_a_linear_generator_has_the_length_of_its_steps():

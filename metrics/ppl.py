@@ -8,9 +8,30 @@ Not to be confused with `losses.path_length`, the regulariser of training.
 from torch import Tensor
 
 from metrics.errors import MetricError
+from metrics.registry import Metric, Number, PathStep, Result, State, register
 
 EPSILON = 1e-4
 _KEPT = (0.01, 0.99)
+
+
+@register("ppl", better="lower")
+class PerceptualPathLength(Metric):
+    """Perceptual path length in W."""
+
+    needs = ("distance",)
+    source = "paths"
+
+    def update(self, batch: PathStep) -> State:
+        """Distances [N], divided by epsilon^2."""
+        return {"distances": self.distance(*batch).cpu() / EPSILON**2}
+
+    def compute(self, generated: State, real: State) -> Result:
+        """See `perceptual_path_length`."""
+        distances = generated["distances"]
+        if not distances.isfinite().all():
+            return Result({"ppl": Number(None, "some distances are not finite: check the generator for NaN")})
+        how = f"in W, {self.config.path_samples} pairs, epsilon {EPSILON:g}"
+        return Result({"ppl": Number(perceptual_path_length(distances), how)})
 
 
 def path_pairs(start: Tensor, end: Tensor, t: Tensor, epsilon: float = EPSILON) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,75 @@
+"""CONTRIBUTING.md's recipe of a metric, followed to the letter in a copy of the project."""
+
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from datasets import LmdbWriter, celebamask13, draw_face, encode_pair
+from tests.processes import ROOT, lint, run_command
+
+RECIPE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## A metric\n")[1].split("\n## ")[0]
+FOLDERS = [path.name for path in ROOT.iterdir() if (path / "__init__.py").exists() and path.name != "tests"]
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("copy")
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "train.py", folder)
+    (file,) = re.findall(r"`(metrics/\w+\.py)`", RECIPE)
+    (code,) = re.findall(r"```python\n(.*?)```", RECIPE, re.DOTALL)
+    (folder / file).write_text(code, encoding="utf-8")
+    lint(folder, [file])
+    with LmdbWriter(folder / "faces", 64, celebamask13(), "tests") as writer:
+        for index in range(12):
+            writer.add_encoded(*encode_pair(*draw_face(0, index, 64)))
+    return folder
+
+
+def run(folder: Path, *command: str) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = run_command([sys.executable, *command], cwd=folder, env=environment, capture_output=True)
+    assert result.returncode == 0, result.stderr[-4000:]
+    return result.stdout
+
+
+def test_the_command_measures_it(copy):
+    sizes = "--samples 6 --batch-size 4 --workers 0 --device cpu --ops native"
+    command = f"-m scripts.evaluate --data faces --metrics saturation --output out {sizes}"
+    printed = run(copy, *command.split())
+    (line,) = (copy / "out" / "metrics.jsonl").read_text().splitlines()
+    value = json.loads(line)["values"]["saturation"]
+    assert 0 < value < 255
+    assert re.search(rf"saturation +{value:.4f}   0 to 255\n", printed)
+
+
+def test_a_run_measures_it(copy):
+    config = {
+        "model": {
+            "resolution": 64,
+            "latent_dim": 16,
+            "mapping_layers": 2,
+            "local_channels": 8,
+            "coarse_resolution": 16,
+            "feature_channels": 16,
+            "render_resolution": 16,
+            "channel_base": 256,
+            "channel_max": 16,
+        },
+        "metrics": {"names": ["saturation"], "best": "saturation", "every_images": 4, "samples": 4, "batch_size": 4},
+        "training": {"batch_size": 4, "total_images": 4, "preview_samples": 2, "device": "cpu"},
+        "data": {"path": "faces", "workers": 0},
+        "ops": "native",
+    }
+    (copy / "run.yaml").write_text(yaml.safe_dump(config))
+    run(copy, "train.py", "--config", "run.yaml", "--output", "run")
+    (line,) = (copy / "run" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line)["values"].keys() == {"saturation"}
+    assert (copy / "run" / "best.pt").exists()

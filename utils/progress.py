@@ -1,0 +1,103 @@
+"""Progress of long work: a bar on a terminal, plain lines in a log file."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any
+
+from tqdm import tqdm
+
+FIRST, INTERVAL = 1.0, 10.0  # seconds to the first line, and between two lines
+_LINE = "{desc}: {n_fmt}/{total_fmt} {unit} ({percentage:.0f}%), {elapsed} elapsed, {remaining} left{postfix}"
+_LINE_WITHOUT_TOTAL = "{desc}: {n_fmt} {unit}, {elapsed} elapsed{postfix}"
+
+
+def progress(
+    items: Iterable[Any] | None = None,
+    *,
+    desc: str,
+    unit: str,
+    total: int | None = None,
+    initial: int = 0,
+    disable: bool = False,
+    delay: float = 0,
+) -> "tqdm[Any] | Lines":
+    """Wrap an iterable, or count by `update`: tqdm on a terminal, otherwise `Lines`, which has the same methods.
+
+    Args:
+        items: to go through.
+        desc: name of the work.
+        unit: of the count.
+        total: how many there are (default: the length of `items`).
+        initial: how many were done before.
+        disable: show nothing, as in all processes but the main one.
+        delay: seconds; work that is shorter shows nothing.
+    """
+    if disable or sys.stderr.isatty():
+        options: dict[str, Any] = {"desc": desc, "unit": unit, "total": total, "initial": initial}
+        return tqdm(items, **options, disable=disable, delay=delay)
+    return Lines(items, desc, unit, total, initial, delay)
+
+
+class Lines:
+    """Lines on stderr: the first after a second, or once all is done; one every ten seconds at most, of all `Lines`
+    together; and a last one for work that has had others.
+    """
+
+    due = 0.0  # when the next line may be written
+
+    def __init__(
+        self, items: Iterable[Any] | None, desc: str, unit: str, total: int | None, initial: int, delay: float
+    ) -> None:
+        self.items = () if items is None else items
+        self.desc = desc
+        self.unit = unit
+        self.total = len(items) if total is None and isinstance(items, Sized) else total
+        self.initial = self.n = initial
+        self.delay = delay
+        self.postfix = ""
+        self._start = time.monotonic()
+        self._told = False
+
+    def __enter__(self) -> "Lines":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in self.items:
+            yield item
+            self.update()
+        self.close()
+
+    def update(self, n: int = 1) -> None:
+        """Count `n` more."""
+        self.n += n
+        now = time.monotonic()
+        done = self.total is not None and self.n - n < self.total <= self.n
+        is_long = now - self._start >= (self.delay if done else max(FIRST, self.delay))
+        if (is_long and now >= Lines.due) or (done and self._told):
+            Lines.due = now + INTERVAL
+            self._told = True
+            self._write(now - self._start)
+
+    def set_postfix(self, **values: str) -> None:
+        """Show these at the end of the next lines."""
+        self.postfix = ", ".join(f"{name}={value}" for name, value in values.items())
+
+    def close(self) -> None:
+        """Write nothing more: what was finished has had its last line."""
+
+    def _write(self, elapsed: float) -> None:
+        line = tqdm.format_meter(
+            self.n,
+            self.total,
+            elapsed,
+            prefix=self.desc,
+            unit=self.unit,
+            initial=self.initial,
+            postfix=self.postfix,
+            bar_format=_LINE if self.total else _LINE_WITHOUT_TOTAL,
+        )
+        print(line, file=sys.stderr, flush=True)
