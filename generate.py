@@ -20,7 +20,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 import editing
 from configs import cli
@@ -33,6 +32,7 @@ from models.coordinates import foreground_coordinates
 from models.latents import truncate
 from models.shipped import shipped_model
 from ops import set_mode
+from utils.progress import progress
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         drawings = editing.draw(
             generator, job.codes, job.part_masks, scene=scene, noise=args.noise, batch_size=args.batch_size
         )
-        job.write(tqdm(drawings, total=job.num_drawings, unit="drawing", disable=None), args.output)
+        job.write(progress(drawings, total=job.num_drawings, desc="generating", unit="image"), args.output)
     except torch.OutOfMemoryError:
         raise EditError(f"the device ran out of memory: choose a --batch-size below {args.batch_size}") from None
     if args.save_latents:
@@ -112,7 +112,7 @@ def wanted_scene(args: argparse.Namespace, generator: Generator, job: Job, photo
     scene = Scene(coords)
     if photo is None:
         return scene
-    bar = partial(tqdm, desc="fitting the photo", unit="step", disable=None)
+    bar = partial(progress, desc="fitting the photo", unit="step")
     backdrop = editing.fit_background(generator, photo, *job.some(args.batch_size), scene, progress=bar)
     print(f"fitted {args.background}: PSNR {backdrop.psnr:.1f} dB where it shows")
     return scene._replace(background=backdrop.features)

@@ -54,7 +54,9 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="replace files of the same name")
     codes = parser.add_mutually_exclusive_group(required=True)
     codes.add_argument("--seeds", help="such as 0-15,42; a seed looks the same whatever the others and the batch")
-    codes.add_argument("--latents", type=Path, help="codes in a .npy file, floats [N, D] or [N, B + 2K, D]")
+    codes.add_argument(
+        "--latents", type=Path, help="codes in a .npy, .npz or .pt file, floats [N, D] or [N, B + 2K, D]"
+    )
     add("--save-latents", action="store_true", help="write the codes drawn, truncated, in order, to latents.npy")
 
 
@@ -76,7 +78,7 @@ def _add_edits(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar=("SOURCE", "PARTS"),
-        help="take parts from a seed or a .npy file of one code, such as 7 hair,hat; may be given again",
+        help="take parts from a seed or a .npy, .npz or .pt file of one code, such as 7 hair,hat; may be given again",
     )
     add(
         "--direction",
@@ -110,7 +112,7 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
     ):
         modes.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, help=meaning)
     add = parser.add_argument
-    add("--sources", help="mix: seeds, or a .npy file of codes, to take the parts from, one column each")
+    add("--sources", help="mix: seeds, or a .npy, .npz or .pt file of codes, to take the parts from, one column each")
     add("--parts", help="mix, interpolate: such as hair,eye (default all, and base unless --codes texture)")
     add("--codes", choices=CODE_KINDS, default="both", help="mix, interpolate: which codes of the parts (default both)")
     add("--frames", type=positive, default=24, help="interpolate: frames from one code to the next (default 24)")

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from datasets.labels import ClassTable
-from editing.codes import load_codes, seed_codes
+from editing.codes import CODE_FILES, load_codes, seed_codes
 from editing.errors import EditError
 from editing.mixing import code_index, swap
 from editing.selection import parse_parts, parse_seeds
@@ -26,12 +26,12 @@ def stored_codes(path: Path, generator: Generator) -> Tensor:
 
 
 def source_codes(source: str, generator: Generator) -> Tensor:
-    """Codes [N, D] or [N, M, D] of seeds such as "0-3,42", or from a file whose name ends in .npy.
+    """Codes [N, D] or [N, M, D] of seeds such as "0-3,42", or from a file whose name ends in one of `CODE_FILES`.
 
     Raises:
         EditError: if it is neither.
     """
-    if source.endswith(".npy"):
+    if source.lower().endswith(CODE_FILES):
         return stored_codes(Path(source), generator)
     return seed_codes(generator, parse_seeds(source))
 

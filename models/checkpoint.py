@@ -6,6 +6,7 @@ Half types are for storage: whatever a file holds in them runs in float32.
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,14 +15,22 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from datasets.reading import ReadingError, brief, label
+from datasets.reading import ReadingError, label
+from datasets.reading.plain import stored_options
 from datasets.reading.tensors import load_tensors
 from datasets.reading.weights import check_finite, check_shapes
 from models.config import ModelConfig
 from models.discriminator import Discriminator
 from models.errors import ModelError
 from models.generator import Generator
-from models.released import convert_state, discriminator_slots, generator_slots, is_released, released_config
+from models.released import (
+    as_released,
+    convert_state,
+    discriminator_slots,
+    generator_slots,
+    released_config,
+    without_wrappers,
+)
 
 FORMAT = "semantic-stylegan/1"
 NETWORKS = ("generator", "generator_ema", "discriminator")
@@ -64,6 +73,10 @@ def build_generator(networks: Networks, source: str) -> Generator:
     state = networks.generator_ema or networks.generator
     if state is None:
         raise ModelError(f"{source} holds no generator")
+    if not networks.generator_ema:
+        print(
+            f"warning: {source} holds no averaged generator (g_ema): the one that was trained is used", file=sys.stderr
+        )
     return build(lambda: Generator(networks.config), state, source).eval()
 
 
@@ -95,7 +108,8 @@ def find_networks(contents: Any, source: str) -> Networks:
         ModelError: if it is neither, or damaged.
     """
     try:
-        return _released_networks(contents) if is_released(contents) else networks_from_dict(contents)
+        released = as_released(contents)
+        return networks_from_dict(contents) if released is None else _released_networks(released)
     except ModelError as error:
         raise ModelError(f"{source}: {error}") from None
 
@@ -142,24 +156,19 @@ def _state(checkpoint: Mapping[str, Any], name: str) -> Mapping[str, Tensor] | N
         return None
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelError(f"{name} is not a state dict (tensors by name)")
-    return state
+    return without_wrappers(state, name)
 
 
 def model_config(values: Any) -> ModelConfig:
-    """ModelConfig from the plain data of a file of ours.
+    """ModelConfig from the plain data of a file of ours; an option that the file lacks takes its default.
 
     Raises:
-        ModelError: if options are missing, unknown or impossible.
+        ModelError: if options are unknown or impossible.
     """
-    defaults = asdict(ModelConfig())
-    if not isinstance(values, dict) or values.keys() != defaults.keys():
-        different = defaults.keys() ^ values.keys() if isinstance(values, dict) else defaults
-        raise ModelError(f"its model configuration lacks or adds options: {brief(sorted(map(str, different)))}")
-    for name, default in defaults.items():
-        items = values[name] if isinstance(values[name], tuple) else ()
-        if type(values[name]) is not type(default) or not all(type(item) is int for item in items):
-            raise ModelError(f"its model configuration has {name} = {brief(values[name])}")
-    return ModelConfig(**values)
+    try:
+        return ModelConfig(**stored_options(ModelConfig, values))
+    except ReadingError as error:
+        raise ModelError(f"its model configuration {error}") from None
 
 
 def build(make: Callable[[], Module], state: Mapping[str, Tensor], source: str) -> Module:

@@ -6,6 +6,7 @@ and per layer; ours are stacked, so a name of theirs maps to a slice of one of o
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,9 @@ from models.errors import ModelError
 
 StateDict = Mapping[str, Tensor]
 
+_WRAPPERS = ("module.", "_orig_mod.")  # of names, by DistributedDataParallel and torch.compile
+_NESTED = ("params_ema", "state_dict", "model", "params", "generator")  # keys of files; averaged weights come first
+
 
 class Slot(NamedTuple):
     """Where a released tensor goes: an index into one tensor of ours."""
@@ -26,9 +30,39 @@ class Slot(NamedTuple):
     at: tuple[int, ...] = ()
 
 
-def is_released(checkpoint: Any) -> bool:
-    """Whether a loaded file has the released layout."""
-    return isinstance(checkpoint, dict) and bool({"g", "g_ema"} & checkpoint.keys())
+def as_released(contents: Any, depth: int = 0) -> dict[str, Any] | None:
+    """Return the contents of a file in the released layout, None if they are of another.
+
+    The layout may lie under a key that other programs save it by, and instead of it a bare state dict of a generator
+    may stand, which is taken for `g_ema`.
+    """
+    if not isinstance(contents, dict) or "format" in contents or depth > len(_NESTED):
+        return None
+    if {"g", "g_ema"} & contents.keys():
+        return contents
+    for key in _NESTED:
+        if (inner := as_released(contents.get(key), depth + 1)) is not None:
+            return {**inner, "args": contents.get("args") if inner.get("args") is None else inner["args"]}
+    names = (str(name) for name, value in contents.items() if isinstance(value, Tensor))
+    return {"g_ema": contents} if any(name.endswith("local_nets.0.to_feat.bias") for name in names) else None
+
+
+def without_wrappers(state: StateDict, source: str) -> StateDict:
+    """Return a state dict with the names that its tensors have in the network itself.
+
+    DistributedDataParallel puts `module.` before each name, torch.compile `_orig_mod.`, and both may come together.
+
+    Raises:
+        ModelError: if some names begin so and others do not; `source` is what the message calls the state dict.
+    """
+    while prefix := next((prefix for prefix in _WRAPPERS if any(str(name).startswith(prefix) for name in state)), None):
+        if others := [name for name in state if not str(name).startswith(prefix)]:
+            raise ModelError(
+                f"{source}: {len(state) - len(others)} of {len(state)} tensors have names that begin with {prefix}, "
+                f"others, such as {label(others[0])}, do not; save the state dict of the network itself"
+            )
+        state = {str(name)[len(prefix) :]: value for name, value in state.items()}
+    return state
 
 
 def generator_slots(config: ModelConfig) -> Iterator[Slot]:
@@ -103,7 +137,7 @@ def convert_state(released: StateDict, slots: Iterator[Slot], module: torch.nn.M
     """
     pairs = list(slots)
     _check_slots(released, pairs, module)  # before anything is made of the sizes that the file claims
-    precision = next(iter(released.values())).dtype
+    precision = reduce(torch.promote_types, [value.dtype for value in released.values()])
     state = {name: torch.full(value.shape, math.nan, dtype=precision) for name, value in module.state_dict().items()}
     for slot in pairs:
         target = state[slot.ours][slot.at]

@@ -24,7 +24,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from configs import cli
 from editing import (
@@ -48,6 +47,7 @@ from metrics.locality import Locality
 from models import Generator
 from models.shipped import shipped_model
 from ops import set_mode
+from utils.progress import progress
 
 DEVIATION_SAMPLES = 10_000  # of w, which cost next to nothing
 
@@ -140,7 +140,8 @@ def find(args: argparse.Namespace, generator: Generator, part: int | None, index
     if args.method == "pca":
         return components(mapped(generator, DEVIATION_SAMPLES), args.count)
     w, codes = resampled(generator, index, args.samples, args.seed)
-    drawings = tqdm(draw(generator, codes, batch_size=args.batch_size), total=len(codes), unit="drawing", disable=None)
+    samples = draw(generator, codes, batch_size=args.batch_size)
+    drawings = progress(samples, total=len(codes), desc="generating", unit="image")
     values = torch.tensor([ATTRIBUTES[args.method](mask_of(part, drawing.labels)) for drawing in drawings])
     return [attribute(w, values, f"{args.part}: '{args.method}'")]
 

@@ -28,14 +28,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 import ops
 from configs import ConfigError, cli
 from datasets import ClassTable, load_table, save_png
+from datasets.decoding import refuse_contradictions
 from datasets.find import CLASSES_FILE
 from datasets.fitting import CROPS, Crop, Fitted
 from datasets.opening import first_difference
+from datasets.palettes import READ_BY
+from datasets.reading.names import normalized, shown
 from editing import EditError, calm_threads, check_free, make_folder
 from editing.encoder import encode, load_encoder
 from editing.files import replacing
@@ -52,6 +54,7 @@ from metrics.segmenter import Segmenter, load_segmenter
 from models import Generator
 from models.checkpoint import provenance, read_file
 from models.shipped import SHIPPED_ENCODER, shipped_model
+from utils.progress import progress
 
 REPORT = "report.json"
 
@@ -69,6 +72,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     guides.add_argument("--masks", type=Path, help="folder with a mask for each image, of its name")
     guides.add_argument("--segmenter", type=Path, help="file of scripts.train_segmenter, which draws the masks instead")
     add("--classes", default="", help=f"class table of the masks (default {CLASSES_FILE} by them, or the checkpoint's)")
+    add("--read-by", choices=READ_BY, default="auto", help="what counts in masks of ids with colours (default auto)")
     add("--crop", choices=CROPS, help="of pictures that are not square (default as the checkpoint's data)")
     add("--space", choices=SPACES, default="wplus", help="what is looked for (default wplus)")
     add("--init", choices=("mean", "encoder"), default="mean", help="where codes start (default mean: the mean code)")
@@ -108,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ops.set_mode(args.ops, device.type)
     calm_threads(model.generator)
     make_folder(args.output)
-    print(f"inverting with {model.path}; crop of pictures that are not square: {crop}", flush=True)
+    print(f"inverting with {shown(model.path)}; crop of pictures that are not square: {crop}", flush=True)
     name, found, entries = distances.reported.name, [], []
     for path, each in zip(args.images, in_batches(photos, model, method, args.batch_size), strict=True):
         write_files(each, args.output / path.stem, model.classes, model.origin)
@@ -127,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         partial.write_text(json.dumps({**facts, "images": entries}, indent=2) + "\n", encoding="utf-8")
     save_png(sheet(found, model.classes.palette()), args.output / SHEET)
     print(summary(entries, name))
-    print(f"wrote {args.output}: look at {SHEET}; generate.py --latents draws NAME_codes.npy")
+    print(f"wrote {shown(args.output)}: look at {SHEET}; generate.py --latents draws NAME_codes.npy")
 
 
 class Distances(NamedTuple):
@@ -189,12 +193,13 @@ def check_output(args: argparse.Namespace, resolution: int) -> None:
     check_sheet(len(args.images), resolution)
     first: dict[str, Path] = {}
     for path in args.images:
-        if first.setdefault(path.stem, path) is not path:
-            raise EditError(
-                f"{path}: its files would have the names of {first[path.stem]}'s; invert it in a call of its own"
-            )
+        other = first.setdefault(normalized(path.stem), path)
+        if other is not path:
+            raise EditError(f"{path}: its files would have the names of {other}'s; invert it in a call of its own")
     noise, tuned = args.space == "wplus-noise", args.tune > 0
-    files = [file for name in first for file in file_names(name, noise=noise, tuned=tuned)]
+    files = [
+        file for name in (path.stem for path in args.images) for file in file_names(name, noise=noise, tuned=tuned)
+    ]
     check_free(args.output, [*files, SHEET, REPORT], overwrite=args.overwrite)
 
 
@@ -203,7 +208,10 @@ def read_photos(args: argparse.Namespace, model: Model, crop: Crop) -> list[Fitt
     segmenter = find_segmenter(args.segmenter, model) if args.segmenter else None
     masks: Sequence[Path | None] = find_masks(args.images, args.masks) if args.masks else [None] * len(args.images)
     classes, resolution = mask_classes(args, model), model.generator.config.resolution
-    photos = [read_photo(path, mask, classes, resolution, crop) for path, mask in zip(args.images, masks, strict=True)]
+    if args.read_by == "auto":
+        refuse_contradictions(filter(None, masks), classes)
+    pairs = zip(args.images, masks, strict=True)
+    photos = [read_photo(path, mask, classes, resolution, crop, args.read_by) for path, mask in pairs]
     if segmenter is None:
         return photos
     return [photo._replace(label=segmenter(as_batch(photo.image))[0].numpy()) for photo in photos]
@@ -217,8 +225,9 @@ def mask_classes(args: argparse.Namespace, model: Model) -> ClassTable:
         DataError: if it cannot be read.
     """
     if not args.masks:
-        if args.classes:
-            raise EditError("--classes is for masks; give --masks, or leave it out")
+        for option, given in (("--classes", args.classes), ("--read-by", args.read_by != "auto")):
+            if given:
+                raise EditError(f"{option} is for masks; give --masks, or leave it out")
         return model.classes
     beside = [folder / CLASSES_FILE for folder in (args.masks, args.masks.parent)]
     source = args.classes or next((path for path in beside if os.path.isfile(path)), None)
@@ -265,14 +274,14 @@ def in_batches(photos: Sequence[Fitted], model: Model, method: Method, size: int
 @contextmanager
 def progress_bars(which: str) -> Iterator[Watcher]:
     """What shows one bar for each piece of work."""
-    bar = tqdm(disable=True)
+    bar = progress(desc=which, unit="step", disable=True)
 
-    def watch(work: str, progress: Progress) -> None:
+    def watch(work: str, at: Progress) -> None:
         nonlocal bar
-        if progress.step == 1:
-            bar = tqdm(total=progress.steps, desc=f"{work} {which}", unit="step", disable=None)
+        if at.step == 1:
+            bar = progress(total=at.steps, desc=f"{work} {which}", unit="step")
         bar.update()
-        if progress.step == progress.steps:
+        if at.step == at.steps:
             bar.close()
 
     yield watch
@@ -299,7 +308,8 @@ def summary(entries: Sequence[dict[str, Any]], perceptual: str) -> str:
         if entry["before_tuning"]:
             rows.append({**entry["before_tuning"], "name": f"{entry['name']} untuned", "seconds": None})
         rows.append(entry)
-    warnings = [f"warning: {entry['name']}: {entry['advice']}" for entry in entries if entry["advice"]]
+    rows = [{**row, "name": shown(row["name"])} for row in rows]
+    warnings = [f"warning: {shown(entry['name'])}: {entry['advice']}" for entry in entries if entry["advice"]]
     return "\n".join([fit_table(rows, perceptual), *warnings])
 
 

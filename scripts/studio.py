@@ -34,6 +34,8 @@ from scripts.studio_page.workshop import LARGEST_SEED, Workshop
 
 REQUIREMENTS = "requirements-studio.txt"
 LARGEST_PORT = 65535
+# GRADIO_ROOT_PATH alone stays: it tells where a proxy in front of the studio serves it.
+FOREIGN_VARIABLES = ("GRADIO_", "HF_", "SSL_CERT_", "WEB_CONCURRENCY", "SPACE_ID")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -59,7 +61,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Serves the page until Ctrl-C; all checks come before the model is loaded."""
     args = parse(argv)
     require_gradio()
-    check_address(args.host, args.port)
+    host = args.host.strip("[]")
+    check_address(host, args.port)
+    host = f"[{host}]" if ":" in host else host  # as IPv6 addresses are written in URLs
     if not 0 <= args.seed <= LARGEST_SEED:
         raise ConfigError(f"--seed {args.seed}: choose one from 0 to {LARGEST_SEED}")
     device = cli.usable_device(args.device)
@@ -73,8 +77,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         workshop = Workshop(generator, classes)
         uploads = Uploads(workshop, training_crop(read_file(checkpoint)), args.steps, encoder)
-        page = launch(workshop, uploads, args.seed, args.host, args.port)
-        print(f"{checkpoint} is at http://{args.host}:{args.port} (Ctrl-C ends it)", flush=True)
+        try:
+            page = launch(workshop, uploads, args.seed, host, args.port)
+        except OSError:  # taken since it was checked, while the model was loaded
+            raise ConfigError(f"cannot listen on {host}, port {args.port}; choose another --port or --host") from None
+        print(f"{checkpoint} is at http://{host}:{args.port} (Ctrl-C ends it)", flush=True)
         try:
             wait()
         finally:
@@ -113,11 +120,19 @@ def check_address(host: str, port: int) -> None:
 
 @contextmanager
 def private_gradio() -> Iterator[None]:
-    """Gradio without telemetry, and with a folder for uploads that goes when the studio does."""
+    """Set the environment of this process, and of no other, for Gradio: no telemetry, no proxies, uploads deleted.
+
+    Gradio, httpx, huggingface_hub, uvicorn and Matplotlib read the variables that are changed here when they are
+    imported. The studio's own options say what it does, and it asks nothing of other machines, so a proxy for these,
+    certificates for these, or another Gradio program's settings must not reach it.
+    """
+    for name in [name for name in os.environ if name.startswith(FOREIGN_VARIABLES) and name != "GRADIO_ROOT_PATH"]:
+        del os.environ[name]
     with TemporaryDirectory(prefix="studio_") as folder:
         os.environ.update(
             GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_OFFLINE="1", GRADIO_TEMP_DIR=folder
         )
+        os.environ.update(no_proxy="*", NO_PROXY="*", MPLBACKEND="agg")
         yield
 
 

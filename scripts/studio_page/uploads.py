@@ -28,6 +28,7 @@ from datasets.fitting import Crop
 from datasets.transforms import segmentation_to_labels
 from editing import EditError, draw, load_codes
 from editing.background import fit_background
+from editing.codes import CODE_FILES
 from editing.encoder import Encoder, encode
 from editing.fit import POOR_PSNR, psnr
 from editing.inversion import InversionConfig, Progress, Target, Watcher, invert
@@ -37,9 +38,8 @@ from metrics.perceptual import EfficientNetDistance, guiding_distance
 from models.latents import to_wplus
 from scripts.studio_page.workshop import Workshop
 
-CODES = ".npy"
 PICTURES = tuple(sorted(SUFFIXES))
-ENDINGS = (CODES, *PICTURES)
+ENDINGS = (*CODE_FILES, *PICTURES)
 LARGEST = 10 * 2**20  # bytes of a file
 EVERY = 0.25  # seconds between two views
 ABANDONED = 20.0  # seconds in which nobody looks
@@ -133,7 +133,7 @@ class Uploads:
             EditError, DataError: if the file cannot be used.
             MetricError: if a package that inversion needs is missing.
         """
-        return _told(path, self._codes(path) if path.suffix.lower() == CODES else self._photo(path))
+        return _told(path, self._codes(path) if path.suffix.lower() in CODE_FILES else self._photo(path))
 
     def open_background(self, path: Path, step: Step) -> Iterator[View | Behind]:
         """Views of a photo that becomes the background of a step, and at last that background.

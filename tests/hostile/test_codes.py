@@ -1,8 +1,10 @@
 import struct
+import zipfile
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from editing.codes import load_codes
 from tests.editing.tiny import CONFIG
@@ -20,6 +22,20 @@ def header(shape: str = "(1, 16)", descr: str = "'<f4'", fortran: str = "False")
     return f"{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': {shape}, }}"
 
 
+def bomb(method: int) -> samples.Maker:
+    """An archive whose one array inflates to 200 MB, though its directory says 200 bytes."""
+
+    def make(path: Path) -> None:
+        with zipfile.ZipFile(path, "w", method) as archive:
+            archive.writestr("w.npy", bytes(2 * 10**8))
+        content = path.read_bytes()
+        path.write_bytes(content.replace(struct.pack("<I", 2 * 10**8), struct.pack("<I", 200)))
+
+    return make
+
+
+HALF = torch.zeros(2**18, dtype=torch.bfloat16)
+EIGHT = [torch.zeros(2**18)] * 8
 ARRAYS: dict[str, samples.Maker] = {
     "objects": lambda path: np.save(path, np.array([samples.Call(print)]), allow_pickle=True),
     "objects that call": lambda path: np.save(
@@ -51,13 +67,19 @@ ARRAYS: dict[str, samples.Maker] = {
     "less than it says": headed(header(), body=bytes(60)),
     "complex numbers": lambda path: np.save(path, np.zeros((1, 16), np.complex64)),
     "NaN": lambda path: np.save(path, np.full((1, 16), np.nan)),
-    "an archive": lambda path: np.savez(path.open("wb"), a=np.zeros((1, 16))),
+    "an archive of objects": lambda path: np.savez(path.open("wb"), a=np.array([samples.Call(print)], dtype=object)),
+    "an archive of too many arrays": lambda path: np.savez(path.open("wb"), *[np.zeros((1, 16))] * 99),
     "a bomb": lambda path: np.savez_compressed(path.open("wb"), a=np.zeros((10**7, 16), np.uint8)),
+    "a bomb of another method": bomb(zipfile.ZIP_BZIP2),
+    "a bomb of a third method": bomb(zipfile.ZIP_LZMA),
+    "a tensor many times": lambda path: torch.save({f"k{i}": EIGHT for i in range(100)}, path),
+    "half a tensor many times": lambda path: torch.save({f"k{i}": HALF for i in range(300)}, path),
+    "a bomb of codes": lambda path: np.savez_compressed(path.open("wb"), w=np.zeros((10**6, 16), np.float64)),
 }
 
 
 def test_no_codes(tmp_path: Path) -> None:
-    made = samples.write_all({**ARRAYS, **samples.PLACES}, tmp_path)
+    made = samples.write_all({**ARRAYS, **samples.ARCHIVES, **samples.PLACES}, tmp_path)
     refused_all({what: partial(load_codes, path, CONFIG) for what, path in made.items()})
     assert not samples.canary(tmp_path / "any").exists()
 

@@ -18,6 +18,7 @@ from scripts.train_encoder import STATE, resume
 from tests.editing.tiny import CONFIG, NAMES, tiny_generator
 from tests.hostile import samples
 from tests.hostile.child import refused, refused_all, run
+from training.encoder import EncoderRun
 
 GENERATOR = tiny_generator()
 SAMPLES = {**samples.PLACES, **samples.ARCHIVES}
@@ -91,7 +92,7 @@ def test_absurd_weights(reader, change: Callable, tmp_path: Path) -> None:
 def test_no_state_of_a_training(what: str, tmp_path: Path) -> None:
     path = tmp_path / STATE
     SAMPLES[what](path)
-    refused(lambda: resume(None, tmp_path, {}))  # type: ignore[arg-type]
+    refused(lambda: resume(None, tmp_path, EncoderRun()))  # type: ignore[arg-type]
     assert not samples.canary(path).exists()
 
 

@@ -1,14 +1,23 @@
-"""What the command refuses, in this process, before anything is served."""
+"""The command: what it refuses before anything is served, and the environment in which it serves."""
 
 import importlib.util
+import os
 import re
+import signal
 import socket
+import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from configs.cli import run
 from scripts import studio
+from tests.processes import PATIENCE
 
 needs_gradio = pytest.mark.skipif(
     importlib.util.find_spec("gradio") is None, reason="Gradio is missing: pip install -r requirements-studio.txt"
@@ -56,3 +65,62 @@ def test_a_missing_package_is_told(monkeypatch, capsys):
     assert refusal(monkeypatch, capsys) == (
         "error: the studio needs Gradio, which is not installed: pip install -r requirements-studio.txt"
     )
+
+
+@contextmanager
+def served(environment: Mapping[str, str], host: str = "127.0.0.1") -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+    """The page of a studio, asked for without a proxy, and the process, which is ended."""
+    port = free_port()
+    options = ["--host", host, "--port", str(port), "--device", "cpu", "--ops", "native"]
+    command = [sys.executable, "-m", "scripts.studio", *options]
+    process = subprocess.Popen(
+        command,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, **environment},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        page, deadline = "", time.monotonic() + PATIENCE
+        while not page and process.poll() is None and time.monotonic() < deadline:
+            try:
+                page = direct.open(f"http://{host}:{port}/", timeout=5).read().decode()
+            except OSError:
+                time.sleep(0.2)
+        yield page, process
+    finally:
+        process.kill()
+        process.communicate(timeout=PATIENCE)
+
+
+@needs_gradio
+def test_the_environment_of_other_programs_does_not_reach_it():
+    """Proxies above all: its own address is none of theirs."""
+    with socket.socket() as proxy:
+        proxy.bind(("127.0.0.1", 0))
+        proxy.listen()
+        proxy.setblocking(False)
+        names = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+        environment = {name: f"http://127.0.0.1:{proxy.getsockname()[1]}" for name in names}
+        environment |= {"no_proxy": "example.com", "SSL_CERT_FILE": "/nowhere.pem", "MPLBACKEND": "none"}
+        environment |= {f"GRADIO_{name}": "x" for name in ("SERVER_NAME", "SERVER_PORT", "NUM_WORKERS")}
+        environment |= {"GRADIO_SHARE": "true", "GRADIO_ANALYTICS_ENABLED": "True", "GRADIO_WATCH_DIRS": "/"}
+        environment |= {"WEB_CONCURRENCY": "x", "HF_HUB_ETAG_TIMEOUT": "x", "SYSTEM": "spaces", "SPACE_ID": "a/b"}
+        with served(environment) as (page, process):
+            assert "SemanticStyleGAN Studio" in page
+            said = process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=PATIENCE)[0] == "closed\n"
+            assert process.returncode == 0
+            assert "(Ctrl-C ends it)" in said
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+
+
+@needs_gradio
+@pytest.mark.skipif(not socket.has_ipv6, reason="this system has no IPv6")
+def test_addresses_of_ipv6():
+    with served({}, "[::1]") as (page, _):
+        assert "SemanticStyleGAN Studio" in page

@@ -279,7 +279,7 @@ def test_codes_are_opened_again(workshop, invertible, session, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("notes.txt", b"hello", r"^notes.txt is no picture: upload one of .npy, .bmp"),
+        ("notes.txt", b"hello", r"^notes.txt is no picture: upload one of .npy, .npz, .pt, .bmp"),
         ("bad.png", b"hello", r"^bad.png: is not an image"),
         ("bad.npy", b"hello", r"^cannot read bad.npy: is not a .npy array"),
     ],
