@@ -1,5 +1,6 @@
 """Small networks and data that many tests share."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import torch
 from datasets import LmdbWriter, celebamask13, draw_face, encode_pair
 from models import Discriminator, Generator, ModelConfig
 from models.checkpoint import Networks
+from tests import processes
+from tests.processes import no_process_left  # noqa: F401  (a fixture of every test)
 
 TINY = {
     "resolution": 32,
@@ -24,6 +27,20 @@ TINY = {
 TINY_OPTIONS = [f"model.{name}={list(value) if isinstance(value, tuple) else value}" for name, value in TINY.items()]
 
 
+# The longest first, so that both processes of pytest have work to the end.
+FIRST = ["test_readme.py", "test_gpu.py", "test_golden.py", "test_networks.py"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring the files that take longest to the front."""
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
+
+
+def pytest_configure() -> None:
+    processes.default_signals_for_children()
+    processes.adopt_orphans()
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
@@ -31,8 +48,11 @@ def _seed() -> None:
 
 @pytest.fixture(autouse=True)
 def _own_cache(monkeypatch, tmp_path_factory) -> None:
-    """Nothing is read from the user's cache, or left in it."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+    """Nothing is read from the user's cache, or left in it; what is compiled serves all processes of pytest."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    monkeypatch.setenv("XDG_CACHE_HOME", str(own / "cache"))
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(shared / "compiled"))
 
 
 @pytest.fixture(scope="session")

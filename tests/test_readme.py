@@ -1,11 +1,14 @@
 """Every command of the README runs, in its order, in a copy of the project and at small sizes."""
 
+import json
 import os
 import re
+import select
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +19,8 @@ from PIL import Image
 from datasets import draw_face
 from tests.conftest import TINY_OPTIONS
 from tests.golden_cases import golden_cases
+from tests.processes import PATIENCE, ROOT, run_command, without_nvcc
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.strip().splitlines()]
@@ -51,6 +54,7 @@ SHRINK = [
     (r"--samples \d+", "--samples 12 --part-samples 8 --path-samples 4 --edit-samples 2"),
     (r"(scripts\.train_segmenter .*)", r"\1 --steps 2"),
     (r"(scripts\.invert .*)", r"\1 --steps 2"),
+    (r"(scripts\.directions .*)", r"\1 --samples 64 --edit-samples 4"),
     (r"(scripts\.train_encoder .*)", r"\1 training.steps=2 training.batch_size=2"),
     (r"scripts\.studio$", "scripts.studio --help"),  # it would not end; its own tests start it
     (r"--tune \d+", "--tune 1"),
@@ -97,11 +101,37 @@ def write_photos(folder: Path) -> None:
         Image.fromarray(ids[label % len(ids)]).save(folder / "masks" / f"{index}.png")
 
 
-def run(command: list[str], folder: Path) -> None:
+def environment() -> dict[str, str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "FACES": "24", "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=400)
-    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}"
+    return {**without_nvcc(), "PATH": path, "FACES": "24", "OMP_NUM_THREADS": "1"}
+
+
+def run(command: list[str], folder: Path) -> None:
+    result = run_command(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-6000:]}"
+
+
+@pytest.fixture(scope="module")
+def python(copy) -> Iterator[Callable[[list[str]], None]]:
+    """Run the interpreter with these arguments, in a fork of a process that has imported PyTorch."""
+    command = [sys.executable, ROOT / "tests" / "python_server.py"]
+    with subprocess.Popen(
+        command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
+    ) as server:
+        assert server.stdin
+        assert server.stdout
+
+        def python(arguments: list[str]) -> None:
+            output = copy / "output.txt"
+            job = {"arguments": arguments, "folder": str(copy), "environment": environment(), "output": str(output)}
+            print(json.dumps(job), file=server.stdin, flush=True)
+            if not select.select([server.stdout], [], [], PATIENCE)[0]:
+                server.kill()  # else its late answer would be taken for that of the next command
+                pytest.fail(f"{arguments} does not end")
+            assert server.stdout.readline() == "0\n", f"{' '.join(arguments)}\n{output.read_text()[-6000:]}"
+
+        yield python
+        server.kill()
 
 
 def test_commands_are_found():
@@ -110,16 +140,20 @@ def test_commands_are_found():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_command(copy, command):
+def test_command(copy, python, command):
     if command == "bash scripts/test.sh":  # what is running now: that it parses is what is left to ask
         run(["bash", "-n", "scripts/test.sh"], copy)
         return
-    run(["bash", "-c", small(command)], copy)
+    command = small(command)
+    if command.startswith("python ") and not set("*$|&;<>") & set(command):
+        python(shlex.split(command)[1:])
+    else:
+        run(["bash", "-c", command], copy)
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
-def test_snippet(copy, snippet):
-    run([sys.executable, "-c", snippet], copy)
+def test_snippet(python, snippet):
+    python(["-c", snippet])
 
 
 def test_every_folder_is_on_the_map():

@@ -11,6 +11,7 @@ import torch
 
 import ops
 from ops import _build, _lock, _toolchain
+from tests.processes import PATIENCE
 
 ROOT = Path(ops.__file__).parent.parent
 HOLD_LOCK = """
@@ -63,7 +64,7 @@ def only_folder(tmp_path):
 
 def test_importing_builds_and_probes_nothing():
     script = "import sys, ops; print(ops.backend('cpu'), 'torch.utils.cpp_extension' in sys.modules)"
-    out, error = start(script).communicate(timeout=60)
+    out, error = start(script).communicate(timeout=PATIENCE)
     assert out.split() == ["native", "False"]
     assert error == ""
 
@@ -165,7 +166,7 @@ def test_lock_ends_with_its_owner(tmp_path):
     owner = start(HOLD_LOCK, tmp_path / "lock")
     assert owner.stdout.readline() == "held\n"
     owner.kill()
-    owner.communicate(timeout=10)
+    owner.communicate(timeout=PATIENCE)
     with _lock.exclusive(tmp_path / "lock", 0.5):
         pass
 
@@ -176,12 +177,12 @@ def test_waiting_ends_and_names_the_owner(tmp_path):
     with pytest.raises(TimeoutError, match=f"process {owner.pid} has held"), _lock.exclusive(tmp_path / "lock", 0.3):
         pass
     owner.kill()
-    owner.communicate(timeout=10)
+    owner.communicate(timeout=PATIENCE)
 
 
 def test_concurrent_processes_build_once(fresh, compiler):
     processes = [start(LOAD, fresh) for _ in range(3)]
-    outputs = [process.communicate(timeout=120) for process in processes]
+    outputs = [process.communicate(timeout=PATIENCE) for process in processes]
     assert [out for out, _ in outputs] == ["compiled\n"] * 3
     assert sum("building" in error for _, error in outputs) == 1
 

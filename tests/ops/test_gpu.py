@@ -13,6 +13,7 @@ LAYOUTS = [torch.contiguous_format, torch.channels_last]
 HUGE = 2**31 + 2**16  # elements that 32-bit indices do not reach
 
 
+@pytest.mark.long
 def test_cuda_sources_compile_link_and_load():
     if (reason := _toolchain.missing("cuda")) is not None:
         pytest.skip(reason)

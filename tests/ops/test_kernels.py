@@ -3,7 +3,6 @@
 import ctypes
 import importlib.util
 import itertools
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from ops.bias_act import reference_backward, reference_gradients
 from ops.upfirdn2d import _output_size
 from ops.upfirdn2d import reference as upfirdn2d_reference
 from tests.ops.test_upfirdn2d import LOPSIDED, SETTINGS, normal, pair, sides
+from tests.processes import run_command
 
 SOURCES = Path(ops.__file__).parent / "csrc"
 KERNELS = [
@@ -51,7 +51,7 @@ def emulator(tmp_path_factory):
     source = Path(__file__).with_name("emulated_cuda.cpp")
     # Packs are read through pointers to another type, which only CUDA promises to allow.
     options = ["-std=c++17", "-O1", "-fno-strict-aliasing", "-shared", "-fPIC", f"-I{SOURCES}"]
-    subprocess.run([_toolchain.cxx(), *options, str(source), "-o", str(library)], check=True)
+    run_command([_toolchain.cxx(), *options, str(source), "-o", str(library)], check=True)
     loaded = ctypes.CDLL(str(library))
     loaded.upfirdn2d.restype = ctypes.c_bool
     yield loaded
@@ -306,10 +306,10 @@ def compile_with_nvrtc(nvrtc, source, names, options):
     ("architecture", "scalar", "pack", "header"),
     [
         ("sm_70", "float", 4, None),
-        ("sm_70", "double", 2, None),
+        pytest.param("sm_70", "double", 2, None, marks=pytest.mark.long),
         ("sm_70", "__half", 8, "cuda_fp16.h"),
         ("sm_70", "__nv_bfloat16", 8, "cuda_bf16.h"),
-        ("sm_80", "__nv_bfloat16", 8, "cuda_bf16.h"),
+        pytest.param("sm_80", "__nv_bfloat16", 8, "cuda_bf16.h", marks=pytest.mark.long),
         ("sm_90", "__half", 8, "cuda_fp16.h"),
     ],
 )

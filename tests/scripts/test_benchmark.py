@@ -1,6 +1,5 @@
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 from configs import ConfigError
 from scripts.benchmark import main
 from scripts.benchmarks.report import SCHEMA
+from tests.processes import run_command
 
 ROOT = Path(__file__).parents[2]
 DATA = ["data", "--resolution", "32", "--pairs", "8", "--prepare", "8", "--records", "10", "20"]
@@ -58,11 +58,9 @@ def test_mistakes_are_found_before_anything_runs(arguments: list[str], message: 
 
 
 def test_a_missing_gpu_is_one_line_and_exit_code_2():
-    result = subprocess.run(
+    result = run_command(
         [sys.executable, "-m", "scripts.benchmark", "ops", "--device", "cuda"],
         capture_output=True,
-        encoding="utf-8",
-        cwd=ROOT,
         env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
     )
     assert (result.returncode, result.stdout) == (2, "")

@@ -11,6 +11,7 @@ import torch
 from scripts.benchmarks import ceilings, machine, memory
 from scripts.benchmarks.report import Column, Table
 from scripts.benchmarks.timing import Spread, in_turn, ratios
+from tests.processes import PATIENCE
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")
@@ -69,7 +70,8 @@ KNOWN_MEGABYTES = {
 def clean():
     """Calls a function in a process of its own; in this one, other tests' threads may have left holes in any heap."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        yield lambda function, *arguments: process.submit(function, *arguments).result()
+        process.submit(int).result(PATIENCE)  # it starts here, for all tests
+        yield lambda function, *arguments: process.submit(function, *arguments).result(PATIENCE)
 
 
 def extra_of_known(name: str, device: torch.device) -> int | None:

@@ -1,6 +1,7 @@
 """The command, in this process; a distance without a network stands in for the perceptual one, except in one test."""
 
 import json
+import os
 import re
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 import generate
 from configs.cli import run
 from datasets import ClassTable, draw_face, images_to_float, save_label_png, save_png
+from datasets.errors import ContradictionError
 from editing.encoder import encode, save_encoder
 from editing.inversion import Target
 from editing.photos import read_photo
@@ -191,6 +193,43 @@ def test_masks_may_follow_a_table_of_their_own(call: Callable[..., Path], faces:
     table.write_text(yaml.safe_dump({"classes": [*classes[:-1], {"id": 3, "name": "scarf"}]}))
     with pytest.raises(ValueError, match=r"classes\.yaml has other classes than .*tiny\.pt: class 3 is scarf there"):
         call(faces[0], "--masks", folder, output="other")
+
+
+@pytest.mark.usefixtures("_no_network")
+def test_masks_whose_palettes_contradict_the_classes(
+    call: Callable[..., Path], faces: list[Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    save_label_png(read(faces[0].parent / "masks" / "anna.png"), TABLE.palette()[::-1], folder / "anna.png")
+    save_label_png(3 - read(faces[0].parent / "masks" / "anna.png"), TABLE.palette()[::-1], folder / "other.png")
+    with pytest.raises(ContradictionError, match=r"anna\.png: id 0 has the colour .*--read-by color"):
+        call(faces[0], "--masks", folder)
+    assert not (tmp_path / "out").exists()
+    (folder / "anna.png").write_bytes((folder / "other.png").read_bytes())
+    entries = [
+        json.loads((call(faces[0], "--masks", *options, output=output) / "report.json").read_text())["images"][0]
+        for *options, output in ((folder, "--read-by", "color", "colour"), (faces[0].parent / "masks", "plain"))
+    ]
+    assert entries[0]["miou"] == entries[1]["miou"]
+
+
+@pytest.mark.usefixtures("_no_network")
+def test_names_of_any_bytes(call: Callable[..., Path], faces: list[Path], tmp_path: Path, capsys) -> None:
+    name = os.fsdecode(b"caf\xe9\n")
+    (tmp_path / "masks").mkdir()
+    for source, target in ((faces[0], f"{name}u\u0308.png"), (faces[0].parent / "masks" / "anna.png", "")):
+        path = tmp_path / target if target else tmp_path / "masks" / f"{name}\u00fc.png"
+        path.write_bytes(source.read_bytes())
+    image = tmp_path / f"{name}u\u0308.png"
+    folder = call(image, "--masks", tmp_path / "masks", output=name)
+    assert r"caf\xe9\n" in capsys.readouterr().out
+    assert json.loads((folder / "report.json").read_text())["images"][0]["source"] == str(image)
+    with pytest.raises(SystemExit):
+        run(lambda: call(image, output=name))
+    [line] = capsys.readouterr().err.splitlines()
+    assert r"caf\xe9\n" in line
+    assert "_codes.npy exists" in line
 
 
 @pytest.mark.usefixtures("_no_network")

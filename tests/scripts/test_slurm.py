@@ -1,11 +1,9 @@
 import os
 import re
-import subprocess
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.processes import ROOT, run_command
 
 
 @pytest.mark.parametrize(("code", "queued"), [(0, False), (2, False), (70, False), (75, True)])
@@ -22,7 +20,7 @@ def test_only_a_run_that_was_asked_to_end_is_queued_again(tmp_path, code, queued
     slurm = {"SLURM_JOB_ID": "123", "SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4"}
     environment = {**os.environ, **slurm, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     script = ROOT / "scripts" / "slurm.sh"
-    done = subprocess.run(["bash", str(script), "--config", "my config.yaml"], env=environment, cwd=tmp_path)
+    done = run_command(["bash", str(script), "--config", "my config.yaml"], env=environment, cwd=tmp_path)
     assert done.returncode == code
     assert (tmp_path / "told").read_text() == "1 1 8 4 train.py --config my config.yaml\n"
     assert (tmp_path / "queued").exists() == queued

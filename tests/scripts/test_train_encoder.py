@@ -99,6 +99,20 @@ def test_an_interrupted_training_goes_on(
     assert (folder / "encoder.pt").read_bytes() == before
 
 
+def test_a_training_of_another_version(call: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    path = call() / "training.pt"
+    state = torch.load(path, weights_only=True)
+    older = "".join(line for line in state["config"].splitlines(True) if "codes:" not in line and "crop:" not in line)
+    torch.save({**state, "config": older}, path)
+    call()
+    assert "going on at step 4" in capsys.readouterr().out
+    torch.save({**state, "config": state["config"] + "  depth: 3\n"}, path)
+    with pytest.raises(
+        ValueError, match=r"training\.pt: .* the option training\.depth, which .*: use the version that wrote it, or"
+    ):
+        call()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

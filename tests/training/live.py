@@ -2,11 +2,9 @@
 
 import multiprocessing as mp
 import os
-import signal
 import socket
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -14,11 +12,10 @@ import torch
 
 from configs import cli
 from tests.conftest import TINY_OPTIONS
+from tests.processes import PATIENCE
 from train import main
 
 SERVER = mp.get_context("forkserver")
-SERVER.set_forkserver_preload(["tests.training.live"])
-PATIENCE = 600  # seconds, on a machine that is busy with other things
 OPTIONS = [
     *TINY_OPTIONS,
     "training.batch_size=4",
@@ -34,10 +31,13 @@ OPTIONS = [
 ]
 
 
-def start(folder: Path, data: Path, *options: str, processes: int = 1, group: bool = False) -> list[BaseProcess]:
+def start(
+    folder: Path, data: Path, *options: str, processes: int = 1, group: bool = False, config: Path | None = None
+) -> list[BaseProcess]:
     """A run in so many processes, leading groups of their own or not; they write to RANK.txt beside the folder."""
-    config = folder.with_suffix(".yaml")
-    config.write_text("")
+    if config is None:
+        config = folder.with_suffix(".yaml")
+        config.write_text("")
     arguments = ["--config", str(config), "--output", str(folder), f"data.path={data}", *OPTIONS, *options]
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -51,16 +51,7 @@ def start(folder: Path, data: Path, *options: str, processes: int = 1, group: bo
     return started
 
 
-def heed_signals() -> list[int]:
-    """Undo what nohup, or a shell that starts a job in the background, has set to be ignored; return what that was."""
-    ignored = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_IGN]
-    for number in ignored:
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    return ignored
-
-
 def _train(arguments: Sequence[str], rank: int, processes: int, port: int, text: Path, group: bool) -> None:
-    heed_signals()
     if group:
         os.setpgrp()
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes))
@@ -70,21 +61,10 @@ def _train(arguments: Sequence[str], rank: int, processes: int, port: int, text:
     cli.run(lambda: main(arguments))
 
 
-def wait_for(happens: Callable[[], object], processes: Sequence[BaseProcess]) -> None:
-    """Until something happens, while the processes live."""
-    end = time.monotonic() + PATIENCE
-    while not happens():
-        assert time.monotonic() < end
-        assert all(process.is_alive() for process in processes), [process.exitcode for process in processes]
-        time.sleep(0.003)
-
-
 def finish(processes: Sequence[BaseProcess]) -> list[int | None]:
-    """The exit codes."""
+    """Wait for the processes and return their exit codes; None for one that does not end."""
     for process in processes:
         process.join(PATIENCE)
-        if process.is_alive():
-            process.kill()
     return [process.exitcode for process in processes]
 
 

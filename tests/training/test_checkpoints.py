@@ -13,7 +13,8 @@ import torch
 from configs import ConfigError
 from configs.errors import RunError
 from datasets import DataError, InfiniteSampler, image_mask
-from tests.training.live import finish, leftovers, newest, start, text, wait_for
+from tests.processes import wait_for
+from tests.training.live import finish, leftovers, newest, start, text
 from tests.training.test_trainer import MEASURED, assert_equal, contents
 from training import run_lock
 from training.checkpoints import Checkpoints, WriteError, damage, write

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
 from configs import ConfigError
 from losses import LossConfig
 from models import ModelConfig
+from tests.processes import spawn
 from training import distributed, reduction
 from training.config import TrainingConfig
 from training.distributed import from_main, gather_on_main, session, usable_cores
@@ -134,7 +134,7 @@ def test_two_processes(whole, tiny_config, losses, tmp_path):
     path = tmp_path / "gradients.pt"
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    mp.spawn(_spawned, args=(2, 1, tiny_config, losses, path, port), nprocs=2)
+    spawn(_spawned, 2, 1, tiny_config, losses, path, port, processes=2)
     assert_same(torch.load(path), whole, 1e-9)
 
 
@@ -161,7 +161,7 @@ def _spawned(
 def test_what_the_main_process_finds_or_fails_at_all_are_told(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    mp.spawn(_told_spawned, args=(port, tmp_path), nprocs=2)
+    spawn(_told_spawned, port, tmp_path, processes=2)
     assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == ["7 [0, 1] no file", "7 [] no file"]
 
 

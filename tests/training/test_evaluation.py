@@ -2,35 +2,38 @@
 
 import math
 import os
+import re
 import shutil
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 from datasets import LmdbWriter, celebamask13, draw_face, encode_pair
 from datasets.digest import content_digest
 from datasets.errors import DataError
 from datasets.loader import DataConfig
 from datasets.opening import open_dataset
-from metrics import cache, class_areas, image_quality, total_variation
+from metrics import cache, class_areas, parts, registry, total_variation
 from metrics.config import MetricConfig
 from metrics.errors import MetricError
-from metrics.registry import METRICS
+from metrics.features import FeatureExtractor, Features
+from metrics.registry import Metric, Number, Result, Samples, State, number_names, register, registered
 from metrics.segmenter import SegmentationNetwork, Segmenter, SegmenterFacts, segmenter_path
 from models import Generator, ModelConfig
-from training import probes
+from tests.processes import spawn
 from training.distributed import Process, session
 from training.drawings import Drawings
 from training.evaluation import Evaluation
+from training.real_statistics import RealStatistics
 
 PROCESS = Process(torch.device("cpu"))
 CHEAP = MetricConfig(names=("areas", "locality"), samples=10, edit_samples=5, batch_size=4)
-ALL = replace(CHEAP, names=tuple(METRICS), path_samples=5)
+ALL = replace(CHEAP, edit_samples=2, names=tuple(registered()), path_samples=5)
 
 
 @pytest.fixture
@@ -41,6 +44,12 @@ def dataset(faces_32):
 @pytest.fixture
 def generator(tiny_config):
     return made_generator(tiny_config)
+
+
+def write_faces(folder: Path, count: int, first: int) -> None:
+    with LmdbWriter(folder, 32, celebamask13(), "tests") as writer:
+        for index in range(first, first + count):
+            writer.add_encoded(*encode_pair(*draw_face(0, index, 32)))
 
 
 def made_generator(config: ModelConfig) -> Generator:
@@ -84,15 +93,18 @@ def test_seed_and_truncation_count(generator, dataset):
     assert values[0] != values[2] != values[3] != values[0]
 
 
-def test_two_processes_measure_what_one_does(faces_32, tiny_config, tmp_path, monkeypatch):
+def test_two_processes_measure_what_one_does(tiny_config, tmp_path, monkeypatch):
+    write_faces(tmp_path / "faces", count=14, first=0)
     for world_size in (1, 2):  # all of them new ones: operators that other tests chose here differ in the last bits
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"cache_{world_size}"))
-        mp.spawn(_measure_spawned, args=(world_size, faces_32, tiny_config, tmp_path, port), nprocs=world_size)
+        spawn(_measure_spawned, world_size, tmp_path / "faces", tiny_config, tmp_path, port, processes=world_size)
     one = torch.load(tmp_path / "0_of_1.pt")
-    assert len(one["values"]) == 13
     assert one["left_out"] == {}
+    for name, metric in registered().items():  # a metric that gives no number is not finished
+        numbers = number_names(metric, "efflite0", lpips=False)
+        assert {numbers[raw] for raw, better in metric.numbers.items() if better} <= one["values"].keys(), name
+        assert set(numbers.values()) & one["values"].keys(), name
     for rank in range(2):
         two = torch.load(tmp_path / f"{rank}_of_2.pt")
         assert two["values"] == one["values"]
@@ -104,8 +116,9 @@ def _measure_spawned(rank: int, world_size: int, faces: Path, config: ModelConfi
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size))
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ["XDG_CACHE_HOME"] = str(folder / f"cache_{world_size}")
     dataset = open_dataset(DataConfig(path=(str(faces),)), 32, 13)
-    probes.PART_MINIMUM = image_quality.MINIMUM["parts"] = 2
+    parts.MINIMUM = parts.Parts.minimum = 2
     facts = SegmenterFacts(dataset.classes.names, 32, content_digest(dataset), 0, 0, (0.5,) * 13, 0.5)
     torch.manual_seed(0)
     with session("cpu") as process:
@@ -129,9 +142,7 @@ def test_changed_data_get_new_statistics(generator, faces_32, tmp_path, monkeypa
     assert areas() == first
     assert list((cache.cache_folder() / "statistics").iterdir()) == stored
     shutil.rmtree(folder)
-    with LmdbWriter(folder, 32, celebamask13(), "tests") as writer:
-        for index in range(48):
-            writer.add_encoded(*encode_pair(*draw_face(9, index, 32)))
+    write_faces(folder, count=48, first=1000)
     assert areas() != first
 
 
@@ -147,6 +158,80 @@ def test_what_cannot_be_measured(dataset):
         Evaluation(inception, dataset, PROCESS, skip_missing=True)
     few = replace(CHEAP, names=("kid", "is", "areas"), samples=5)
     assert list(Evaluation(few, dataset, PROCESS, skip_missing=True).left_out) == ["is"]
+
+
+@pytest.fixture
+def make(monkeypatch):
+    """Registers a metric whose numbers the test chooses."""
+    monkeypatch.setattr(registry, "_REGISTERED", dict(registered()))
+
+    def make(better: object, compute: Callable[[State, State], Result], **attributes: object) -> MetricConfig:
+        def update(self: Metric, batch: Samples) -> State:
+            return {"sizes": torch.tensor([len(batch.images)])}
+
+        methods = {"update": update, "compute": lambda self, generated, real: compute(generated, real)}
+        register("mine", better=better)(type("Mine", (Metric,), {**methods, **attributes}))
+        return replace(CHEAP, names=("mine", "areas"))
+
+    return make
+
+
+def refused(*states: State) -> Result:
+    raise MetricError("no such thing")
+
+
+@pytest.mark.parametrize(
+    ("compute", "name", "why"),
+    [
+        (refused, "mine", "no such thing"),
+        (lambda *states: Result({}), "mine", "compute gives no number"),
+        (lambda *states: Result({"other": Number(1)}), "mine", "compute gives other, which @register does not declare"),
+        (lambda *states: Result({"mine": Number(math.nan, "of 2")}), "mine", r"not a number \(of 2\)"),
+        (lambda *states: Result({"mine": Number(None, "too dark")}), "mine", "too dark"),
+    ],
+)
+def test_a_metric_without_a_number_is_told_and_the_others_are_kept(generator, dataset, make, compute, name, why):
+    report = Evaluation(make("lower", compute), dataset, PROCESS).measure(generator)
+    assert list(report.values) == ["area_distance"]
+    assert re.fullmatch(why, report.left_out[name])
+
+
+def test_states_of_real_data_and_of_generated_samples(generator, dataset, make):
+    seen = []
+
+    def compute(generated: State, real: State) -> Result:
+        seen.append((generated["sizes"].tolist(), real["sizes"].tolist()))
+        return Result({"mine": Number(torch.tensor(0.5))})
+
+    evaluation = Evaluation(make("lower", compute, needs=("real",)), dataset, PROCESS)
+    reports = [evaluation.measure(generator) for _ in range(2)]
+    assert seen == [([4, 4, 2], [4] * 12)] * 2
+    assert type(reports[0].values["mine"]) is float
+    Evaluation(make("lower", compute, needs=("real",), limit=7, reduce="sum"), dataset, PROCESS).measure(generator)
+    assert seen[-1] == ([7], [7])
+
+
+def test_real_data_are_looked_at_once(generator, dataset, make, monkeypatch):
+    config = make("lower", lambda *states: Result({"mine": Number(1)}), needs=("real",))
+    evaluation = Evaluation(config, dataset, PROCESS)
+    evaluation.measure(generator)
+    monkeypatch.setattr(RealStatistics, "_batches", None)
+    assert evaluation.measure(generator).values["mine"] == 1
+
+
+def test_features_are_computed_once_for_all_metrics(generator, dataset, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # no statistics of real data are there yet
+    counts = []
+    features = FeatureExtractor.features
+
+    def counted(self: FeatureExtractor, images: torch.Tensor) -> Features:
+        counts.append(len(images))
+        return features(self, images)
+
+    monkeypatch.setattr(FeatureExtractor, "features", counted)
+    config = replace(CHEAP, names=("fid", "kid", "precision_recall", "is"))
+    Evaluation(config, dataset, PROCESS).measure(generator)
+    assert sum(counts) == 10 + len(dataset)
 
 
 def test_a_missing_package_is_told_before_anything_is_drawn(dataset, monkeypatch):

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.training.live import contents, finish, leftovers, newest, start, wait_for
+from tests.processes import wait_for
+from tests.training.live import contents, finish, leftovers, newest, start
 from tests.training.test_trainer import MEASURED, assert_equal
 
 OPTIONS = [*MEASURED, "metrics.every_images=16", "augment.target=0.6", "augment.ramp_images=100", "data.mirror=true"]

@@ -1,5 +1,7 @@
 import io
+import re
 import resource
+import sys
 
 import numpy as np
 import torch
@@ -44,3 +46,26 @@ def test_a_full_disk_leaves_neither_gaps_nor_doubles(tmp_path, capsys, monkeypat
         assert told == [(images, images) for images in range(4, 41, 4)]
     assert capsys.readouterr().err.count("cannot write the log") == 1
     assert len(list(folder.tensorboard.iterdir())) == 2
+
+
+def test_a_line_a_tick_without_a_terminal(train, capfd):
+    train()
+    told = capfd.readouterr().err
+    assert "\r" not in told
+    lines = [line for line in told.splitlines() if line.startswith("training: ")]
+    for images, line in zip((4, 8, 12), lines, strict=True):
+        counts = rf"training: {images}/12 images \({images / 12:.0%}\), [\d.]+ images/s, \d\d:\d\d left"
+        assert re.fullmatch(counts + r", discriminator=[\d.]+, generator=[\d.]+, mask=[\d.]+", line), line
+
+
+def test_a_bar_on_a_terminal(train, capfd, monkeypatch):
+    monkeypatch.setattr("sys.stderr", Terminal())
+    train()
+    assert "training: 100%|" in sys.stderr.getvalue()
+    assert "mask=" in sys.stderr.getvalue()
+    assert "images/s" not in sys.stderr.getvalue()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +14,8 @@ import torch
 from configs import ConfigError, ModelOptions, RunConfig
 from configs.errors import ExitCode
 from tests.conftest import TINY
-from tests.training.live import OPTIONS, contents, finish, leftovers, newest, start, text, wait_for
+from tests.processes import PATIENCE, ROOT, exit_code, wait_for
+from tests.training.live import OPTIONS, contents, finish, leftovers, newest, start, text
 from training import faults
 from training.config import TrainingConfig
 from training.distributed import Process
@@ -24,30 +24,22 @@ from training.pulse import Beat
 from training.state import build_state
 from training.step_guard import Cause, Evidence, Look
 
-ROOT = Path(__file__).parent.parent.parent
 LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 
 
 @pytest.fixture
 def torchrun(tmp_path, faces_32):
-    """Starts train.py under torchrun in the background, in a session of its own; what it writes goes to a file."""
+    """Start train.py under torchrun in the background, with its output in a file."""
     (tmp_path / "config.yaml").write_text("")
-    started = []
 
     def run(*arguments: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen:
         command = [*LAUNCHER, *launcher, "train.py", "--config", str(tmp_path / "config.yaml"), f"data.path={faces_32}"]
         command += [*OPTIONS, "--output", str(tmp_path / "run"), *arguments]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         with (tmp_path / "told.txt").open("w") as told:
-            started.append(
-                subprocess.Popen(command, env=environment, cwd=ROOT, stdout=told, stderr=told, start_new_session=True)
-            )
-        return started[-1]
+            return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=told, stderr=told)
 
-    yield run
-    for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+    return run
 
 
 def children(parent: int) -> dict[int, int]:
@@ -65,20 +57,12 @@ def children(parent: int) -> dict[int, int]:
     return found
 
 
-def wait(happens, process: subprocess.Popen) -> None:
-    end = time.monotonic() + 200
-    while not happens():
-        assert time.monotonic() < end
-        assert process.poll() is None
-        time.sleep(0.01)
-
-
 def test_torchrun_brings_a_run_back(tmp_path, torchrun):
     folder = tmp_path / "run"
     process = torchrun("training.total_images=48", launcher=("--max-restarts=1",))
-    wait(lambda: newest(folder) >= 8, process)
+    wait_for(lambda: newest(folder) >= 8, [process])
     os.kill(children(process.pid)[1], signal.SIGKILL)
-    assert process.wait(200) == 0
+    assert exit_code(process) == 0
     told = (tmp_path / "told.txt").read_text()
     assert re.search(r"resuming .* at (8|16|24|32|40) images", told)
     assert contents(folder, 48)["training"]["iteration"] == 12
@@ -87,7 +71,7 @@ def test_torchrun_brings_a_run_back(tmp_path, torchrun):
 
 def test_mistakes_are_told_once(tmp_path, torchrun):
     process = torchrun("training.batch_size=3")
-    process.wait(200)
+    exit_code(process)
     told = (tmp_path / "told.txt").read_text()
     assert told.count("error: training.batch_size = 3 does not divide among 2 processes") == 1
 
@@ -107,7 +91,7 @@ def test_a_silent_process_is_told_with_rank_and_phase(tmp_path, faces_32):
     processes = start(folder, faces_32, *options, processes=2)
     wait_for(lambda: newest(folder) >= 8, processes)
     os.kill(processes[1].pid, signal.SIGSTOP)
-    processes[0].join(100)
+    processes[0].join(PATIENCE)
     assert processes[0].exitcode == ExitCode.LOST
     assert re.search(r"process 0 of 2 lost the others in iteration \d+, phase [\w ]+: .*[Tt]im", text(folder))
     processes[1].kill()
@@ -119,6 +103,16 @@ def test_a_process_that_never_comes_is_told(tmp_path, faces_32):
     processes[1].kill()
     assert finish(processes) == [ExitCode.LOST, -signal.SIGKILL]
     assert "error: process 0 of 2 lost the others in the start: " in text(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"])
+def test_a_launchers_variable_that_is_no_number_is_told(train, monkeypatch, name):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(ConfigError, match=f"{name} = 'x' is no number: start the processes with torchrun"):
+        train()
 
 
 def test_a_lone_rank_is_told_how_to_start(train, monkeypatch):

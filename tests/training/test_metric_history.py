@@ -1,9 +1,13 @@
 import json
+from types import SimpleNamespace
 
 import pytest
+import torch
 
-from configs import ConfigError
+from configs import ConfigError, RunConfig
 from metrics.report import Report
+from training.distributed import Process
+from training.measuring import Measuring
 from training.metric_history import MetricHistory
 
 
@@ -62,3 +66,13 @@ def test_what_is_measured_again_is_forgotten(tmp_path):
 def test_what_cannot_be_kept_is_told(tmp_path):
     history = MetricHistory(tmp_path / "absent" / "metrics.jsonl", "")
     assert "a measurement is not kept: cannot write" in history.add(Report(4, {}))
+
+
+def test_what_was_not_measured_is_told(tmp_path):
+    folder = SimpleNamespace(metrics=tmp_path / "metrics.jsonl")
+    measuring = Measuring(None, folder, RunConfig(), Process(torch.device("cpu")), 0)
+    assert measuring.keep(Report(4, {}, {"areas": 0.5}, {"areas": ""})) is None
+    told = measuring.keep(Report(8, {}, left_out={"mine": "too dark"}))
+    assert told == "mine was not measured: too dark"
+    assert measuring.keep(Report(8, {}, left_out={})) is None
+    assert len(folder.metrics.read_text().splitlines()) == 3

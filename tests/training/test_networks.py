@@ -131,14 +131,15 @@ def test_a_step_that_overflows_is_left_out(build, batches):
     assert phases.state.loss_scaler.get_scale() == pytest.approx(5e29)
 
 
-def test_losses_in_bfloat16_stay_within_noise(build, batches):
-    """Over 200 iterations: no farther from any run in float32 than these are from each other."""
+@pytest.mark.parametrize("iterations", [24, pytest.param(200, marks=pytest.mark.long)])
+def test_losses_in_bfloat16_stay_within_noise(build, batches, iterations):
+    """No farther from any run in float32 than these are from each other."""
     runs = {}
     for name, options in {
         **{f"float32, seed {seed}": {"seed": seed} for seed in range(3)},
         "bfloat16": {"precision": "bfloat16"},
     }.items():
-        runs[name] = train(build(**options), batches, 200)
+        runs[name] = train(build(**options), batches, iterations)
     for loss in WATCHED:
         exact = [values[loss] for name, values in runs.items() if name != "bfloat16"]
         noise = max(exact) - min(exact)
@@ -182,8 +183,12 @@ def test_recomputation_keeps_less(tiny_config):
 
 @pytest.mark.parametrize(
     ("options", "tolerance"),
-    [({}, 1e-4), ({"precision": "bfloat16", "recompute_local": True, "recompute_from": 8}, 0.02)],
-    ids=["plain", "bfloat16, recomputing"],
+    [
+        pytest.param({}, 1e-4, marks=pytest.mark.long, id="plain"),
+        pytest.param(
+            {"precision": "bfloat16", "recompute_local": True, "recompute_from": 8}, 0.02, id="bfloat16, recomputing"
+        ),
+    ],
 )
 def test_compiled_networks(build, batches, monkeypatch, options, tolerance):
     """No graph breaks, which would be errors; the same results; and no recompilation after the first iterations."""

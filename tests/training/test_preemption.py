@@ -9,27 +9,17 @@ import subprocess
 import sys
 import termios
 import time
-from pathlib import Path
 
 import pytest
 
 from configs.errors import ExitCode
-from tests.training.live import OPTIONS, contents, finish, heed_signals, leftovers, newest, start, text, wait_for
+from tests.processes import ROOT, exit_code, wait_for
+from tests.training.live import OPTIONS, contents, finish, leftovers, newest, start, text
 from tests.training.test_trainer import MEASURED, assert_equal
 from training.phases import Phases
 from training.preemption import Preemption
 
-ROOT = Path(__file__).parent.parent.parent
 RARELY = ["training.checkpoint_every_images=1000000"]
-
-
-@pytest.fixture(autouse=True)
-def _signals_reach_runs():
-    """Also where the tests run under nohup or in the background."""
-    ignored = heed_signals()
-    yield
-    for number in ignored:
-        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +113,15 @@ def test_a_terminal_that_closes_takes_no_run_with_it(tmp_path, faces_32):
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(follower)
-    end = time.monotonic() + 100
-    while not images_seen(folder):
-        assert time.monotonic() < end
-        assert process.poll() is None
-        select.select([leader], [], [], 0.1)[0] and os.read(leader, 4096)
+
+    def trains() -> bool:
+        if select.select([leader], [], [], 0.1)[0]:
+            os.read(leader, 4096)
+        return images_seen(folder)
+
+    wait_for(trains, [process])
     os.close(leader)
-    assert process.wait(100) == ExitCode.PREEMPTED
+    assert exit_code(process) == ExitCode.PREEMPTED
     assert newest(folder) > 0
 
 

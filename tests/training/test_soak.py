@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.live import finish, newest, start, wait_for
+from tests.processes import wait_for
+from tests.training.live import finish, newest, start
 
 WARM = 0.3  # share of the run in which libraries and caches fill
 

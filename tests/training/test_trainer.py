@@ -1,9 +1,5 @@
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +14,10 @@ from datasets import LmdbWriter, celebamask13, draw_face
 from metrics.errors import MetricError
 from models import load_generator
 from tests.datasets.folders import write_pairs
-from tests.training.conftest import OPTIONS
+from tests.training.live import finish, start
 from training.batches import split_batch
 from training.config import TrainingConfig
 from training.previews import Previews
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 def contents(folder: Path, images: int) -> dict:
@@ -172,21 +166,14 @@ def test_dry_run_writes_nothing(train, tmp_path, capsys):
         assert word in report
 
 
-def test_torchrun(tmp_path, faces_32):
-    """Two processes on CPUs; the run goes on with one."""
-    config = tmp_path / "config.yaml"
-    config.write_text("")
-    arguments = ["train.py", "--config", str(config), f"data.path={faces_32}", *OPTIONS]
-    arguments += ["training.batch_size=8", "training.total_images=16", "--output", str(tmp_path / "run")]
-    arguments += ["augment.target=0.5", "data.mirror=true"]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    run_here = partial(subprocess.run, check=True, env=environment, timeout=300, cwd=ROOT)
-    run_here([*launcher, *arguments])
+def test_two_processes(tmp_path, faces_32):
+    """The run goes on with one."""
+    options = ["training.batch_size=8", "augment.target=0.5", "data.mirror=true"]
+    assert finish(start(tmp_path / "run", faces_32, *options, "training.total_images=16", processes=2)) == [0, 0]
     training = contents(tmp_path / "run", 16)["training"]
     assert len(training["random"]) == 2
     assert [signs[1] for signs in training["augment_signs"]] == [8, 8]  # two iterations, four images in each process
-    run_here([sys.executable, *arguments, "training.total_images=24"])
+    assert finish(start(tmp_path / "run", faces_32, *options, "training.total_images=24")) == [0]
     assert contents(tmp_path / "run", 24)["training"]["iteration"] == 3
 
 

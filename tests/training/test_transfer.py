@@ -1,9 +1,6 @@
 """Domain adaptation: where a run starts, what it freezes, what it shows the discriminator, and how far masks drift."""
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +16,9 @@ from datasets import LmdbWriter, celebamask13, draw_face
 from models import Discriminator, Generator
 from models.checkpoint import Networks, load_networks
 from models.shipped import shipped_model
-from tests.training.test_trainer import ROOT, assert_equal, contents
+from tests.processes import ROOT
+from tests.training.live import finish, start, text
+from tests.training.test_trainer import assert_equal, contents
 from train import main
 from training.distributed import Process
 from training.trainer import Trainer
@@ -266,7 +265,7 @@ def test_pairs_can_start_from_a_checkpoint_too(adapt, origin, faces_32):
         (["model.resolution=64"], r"model.resolution = 64, but in .*origin\.pt it is 32: leave it out"),
         (["model.transparent_classes=[1]"], r"model.transparent_classes = \[1\], but in .* it is \[10, 12\]"),
         (["model.init_from=absent.pt"], "model.init_from: absent.pt: no such file"),
-        (["model.init_from=''"], "data.images_only is for adapting a trained model: set model.init_from"),
+        (["model.init_from="], "data.images_only is for adapting a trained model: set model.init_from"),
         (["training.freeze=[lokal]"], "training.freeze has lokal: choose from mapping, local, render"),
         (["training.freeze=[local,mapping,render]"], "training.freeze names every module"),
         (["training.freeze=[local,render]"], "losses.path_length_every = 2, but the path length changes nothing"),
@@ -298,19 +297,11 @@ def test_commands_that_do_not_start_from_checkpoints_say_so():
 
 def test_two_processes(tmp_path, sketches, origin):
     """They stop together where masks have drifted too far."""
-    arguments = ["train.py", "--config", str(ADAPT), f"model.init_from={origin}", f"data.path={sketches}", *OPTIONS]
-    arguments += ["training.batch_size=8", "training.total_images=24", "--output", str(tmp_path / "run"), *DRIFTING]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    told = subprocess.run(
-        [*launcher, *arguments, "training.max_mask_drift=1e-6"],
-        check=True,
-        env=environment,
-        timeout=300,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-    ).stdout
+    folder = tmp_path / "run"
+    options = [f"model.init_from={origin}", *OPTIONS, "training.batch_size=8", "training.total_images=24", *DRIFTING]
+    processes = start(folder, sketches, *options, "training.max_mask_drift=1e-6", processes=2, config=ADAPT)
+    assert finish(processes) == [0, 0]
+    told = text(folder, 0) + text(folder, 1)
     assert told.count("at 8 of 24 images; earlier checkpoints") == 1
     assert told.count("starting from") == 1
     after = contents(tmp_path / "run", 8)

@@ -1,0 +1,136 @@
+"""Child processes of tests: default signal handling, bounded waits, none left behind."""
+
+import ctypes
+import gc
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parent.parent
+multiprocessing.set_forkserver_preload(["tests.training.live"])  # PyTorch and the project are imported once
+PATIENCE = 120  # seconds; the longest wait of any test, on a machine that is busy with other work
+_SERVERS = ("multiprocessing.forkserver", "multiprocessing.resource_tracker", "_inductor/compile_worker")
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def default_signals_for_children() -> None:
+    """Undo for child processes what nohup, or a shell's background job, has set to be ignored.
+
+    This process goes on ignoring the signals, by handlers: unlike SIG_IGN these do not outlast exec.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: None)
+
+
+def adopt_orphans() -> None:
+    """Make descendants whose parent has died children of this process, where it can end them (Linux)."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def running() -> set[psutil.Process]:
+    """Descendants of this process, except the servers that multiprocessing and PyTorch keep for the next use."""
+    try:
+        children = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
+        if children and not any(children):  # known without a look at every process of the machine
+            return set()
+    except OSError:  # a thread has ended meanwhile
+        pass
+    found = set()
+    for process in psutil.Process().children(recursive=True):
+        try:
+            alive = process.status() != psutil.STATUS_ZOMBIE
+            if alive and not any(server in " ".join(process.cmdline()) for server in _SERVERS):
+                found.add(process)
+        except psutil.NoSuchProcess:
+            pass
+    return found
+
+
+def end_all_but(known: set[psutil.Process], grace: float = 3.0) -> list[str]:
+    """Kill the descendants that `known` lacks; return the command lines of those that did not end by themselves."""
+    if not running() - known:
+        return []
+    gc.collect()  # workers end with the data loader that owns them
+    psutil.wait_procs(running() - known, timeout=grace)
+    left = running() - known
+    lines = [_command(process) for process in left]
+    for process in left:
+        process.kill()
+    psutil.wait_procs(left, timeout=grace)
+    return lines
+
+
+@pytest.fixture(autouse=True)
+def no_process_left() -> Iterator[None]:
+    """End what a test started, also when it fails; a test that leaves processes behind fails."""
+    known = running()
+    yield
+    assert end_all_but(known) == []
+
+
+def run_command(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command in the project's folder, as `subprocess.run` does, with text and a bound."""
+    return subprocess.run(command, **{"cwd": ROOT, "encoding": "utf-8", "timeout": PATIENCE, **options})
+
+
+def lint(folder: Path, files: Sequence[str]) -> None:
+    """Check files in a copy of the project as `scripts/test.sh` does."""
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for check in (["check"], ["format", "--check"]):
+        result = run_command([sys.executable, "-m", "ruff", *check, *files], cwd=folder, capture_output=True)
+        assert result.returncode == 0, result.stdout
+
+
+def without_nvcc() -> dict[str, str]:
+    """Return this process's environment, where there is no GPU with nvcc hidden: it would compile for a minute."""
+    import torch
+
+    return dict(os.environ) if torch.cuda.is_available() else {**os.environ, "CUDA_HOME": "none"}
+
+
+def spawn(function: Callable[..., None], *arguments: Any, processes: int) -> None:
+    """Call function(rank, *arguments) in new processes, as `torch.multiprocessing.spawn` does, with a bound.
+
+    They have the environment that the server had from which they are forked.
+    """
+    from torch.multiprocessing import start_processes  # slow to import, and most callers need no PyTorch
+
+    context = start_processes(function, arguments, processes, join=False, start_method="forkserver")
+    end = time.monotonic() + PATIENCE
+    while not context.join(timeout=1):
+        assert time.monotonic() < end, "the processes do not end"
+
+
+def wait_for(happens: Callable[[], object], processes: Sequence[BaseProcess | subprocess.Popen] = ()) -> None:
+    """Wait until something happens, while the processes live."""
+    end = time.monotonic() + PATIENCE
+    while not happens():
+        assert time.monotonic() < end
+        codes = [p.poll() if isinstance(p, subprocess.Popen) else p.exitcode for p in processes]
+        assert all(code is None for code in codes), codes
+        time.sleep(0.003)
+
+
+def exit_code(process: subprocess.Popen) -> int:
+    """Wait for a process, with a bound."""
+    return process.wait(PATIENCE)
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return f"{process.pid} {' '.join(process.cmdline())[:200]}"
+    except psutil.NoSuchProcess:
+        return str(process.pid)
