@@ -65,6 +65,7 @@ def run(main: Callable[[], int | None]) -> None:
         _tell_once(f"{_one_line(error)} Take smaller batches")
         sys.exit(ExitCode.MISTAKE)
     except (OSError, RuntimeError, MemoryError) as error:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler raises an error whenever a worker ends
         if (told := shortage(error)) is None:
             raise
         _end_workers()
@@ -110,7 +111,6 @@ def _tell_once(message: str) -> None:
 
 def _end_workers() -> None:
     """Kill the workers of a loader or pool that failed: exit would wait for them, and they would add tracebacks."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler raises an error when a worker is killed
     for child in multiprocessing.active_children():
         child.kill()
 

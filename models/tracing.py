@@ -51,5 +51,5 @@ def trace(generator: Generator, dtype: torch.dtype = torch.float32) -> torch.exp
     batch = torch.export.Dim("N", min=1, max=LARGEST_BATCH)
     traced = module if dtype == torch.float32 else _Stored(module, dtype)
     with torch.no_grad():
-        program = torch.export.export(traced.eval(), (codes,), dynamic_shapes={"codes": {0: batch}})
+        program = torch.export.export(traced.eval(), (codes,), dynamic_shapes={"codes": {0: batch}}, strict=False)
         return program.run_decompositions({**torch.export.default_decompositions(), **portable.decompositions()})

@@ -129,7 +129,9 @@ def test_plain_text_of_files_is_as_written(load, text):
 def test_empty_text(load):
     assert load("model.init_from=", text="model: {init_from: a}").model.init_from == ""
     assert load(text="data: {masks: ''}") == load("data.masks=") == RunConfig()
-    with pytest.raises(ConfigError, match=r"data.path = '': expected text or a list of texts; \[\] is none"):
+    with pytest.raises(
+        ConfigError, match=r"data.path = '': expected text or a list of texts; write \[\] for an empty list"
+    ):
         load("data.path=", text="data: {path: a}")
     assert load("data.path=[]", text="data: {path: a}").data.path == ()
 
