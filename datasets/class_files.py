@@ -91,6 +91,12 @@ def _table(contents: Any) -> ClassTable:
         raise DataError(f"class table: the ids must count up from 0 to {len(entries) - 1}, one class each")
     if len({normalized(name) for name in names}) < len(names):
         raise DataError("class table: names must be distinct")
+    for name in names:
+        if name == "base" or name.isdecimal() or "," in name or name != name.strip():
+            raise DataError(
+                f"class table: the name {label(name)} cannot be given as a part: choose one that is neither base nor a "
+                "number, without commas, and without blanks at its ends"
+            )
     remap, ignore = _mapping(contents), _listing(contents)
     check_codes([*remap, *ignore])
     spare = numbered_table(len(entries)).colors

@@ -295,4 +295,8 @@ def _table(path: Path, classes: str) -> ClassTable | None:
     if classes:
         return load_table(classes)
     beside = path / CLASSES_FILE
-    return load_table(beside) if os.path.isdir(path) and os.path.exists(beside) else None
+    if not os.path.isdir(path) or os.path.exists(beside):
+        return load_table(beside) if os.path.isdir(path) else None
+    if os.path.exists(other := beside.with_suffix(".yml")):
+        raise DataError(f"{other} is not read: rename it to {CLASSES_FILE}, or give it with --classes")
+    return None

@@ -29,6 +29,6 @@ def open_picture(file: Path | io.BytesIO, most: int = MAX_PIXELS) -> Image.Image
             raise ReadingError("is too large") from None
     if picture.width * picture.height > most:
         raise ReadingError(f"is too large ({picture.width} x {picture.height}, more than {most} pixels)")
-    if picture.format in ("PNG", "WEBP") and getattr(picture, "is_animated", False):
-        raise ReadingError("is an animation")
+    if picture.format in ("PNG", "WEBP", "TIFF") and getattr(picture, "n_frames", 1) > 1:
+        raise ReadingError("has several pages" if picture.format == "TIFF" else "is an animation")
     return picture

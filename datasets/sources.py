@@ -56,6 +56,10 @@ class Source(ABC):
     def read(self, index: int) -> Record:
         """Image and labels of a record; raises a DataError that names the file."""
 
+    def mask_name(self, index: int) -> str:
+        """The file or key of a record's mask, as messages name it."""
+        return self.name(index)
+
     def refuse_contradictions(self) -> None:
         """Raise a ContradictionError if the masks' ids and palette colours disagree, before any is used."""
         return
@@ -106,6 +110,9 @@ class FolderSource(FileSource):
 
     def name(self, index: int) -> str:
         return str(self._pairs[index][0])
+
+    def mask_name(self, index: int) -> str:
+        return str(self._pairs[index][1])
 
     def read(self, index: int) -> Record:
         image, mask = self._pairs[index]

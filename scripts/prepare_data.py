@@ -45,7 +45,7 @@ from datasets.sources import FileSource, ImageLmdbSource, LmdbSource, Source
 from datasets.survey import Survey, survey
 from utils.progress import progress
 
-_RESOLUTIONS = [2**exponent for exponent in range(3, 12)]
+_RESOLUTIONS = [2**exponent for exponent in range(4, 11)]  # of models
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -84,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     _check(args)
     masks = Path(args.masks) if args.masks else None
     source = find_source(args.source, masks, args.classes, args.split, options.layout(args))
+    if isinstance(source, FileSource) and args.out.resolve().is_relative_to(source.path.resolve()):
+        raise DataError(f"{args.out} lies in {source.path}, which is read: choose a folder elsewhere")
     if args.images_only and source.classes is not None:
         raise DataError(f"{args.source} is an LMDB of images and masks, used as it is; leave --images-only out")
     if isinstance(source, LmdbSource | ImageLmdbSource) and source.resolution != args.resolution:

@@ -24,6 +24,8 @@ ALLOWED = {
         "datasets.decoding",
         "datasets.fitting",
         "datasets.labels",
+        "datasets.pairing",
+        "datasets.palettes",
         "datasets.picture_files",
         "datasets.pictures",
         "datasets.reading",

@@ -6,7 +6,6 @@ and what came out of them after.
 """
 
 import argparse
-import pickletools
 import struct
 import zipfile
 from collections import OrderedDict
@@ -17,21 +16,13 @@ import torch
 from torch import Tensor
 
 from datasets.reading.errors import ReadingError
+from datasets.reading.pickles import claimed_storages
 from datasets.reading.plain import LARGEST_NUMBER
 from datasets.reading.regular import check_regular
 
 MAX_PLAIN_BYTES = 2**23  # of the pickle beside the tensors; that of a training of ours has 0.2 MiB
 _MAX_DIRECTORY_BYTES = 2**23
 _SHARING = 8  # times that a file's bytes may stand in its tensors: an average may be the network itself
-_TYPES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
-_GLOBALS = {
-    "torch._utils _rebuild_tensor_v2",
-    "torch._utils _rebuild_parameter",
-    "torch Size",
-    "collections OrderedDict",
-    "argparse Namespace",
-    *(f"torch {kind}Storage" for kind in _TYPES),
-}
 _END, _END_64, _LOCATOR_64 = b"PK\5\6", b"PK\6\6", b"PK\6\7"
 _END_BYTES, _END_64_BYTES, _LOCATOR_BYTES = 22, 56, 20
 
@@ -47,7 +38,7 @@ def load_tensors(path: str | Path) -> Any:
         with open(path, "rb") as file:
             _check_directory(file, size)
             with zipfile.ZipFile(file) as archive:
-                _check_pickle(_pickle(archive, size))
+                _check_records(archive, size)
         with torch.serialization.safe_globals([argparse.Namespace]):
             contents = torch.load(path, map_location="cpu", weights_only=True)
         return _Plain(_SHARING * size).copy(contents)
@@ -79,8 +70,8 @@ def _check_directory(file: BinaryIO, size: int) -> None:
         raise ReadingError("is an archive with a directory out of place")
 
 
-def _pickle(archive: zipfile.ZipFile, size: int) -> bytes:
-    """The plain data, of an archive whose records are stored as they are and do not overlap."""
+def _check_records(archive: zipfile.ZipFile, size: int) -> None:
+    """Records are stored as they are, do not overlap, and hold what the pickle claims of them."""
     records = archive.infolist()
     folders = {record.filename.partition("/")[0] for record in records}
     if len(folders) != 1 or len({record.filename.lower() for record in records}) != len(records):
@@ -89,17 +80,14 @@ def _pickle(archive: zipfile.ZipFile, size: int) -> bytes:
         raise ReadingError("has compressed records, which torch.save does not write")
     if sum(record.file_size for record in records) > size:
         raise ReadingError(f"claims more than its {size} bytes")
-    plain = archive.getinfo(f"{folders.pop()}/data.pkl")
+    folder = folders.pop()
+    plain = archive.getinfo(f"{folder}/data.pkl")
     if plain.file_size > MAX_PLAIN_BYTES:
         raise ReadingError(f"has {plain.file_size} bytes beside its tensors, more than {MAX_PLAIN_BYTES}")
-    return archive.read(plain)
-
-
-def _check_pickle(content: bytes) -> None:
-    """Nothing is named in it but tensors and containers."""
-    for code, argument, _ in pickletools.genops(content):
-        if code.name == "GLOBAL" and argument not in _GLOBALS:
-            raise ReadingError(f"holds more than tensors and data: {str(argument)[:80]!r}")
+    sizes = {record.filename: record.file_size for record in records}
+    for key, claimed in claimed_storages(archive.read(plain)).items():
+        if sizes.get(f"{folder}/data/{key}", -1) < claimed:
+            raise ReadingError("has tensors that claim more elements than it stores")
 
 
 class _Plain:

@@ -120,5 +120,5 @@ def test_few_file_handles_for_a_pool() -> None:
     """It also ends: those of its processes that did start wait for work."""
     found = ended(POOL, handles=16)
     assert found.returncode == 2
-    [line] = found.stderr.splitlines()
-    assert "ulimit -n 4096" in line
+    assert found.stderr.count("\n") == 1, found.stderr
+    assert "ulimit -n 4096" in found.stderr

@@ -86,7 +86,11 @@ def test_what_cannot_be_stored_is_one_line(stored, changes, message):
         ),
         ("encoder", {"heads": "4"}, ": its encoder configuration has heads = '4'"),
         ("encoder", {"rounds": 0}, " is damaged: encoder.rounds = 0: choose 1 to 100"),
-        ("model", {"activation": "sinus"}, ": its model configuration has the option activation, which .*: update"),
+        (
+            "model",
+            {"activation": "sinus"},
+            ": its model configuration has the option activation, which .*: use the version that wrote it",
+        ),
         ("model", {"render_net": "sinus"}, ": its model configuration has render_net = 'sinus', but"),
     ],
 )

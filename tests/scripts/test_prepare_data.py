@@ -442,3 +442,32 @@ def test_the_command_that_is_printed_survives_a_shell(tmp_path: Path, out: str, 
     words = run_command(["bash", "-c", script], capture_output=True).stdout.split("\0")[:-1]
     [path] = load_config(config, words).data.path
     assert os.path.normpath(path) == str(args.out)
+
+
+def test_out_never_lies_where_it_is_read_again(pairs: Path, refused) -> None:
+    assert "lies in" in refused(pairs, out=pairs / "images" / "out")
+
+
+def test_a_class_table_of_another_ending_is_not_passed_over(pairs: Path, refused) -> None:
+    (pairs / "classes.yml").write_text("classes: []")
+    assert "classes.yml is not read: rename it to classes.yaml" in refused(pairs)
+
+
+def test_a_mask_of_several_pages_is_refused(pairs: Path, refused) -> None:
+    mask = pairs / "masks" / "faces" / "0.png"
+    with Image.open(mask) as first:
+        page = first.convert("L")
+    mask.unlink()
+    page.save(mask.with_suffix(".tif"), save_all=True, append_images=[page])
+    assert "0.tif: has several pages" in refused(pairs)
+
+
+def test_contradictions_name_the_masks(pairs: Path, refused) -> None:
+    (pairs / "classes.yaml").write_text("classes:\n" + "".join(f"- {{id: {k}, name: c{k}}}\n" for k in range(13)))
+    for index, color in enumerate([(1, 2, 3), (4, 5, 6)]):
+        mask = Image.fromarray(np.zeros((SIZE, SIZE), np.uint8))
+        mask.putpalette(color)
+        mask.save(pairs / "masks" / "faces" / f"{index}.png")
+    line = refused(pairs, "--skip-bad")
+    assert "masks/faces/" in line
+    assert "images/faces/" not in line
