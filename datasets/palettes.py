@@ -59,7 +59,21 @@ def check_palette(palette: Palette, table: ClassTable, remedy: str = REMEDY) -> 
                 f"id {index} has the colour {color} in the palette. In the class table, id {index} is {own},"
                 f" but {color} is {meant}. {remedy[0].upper()}{remedy[1:]}"
             )
+    _refuse_grey_ids(palette, table)
     return unknown_entries(palette, table)
+
+
+def _refuse_grey_ids(palette: Palette, table: ClassTable) -> None:
+    """Refuse a grey picture of ids that a tool has stored with a palette, so that the ids are its greys."""
+    greys = {index: int(color[1:3], 16) for index, color in palette if color[1:3] == color[3:5] == color[5:7]}
+    ids = {*range(table.num_classes), *(code for code, _ in table.remap)}
+    if len(greys) == len(palette) and ids.issuperset(greys.values()):
+        for index, grey in greys.items():
+            if grey not in (0, index):
+                raise ContradictionError(
+                    f"its palette shows id {index} as the grey {grey}, which is an id of the class table, too. Use"
+                    " --read-by index if the indices are right; if the greys are, save the masks as 8-bit grey"
+                )
 
 
 def unknown_entries(palette: Palette, table: ClassTable) -> Palette:

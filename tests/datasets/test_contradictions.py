@@ -83,6 +83,18 @@ def test_colours_that_mean_nothing_are_no_contradiction(tmp_path: Path) -> None:
     find_source(path).refuse_contradictions()
 
 
+def test_greys_that_are_ids(tmp_path: Path) -> None:
+    """A grey mask of the ids 0, 7 and 8, whose greys a tool has put into a palette."""
+    names = ("back", "cat", "dog")
+    table = ClassTable(names, ((9, 1, 1), (9, 2, 2), (9, 3, 3)), remap=((7, 1), (8, 2)))
+    path = save(tmp_path / "a.png", IDS, ((0, 0, 0), (7, 7, 7), (8, 8, 8)))
+    with pytest.raises(ContradictionError, match="shows id 1 as the grey 7, which is an id of the class table, too"):
+        read_label(path, table)
+    assert read_label(path, table, "index").tolist() == IDS.tolist()
+    read_label(save(tmp_path / "b.png", IDS, ((0, 0, 0), (1, 1, 1), (2, 2, 2))), table)
+    read_label(save(tmp_path / "c.png", IDS, ((0, 0, 0), (128, 128, 128), (255, 255, 255))), table)
+
+
 def test_palettes_that_differ_from_file_to_file(tmp_path: Path) -> None:
     source = find_source(palettes(tmp_path, colors=VOC))
     found = survey(source, workers=0)
