@@ -28,7 +28,7 @@ TINY_OPTIONS = [f"model.{name}={list(value) if isinstance(value, tuple) else val
 
 
 # The longest first, so that both processes of pytest have work to the end.
-FIRST = ["test_readme.py", "test_gpu.py", "test_golden.py", "test_networks.py"]
+FIRST = ["test_readme.py", "test_golden.py", "test_networks.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,7 +3,6 @@ import resource
 import subprocess
 import sys
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +10,6 @@ import torch
 from configs.shortages import shortage
 from tests.processes import run_command
 
-ROOT = Path(__file__).parents[2]
 WORKER = "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File x\n"
 
 

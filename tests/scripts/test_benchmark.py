@@ -1,7 +1,6 @@
 import json
 import os
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -10,7 +9,6 @@ from scripts.benchmark import main
 from scripts.benchmarks.report import SCHEMA
 from tests.processes import run_command
 
-ROOT = Path(__file__).parents[2]
 DATA = ["data", "--resolution", "32", "--pairs", "8", "--prepare", "8", "--records", "10", "20"]
 OPS = ["ops", "--device", "cpu", "--ops", "native", "--rounds", "1", "--megabytes", "0.01"]
 

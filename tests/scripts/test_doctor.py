@@ -1,12 +1,9 @@
 import sys
-from pathlib import Path
 
 import torch
 
 from scripts import doctor
 from tests.processes import run_command, without_nvcc
-
-ROOT = Path(doctor.__file__).parent.parent
 
 
 def test_report_of_this_machine():
