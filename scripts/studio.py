@@ -81,11 +81,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             page = launch(workshop, uploads, args.seed, host, args.port)
         except OSError:  # taken since it was checked, while the model was loaded
             raise ConfigError(f"cannot listen on {host}, port {args.port}; choose another --port or --host") from None
+        ended = end_of_process()
         print(f"{checkpoint} is at http://{host}:{args.port} (Ctrl-C ends it)", flush=True)
         try:
-            wait()
+            ended.wait()
         finally:
             page.close(verbose=False)
+        print("closed", file=sys.stderr)
 
 
 def find_encoder(args: argparse.Namespace, generator: Generator) -> Encoder | None:
@@ -136,13 +138,12 @@ def private_gradio() -> Iterator[None]:
         yield
 
 
-def wait() -> None:
-    """Until Ctrl-C, or until the process is told to end; either is how a studio ends."""
+def end_of_process() -> threading.Event:
+    """Return an event that Ctrl-C and SIGTERM set from now on; either is how a studio ends."""
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    ended.wait()
-    print("closed", file=sys.stderr)
+    return ended
 
 
 if __name__ == "__main__":
