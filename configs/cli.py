@@ -36,8 +36,12 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse like argparse, and expand ~ in --option=~/path, which shells leave unexpanded."""
+        """Parse like argparse; refuse empty arguments, and expand ~ in --option=~/path, which shells leave as it is."""
         given = sys.argv[1:] if args is None else args
+        for position, argument in enumerate(given):
+            if not argument or (argument.startswith("--") and argument.endswith("=")):
+                option = argument.rstrip("=") or (given[position - 1] if position else "")
+                self.error(f"an argument is empty, behind '{option}': give a value or leave the option out")
         return super().parse_known_args([_expand_home(argument) for argument in given], namespace)
 
     def error(self, message: str) -> NoReturn:

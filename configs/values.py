@@ -12,10 +12,11 @@ from typing import Any, Literal, get_args, get_origin
 
 from configs.errors import ConfigError
 from datasets.reading import brief
+from datasets.reading.names import NOT_UTF8
 from datasets.reading.plain import LARGEST_NUMBER
 
 _LONGEST_TEXT = 4096  # the longest path that there can be
-_NOT_IN_A_LINE = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's controls, bytes that are not UTF-8, ends of lines
+_NOT_IN_A_LINE = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's controls, surrogates, ends of lines
 _WHOLE = re.compile(r"[+-]?\d+(_\d+)*", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+(_\d+)*(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _MOST_DIGITS = 40
@@ -99,7 +100,10 @@ def _mistake(name: str, value: Any, wanted: str) -> ConfigError:
 
 
 def _is_line(text: str) -> bool:
-    return len(text) <= _LONGEST_TEXT and not any(unicodedata.category(each) in _NOT_IN_A_LINE for each in text)
+    """Return whether a text is a line, which may hold bytes of a file name that are no UTF-8."""
+    return len(text) <= _LONGEST_TEXT and not any(
+        unicodedata.category(each) in _NOT_IN_A_LINE for each in text if ord(each) not in NOT_UTF8
+    )
 
 
 def _number(value: Any, kind: type[int] | type[float]) -> int | float | None:
@@ -121,4 +125,4 @@ def describe(kind: Any) -> str:
         return "text or a list of texts"
     if get_origin(kind) is tuple:
         return f"a list, each {describe(get_args(kind)[0])}"
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "text of one line, in UTF-8"}[kind]
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text of one line"}[kind]

@@ -5,7 +5,7 @@ Shapes: N samples, K classes, R resolution, S side length at which the network s
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datasets.reading import ReadingError, label
+from datasets.reading.plain import stored_options
 from datasets.reading.tensors import load_tensors
 from datasets.reading.weights import check_finite, check_shapes
 from metrics.cache import cache_folder
@@ -99,17 +100,6 @@ class SegmenterFacts:
     seed: int
     iou: tuple[float, ...]
     mean_iou: float
-
-
-_KINDS = {  # of the facts, as they stand in a file
-    "names": tuple,
-    "resolution": int,
-    "data": str,
-    "steps": int,
-    "seed": int,
-    "iou": tuple,
-    "mean_iou": float,
-}
 
 
 class Segmenter(nn.Module):
@@ -200,24 +190,26 @@ def load_segmenter(path: str | Path) -> Segmenter:
     if found != FORMAT:
         raise MetricError(f"{path} is no segmenter (format {FORMAT}, found {label(found)}); {_NEW_COMMAND}")
     try:
-        return _from_contents(contents)
+        options = stored_options(
+            SegmenterFacts, {name: value for name, value in contents.items() if name not in ("format", "network")}
+        )
+    except ReadingError as error:
+        raise MetricError(f"{path} {error}; {_NEW_COMMAND}") from error
+    try:
+        return _build(SegmenterFacts(**options), contents["network"])
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise MetricError(f"{path} is damaged: its entries do not fit together; {_NEW_COMMAND}") from error
 
 
-def _from_contents(contents: Mapping[str, Any]) -> Segmenter:
-    """The segmenter that the entries of a file describe; raises whatever they trip over."""
-    facts = SegmenterFacts(**{name: contents[name] for name in _KINDS})
-    for name, kind in _KINDS.items():
-        if not isinstance(getattr(facts, name), kind):
-            raise TypeError(f"{name} is no {kind.__name__}")
-    if [type(name) for name in facts.names] != [str] * len(facts.iou) or any(type(v) is not float for v in facts.iou):
-        raise TypeError("not one name and one IoU for each class")
+def _build(facts: SegmenterFacts, state: Any) -> Segmenter:
+    """Return the segmenter with a file's weights; raises whatever these trip over."""
+    if len(facts.names) != len(facts.iou):
+        raise ValueError("not one name and one IoU for each class")
     if not 2 <= len(facts.names) <= _MOST_CLASSES:
         raise ValueError(f"{len(facts.names)} classes")
     with torch.random.fork_rng(devices=[]):  # measuring must not disturb the random numbers of a training
         network = SegmentationNetwork(len(facts.names))
-    check_shapes(network, contents["network"])
-    check_finite(contents["network"])
-    network.load_state_dict(contents["network"])
+    check_shapes(network, state)
+    check_finite(state)
+    network.load_state_dict(state)
     return Segmenter(network, facts)

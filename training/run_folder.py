@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 
 from configs import ConfigError, RunConfig, to_yaml
+from datasets.reading.names import NOT_UTF8
 from editing.errors import EditError
 from editing.files import replacing
 from training import run_lock
@@ -51,6 +52,8 @@ class RunFolder:
         Raises:
             ConfigError: if the folder holds what the run would mix with, or the file does not exist.
         """
+        if any(ord(character) in NOT_UTF8 for character in str(self.path)):
+            raise ConfigError(f"--output {self.path}: TensorBoard needs names in UTF-8; choose another folder")
         exists = os.path.exists(self.path)  # unlike Path's, False for names that cannot be
         if exists and not self.path.is_dir():
             raise ConfigError(f"--output {self.path} is a file: choose a folder")

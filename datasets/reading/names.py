@@ -6,7 +6,7 @@ encoded; macOS writes letters and their accents apart (NFD) where other systems 
 
 import unicodedata
 
-_SURROGATES = range(0xDC80, 0xDD00)  # of bytes that are no UTF-8, as os.fsdecode writes them
+NOT_UTF8 = range(0xDC80, 0xDD00)  # of bytes that are no UTF-8, as os.fsdecode writes them
 
 
 def shown(text: object) -> str:
@@ -20,6 +20,6 @@ def normalized(name: str) -> str:
 
 
 def _escaped(character: str) -> str:
-    if ord(character) in _SURROGATES:
+    if ord(character) in NOT_UTF8:
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()

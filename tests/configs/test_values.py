@@ -273,12 +273,19 @@ def test_choices(load):
     assert coerce("a", "2", Literal[1, 2]) == 2
 
 
-@pytest.mark.parametrize("text", ["a\nb", "a\0b", "\x1b[2J", "a\u2028b", "caf\udce9", "x" * 4097])
+@pytest.mark.parametrize("text", ["a\nb", "a\0b", "\x1b[2J", "a\u2028b", "\ud800", "x" * 4097])
 def test_no_line_of_text(load, text):
     for name in ("data.masks", "data.path"):
         with pytest.raises(ConfigError, match=f"{name} = .*expected text") as raised:
             load(f"{name}={text}")
         assert str(raised.value).isprintable()
+
+
+def test_paths_that_are_no_utf8(load):
+    name = os.fsdecode(b"/x/caf\xe9")
+    config = load(f"data.path={name}")
+    assert config.data.path == (name,)
+    assert load(text=to_yaml(config)) == config
 
 
 def test_the_last_of_two_overrides_counts(load):

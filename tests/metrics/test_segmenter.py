@@ -123,6 +123,12 @@ def test_damaged_and_foreign_files_are_one_line(saved, entry):
         assert "\n" not in str(error.value)
 
 
+def test_facts_of_another_version_are_refused(saved):
+    torch.save({**torch.load(saved, weights_only=True), "width": 8}, saved)
+    with pytest.raises(MetricError, match=r"option width, which this version does not know: use the version"):
+        load_segmenter(saved)
+
+
 def test_truncated_and_missing_files(saved):
     saved.write_bytes(saved.read_bytes()[:1000])
     with pytest.raises(MetricError, match="truncated"):

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import ImageMaskDataset
+from datasets import ImageMaskDataset, LmdbWriter, celebamask13, draw_face, encode_pair
 from datasets.errors import DataError
 from datasets.lmdb_reading import read_meta
 from datasets.reading.names import normalized, shown
+from tests.conftest import TINY_OPTIONS
 from tests.datasets.folders import SIZE
 from tests.processes import run_command
 
@@ -71,6 +72,19 @@ def test_problems_are_one_line_each(tmp_path: Path) -> None:
         r"caf\xe9.png",
         r"two\nlines.png",
     ]
+
+
+def test_a_run_reads_such_a_path_but_does_not_write_there(tmp_path: Path) -> None:
+    data = tmp_path / f"data{NOT_UTF8}"
+    with LmdbWriter(data, 32, celebamask13(), "tests") as writer:
+        writer.add_encoded(*encode_pair(*draw_face(0, 0, 32)))
+    config = ("--config", "configs/faces_64_cpu.yaml", f"data.path={data}", *TINY_OPTIONS, "data.workers=0")
+    options = ("ops=native", "training.batch_size=1", "training.max_batch_per_device=1", "training.device=cpu")
+    assert call("train", *config, *options, "--dry-run").returncode == 0
+    result = call("train", *config, *options, "--output", tmp_path / f"run{NOT_UTF8}")
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].endswith(rb"caf\xe9: TensorBoard needs names in UTF-8; choose another folder")
+    assert not (tmp_path / f"run{NOT_UTF8}").exists()
 
 
 def test_how_names_are_shown_and_compared() -> None:
