@@ -1,6 +1,7 @@
 """Packages that only metrics need: imported on first use, so that training works without them."""
 
 import importlib
+import os
 from typing import Any
 
 from metrics.errors import MetricError
@@ -12,6 +13,8 @@ def extra(module: str) -> Any:
     Raises:
         MetricError: if its package is not installed.
     """
+    if module.partition(".")[0] == "matplotlib":
+        os.environ["MPLBACKEND"] = "agg"  # one that a user or a notebook has set may not be there
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

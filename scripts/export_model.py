@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.torch_version import TorchVersion
 
 from configs import ConfigError, cli
 from datasets import default_table
@@ -34,6 +35,7 @@ from models.checkpoint import Networks, build_generator, find_networks, provenan
 from models.shipped import shipped_model
 from models.tracing import trace
 
+OLDEST_FOR_ONNX = "2.7"
 PRECISIONS = {"half": torch.float16, "single": torch.float32}
 
 
@@ -71,10 +73,25 @@ def find_writer(path: Path) -> Callable[[dict[str, Any], str, Path], None]:
     """
     if path.suffix not in WRITERS:
         raise ConfigError(f"--output {path}: choose a name that ends in {', '.join(WRITERS)}")
-    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
-    if path.suffix == ".onnx" and missing:
-        raise ConfigError(f"package {missing[0]} is not installed: pip install -r requirements-export.txt")
+    if path.suffix == ".onnx":
+        check_onnx(path)
     return WRITERS[path.suffix]
+
+
+def check_onnx(path: Path) -> None:
+    """Check that ONNX files can be written here.
+
+    Raises:
+        ConfigError: if PyTorch is too old, or a package is missing.
+    """
+    if TorchVersion(torch.__version__) < OLDEST_FOR_ONNX:  # its exporter fails with every onnxscript since 0.3
+        raise ConfigError(
+            f"--output {path}: ONNX files need PyTorch {OLDEST_FOR_ONNX} or newer, and this is {torch.__version__};"
+            " update it, or write a .pt2 file"
+        )
+    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"package {missing[0]} is not installed: pip install -r requirements-export.txt")
 
 
 def write_checkpoint(exported: dict[str, Any], precision: str, path: Path) -> None:

@@ -20,6 +20,7 @@ from datasets import draw_face
 from tests.conftest import TINY_OPTIONS
 from tests.golden_cases import golden_cases
 from tests.processes import PATIENCE, ROOT, run_command, without_nvcc
+from tests.scripts.test_export_model import skip_if_refused
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
@@ -145,6 +146,8 @@ def test_command(copy, python, command):
         run(["bash", "-n", "scripts/test.sh"], copy)
         return
     command = small(command)
+    if ".onnx" in command:
+        skip_if_refused(Path("model.onnx"))
     if command.startswith("python ") and not set("*$|&;<>") & set(command):
         python(shlex.split(command)[1:])
     else:

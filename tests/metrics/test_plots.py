@@ -1,3 +1,6 @@
+import os
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +9,7 @@ from PIL import Image
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install -r requirements-evaluation.txt")
 
 from metrics.plots import curves, locality_picture
+from tests.processes import run_command
 
 
 def pixels(path) -> list[tuple[int, int, int]]:
@@ -21,6 +25,12 @@ def test_locality_picture_shows_shares_and_missing_rows(tmp_path):
     colours = pixels(tmp_path / "table.png")
     assert colours.count((8, 48, 107)) > 2000  # full share
     assert colours.count((228, 228, 228)) > 6000  # a row of nan
+
+
+def test_backends_of_other_programs_do_not_matter(tmp_path):
+    script = "import sys; from metrics.plots import curves; curves(sys.argv[1], {'a': ([1], [2.0])}, 'y', 'title')"
+    command = [sys.executable, "-c", script, tmp_path / "curves.png"]
+    run_command(command, env={**os.environ, "MPLBACKEND": "unknown"}, check=True)
 
 
 def test_curves_draw_every_series(tmp_path):

@@ -1,14 +1,18 @@
+from pathlib import Path
+
 import pytest
 import torch
+from torch.torch_version import TorchVersion
 
 import generate
 import train
+from configs import ConfigError
 from configs.cli import run
 from datasets import celebamask13
 from models import load_discriminator, load_generator
 from models.errors import ModelError
 from scripts.convert_checkpoint import main as convert
-from scripts.export_model import main
+from scripts.export_model import find_writer, main
 from tests.conftest import TINY_OPTIONS
 from tests.editing.tiny import save_tiny
 from tests.golden_cases import golden_cases
@@ -168,6 +172,7 @@ def test_overwrite_replaces(checkpoint, tmp_path):
 @pytest.mark.parametrize(("ending", "precision"), [("onnx", "half"), ("pt2", "single")])  # tracing takes seconds
 def test_graphs_draw_what_the_checkpoint_draws(checkpoint, ending, precision):
     target = checkpoint.parent / f"graph.{ending}"
+    skip_if_refused(target)
     main(["--checkpoint", str(checkpoint), "--output", str(target), "--precision", precision])
     stored = load_generator(export(checkpoint, "--precision", precision))
     for samples in (1, 3):  # traced with another number
@@ -177,6 +182,20 @@ def test_graphs_draw_what_the_checkpoint_draws(checkpoint, ending, precision):
         drawn = run_onnx(target, codes) if ending == "onnx" else torch.export.load(target).module()(codes)
         for ours, theirs in zip(drawn, (expected.image, expected.segmentation), strict=True):
             assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
+
+
+def skip_if_refused(target):
+    try:
+        find_writer(target)
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
+def test_onnx_files_need_a_newer_pytorch(monkeypatch):
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.6.0+cu124"))
+    with pytest.raises(ConfigError, match=r"ONNX files need PyTorch 2.7 or newer, and this is 2.6.0.*write a .pt2"):
+        find_writer(Path("model.onnx"))
+    find_writer(Path("model.pt2"))
 
 
 def run_onnx(path, codes):
