@@ -4,6 +4,7 @@ Without `torchrun` there is one process and every collective returns its input.
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,7 +83,17 @@ def session(device: str = "auto", timeout: timedelta = TIMEOUT) -> Iterator[Proc
         try:
             yield process
         finally:
-            dist.destroy_process_group()
+            destroy_group()
+
+
+def destroy_group() -> None:
+    """Destroy the process group, once the threads of Gloo are idle.
+
+    PyTorch 2.6 waits for them with the GIL held, which they may need to free the tensors of the last collective.
+    """
+    if dist.get_backend() == "gloo":
+        time.sleep(0.1)  # releases the GIL
+    dist.destroy_process_group()
 
 
 def _of_this_start(store: dist.Store) -> dist.Store:

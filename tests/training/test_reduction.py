@@ -6,7 +6,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from tests.processes import spawn
 from training import reduction
+from training.distributed import destroy_group
 from training.reduction import GradientReducer
 
 LAYERS = 4
@@ -26,7 +28,7 @@ def events(monkeypatch):
     monkeypatch.setattr(reduction, "BUCKET_BYTES", 2 * (8 * 8 + 8) * 4)  # two layers
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     yield events
-    dist.destroy_process_group()
+    destroy_group()
 
 
 @pytest.fixture
@@ -134,3 +136,18 @@ def test_one_process_has_no_hooks(network):
     reducer = GradientReducer(network.parameters())
     reducer.backward(loss(network, []), last=True)
     assert all(not parameter._post_accumulate_grad_hooks for parameter in network.parameters())
+
+
+def _start_and_end(rank: int) -> None:
+    for _ in range(200):
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        for _ in range(3):
+            for work in [dist.all_reduce(torch.ones(100_000), async_op=True) for _ in range(4)]:
+                work.wait()
+            dist.all_reduce(torch.ones(1))
+        destroy_group()
+
+
+@pytest.mark.long
+def test_groups_end():
+    spawn(_start_and_end, processes=1)
