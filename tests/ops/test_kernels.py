@@ -305,9 +305,9 @@ def compile_with_nvrtc(nvrtc, source, names, options):
 @pytest.mark.parametrize(
     ("architecture", "scalar", "pack", "header"),
     [
-        ("sm_70", "float", 4, None),
+        pytest.param("sm_70", "float", 4, None, marks=pytest.mark.long),
         pytest.param("sm_70", "double", 2, None, marks=pytest.mark.long),
-        ("sm_70", "__half", 8, "cuda_fp16.h"),
+        pytest.param("sm_70", "__half", 8, "cuda_fp16.h", marks=pytest.mark.long),
         ("sm_70", "__nv_bfloat16", 8, "cuda_bf16.h"),
         pytest.param("sm_80", "__nv_bfloat16", 8, "cuda_bf16.h", marks=pytest.mark.long),
         ("sm_90", "__half", 8, "cuda_fp16.h"),
