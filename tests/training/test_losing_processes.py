@@ -83,6 +83,7 @@ def test_mistakes_are_told_once(tmp_path, faces_32):
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         start_method="forkserver",
+        max_restarts=0,
     )
     with pytest.raises(ChildFailedError):
         elastic_launch(launched, _train_under_an_agent)([*arguments, "--output", str(tmp_path / "run")], tmp_path)
