@@ -5,6 +5,7 @@ Bounds: 1e-10 relative to the largest value where the golden file holds float64,
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from losses import discriminator_loss, generator_loss, mask_loss, path_length_loss, path_lengths, r1_penalties
-from models import Discriminator, Generator, load_discriminator, load_generator
+from models import Discriminator, Generator
+from models.checkpoint import build, build_generator, find_networks
+from models.generator import GeneratorOutput
 from models.latents import truncate
 from models.released import Slot, discriminator_slots, generator_slots
 from tests.golden_cases import GoldenCase, golden_cases
@@ -27,18 +30,39 @@ class Loaded:
     def golden(self, name: str) -> Tensor:
         return torch.from_numpy(self.case.maps[name])
 
+    def real(self, samples: int) -> list[Tensor]:
+        return [x.to(codes_of(self, "w")) for x in self.case.real_pair(samples)]
+
+    # Forward passes of the released width take seconds: the steps share them, and keep their graphs.
+
+    @cached_property
+    def fake(self) -> GeneratorOutput:
+        return self.g(codes_of(self, "z"), noise="const")
+
+    @cached_property
+    def fake_logits(self) -> Tensor:
+        return self.d(self.fake.image, self.fake.segmentation)
+
+    @cached_property
+    def real_inputs(self) -> list[Tensor]:
+        return [x.requires_grad_() for x in self.real(4)]
+
+    @cached_property
+    def real_logits(self) -> Tensor:
+        return self.d(*self.real_inputs)
+
 
 CASES = {case.name: case for case in golden_cases()}
-# The discriminator has the released width whatever the case, and case a has four times the pixels of b.
+# Networks have the released width at high resolutions whatever the case, and case a has four times the pixels of b.
 SMALL_CASE = pytest.mark.parametrize("loaded", [pytest.param("a", marks=pytest.mark.long), "b"], indirect=True)
 
 
 @pytest.fixture(scope="module", params=CASES)
-def loaded(request, tmp_path_factory, device) -> Loaded:
+def loaded(request, device) -> Loaded:
     case = CASES[request.param]
-    path = tmp_path_factory.mktemp("released") / "released.pt"
-    torch.save(case.checkpoint(), path)
-    return Loaded(case, load_generator(path, device), load_discriminator(path, device))
+    networks = find_networks(case.checkpoint(), case.name)
+    discriminator = build(lambda: Discriminator(networks.config), networks.discriminator, case.name).eval()
+    return Loaded(case, build_generator(networks, case.name).to(device), discriminator.to(device))
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +76,12 @@ def assert_close(ours: Tensor, golden: Tensor) -> None:
     error = (ours.detach().cpu() - golden).abs().max() / golden.abs().max()
     assert ours.dtype == torch.float64
     assert error < bound, f"relative error {error:.2e}"
+
+
+def differentiate(loss: Tensor, module: nn.Module) -> None:
+    """Set the gradients of a module's parameters, and keep the graph for the next step."""
+    module.zero_grad(set_to_none=True)
+    loss.backward(inputs=list(module.parameters()), retain_graph=True)
 
 
 def check_gradients(module: nn.Module, slots: Iterator[Slot], norms: dict[str, float | None]) -> None:
@@ -107,14 +137,11 @@ def test_synthesis(loaded, kind):
 
 
 @SMALL_CASE
+@torch.no_grad()
 def test_logits(loaded):
-    device = next(loaded.d.parameters()).device
-    for samples, name in ((4, "real_logits"), (8, "real_logits_8"), (2, "real_logits_2")):
-        image, segmentation = (x.to(device) for x in loaded.case.real_pair(samples))
-        assert_close(loaded.d(image, segmentation), loaded.golden(name))
-    assert_close(loaded.d(loaded.case.real_pair(4)[0].to(device)), loaded.golden("image_only_logits"))
-    fake = loaded.g.synthesis(codes_of(loaded, "w"))
-    assert_close(loaded.d(fake.image, fake.segmentation), loaded.golden("fake_logits"))
+    for samples in (8, 2):
+        assert_close(loaded.d(*loaded.real(samples)), loaded.golden(f"real_logits_{samples}"))
+    assert_close(loaded.d(loaded.real(4)[0]), loaded.golden("image_only_logits"))
 
 
 def close(value: Tensor, golden: float) -> bool:
@@ -123,45 +150,39 @@ def close(value: Tensor, golden: float) -> bool:
 
 @SMALL_CASE
 def test_generator_step(loaded):
-    g, d, scalars = loaded.g, loaded.d, loaded.case.scalars
-    g.zero_grad(set_to_none=True)
-    fake = g(codes_of(loaded, "z"), noise="const")
-    adversarial = generator_loss(d(fake.image, fake.segmentation))
+    g, fake, scalars = loaded.g, loaded.fake, loaded.case.scalars
+    assert_close(loaded.fake_logits, loaded.golden("fake_logits"))
+    adversarial = generator_loss(loaded.fake_logits)
     mask = mask_loss(fake.coarse, fake.segmentation)
     assert close(adversarial, scalars["g_adversarial"])
     assert close(mask, scalars["g_mask"])
-    (adversarial + 100 * mask).backward()
+    differentiate(adversarial + 100 * mask, g)
     check_gradients(g, generator_slots(g.config), scalars["g_grad_norms"])
 
 
 @SMALL_CASE
 def test_discriminator_step(loaded):
-    g, d, scalars = loaded.g, loaded.d, loaded.case.scalars
-    d.zero_grad(set_to_none=True)
-    real = [x.to(codes_of(loaded, "w")) for x in loaded.case.real_pair(4)]
-    with torch.no_grad():
-        fake = g.synthesis(codes_of(loaded, "w"))
-    loss = discriminator_loss(d(*real), d(fake.image, fake.segmentation))
+    d, scalars = loaded.d, loaded.case.scalars
+    assert_close(loaded.real_logits, loaded.golden("real_logits"))
+    loss = discriminator_loss(loaded.real_logits, loaded.fake_logits)
     assert close(loss, scalars["d_logistic"])
-    loss.backward()
+    differentiate(loss, d)
     check_gradients(d, discriminator_slots(d.config), scalars["d_grad_norms"])
 
 
 @SMALL_CASE
 def test_r1_step(loaded):
     d, scalars = loaded.d, loaded.case.scalars
-    d.zero_grad(set_to_none=True)
-    real = [x.to(codes_of(loaded, "w")).requires_grad_() for x in loaded.case.real_pair(4)]
-    image, segmentation = r1_penalties(d(*real), real)
+    image, segmentation = r1_penalties(loaded.real_logits, loaded.real_inputs)
     assert close(image, scalars["r1_image"])
     assert close(segmentation, scalars["r1_segmentation"])
-    (16 * (5 * image + 500 * segmentation)).backward()
+    differentiate(16 * (5 * image + 500 * segmentation), d)
     check_gradients(d, discriminator_slots(d.config), scalars["r1_grad_norms"])
 
 
+@SMALL_CASE
 def test_path_length_step(loaded):
     g, scalars = loaded.g, loaded.case.scalars
-    g.zero_grad(set_to_none=True)
     layer_codes = g.expand(codes_of(loaded, "w")[:2]).detach().requires_grad_()
     image = g.synthesis_from_layer_codes(layer_codes).image
     noise = loaded.case.input("pl_noise", tuple(image.shape)).to(image)
@@ -170,7 +191,7 @@ def test_path_length_step(loaded):
     penalty = path_length_loss(lengths, lengths.new_tensor(0.7))
     assert close(penalty.loss, scalars["pl_penalty"])
     assert close(penalty.mean, scalars["pl_mean"])
-    (2 * penalty.loss).backward()
+    differentiate(2 * penalty.loss, g)
     check_gradients(g, generator_slots(g.config), scalars["pl_grad_norms"])
 
 

@@ -1,5 +1,6 @@
 // Runs the CUDA kernels on the CPU, one thread after the other, chosen and started by the same code as on a GPU, so
 // that all but the GPU itself can be tested anywhere. Types are told by the bytes of an element.
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cstdint>
@@ -43,53 +44,66 @@ struct Bfloat16 {
 static const void* last_kernel;
 
 // Threads of a block that wait for each other: each runs on a stack of its own until it waits or ends, and goes on when
-// all others have come as far.
+// all others have come as far. The stacks serve all blocks, and jumps between them need no system calls.
 class WaitingThreads {
  public:
   explicit WaitingThreads(std::function<void()> kernel) : kernel_(std::move(kernel)) {}
 
   void run_block() {
     running = this;
-    contexts_.resize(blockDim.x);
-    stacks_.resize(blockDim.x * kStack);
     done_.assign(blockDim.x, false);
-    for (unsigned i = 0; i < blockDim.x; ++i) {
-      getcontext(&contexts_[i]);
-      contexts_[i].uc_stack.ss_sp = &stacks_[i * kStack];
-      contexts_[i].uc_stack.ss_size = kStack;
-      contexts_[i].uc_link = &scheduler_;
-      makecontext(&contexts_[i], &WaitingThreads::start, 0);
-    }
     for (bool all_done = false; !all_done;) {
       all_done = true;
       for (threadIdx.x = 0; threadIdx.x < blockDim.x; ++threadIdx.x) {
         if (done_[threadIdx.x]) continue;
-        swapcontext(&scheduler_, &contexts_[threadIdx.x]);
+        resume();
         all_done = all_done && done_[threadIdx.x];
       }
     }
   }
 
-  static void wait() { swapcontext(&running->contexts_[threadIdx.x], &running->scheduler_); }
+  static void wait() {
+    if (_setjmp(stacks[threadIdx.x].place) == 0) _longjmp(scheduler, 1);
+  }
 
  private:
-  static constexpr size_t kStack = 1 << 15;
+  struct Stack {
+    std::vector<char> memory;
+    jmp_buf place;
+  };
+
+  static void resume() {
+    Stack& stack = stacks[threadIdx.x];
+    if (_setjmp(scheduler) != 0) return;
+    if (!stack.memory.empty()) _longjmp(stack.place, 1);
+    stack.memory.resize(1 << 15);
+    ucontext_t context;
+    getcontext(&context);
+    context.uc_stack.ss_sp = stack.memory.data();
+    context.uc_stack.ss_size = stack.memory.size();
+    makecontext(&context, &WaitingThreads::start, 0);
+    setcontext(&context);
+  }
 
   static void start() {
-    running->kernel_();
-    running->done_[threadIdx.x] = true;
+    for (;;) {
+      running->kernel_();
+      running->done_[threadIdx.x] = true;
+      wait();
+    }
   }
 
   static WaitingThreads* running;
+  static Stack stacks[semantic_gan::kThreads];
+  static jmp_buf scheduler;
 
   std::function<void()> kernel_;
-  ucontext_t scheduler_;
-  std::vector<ucontext_t> contexts_;
-  std::vector<char> stacks_;
   std::vector<bool> done_;
 };
 
 WaitingThreads* WaitingThreads::running;
+WaitingThreads::Stack WaitingThreads::stacks[semantic_gan::kThreads];
+jmp_buf WaitingThreads::scheduler;
 static void __syncthreads() { WaitingThreads::wait(); }
 
 struct Emulate {

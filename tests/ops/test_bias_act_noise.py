@@ -67,8 +67,8 @@ def test_noise_of_another_dtype_than_x(device, dtype, layout):
 @pytest.mark.parametrize("samples", [1, 2])
 def test_first_and_second_gradients(device, layout, samples):
     tensors = [tensor.requires_grad_() for tensor in inputs(device, shape=(2, 3, 2, 2), samples=samples, layout=layout)]
-    assert torch.autograd.gradcheck(one_pass, tensors, atol=1e-9, rtol=1e-7)
-    assert torch.autograd.gradgradcheck(one_pass, tensors, atol=1e-9, rtol=1e-7)
+    assert torch.autograd.gradcheck(one_pass, tensors, atol=1e-9, rtol=1e-7, fast_mode=True)
+    assert torch.autograd.gradgradcheck(one_pass, tensors, atol=1e-9, rtol=1e-7, fast_mode=True)
 
 
 @pytest.mark.parametrize("requiring", [("x",), ("bias",), ("noise",), ("strength",), ("x", "noise"), NAMES], ids=str)
@@ -106,8 +106,8 @@ def test_gradients_for_a_constant_noise(device, layout, samples, with_bias):
     def function(x, *others):
         return one_pass(x, others[0] if with_bias else None, noise, others[-1])
 
-    assert torch.autograd.gradcheck(function, wanted, atol=1e-9, rtol=1e-7)
-    assert torch.autograd.gradgradcheck(function, wanted, atol=1e-9, rtol=1e-7)
+    assert torch.autograd.gradcheck(function, wanted, atol=1e-9, rtol=1e-7, fast_mode=True)
+    assert torch.autograd.gradgradcheck(function, wanted, atol=1e-9, rtol=1e-7, fast_mode=True)
 
 
 @pytest.mark.parametrize("bias_sum", [False, True])
@@ -123,8 +123,8 @@ def test_the_backward_operator_is_sound(device, bias_sum, with_noise, layout):
         return tuple(result for result in results if result.numel() > 0)
 
     torch.library.opcheck(operator, (grad.requires_grad_(), output, noise, bias_sum, 1, 0.2, 1.5))
-    assert torch.autograd.gradcheck(function, grad, atol=1e-9, rtol=1e-7)
-    assert torch.autograd.gradgradcheck(function, grad, atol=1e-9, rtol=1e-7)
+    assert torch.autograd.gradcheck(function, grad, atol=1e-9, rtol=1e-7, fast_mode=True)
+    assert torch.autograd.gradgradcheck(function, grad, atol=1e-9, rtol=1e-7, fast_mode=True)
 
 
 def test_nothing_is_summed_that_nobody_asked_for(device):

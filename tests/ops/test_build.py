@@ -1,6 +1,6 @@
+import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import time
 import warnings
@@ -11,25 +11,7 @@ import torch
 
 import ops
 from ops import _build, _lock, _toolchain
-from tests.processes import PATIENCE
-
-ROOT = Path(ops.__file__).parent.parent
-HOLD_LOCK = """
-import sys, time
-from pathlib import Path
-from ops._lock import exclusive
-with exclusive(Path(sys.argv[1]), 5):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-LOAD = """
-import sys
-from pathlib import Path
-from ops import _build
-_build._SOURCES = Path(sys.argv[1])
-_build.load_compiled("cpu")
-print(_build.backend("cpu"))
-"""
+from tests.processes import PATIENCE, run_command, spawn
 
 
 @pytest.fixture
@@ -52,11 +34,6 @@ def compiler():
         pytest.skip(reason)
 
 
-def start(script, *arguments):
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
-
-
 def only_folder(tmp_path):
     (folder,) = (tmp_path / "cache").iterdir()
     return folder
@@ -64,9 +41,9 @@ def only_folder(tmp_path):
 
 def test_importing_builds_and_probes_nothing():
     script = "import sys, ops; print(ops.backend('cpu'), 'torch.utils.cpp_extension' in sys.modules)"
-    out, error = start(script).communicate(timeout=PATIENCE)
-    assert out.split() == ["native", "False"]
-    assert error == ""
+    result = run_command([sys.executable, "-c", script], capture_output=True)
+    assert result.stdout.split() == ["native", "False"]
+    assert result.stderr == ""
 
 
 def test_unknown_mode():
@@ -162,29 +139,52 @@ def test_locks_left_by_dead_processes(fresh, compiler, tmp_path):
     assert time.monotonic() - started < 60
 
 
-def test_lock_ends_with_its_owner(tmp_path):
-    owner = start(HOLD_LOCK, tmp_path / "lock")
-    assert owner.stdout.readline() == "held\n"
+@pytest.fixture
+def lock_owner(tmp_path):
+    """A process that holds a lock until it is killed."""
+    context = multiprocessing.get_context("forkserver")
+    receiver, sender = context.Pipe(duplex=False)
+    owner = context.Process(target=_hold_lock, args=(tmp_path / "lock", sender))
+    owner.start()
+    assert receiver.poll(PATIENCE)
+    yield owner
     owner.kill()
-    owner.communicate(timeout=PATIENCE)
+    owner.join(PATIENCE)
+
+
+def _hold_lock(path, sender):
+    with _lock.exclusive(path, 5):
+        sender.send("held")
+        time.sleep(PATIENCE)
+
+
+def test_lock_ends_with_its_owner(tmp_path, lock_owner):
+    lock_owner.kill()
+    lock_owner.join(PATIENCE)
     with _lock.exclusive(tmp_path / "lock", 0.5):
         pass
 
 
-def test_waiting_ends_and_names_the_owner(tmp_path):
-    owner = start(HOLD_LOCK, tmp_path / "lock")
-    assert owner.stdout.readline() == "held\n"
-    with pytest.raises(TimeoutError, match=f"process {owner.pid} has held"), _lock.exclusive(tmp_path / "lock", 0.3):
+def test_waiting_ends_and_names_the_owner(tmp_path, lock_owner):
+    message = f"process {lock_owner.pid} has held"
+    with pytest.raises(TimeoutError, match=message), _lock.exclusive(tmp_path / "lock", 0.3):
         pass
-    owner.kill()
-    owner.communicate(timeout=PATIENCE)
 
 
-def test_concurrent_processes_build_once(fresh, compiler):
-    processes = [start(LOAD, fresh) for _ in range(3)]
-    outputs = [process.communicate(timeout=PATIENCE) for process in processes]
-    assert [out for out, _ in outputs] == ["compiled\n"] * 3
-    assert sum("building" in error for _, error in outputs) == 1
+def test_concurrent_processes_build_once(fresh, compiler, tmp_path):
+    spawn(_load, fresh, tmp_path, processes=3)
+    told = [(tmp_path / f"{rank}.txt").read_text() for rank in range(3)]
+    assert [text.splitlines()[-1] for text in told] == ["compiled"] * 3
+    assert sum("building" in text for text in told) == 1
+
+
+def _load(rank, sources, folder):
+    os.environ["TORCH_EXTENSIONS_DIR"] = str(folder / "cache")
+    _build._SOURCES = sources
+    with (folder / f"{rank}.txt").open("w") as sys.stdout:
+        sys.stderr = sys.stdout
+        _build.load_compiled("cpu")
+        print(_build.backend("cpu"))
 
 
 def test_cache_depends_on_all_that_matters(fresh, compiler, monkeypatch):

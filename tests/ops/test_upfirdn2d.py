@@ -147,8 +147,8 @@ def test_first_and_second_gradients(device, setting, kernel):
         return ops.upfirdn2d(x, kernel.to(device), up=up, down=down, padding=padding, gain=0.5)
 
     x = normal(1, 1, 9, 8, device=device).requires_grad_()
-    assert torch.autograd.gradcheck(apply, x, atol=1e-8, rtol=1e-7)
-    assert torch.autograd.gradgradcheck(apply, x, atol=1e-8, rtol=1e-7)
+    assert torch.autograd.gradcheck(apply, x, atol=1e-8, rtol=1e-7, fast_mode=True)
+    assert torch.autograd.gradgradcheck(apply, x, atol=1e-8, rtol=1e-7, fast_mode=True)
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
@@ -186,8 +186,8 @@ def test_first_and_second_gradients_with_an_addend(device):
         return ops.upfirdn2d(x, torch.tensor(SMOOTH, device=device), up=2, padding=(2, 1), addend=addend) ** 2
 
     inputs = [normal(1, 2, *size, device=device).requires_grad_() for size in [(3, 4), (6, 8)]]
-    assert torch.autograd.gradcheck(apply, inputs, atol=1e-8, rtol=1e-7)
-    assert torch.autograd.gradgradcheck(apply, inputs, atol=1e-7, rtol=1e-7)
+    assert torch.autograd.gradcheck(apply, inputs, atol=1e-8, rtol=1e-7, fast_mode=True)
+    assert torch.autograd.gradgradcheck(apply, inputs, atol=1e-7, rtol=1e-7, fast_mode=True)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
@@ -203,8 +203,8 @@ def test_branch_is_two_uses_of_x(device, layout, setting):
         return x**3, ops.upfirdn2d(x, taps, **options) ** 2
 
     x = normal(2, 2, 4, 6, device=device).contiguous(memory_format=layout).requires_grad_()
-    assert torch.autograd.gradcheck(branched, x, atol=1e-7, rtol=1e-6)
-    assert torch.autograd.gradgradcheck(branched, x, atol=1e-6, rtol=1e-6)
+    assert torch.autograd.gradcheck(branched, x, atol=1e-7, rtol=1e-6, fast_mode=True)
+    assert torch.autograd.gradgradcheck(branched, x, atol=1e-6, rtol=1e-6, fast_mode=True)
     for used in ([0], [1], [0, 1]):
         results = []
         for function in (branched, twice):

@@ -10,12 +10,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from configs import ConfigError, ModelOptions, RunConfig
+from configs import ConfigError, ModelOptions, RunConfig, cli
 from configs.errors import ExitCode
 from tests.conftest import TINY
 from tests.processes import PATIENCE, ROOT, exit_code, wait_for
 from tests.training.live import OPTIONS, contents, finish, leftovers, newest, start, text
+from train import main
 from training import faults
 from training.config import TrainingConfig
 from training.distributed import Process
@@ -69,11 +72,29 @@ def test_torchrun_brings_a_run_back(tmp_path, torchrun):
     assert leftovers(folder) == []
 
 
-def test_mistakes_are_told_once(tmp_path, torchrun):
-    process = torchrun("training.batch_size=3")
-    exit_code(process)
-    told = (tmp_path / "told.txt").read_text()
-    assert told.count("error: training.batch_size = 3 does not divide among 2 processes") == 1
+def test_mistakes_are_told_once(tmp_path, faces_32):
+    """By torchrun's agent, which runs in this process."""
+    (tmp_path / "config.yaml").write_text("")
+    arguments = ["--config", str(tmp_path / "config.yaml"), f"data.path={faces_32}", *OPTIONS, "training.batch_size=3"]
+    launched = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        start_method="forkserver",
+        max_restarts=0,
+    )
+    with pytest.raises(ChildFailedError):
+        elastic_launch(launched, _train_under_an_agent)([*arguments, "--output", str(tmp_path / "run")], tmp_path)
+    told = [(tmp_path / f"told_{rank}.txt").read_text() for rank in range(2)]
+    assert "".join(told).count("error: training.batch_size = 3 does not divide among 2 processes") == 1
+
+
+def _train_under_an_agent(arguments: list[str], folder: Path) -> None:
+    torch.set_num_threads(1)
+    with (folder / f"told_{os.environ['RANK']}.txt").open("w") as sys.stderr:
+        cli.run(lambda: main(arguments))
 
 
 def test_a_dead_process_is_told_with_rank_and_phase(tmp_path, faces_32):
