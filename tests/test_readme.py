@@ -30,6 +30,9 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 TINY_RUN = shlex.join(
     [
         *TINY_OPTIONS,
+        "model.base_layers=1",
+        "model.depth_layers=2",
+        "model.local_layers=3",
         "training.batch_size=8",
         "training.total_images=16",
         "training.max_batch_per_device=8",
@@ -40,17 +43,22 @@ TINY_RUN = shlex.join(
         "ops=native",
     ]
 )
+FEW_SAMPLES = "metrics.samples=8 metrics.part_samples=8 metrics.path_samples=4 metrics.edit_samples=2"
+EVERY_PENALTY = "losses.r1_every=1 losses.path_length_every=1"
 
 SHRINK = [
     (r"--count \d+ --resolution \d+", "--count 24 --resolution 32"),
-    (r"--nproc_per_node=\d+", "--nproc_per_node=2"),
+    # Two processes in one of the commands; the others differ in how these meet, and how often.
+    (r"^torchrun --nproc_per_node=\d+ train", "torchrun --nproc_per_node=2 train"),
+    (r"^torchrun (.*)--nproc_per_node=\d+ --", r"torchrun \1--nproc_per_node=1 --"),
     # One node stands for all: the processes meet on this machine, at a free port.
     (r"--nnodes=\d+ (.*)--rdzv_endpoint=\S+", r"--nnodes=1 \1--rdzv_endpoint=127.0.0.1:0"),
     (r"^torchrun (?!--nnodes)", "torchrun --standalone "),
     (r"--count 1000", "--count 24"),
     (r"(--config configs/adapt\.yaml)", r"\1 training.total_images=8 training.device=cpu data.workers=0 ops=native"),
     (r"(train\.py --config (?!configs/adapt)\S+(?: --output \S+| --dry-run)?)", rf"\1 {TINY_RUN}"),
-    (r"(scripts\.benchmark train --config \S+)", rf"\1 --rounds 1 {TINY_RUN}"),
+    (r"(scripts\.benchmark train --config \S+)", rf"\1 --rounds 1 --iterations 1 {EVERY_PENALTY} {TINY_RUN}"),
+    (r"metrics\.samples=\d+", FEW_SAMPLES),
     (r"--samples \d+", "--samples 12 --part-samples 8 --path-samples 4 --edit-samples 2"),
     (r"(scripts\.train_segmenter .*)", r"\1 --steps 2"),
     (r"(scripts\.invert .*)", r"\1 --steps 2"),
