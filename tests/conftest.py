@@ -26,6 +26,8 @@ TINY = {
 }
 TINY_OPTIONS = [f"model.{name}={list(value) if isinstance(value, tuple) else value}" for name, value in TINY.items()]
 
+FEW_LAYERS = {"base_layers": 1, "depth_layers": 2, "local_layers": 3}  # where counting or tracing each layer takes long
+
 
 # The longest first, so that both processes of pytest have work to the end.
 FIRST = ["test_readme.py", "test_golden.py", "test_networks.py"]
