@@ -1,14 +1,11 @@
 """Every command of the README runs, in its order, in a copy of the project and at small sizes."""
 
-import json
 import os
 import re
-import select
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +16,8 @@ from PIL import Image
 from datasets import draw_face
 from tests.conftest import FEW_LAYERS, TINY_OPTIONS
 from tests.golden_cases import golden_cases
-from tests.processes import PATIENCE, ROOT, run_command, without_nvcc
+from tests.processes import ROOT, run_command, without_nvcc
+from tests.python_server import PythonServer
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
@@ -109,7 +107,8 @@ def write_photos(folder: Path) -> None:
 
 def environment() -> dict[str, str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**without_nvcc(), "PATH": path, "FACES": "24", "OMP_NUM_THREADS": "1"}
+    bytecode = {"PYTHONDONTWRITEBYTECODE": ""}  # each command compiles nothing that one before it has
+    return {**without_nvcc(), "PATH": path, "FACES": "24", "OMP_NUM_THREADS": "1", **bytecode}
 
 
 def run(command: list[str], folder: Path) -> None:
@@ -117,27 +116,9 @@ def run(command: list[str], folder: Path) -> None:
     assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-6000:]}"
 
 
-@pytest.fixture(scope="module")
-def python(copy) -> Iterator[Callable[[list[str]], None]]:
-    """Run the interpreter with these arguments, in a fork of a process that has imported PyTorch."""
-    command = [sys.executable, ROOT / "tests" / "python_server.py"]
-    with subprocess.Popen(
-        command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
-    ) as server:
-        assert server.stdin
-        assert server.stdout
-
-        def python(arguments: list[str]) -> None:
-            output = copy / "output.txt"
-            job = {"arguments": arguments, "folder": str(copy), "environment": environment(), "output": str(output)}
-            print(json.dumps(job), file=server.stdin, flush=True)
-            if not select.select([server.stdout], [], [], PATIENCE)[0]:
-                server.kill()  # else its late answer would be taken for that of the next command
-                pytest.fail(f"{arguments} does not end")
-            assert server.stdout.readline() == "0\n", f"{' '.join(arguments)}\n{output.read_text()[-6000:]}"
-
-        yield python
-        server.kill()
+def run_python(python: PythonServer, arguments: list[str], folder: Path) -> None:
+    result = python(arguments, folder, environment())
+    assert result.returncode == 0, f"{' '.join(arguments)}\n{result.stdout[-6000:]}"
 
 
 def test_commands_are_found():
@@ -152,14 +133,14 @@ def test_command(copy, python, command):
         return
     command = small(command)
     if command.startswith("python ") and not set("*$|&;<>") & set(command):
-        python(shlex.split(command)[1:])
+        run_python(python, shlex.split(command)[1:], copy)
     else:
         run(["bash", "-c", command], copy)
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
-def test_snippet(python, snippet):
-    python(["-c", snippet])
+def test_snippet(copy, python, snippet):
+    run_python(python, ["-c", snippet], copy)
 
 
 def test_every_folder_is_on_the_map():
