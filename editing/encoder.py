@@ -15,7 +15,6 @@ from typing import Any, BinaryIO, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
 
 from datasets.reading import ReadingError
 from datasets.reading.plain import stored_options
@@ -137,6 +136,8 @@ class Encoder(nn.Module):
 
 def _trunk(inputs: int, config: EncoderConfig, side: int) -> nn.Sequential:
     """Maps of `side` pixels to [N, C, 8, 8], by residual blocks (He et al. 2016) that halve them; smaller ones grow."""
+    from torchvision.models.resnet import BasicBlock  # here, for it takes seconds to import
+
     width = config.channels
     layers: list[nn.Module] = [nn.Conv2d(inputs, width, 3, padding=1, bias=False), _norm(width), nn.ReLU()]
     while side > _GRID:

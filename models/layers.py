@@ -22,7 +22,7 @@ Output = TypeVar("Output")
 
 def resampling_filter() -> Tensor:
     """[1, 3, 3, 1] / 8, applied along both axes: [4]."""
-    return torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    return torch.tensor([0.125, 0.375, 0.375, 0.125])
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
@@ -62,7 +62,7 @@ class EqualizedLinear(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, *, activate: bool = False, lr_multiplier: float = 1.0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr_multiplier)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs).div_(lr_multiplier))
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.activate = activate
         self.lr_multiplier = lr_multiplier

@@ -1,6 +1,7 @@
 """Small networks and data that many tests share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from models import Discriminator, Generator, ModelConfig
 from models.checkpoint import Networks
 from tests import processes
 from tests.processes import no_process_left  # noqa: F401  (a fixture of every test)
+from tests.python_server import PythonServer, python_server
 
 TINY = {
     "resolution": 32,
@@ -25,6 +27,8 @@ TINY = {
     "transparent_classes": (10, 12),
 }
 TINY_OPTIONS = [f"model.{name}={list(value) if isinstance(value, tuple) else value}" for name, value in TINY.items()]
+
+FEW_LAYERS = {"base_layers": 1, "depth_layers": 2, "local_layers": 3}  # where counting or tracing each layer takes long
 
 
 # The longest first, so that both processes of pytest have work to the end.
@@ -53,6 +57,13 @@ def _own_cache(monkeypatch, tmp_path_factory) -> None:
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
     monkeypatch.setenv("XDG_CACHE_HOME", str(own / "cache"))
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(shared / "compiled"))
+
+
+@pytest.fixture(scope="session")
+def python() -> Iterator[PythonServer]:
+    """Runs Python commands, in forks of a process that has imported PyTorch and none of the project."""
+    with python_server(processes.PATIENCE) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

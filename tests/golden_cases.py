@@ -9,7 +9,7 @@ import json
 import os
 import zlib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,19 +75,28 @@ class GoldenCase:
         one_hot = torch.nn.functional.one_hot(labels, classes).permute(0, 3, 1, 2)
         return images, one_hot.double() * 2 - 1
 
-    def checkpoint(self) -> dict[str, Any]:
-        """A file of the released layout in float64."""
-        states = {
+    def state(self, network: str) -> dict[str, Tensor]:
+        """The state dict of `generator` or `discriminator` in float64, whose tensors are shared: not to be changed."""
+        return dict(self._states[network])
+
+    @cached_property
+    def _states(self) -> dict[str, dict[str, Tensor]]:
+        return {
             network: {key: fill(network, key, shape) for key, shape in self.data["keys"][network].items()}
             for network in ("generator", "discriminator")
         }
+
+    def checkpoint(self) -> dict[str, Any]:
+        """A file of the released layout, of tensors as in `state`."""
         return {
-            "g": states["generator"],
-            "g_ema": states["generator"],
-            "d": states["discriminator"],
+            "g": self.state("generator"),
+            "g_ema": self.state("generator"),
+            "d": self.state("discriminator"),
             "args": argparse.Namespace(**self.config),
         }
 
 
+@cache
 def golden_cases() -> list[GoldenCase]:
+    """All cases, the same objects in every file of tests, as their tensors take seconds to make."""
     return [GoldenCase(folder, path.stem) for folder in FOLDERS for path in sorted(folder.glob("*.npz"))]

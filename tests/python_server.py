@@ -8,9 +8,47 @@ import atexit
 import json
 import os
 import runpy
+import select
+import subprocess
 import sys
+import tempfile
 import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+
+class PythonServer:
+    """The other end of the pipes of such a process."""
+
+    def __init__(self, process: "subprocess.Popen[str]", patience: float) -> None:
+        self.process = process
+        self.patience = patience
+
+    def __call__(
+        self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run the interpreter with these arguments; stdout holds what goes to stderr, too."""
+        assert self.process.stdin
+        assert self.process.stdout
+        with tempfile.NamedTemporaryFile("r", encoding="utf-8") as output:
+            names = {"folder": str(folder), "environment": dict(environment), "output": output.name}
+            print(json.dumps({"arguments": list(arguments), **names}), file=self.process.stdin, flush=True)
+            if not select.select([self.process.stdout], [], [], self.patience)[0]:
+                self.process.kill()  # else its late answer would be taken for that of the next command
+                raise TimeoutError(f"{arguments} does not end")
+            return subprocess.CompletedProcess(arguments, int(self.process.stdout.readline()), output.read())
+
+
+@contextmanager
+def python_server(patience: float) -> Iterator[PythonServer]:
+    """A server, which is killed at the end of the block; `patience` are the seconds that a command may take."""
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen([sys.executable, __file__], env=environment, **pipes) as process:
+        yield PythonServer(process, patience)
+        process.kill()
 
 
 def run(job: dict[str, Any]) -> int:
@@ -21,6 +59,7 @@ def run(job: dict[str, Any]) -> int:
     os.chdir(job["folder"])
     os.environ.clear()
     os.environ.update(job["environment"])
+    sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
     sys.path[0] = job["folder"]
     first, *rest = job["arguments"]
     try:

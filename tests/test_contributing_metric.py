@@ -4,14 +4,14 @@ import json
 import os
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from datasets import LmdbWriter, celebamask13, draw_face, encode_pair
-from tests.processes import ROOT, lint, run_command
+from tests.processes import ROOT, lint
+from tests.python_server import PythonServer
 
 RECIPE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## A metric\n")[1].split("\n## ")[0]
 FOLDERS = [path.name for path in ROOT.iterdir() if (path / "__init__.py").exists() and path.name != "tests"]
@@ -33,24 +33,23 @@ def copy(tmp_path_factory) -> Path:
     return folder
 
 
-def run(folder: Path, *command: str) -> str:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = run_command([sys.executable, *command], cwd=folder, env=environment, capture_output=True)
-    assert result.returncode == 0, result.stderr[-4000:]
+def run(python: PythonServer, folder: Path, *command: str) -> str:
+    result = python(command, folder, {**os.environ, "OMP_NUM_THREADS": "1"})
+    assert result.returncode == 0, result.stdout[-4000:]
     return result.stdout
 
 
-def test_the_command_measures_it(copy):
+def test_the_command_measures_it(copy, python):
     sizes = "--samples 6 --batch-size 4 --workers 0 --device cpu --ops native"
     command = f"-m scripts.evaluate --data faces --metrics saturation --output out {sizes}"
-    printed = run(copy, *command.split())
+    printed = run(python, copy, *command.split())
     (line,) = (copy / "out" / "metrics.jsonl").read_text().splitlines()
     value = json.loads(line)["values"]["saturation"]
     assert 0 < value < 255
     assert re.search(rf"saturation +{value:.4f}   0 to 255\n", printed)
 
 
-def test_a_run_measures_it(copy):
+def test_a_run_measures_it(copy, python):
     config = {
         "model": {
             "resolution": 64,
@@ -69,7 +68,7 @@ def test_a_run_measures_it(copy):
         "ops": "native",
     }
     (copy / "run.yaml").write_text(yaml.safe_dump(config))
-    run(copy, "train.py", "--config", "run.yaml", "--output", "run")
+    run(python, copy, "train.py", "--config", "run.yaml", "--output", "run")
     (line,) = (copy / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(line)["values"].keys() == {"saturation"}
     assert (copy / "run" / "best.pt").exists()

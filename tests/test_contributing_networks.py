@@ -4,23 +4,22 @@ import os
 import re
 import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import TINY_OPTIONS
-from tests.processes import ROOT, lint, run_command
+from tests.processes import ROOT, lint
+from tests.python_server import PythonServer
 
 PACKAGES = ("configs", "datasets", "editing", "losses", "metrics", "models", "ops", "training", "utils")
 EDIT = re.compile(r"^# (\S+\.py)(?:, (before|after|in place of) `(.+)`)?\n((?:(?!# \S+\.py).*\n)+)", re.MULTILINE)
-RUN = "import sys, train; train.main(sys.argv[1:])"
 QUICK = ["training.batch_size=4", "training.total_images=8", "training.log_every_images=4", "training.device=cpu"]
 QUICK += ["training.preview_samples=2", "data.workers=0", "ops=native", *TINY_OPTIONS]
 
 
-def follow(title: str, folder: Path, data: Path, check: str = "") -> tuple[Path, str]:
+def follow(python: PythonServer, title: str, folder: Path, data: Path, check: str = "") -> tuple[Path, str]:
     """Make a recipe's edits in a copy, run its command small, then `check` in the same process.
 
     Returns:
@@ -37,15 +36,11 @@ def follow(title: str, folder: Path, data: Path, check: str = "") -> tuple[Path,
     for name, how, old, new in edits:
         edit(folder / name, how, old, new)
     lint(folder, [name for name, *_ in edits])
-    python, program, *arguments = shlex.split(command)
-    assert (python, program) == ("python", "train.py")
-    result = run_command(
-        [sys.executable, "-c", f"{RUN}\n{check}", *arguments, f"data.path={data}", *QUICK],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-    )
-    assert result.returncode == 0, result.stderr[-4000:]
+    interpreter, program, *arguments = shlex.split(command)
+    assert (interpreter, program) == ("python", "train.py")
+    code = f"import train; train.main({[*arguments, f'data.path={data}', *QUICK]})\n{check}"
+    result = python(["-c", code], folder, {**os.environ, "OMP_NUM_THREADS": "1"})
+    assert result.returncode == 0, result.stdout[-4000:]
     return folder / arguments[arguments.index("--output") + 1], result.stdout
 
 
@@ -62,21 +57,21 @@ def edit(path: Path, how: str, old: str, new: str) -> None:
     path.write_text(before.replace(line, change, 1))
 
 
-def test_a_loss(tmp_path, faces_32):
-    run, _ = follow("A loss", tmp_path, faces_32)
+def test_a_loss(python, tmp_path, faces_32):
+    run, _ = follow(python, "A loss", tmp_path, faces_32)
     events = EventAccumulator(str(run / "tensorboard"))
     events.Reload()
     assert [event.step for event in events.Scalars("losses/smoothness")] == [4, 8]
     assert all(event.value > 0 for event in events.Scalars("losses/smoothness"))
 
 
-def test_a_variant_of_a_network(tmp_path, faces_32):
+def test_a_variant_of_a_network(python, tmp_path, faces_32):
     check = (
         "import models, pathlib\n"
         "(path,) = pathlib.Path('runs/bounded/checkpoints').iterdir()\n"
         "print(type(models.load_generator(path).local_generators).__name__)"
     )
-    run, printed = follow("A variant of a network", tmp_path, faces_32, check)
+    run, printed = follow(python, "A variant of a network", tmp_path, faces_32, check)
     assert printed.splitlines()[-1] == "BoundedLocalGenerators"
     (checkpoint,) = (run / "checkpoints").iterdir()
     assert torch.load(checkpoint, weights_only=True)["model"]["local_generator"] == "bounded"

@@ -21,7 +21,7 @@ from models import Generator, shipped
 from models.coordinates import foreground_coordinates
 from models.latents import to_wplus, truncate
 from tests.editing.tiny import CONFIG, NAMES, save_tiny
-from tests.golden_cases import GoldenCase, fill, golden_cases
+from tests.golden_cases import GoldenCase, golden_cases
 
 PALETTE = np.array([[0, 0, 0], [250, 200, 0], [0, 80, 250], [9, 9, 9]], np.uint8)
 
@@ -325,8 +325,7 @@ def test_interpolation_as_mp4(draw: Callable[..., Path]) -> None:
 
 @pytest.mark.parametrize("case", golden_cases(), ids=lambda case: case.name)
 def test_released_checkpoints(case: GoldenCase, tmp_path: Path) -> None:
-    state = {key: fill("generator", key, shape) for key, shape in case.data["keys"]["generator"].items()}
-    torch.save({"g_ema": state, "args": argparse.Namespace(**case.config)}, tmp_path / "released.pt")
+    torch.save({"g_ema": case.state("generator"), "args": argparse.Namespace(**case.config)}, tmp_path / "released.pt")
     fixed = ["--checkpoint", str(tmp_path / "released.pt"), "--output", str(tmp_path / "out"), "--device", "cpu"]
     generate.main([*fixed, "--seeds", "0-1", "--files", "--ops", "native", "--truncation", "0.7"])
     size = case.config["size"]

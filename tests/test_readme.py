@@ -1,14 +1,11 @@
 """Every command of the README runs, in its order, in a copy of the project and at small sizes."""
 
-import json
 import os
 import re
-import select
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +14,10 @@ import torch
 from PIL import Image
 
 from datasets import draw_face
-from tests.conftest import TINY_OPTIONS
+from tests.conftest import FEW_LAYERS, TINY_OPTIONS
 from tests.golden_cases import golden_cases
-from tests.processes import PATIENCE, ROOT, run_command, without_nvcc
+from tests.processes import ROOT, run_command, without_nvcc
+from tests.python_server import PythonServer
 from tests.scripts.test_export_model import skip_if_refused
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -31,6 +29,7 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 TINY_RUN = shlex.join(
     [
         *TINY_OPTIONS,
+        *(f"model.{name}={value}" for name, value in FEW_LAYERS.items()),
         "training.batch_size=8",
         "training.total_images=16",
         "training.max_batch_per_device=8",
@@ -41,17 +40,22 @@ TINY_RUN = shlex.join(
         "ops=native",
     ]
 )
+FEW_SAMPLES = "metrics.samples=8 metrics.part_samples=8 metrics.path_samples=4 metrics.edit_samples=2"
+EVERY_PENALTY = "losses.r1_every=1 losses.path_length_every=1"
 
 SHRINK = [
     (r"--count \d+ --resolution \d+", "--count 24 --resolution 32"),
-    (r"--nproc_per_node=\d+", "--nproc_per_node=2"),
+    # Two processes in one of the commands; the others differ in how these meet, and how often.
+    (r"^torchrun --nproc_per_node=\d+ train", "torchrun --nproc_per_node=2 train"),
+    (r"^torchrun (.*)--nproc_per_node=\d+ --", r"torchrun \1--nproc_per_node=1 --"),
     # One node stands for all: the processes meet on this machine, at a free port.
     (r"--nnodes=\d+ (.*)--rdzv_endpoint=\S+", r"--nnodes=1 \1--rdzv_endpoint=127.0.0.1:0"),
     (r"^torchrun (?!--nnodes)", "torchrun --standalone "),
     (r"--count 1000", "--count 24"),
     (r"(--config configs/adapt\.yaml)", r"\1 training.total_images=8 training.device=cpu data.workers=0 ops=native"),
     (r"(train\.py --config (?!configs/adapt)\S+(?: --output \S+| --dry-run)?)", rf"\1 {TINY_RUN}"),
-    (r"(scripts\.benchmark train --config \S+)", rf"\1 --rounds 1 {TINY_RUN}"),
+    (r"(scripts\.benchmark train --config \S+)", rf"\1 --rounds 1 --iterations 1 {EVERY_PENALTY} {TINY_RUN}"),
+    (r"metrics\.samples=\d+", FEW_SAMPLES),
     (r"--samples \d+", "--samples 12 --part-samples 8 --path-samples 4 --edit-samples 2"),
     (r"(scripts\.train_segmenter .*)", r"\1 --steps 2"),
     (r"(scripts\.invert .*)", r"\1 --steps 2"),
@@ -104,7 +108,8 @@ def write_photos(folder: Path) -> None:
 
 def environment() -> dict[str, str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**without_nvcc(), "PATH": path, "FACES": "24", "OMP_NUM_THREADS": "1"}
+    bytecode = {"PYTHONDONTWRITEBYTECODE": ""}  # each command compiles nothing that one before it has
+    return {**without_nvcc(), "PATH": path, "FACES": "24", "OMP_NUM_THREADS": "1", **bytecode}
 
 
 def run(command: list[str], folder: Path) -> None:
@@ -112,27 +117,9 @@ def run(command: list[str], folder: Path) -> None:
     assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-6000:]}"
 
 
-@pytest.fixture(scope="module")
-def python(copy) -> Iterator[Callable[[list[str]], None]]:
-    """Run the interpreter with these arguments, in a fork of a process that has imported PyTorch."""
-    command = [sys.executable, ROOT / "tests" / "python_server.py"]
-    with subprocess.Popen(
-        command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
-    ) as server:
-        assert server.stdin
-        assert server.stdout
-
-        def python(arguments: list[str]) -> None:
-            output = copy / "output.txt"
-            job = {"arguments": arguments, "folder": str(copy), "environment": environment(), "output": str(output)}
-            print(json.dumps(job), file=server.stdin, flush=True)
-            if not select.select([server.stdout], [], [], PATIENCE)[0]:
-                server.kill()  # else its late answer would be taken for that of the next command
-                pytest.fail(f"{arguments} does not end")
-            assert server.stdout.readline() == "0\n", f"{' '.join(arguments)}\n{output.read_text()[-6000:]}"
-
-        yield python
-        server.kill()
+def run_python(python: PythonServer, arguments: list[str], folder: Path) -> None:
+    result = python(arguments, folder, environment())
+    assert result.returncode == 0, f"{' '.join(arguments)}\n{result.stdout[-6000:]}"
 
 
 def test_commands_are_found():
@@ -149,14 +136,14 @@ def test_command(copy, python, command):
     if ".onnx" in command:
         skip_if_refused(Path("model.onnx"))
     if command.startswith("python ") and not set("*$|&;<>") & set(command):
-        python(shlex.split(command)[1:])
+        run_python(python, shlex.split(command)[1:], copy)
     else:
         run(["bash", "-c", command], copy)
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
-def test_snippet(python, snippet):
-    python(["-c", snippet])
+def test_snippet(copy, python, snippet):
+    run_python(python, ["-c", snippet], copy)
 
 
 def test_every_folder_is_on_the_map():

@@ -21,7 +21,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import Compose, Normalize, ToTensor
 
 from configs import ConfigError
 from datasets import (
@@ -60,7 +59,10 @@ class FloatOneHotDataset(Dataset[tuple[Tensor, Tensor]]):
         self.num_classes = num_classes
         self.length = length
         self.planes_last = planes_last
-        self.to_floats = Compose([ToTensor(), Normalize([0.5] * 3, [0.5] * 3)])
+        from torchvision.transforms import Compose, Normalize, ToTensor  # here, for it takes seconds to import
+
+        self.to_planes = ToTensor()
+        self.to_floats = Compose([self.to_planes, Normalize([0.5] * 3, [0.5] * 3)])
 
     def __len__(self) -> int:
         return self.length
@@ -70,7 +72,7 @@ class FloatOneHotDataset(Dataset[tuple[Tensor, Tensor]]):
         label = np.array(picture)
         planes = [(label == k).astype(np.float64) for k in range(self.num_classes)]
         if self.planes_last:
-            return self.to_floats(image), ToTensor()(np.stack(planes, axis=-1)).float() * 2 - 1
+            return self.to_floats(image), self.to_planes(np.stack(planes, axis=-1)).float() * 2 - 1
         return self.to_floats(image), torch.from_numpy(np.stack(planes)).float() * 2 - 1
 
 

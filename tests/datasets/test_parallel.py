@@ -69,7 +69,7 @@ def test_a_command_that_stops_at_problems_ends_the_same_way_each_time(tmp_path: 
     for index in range(20):
         (source / "masks" / "faces" / f"{index}.png").write_bytes(b"")
     command = [sys.executable, "-m", "scripts.prepare_data", source, tmp_path / "out", "--resolution", "32"]
-    for _ in range(4):
+    for _ in range(2):
         result = run_command([*command, "--workers", "4"], capture_output=True)
         assert result.returncode == 2
         last = [line for line in result.stderr.replace("\r", "\n").splitlines() if line and "checking" not in line]

@@ -1,16 +1,18 @@
 """The package lmdb is needed where an LMDB is opened, and nowhere else."""
 
+import os
 import sys
 
 import pytest
 
 from datasets import DataError, lmdb_reading
-from tests.processes import run_command
+from tests.processes import ROOT
 
 
-def test_commands_start_without_it():
+def test_commands_start_without_it(python):
     blocked = "import sys; sys.modules['lmdb'] = None; import generate, train, scripts.doctor, scripts.benchmark"
-    run_command([sys.executable, "-c", blocked], check=True)
+    result = python(["-c", blocked], ROOT, os.environ)
+    assert result.returncode == 0, result.stdout
 
 
 def test_a_data_set_says_what_is_missing(monkeypatch, faces_32):

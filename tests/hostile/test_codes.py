@@ -23,13 +23,13 @@ def header(shape: str = "(1, 16)", descr: str = "'<f4'", fortran: str = "False")
 
 
 def bomb(method: int) -> samples.Maker:
-    """An archive whose one array inflates to 200 MB, though its directory says 200 bytes."""
+    """An archive whose one array inflates to 120 MB, though its directory says 200 bytes."""
 
     def make(path: Path) -> None:
         with zipfile.ZipFile(path, "w", method) as archive:
-            archive.writestr("w.npy", bytes(2 * 10**8))
+            archive.writestr("w.npy", bytes(12 * 10**7))
         content = path.read_bytes()
-        path.write_bytes(content.replace(struct.pack("<I", 2 * 10**8), struct.pack("<I", 200)))
+        path.write_bytes(content.replace(struct.pack("<I", 12 * 10**7), struct.pack("<I", 200)))
 
     return make
 

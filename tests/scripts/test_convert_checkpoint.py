@@ -8,10 +8,18 @@ from scripts.convert_checkpoint import main
 from tests.golden_cases import golden_cases
 
 
-@pytest.fixture
-def released(tmp_path):
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """Case b, made once, as it has hundreds of megabytes."""
     case = next(case for case in golden_cases() if case.name == "b")
-    torch.save(case.checkpoint(), tmp_path / "released.pt")
+    path = tmp_path_factory.mktemp("released") / "released.pt"
+    torch.save(case.checkpoint(), path)
+    return path
+
+
+@pytest.fixture
+def released(large, tmp_path):
+    (tmp_path / "released.pt").hardlink_to(large)
     return tmp_path / "released.pt"
 
 
