@@ -18,6 +18,8 @@ TINY = {
     "resolution": 32,
     "latent_dim": 16,
     "mapping_layers": 2,
+    "depth_layers": 3,
+    "local_layers": 5,
     "local_channels": 8,
     "coarse_resolution": 16,
     "feature_channels": 16,

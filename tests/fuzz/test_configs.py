@@ -130,7 +130,7 @@ def _warm(faces_32: Path, tmp_path_factory) -> None:
 
 
 def test_some_configurations(faces_32: Path, tmp_path: Path, tally) -> None:
-    checked(faces_32, tmp_path, tally, 25)
+    checked(faces_32, tmp_path, tally, 15)
     assert tally[0] > 2
     assert tally[2] > 5
 

@@ -1,6 +1,7 @@
 """The fast networks compute what the literal ones do: outputs, gradients, and gradients of gradients."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -21,6 +22,12 @@ def device(request, monkeypatch) -> str:
         pytest.skip("no GPU here")
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # on by default
     return request.param
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_config) -> ModelConfig:
+    """With as many local layers as the paper has."""
+    return replace(tiny_config, depth_layers=6, local_layers=10)
 
 
 @pytest.fixture(params=TOLERANCES, ids=str)

@@ -174,7 +174,9 @@ def test_overwrite_replaces(checkpoint, tmp_path):
     load_generator(export(checkpoint, "--overwrite"))
 
 
-@pytest.mark.parametrize(("ending", "precision"), [("onnx", "half"), ("pt2", "single")])  # tracing takes seconds
+@pytest.mark.parametrize(
+    ("ending", "precision"), [("onnx", "half"), pytest.param("pt2", "single", marks=pytest.mark.long)]
+)
 def test_graphs_draw_what_the_checkpoint_draws(checkpoint, ending, precision):
     target = checkpoint.parent / f"graph.{ending}"
     skip_if_refused(target)

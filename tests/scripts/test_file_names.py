@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import train
+from configs import ConfigError
 from datasets import ImageMaskDataset, LmdbWriter, celebamask13, draw_face, encode_pair
 from datasets.errors import DataError
 from datasets.lmdb_reading import read_meta
@@ -41,7 +43,7 @@ def call(module: str, *arguments: object, **environment: str) -> subprocess.Comp
     return run_command(command, env={**os.environ, **environment}, capture_output=True, encoding=None)
 
 
-@pytest.mark.parametrize("terminal", TERMINALS)
+@pytest.mark.parametrize("terminal", ["UTF-8", pytest.param("ASCII", marks=pytest.mark.long), "POSIX"])
 def test_a_set_is_prepared_and_looked_at(tmp_path: Path, terminal: str) -> None:
     source, out = write_set(tmp_path / f"s{NOT_UTF8}"), tmp_path / f"o{NOT_UTF8}\n"
     environment = TERMINALS[terminal]
@@ -78,12 +80,11 @@ def test_a_run_reads_such_a_path_but_does_not_write_there(tmp_path: Path) -> Non
     data = tmp_path / f"data{NOT_UTF8}"
     with LmdbWriter(data, 32, celebamask13(), "tests") as writer:
         writer.add_encoded(*encode_pair(*draw_face(0, 0, 32)))
-    config = ("--config", "configs/faces_64_cpu.yaml", f"data.path={data}", *TINY_OPTIONS, "data.workers=0")
-    options = ("ops=native", "training.batch_size=1", "training.max_batch_per_device=1", "training.device=cpu")
-    assert call("train", *config, *options, "--dry-run").returncode == 0
-    result = call("train", *config, *options, "--output", tmp_path / f"run{NOT_UTF8}")
-    assert result.returncode == 2
-    assert result.stderr.splitlines()[-1].endswith(rb"caf\xe9: TensorBoard needs names in UTF-8; choose another folder")
+    options = ["data.workers=0", "ops=native", "training.batch_size=1", "training.total_images=1"]
+    command = ["--config", "configs/faces_64_cpu.yaml", f"data.path={data}", *TINY_OPTIONS, *options]
+    assert train.main([*command, "training.device=cpu", "--output", str(tmp_path / "run")]) == 0
+    with pytest.raises(ConfigError, match=r"run.*: TensorBoard needs names in UTF-8; choose another folder"):
+        train.main([*command, "--output", str(tmp_path / f"run{NOT_UTF8}")])
     assert not (tmp_path / f"run{NOT_UTF8}").exists()
 
 

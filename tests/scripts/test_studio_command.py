@@ -120,6 +120,7 @@ def test_the_environment_of_other_programs_does_not_reach_it():
 
 
 @needs_gradio
+@pytest.mark.long
 @pytest.mark.skipif(not socket.has_ipv6, reason="this system has no IPv6")
 def test_addresses_of_ipv6():
     with served({}, "[::1]") as (page, _):

@@ -180,7 +180,7 @@ def test_recomputation_keeps_less(tiny_config):
             generator.synthesis(torch.randn(2, tiny_config.latent_dim), noise="random")
         return sum(kept.values())
 
-    generator = Generator(tiny_config)
+    generator = Generator(replace(tiny_config, depth_layers=6, local_layers=10))
     whole = saved(generator)
     generator.local_generators.recompute = True
     without_local = saved(generator)

@@ -35,7 +35,14 @@ def images_seen(folder) -> bool:
     return any(folder.glob("tensorboard/*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.long),
+        pytest.param(signal.SIGUSR1, marks=pytest.mark.long),
+    ],
+)
 def test_a_signal_ends_a_run_which_goes_on_bit_for_bit(tmp_path, faces_32, undisturbed, number):
     folder = tmp_path / "run"
     processes = start(folder, faces_32, "training.total_images=24", *RARELY)
