@@ -38,10 +38,10 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse like argparse; refuse empty arguments, and expand ~ in --option=~/path, which shells leave as it is."""
         given = sys.argv[1:] if args is None else args
-        for position, argument in enumerate(given):
-            if not argument or (argument.startswith("--") and argument.endswith("=")):
-                option = argument.rstrip("=") or (given[position - 1] if position else "")
-                self.error(f"an argument is empty, behind '{option}': give a value or leave the option out")
+        for before, argument in zip(["", *given], given, strict=False):
+            option, equals, value = argument.partition("=")
+            if not argument or (option.startswith("--") and equals and not value):
+                self.error(f"an argument is empty, behind '{option or before}': give a value or leave the option out")
         return super().parse_known_args([_expand_home(argument) for argument in given], namespace)
 
     def error(self, message: str) -> NoReturn:

@@ -42,6 +42,7 @@ from models.shipped import shipped_model
 from training import distributed
 from training.distributed import from_main
 from training.evaluation import Evaluation
+from training.events import check_name
 
 DEFAULTS = MetricConfig()
 WRITTEN = ("metrics.jsonl", "locality_shape.png", "locality_texture.png")
@@ -103,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = cli.usable_device(args.device)
     if args.output:
         check_free(args.output, WRITTEN, overwrite=args.overwrite)
+        check_name(args.output)
         extra("matplotlib")  # now, not after all has been measured
     checkpoints = in_order_of_training([look_into(path) for path in args.checkpoint or [shipped_model()]])
     model = checkpoints[0].model

@@ -69,7 +69,7 @@ def find_writer(path: Path) -> Callable[[dict[str, Any], str, Path], None]:
     """What writes a file of that ending.
 
     Raises:
-        ConfigError: if there is none, or a package is missing.
+        ConfigError: if there is none, PyTorch is too old for it, or a package is missing.
     """
     if path.suffix not in WRITERS:
         raise ConfigError(f"--output {path}: choose a name that ends in {', '.join(WRITERS)}")
@@ -84,7 +84,7 @@ def check_onnx(path: Path) -> None:
     Raises:
         ConfigError: if PyTorch is too old, or a package is missing.
     """
-    if TorchVersion(torch.__version__) < OLDEST_FOR_ONNX:  # its exporter fails with every onnxscript since 0.3
+    if TorchVersion(torch.__version__) < OLDEST_FOR_ONNX:  # 2.6 failed with each onnxscript tried, 0.2 to 0.7
         raise ConfigError(
             f"--output {path}: ONNX files need PyTorch {OLDEST_FOR_ONNX} or newer, and this is {torch.__version__};"
             " update it, or write a .pt2 file"

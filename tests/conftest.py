@@ -30,8 +30,6 @@ TINY = {
 }
 TINY_OPTIONS = [f"model.{name}={list(value) if isinstance(value, tuple) else value}" for name, value in TINY.items()]
 
-FEW_LAYERS = {"base_layers": 1, "depth_layers": 2, "local_layers": 3}  # where counting or tracing each layer takes long
-
 
 # The longest first, so that both processes of pytest have work to the end.
 FIRST = ["test_readme.py", "test_golden.py", "test_networks.py"]
@@ -63,7 +61,7 @@ def _own_cache(monkeypatch, tmp_path_factory) -> None:
 
 @pytest.fixture(scope="session")
 def python() -> Iterator[PythonServer]:
-    """Runs Python commands, in forks of a process that has imported PyTorch and none of the project."""
+    """Run Python commands in forks of a process that has imported PyTorch and none of the project."""
     with python_server(processes.PATIENCE) as server:
         yield server
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from datasets import draw_face
-from tests.conftest import FEW_LAYERS, TINY_OPTIONS
+from tests.conftest import TINY_OPTIONS
 from tests.golden_cases import golden_cases
 from tests.processes import ROOT, run_command, without_nvcc
 from tests.python_server import PythonServer
@@ -29,7 +29,6 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 TINY_RUN = shlex.join(
     [
         *TINY_OPTIONS,
-        *(f"model.{name}={value}" for name, value in FEW_LAYERS.items()),
         "training.batch_size=8",
         "training.total_images=16",
         "training.max_batch_per_device=8",

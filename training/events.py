@@ -7,7 +7,20 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
+from configs.errors import ConfigError
+from datasets.reading.names import NOT_UTF8
+
 _ROOM = 2**16  # bytes that must be free before a new file is begun
+
+
+def check_name(folder: Path) -> None:
+    """Check that TensorBoard can write in a folder of this name.
+
+    Raises:
+        ConfigError: if the name has bytes that are no UTF-8.
+    """
+    if any(ord(character) in NOT_UTF8 for character in str(folder)):
+        raise ConfigError(f"--output {folder}: TensorBoard needs names in UTF-8; choose another folder")
 
 
 class Events:

@@ -23,12 +23,12 @@ from pathlib import Path
 import torch
 
 from configs import ConfigError, RunConfig, to_yaml
-from datasets.reading.names import NOT_UTF8
 from editing.errors import EditError
 from editing.files import replacing
 from training import run_lock
 from training.checkpoints import Checkpoints, damage
 from training.distributed import Process, from_main
+from training.events import check_name
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "lmdb", "tensorboard")
 # What a run was writing when it was killed, under the names that `replacing` gives.
@@ -50,10 +50,10 @@ class RunFolder:
         """Whether a run can be resumed, or started, here; see `resume_from`.
 
         Raises:
-            ConfigError: if the folder holds what the run would mix with, or the file does not exist.
+            ConfigError: if the folder holds what the run would mix with, its name is no UTF-8, or the file does not
+                exist.
         """
-        if any(ord(character) in NOT_UTF8 for character in str(self.path)):
-            raise ConfigError(f"--output {self.path}: TensorBoard needs names in UTF-8; choose another folder")
+        check_name(self.path)
         exists = os.path.exists(self.path)  # unlike Path's, False for names that cannot be
         if exists and not self.path.is_dir():
             raise ConfigError(f"--output {self.path} is a file: choose a folder")

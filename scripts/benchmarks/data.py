@@ -55,12 +55,12 @@ class FloatOneHotDataset(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(self, path: Path, num_classes: int, length: int, planes_last: bool) -> None:
+        from torchvision.transforms import Compose, Normalize, ToTensor  # here, for it takes seconds to import
+
         self.path = path
         self.num_classes = num_classes
         self.length = length
         self.planes_last = planes_last
-        from torchvision.transforms import Compose, Normalize, ToTensor  # here, for it takes seconds to import
-
         self.to_planes = ToTensor()
         self.to_floats = Compose([self.to_planes, Normalize([0.5] * 3, [0.5] * 3)])
 

@@ -6,7 +6,12 @@ from configs.cli import Parser
 
 @pytest.mark.parametrize(
     ("argument", "expected"),
-    [("--output=~/runs", "/home/anna/runs"), ("--output=~runs", "~runs"), ("--output=a=~/b", "a=~/b")],
+    [
+        ("--output=~/runs", "/home/anna/runs"),
+        ("--output=~runs", "~runs"),
+        ("--output=a=~/b", "a=~/b"),
+        ("--output=a=", "a="),
+    ],
 )
 def test_home_folders_in_options(monkeypatch, argument, expected):
     monkeypatch.setenv("HOME", "/home/anna")

@@ -26,7 +26,7 @@ def device(request, monkeypatch) -> str:
 
 @pytest.fixture(scope="session")
 def tiny_config(tiny_config) -> ModelConfig:
-    """With as many local layers as the paper has."""
+    """Configuration with the local layers of the paper."""
     return replace(tiny_config, depth_layers=6, local_layers=10)
 
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from scripts.benchmarks import ceilings, memory, timing
-from tests.conftest import FEW_LAYERS, TINY
+from tests.conftest import TINY
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def tiny_run(tmp_path: Path) -> Path:
     """The configuration of a run of small networks, in which every penalty comes every second iteration."""
     path = tmp_path / "tiny.yaml"
     sections = {
-        "model": TINY | FEW_LAYERS | {"transparent_classes": [10, 12]},
+        "model": TINY | {"transparent_classes": [10, 12]},
         "losses": {"r1_every": 2, "path_length_every": 2},
         "training": {"batch_size": 4, "max_batch_per_device": 4},
     }

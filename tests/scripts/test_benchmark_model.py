@@ -4,19 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models import ModelConfig
 from scripts.benchmark import main
 from scripts.benchmarks import model as subject
 from scripts.benchmarks.networks import STEPS, build_networks, random_inputs, work_per_sample
 from scripts.benchmarks.work import flops
-from tests.conftest import FEW_LAYERS, TINY
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def tiny_config():
-    return ModelConfig(**TINY | FEW_LAYERS)
 
 
 @pytest.mark.usefixtures("_hasty_benchmark")

@@ -9,18 +9,13 @@ import train
 from configs import ConfigError
 from configs.cli import run
 from datasets import celebamask13
-from models import ModelConfig, load_discriminator, load_generator
+from models import load_discriminator, load_generator
 from models.errors import ModelError
 from scripts.convert_checkpoint import main as convert
 from scripts.export_model import find_writer, main
-from tests.conftest import FEW_LAYERS, TINY, TINY_OPTIONS
+from tests.conftest import TINY_OPTIONS
 from tests.editing.tiny import save_tiny
 from tests.golden_cases import golden_cases
-
-
-@pytest.fixture(scope="module")
-def tiny_config():
-    return ModelConfig(**TINY | FEW_LAYERS)
 
 
 @pytest.fixture

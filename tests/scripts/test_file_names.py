@@ -15,6 +15,7 @@ from datasets import ImageMaskDataset, LmdbWriter, celebamask13, draw_face, enco
 from datasets.errors import DataError
 from datasets.lmdb_reading import read_meta
 from datasets.reading.names import normalized, shown
+from scripts import evaluate
 from tests.conftest import TINY_OPTIONS
 from tests.datasets.folders import SIZE
 from tests.processes import run_command
@@ -85,6 +86,8 @@ def test_a_run_reads_such_a_path_but_does_not_write_there(tmp_path: Path) -> Non
     assert train.main([*command, "training.device=cpu", "--output", str(tmp_path / "run")]) == 0
     with pytest.raises(ConfigError, match=r"run.*: TensorBoard needs names in UTF-8; choose another folder"):
         train.main([*command, "--output", str(tmp_path / f"run{NOT_UTF8}")])
+    with pytest.raises(ConfigError, match=r"run.*: TensorBoard needs names in UTF-8; choose another folder"):
+        evaluate.main(["--data", str(data), "--output", str(tmp_path / f"run{NOT_UTF8}")])
     assert not (tmp_path / f"run{NOT_UTF8}").exists()
 
 
