@@ -206,6 +206,9 @@ def load_encoder(path: Path, generator: Generator) -> EncoderFile:
 
 def _build(config: EncoderConfig, model: ModelConfig, network: Any) -> Encoder:
     """Return the encoder with a file's weights; raises whatever these trip over."""
+    # First, as `build` makes "meta" the default device: there PyTorch 2.6 cannot import its compiler for torchvision.
+    import torchvision.models.resnet  # noqa: F401
+
     with torch.random.fork_rng(devices=[]):
         encoder = build(lambda: Encoder(config, model), network, "the encoder")
     return encoder.eval().requires_grad_(False)

@@ -60,6 +60,8 @@ def test_a_line_a_tick_without_a_terminal(train, capfd):
 
 def test_a_bar_on_a_terminal(train, capfd, monkeypatch):
     monkeypatch.setattr("sys.stderr", Terminal())
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("LINES", "50")
     train()
     assert "training: 100%|" in sys.stderr.getvalue()
     assert "mask=" in sys.stderr.getvalue()
