@@ -110,6 +110,7 @@ class Log:
         self._try(lambda: save_png(sheet, self.folder.previews / f"images_{images:09d}.png"))
         small = np.asarray(Image.fromarray(sheet).reduce(math.ceil(sheet.shape[1] / WIDEST)))
         self._events.add(images, lambda writer: writer.add_image("samples", small, images, dataformats="HWC"))
+        self._try(self._events.flush)
 
     def numbers(self, values: Mapping[str, float], images: int) -> None:
         """Writes values at `images` seen into TensorBoard."""

@@ -18,9 +18,9 @@ def test_event_files_take_small_sheets(tmp_path):
     folder.previews.mkdir()
     with Log(folder, Process(torch.device("cpu")), 8, 0) as log:
         log.preview(np.full((64, 3 * WIDEST + 5, 3), 200, np.uint8), 4)
-    events = EventAccumulator(str(folder.tensorboard))
-    events.Reload()
-    [event] = events.Images("samples")
+        events = EventAccumulator(str(folder.tensorboard))
+        events.Reload()
+        [event] = events.Images("samples")  # before the log is closed
     assert Image.open(io.BytesIO(event.encoded_image_string)).width <= WIDEST
     with Image.open(folder.previews / "images_000000004.png") as whole:
         assert whole.width == 3 * WIDEST + 5
