@@ -110,7 +110,7 @@ def write_photos(folder: Path) -> None:
 def environment() -> dict[str, str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     bytecode = {"PYTHONDONTWRITEBYTECODE": ""}  # each command compiles nothing that one before it has
-    return {**without_nvcc(), "PATH": path, "FACES": "24", "OMP_NUM_THREADS": "1", **bytecode}
+    return {**without_nvcc(), "PATH": path, "VENV": ".venv", "FACES": "24", "OMP_NUM_THREADS": "1", **bytecode}
 
 
 def run(command: list[str], folder: Path) -> None:
