@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sysconfig
@@ -143,12 +144,16 @@ def cache_root() -> Path:
 
 @contextmanager
 def build_environment() -> Iterator[None]:
-    """Run the block with the PATH that ninja is found on."""
+    """Run the block with the PATH that ninja is found on; quote the folder of the libraries, which may have blanks."""
+    builder = extension_builder()
+    libraries = builder.TORCH_LIB_PATH
     before = os.environ.get("PATH")
     os.environ["PATH"] = search_path()
+    builder.TORCH_LIB_PATH = shlex.quote(libraries)  # type: ignore[attr-defined]
     try:
         yield
     finally:
+        builder.TORCH_LIB_PATH = libraries  # type: ignore[attr-defined]
         if before is None:
             del os.environ["PATH"]
         else:

@@ -65,6 +65,15 @@ def test_auto_builds_and_loads(fresh, compiler, tmp_path):
     assert (only_folder(tmp_path) / "library.so").exists()
 
 
+def test_pytorch_may_lie_in_a_folder_with_blanks(fresh, compiler, monkeypatch, tmp_path):
+    builder = _toolchain.extension_builder()
+    link = tmp_path / "with blanks"
+    link.symlink_to(builder.TORCH_LIB_PATH)
+    monkeypatch.setattr(builder, "TORCH_LIB_PATH", str(link))
+    ops.load_compiled("cpu")
+    assert ops.backend("cpu") == "compiled"
+
+
 def test_finished_library_is_only_loaded(fresh, compiler, monkeypatch):
     ops.load_compiled("cpu")
     monkeypatch.setattr(_build, "_loaded", set())
