@@ -3,17 +3,19 @@
 CelebA-HQ-img/<id>.jpg and CelebAMask-HQ-mask-anno/<id // 2000>/<id, 5 digits>_<part>.png
 """
 
-import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from datasets.decoding import SUFFIXES, Record, read_image, read_stencil
+from datasets.decoding import Record, read_image, read_pair, read_stencil
 from datasets.errors import DataError
 from datasets.labels import ClassTable
 from datasets.mask_codes import PAINTING_ORDER, part_classes
-from datasets.pairing import is_left_by_a_system
+from datasets.pairing import list_images
 from datasets.sources import FileSource, file_state
 
 Split = Literal["train", "val", "all"]
@@ -21,6 +23,8 @@ Split = Literal["train", "val", "all"]
 IMAGES, MASKS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno"
 FIRST_OF_VALIDATION = 28_000
 _FACES_PER_FOLDER = 2000
+_IMAGE_NAME = re.compile(r"(0|[1-9][0-9]*)\.jpg")
+_MASK_NAME = re.compile(rf"([0-9]+)/([0-9]{{5,}})_({'|'.join(PAINTING_ORDER)})\.png")
 
 
 class CelebAMaskSource(FileSource):
@@ -30,66 +34,129 @@ class CelebAMaskSource(FileSource):
         path: the folder that holds CelebA-HQ-img and CelebAMask-HQ-mask-anno.
         classes: the table that says which class each part becomes; None for the images alone.
         split: ids below 28,000 ("train"), the others ("val"), or both.
+        skip_unpaired: leave out images without masks and masks without an image.
 
     Raises:
         DataError: if the folder holds no faces of the split, or a part is of no class.
     """
 
-    def __init__(self, path: Path, classes: ClassTable | None, split: Split) -> None:
+    def __init__(self, path: Path, classes: ClassTable | None, split: Split, *, skip_unpaired: bool = False) -> None:
         self.path = path
         self.kind = f"CelebAMask-HQ, {split}" + ("" if classes else ", images alone")
         self.classes = classes
         self._parts = part_classes(PAINTING_ORDER, classes) if classes else {}
-        listed = [file for file in (path / IMAGES).iterdir() if not is_left_by_a_system(file.name)]
-        files = [file for file in listed if file.suffix.lower() in SUFFIXES]
-        good = {file for file in files if file.suffix == ".jpg" and file.stem == _plain_number(file.stem)}
-        misnamed = sorted(file for file in files if file not in good)
-        self.problems = [f"{file}: is not named <id>.jpg; rename it or take it away" for file in misnamed]
-        ids = sorted(int(file.stem) for file in good)
-        self._ids = [i for i in ids if split == "all" or (i < FIRST_OF_VALIDATION) == (split == "train")]
-        if not self._ids:
-            raise DataError(f"{path / IMAGES} holds no <id>.jpg of the split {split}; give another folder or split")
+        self._parts_of: Mapping[int, Set[str]] = {}
+        faces, self.problems, self.skipped = _find_images(path / IMAGES)
+        if classes:
+            self._parts_of, problems, skipped = _find_masks(path / MASKS)
+            self.problems += problems
+            self.skipped += skipped
+            unpaired = self._unpaired(faces)
+            faces &= self._parts_of.keys()
+            if skip_unpaired:
+                self.notes = [f"left out without a partner: {len(unpaired)} faces"] if unpaired else []
+            else:
+                self.problems += unpaired
+                self.unpaired = len(unpaired)
+        self._faces = sorted(i for i in faces if split == "all" or (i < FIRST_OF_VALIDATION) == (split == "train"))
+        if not self._faces:
+            first = f" ({self.problems[0]})" if self.problems else ""
+            raise DataError(
+                f"{path} holds no <id>.jpg with masks of the split {split}; give another folder or split{first}"
+            )
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._faces)
 
     def name(self, index: int) -> str:
-        return str(self._image(index))
+        return str(self._image(self._faces[index]))
 
     def read(self, index: int) -> Record:
-        picture = read_image(self._image(index))
+        image = self._image(self._faces[index])
         if self.classes is None:
-            return Record(picture, None)
-        stencils = {part: read_stencil(file) for part, file in self._masks(index).items()}
-        if not stencils:
-            raise DataError(f"{self._image(index)}: has no part masks in {self._folder(index)}; add them")
-        return Record(picture, self._paint(stencils, index))
+            return Record(read_image(image), None)
+        record = read_pair(image, None, self.classes)
+        if record.turned:
+            raise DataError(f"{image}: has an EXIF orientation, its part masks have none; save it upright, without")
+        label = self._label(self._faces[index], (record.picture.height, record.picture.width))
+        height, width = label.shape
+        if height * record.picture.width != width * record.picture.height:
+            raise DataError(
+                f"{image}: is {record.picture.width} x {record.picture.height}, its part masks {width} x {height};"
+                " make their shapes the same"
+            )
+        return record._replace(label=label)
 
     def state(self, index: int) -> str:
-        return " ".join(file_state(file) for file in (self._image(index), *self._masks(index).values()))
+        face = self._faces[index]
+        return " ".join(file_state(file) for file in (self._image(face), *self._masks(face).values()))
 
-    def _paint(self, stencils: dict[str, np.ndarray], index: int) -> np.ndarray:
+    def _label(self, face: int, shape: tuple[int, int]) -> np.ndarray:
+        """Paint the parts, over `shape` where all that the face shows are ignored."""
+        stencils = {part: read_stencil(file) for part, file in self._masks(face).items()}
         shapes = {stencil.shape for stencil in stencils.values()}
         if len(shapes) > 1:
-            raise DataError(f"{self._image(index)}: its part masks differ in size ({shapes}); make them the same")
-        label = np.zeros(shapes.pop(), dtype=np.uint8)
+            raise DataError(f"{self._image(face)}: its part masks differ in size ({shapes}); make them the same")
+        label = np.zeros(shapes.pop() if shapes else shape, dtype=np.uint8)
         for part, k in self._parts.items():
             if part in stencils:
                 label[stencils[part]] = k
         return label
 
-    def _image(self, index: int) -> Path:
-        return self.path / IMAGES / f"{self._ids[index]}.jpg"
+    def _image(self, face: int) -> Path:
+        return self.path / IMAGES / f"{face}.jpg"
 
-    def _folder(self, index: int) -> Path:
-        return self.path / MASKS / str(self._ids[index] // _FACES_PER_FOLDER)
+    def _folder(self, face: int) -> Path:
+        return self.path / MASKS / str(face // _FACES_PER_FOLDER)
 
-    def _masks(self, index: int) -> dict[str, Path]:
-        """The files of the parts that this face shows, in painting order."""
-        files = {part: self._folder(index) / f"{self._ids[index]:05d}_{part}.png" for part in self._parts}
-        return {part: file for part, file in files.items() if os.path.exists(file)}
+    def _masks(self, face: int) -> dict[str, Path]:
+        """The masks of a face by part, in painting order; not those of ignored parts."""
+        there = self._parts_of[face]
+        return {part: self._folder(face) / _mask_name(face, part) for part in self._parts if part in there}
+
+    def _unpaired(self, faces: Set[int]) -> list[str]:
+        """A line for each face that has an image or masks alone."""
+        alone = [
+            f"{self._image(face)}: has no part masks in {self._folder(face)}; add them"
+            for face in sorted(faces - self._parts_of.keys())
+        ]
+        for face in sorted(self._parts_of.keys() - faces):
+            first = self._folder(face) / _mask_name(face, min(self._parts_of[face]))
+            alone.append(f"{first}: has no image {self._image(face)}; add it, or take the masks of {face:05d} away")
+        return alone
 
 
-def _plain_number(text: str) -> str:
-    """The digits as they are written without zeros before them; "" of what is no number."""
-    return str(int(text)) if text.isascii() and text.isdigit() else ""
+def _find_images(folder: Path) -> tuple[set[int], list[str], Counter[str]]:
+    """Return the ids of the images, a line for each that is named otherwise, and what was skipped."""
+    listing = list_images(folder)
+    faces, problems = set[int](), []
+    for file, name in zip(listing.files, listing.whole_names(), strict=True):
+        if match := _IMAGE_NAME.fullmatch(name):
+            faces.add(int(match[1]))
+        else:
+            problems.append(f"{file}: is not named <id>.jpg; rename it or take it away")
+    return faces, problems, listing.skipped
+
+
+def _find_masks(folder: Path) -> tuple[dict[int, set[str]], list[str], Counter[str]]:
+    """Return the parts of each id, a line for each mask that is named otherwise, and what was skipped.
+
+    All that lies there is looked at: a part whose mask has a misspelt name would be lost without a word.
+    """
+    listing = list_images(folder)
+    parts, problems = defaultdict[int, set[str]](set), []
+    for file, name in zip(listing.files, listing.whole_names(), strict=True):
+        match = _MASK_NAME.fullmatch(name)
+        face = int(match[2]) if match else 0
+        if match and name == f"{face // _FACES_PER_FOLDER}/{_mask_name(face, match[3])}":
+            parts[face].add(match[3])
+        else:
+            problems.append(
+                f"{file}: is not <id // {_FACES_PER_FOLDER}>/<id, 5 digits>_<part>.png with a part of CelebAMask-HQ;"
+                " rename it or take it away"
+            )
+    return dict(parts), problems, listing.skipped
+
+
+def _mask_name(face: int, part: str) -> str:
+    return f"{face:05d}_{part}.png"

@@ -205,9 +205,10 @@ def read_stencil(path: Path) -> np.ndarray:
     """Where the one part of a mask is, bool [H, W]: all that is not black.
 
     Raises:
-        DataError: if it cannot be decoded, or is stored with losses.
+        DataError: if it cannot be decoded, is stored with losses, or has transparent pixels.
     """
     picture = _load_mask(path)
+    _refuse_transparency(picture, path)
     return np.asarray(picture.convert("L")) > 0
 
 

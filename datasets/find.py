@@ -90,12 +90,12 @@ def find_source(
         raise DataError(f"{path}: images alone need neither masks nor classes; leave --masks-folder and --classes out")
     table = None if layout.images_only else _table(path, classes)
     if os.path.isdir(path / IMAGES) and os.path.isdir(path / MASKS) and not named:
-        if layout.skip_unpaired or layout.read_by != "auto":
+        if layout.read_by != "auto":
             raise DataError(
-                f"{path} is CelebAMask-HQ, whose masks are one file per part: --skip-unpaired and --read-by do not"
-                " apply; leave them out"
+                f"{path} is CelebAMask-HQ, whose masks are one file per part: --read-by does not apply; leave it out"
             )
-        return CelebAMaskSource(path, None if layout.images_only else table or celebamask13(), split or "train")
+        wanted = None if layout.images_only else table or celebamask13()
+        return CelebAMaskSource(path, wanted, split or "train", skip_unpaired=layout.skip_unpaired)
     if split is not None:
         raise DataError(f"{path} is not CelebAMask-HQ ({IMAGES} and {MASKS}), so it has no split {split}")
     if is_lmdb(path):

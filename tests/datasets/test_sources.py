@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -149,11 +150,98 @@ def test_a_part_of_no_class_is_refused(tmp_path: Path) -> None:
         find_source(write_celebamask(tmp_path / "set"), classes=str(tmp_path / "t.yaml"))
 
 
-def test_a_face_without_masks(tmp_path: Path) -> None:
+def test_faces_without_masks_and_masks_without_an_image(tmp_path: Path) -> None:
     write_celebamask(tmp_path)
     Image.new("RGB", (64, 64)).save(tmp_path / IMAGES / "100.jpg")
-    with pytest.raises(DataError, match=r"100\.jpg: has no part masks in .*0; add them"):
-        find_source(tmp_path).read(3)
+    (tmp_path / IMAGES / "1.jpg").unlink()
+    source = find_source(tmp_path)
+    assert (len(source), source.unpaired, len(source.problems)) == (2, 2, 2)
+    assert re.search(r"100\.jpg: has no part masks in .*0; add them$", source.problems[0])
+    assert re.search(r"00001_\w+\.png: has no image .*1\.jpg; add it, or take", source.problems[1])
+    skipping = find_source(tmp_path, layout=Layout(skip_unpaired=True))
+    assert (len(skipping), list(skipping.problems)) == (2, [])
+    assert list(skipping.notes) == ["left out without a partner: 2 faces"]
+    assert find_source(tmp_path, split="val").unpaired == 2  # whatever the split: the ids tell nothing of the parts
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "0/00001_Hair.png",
+        "0/00001_hiar.png",
+        "0/00001_tooth.png",
+        "0/00001_nose.PNG",
+        "0/00001_nose.jpg",
+        "0/1_nose.png",
+        "0/000001_nose.png",
+        "0/00001_nose_1.png",
+        "1/00001_nose.png",
+        "01/00001_nose.png",
+        "anno/0/00001_nose.png",
+        "00001_nose.png",
+    ],
+)
+def test_a_part_mask_of_an_unknown_name_is_a_problem(tmp_path: Path, name: str) -> None:
+    """A part whose mask is misnamed would be painted over by the others without a word."""
+    write_celebamask(tmp_path)
+    assert list(find_source(tmp_path).problems) == []
+    mask = tmp_path / MASKS / "0" / "00001_nose.png"
+    moved = tmp_path / MASKS / name
+    moved.parent.mkdir(parents=True, exist_ok=True)
+    mask.rename(moved)
+    (problem,) = find_source(tmp_path).problems
+    assert problem.startswith(f"{moved}: is not ")
+    assert list(find_source(tmp_path, layout=Layout(images_only=True)).problems) == []
+
+
+def test_what_lies_among_the_images_of_celebamask(tmp_path: Path) -> None:
+    write_celebamask(tmp_path)
+    for name in ("more/1.jpg", "00001.jpg", "1.png", "2.JPG"):
+        (tmp_path / IMAGES / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (64, 64)).save(tmp_path / IMAGES / name)
+    (tmp_path / IMAGES / "Thumbs.db").touch()
+    (tmp_path / IMAGES / "notes.txt").touch()
+    (tmp_path / MASKS / "0" / "notes.txt").touch()
+    source = find_source(tmp_path)
+    assert [Path(problem.split(":")[0]).name for problem in source.problems] == ["00001.jpg", "1.png", "2.JPG", "1.jpg"]
+    assert source.skipped == {".txt": 2}
+
+
+def test_part_masks_of_another_shape_than_the_image(tmp_path: Path) -> None:
+    write_celebamask(tmp_path)
+    for file in (tmp_path / MASKS / "0").glob("00001_*.png"):
+        Image.open(file).resize((SIZE, SIZE // 2)).save(file)
+    with pytest.raises(DataError, match=r"1\.jpg: is 64 x 64, its part masks 32 x 16; make their shapes the same"):
+        find_source(tmp_path).read(1)
+
+
+def test_a_turned_image_of_celebamask(tmp_path: Path) -> None:
+    """Nobody knows whether its masks were drawn on the stored or on the upright image."""
+    write_celebamask(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(tmp_path / IMAGES / "1.jpg").save(tmp_path / IMAGES / "1.jpg", exif=exif)
+    with pytest.raises(DataError, match=r"1\.jpg: has an EXIF orientation, its part masks have none"):
+        find_source(tmp_path).read(1)
+
+
+def test_a_part_mask_with_transparency(tmp_path: Path) -> None:
+    write_celebamask(tmp_path)
+    Image.new("RGBA", (SIZE, SIZE), (255, 255, 255, 0)).save(tmp_path / MASKS / "0" / "00001_nose.png")
+    with pytest.raises(DataError, match=r"00001_nose\.png: has transparent pixels"):
+        find_source(tmp_path).read(1)
+
+
+def test_a_face_that_shows_only_ignored_parts(tmp_path: Path) -> None:
+    text = Path("datasets/tables/celebamask13.yaml").read_text().replace("  neck_l: neck\n", "") + "ignore: [neck_l]\n"
+    (tmp_path / "classes.yaml").write_text(text)
+    write_celebamask(tmp_path)
+    for file in (tmp_path / MASKS / "0").glob("00001_*.png"):
+        file.unlink()
+    Image.new("L", (SIZE, SIZE), 255).save(tmp_path / MASKS / "0" / "00001_neck_l.png")
+    label = find_source(tmp_path).read(1).label
+    assert label is not None
+    assert not label.any()
 
 
 def test_lmdbs_of_both_kinds_are_sources(tmp_path: Path) -> None:
