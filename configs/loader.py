@@ -1,6 +1,7 @@
 """Strict loading: YAML files that hold differences, then `section.option=value`, checked against the schema."""
 
 import difflib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -102,7 +103,8 @@ def _read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         values = read_yaml(path, as_text=True)
     except ReadingError as error:
-        raise ConfigError(f"{path}: {error}; expected a YAML file; quote text that contains `: ` or ` #`") from None
+        hint = "; quote text that contains `: ` or ` #`" if os.path.isfile(path) else ""
+        raise ConfigError(f"{path}: {error}; give a YAML file{hint}") from None
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{path}: the file must hold `section: options` pairs")
     return {name: {} if section is None else section for name, section in (values or {}).items()}

@@ -11,7 +11,7 @@ import unicodedata
 from typing import Any, Literal, get_args, get_origin
 
 from configs.errors import ConfigError
-from datasets.reading import brief
+from datasets.reading import brief, label
 from datasets.reading.names import NOT_UTF8
 from datasets.reading.plain import LARGEST_NUMBER
 
@@ -73,7 +73,8 @@ def coerce(name: str, value: Any, kind: Any) -> Any:
     else:
         found = _number(value, kind)
     if found is None:
-        raise _mistake(name, value, describe(kind))
+        too_large = kind is int and isinstance(value, str) and _WHOLE.fullmatch(value.strip())
+        raise _mistake(name, value, f"{describe(kind)}{' of at most 64 bits' if too_large else ''}")
     return found
 
 
@@ -91,7 +92,8 @@ def _listed(name: str, value: Any, kind: Any) -> list[Any] | tuple[Any, ...]:
     if kind == tuple[str, ...] and isinstance(value, str):
         return [str(value)]
     if not isinstance(value, list | tuple):
-        raise _mistake(name, value, describe(kind))
+        one = f"; write [{label(value)}] for one" if isinstance(value, str) else ""
+        raise _mistake(name, value, f"{describe(kind)}{one}")
     return value
 
 

@@ -188,13 +188,15 @@ def _read_label(path: Path, table: ClassTable, read_by: ReadBy) -> _Label:
     try:
         if picture.mode in ("RGB", "RGBA"):
             if read_by == "index":
-                raise DataError("is an RGB mask and has no palette indices; drop --read-by index")
+                raise DataError(
+                    "is an RGB mask and has no palette indices; drop --read-by index (in a run: data.read_by)"
+                )
             return _Label(labels_from_colors(np.asarray(picture.convert("RGB")), table), ())
         if read_by == "color" and picture.mode in ("1", "L", "LA", "P"):
             return _Label(labels_from_colors(colors_of(picture), table), ())
         ids = _ids(picture, path)
         if read_by == "color":
-            raise DataError("has ids of 16 bits and no colours; drop --read-by color")
+            raise DataError("has ids of 16 bits and no colours; drop --read-by color (in a run: data.read_by)")
         palette = check_palette(used_palette(picture), table) if read_by == "auto" else ()
         return _Label(labels_from_ids(ids, table), palette)
     except DataError as error:
@@ -227,7 +229,7 @@ def _load_mask(path: Path) -> Image.Image:
     """A picture that says the same of every pixel as its file."""
     picture, turn = _load(path)
     if picture.format in _LOSSY or picture.info.get("compression") in ("jpeg", "tiff_jpeg", "webp"):
-        raise DataError(f"{path}: is a mask stored as {picture.format}, whose losses change ids; export it as PNG")
+        raise DataError(f"{path}: is a mask in a format that can change ids ({picture.format}); export it as PNG")
     if picture.info["rawmode"].startswith(_HALVED):
         raise DataError(f"{path}: is a mask of 16 bits a channel; store ids as a grey PNG, or colours with 8 bits")
     if turn is not None:

@@ -189,9 +189,16 @@ def _pairs(
     strict = bool(layout.image_suffix or layout.mask_suffix)
     found = pair(images, masks, convention or Convention(layout.image_suffix), strict=strict)
     if not found.pairs and not found.problems:
+        differ_in_case = not {name.lower() for name in images.names}.isdisjoint(name.lower() for name in masks.names)
+        remedy = (
+            "upper and lower case count: rename one of the two"
+            if differ_in_case
+            else "give the suffixes of their names with --image-suffix and --mask-suffix (in a run: data.image_suffix,"
+            " data.mask_suffix)"
+        )
         raise DataError(
             f"no image in {images.folder} has a mask in {masks.folder} by its name (such as {images.files[0]} and"
-            f" {masks.files[0]}); give the suffixes of their names with --image-suffix and --mask-suffix"
+            f" {masks.files[0]}); {remedy}"
         )
     problems, notes, unpaired = list(found.problems), [], 0
     if layout.skip_unpaired:
@@ -202,7 +209,7 @@ def _pairs(
         problems += [f"{path}: has no mask {mask}; add it" for path, mask in found.images]
         problems += [f"{path}: has no image; add it or take it away" for path in found.masks]
     if found.passed:
-        notes.append(f"ignored, without the given suffixes: {found.passed} files")
+        notes.append(f"files without the given suffixes, ignored: {found.passed}")
     parts = [code for code in _codes(classes) if isinstance(code, str) and not code.startswith("#")]
     if parts and classes != celebamask13():
         notes.append(f"class table rules for parts of CelebAMask-HQ are not used for this data set: {', '.join(parts)}")
@@ -223,7 +230,7 @@ def _images_alone(listing: Listing, layout: Layout, masks: Set[Path] = frozenset
         count = len(listing.files)
         listing = ending_with(listing, layout.image_suffix)
         if left := count - len(listing.files):
-            notes.append(f"ignored, without the given suffixes: {left} files")
+            notes.append(f"files without the given suffixes, ignored: {left}")
     if not listing.files:
         raise DataError(no_images(listing.folder))
     found = group(listing)
@@ -242,19 +249,20 @@ def _refuse_other_folders(path: Path, known: Path | None, layout: Layout) -> Non
         if not layout.images_only:
             raise DataError(_unknown(path, layout))
         raise DataError(
-            f"{path} holds {holds}: which of these are images? Give --images-folder, or a folder of images alone"
+            f"{path} holds {holds}: which of these are images? Give --images-folder (in a run: data.images_folder), or"
+            " a folder of images alone"
         )
 
 
 def _unknown(path: Path, layout: Layout) -> str:
     folders = [f"{folder.name}/" for folder in _folders_in(path)]
     extensions = Counter(file.suffix.lower() or "no extension" for file in _entries(path) if os.path.isfile(file))
-    files = [f"{count} files {extension}" for extension, count in extensions.most_common(_SHOWN)]
+    files = [f"files {extension} ({count})" for extension, count in extensions.most_common(_SHOWN)]
     seen = ", ".join([*folders[:_SHOWN], *(["..."] if len(folders) > _SHOWN else []), *files]) or "nothing"
     asked = f" with masks ending in {layout.mask_suffix}" if layout.mask_suffix else ""
     return (
         f"{path} is no known layout of images and masks{asked}: it holds {seen}. Known are {KNOWN_LAYOUTS}."
-        " Name another one with --images-folder, --masks-folder (--masks), --image-suffix, --mask-suffix (in a run"
+        " Name another one with --images-folder, --masks-folder (--masks), --image-suffix, --mask-suffix (in a run:"
         " data.images_folder, data.masks, ...); if all are images and there are no masks, give --images-only"
     )
 
@@ -298,5 +306,7 @@ def _table(path: Path, classes: str) -> ClassTable | None:
     if not os.path.isdir(path) or os.path.exists(beside):
         return load_table(beside) if os.path.isdir(path) else None
     if os.path.exists(other := beside.with_suffix(".yml")):
-        raise DataError(f"{other} is not read: rename it to {CLASSES_FILE}, or give it with --classes")
+        raise DataError(
+            f"{other} is not read: rename it to {CLASSES_FILE}, or give it with --classes (in a run: data.classes)"
+        )
     return None

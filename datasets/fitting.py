@@ -48,7 +48,7 @@ def refuse_unfit(record: Record, resolution: int, crop: Crop) -> None:
     sizes = [record.picture.size] + ([] if record.label is None else [record.label.shape[::-1]])
     width, height = sizes[0]
     if width != height and crop == "error":
-        raise DataError(f"is {width} x {height}, not square; give --crop center or --crop pad")
+        raise DataError(f"is {width} x {height}, not square; give --crop center or --crop pad (in a run: data.crop)")
     side = min(max(size) if crop == "pad" else min(size) for size in sizes)
     if side < resolution:
         raise DataError(f"is {side} pixels wide, too small for {resolution}; choose a lower resolution")

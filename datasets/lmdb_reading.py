@@ -67,11 +67,13 @@ def environment(path: Path) -> "lmdb.Environment":
     file = path / "data.mdb" if os.path.isdir(path) else path
     if not os.path.exists(file):
         kind = "holds no data.mdb, so it is not an LMDB" if os.path.isdir(path) else "does not exist"
-        raise DataError(f"data set {path} {kind}; give a folder that scripts.prepare_data wrote")
+        raise DataError(f"data set {path} {kind}; give one that scripts.prepare_data or scripts.make_faces wrote")
     try:
         size = check_regular(file)
     except ReadingError as error:
-        raise DataError(f"data set {path}: {error}; give a folder that scripts.prepare_data wrote") from None
+        raise DataError(
+            f"data set {path}: {error}; give one that scripts.prepare_data or scripts.make_faces wrote"
+        ) from None
     inode = file.stat().st_ino
     key = os.path.realpath(file)
     entry = _entries.get(key)

@@ -46,7 +46,8 @@ def labels_from_ids(ids: np.ndarray, table: ClassTable) -> np.ndarray:
         wrong = ", ".join(map(str, np.unique(ids[labels == _UNKNOWN])[:_SHOWN]))
         raise DataError(
             f"has ids {wrong} outside the class table (0..{table.num_classes - 1});"
-            " correct the mask, or give --classes with these ids, or remap or ignore them there"
+            " correct the mask, or give --classes (in a run: data.classes) with these ids, or remap or ignore them"
+            " there"
         )
     return labels
 
@@ -71,8 +72,8 @@ def labels_from_colors(colors: np.ndarray, table: ClassTable) -> np.ndarray:
     if wrong.size:
         shown = ", ".join(f"#{color:06x}" for color in np.unique(wrong)[:_SHOWN])
         raise DataError(
-            f"has colours {shown} that are not in the class table; give --classes with these colours, or remap or"
-            " ignore them there, or store ids as a grey or palette PNG"
+            f"has colours {shown} that are not in the class table; give --classes (in a run: data.classes) with"
+            " these colours, or remap or ignore them there, or store ids as a grey or palette PNG"
         )
     return classes[place]
 
@@ -110,7 +111,9 @@ def _color_lookup(table: ClassTable) -> tuple[np.ndarray, np.ndarray]:
     """Known colours as 24-bit numbers, rising, and the class of each."""
     rules = [(hex_color(color), k) for k, color in enumerate(table.colors)]
     if len({color for color, _ in rules}) < table.num_classes:
-        raise DataError("is an RGB mask, but two classes share a colour; give --classes with distinct colours")
+        raise DataError(
+            "is an RGB mask, but two classes share a colour; give --classes (in a run: data.classes) with other colours"
+        )
     rules += [(str(code), k) for code, k in table.remap] + [(str(code), 0) for code in table.ignore]
     classes = {int(code[1:], 16): k for code, k in rules if COLOR_CODE.fullmatch(code)}
     known = sorted(classes)

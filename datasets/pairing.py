@@ -263,7 +263,10 @@ def _has_suffix(listing: Listing, suffix: str) -> list[bool]:
 
 def _several_kinds(folder: Path, examples: Sequence[Path]) -> str:
     shown = ", ".join(path.name for path in examples)
-    return f"{folder} holds masks of several kinds ({shown}); say which count with --mask-suffix"
+    return (
+        f"{folder} holds masks of several kinds ({shown}); say which count with --mask-suffix"
+        " (in a run: data.mask_suffix)"
+    )
 
 
 def _keys(listing: Listing, suffix: str, *, strict: bool) -> dict[str, list[Path]]:

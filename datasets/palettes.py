@@ -72,7 +72,8 @@ def _refuse_grey_ids(palette: Palette, table: ClassTable) -> None:
             if grey not in (0, index):
                 raise ContradictionError(
                     f"its palette shows id {index} as the grey {grey}, which is an id of the class table, too. Use"
-                    " --read-by index if the indices are right; if the greys are, save the masks as 8-bit grey"
+                    " --read-by index (in a run: data.read_by=index) if the indices are right; if the greys are, save"
+                    " the masks as 8-bit grey"
                 )
 
 
@@ -109,7 +110,9 @@ def colors_of(picture: Image.Image) -> np.ndarray:
     colors = np.array(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
     indices = np.asarray(picture)
     if indices.size and int(indices.max()) >= len(colors):
-        raise DataError(f"has no colour for id {int(indices.max())} in its palette; drop --read-by color")
+        raise DataError(
+            f"has no colour for id {int(indices.max())} in its palette; drop --read-by color (in a run: data.read_by)"
+        )
     return colors[indices]
 
 

@@ -55,6 +55,7 @@ class Survey:
         images: number of good records that show each class [K].
         notes: what else the source tells, a line each.
         unpaired: number of problems that are files without a partner.
+        empty_classes: those of the problems that are classes which no mask shows.
     """
 
     kind: str
@@ -70,6 +71,7 @@ class Survey:
     images: np.ndarray
     notes: Sequence[str] = ()
     unpaired: int = 0
+    empty_classes: Sequence[str] = ()
 
     def lines(self) -> Iterator[str]:
         """The report, without the problems."""
@@ -82,14 +84,21 @@ class Survey:
             yield f"files that are no images, ignored: {sum(self.skipped.values())}: {extensions}"
         yield from map(shown, self.notes)
         if self.turned:
-            yield f"turned upright by their EXIF orientation: {self.turned}, masks of the stored size with their images"
-        if self.ambiguous:
             yield (
-                f"of these, with a mask that fits the image upright as well: {self.ambiguous}, turned all the same;"
-                " see whether they match in the contact sheet, or store such images upright"
+                f"images turned upright by their EXIF orientation: {self.turned}; a mask is turned with its image if it"
+                " has the size of the stored image"
             )
+        yield from self.ambiguities()
         if self.classes:
             yield from self._class_lines(self.classes)
+
+    def ambiguities(self) -> Iterator[str]:
+        """A line if there are masks that may have been turned wrongly."""
+        if self.ambiguous:
+            yield (
+                f"of the images turned, {self.ambiguous} have a mask that fits the upright image as well; it was turned"
+                " too: look whether they match in the contact sheet, or store such images upright"
+            )
 
     def _class_lines(self, classes: ClassTable) -> Iterator[str]:
         partner = dict(classes.partners) | {right: left for left, right in classes.partners}
@@ -129,13 +138,12 @@ def survey(
     count = source.classes.num_classes if source.classes else 0
     pixels_of = np.stack(counts) if counts else np.zeros((0, count), np.int64)
     totals, images = pixels_of.sum(0), (pixels_of > 0).sum(0)
-    if source.classes and good:
-        problems += _empty_classes(source.classes, images)
+    empty_classes = _empty_classes(source.classes, images) if source.classes and good else []
     return Survey(
         source.kind,
         source.classes,
         good,
-        problems,
+        [*problems, *empty_classes],
         contradictions,
         Counter(findings[i].size for i in good),
         sum(findings[i].turned for i in good),
@@ -145,6 +153,7 @@ def survey(
         images,
         source.notes,
         source.unpaired,
+        empty_classes,
     )
 
 

@@ -7,19 +7,33 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from editing.errors import EditError
+from utils.files import not_writable
 
 
 def check_free(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
-    """Makes sure that files may be written to a folder, which need not exist yet.
+    """Make sure that files may be written to a folder, which need not exist yet.
 
     Raises:
-        EditError: if a file exists and `overwrite` is off, or if a folder has a file's name.
+        EditError: if a file exists and `overwrite` is off, a folder has a file's name, or the folder cannot be written.
     """
     for path in (folder / name for name in names):
         if path.is_dir():
             raise EditError(f"{path} is a folder; choose another --output")
         if path.exists() and not overwrite:
             raise EditError(f"{path} exists; choose another --output, or replace files with --overwrite")
+    if reason := not_writable(folder):
+        raise EditError(f"cannot write to {folder} ({reason}); choose another --output")
+
+
+def check_free_file(path: Path, *, overwrite: bool) -> None:
+    """Make sure that a file may be written.
+
+    Raises:
+        EditError: as `check_free`, or if its folder does not exist.
+    """
+    if not os.path.isdir(path.parent):
+        raise EditError(f"cannot write {path}: {path.parent} is not a folder; choose another --output")
+    check_free(path.parent, [path.name], overwrite=overwrite)
 
 
 def make_folder(folder: Path) -> None:

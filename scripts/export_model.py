@@ -28,8 +28,7 @@ from torch.torch_version import TorchVersion
 
 from configs import ConfigError, cli
 from datasets import default_table
-from editing import check_free
-from editing.files import replacing
+from editing.files import check_free_file, replacing
 from models import ModelError
 from models.checkpoint import Networks, build_generator, find_networks, provenance, read_file
 from models.shipped import shipped_model
@@ -57,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     checkpoint = args.checkpoint or shipped_model()
     if os.path.exists(args.output) and os.path.exists(checkpoint) and args.output.samefile(checkpoint):
         raise ConfigError(f"--output {args.output} is the checkpoint itself: choose another name")
-    check_free(args.output.parent, [args.output.name], overwrite=args.overwrite)
+    check_free_file(args.output, overwrite=args.overwrite)
     writer = find_writer(args.output)
     exported = export(read_file(checkpoint), args.precision, str(checkpoint))
     with replacing(args.output) as partial:

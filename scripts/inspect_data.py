@@ -2,7 +2,7 @@
 
     python -m scripts.inspect_data PATH [--sheet sheet.png]
 
-PATH is whatever `scripts.prepare_data` takes or writes; nothing is changed. Exits with 1 if there are problems.
+PATH is whatever `scripts.prepare_data` takes or writes; nothing is changed. Exits with 2 if there are problems.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from datasets.errors import DataError
 from datasets.find import find_source
 from datasets.reading.names import shown
 from datasets.survey import survey
+from utils.files import not_writable
 from utils.progress import progress
 
 
@@ -34,15 +35,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the report; 0, or 1 if there are problems.
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the report.
 
     Raises:
-        DataError: if there is no data set at PATH, or the sheet cannot be written.
+        DataError: if there is no data set at PATH, it has problems, or the sheet cannot be written.
     """
     args = parse(argv)
-    if args.sheet and os.path.exists(args.sheet):
-        raise DataError(f"{args.sheet} exists already; choose another name for the sheet")
+    if args.sheet:
+        _check_sheet(args.sheet)
     masks = Path(args.masks) if args.masks else None
     source = find_source(args.path, masks, args.classes, args.split, options.layout(args))
     found = survey(source, args.workers, progress=partial(progress, total=len(source), desc="reading", unit="image"))
@@ -54,7 +55,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.sheet and found.good:
         save_png(contact_sheet(source, found.good), args.sheet)
         print(f"wrote {shown(args.sheet)}")
-    return 1 if found.problems else 0
+    if found.problems:
+        raise DataError(f"{shown(args.path)}: {len(found.problems)} problems, listed above; mend them")
+
+
+def _check_sheet(path: Path) -> None:
+    if os.path.lexists(path):
+        raise DataError(f"{path} exists already; choose another name for the sheet")
+    if path.suffix.lower() != ".png":
+        raise DataError(f"--sheet {path}: is a PNG; let the name end in .png")
+    if not os.path.isdir(path.parent):
+        raise DataError(f"--sheet {path}: {path.parent} is not a folder; choose one that is there")
+    if reason := not_writable(path.parent):
+        raise DataError(f"cannot write {path} ({reason}); choose another folder")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from configs import ConfigError, cli
 from datasets.reading import ReadingError
 from datasets.reading.plain import parse_json
 from datasets.reading.regular import read_bytes
-from editing.files import check_free, replacing
+from editing.files import check_free_file, replacing
 from metrics.plots import curves
 
 FILE = "metrics.jsonl"
@@ -35,7 +35,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Draws one picture."""
     args = parse(argv)
-    check_free(args.output.parent, [args.output.name], overwrite=args.overwrite)
+    check_free_file(args.output, overwrite=args.overwrite)
     names = {run.name for run in args.runs}
     labels = [run.name if len(names) == len(args.runs) else str(run) for run in args.runs]
     series = {label: read_curve(run / FILE, args.metric) for label, run in zip(labels, args.runs, strict=True)}

@@ -43,6 +43,7 @@ from datasets.parallel import ordered_map
 from datasets.reading.names import shown
 from datasets.sources import FileSource, ImageLmdbSource, LmdbSource, Source
 from datasets.survey import Survey, survey
+from utils.files import not_writable
 from utils.progress import progress
 
 _RESOLUTIONS = [2**exponent for exponent in range(4, 11)]  # of models
@@ -133,9 +134,8 @@ def _check(args: argparse.Namespace) -> None:
     if not 0 <= args.workers <= 1024:
         raise DataError(f"--workers {args.workers} is out of range; give 0 to 1024")
     refuse_existing(args.out)
-    parent = next(folder for folder in args.out.absolute().parents if os.path.exists(folder))
-    if not os.path.isdir(parent) or not os.access(parent, os.W_OK):
-        raise DataError(f"cannot write {args.out}: {parent} is not a writable folder; choose another")
+    if reason := not_writable(args.out.absolute().parent):
+        raise DataError(f"cannot write {args.out} ({reason}); choose another folder")
 
 
 def _stop_at_problems(found: Survey, args: argparse.Namespace) -> None:

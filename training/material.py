@@ -1,17 +1,24 @@
 """What a run learns from: pairs of image and mask, or, for domain adaptation, images alone."""
 
 import sys
+from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 
 from configs import ConfigError, RunConfig
+from datasets import DataError
 from datasets.augment import Augmentation
+from datasets.folder import SourceDataset
 from datasets.images_alone import ImagesAlone
 from datasets.labels import ClassTable
 from datasets.opening import ShardedDataset, Single, first_difference, open_dataset, open_images
-from training.distributed import Process
+from datasets.sources import FileSource, Source
+from datasets.survey import survey
+from training.distributed import Process, from_main
 from training.views import ImageView, PairView, View
+from utils.progress import progress
 
 
 class Material(NamedTuple):
@@ -21,7 +28,7 @@ class Material(NamedTuple):
 
 
 def open_material(config: RunConfig, process: Process, learnt: ClassTable | None) -> Material:
-    """Opens the data of a run, and reads one record: what does not fit shows now, not in a loader's worker.
+    """Open the data of a run: read one record of an LMDB, and all of a folder's files, which nobody has checked yet.
 
     Args:
         config: of the run.
@@ -36,9 +43,13 @@ def open_material(config: RunConfig, process: Process, learnt: ClassTable | None
         assert learnt is not None, "RunConfig asks for model.init_from"
         images = open_images(config.data, config.model.resolution)
         images[0]
+        from_main(process, lambda: _check_files(images.sources, config))
         return Material(images, learnt, ImageView(_augmentation(config, learnt, process.device)))
     pairs = open_dataset(config.data, config.model.resolution, config.model.num_classes)
     pairs[0]
+    shards = pairs.shards if isinstance(pairs, ShardedDataset) else [pairs]
+    folders = [shard.source for shard in shards if isinstance(shard, SourceDataset)]
+    from_main(process, lambda: _check_files(folders, config))
     if learnt:
         check_meaning(learnt, pairs.classes, config.model.init_from, config)
     if process.is_main:
@@ -58,6 +69,23 @@ def check_meaning(learnt: ClassTable, classes: ClassTable, source: str, config: 
             f"{source} was trained on other classes than {', '.join(config.data.path)} has: "
             f"{first_difference(learnt, classes)}; prepare the data with the classes of the run, or start a new one"
         )
+
+
+def _check_files(sources: Sequence[Source], config: RunConfig) -> None:
+    """Look at every file, as scripts.prepare_data does; warn of what may be meant.
+
+    Raises:
+        DataError: if a file cannot be used.
+    """
+    for source in sources:
+        if not isinstance(source, FileSource):
+            continue
+        bar = partial(progress, total=len(source), desc="checking", unit="image")
+        found = survey(source, config.data.workers, config.model.resolution, config.data.crop, bar)
+        if problems := found.problems[: len(found.problems) - len(found.empty_classes)]:
+            raise DataError(f"{problems[0]} (problems: {len(problems)}; scripts.inspect_data lists all)")
+        for warning in (*found.empty_classes, *found.ambiguities()):
+            print(f"warning: {source.path}: {warning}", file=sys.stderr)
 
 
 def _augmentation(config: RunConfig, classes: ClassTable, device: torch.device) -> Augmentation | None:

@@ -51,7 +51,7 @@ class Lines:
     ) -> None:
         self.items = () if items is None else items
         self.desc = desc
-        self.unit = unit
+        self.unit = f"{unit}{'es' if unit.endswith('ch') else 's'}"
         self.total = len(items) if total is None and isinstance(items, Sized) else total
         self.initial = self.n = initial
         self.delay = delay

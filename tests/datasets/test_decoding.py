@@ -121,8 +121,8 @@ BAD_MASKS = [
     (IDS + 3, "m.png", {}, "has ids 3, 4, 5 outside the class table (0..2)"),
     (np.full((2, 2), 999, np.uint16), "m.png", {}, "has ids 999 outside"),
     (np.full((2, 2, 3), 7, np.uint8), "m.png", {}, "has colours #070707 that are not in the class table"),
-    (IDS, "m.jpg", {}, "stored as JPEG, whose losses change ids; export it as PNG"),
-    (IDS, "m.webp", {}, "stored as WEBP"),
+    (IDS, "m.jpg", {}, "in a format that can change ids (JPEG); export it as PNG"),
+    (IDS, "m.webp", {}, "change ids (WEBP)"),
     (np.full((2, 2, 4), 7, np.uint8), "m.png", {}, "transparent pixels; flatten it"),
     (np.zeros((2, 2), np.float32), "m.tiff", {}, "has mode F; store ids as a grey or palette PNG"),
 ]

@@ -164,7 +164,7 @@ def test_an_image_suffix_with_a_known_mask_suffix(tmp_path: Path, folders: tuple
     image(tmp_path / folders[0] / "c.png")
     source = find_source(tmp_path, layout=Layout(image_suffix="_left"))
     assert [Path(source.name(i)).name for i in range(len(source))] == ["a_left.png", "b_left.png", "c_left.png"]
-    assert source.notes == ["ignored, without the given suffixes: 2 files"]
+    assert source.notes == ["files without the given suffixes, ignored: 2"]
 
 
 def test_an_image_suffix_with_masks_of_the_whole_name(tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ def test_the_commands_of_the_documentation(tmp_path: Path, monkeypatch, capsys, 
         assert all(np.array_equal(made[i][1].numpy(), IDS) for i in range(len(made)))
     said = capsys.readouterr().out
     assert "VOC" not in words[0] or "left out without a partner: 3 (images 3, masks 0)" in said
-    assert "cityscapes" not in words[0] or "without the given suffixes: 4 files" in said
+    assert "cityscapes" not in words[0] or "files without the given suffixes, ignored: 4" in said
 
 
 def test_the_recipe_for_a_class_table(tmp_path: Path, monkeypatch) -> None:
@@ -350,3 +350,11 @@ def test_the_recipe_for_a_class_table(tmp_path: Path, monkeypatch) -> None:
     assert list(made.classes.names) == [entry["name"] for entry in yaml.safe_load(table)["classes"]]
     assert made[0][1].flatten()[:6].tolist() == [0, 1, 2, 3, 3, 0]
     assert Path(words[4], "contact_sheet.png").exists()
+
+
+def test_names_that_differ_in_case_alone(tmp_path: Path) -> None:
+    for name in ("images/A0.jpg", "masks/a0.png"):
+        (tmp_path / name).parent.mkdir()
+        Image.new("L", (16, 16)).save(tmp_path / name)
+    with pytest.raises(DataError, match=r"upper and lower case count: rename one"):
+        find_source(tmp_path)

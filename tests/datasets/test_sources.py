@@ -80,7 +80,7 @@ def test_masks_in_a_folder_of_another_name_are_no_pictures(tmp_path: Path) -> No
     assert source.read(1).label is not None
     (tmp_path / "images").rename(tmp_path / "photos")
     (tmp_path / "classes.yaml").write_text(Path("datasets/tables/celebamask13.yaml").read_text())
-    with pytest.raises(DataError, match=r"it holds photos/, segmentation/, 1 files \.yaml"):
+    with pytest.raises(DataError, match=r"it holds photos/, segmentation/, files \.yaml \(1\)"):
         find_source(tmp_path)
 
 
@@ -302,8 +302,8 @@ def test_a_survey_tells_of_masks_that_fit_both_ways(tmp_path: Path) -> None:
     exif[0x0112] = 3
     Image.new("RGB", (SIZE, SIZE)).save(tmp_path / "images" / "faces" / "2.jpg", exif=exif)
     text = "\n".join(survey(find_source(tmp_path), workers=0).lines())
-    assert "turned upright by their EXIF orientation: 1," in text
-    assert "with a mask that fits the image upright as well: 1, turned all the same" in text
+    assert "images turned upright by their EXIF orientation: 1;" in text
+    assert "of the images turned, 1 have a mask that fits the upright image as well" in text
 
 
 def test_a_survey_is_the_same_with_workers(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from tests.datasets.folders import write_pairs
 
 def test_an_lmdb(faces_32: Path, tmp_path: Path, capsys) -> None:
     sheet = tmp_path / "sheet.png"
-    assert main([str(faces_32), "--sheet", str(sheet), "--workers", "0"]) == 0
+    main([str(faces_32), "--sheet", str(sheet), "--workers", "0"])
     printed = capsys.readouterr().out
     for text in (
         "resolution: 32",
@@ -27,7 +27,8 @@ def test_an_lmdb(faces_32: Path, tmp_path: Path, capsys) -> None:
 def test_a_folder_with_problems(tmp_path: Path, capsys) -> None:
     write_pairs(tmp_path)
     (tmp_path / "masks" / "faces" / "3.png").write_bytes(b"")
-    assert main([str(tmp_path), "--workers", "0"]) == 1
+    with pytest.raises(DataError, match=r": 1 problems, listed above"):
+        main([str(tmp_path), "--workers", "0"])
     printed = capsys.readouterr().out
     assert "5 records without a problem, 1 problems" in printed
     assert "3.png: is not an image" in printed
@@ -38,6 +39,23 @@ def test_nothing_is_overwritten(faces_32: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="exists already"):
         main([str(faces_32), "--sheet", str(tmp_path / "sheet.png")])
     assert (tmp_path / "sheet.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("sheet", "message"),
+    [
+        ("sheet.txt", "let the name end in .png"),
+        ("absent/sheet.png", "absent is not a folder"),
+        ("/proc/sheet.png", "cannot write /proc/sheet.png"),
+    ],
+)
+def test_a_sheet_that_cannot_be_is_refused_before_the_data_are_read(
+    tmp_path: Path, sheet: str, message: str, capsys
+) -> None:
+    write_pairs(tmp_path / "set")
+    with pytest.raises(DataError, match=message):
+        main([str(tmp_path / "set"), "--sheet", str(tmp_path / sheet), "--workers", "0"])
+    assert capsys.readouterr().out == ""
 
 
 def test_no_data(tmp_path: Path) -> None:

@@ -266,7 +266,7 @@ PROBLEMS: list[tuple[Callable[[Path], object], str, str]] = [
     (lambda f: save_mask(f, np.full((32, 32, 3), 9, np.uint8)), "1.png: has colours #090909 that are not", "--classes"),
     (lambda f: save_mask(f, np.zeros((16, 16), np.uint8)), "1.png: is 16 x 16, its image", "make both the same size"),
     (lambda f: save_mask(f, np.zeros((32, 32, 4), np.uint8)), "1.png: has transparent pixels", "flatten it"),
-    (jpeg_mask, "1.jpg: is a mask stored as JPEG, whose losses change ids", "export it as PNG"),
+    (jpeg_mask, "1.jpg: is a mask in a format that can change ids (JPEG)", "export it as PNG"),
     (lambda f: image(f).write_bytes(b"text"), "1.jpg: is not an image", "replace it"),
     (lambda f: image(f).write_bytes(image(f).read_bytes()[:700]), "1.jpg: is truncated or damaged", "replace it"),
     (lambda f: Image.new("CMYK", (32, 32)).save(image(f)), "1.jpg: is CMYK", "convert it to RGB"),
@@ -394,10 +394,13 @@ def test_files_that_go_under_way_are_named(pairs: Path, refused, monkeypatch) ->
     assert "faces/1.jpg: no such file" in refused(pairs)
 
 
-def test_what_cannot_be_written(pairs: Path, refused, tmp_path: Path) -> None:
+def test_what_cannot_be_written(pairs: Path, refused, tmp_path: Path, monkeypatch) -> None:
+    """Refused before the files are read."""
+    monkeypatch.setattr("scripts.prepare_data.find_source", None)
     (tmp_path / "file").write_text("mine")
-    assert "is not a writable folder" in refused(pairs, out=tmp_path / "file" / "out")
+    assert "file/out (" in refused(pairs, out=tmp_path / "file" / "out")
     assert "cannot write" in refused(pairs, out=Path("/proc/out"))  # read-only, whoever asks
+    assert "cannot write" in refused(pairs, out=Path("/proc/new/out"))
 
 
 def test_what_exists_is_left_alone(pairs: Path, tmp_path: Path, capsys) -> None:

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from configs import ConfigError, RunConfig, load_config
 from configs.cli import run
-from datasets import LmdbWriter, celebamask13, draw_face
+from datasets import DataError, LmdbWriter, celebamask13, draw_face
 from metrics.errors import MetricError
 from models import load_generator
 from tests.datasets.folders import write_pairs
@@ -326,3 +326,37 @@ def test_training_on_several_sets_and_on_a_folder(train, tmp_path, faces_32):
     train(f"data.path=[{faces_32},{faces_32}]", "training.total_images=4", output="shards")
     train(f"data.path={write_pairs(tmp_path / 'set', count=4)}", "training.total_images=4", output="folder")
     assert contents(tmp_path / "folder", 4)["classes"] == celebamask13().to_dict()
+
+
+def test_every_file_of_a_folder_is_checked_first(train, tmp_path, capsys):
+    """As scripts.prepare_data does, whose work a run on a folder does without."""
+    data = write_pairs(tmp_path / "set", count=5)
+    mask = data / "masks" / "faces" / "4.png"
+    for path in data.glob("masks/faces/*.png"):
+        picture = Image.open(path)
+        picture.putdata([0 if index == 11 else index for index in picture.getdata()])
+        picture.save(path)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.open(data / "images" / "faces" / "3.jpg").save(data / "images" / "faces" / "3.jpg", exif=exif)
+    train(f"data.path={data}", "training.total_images=4", output="warned")
+    told = capsys.readouterr().err
+    assert f"warning: {data / 'images'}: class hat (11): no mask shows it" in told
+    assert f"warning: {data / 'images'}: of the images turned, 1 have a mask that fits" in told
+    mask.write_bytes(b"")
+    with pytest.raises(DataError, match=r"4\.png: is not an image.*\(problems: 1; scripts\.inspect_data lists all\)"):
+        train(f"data.path={data}", "training.total_images=4", output="refused")
+    assert not (tmp_path / "refused").exists()
+
+
+@pytest.mark.parametrize("options", [[], ["data.images_only=true", "model.init_from=pairs"]])
+def test_pictures_of_a_folder_that_do_not_fit_name_the_options_of_a_run(train, tmp_path, options):
+    if options:
+        options[1] = f"model.init_from={train('training.total_images=4')}/checkpoints/images_000000004.pt"
+    data = write_pairs(tmp_path / "set", count=5)
+    data = data / "images" if options else data
+    for path in [tmp_path / "set" / "images" / "faces" / "4.jpg", tmp_path / "set" / "masks" / "faces" / "4.png"]:
+        Image.open(path).resize((64, 32), Image.Resampling.NEAREST).save(path)
+    with pytest.raises(DataError, match=r"4\.jpg: is 64 x 32, not square; .*\(in a run: data\.crop\)"):
+        train(f"data.path={data}", *options, output="refused")
+    assert not (tmp_path / "refused").exists()

@@ -34,15 +34,15 @@ def test_one_line_in_ten_seconds(clock, capsys):
         clock.now += 0.125
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 7  # after 1, 11, ... 51 and 60 seconds
-    assert lines[0] == "drawing: 8/480 batch (2%), 00:01 elapsed, 00:59 left"
-    assert lines[-1] == "drawing: 480/480 batch (100%), 01:00 elapsed, 00:00 left"
+    assert lines[0] == "drawing: 8/480 batches (2%), 00:01 elapsed, 00:59 left"
+    assert lines[-1] == "drawing: 480/480 batches (100%), 01:00 elapsed, 00:00 left"
 
 
 def test_short_work_has_one_line_and_much_of_it_no_more(clock, capsys):
     for _ in range(100):
         for _ in progress(range(3), desc="fitting", unit="step"):
             clock.now += 0.01
-    assert capsys.readouterr().err == "fitting: 3/3 step (100%), 00:00 elapsed, 00:00 left\n"
+    assert capsys.readouterr().err == "fitting: 3/3 steps (100%), 00:00 elapsed, 00:00 left\n"
 
 
 def test_counting_by_hand(clock, capsys):
@@ -50,13 +50,13 @@ def test_counting_by_hand(clock, capsys):
         clock.now += 30
         bar.set_postfix(mse="0.1")
         bar.update(30)
-    assert capsys.readouterr().err == "training: 70/100 step (70%), 00:30 elapsed, 00:30 left, mse=0.1\n"
+    assert capsys.readouterr().err == "training: 70/100 steps (70%), 00:30 elapsed, 00:30 left, mse=0.1\n"
 
 
 def test_a_total_that_is_not_known(clock, capsys):
     for _ in progress(iter(range(30)), desc="reading", unit="pair"):
         clock.now += 0.5
-    assert capsys.readouterr().err.splitlines()[0] == "reading: 2 pair, 00:01 elapsed"
+    assert capsys.readouterr().err.splitlines()[0] == "reading: 2 pairs, 00:01 elapsed"
 
 
 def test_nothing_where_nothing_is_wanted(clock, capsys):
