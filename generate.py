@@ -1,4 +1,4 @@
-"""Draws pictures from the model that ships with the project, or from a checkpoint, ours or a released one.
+"""Draws pictures from the bundled model, or from a checkpoint, ours or a released one.
 
     python generate.py --output samples --seeds 0-15                 grid.png: image | mask | overlay
     python generate.py --output samples --seeds 0-3,42 --files       single files for every seed
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     set_mode(args.ops, device.type)
     editing.make_folder(args.output)
     if args.checkpoint is None:
-        print(f"drawing from the model that ships with the project, {checkpoint}")
+        print(f"drawing from the bundled model, {checkpoint}")
     try:
         scene = wanted_scene(args, generator, job, photo)
         drawings = editing.draw(

@@ -16,7 +16,7 @@ class ModelOptions(ModelConfig):
     """The architecture, or the checkpoint that tells it and whose networks the run starts from.
 
     Attributes:
-        init_from: a checkpoint, ours or a released one, or "shipped" for the model that ships with the project. What
+        init_from: a checkpoint, ours or a released one, or "shipped" for the bundled model. What
             the section says beside it must be as in the checkpoint, so say nothing.
     """
 

@@ -102,7 +102,7 @@ def _mistake(name: str, value: Any, wanted: str) -> ConfigError:
 
 
 def _is_line(text: str) -> bool:
-    """Return whether a text is a line, which may hold bytes of a file name that are no UTF-8."""
+    """Return whether a text is a line, which may hold bytes of a file name that are not valid UTF-8."""
     return len(text) <= _LONGEST_TEXT and not any(
         unicodedata.category(each) in _NOT_IN_A_LINE for each in text if ord(each) not in NOT_UTF8
     )

@@ -134,16 +134,21 @@ class Encoder(nn.Module):
             yield codes, drawn
 
 
-def _trunk(inputs: int, config: EncoderConfig, side: int) -> nn.Sequential:
-    """Maps of `side` pixels to [N, C, 8, 8], by residual blocks (He et al. 2016) that halve them; smaller ones grow."""
+def _basic_block() -> Any:
     from torchvision.models.resnet import BasicBlock  # here, for it takes seconds to import
 
+    return BasicBlock
+
+
+def _trunk(inputs: int, config: EncoderConfig, side: int) -> nn.Sequential:
+    """Maps of `side` pixels to [N, C, 8, 8], by residual blocks (He et al. 2016) that halve them; smaller ones grow."""
+    block = _basic_block()
     width = config.channels
     layers: list[nn.Module] = [nn.Conv2d(inputs, width, 3, padding=1, bias=False), _norm(width), nn.ReLU()]
     while side > _GRID:
         wider = min(2 * width, config.max_channels)
         shortcut = nn.Sequential(nn.Conv2d(width, wider, 1, 2, bias=False), _norm(wider))
-        layers.append(BasicBlock(width, wider, 2, shortcut, norm_layer=_norm))
+        layers.append(block(width, wider, 2, shortcut, norm_layer=_norm))
         width, side = wider, side // 2
     return nn.Sequential(*layers, nn.Conv2d(width, config.max_channels, 1), nn.AdaptiveAvgPool2d(_GRID))
 
@@ -205,10 +210,12 @@ def load_encoder(path: Path, generator: Generator) -> EncoderFile:
 
 
 def _build(config: EncoderConfig, model: ModelConfig, network: Any) -> Encoder:
-    """Return the encoder with a file's weights; raises whatever these trip over."""
-    # First, as `build` makes "meta" the default device: there PyTorch 2.6 cannot import its compiler for torchvision.
-    import torchvision.models.resnet  # noqa: F401
+    """Return the encoder with a file's weights.
 
+    Raises:
+        AttributeError, KeyError, RuntimeError, TypeError, ValueError: if the entries of the file do not fit together.
+    """
+    _basic_block()  # `build` makes "meta" the default device, on which PyTorch 2.6 cannot import torchvision
     with torch.random.fork_rng(devices=[]):
         encoder = build(lambda: Encoder(config, model), network, "the encoder")
     return encoder.eval().requires_grad_(False)

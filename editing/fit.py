@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-# Between what the model that ships gave in W+ for faces of its kind (its own samples, and held-out ones of its training
+# Between what the bundled model gave in W+ for faces of its kind (its own samples, and held-out ones of its training
 # data: 19 dB or more, distances of 2.7 or less, mIoU of 0.44 or more where masks guided) and for what it cannot draw
 # (photographs of a cat, a tower, a person: 16 dB or less, 3.9 or more; masks of other faces: mIoU of 0.34 in the mean).
 POOR_PSNR = 18.0  # dB; a worse fit is less

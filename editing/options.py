@@ -49,7 +49,7 @@ def parse_options(argv: Sequence[str] | None, description: str | None) -> argpar
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--checkpoint", type=Path, help="a file of train.py, or a released one (default the model that ships)")
+    add("--checkpoint", type=Path, help="a file of train.py, or a released one (default the bundled model)")
     add("--output", type=Path, required=True, help="folder to write to; what is in it stays")
     add("--overwrite", action="store_true", help="replace files of the same name")
     codes = parser.add_mutually_exclusive_group(required=True)

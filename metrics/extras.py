@@ -13,11 +13,13 @@ def extra(module: str) -> Any:
     Raises:
         MetricError: if its package is not installed.
     """
-    if module.partition(".")[0] == "matplotlib":
-        os.environ["MPLBACKEND"] = "agg"  # one that a user or a notebook has set may not be there
+    backend = os.environ.pop("MPLBACKEND", None)  # matplotlib refuses one that is not there; files need none
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise MetricError(
             f"{module}: package {error.name} is not installed: pip install -r requirements-evaluation.txt"
         ) from error
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend

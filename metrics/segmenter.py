@@ -202,7 +202,11 @@ def load_segmenter(path: str | Path) -> Segmenter:
 
 
 def _build(facts: SegmenterFacts, state: Any) -> Segmenter:
-    """Return the segmenter with a file's weights; raises whatever these trip over."""
+    """Return the segmenter with a file's weights.
+
+    Raises:
+        AttributeError, KeyError, RuntimeError, TypeError, ValueError: if the entries of the file do not fit together.
+    """
     if len(facts.names) != len(facts.iou):
         raise ValueError("not one name and one IoU for each class")
     if not 2 <= len(facts.names) <= _MOST_CLASSES:

@@ -1,4 +1,4 @@
-"""The model that ships with the project: faces of 64 pixels, `scripts.export_model`'s file of a training run.
+"""The bundled model: faces of 64 pixels, `scripts.export_model`'s file of a training run.
 
 Its encoder, `scripts.train_encoder`'s file, lies beside it.
 """
@@ -19,7 +19,7 @@ def shipped_model() -> Path:
     """
     if not SHIPPED.is_file():
         raise ModelError(
-            f"the model that ships with the project is missing: put {SHIPPED} back (it is in the repository), "
+            f"the bundled model is missing: put {SHIPPED} back (it is in the repository), "
             f"or name another with --checkpoint"
         )
     return SHIPPED

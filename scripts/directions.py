@@ -56,7 +56,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    add("--checkpoint", type=Path, help="a file of train.py, or a released one (default: the model that ships)")
+    add("--checkpoint", type=Path, help="a file of train.py, or a released one (default: the bundled model)")
     add("--output", type=Path, required=True, help="folder to write to; what is in it stays")
     add("--overwrite", action="store_true", help="replace files of the same name")
     add("--part", required=True, help="a class, or base")

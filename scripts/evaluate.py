@@ -1,6 +1,6 @@
 """Measures how good a generator's images and masks are, against a data set.
 
-    python -m scripts.evaluate --data LMDB                                                the model that ships
+    python -m scripts.evaluate --data LMDB                                                the bundled model
     python -m scripts.evaluate --checkpoint CK --data LMDB                                all that can be measured here
     python -m scripts.evaluate --checkpoint CK --data LMDB --metrics fid,kid --extractor inception --weights FILE
     torchrun --nproc_per_node=8 -m scripts.evaluate --checkpoint CK --data LMDB           the same numbers
@@ -52,7 +52,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = cli.Parser(f"{__doc__}{summaries()}")
     add = parser.add_argument
-    add("--checkpoint", nargs="+", help="of this program, or released ones (default: the model that ships)")
+    add("--checkpoint", nargs="+", help="of this program, or released ones (default: the bundled model)")
     options.add_options(parser)
     known = f"all, or some of {', '.join(registered())}"
     add("--metrics", type=names, default=None, help=f"{known}; default: all that can be measured here")

@@ -42,7 +42,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = cli.Parser(__doc__)
     parser.add_argument(
-        "--checkpoint", type=Path, help="a file of train.py, or a released one (default the model that ships)"
+        "--checkpoint", type=Path, help="a file of train.py, or a released one (default the bundled model)"
     )
     parser.add_argument("--output", type=Path, required=True, help="file to write: .pt, .onnx or .pt2")
     parser.add_argument("--precision", choices=PRECISIONS, default="half", help="how numbers are stored (default half)")

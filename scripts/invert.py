@@ -1,6 +1,6 @@
 """Finds codes that draw your own pictures: generate.py --latents draws and edits them from there.
 
-    python -m scripts.invert IMAGES... --output DIR                     with the model that ships
+    python -m scripts.invert IMAGES... --output DIR                     with the bundled model
     python -m scripts.invert IMAGES... --output DIR --masks MASKS       guided by masks of the same names
     python -m scripts.invert IMAGES... --output DIR --tune 300          and weights tuned to each picture
     python -m scripts.invert IMAGES... --output DIR --init encoder --steps 100     from what an encoder finds at once
@@ -65,7 +65,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     steps = InversionConfig().steps
     add("images", nargs="+", type=Path, metavar="IMAGES", help="pictures, at least as large as the model's")
-    add("--checkpoint", type=Path, help="a file of train.py, or a released one (default the model that ships)")
+    add("--checkpoint", type=Path, help="a file of train.py, or a released one (default the bundled model)")
     add("--output", type=Path, required=True, help="folder to write to; what is in it stays")
     add("--overwrite", action="store_true", help="replace files of the same name")
     guides = parser.add_mutually_exclusive_group()
@@ -76,7 +76,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--crop", choices=CROPS, help="of pictures that are not square (default as the checkpoint's data)")
     add("--space", choices=SPACES, default="wplus", help="what is looked for (default wplus)")
     add("--init", choices=("mean", "encoder"), default="mean", help="where codes start (default mean: the mean code)")
-    add("--encoder", type=Path, help="file of scripts.train_encoder (default, for the model that ships: its own)")
+    add("--encoder", type=Path, help="file of scripts.train_encoder (default, for the bundled model: its own)")
     add(
         "--steps",
         type=int,

@@ -1,6 +1,6 @@
 """Edits images part by part in the browser: click a part, change it, save image, mask, codes or an animation.
 
-    python -m scripts.studio                                       the model that ships, at http://127.0.0.1:7860
+    python -m scripts.studio                                       the bundled model, at http://127.0.0.1:7860
     python -m scripts.studio --checkpoint CK --port 7861
 
 It needs requirements-studio.txt. Only this machine reaches the page, unless --host says otherwise; the page asks
@@ -42,7 +42,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    add("--checkpoint", type=Path, help="a file of train.py, or a released one (default: the model that ships)")
+    add("--checkpoint", type=Path, help="a file of train.py, or a released one (default: the bundled model)")
     add(
         "--host",
         default="127.0.0.1",
@@ -50,7 +50,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--port", type=int, default=7860, help="to listen on (default 7860)")
     add("--seed", type=int, default=0, help="of the face that visitors find (default 0)")
-    add("--encoder", type=Path, help="of scripts.train_encoder, for photos (default: that of the model that ships)")
+    add("--encoder", type=Path, help="of scripts.train_encoder, for photos (default: that of the bundled model)")
     add("--steps", type=positive, default=100, help="of inverting a photo (default 100)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")

@@ -1,6 +1,6 @@
 """Trains an encoder, which finds codes of a picture at once: scripts.invert --init encoder starts from these.
 
-    python -m scripts.train_encoder --config configs/encoders/faces_64.yaml                    for the model that ships
+    python -m scripts.train_encoder --config configs/encoders/faces_64.yaml                    for the bundled model
     python -m scripts.train_encoder --config configs/encoders/faces_64.yaml --checkpoint CK data.path=LMDB --output DIR
 
 It learns from the model's own samples and, where there are data, from all real pairs but the last tenth; `data.path=[]`
@@ -46,7 +46,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add("--config", type=Path, required=True, help="a YAML file, such as configs/encoders/faces_64.yaml")
-    add("--checkpoint", type=Path, help="of the generator (default the model that ships)")
+    add("--checkpoint", type=Path, help="of the generator (default the bundled model)")
     add("--output", type=Path, help="folder to write to (default runs/encoder_NAME of the configuration)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")

@@ -87,7 +87,7 @@ def session(device: str = "auto", timeout: timedelta = TIMEOUT) -> Iterator[Proc
 
 
 def destroy_group() -> None:
-    """Destroy the process group, once the threads of Gloo are idle.
+    """Destroy the process group, after a pause in which Gloo's threads can finish.
 
     PyTorch 2.6 waits for them with the GIL held, which they may need to free the tensors of the last collective.
     """

@@ -17,7 +17,7 @@ def check_name(folder: Path) -> None:
     """Check that TensorBoard can write in a folder of this name.
 
     Raises:
-        ConfigError: if the name has bytes that are no UTF-8.
+        ConfigError: if the name has bytes that are not valid UTF-8.
     """
     if any(ord(character) in NOT_UTF8 for character in str(folder)):
         raise ConfigError(f"--output {folder}: TensorBoard needs names in UTF-8; choose another folder")

@@ -47,11 +47,11 @@ class RunFolder:
         self.best = self.path / "best.pt"
 
     def check(self, resume: str) -> None:
-        """Whether a run can be resumed, or started, here; see `resume_from`.
+        """Check that a run can be resumed, or started, here; see `resume_from`.
 
         Raises:
-            ConfigError: if the folder holds what the run would mix with, its name is no UTF-8, or the file does not
-                exist.
+            ConfigError: if the folder holds what the run would mix with, its name is not valid UTF-8, or the file does
+                not exist.
         """
         check_name(self.path)
         exists = os.path.exists(self.path)  # unlike Path's, False for names that cannot be

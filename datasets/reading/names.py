@@ -1,12 +1,12 @@
 """Names of files and classes: how they are shown, and when two of them are the same.
 
-File systems store names as bytes. Python hands on those that are no UTF-8 as surrogates, which cannot be printed or
-encoded; macOS writes letters and their accents apart (NFD) where other systems write them as one (NFC).
+File systems store names as bytes. Python hands on those that are not valid UTF-8 as surrogates, which cannot be printed
+or encoded; macOS writes letters and their accents apart (NFD) where other systems write them as one (NFC).
 """
 
 import unicodedata
 
-NOT_UTF8 = range(0xDC80, 0xDD00)  # of bytes that are no UTF-8, as os.fsdecode writes them
+NOT_UTF8 = range(0xDC80, 0xDD00)  # of bytes that are not valid UTF-8, as os.fsdecode writes them
 
 
 def shown(text: object) -> str:

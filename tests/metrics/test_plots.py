@@ -28,7 +28,10 @@ def test_locality_picture_shows_shares_and_missing_rows(tmp_path):
 
 
 def test_backends_of_other_programs_do_not_matter(tmp_path):
-    script = "import sys; from metrics.plots import curves; curves(sys.argv[1], {'a': ([1], [2.0])}, 'y', 'title')"
+    script = (
+        "import os, sys; from metrics.plots import curves; curves(sys.argv[1], {'a': ([1], [2.0])}, 'y', 'title');"
+        "assert os.environ['MPLBACKEND'] == 'unknown'"
+    )
     command = [sys.executable, "-c", script, tmp_path / "curves.png"]
     run_command(command, env={**os.environ, "MPLBACKEND": "unknown"}, check=True)
 

@@ -1,4 +1,4 @@
-"""The page in a browser, with the model that ships; nothing may be asked of another host, and no script may fail."""
+"""The page in a browser, with the bundled model; nothing may be asked of another host, and no script may fail."""
 
 import os
 import shutil
