@@ -5,6 +5,7 @@ Runs have exit codes of their own: see docs/reliability.md.
 """
 
 import argparse
+import codecs
 import io
 import multiprocessing
 import os
@@ -56,7 +57,8 @@ def _expand_home(argument: str) -> str:
 def run(main: Callable[[], int | None]) -> None:
     """Call `main` and exit with its return value; with 2, after a line on stderr, for errors that the user can fix."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold what a terminal's encoding lacks
-        sys.stdout.reconfigure(errors="backslashreplace")
+        codecs.register_error("shown", _escape)
+        sys.stdout.reconfigure(errors="shown")
     try:
         sys.exit(main() or 0)
     except USER_ERRORS as error:
@@ -78,6 +80,13 @@ def run(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(ExitCode.INTERRUPTED)
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """Handle text that cannot be encoded: bytes of a name as \\xe9, other characters as \\u0142."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = shown(error.object[error.start : error.end])
+    return text.encode("ascii", "backslashreplace").decode(), error.end
 
 
 def usable_device(name: str | None) -> torch.device:

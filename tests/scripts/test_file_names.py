@@ -99,3 +99,11 @@ def test_how_names_are_shown_and_compared() -> None:
     as_ascii = "m\u0075\u0308".encode().decode("ascii", "surrogateescape")
     assert normalized(as_ascii) == "m\u00fc"
     assert os.fsencode(normalized(NOT_UTF8)) == b"caf\xe9"
+
+
+@pytest.mark.parametrize(("encoding", "printed"), [("utf-8", "caf\\xe9 ł"), ("ascii", r"caf\xe9 \u0142")])
+def test_what_commands_print_of_names(encoding: str, printed: str) -> None:
+    script = f"from configs import cli; cli.run(lambda: print({NOT_UTF8 + ' ł'!a}))"
+    command = [sys.executable, "-c", script]
+    result = run_command(command, env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True, encoding=None)
+    assert result.stdout.decode() == f"{printed}\n"
