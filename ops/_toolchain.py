@@ -39,6 +39,8 @@ def _missing_cuda() -> str | None:
     major = torch.version.cuda.split(".")[0]
     if home is None:
         return f"no CUDA toolkit with nvcc is found; install one of CUDA {major} and set CUDA_HOME to its folder"
+    if any(map(str.isspace, str(home))):  # PyTorch hands the folder to the linker without quotes
+        return f"the CUDA toolkit's folder {home} has blanks in its name; set CUDA_HOME to a link to it without blanks"
     version = nvcc_version(home)
     if version.split(".")[0] != major:
         return f"{home} is CUDA {version} and PyTorch CUDA {torch.version.cuda}; set CUDA_HOME to a toolkit {major}.x"
