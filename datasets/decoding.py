@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from datasets.errors import ContradictionError, DataError
-from datasets.labels import ClassTable
+from datasets.labels import MAX_SOURCE_ID, ClassTable
 from datasets.mask_codes import labels_from_colors, labels_from_ids
 from datasets.palettes import (
     Palette,
@@ -21,7 +21,7 @@ from datasets.palettes import (
     check_palette,
     colors_of,
     refuse_differences,
-    unknown_entries,
+    settled,
     used_palette,
 )
 from datasets.picture_files import open_picture
@@ -33,6 +33,8 @@ _LOSSY = frozenset({"JPEG", "MPO", "WEBP"})
 _WIDE_GREY = frozenset({"I", "I;16", "I;16B", "I;16L"})
 # Pillow stretches 2 and 4 bits of grey to 0..255; ids are what was stored.
 _STRETCH = {"L;2": 85, "L;4": 17}
+# Pillow stretches these too, or inverts them: white is 0, or the lowest bit comes first.
+_REVERSED = frozenset({"1;I", "1;R", "1;IR", "L;I", "L;R", "L;IR", "L;2I", "L;2R", "L;2IR", "L;4I", "L;4R", "L;4IR"})
 # Pillow keeps the upper byte only.
 _HALVED = ("RGB;16", "RGBA;16", "LA;16")
 _ORIENTATION = 0x0112
@@ -54,7 +56,7 @@ class Record(NamedTuple):
     label: np.ndarray | None  # uint8 [H, W]
     turned: bool = False  # by its EXIF orientation
     ambiguous: bool = False  # turned, and the mask fits both the stored and the upright image
-    palette: Palette = ()  # colours of the mask's ids that mean nothing to the class table
+    palette: Palette = ()  # colours of the mask's ids, see `datasets.palettes.settled`
 
 
 class _Label(NamedTuple):
@@ -148,13 +150,13 @@ def _suspicious(palettes: Sequence[bytes], table: ClassTable) -> list[bytes]:
     Entries that one palette has beyond the end of another contradict nothing. A mask without a palette has 1 bit.
     """
     entries = {palette: _all_entries(palette) for palette in palettes}
-    unknown = {palette: unknown_entries(each, table) for palette, each in entries.items()}
-    counts = Counter(index for index, _ in set(chain.from_iterable(unknown.values())))
+    colors = {palette: settled(each, table) for palette, each in entries.items()}
+    counts = Counter(index for index, _ in set(chain.from_iterable(colors.values())))
     differing = {index for index, count in counts.items() if count > 1}
     return [
         palette
         for palette in palettes
-        if any(index in differing for index, _ in unknown[palette]) or _contradicts(entries[palette], table)
+        if any(index in differing for index, _ in colors[palette]) or _contradicts(entries[palette], table)
     ]
 
 
@@ -230,6 +232,8 @@ def _load_mask(path: Path) -> Image.Image:
     picture, turn = _load(path)
     if picture.format in _LOSSY or picture.info.get("compression") in ("jpeg", "tiff_jpeg", "webp"):
         raise DataError(f"{path}: is a mask in a format that can change ids ({picture.format}); export it as PNG")
+    if picture.info["rawmode"] in _REVERSED:
+        raise DataError(f"{path}: is a TIFF with inverted greys or reversed bits; store ids as a grey PNG")
     if picture.info["rawmode"].startswith(_HALVED):
         raise DataError(f"{path}: is a mask of 16 bits a channel; store ids as a grey PNG, or colours with 8 bits")
     if turn is not None:
@@ -271,6 +275,8 @@ def _ids(picture: Image.Image, path: Path) -> np.ndarray:
         picture = picture.getchannel("L")
     ids = np.asarray(picture)
     if picture.mode in _WIDE_GREY:
+        if ids.size and (ids.min() < 0 or ids.max() > MAX_SOURCE_ID):
+            raise DataError(f"has ids from {ids.min()} to {ids.max()}; those of masks lie in 0..{MAX_SOURCE_ID}")
         return ids.astype(np.uint16)
     if picture.mode not in ("1", "L", "P"):
         raise DataError(f"has mode {picture.mode}; store ids as a grey or palette PNG")

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from datasets.errors import DataError
-from datasets.labels import COLOR_CODE, MAX_SOURCE_ID, ClassTable, hex_color
+from datasets.labels import COLOR_CODE, MAX_SOURCE_ID, ClassTable, Code, hex_color
 
 # The parts of CelebAMask-HQ; a later part is painted over an earlier one.
 PAINTING_ORDER = (
@@ -106,15 +106,23 @@ def _id_lookup(table: ClassTable) -> np.ndarray:
     return lookup
 
 
-@lru_cache(maxsize=8)
 def _color_lookup(table: ClassTable) -> tuple[np.ndarray, np.ndarray]:
-    """Known colours as 24-bit numbers, rising, and the class of each."""
-    rules = [(hex_color(color), k) for k, color in enumerate(table.colors)]
-    if len({color for color, _ in rules}) < table.num_classes:
+    """Known colours as 24-bit numbers, rising, and the class of each; not those that stand in for missing ones."""
+    # Not cached by table: tables are equal whatever `uncolored` is.
+    given = tuple((hex_color(color), k) for k, color in enumerate(table.colors) if k not in table.uncolored)
+    return _lookup_of(given, (*table.remap, *((code, 0) for code in table.ignore)))
+
+
+@lru_cache(maxsize=8)
+def _lookup_of(
+    given: tuple[tuple[str, int], ...], rules: tuple[tuple[Code, int], ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    if len({color for color, _ in given}) < len(given):
         raise DataError(
             "is an RGB mask, but two classes share a colour; give --classes (in a run: data.classes) with other colours"
         )
-    rules += [(str(code), k) for code, k in table.remap] + [(str(code), 0) for code in table.ignore]
-    classes = {int(code[1:], 16): k for code, k in rules if COLOR_CODE.fullmatch(code)}
+    classes = {int(str(code)[1:], 16): k for code, k in (*given, *rules) if COLOR_CODE.fullmatch(str(code))}
+    if not classes:
+        raise DataError("is an RGB mask, but the class table has no colours; add them there, or store ids")
     known = sorted(classes)
     return np.array(known, dtype=np.int32), np.array([classes[color] for color in known], dtype=np.uint8)

@@ -38,7 +38,7 @@ def used_palette(picture: Image.Image) -> Palette:
 
 
 def check_palette(palette: Palette, table: ClassTable, remedy: str = REMEDY) -> Palette:
-    """Return the entries whose colours mean nothing to a class table.
+    """Return the entries as `settled` does, if none contradicts a class table.
 
     Args:
         palette: (index, "#rrggbb") of the entries that pixels use.
@@ -49,18 +49,19 @@ def check_palette(palette: Palette, table: ClassTable, remedy: str = REMEDY) -> 
         ContradictionError: if the table gives the colour of an index to another class than the index; the message is
             for after the file's name.
     """
-    given = _classes_of_colors(table.colors, table.uncolored, table.remap)
+    given = _given_colors(table)
     for index, color in palette:
         k = class_of_id(index, table)
         if color in given and k not in given[color]:
-            meant = " or ".join(sorted(table.names[other] for other in given[color]))
+            names = sorted(table.names[other] for other in given[color])
+            meant = "ignored" if color in table.ignore else " or ".join(names)
             own = "no class" if k is None else table.names[k]
             raise ContradictionError(
                 f"id {index} has the colour {color} in the palette. In the class table, id {index} is {own},"
                 f" but {color} is {meant}. {remedy[0].upper()}{remedy[1:]}"
             )
     _refuse_grey_ids(palette, table)
-    return unknown_entries(palette, table)
+    return settled(palette, table)
 
 
 def _refuse_grey_ids(palette: Palette, table: ClassTable) -> None:
@@ -77,14 +78,19 @@ def _refuse_grey_ids(palette: Palette, table: ClassTable) -> None:
                 )
 
 
-def unknown_entries(palette: Palette, table: ClassTable) -> Palette:
-    """Return the entries whose colours mean nothing to a class table."""
-    given = _classes_of_colors(table.colors, table.uncolored, table.remap)
-    return tuple((index, color) for index, color in palette if color not in given)
+def settled(palette: Palette, table: ClassTable) -> Palette:
+    """Return the entries, a colour that a class table gives to the class of its index as the first of that class."""
+    given = _given_colors(table)
+    first: dict[int | None, str] = {}
+    for color, classes in given.items():
+        for k in classes:
+            first.setdefault(k, color)
+    of_class = ((index, color, class_of_id(index, table)) for index, color in palette)
+    return tuple((index, first[k] if k in given.get(color, ()) else color) for index, color, k in of_class)
 
 
 def refuse_differences(palettes: Iterable[tuple[str, Palette]]) -> None:
-    """Compare the palettes of masks, given as (name, entries that mean nothing to the class table).
+    """Compare the palettes of masks, given as (name, entries as `settled` returns them).
 
     Raises:
         ContradictionError: if an index has two colours; the message names two masks.
@@ -116,14 +122,19 @@ def colors_of(picture: Image.Image) -> np.ndarray:
     return colors[indices]
 
 
+def _given_colors(table: ClassTable) -> dict[str, set[int]]:
+    """Classes of each colour that the user gave; several may share it."""
+    # Not cached by table: tables are equal whatever `uncolored` is.
+    return _classes_of_colors(table.colors, table.uncolored, (*table.remap, *((code, 0) for code in table.ignore)))
+
+
 @lru_cache(maxsize=8)
 def _classes_of_colors(
-    colors: tuple[tuple[int, int, int], ...], uncolored: tuple[int, ...], remap: tuple[tuple[Code, int], ...]
+    colors: tuple[tuple[int, int, int], ...], uncolored: tuple[int, ...], rules: tuple[tuple[Code, int], ...]
 ) -> dict[str, set[int]]:
-    """Classes of each colour that the user gave; several may share it. Tables are equal whatever `uncolored` is."""
     given: dict[str, set[int]] = {}
     for k, color in enumerate(colors):
         if k not in uncolored:
             given.setdefault(hex_color(color), set()).add(k)
-    given |= {code: {k} for code, k in remap if isinstance(code, str) and COLOR_CODE.fullmatch(code)}
+    given |= {code: {k} for code, k in rules if isinstance(code, str) and COLOR_CODE.fullmatch(code)}
     return given

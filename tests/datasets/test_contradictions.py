@@ -107,6 +107,37 @@ def test_palettes_that_differ_from_file_to_file(tmp_path: Path) -> None:
     assert survey(find_source(tmp_path, layout=BY_INDEX), workers=0).contradictions == []
 
 
+def test_a_palette_with_a_known_and_one_with_an_unknown_colour(tmp_path: Path) -> None:
+    """The one agrees with the class table, the other means nothing to it; together they show one id in two colours."""
+    path = palettes(tmp_path, orders=([0, 1, 2],) * 3)
+    save(path / "masks" / "2.png", np.repeat(np.repeat(IDS, 8, 1), 32, 0), (COLORS[0], (1, 2, 3), COLORS[2]))
+    source = find_source(path)
+    found = survey(source, workers=0)
+    [line] = found.contradictions
+    assert "2.png: its palette shows id 1 as #010203, but" in line
+    with pytest.raises(ContradictionError, match=r"2\.png: its palette shows id 1 as #010203"):
+        source.refuse_contradictions()
+
+
+def test_two_colours_that_the_table_gives_to_one_class_agree(tmp_path: Path) -> None:
+    path = palettes(tmp_path, orders=([0, 1, 2],) * 3)
+    save(path / "masks" / "2.png", np.repeat(np.repeat(IDS, 8, 1), 32, 0), (COLORS[0], (1, 2, 3), COLORS[2]))
+    with (path / "classes.yaml").open("a") as file:
+        file.write("remap: {'#010203': cat}\n")
+    source = find_source(path)
+    assert survey(source, workers=0).problems == []
+    source.refuse_contradictions()
+
+
+def test_a_colour_that_is_ignored(tmp_path: Path) -> None:
+    path = palettes(tmp_path, colors=(*COLORS[:2], (255, 255, 255)), orders=([0, 1, 2],) * 3)
+    with (path / "classes.yaml").open("a") as file:
+        file.write("ignore: ['#ffffff']\n")
+    found = survey(find_source(path), workers=0)
+    assert len(found.contradictions) == 3
+    assert "id 2 is dog, but #ffffff is ignored" in found.contradictions[0]
+
+
 def test_only_entries_that_pixels_use_count(tmp_path: Path) -> None:
     path = palettes(tmp_path, orders=([0, 1, 2],) * 2)
     unused = (*COLORS, (0, 0, 0), (1, 2, 3))

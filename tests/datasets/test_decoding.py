@@ -1,6 +1,7 @@
 import contextlib
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,44 @@ def test_damaged_exif_names_the_file(tmp_path: Path) -> None:
 
 
 def test_one_bit(tmp_path: Path) -> None:
-    assert read_label(saved(tmp_path / "m.png", IDS == 1), TABLE).tolist() == (IDS == 1).astype(int).tolist()
+    path = saved(tmp_path / "m.png", IDS == 1)
+    assert read_label(path, replace(TABLE, ignore=())).tolist() == (IDS == 1).astype(int).tolist()
+    with pytest.raises(DataError, match=r"id 1 is a, but #ffffff is ignored"):
+        read_label(path, TABLE)
+
+
+def test_ids_of_32_bits_are_not_taken_modulo_16(tmp_path: Path) -> None:
+    for value in (65536 + 1, -65536, 2**30):
+        path = saved(tmp_path / "m.tif", np.full((2, 2), value, np.int32))
+        with pytest.raises(DataError, match=rf"m\.tif: has ids from {value} to {value}; those of masks lie"):
+            read_label(path, TABLE)
+    assert read_label(saved(tmp_path / "m.tif", IDS.astype(np.int32)), TABLE).tolist() == IDS.tolist()
+
+
+@pytest.mark.parametrize(
+    ("bits", "interpretation", "order"),
+    [(bits, *how) for bits in (1, 2, 4) for how in ((0, 1), (1, 2), (0, 2))] + [(8, 0, 1), (8, 1, 2)],
+)
+def test_inverted_greys_and_reversed_bits(tmp_path: Path, bits: int, interpretation: int, order: int) -> None:
+    """Pillow writes none: the header is made by hand, for 8 x 1 pixels."""
+    tags = [(256, 8), (257, 1), (258, bits), (259, 1), (262, interpretation), (266, order), (273, 8 + 2 + 9 * 12 + 4)]
+    tags += [(278, 1), (279, bits)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    path = tmp_path / "m.tif"
+    path.write_bytes(struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + struct.pack("<I", 0) + bytes(bits))
+    with pytest.raises(DataError, match=r"m\.tif: is a TIFF with inverted greys or reversed bits; store ids as a grey"):
+        read_label(path, TABLE)
+
+
+def test_colours_that_nobody_gave_mean_nothing(tmp_path: Path) -> None:
+    """Those that stand in where a class table has none are for pictures of masks, not for reading masks."""
+    path = saved(tmp_path / "m.png", np.array([[[0, 0, 0], [255, 0, 0]]], np.uint8))
+    assert read_label(path, TABLE).tolist() == [[0, 1]]
+    with pytest.raises(DataError, match=r"has colours #ff0000 that are not in the class table"):
+        read_label(path, replace(TABLE, uncolored=(1,)))
+    bare = ClassTable(TABLE.names, TABLE.colors, uncolored=(0, 1, 2))
+    with pytest.raises(DataError, match=r"the class table has no colours; add them there, or store ids"):
+        read_label(path, bare)
 
 
 BAD_MASKS = [
