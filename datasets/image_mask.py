@@ -19,7 +19,7 @@ from datasets.errors import ContradictionError, DataError
 from datasets.labels import ClassTable
 from datasets.layouts import record_keys
 from datasets.lmdb_reading import count_records, decode, read, read_meta, reduce_picture
-from datasets.palettes import LMDB_REMEDY, ReadBy, check_palette, used_palette
+from datasets.palettes import LMDB_REMEDY, Palette, ReadBy, check_palette, used_palette
 
 _LABEL_MODES = ("L", "P")
 
@@ -34,9 +34,10 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
         num_classes: K the user expects; default: that of the stored class table, or the 13 of CelebAMask-HQ.
         read_by: "auto" refuses labels whose palettes contradict the class table, unless the description says "index";
             "index" takes their ids.
+        classes: a class table in place of the stored or the default one.
 
     Attributes:
-        classes: the class table stored with the data, or the default for K.
+        classes: the class table given, the one stored with the data, or the default for K.
         provenance: where the records come from (source, count, tool), plain data.
 
     Raises:
@@ -46,12 +47,18 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(
-        self, path: str | Path, resolution: int | None = None, num_classes: int | None = None, read_by: ReadBy = "auto"
+        self,
+        path: str | Path,
+        resolution: int | None = None,
+        num_classes: int | None = None,
+        read_by: ReadBy = "auto",
+        classes: ClassTable | None = None,
     ) -> None:
         self.path = Path(path)
         meta = read_meta(self.path)
         self.length = _count_pairs(self.path, meta)
-        self.classes = _class_table(self.path, meta, num_classes)
+        self.stored_classes = _class_table(self.path, meta, classes.num_classes if classes else num_classes)
+        self.classes = classes or self.stored_classes
         self._compares = read_by == "auto" and meta.get("read_by") != "index"
         stored = self._stored_resolution()
         if meta.get("resolution", stored) != stored:
@@ -69,8 +76,12 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Image uint8 [3, R, R] and label uint8 [R, R] of one record."""
+        return self.record(index)[:2]
+
+    def record(self, index: int) -> tuple[Tensor, Tensor, Palette]:
+        """Image uint8 [3, R, R], label uint8 [R, R] and the palette's colours of its ids, to be compared."""
         image_key, label_key = self._keys(index)
-        image, label = decode(self.path, image_key), self._decode_label(label_key)
+        image, (label, palette) = decode(self.path, image_key), self._decode_label(label_key)
         if image.size != label.size:
             raise DataError(
                 f"{self.path}: {image_key} is {_size(image)} but {label_key} is {_size(label)}; store equal sizes"
@@ -78,7 +89,7 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
         pixels = self._pixels(image, image_key)
         ids = np.array(self._fit(label, label_key, Image.Resampling.NEAREST))
         self._check_ids(ids, label_key)
-        return pixels, torch.from_numpy(ids)
+        return pixels, torch.from_numpy(ids), palette
 
     def image(self, index: int) -> Tensor:
         """Image uint8 [3, R, R] of one record, whose label is not read."""
@@ -104,7 +115,7 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
             )
         return width
 
-    def _decode_label(self, key: str) -> Image.Image:
+    def _decode_label(self, key: str) -> tuple[Image.Image, Palette]:
         picture = decode(self.path, key)
         if picture.format == "JPEG":
             raise DataError(f"{self.path}: {key} is a JPEG, whose losses change ids; store grey or palette PNGs")
@@ -112,12 +123,12 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
             raise DataError(
                 f"{self.path}: {key} has mode {picture.mode}, not 8-bit class ids; store grey or palette PNGs"
             )
-        if self._compares and picture.mode == "P":
-            try:
-                check_palette(used_palette(picture), self.classes, LMDB_REMEDY)
-            except ContradictionError as error:
-                raise ContradictionError(f"{self.path}: {key}: {error}") from None
-        return picture
+        if not self._compares or picture.mode != "P":
+            return picture, ()
+        try:
+            return picture, check_palette(used_palette(picture), self.classes, LMDB_REMEDY)
+        except ContradictionError as error:
+            raise ContradictionError(f"{self.path}: {key}: {error}") from None
 
     def _fit(self, picture: Image.Image, key: str, resampling: Image.Resampling) -> Image.Image:
         return reduce_picture(picture, self.resolution, resampling, self.path, key)
@@ -127,7 +138,7 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
         if int(ids.max()) >= count:
             wrong = ", ".join(str(k) for k in np.unique(ids[ids >= count])[:8])
             raise DataError(
-                f"{self.path}: {key} has ids {wrong} outside 0..{count - 1}; correct it or raise num_classes"
+                f"{self.path}: {key} has ids {wrong} outside 0..{count - 1}; correct it, or give a table with these ids"
             )
 
 

@@ -89,7 +89,7 @@ def settled(palette: Palette, table: ClassTable) -> Palette:
     return tuple((index, first[k] if k in given.get(color, ()) else color) for index, color, k in of_class)
 
 
-def refuse_differences(palettes: Iterable[tuple[str, Palette]]) -> None:
+def refuse_differences(palettes: Iterable[tuple[str, Palette]], remedy: str = REMEDY) -> None:
     """Compare the palettes of masks, given as (name, entries as `settled` returns them).
 
     Raises:
@@ -101,7 +101,7 @@ def refuse_differences(palettes: Iterable[tuple[str, Palette]]) -> None:
             other, known = first.setdefault(index, (name, color))
             if color != known:
                 raise ContradictionError(
-                    f"{name}: its palette shows id {index} as {color}, but {other} shows it as {known}; {REMEDY}"
+                    f"{name}: its palette shows id {index} as {color}, but {other} shows it as {known}; {remedy}"
                 )
 
 

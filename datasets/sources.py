@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
 from datasets.decoding import Record, read_image, read_pair, refuse_contradictions
 from datasets.errors import DataError
@@ -19,7 +20,7 @@ from datasets.image_only import ImageDataset
 from datasets.labels import ClassTable
 from datasets.layouts import record_keys
 from datasets.lmdb_reading import read, read_meta
-from datasets.palettes import ReadBy
+from datasets.palettes import LMDB_REMEDY, REMEDY, ReadBy
 
 
 class Source(ABC):
@@ -34,6 +35,7 @@ class Source(ABC):
         skipped: number of files of each extension that are no images and were ignored.
         unpaired: number of problems that are files without a partner.
         notes: what else a report tells, a line each.
+        palette_remedy: what to do about palettes that differ, for the end of a message.
     """
 
     kind: str
@@ -44,6 +46,7 @@ class Source(ABC):
     skipped: Mapping[str, int] = MappingProxyType({})
     unpaired: int = 0
     notes: Sequence[str] = ()
+    palette_remedy: str = REMEDY
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -139,17 +142,17 @@ class LmdbSource(Source):
     """
 
     kind = "LMDB of images and masks"
+    palette_remedy = LMDB_REMEDY
 
     def __init__(
         self, path: Path, classes: ClassTable | None, read_by: ReadBy = "auto", images_only: bool = False
     ) -> None:
         self.path = path
         self._images_only = images_only
-        count = classes.num_classes if classes else None
-        self._data = ImageMaskDataset(path, num_classes=count, read_by=read_by)
+        self._data = ImageMaskDataset(path, read_by=read_by, classes=classes)
         self.meta = read_meta(path)
-        self.stored: ClassTable = self._data.classes
-        self.classes: ClassTable = classes or self.stored
+        self.stored: ClassTable = self._data.stored_classes
+        self.classes: ClassTable = self._data.classes
         self.resolution = self._data.resolution
 
     def __len__(self) -> int:
@@ -159,8 +162,13 @@ class LmdbSource(Source):
         return f"{self.path}: {record_keys(index)[0]}"
 
     def read(self, index: int) -> Record:
-        image, label = (self._data.image(index), None) if self._images_only else self._data[index]
-        return Record(Image.fromarray(image.permute(1, 2, 0).numpy()), None if label is None else label.numpy())
+        if self._images_only:
+            return Record(_picture(self._data.image(index)), None)
+        image, label, palette = self._data.record(index)
+        return Record(_picture(image), label.numpy(), palette=palette)
+
+    def mask_name(self, index: int) -> str:
+        return f"{self.path}: {record_keys(index)[1]}"
 
 
 class ImageLmdbSource(Source):
@@ -187,7 +195,12 @@ class ImageLmdbSource(Source):
         return f"{self.path}: record {index}"
 
     def read(self, index: int) -> Record:
-        return Record(Image.fromarray(self._data[index].permute(1, 2, 0).numpy()), None)
+        return Record(_picture(self._data[index]), None)
+
+
+def _picture(image: Tensor) -> Image.Image:
+    """Turn uint8 [3, R, R] into a picture."""
+    return Image.fromarray(image.permute(1, 2, 0).numpy())
 
 
 def refuse_problems(source: Source) -> None:

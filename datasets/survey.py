@@ -129,7 +129,7 @@ def survey(
     good = [i for i, finding in enumerate(findings) if not finding.problem]
     contradictions = [finding.problem for finding in findings if finding.is_contradiction]
     try:
-        refuse_differences((source.mask_name(i), findings[i].palette) for i in good)
+        refuse_differences(((source.mask_name(i), findings[i].palette) for i in good), source.palette_remedy)
     except ContradictionError as error:
         contradictions.append(str(error))
     others = [finding.problem for finding in findings if finding.problem and not finding.is_contradiction]

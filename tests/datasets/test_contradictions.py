@@ -259,15 +259,43 @@ def test_names_of_an_lmdb_that_are_not_those_of_the_table(tmp_path: Path) -> Non
         find_source(tmp_path / "lmdb", layout=BY_COLOR)
 
 
-def test_labels_of_an_lmdb_with_a_palette(tmp_path: Path) -> None:
-    palette = celebamask13().colors
-    save(tmp_path / "m.png", full_label(0), palette[::-1])
-    (tmp_path / "lmdb").mkdir()
-    with opened(tmp_path / "lmdb") as transaction:
-        transaction.put(b"image-0000000", encode_image(draw_face(0, 0, SIZE)[0]))
-        transaction.put(b"label-0000000", (tmp_path / "m.png").read_bytes())
+def lmdb_with_palettes(folder: Path, colors: list[tuple]) -> Path:
+    """An LMDB of another program's, without a class table, that has a palette in each label."""
+    (folder / "lmdb").mkdir()
+    with opened(folder / "lmdb") as transaction:
+        for number, palette in enumerate(colors):
+            save(folder / "m.png", full_label(0), palette)
+            transaction.put(f"image-{number:07d}".encode(), encode_image(draw_face(0, 0, SIZE)[0]))
+            transaction.put(f"label-{number:07d}".encode(), (folder / "m.png").read_bytes())
         for key in (b"image-length", b"label-length"):
-            transaction.put(key, b"1")
+            transaction.put(key, str(len(colors)).encode())
+    return folder / "lmdb"
+
+
+def test_labels_of_an_lmdb_whose_palette_contradicts_the_given_table(tmp_path: Path) -> None:
+    colors = celebamask13().colors
+    path = lmdb_with_palettes(tmp_path, [(*colors[:7], colors[11], *colors[8:11], colors[7], colors[12])])
+    entries = zip(range(13), celebamask13().names, colors, strict=True)
+    lines = [f"  - {{id: {k}, name: {name}, color: {list(color)}}}\n" for k, name, color in entries]
+    (tmp_path / "t.yaml").write_text("classes:\n" + "".join(lines))
+    with pytest.raises(ContradictionError, match=r"label-0000000: id 7 has the colour .* id 7 is hair, but .* is hat"):
+        find_source(path, classes=str(tmp_path / "t.yaml")).read(0)
+    unknown = [line.replace(f"color: {list(colors[7])}", "color: [1, 2, 3]") for line in lines]
+    (tmp_path / "t.yaml").write_text("classes:\n" + "".join(unknown).replace(f"{list(colors[11])}", "[3, 2, 1]"))
+    assert find_source(path, classes=str(tmp_path / "t.yaml")).read(0).palette[7][0] == 7
+
+
+def test_palettes_that_differ_from_record_to_record(tmp_path: Path) -> None:
+    path = lmdb_with_palettes(tmp_path, [VOC * 4, (*VOC[:3], (5, 5, 5), *VOC * 3)])
+    found = survey(find_source(path), workers=0)
+    [line] = found.contradictions
+    assert "label-0000001: its palette shows id 3 as #050505, but" in line
+    assert "prepare the original masks again with --read-by color" in line
+    assert survey(find_source(path, layout=BY_INDEX), workers=0).contradictions == []
+
+
+def test_labels_of_an_lmdb_with_a_palette(tmp_path: Path) -> None:
+    lmdb_with_palettes(tmp_path, [celebamask13().colors[::-1]])
     with pytest.raises(ContradictionError, match=r"label-0000000: id 0 has .* prepare the original masks again"):
         find_source(tmp_path / "lmdb").read(0)
     assert np.array_equal(find_source(tmp_path / "lmdb", layout=BY_INDEX).read(0).label, full_label(0))
