@@ -42,6 +42,7 @@ class CelebAMaskSource(FileSource):
 
     def __init__(self, path: Path, classes: ClassTable | None, split: Split, *, skip_unpaired: bool = False) -> None:
         self.path = path
+        self.folders = (path / IMAGES, path / MASKS)
         self.kind = f"CelebAMask-HQ, {split}" + ("" if classes else ", images alone")
         self.classes = classes
         self._parts = part_classes(PAINTING_ORDER, classes) if classes else {}

@@ -215,7 +215,8 @@ def _pairs(
         notes.append(f"class table rules for parts of CelebAMask-HQ are not used for this data set: {', '.join(parts)}")
     kind = f"images in {images.folder}, masks in {masks.folder}"
     skipped = images.skipped + masks.skipped
-    return FolderSource(images.folder, kind, found.pairs, classes, problems, skipped, notes, layout.read_by, unpaired)
+    folders = (images.folder, masks.folder)
+    return FolderSource(folders, kind, found.pairs, classes, problems, skipped, notes, layout.read_by, unpaired)
 
 
 def _images_alone(listing: Listing, layout: Layout, masks: Set[Path] = frozenset()) -> FolderSource:
@@ -236,7 +237,7 @@ def _images_alone(listing: Listing, layout: Layout, masks: Set[Path] = frozenset
     found = group(listing)
     pairs = [(files[0], None) for files in found.values() if len(files) == 1]
     kind = f"images alone in {listing.folder}"
-    return FolderSource(listing.folder, kind, pairs, None, doubles(found), listing.skipped, notes)
+    return FolderSource((listing.folder,), kind, pairs, None, doubles(found), listing.skipped, notes)
 
 
 def _refuse_other_folders(path: Path, known: Path | None, layout: Layout) -> None:

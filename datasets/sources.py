@@ -69,7 +69,13 @@ class Source(ABC):
 
 
 class FileSource(Source):
-    """Records that are files, of which a data set has yet to be made."""
+    """Records that are files, of which a data set has yet to be made.
+
+    Attributes:
+        folders: those that were searched for images and masks.
+    """
+
+    folders: Sequence[Path]
 
     @abstractmethod
     def state(self, index: int) -> str:
@@ -80,7 +86,7 @@ class FolderSource(FileSource):
     """Images, each with its mask, or images alone.
 
     Args:
-        path: folder of the images.
+        folders: of the images and, if it is another one, of the masks.
         kind: what it was taken for.
         pairs: images with their masks; without masks where they are alone.
         classes: the table that turns masks into labels; None for images alone.
@@ -93,7 +99,7 @@ class FolderSource(FileSource):
 
     def __init__(
         self,
-        path: Path,
+        folders: Sequence[Path],
         kind: str,
         pairs: Sequence[tuple[Path, Path | None]],
         classes: ClassTable | None,
@@ -103,7 +109,7 @@ class FolderSource(FileSource):
         read_by: ReadBy = "auto",
         unpaired: int = 0,
     ) -> None:
-        self.path, self.kind, self.classes = path, kind, classes
+        self.folders, self.path, self.kind, self.classes = folders, folders[0], kind, classes
         self.unpaired = unpaired
         self.problems, self.skipped, self.notes = problems, skipped, notes
         self._pairs, self._read_by = pairs, read_by
@@ -208,6 +214,13 @@ def refuse_problems(source: Source) -> None:
     if source.problems:
         raise DataError(f"{source.problems[0]} (problems: {len(source.problems)}; scripts.inspect_data lists all)")
     source.refuse_contradictions()
+
+
+def refuse_output(path: Path, source: Source) -> None:
+    """Raise a DataError if what a command writes would lie among the files that are read."""
+    for folder in source.folders if isinstance(source, FileSource) else ():
+        if path.resolve().is_relative_to(folder.resolve()):
+            raise DataError(f"{path} lies in {folder}, which is read: choose a folder elsewhere")
 
 
 def is_lmdb(path: Path) -> bool:

@@ -45,6 +45,7 @@ from training.evaluation import Evaluation
 from training.events import check_name
 
 DEFAULTS = MetricConfig()
+SCALARS = "events.out.tfevents.*"
 WRITTEN = ("metrics.jsonl", "locality_shape.png", "locality_texture.png")
 
 
@@ -73,7 +74,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--workers", type=int, default=DataConfig.workers, help="that decode real pairs (default %(default)s)")
     add("--truncation", type=float, default=1.0, help="psi, toward the mean code (default 1: none)")
     add("--output", type=Path, help="folder for metrics.jsonl, tables as pictures and TensorBoard's files")
-    add("--overwrite", action="store_true", help="replace metrics.jsonl and pictures in --output")
+    add("--overwrite", action="store_true", help="replace metrics.jsonl, pictures and scalars in --output")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
     return parser.parse_args(argv)
@@ -103,7 +104,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     config, data = metric_config(args), data_config(args)
     device = cli.usable_device(args.device)
     if args.output:
-        check_free(args.output, WRITTEN, overwrite=args.overwrite)
+        scalars = (args.output / "tensorboard").glob(SCALARS)
+        check_free(args.output, [*WRITTEN, *(f"tensorboard/{file.name}" for file in scalars)], overwrite=args.overwrite)
         check_name(args.output)
         extra("matplotlib")  # now, not after all has been measured
     checkpoints = in_order_of_training([look_into(path) for path in args.checkpoint or [shipped_model()]])
@@ -207,7 +209,7 @@ def prepare_folder(folder: Path) -> None:
     if (folder / "config.yaml").exists():
         raise ConfigError(f"--output {folder} is the folder of a run, whose curves stay: choose another one")
     make_folder(folder)
-    for earlier in (*(folder / name for name in WRITTEN), *folder.glob("tensorboard/events.out.tfevents.*")):
+    for earlier in (*(folder / name for name in WRITTEN), *(folder / "tensorboard").glob(SCALARS)):
         earlier.unlink(missing_ok=True)
 
 

@@ -17,6 +17,7 @@ from datasets.contact_sheet import contact_sheet
 from datasets.errors import DataError
 from datasets.find import find_source
 from datasets.reading.names import shown
+from datasets.sources import refuse_output
 from datasets.survey import survey
 from utils.files import not_writable
 from utils.progress import progress
@@ -46,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         _check_sheet(args.sheet)
     masks = Path(args.masks) if args.masks else None
     source = find_source(args.path, masks, args.classes, args.split, options.layout(args))
+    if args.sheet:
+        refuse_output(args.sheet, source)
     found = survey(source, args.workers, progress=partial(progress, total=len(source), desc="reading", unit="image"))
     for name in ("resolution", "count", "source", "tool"):
         if name in source.meta:

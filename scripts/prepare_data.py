@@ -41,7 +41,7 @@ from datasets.layouts import TOOL, describe, encode_image, encode_pair, image_ke
 from datasets.lmdb_writer import ResumableWriter, link_lmdb, refuse_existing
 from datasets.parallel import ordered_map
 from datasets.reading.names import shown
-from datasets.sources import FileSource, ImageLmdbSource, LmdbSource, Source
+from datasets.sources import FileSource, ImageLmdbSource, LmdbSource, Source, refuse_output
 from datasets.survey import Survey, survey
 from utils.files import not_writable
 from utils.progress import progress
@@ -85,8 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     _check(args)
     masks = Path(args.masks) if args.masks else None
     source = find_source(args.source, masks, args.classes, args.split, options.layout(args))
-    if isinstance(source, FileSource) and args.out.resolve().is_relative_to(source.path.resolve()):
-        raise DataError(f"{args.out} lies in {source.path}, which is read: choose a folder elsewhere")
+    refuse_output(args.out, source)
     if args.images_only and source.classes is not None:
         raise DataError(f"{args.source} is an LMDB of images and masks, used as it is; leave --images-only out")
     if isinstance(source, LmdbSource | ImageLmdbSource) and source.resolution != args.resolution:

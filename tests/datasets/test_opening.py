@@ -59,6 +59,7 @@ def test_two_folders_side_by_side(tmp_path: Path) -> None:
     [
         (DataConfig(), "data.path is not set"),
         (DataConfig(path=("absent",)), "absent does not exist"),
+        (DataConfig(path=("absent", "")), "data.path has an empty item; leave it out"),
         (DataConfig(path=("set",), classes="celebamask19"), r"has 19 classes, not 13; give another class table"),
         (DataConfig(path=("set/images",)), "set/images is no known layout of images and masks: it holds faces/"),
     ],

@@ -66,6 +66,15 @@ def test_a_runs_folder_is_no_output(evaluate, tmp_path):
     assert curves.exists()
 
 
+def test_scalars_of_others_are_kept(evaluate, tmp_path):
+    scalars = tmp_path / "out" / "tensorboard" / "events.out.tfevents.1.other"
+    scalars.parent.mkdir(parents=True)
+    scalars.write_text("mine")
+    with pytest.raises(EditError, match=r"events\.out\.tfevents\.1\.other exists; choose another --output"):
+        evaluate("--output", str(tmp_path / "out"))
+    assert scalars.read_text() == "mine"
+
+
 def test_an_output_that_cannot_be_written_is_told_before_measuring(evaluate, tmp_path, capsys):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(EditError, match="cannot write to"):

@@ -47,6 +47,7 @@ def test_nothing_is_overwritten(faces_32: Path, tmp_path: Path) -> None:
         ("sheet.txt", "let the name end in .png"),
         ("absent/sheet.png", "absent is not a folder"),
         ("/proc/sheet.png", "cannot write /proc/sheet.png"),
+        ("set/images/sheet.png", "sheet.png lies in .*images, which is read"),
     ],
 )
 def test_a_sheet_that_cannot_be_is_refused_before_the_data_are_read(

@@ -449,6 +449,7 @@ def test_the_command_that_is_printed_survives_a_shell(tmp_path: Path, out: str, 
 
 def test_out_never_lies_where_it_is_read_again(pairs: Path, refused) -> None:
     assert "lies in" in refused(pairs, out=pairs / "images" / "out")
+    assert "lies in" in refused(pairs, out=pairs / "masks" / "faces" / "out")
 
 
 def test_a_class_table_of_another_ending_is_not_passed_over(pairs: Path, refused) -> None:

@@ -349,6 +349,21 @@ def test_every_file_of_a_folder_is_checked_first(train, tmp_path, capsys):
     assert not (tmp_path / "refused").exists()
 
 
+@pytest.mark.parametrize("place", ["images/run", "masks/faces/run", "run"])
+def test_a_run_does_not_write_into_its_data(train, tmp_path, place):
+    """Its previews would be read as images when it goes on."""
+    data = write_pairs(tmp_path / "set", count=4)
+    with pytest.raises(DataError, match=r"run lies in .*set, which the run reads: choose another --output"):
+        train(f"data.path={data}", output=f"set/{place}")
+    assert not (data / place).exists()
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_data_are_read(train, tmp_path, monkeypatch):
+    monkeypatch.setattr("train.Trainer", None)
+    with pytest.raises(ConfigError, match=r"--output /proc/run: /proc: .*; choose a writable folder"):
+        train(output="/proc/run")
+
+
 @pytest.mark.parametrize("options", [[], ["data.images_only=true", "model.init_from=pairs"]])
 def test_pictures_of_a_folder_that_do_not_fit_name_the_options_of_a_run(train, tmp_path, options):
     if options:
