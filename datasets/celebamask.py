@@ -7,7 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,7 @@ FIRST_OF_VALIDATION = 28_000
 _FACES_PER_FOLDER = 2000
 _IMAGE_NAME = re.compile(r"(0|[1-9][0-9]*)\.jpg")
 _MASK_NAME = re.compile(rf"([0-9]+)/([0-9]{{5,}})_({'|'.join(PAINTING_ORDER)})\.png")
+_NAMED_BY_A_FACE = re.compile(r"([0-9]{1,9})_.*", re.DOTALL)
 
 
 class CelebAMaskSource(FileSource):
@@ -49,11 +50,12 @@ class CelebAMaskSource(FileSource):
         self._parts_of: Mapping[int, Set[str]] = {}
         faces, self.problems, self.skipped = _find_images(path / IMAGES)
         if classes:
-            self._parts_of, problems, skipped = _find_masks(path / MASKS)
-            self.problems += problems
-            self.skipped += skipped
+            masks = _find_masks(path / MASKS)
+            self._parts_of = masks.parts
+            self.problems += masks.problems
+            self.skipped += masks.skipped
             unpaired = self._unpaired(faces)
-            faces &= self._parts_of.keys()
+            faces &= masks.parts.keys() - masks.incomplete
             if skip_unpaired:
                 self.notes = [f"left out without a partner: {len(unpaired)} faces"] if unpaired else []
             else:
@@ -61,10 +63,9 @@ class CelebAMaskSource(FileSource):
                 self.unpaired = len(unpaired)
         self._faces = sorted(i for i in faces if split == "all" or (i < FIRST_OF_VALIDATION) == (split == "train"))
         if not self._faces:
-            first = f" ({self.problems[0]})" if self.problems else ""
-            raise DataError(
-                f"{path} holds no <id>.jpg with masks of the split {split}; give another folder or split{first}"
-            )
+            kind = f"<id>.jpg {'with masks ' if classes else ''}of the split {split}"
+            problem = f" ({self.problems[0]})" if self.problems else ""
+            raise DataError(f"{path} holds no {kind}; give another folder, or --split to scripts.prepare_data{problem}")
 
     def __len__(self) -> int:
         return len(self._faces)
@@ -139,14 +140,22 @@ def _find_images(folder: Path) -> tuple[set[int], list[str], Counter[str]]:
     return faces, problems, listing.skipped
 
 
-def _find_masks(folder: Path) -> tuple[dict[int, set[str]], list[str], Counter[str]]:
-    """Return the parts of each id, a line for each mask that is named otherwise, and what was skipped.
+class _Masks(NamedTuple):
+    parts: Mapping[int, Set[str]]  # of each face
+    incomplete: Set[int]  # faces with files that are named otherwise
+    problems: list[str]
+    skipped: Counter[str]
 
-    All that lies there is looked at: a part whose mask has a misspelt name would be lost without a word.
-    """
+
+def _find_masks(folder: Path) -> _Masks:
+    """Look at all that lies there: a part whose mask has a misspelt name would be lost without a word."""
     listing = list_images(folder)
-    parts, problems = defaultdict[int, set[str]](set), []
-    for file, name in zip(listing.files, listing.whole_names(), strict=True):
+    parts, incomplete, problems = defaultdict[int, set[str]](set), set[int](), []
+    is_of_face = {file: bool(_NAMED_BY_A_FACE.fullmatch(file.name)) for file in listing.others}
+    others = [file for file, is_one in is_of_face.items() if is_one]
+    skipped = listing._replace(others=[file for file, is_one in is_of_face.items() if not is_one]).skipped
+    names = [*listing.whole_names(), *(file.relative_to(folder).as_posix() for file in others)]
+    for file, name in zip([*listing.files, *others], names, strict=True):
         match = _MASK_NAME.fullmatch(name)
         face = int(match[2]) if match else 0
         if match and name == f"{face // _FACES_PER_FOLDER}/{_mask_name(face, match[3])}":
@@ -156,7 +165,9 @@ def _find_masks(folder: Path) -> tuple[dict[int, set[str]], list[str], Counter[s
                 f"{file}: is not <id // {_FACES_PER_FOLDER}>/<id, 5 digits>_<part>.png with a part of CelebAMask-HQ;"
                 " rename it or take it away"
             )
-    return dict(parts), problems, listing.skipped
+            if of_face := _NAMED_BY_A_FACE.fullmatch(file.name):
+                incomplete.add(int(of_face[1]))
+    return _Masks(dict(parts), incomplete, problems, skipped)
 
 
 def _mask_name(face: int, part: str) -> str:

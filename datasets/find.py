@@ -1,6 +1,7 @@
 """Recognize the source at a user's path: one of the known layouts, or one the user describes."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Set
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from datasets.sources import FolderSource, ImageLmdbSource, LmdbSource, Source, 
 CLASSES_FILE = "classes.yaml"
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "JPEGImages")
 _MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "SegmentationClass")
+_ALMOST_CLASSES_FILE = re.compile(r"class(es)?\.(ya?ml|json)(\.txt)?", re.IGNORECASE)
 _SHOWN = 6
 KNOWN_LAYOUTS = (
     f"CelebAMask-HQ ({IMAGES} and {MASKS}); a folder of images ({', '.join(_IMAGE_FOLDERS)}) beside one of masks"
@@ -234,6 +236,10 @@ def _images_alone(listing: Listing, layout: Layout, masks: Set[Path] = frozenset
             notes.append(f"files without the given suffixes, ignored: {left}")
     if not listing.files:
         raise DataError(no_images(listing.folder))
+    folders = Counter(path.relative_to(listing.folder).parent.as_posix() for path in listing.files)
+    if len(folders) > 1:
+        most = [f"{folder} ({count})" for folder, count in folders.most_common(_SHOWN)]
+        notes.append(f"images by folder: {', '.join([*most, *(['...'] if len(folders) > _SHOWN else [])])}")
     found = group(listing)
     pairs = [(files[0], None) for files in found.values() if len(files) == 1]
     kind = f"images alone in {listing.folder}"
@@ -265,6 +271,7 @@ def _unknown(path: Path, layout: Layout) -> str:
         f"{path} is no known layout of images and masks{asked}: it holds {seen}. Known are {KNOWN_LAYOUTS}."
         " Name another one with --images-folder, --masks-folder (--masks), --image-suffix, --mask-suffix (in a run:"
         " data.images_folder, data.masks, ...); if all are images and there are no masks, give --images-only"
+        " (data.images_only)"
     )
 
 
@@ -306,8 +313,12 @@ def _table(path: Path, classes: str) -> ClassTable | None:
     beside = path / CLASSES_FILE
     if not os.path.isdir(path) or os.path.exists(beside):
         return load_table(beside) if os.path.isdir(path) else None
-    if os.path.exists(other := beside.with_suffix(".yml")):
-        raise DataError(
-            f"{other} is not read: rename it to {CLASSES_FILE}, or give it with --classes (in a run: data.classes)"
-        )
+    remedy = "or give it with --classes (in a run: data.classes)"
+    if is_lmdb(path):
+        return None
+    for file in _entries(path):
+        if _ALMOST_CLASSES_FILE.fullmatch(file.name) and os.path.isfile(file):
+            raise DataError(f"{file} is not read: rename it to {CLASSES_FILE}, {remedy}")
+    if os.path.exists(above := Path(os.path.abspath(path)).parent / CLASSES_FILE):
+        raise DataError(f"{above} is not read for {path}: move it there, {remedy}")
     return None

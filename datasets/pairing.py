@@ -29,9 +29,10 @@ _SYSTEM_NAMES = frozenset(
 )
 _JOINTS = ("_", "-", ".")
 _MASK_SUFFIXES = tuple(
-    f"{joint}{word}"
+    f"{joint}{written}"
     for word in ("mask", "masks", "label", "labels", "seg", "segmentation", "gt", "annotation")
     for joint in _JOINTS
+    for written in (word, word.capitalize(), word.upper())
 )
 _IMAGE_SUFFIXES = ("_image", "_img", "_rgb", "-image", "-img", ".image")
 
@@ -60,13 +61,18 @@ class Listing(NamedTuple):
         folder: where they lie.
         files: sorted by name.
         names: their relative paths without extension, in NFC.
-        skipped: how many other files there are, by extension.
+        others: files that are no images.
     """
 
     folder: Path
     files: Sequence[Path]
     names: Sequence[str]
-    skipped: Counter[str]
+    others: Sequence[Path]
+
+    @property
+    def skipped(self) -> Counter[str]:
+        """How many files are no images, by extension."""
+        return Counter(path.suffix.lower() or "no extension" for path in self.others)
 
     def whole_names(self) -> list[str]:
         """Return the relative paths with extension, in NFC."""
@@ -103,14 +109,14 @@ def list_images(folder: Path, without: Path | None = None) -> Listing:
     Raises:
         DataError: if it is no folder or cannot be listed.
     """
-    found, skipped = [], Counter[str]()
+    found, others = [], []
     for path in _visible_files(folder, without):
         if path.suffix.lower() in SUFFIXES:
             found.append((normalized(path.relative_to(folder).with_suffix("").as_posix()), path))
         else:
-            skipped[path.suffix.lower() or "no extension"] += 1
+            others.append(path)
     found.sort()
-    return Listing(folder, [path for _, path in found], [name for name, _ in found], skipped)
+    return Listing(folder, [path for _, path in found], [name for name, _ in found], others)
 
 
 def no_images(folder: Path) -> str:
@@ -229,7 +235,7 @@ def split_by_each_suffix(
         count = {each: len(pair(images, masks, each, strict=convention != _UNSAID).pairs) for each in candidates}
         best = max(candidates, key=count.__getitem__)
         if count[best]:
-            found.append((images, masks._replace(skipped=Counter()), best))
+            found.append((images, masks._replace(others=()), best))
     return found
 
 

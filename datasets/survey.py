@@ -79,10 +79,7 @@ class Survey:
         sizes = [f"{width} x {height} ({count})" for (width, height), count in self.sizes.most_common(_SHOWN_SIZES)]
         rest = len(self.sizes) - len(sizes)
         yield f"sizes: {', '.join(sizes) or 'none'}{f' and {rest} others' if rest else ''}"
-        if self.skipped:
-            extensions = ", ".join(f"{shown(extension)} ({count})" for extension, count in sorted(self.skipped.items()))
-            yield f"files that are no images, ignored: {sum(self.skipped.values())}: {extensions}"
-        yield from map(shown, self.notes)
+        yield from self.left_out()
         if self.turned:
             yield (
                 f"images turned upright by their EXIF orientation: {self.turned}; a mask is turned with its image if it"
@@ -92,12 +89,19 @@ class Survey:
         if self.classes:
             yield from self._class_lines(self.classes)
 
+    def left_out(self) -> Iterator[str]:
+        """Lines that tell what of the source is not used."""
+        if self.skipped:
+            extensions = ", ".join(f"{shown(extension)} ({count})" for extension, count in sorted(self.skipped.items()))
+            yield f"files that are no images, ignored: {sum(self.skipped.values())}: {extensions}"
+        yield from map(shown, self.notes)
+
     def ambiguities(self) -> Iterator[str]:
         """A line if there are masks that may have been turned wrongly."""
         if self.ambiguous:
             yield (
                 f"of the images turned, {self.ambiguous} have a mask that fits the upright image as well; it was turned"
-                " too: look whether they match in the contact sheet, or store such images upright"
+                " too: see whether they match with scripts.inspect_data --sheet, or store such images upright"
             )
 
     def _class_lines(self, classes: ClassTable) -> Iterator[str]:
@@ -175,7 +179,7 @@ def _look(source: Source, resolution: int | None, crop: Crop, index: int) -> Fin
 
 def _empty_classes(classes: ClassTable, images: np.ndarray) -> list[str]:
     return [
-        f"class {name} ({k}): no mask shows it; take it out of the class table, or leave it empty with --skip-bad"
+        f"class {name} ({k}): no mask shows it; take it out of the class table"
         for k, name in enumerate(classes.names)
         if images[k] == 0
     ]

@@ -5,6 +5,7 @@ Shapes: R resolution.
 
 import os
 import shlex
+import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -100,6 +101,12 @@ def read_photo(
     for path in filter(None, (image, mask)):
         refuse_huge(path)
     record = read_pair(image, mask, classes, read_by)
+    if record.ambiguous:
+        print(
+            f"warning: {image}: is turned upright by its EXIF orientation, and its mask with it, which fits either way;"
+            " store the image upright if the mask was drawn on it so",
+            file=sys.stderr,
+        )
     _refuse_small(record, image, resolution, crop)
     try:
         return fit(record, resolution, crop)

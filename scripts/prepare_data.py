@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = survey(source, args.workers, args.resolution, args.crop, partial(_bar, "checking", len(source)))
     report = "\n".join(found.lines())
     print(report)
-    _stop_at_problems(found, args)
+    _stop_at_problems(source, found, args)
     sheet = contact_sheet(source, found.good, args.crop)
     files = {"report.txt": f"{report}\n".encode(), "contact_sheet.png": _png(sheet)}
     if found.problems:
@@ -137,7 +137,7 @@ def _check(args: argparse.Namespace) -> None:
         raise DataError(f"cannot write {args.out} ({reason}); choose another folder")
 
 
-def _stop_at_problems(found: Survey, args: argparse.Namespace) -> None:
+def _stop_at_problems(source: Source, found: Survey, args: argparse.Namespace) -> None:
     if found.contradictions:
         for contradiction in found.contradictions[1:]:
             print(contradiction)
@@ -148,8 +148,10 @@ def _stop_at_problems(found: Survey, args: argparse.Namespace) -> None:
         for problem in others:
             print(problem)
         more = f" (and {len(others)} more, listed above)" if others else ""
+        if not isinstance(source, FileSource):  # which is used as it is
+            raise DataError(f"{first}{more}")
         unpaired = f", or --skip-unpaired to leave out the {found.unpaired} without a partner" if found.unpaired else ""
-        raise DataError(f"{first}{more}; or give --skip-bad to skip these files{unpaired}")
+        raise DataError(f"{first}{more}; or give --skip-bad to go on without what has a problem{unpaired}")
     if not found.good:
         raise DataError(f"{args.source}: every record has a problem, the first: {found.problems[0]}")
 

@@ -1,5 +1,6 @@
 """What a run learns from: pairs of image and mask, or, for domain adaptation, images alone."""
 
+import re
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -19,6 +20,8 @@ from datasets.survey import survey
 from training.distributed import Process, from_main
 from training.views import ImageView, PairView, View
 from utils.progress import progress
+
+_SIDE = re.compile(r"(left|right|[lr])[_ -]|.*[_ -](left|right|[lr])$", re.IGNORECASE)
 
 
 class Material(NamedTuple):
@@ -54,6 +57,7 @@ def open_material(config: RunConfig, process: Process, learnt: ClassTable | None
         check_meaning(learnt, pairs.classes, config.model.init_from, config)
     if process.is_main:
         _compare_transparency(pairs.classes, config)
+        _compare_sides(pairs.classes, config)
     view = PairView(pairs.classes, process.device, _augmentation(config, pairs.classes, process.device))
     return Material(pairs, pairs.classes, view)
 
@@ -82,8 +86,12 @@ def _check_files(sources: Sequence[Source], config: RunConfig) -> None:
             continue
         bar = partial(progress, total=len(source), desc="checking", unit="image")
         found = survey(source, config.data.workers, config.model.resolution, config.data.crop, bar)
+        for line in found.left_out():
+            print(f"{source.path}: {line}")
         if problems := found.problems[: len(found.problems) - len(found.empty_classes)]:
-            raise DataError(f"{problems[0]} (problems: {len(problems)}; scripts.inspect_data lists all)")
+            for problem in problems[1:]:
+                print(problem)
+            raise DataError(f"{problems[0]}{f' (and {len(problems) - 1} more, listed above)' if problems[1:] else ''}")
         for warning in (*found.empty_classes, *found.ambiguities()):
             print(f"warning: {source.path}: {warning}", file=sys.stderr)
 
@@ -98,5 +106,16 @@ def _compare_transparency(classes: ClassTable, config: RunConfig) -> None:
         print(
             f"warning: {', '.join(config.data.path)} calls classes {list(classes.transparent)} transparent, "
             f"model.transparent_classes = {list(used)}",
+            file=sys.stderr,
+        )
+
+
+def _compare_sides(classes: ClassTable, config: RunConfig) -> None:
+    with_partner = {k for pair in classes.partners for k in pair}
+    alone = [name for k, name in enumerate(classes.names) if k not in with_partner and _SIDE.match(name)]
+    if config.data.mirror and alone:
+        print(
+            f"warning: data.mirror mixes the sides of {', '.join(alone)}, which have no partner in the class table of"
+            f" {', '.join(config.data.path)}",
             file=sys.stderr,
         )

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -200,7 +199,7 @@ def test_names_are_gone_through_a_few_times(mask_name: str) -> None:
 
     def listing(*patterns: str) -> Listing:
         listed = Counted(pattern.format(stem) for stem in stems for pattern in patterns)
-        return Listing(Path("f"), [Path("f", f"{name}.png") for name in listed], listed, Counter())
+        return Listing(Path("f"), [Path("f", f"{name}.png") for name in listed], listed, [])
 
     images, masks, together = listing("{}"), listing(mask_name), listing("{}", mask_name)
     for each in (images, masks, together):
@@ -242,7 +241,7 @@ def test_what_systems_leave_is_passed_by(tmp_path: Path) -> None:
     assert (len(source), source.problems, dict(source.skipped)) == (3, [], {})
     write_celebamask(tmp_path / "faces")
     image(tmp_path / "faces" / "CelebA-HQ-img" / "._0.jpg")
-    assert find_source(tmp_path / "faces").problems == []
+    assert find_source(tmp_path / "faces", classes="celebamask13").problems == []
 
 
 def test_celebamask_images_alone(tmp_path: Path) -> None:
@@ -358,3 +357,39 @@ def test_names_that_differ_in_case_alone(tmp_path: Path) -> None:
         Image.new("L", (16, 16)).save(tmp_path / name)
     with pytest.raises(DataError, match=r"upper and lower case count: rename one"):
         find_source(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["Classes.yaml", "CLASSES.YAML", "class.yaml", "classes.yaml.txt", "classes.json"])
+def test_a_class_table_of_almost_the_right_name(tmp_path: Path, name: str) -> None:
+    """The 13 classes of CelebAMask-HQ would be taken in its place."""
+    write_pairs(tmp_path)
+    (tmp_path / name).write_text("classes: [{id: 0, name: a}, {id: 1, name: b}]")
+    with pytest.raises(DataError, match=rf"{name} is not read: rename it to classes\.yaml, or give it with --classes"):
+        find_source(tmp_path)
+    assert find_source(tmp_path, classes="celebamask13").classes is not None
+
+
+def test_a_class_table_beside_the_folder_that_is_given(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "set")
+    (tmp_path / "set" / "classes.yaml").write_text("classes: [{id: 0, name: a}, {id: 1, name: b}]")
+    with pytest.raises(DataError, match=r"set/classes\.yaml is not read for .*images: move it there, or give it with"):
+        find_source(tmp_path / "set" / "images", tmp_path / "set" / "masks")
+
+
+def test_images_alone_tell_their_folders(tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    for folder in ("photos", "ground_truth"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+        Image.new("L", (16, 16)).save(tmp_path / "set" / folder / f"{folder}.png")
+    assert find_source(tmp_path / "set", layout=Layout(images_only=True)).notes == [
+        "images by folder: ground_truth (1), photos (1)"
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["_Mask", "-LABEL", ".Seg"])
+def test_known_suffixes_in_upper_case(tmp_path: Path, suffix: str) -> None:
+    for name in ("0.jpg", f"0{suffix}.png"):
+        Image.new("L", (16, 16)).save(tmp_path / name)
+    assert len(find_source(tmp_path)) == 1
+    alone = find_source(tmp_path, layout=Layout(images_only=True))
+    assert (len(alone), alone.notes) == (1, [f"left out as masks: 1 (0{suffix}.png)"])

@@ -179,6 +179,9 @@ def test_faces_without_masks_and_masks_without_an_image(tmp_path: Path) -> None:
         "01/00001_nose.png",
         "anno/0/00001_nose.png",
         "00001_nose.png",
+        "0/00001_nose.png.part",
+        "0/00001_nose.gif",
+        "0/00001_nose",
     ],
 )
 def test_a_part_mask_of_an_unknown_name_is_a_problem(tmp_path: Path, name: str) -> None:
@@ -189,8 +192,10 @@ def test_a_part_mask_of_an_unknown_name_is_a_problem(tmp_path: Path, name: str) 
     moved = tmp_path / MASKS / name
     moved.parent.mkdir(parents=True, exist_ok=True)
     mask.rename(moved)
-    (problem,) = find_source(tmp_path).problems
+    source = find_source(tmp_path)
+    (problem,) = source.problems
     assert problem.startswith(f"{moved}: is not ")
+    assert [Path(source.name(index)).name for index in range(len(source))] == ["0.jpg", "2.jpg"]
     assert list(find_source(tmp_path, layout=Layout(images_only=True)).problems) == []
 
 

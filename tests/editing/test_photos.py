@@ -61,7 +61,7 @@ def test_pictures_become_squares_of_the_models_size(tmp_path: Path) -> None:
         read_photo(image, labels, TABLE, 32, "error")
 
 
-def test_pictures_are_turned_upright_with_their_masks(tmp_path: Path) -> None:
+def test_pictures_are_turned_upright_with_their_masks(tmp_path: Path, capsys) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
     image = picture(tmp_path / "a.png", exif=exif)
@@ -70,6 +70,11 @@ def test_pictures_are_turned_upright_with_their_masks(tmp_path: Path) -> None:
     assert photo.image[0, -1, 0] == 0
     assert photo.label[0, 0] == 2
     assert photo.label[0, -1] == 0
+    assert (
+        f"warning: {image}: is turned upright by its EXIF orientation, and its mask with it" in capsys.readouterr().err
+    )
+    read_photo(picture(tmp_path / "b.png"), tmp_path / "m.png", TABLE, 64, "error")
+    assert capsys.readouterr().err == ""
 
 
 def test_files_that_are_too_large_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -344,9 +344,28 @@ def test_every_file_of_a_folder_is_checked_first(train, tmp_path, capsys):
     assert f"warning: {data / 'images'}: class hat (11): no mask shows it" in told
     assert f"warning: {data / 'images'}: of the images turned, 1 have a mask that fits" in told
     mask.write_bytes(b"")
-    with pytest.raises(DataError, match=r"4\.png: is not an image.*\(problems: 1; scripts\.inspect_data lists all\)"):
+    with pytest.raises(DataError, match=r"4\.png: is not an image; replace it or take it away$"):
         train(f"data.path={data}", "training.total_images=4", output="refused")
     assert not (tmp_path / "refused").exists()
+
+
+def test_what_is_left_out_of_a_folder_is_told(train, tmp_path, capsys):
+    data = write_pairs(tmp_path / "set", count=5)
+    (data / "masks" / "faces" / "0.png").rename(data / "masks" / "faces" / "0.tga")
+    train(f"data.path={data}", "data.skip_unpaired=true", "training.total_images=4")
+    told = capsys.readouterr().out
+    assert f"{data / 'images'}: files that are no images, ignored: 1: .tga (1)" in told
+    assert f"{data / 'images'}: left out without a partner: 1 (images 1, masks 0)" in told
+
+
+@pytest.mark.parametrize("is_mirrored", [True, False])
+def test_mirroring_of_sides_without_partners(train, tmp_path, capsys, is_mirrored):
+    data = write_pairs(tmp_path / "set", count=5)
+    table = Path("datasets/tables/celebamask13.yaml").read_text().replace("name: ear,", "name: left_ear,")
+    (data / "classes.yaml").write_text(table.partition("remap:")[0])
+    train(f"data.path={data}", f"data.mirror={str(is_mirrored).lower()}", "training.total_images=4")
+    told = capsys.readouterr().err
+    assert ("warning: data.mirror mixes the sides of left_ear, which have no partner" in told) == is_mirrored
 
 
 @pytest.mark.parametrize("place", ["images/run", "masks/faces/run", "run"])
