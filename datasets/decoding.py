@@ -3,6 +3,7 @@
 Pictures come out RGB; labels as uint8 class ids [H, W]. Every message begins with the file's name.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -250,7 +251,8 @@ def _load(path: Path) -> tuple[Image.Image, Image.Transpose | None]:
         turn = _TURNS.get(picture.getexif().get(_ORIENTATION, 1))
         picture.load()
     except ReadingError as error:
-        raise DataError(f"{path}: {error}; replace it or take it away") from None
+        remedy = "replace it or take it away" if os.path.lexists(path) else "give one that is there"
+        raise DataError(f"{path}: {error}; {remedy}") from None
     except Image.UnidentifiedImageError:
         raise DataError(f"{path}: is not an image; replace it or take it away") from None
     except Exception as error:  # Pillow raises whatever a damaged file trips over
