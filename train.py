@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 
 from configs import cli, load_config
-from datasets.opening import refuse_output
 from training import distributed
 from training.preemption import Preemption
 from training.run_folder import RunFolder
@@ -42,7 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = RunFolder(args.output or Path("runs") / Path(args.config).stem)
     if not args.dry_run:
         folder.check(args.resume)
-        refuse_output(folder.path, config.data)
     timeout = timedelta(minutes=config.training.collective_minutes)
     with Preemption() as preemption, distributed.session(config.training.device, timeout) as process:
         trainer = Trainer(config, process)

@@ -74,7 +74,7 @@ def coerce(name: str, value: Any, kind: Any) -> Any:
         found = _number(value, kind)
     if found is None:
         too_large = kind is int and isinstance(value, str) and _WHOLE.fullmatch(value.strip())
-        raise _mistake(name, value, f"{describe(kind)}{' of at most 64 bits' if too_large else ''}")
+        raise _mistake(name, value, f"{describe(kind)}{' that fits in 64 bits' if too_large else ''}")
     return found
 
 
@@ -92,8 +92,8 @@ def _listed(name: str, value: Any, kind: Any) -> list[Any] | tuple[Any, ...]:
     if kind == tuple[str, ...] and isinstance(value, str):
         return [str(value)]
     if not isinstance(value, list | tuple):
-        one = f"; write [{label(value)}] for one" if isinstance(value, str) else ""
-        raise _mistake(name, value, f"{describe(kind)}{one}")
+        is_item = isinstance(value, str) and _number(value, get_args(kind)[0]) is not None
+        raise _mistake(name, value, f"{describe(kind)}{f'; write [{label(value)}] for one' if is_item else ''}")
     return value
 
 

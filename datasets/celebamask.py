@@ -3,19 +3,21 @@
 CelebA-HQ-img/<id>.jpg and CelebAMask-HQ-mask-anno/<id // 2000>/<id, 5 digits>_<part>.png
 """
 
+import os
 import re
+import sys
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from datasets.decoding import Record, read_image, read_pair, read_stencil
+from datasets.decoding import SUFFIXES, Record, read_image, read_pair, read_stencil
 from datasets.errors import DataError
 from datasets.labels import ClassTable
 from datasets.mask_codes import PAINTING_ORDER, part_classes
-from datasets.pairing import list_images
+from datasets.pairing import visible_files
 from datasets.sources import FileSource, file_state
 
 Split = Literal["train", "val", "all"]
@@ -24,8 +26,9 @@ IMAGES, MASKS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno"
 FIRST_OF_VALIDATION = 28_000
 _FACES_PER_FOLDER = 2000
 _IMAGE_NAME = re.compile(r"(0|[1-9][0-9]*)\.jpg")
-_MASK_NAME = re.compile(rf"([0-9]+)/([0-9]{{5,}})_({'|'.join(PAINTING_ORDER)})\.png")
-_NAMED_BY_A_FACE = re.compile(r"([0-9]{1,9})_.*", re.DOTALL)
+_PARTS = "|".join(PAINTING_ORDER)
+_MASK_NAME = re.compile(rf"([0-9]{{5,9}})_({_PARTS})\.png")
+_MISNAMED_MASK = re.compile(rf"([0-9]{{5,9}})_.*|([0-9]{{1,9}})_({_PARTS})\b.*", re.DOTALL | re.IGNORECASE)
 
 
 class CelebAMaskSource(FileSource):
@@ -48,20 +51,24 @@ class CelebAMaskSource(FileSource):
         self.classes = classes
         self._parts = part_classes(PAINTING_ORDER, classes) if classes else {}
         self._parts_of: Mapping[int, Set[str]] = {}
-        faces, self.problems, self.skipped = _find_images(path / IMAGES)
+        images = _find_images(path / IMAGES)
+        faces, self.problems, self.skipped = images.faces, images.problems, images.skipped
         if classes:
             masks = _find_masks(path / MASKS)
             self._parts_of = masks.parts
-            self.problems += masks.problems
-            self.skipped += masks.skipped
-            unpaired = self._unpaired(faces)
-            faces &= masks.parts.keys() - masks.incomplete
+            self.problems = [*images.problems, *masks.problems]
+            self.skipped = images.skipped + masks.skipped
+            faces = images.faces & masks.parts.keys() - masks.misnamed
+            alone = self._unpaired(
+                _of_split(images.faces - masks.parts.keys() - masks.misnamed, split),
+                _of_split(masks.parts.keys() - images.faces - images.misnamed, split),
+            )
             if skip_unpaired:
-                self.notes = [f"left out without a partner: {len(unpaired)} faces"] if unpaired else []
+                self.notes = [f"left out without a partner: {len(alone)} faces"] if alone else []
             else:
-                self.problems += unpaired
-                self.unpaired = len(unpaired)
-        self._faces = sorted(i for i in faces if split == "all" or (i < FIRST_OF_VALIDATION) == (split == "train"))
+                self.problems += alone
+                self.unpaired = len(alone)
+        self._faces = _of_split(faces, split)
         if not self._faces:
             kind = f"<id>.jpg {'with masks ' if classes else ''}of the split {split}"
             problem = f" ({self.problems[0]})" if self.problems else ""
@@ -113,61 +120,77 @@ class CelebAMaskSource(FileSource):
 
     def _masks(self, face: int) -> dict[str, Path]:
         """The masks of a face by part, in painting order; not those of ignored parts."""
-        there = self._parts_of[face]
+        there = self._parts_of.get(face, ())  # none where images alone are wanted
         return {part: self._folder(face) / _mask_name(face, part) for part in self._parts if part in there}
 
-    def _unpaired(self, faces: Set[int]) -> list[str]:
-        """A line for each face that has an image or masks alone."""
-        alone = [
-            f"{self._image(face)}: has no part masks in {self._folder(face)}; add them"
-            for face in sorted(faces - self._parts_of.keys())
-        ]
-        for face in sorted(self._parts_of.keys() - faces):
+    def _unpaired(self, images: Sequence[int], masks: Sequence[int]) -> list[str]:
+        """A line for each face that has an image alone, and for each that has masks alone."""
+        alone = [f"{self._image(face)}: has no part masks in {self._folder(face)}; add them" for face in images]
+        for face in masks:
             first = self._folder(face) / _mask_name(face, min(self._parts_of[face]))
             alone.append(f"{first}: has no image {self._image(face)}; add it, or take the masks of {face:05d} away")
         return alone
 
 
-def _find_images(folder: Path) -> tuple[set[int], list[str], Counter[str]]:
-    """Return the ids of the images, a line for each that is named otherwise, and what was skipped."""
-    listing = list_images(folder)
-    faces, problems = set[int](), []
-    for file, name in zip(listing.files, listing.whole_names(), strict=True):
-        if match := _IMAGE_NAME.fullmatch(name):
-            faces.add(int(match[1]))
-        else:
-            problems.append(f"{file}: is not named <id>.jpg; rename it or take it away")
-    return faces, problems, listing.skipped
-
-
-class _Masks(NamedTuple):
-    parts: Mapping[int, Set[str]]  # of each face
-    incomplete: Set[int]  # faces with files that are named otherwise
+class _Images(NamedTuple):
+    faces: set[int]
+    misnamed: set[int]  # faces that images of other names seem to show
     problems: list[str]
     skipped: Counter[str]
 
 
+class _Masks(NamedTuple):
+    parts: dict[int, set[str]]  # of each face
+    misnamed: set[int]  # faces of which files of other names seem to show a part
+    problems: list[str]
+    skipped: Counter[str]
+
+
+def _find_images(folder: Path) -> _Images:
+    """Return what the folder of images holds, to the last file."""
+    found = _Images(set[int](), set[int](), [], Counter())
+    for parent, names in visible_files(folder):
+        for name in names:
+            suffix = os.path.splitext(name)[1]
+            if parent == str(folder) and (match := _IMAGE_NAME.fullmatch(name)):
+                found.faces.add(int(match[1]))
+            elif suffix.lower() in SUFFIXES:
+                found.problems.append(f"{Path(parent, name)}: is not named <id>.jpg; rename it or take it away")
+                found.misnamed.update(int(text) for text in re.findall(r"^0*([0-9]{1,9})\.", name))
+            else:
+                found.skipped[suffix.lower() or "no extension"] += 1
+    return found
+
+
 def _find_masks(folder: Path) -> _Masks:
-    """Look at all that lies there: a part whose mask has a misspelt name would be lost without a word."""
-    listing = list_images(folder)
-    parts, incomplete, problems = defaultdict[int, set[str]](set), set[int](), []
-    is_of_face = {file: bool(_NAMED_BY_A_FACE.fullmatch(file.name)) for file in listing.others}
-    others = [file for file, is_one in is_of_face.items() if is_one]
-    skipped = listing._replace(others=[file for file, is_one in is_of_face.items() if not is_one]).skipped
-    names = [*listing.whole_names(), *(file.relative_to(folder).as_posix() for file in others)]
-    for file, name in zip([*listing.files, *others], names, strict=True):
-        match = _MASK_NAME.fullmatch(name)
-        face = int(match[2]) if match else 0
-        if match and name == f"{face // _FACES_PER_FOLDER}/{_mask_name(face, match[3])}":
-            parts[face].add(match[3])
-        else:
-            problems.append(
-                f"{file}: is not <id // {_FACES_PER_FOLDER}>/<id, 5 digits>_<part>.png with a part of CelebAMask-HQ;"
-                " rename it or take it away"
+    """Return what the folder of masks holds, to the last file.
+
+    Looking for the expected names alone would be quicker, but a part whose mask has a misspelt name would be lost.
+    """
+    found = _Masks(defaultdict(set), set[int](), [], Counter())
+    for parent, names in visible_files(folder):
+        number = os.path.relpath(parent, folder)
+        for name in names:
+            if match := _MASK_NAME.fullmatch(name):
+                face, part = int(match[1]), sys.intern(match[2])
+                if name == _mask_name(face, part) and number == str(face // _FACES_PER_FOLDER):
+                    found.parts[face].add(part)
+                    continue
+            misnamed, suffix = _MISNAMED_MASK.fullmatch(name), os.path.splitext(name)[1].lower()
+            if not misnamed and suffix not in SUFFIXES:
+                found.skipped[suffix or "no extension"] += 1
+                continue
+            found.problems.append(
+                f"{Path(parent, name)}: is not <id // {_FACES_PER_FOLDER}>/<id, 5 digits>_<part>.png with a part of"
+                " CelebAMask-HQ; rename it or take it away"
             )
-            if of_face := _NAMED_BY_A_FACE.fullmatch(file.name):
-                incomplete.add(int(of_face[1]))
-    return _Masks(dict(parts), incomplete, problems, skipped)
+            if misnamed:
+                found.misnamed.add(int(misnamed[1] or misnamed[2]))
+    return found
+
+
+def _of_split(faces: Iterable[int], split: Split) -> list[int]:
+    return sorted(face for face in faces if split == "all" or (face < FIRST_OF_VALIDATION) == (split == "train"))
 
 
 def _mask_name(face: int, part: str) -> str:

@@ -31,7 +31,8 @@ from datasets.sources import FolderSource, ImageLmdbSource, LmdbSource, Source, 
 CLASSES_FILE = "classes.yaml"
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "JPEGImages")
 _MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "SegmentationClass")
-_ALMOST_CLASSES_FILE = re.compile(r"class(es)?\.(ya?ml|json)(\.txt)?", re.IGNORECASE)
+_ALMOST_CLASSES_FILE = re.compile(r"class(es)?\.ya?ml(\.txt)?", re.IGNORECASE)
+_HALVES = ("train", "training", "val", "valid", "validation", "test")  # names of parts of a data set
 _SHOWN = 6
 KNOWN_LAYOUTS = (
     f"CelebAMask-HQ ({IMAGES} and {MASKS}); a folder of images ({', '.join(_IMAGE_FOLDERS)}) beside one of masks"
@@ -313,12 +314,14 @@ def _table(path: Path, classes: str) -> ClassTable | None:
     beside = path / CLASSES_FILE
     if not os.path.isdir(path) or os.path.exists(beside):
         return load_table(beside) if os.path.isdir(path) else None
-    remedy = "or give it with --classes (in a run: data.classes)"
+    remedy = "or give it, or celebamask13 for the classes of CelebAMask-HQ, with --classes (in a run: data.classes)"
     if is_lmdb(path):
         return None
     for file in _entries(path):
         if _ALMOST_CLASSES_FILE.fullmatch(file.name) and os.path.isfile(file):
             raise DataError(f"{file} is not read: rename it to {CLASSES_FILE}, {remedy}")
-    if os.path.exists(above := Path(os.path.abspath(path)).parent / CLASSES_FILE):
+    here = Path(os.path.abspath(path))
+    is_part = here.name.lower() in map(str.lower, (*_IMAGE_FOLDERS, *_HALVES))
+    if is_part and os.path.exists(above := here.parent / CLASSES_FILE):
         raise DataError(f"{above} is not read for {path}: move it there, {remedy}")
     return None

@@ -74,13 +74,6 @@ def open_dataset(
     return shards[0] if len(shards) == 1 else ShardedDataset(shards, config.path)
 
 
-def refuse_output(path: Path, config: DataConfig) -> None:
-    """Raise a DataError if what a run writes would lie among the files that it reads."""
-    for folder in (Path(text) for text in (*config.path, config.images_folder, config.masks) if text):
-        if os.path.isdir(folder) and not is_lmdb(folder) and path.resolve().is_relative_to(folder.resolve()):
-            raise DataError(f"{path} lies in {folder}, which the run reads: choose another --output")
-
-
 def open_images(config: DataConfig, resolution: int) -> ImagesAlone:
     """The images that a trained model is adapted to, of side R; masks beside them are ignored.
 

@@ -110,7 +110,7 @@ def list_images(folder: Path, without: Path | None = None) -> Listing:
         DataError: if it is no folder or cannot be listed.
     """
     found, others = [], []
-    for path in _visible_files(folder, without):
+    for path in (Path(parent, name) for parent, names in visible_files(folder, without) for name in names):
         if path.suffix.lower() in SUFFIXES:
             found.append((normalized(path.relative_to(folder).with_suffix("").as_posix()), path))
         else:
@@ -304,7 +304,12 @@ def _before(text: str, suffix: str) -> str | None:
     return key if key != text and key and not key.endswith("/") else None
 
 
-def _visible_files(folder: Path, without: Path | None) -> Iterator[Path]:
+def visible_files(folder: Path, without: Path | None = None) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder, from `folder` on, with the names of its files; not those that systems leave.
+
+    Raises:
+        DataError: if it is no folder, or one cannot be listed or is reached twice.
+    """
     if not os.path.isdir(folder):
         raise DataError(f"{folder} is not a folder; give the one that holds the files")
 
@@ -321,4 +326,4 @@ def _visible_files(folder: Path, without: Path | None) -> Iterator[Path]:
             raise DataError(f"{parent}: is reached twice through a symbolic link; remove the link")
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not is_left_by_a_system(name))
-        yield from (Path(parent, name) for name in sorted(files) if not is_left_by_a_system(name))
+        yield parent, sorted(name for name in files if not is_left_by_a_system(name))

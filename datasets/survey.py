@@ -45,7 +45,7 @@ class Survey:
         kind: what the source was taken for.
         classes: its class table; None for images alone.
         good: indices of the records without a problem.
-        problems: one line each, beginning with the file or class.
+        problems: of files, one line each.
         contradictions: problems that skipping files cannot fix: only the user knows what the masks mean.
         sizes: number of good records of each (width, height).
         turned: number of good records that an EXIF orientation turned.
@@ -55,7 +55,7 @@ class Survey:
         images: number of good records that show each class [K].
         notes: what else the source tells, a line each.
         unpaired: number of problems that are files without a partner.
-        empty_classes: those of the problems that are classes which no mask shows.
+        empty_classes: a line for each class that no mask shows.
     """
 
     kind: str
@@ -73,9 +73,14 @@ class Survey:
     unpaired: int = 0
     empty_classes: Sequence[str] = ()
 
+    @property
+    def all_problems(self) -> list[str]:
+        """Problems of files and empty classes."""
+        return [*self.problems, *self.empty_classes]
+
     def lines(self) -> Iterator[str]:
         """The report, without the problems."""
-        yield f"{shown(self.kind)}: {len(self.good)} records without a problem, {len(self.problems)} problems"
+        yield f"{shown(self.kind)}: {len(self.good)} records without a problem, {len(self.all_problems)} problems"
         sizes = [f"{width} x {height} ({count})" for (width, height), count in self.sizes.most_common(_SHOWN_SIZES)]
         rest = len(self.sizes) - len(sizes)
         yield f"sizes: {', '.join(sizes) or 'none'}{f' and {rest} others' if rest else ''}"
@@ -118,7 +123,7 @@ class Survey:
 def survey(
     source: Source, workers: int, resolution: int | None = None, crop: Crop = "error", progress: Progress = iter
 ) -> Survey:
-    """Reads every record once.
+    """Read every record once.
 
     Args:
         source: what to look at.
@@ -127,9 +132,24 @@ def survey(
         crop: as in `datasets.fitting.fit`; asked for with a resolution only.
         progress: wraps the findings as they come, as tqdm does.
     """
-    look = partial(_look, source, resolution, crop)
-    with closing(ordered_map(look, range(len(source)), workers)) as results:
-        findings = list(progress(results))
+    return summary(source, look(source, range(len(source)), workers, resolution, crop, progress))
+
+
+def look(
+    source: Source,
+    indices: Sequence[int],
+    workers: int,
+    resolution: int | None = None,
+    crop: Crop = "error",
+    progress: Progress = iter,
+) -> list[Finding]:
+    """Read some records; for the arguments see `survey`."""
+    with closing(ordered_map(partial(_look, source, resolution, crop), indices, workers)) as results:
+        return list(progress(results))
+
+
+def summary(source: Source, findings: Sequence[Finding]) -> Survey:
+    """Sum up what was found in all records of a source, in their order."""
     good = [i for i, finding in enumerate(findings) if not finding.problem]
     contradictions = [finding.problem for finding in findings if finding.is_contradiction]
     try:
@@ -137,17 +157,15 @@ def survey(
     except ContradictionError as error:
         contradictions.append(str(error))
     others = [finding.problem for finding in findings if finding.problem and not finding.is_contradiction]
-    problems = [*contradictions, *map(shown, source.problems), *others]
     counts = [pixels for i in good if (pixels := findings[i].pixels) is not None]
     count = source.classes.num_classes if source.classes else 0
     pixels_of = np.stack(counts) if counts else np.zeros((0, count), np.int64)
     totals, images = pixels_of.sum(0), (pixels_of > 0).sum(0)
-    empty_classes = _empty_classes(source.classes, images) if source.classes and good else []
     return Survey(
         source.kind,
         source.classes,
         good,
-        [*problems, *empty_classes],
+        [*contradictions, *map(shown, source.problems), *others],
         contradictions,
         Counter(findings[i].size for i in good),
         sum(findings[i].turned for i in good),
@@ -157,7 +175,7 @@ def survey(
         images,
         source.notes,
         source.unpaired,
-        empty_classes,
+        _empty_classes(source.classes, images) if source.classes and good else [],
     )
 
 

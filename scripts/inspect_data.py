@@ -53,22 +53,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in ("resolution", "count", "source", "tool"):
         if name in source.meta:
             print(f"{name}: {shown(source.meta[name])}")
-    for line in (*found.lines(), *found.problems):
+    for line in (*found.lines(), *found.all_problems):
         print(line)
     if args.sheet and found.good:
         save_png(contact_sheet(source, found.good), args.sheet)
         print(f"wrote {shown(args.sheet)}")
-    if found.problems:
-        raise DataError(f"{shown(args.path)}: {len(found.problems)} problems, listed above; mend them")
+    if found.all_problems:
+        raise DataError(f"{shown(args.path)}: number of problems, listed above: {len(found.all_problems)}; fix them")
 
 
 def _check_sheet(path: Path) -> None:
     if os.path.lexists(path):
         raise DataError(f"{path} exists already; choose another name for the sheet")
     if path.suffix.lower() != ".png":
-        raise DataError(f"--sheet {path}: is a PNG; let the name end in .png")
+        raise DataError(f"--sheet {path}: the sheet is written as PNG; choose a name that ends in .png")
     if not os.path.isdir(path.parent):
-        raise DataError(f"--sheet {path}: {path.parent} is not a folder; choose one that is there")
+        raise DataError(f"--sheet {path}: {path.parent} is not a folder; choose an existing one")
     if reason := not_writable(path.parent):
         raise DataError(f"cannot write {path} ({reason}); choose another folder")
 

@@ -99,8 +99,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     _stop_at_problems(source, found, args)
     sheet = contact_sheet(source, found.good, args.crop)
     files = {"report.txt": f"{report}\n".encode(), "contact_sheet.png": _png(sheet)}
-    if found.problems:
-        files["problems.txt"] = "".join(f"{problem}\n" for problem in found.problems).encode()
+    if found.all_problems:
+        files["problems.txt"] = "".join(f"{problem}\n" for problem in found.all_problems).encode()
     meta = describe(source.classes, args.resolution, len(found.good), _command(args))
     if isinstance(source, FileSource):
         _write(source, found, args, meta, files)
@@ -143,15 +143,18 @@ def _stop_at_problems(source: Source, found: Survey, args: argparse.Namespace) -
             print(contradiction)
         more = f" ({len(found.contradictions)} such masks)" if found.contradictions[1:] else ""
         raise DataError(f"{found.contradictions[0]}{more}")
-    if found.problems and not args.skip_bad:
-        first, *others = found.problems
+    if found.all_problems and not args.skip_bad:
+        first, *others = found.all_problems
         for problem in others:
             print(problem)
         more = f" (and {len(others)} more, listed above)" if others else ""
-        if not isinstance(source, FileSource):  # which is used as it is
+        if found.problems and not isinstance(source, FileSource):  # an LMDB, which is used as it is
             raise DataError(f"{first}{more}")
+        skipping = " and ".join(
+            [*["without these files"] * bool(found.problems), *["with empty classes"] * bool(found.empty_classes)]
+        )
         unpaired = f", or --skip-unpaired to leave out the {found.unpaired} without a partner" if found.unpaired else ""
-        raise DataError(f"{first}{more}; or give --skip-bad to go on without what has a problem{unpaired}")
+        raise DataError(f"{first}{more}; or give --skip-bad to go on {skipping}{unpaired}")
     if not found.good:
         raise DataError(f"{args.source}: every record has a problem, the first: {found.problems[0]}")
 

@@ -1,27 +1,30 @@
-"""What a run learns from: pairs of image and mask, or, for domain adaptation, images alone."""
+"""Training data of a run: pairs of image and mask, or, for domain adaptation, images alone."""
 
 import re
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from configs import ConfigError, RunConfig
-from datasets import DataError
+from datasets import DataError, sources
 from datasets.augment import Augmentation
 from datasets.folder import SourceDataset
 from datasets.images_alone import ImagesAlone
 from datasets.labels import ClassTable
 from datasets.opening import ShardedDataset, Single, first_difference, open_dataset, open_images
-from datasets.sources import FileSource, Source
-from datasets.survey import survey
-from training.distributed import Process, from_main
+from datasets.sources import FileSource
+from datasets.survey import Finding, look, summary
+from training.distributed import Process, from_main, gather_on_main, own_share
 from training.views import ImageView, PairView, View
 from utils.progress import progress
 
-_SIDE = re.compile(r"(left|right|[lr])[_ -]|.*[_ -](left|right|[lr])$", re.IGNORECASE)
+_CHECKING = "checking the files once (scripts.prepare_data makes a set that needs no check)"
+_LISTED = 20  # problems
+_OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l"}
 
 
 class Material(NamedTuple):
@@ -31,7 +34,7 @@ class Material(NamedTuple):
 
 
 def open_material(config: RunConfig, process: Process, learnt: ClassTable | None) -> Material:
-    """Open the data of a run: read one record of an LMDB, and all of a folder's files, which nobody has checked yet.
+    """Open the data of a run, and read one record: what does not fit shows now, not in a loader's worker.
 
     Args:
         config: of the run.
@@ -46,13 +49,9 @@ def open_material(config: RunConfig, process: Process, learnt: ClassTable | None
         assert learnt is not None, "RunConfig asks for model.init_from"
         images = open_images(config.data, config.model.resolution)
         images[0]
-        from_main(process, lambda: _check_files(images.sources, config))
         return Material(images, learnt, ImageView(_augmentation(config, learnt, process.device)))
     pairs = open_dataset(config.data, config.model.resolution, config.model.num_classes)
     pairs[0]
-    shards = pairs.shards if isinstance(pairs, ShardedDataset) else [pairs]
-    folders = [shard.source for shard in shards if isinstance(shard, SourceDataset)]
-    from_main(process, lambda: _check_files(folders, config))
     if learnt:
         check_meaning(learnt, pairs.classes, config.model.init_from, config)
     if process.is_main:
@@ -75,25 +74,43 @@ def check_meaning(learnt: ClassTable, classes: ClassTable, source: str, config: 
         )
 
 
-def _check_files(sources: Sequence[Source], config: RunConfig) -> None:
-    """Look at every file, as scripts.prepare_data does; warn of what may be meant.
+def check_files(dataset: Single | ShardedDataset | ImagesAlone, config: RunConfig, process: Process) -> None:
+    """Check all files of folders as scripts.prepare_data does, each process a share; warn of classes and orientations.
 
     Raises:
         DataError: if a file cannot be used.
     """
-    for source in sources:
-        if not isinstance(source, FileSource):
-            continue
-        bar = partial(progress, total=len(source), desc="checking", unit="image")
-        found = survey(source, config.data.workers, config.model.resolution, config.data.crop, bar)
-        for line in found.left_out():
-            print(f"{source.path}: {line}")
-        if problems := found.problems[: len(found.problems) - len(found.empty_classes)]:
-            for problem in problems[1:]:
-                print(problem)
-            raise DataError(f"{problems[0]}{f' (and {len(problems) - 1} more, listed above)' if problems[1:] else ''}")
-        for warning in (*found.empty_classes, *found.ambiguities()):
-            print(f"warning: {source.path}: {warning}", file=sys.stderr)
+    for source in _folders(dataset):
+        share = own_share(len(source), process)
+        bar = partial(progress, total=len(share), desc=_CHECKING, unit="image", disable=not process.is_main)
+        found = look(source, share, config.data.workers, config.model.resolution, config.data.crop, bar)
+        from_main(process, partial(_report, source, gather_on_main(found)))
+
+
+def refuse_output(dataset: Single | ShardedDataset | ImagesAlone, output: Path) -> None:
+    """Raise a DataError if the output of a run would lie among the files that it reads."""
+    for source in _folders(dataset):
+        sources.refuse_output(output, source)
+
+
+def _folders(dataset: Single | ShardedDataset | ImagesAlone) -> list[FileSource]:
+    shards = dataset.shards if isinstance(dataset, ShardedDataset) else [dataset]
+    opened = [source for shard in shards for source in (shard.sources if isinstance(shard, ImagesAlone) else [shard])]
+    found = [item.source if isinstance(item, SourceDataset) else item for item in opened]
+    return [source for source in found if isinstance(source, FileSource)]
+
+
+def _report(source: FileSource, shares: Sequence[Sequence[Finding]]) -> None:
+    found = summary(source, [shares[i % len(shares)][i // len(shares)] for i in range(len(source))])
+    for line in found.left_out():
+        print(f"{source.path}: {line}")
+    if found.problems:
+        first, *others = found.problems
+        for problem in others[:_LISTED]:
+            print(problem)
+        raise DataError(f"{first}{f' (problems: {len(others) + 1}, the first of which are listed)' if others else ''}")
+    for warning in (*found.empty_classes, *found.ambiguities()):
+        print(f"warning: {source.path}: {warning}", file=sys.stderr)
 
 
 def _augmentation(config: RunConfig, classes: ClassTable, device: torch.device) -> Augmentation | None:
@@ -112,10 +129,20 @@ def _compare_transparency(classes: ClassTable, config: RunConfig) -> None:
 
 def _compare_sides(classes: ClassTable, config: RunConfig) -> None:
     with_partner = {k for pair in classes.partners for k in pair}
-    alone = [name for k, name in enumerate(classes.names) if k not in with_partner and _SIDE.match(name)]
+    alone = [name for k, name in enumerate(classes.names) if k not in with_partner and _is_of_a_side(name, classes)]
     if config.data.mirror and alone:
         print(
             f"warning: data.mirror mixes the sides of {', '.join(alone)}, which have no partner in the class table of"
             f" {', '.join(config.data.path)}",
             file=sys.stderr,
         )
+
+
+def _is_of_a_side(name: str, classes: ClassTable) -> bool:
+    """Return whether a name says left or right; l and r count only where there is a class of the other side."""
+    words = re.split(r"([_ -])", name)
+    for place in (0, len(words) - 1):
+        if other := _OTHER_SIDE.get(words[place].lower()):
+            opposite = "".join([*words[:place], other, *words[place + 1 :]])
+            return len(other) > 1 or opposite in classes.names
+    return False

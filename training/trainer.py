@@ -20,7 +20,7 @@ from training.evaluation import Evaluation
 from training.faults import LOSS_SCALE, Faults
 from training.limits import MASK_DRIFT, DriftLimit, Ending, Limit, TimeLimit
 from training.log import Log
-from training.material import check_meaning, open_material
+from training.material import check_files, check_meaning, open_material, refuse_output
 from training.measuring import Measuring
 from training.networks import prepare_device
 from training.phases import Phases
@@ -99,6 +99,9 @@ class Trainer:
             self._restore(checkpoint)
         elif self.start and self.process.is_main:
             print(self.start.announcement)
+        if checkpoint is None or self.resume not in ("auto", "none"):  # a run that goes on has checked its data
+            refuse_output(self.dataset, folder.path)
+            check_files(self.dataset, self.config, self.process)
         training, state = self.config.training, self.state
         from_main(self.process, lambda: folder.prepare(self.config, state.images))
         self.measuring = (

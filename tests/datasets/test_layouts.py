@@ -241,7 +241,7 @@ def test_what_systems_leave_is_passed_by(tmp_path: Path) -> None:
     assert (len(source), source.problems, dict(source.skipped)) == (3, [], {})
     write_celebamask(tmp_path / "faces")
     image(tmp_path / "faces" / "CelebA-HQ-img" / "._0.jpg")
-    assert find_source(tmp_path / "faces", classes="celebamask13").problems == []
+    assert find_source(tmp_path / "faces").problems == []
 
 
 def test_celebamask_images_alone(tmp_path: Path) -> None:
@@ -359,12 +359,14 @@ def test_names_that_differ_in_case_alone(tmp_path: Path) -> None:
         find_source(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["Classes.yaml", "CLASSES.YAML", "class.yaml", "classes.yaml.txt", "classes.json"])
+@pytest.mark.parametrize("name", ["Classes.yaml", "CLASSES.YAML", "class.yaml", "classes.yml", "classes.yaml.txt"])
 def test_a_class_table_of_almost_the_right_name(tmp_path: Path, name: str) -> None:
     """The 13 classes of CelebAMask-HQ would be taken in its place."""
     write_pairs(tmp_path)
     (tmp_path / name).write_text("classes: [{id: 0, name: a}, {id: 1, name: b}]")
-    with pytest.raises(DataError, match=rf"{name} is not read: rename it to classes\.yaml, or give it with --classes"):
+    with pytest.raises(
+        DataError, match=rf"{name} is not read: rename it to classes\.yaml, or give it, or celebamask13"
+    ):
         find_source(tmp_path)
     assert find_source(tmp_path, classes="celebamask13").classes is not None
 
@@ -372,7 +374,7 @@ def test_a_class_table_of_almost_the_right_name(tmp_path: Path, name: str) -> No
 def test_a_class_table_beside_the_folder_that_is_given(tmp_path: Path) -> None:
     write_pairs(tmp_path / "set")
     (tmp_path / "set" / "classes.yaml").write_text("classes: [{id: 0, name: a}, {id: 1, name: b}]")
-    with pytest.raises(DataError, match=r"set/classes\.yaml is not read for .*images: move it there, or give it with"):
+    with pytest.raises(DataError, match=r"set/classes\.yaml is not read for .*images: move it there, or give it"):
         find_source(tmp_path / "set" / "images", tmp_path / "set" / "masks")
 
 

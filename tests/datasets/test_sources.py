@@ -161,7 +161,7 @@ def test_faces_without_masks_and_masks_without_an_image(tmp_path: Path) -> None:
     skipping = find_source(tmp_path, layout=Layout(skip_unpaired=True))
     assert (len(skipping), list(skipping.problems)) == (2, [])
     assert list(skipping.notes) == ["left out without a partner: 2 faces"]
-    assert find_source(tmp_path, split="val").unpaired == 2  # whatever the split: the ids tell nothing of the parts
+    assert find_source(tmp_path, split="val").problems == []
 
 
 @pytest.mark.parametrize(
@@ -206,10 +206,30 @@ def test_what_lies_among_the_images_of_celebamask(tmp_path: Path) -> None:
         Image.new("RGB", (64, 64)).save(tmp_path / IMAGES / name)
     (tmp_path / IMAGES / "Thumbs.db").touch()
     (tmp_path / IMAGES / "notes.txt").touch()
-    (tmp_path / MASKS / "0" / "notes.txt").touch()
+    for name in ("notes.txt", "2_notes.txt"):
+        (tmp_path / MASKS / "0" / name).touch()
     source = find_source(tmp_path)
     assert [Path(problem.split(":")[0]).name for problem in source.problems] == ["00001.jpg", "1.png", "2.JPG", "1.jpg"]
-    assert source.skipped == {".txt": 2}
+    assert source.skipped == {".txt": 3}
+    assert len(source) == 3
+
+
+def test_a_misnamed_image_of_celebamask_is_one_problem(tmp_path: Path) -> None:
+    write_celebamask(tmp_path)
+    (tmp_path / IMAGES / "1.jpg").rename(tmp_path / IMAGES / "00001.jpg")
+    for skip_unpaired in (True, False):
+        source = find_source(tmp_path, layout=Layout(skip_unpaired=skip_unpaired))
+        (problem,) = source.problems
+        assert problem.endswith("00001.jpg: is not named <id>.jpg; rename it or take it away")
+        assert (len(source), list(source.notes)) == (2, [])
+
+
+def test_the_state_of_a_face_changes_with_its_part_masks(tmp_path: Path) -> None:
+    write_celebamask(tmp_path)
+    before = [find_source(tmp_path).state(index) for index in range(3)]
+    Image.new("L", (SIZE, SIZE), 255).save(tmp_path / MASKS / "0" / "00001_nose.png", compress_level=0)
+    after = [find_source(tmp_path).state(index) for index in range(3)]
+    assert [there == here for there, here in zip(before, after, strict=True)] == [True, False, True]
 
 
 def test_part_masks_of_another_shape_than_the_image(tmp_path: Path) -> None:

@@ -135,6 +135,11 @@ def test_celebamask_as_downloaded(tmp_path: Path, split: str, count: int) -> Non
     assert np.array_equal(dataset[1][1].numpy(), full_label(first + 1))
 
 
+def test_images_of_celebamask_alone(tmp_path: Path) -> None:
+    out = prepare(write_celebamask(tmp_path / "source"), tmp_path / "out", "--images-only")
+    assert len(ImageDataset(out)) == 3
+
+
 def test_celebamask_with_19_classes(tmp_path: Path) -> None:
     source = write_celebamask(tmp_path / "source")
     out = prepare(source, tmp_path / "out", "--classes", "celebamask19", "--skip-bad")
@@ -417,8 +422,18 @@ def test_an_lmdb_with_a_bad_record_is_refused(tmp_path: Path, refused) -> None:
         writer.add(draw_face(0, 0, SIZE)[0], full_label(0))
         writer.add(draw_face(0, 0, SIZE)[0], full_label(0) + 1)
     assert "label-0000001 has ids 13 outside 0..12" in refused(tmp_path / "lmdb")
+    assert "--skip-bad" not in refused(tmp_path / "lmdb")
     assert "cannot leave records out" in refused(tmp_path / "lmdb", "--skip-bad")
     assert f"give --resolution {SIZE}" in refused(tmp_path / "lmdb", "--resolution", "16")
+
+
+def test_an_lmdb_with_an_empty_class(tmp_path: Path, refused) -> None:
+    with LmdbWriter(tmp_path / "lmdb", SIZE, celebamask13(), "tests") as writer:
+        writer.add(draw_face(0, 0, SIZE)[0], full_label(0) % 12)
+    said = refused(tmp_path / "lmdb")
+    assert "class earring (12): no mask shows it" in said
+    assert said.endswith("or give --skip-bad to go on with empty classes")
+    assert len(ImageMaskDataset(prepare(tmp_path / "lmdb", tmp_path / "out", "--skip-bad"))) == 1
 
 
 def test_a_full_disk(pairs: Path, tmp_path: Path) -> None:

@@ -358,23 +358,59 @@ def test_what_is_left_out_of_a_folder_is_told(train, tmp_path, capsys):
     assert f"{data / 'images'}: left out without a partner: 1 (images 1, masks 0)" in told
 
 
-@pytest.mark.parametrize("is_mirrored", [True, False])
-def test_mirroring_of_sides_without_partners(train, tmp_path, capsys, is_mirrored):
+@pytest.mark.parametrize(
+    ("names", "is_mirrored", "said"),
+    [
+        ({"ear": "left_ear", "hat": "Eye Right"}, True, "left_ear, Eye Right"),
+        ({"ear": "l_ear", "hat": "r_ear"}, True, "l_ear, r_ear"),
+        ({"ear": "l_lip", "hat": "neck_l", "nose": "ear_r"}, True, ""),  # lower, necklace, ring
+        ({"ear": "left_ear"}, False, ""),
+    ],
+)
+def test_mirroring_of_sides_without_partners(train, tmp_path, capsys, names, is_mirrored, said):
     data = write_pairs(tmp_path / "set", count=5)
-    table = Path("datasets/tables/celebamask13.yaml").read_text().replace("name: ear,", "name: left_ear,")
+    table = Path("datasets/tables/celebamask13.yaml").read_text()
+    for name, other in names.items():
+        table = table.replace(f"name: {name},", f"name: {other},")
     (data / "classes.yaml").write_text(table.partition("remap:")[0])
     train(f"data.path={data}", f"data.mirror={str(is_mirrored).lower()}", "training.total_images=4")
     told = capsys.readouterr().err
-    assert ("warning: data.mirror mixes the sides of left_ear, which have no partner" in told) == is_mirrored
+    assert ("data.mirror" in told) == bool(said)
+    assert not said or f"warning: data.mirror mixes the sides of {said}, which have no partner" in told
 
 
-@pytest.mark.parametrize("place", ["images/run", "masks/faces/run", "run"])
-def test_a_run_does_not_write_into_its_data(train, tmp_path, place):
+@pytest.mark.parametrize("place", ["images/run", "masks/faces/run"])
+def test_a_run_does_not_write_among_its_images(train, tmp_path, faces_32, place):
     """Its previews would be read as images when it goes on."""
     data = write_pairs(tmp_path / "set", count=4)
-    with pytest.raises(DataError, match=r"run lies in .*set, which the run reads: choose another --output"):
-        train(f"data.path={data}", output=f"set/{place}")
+    with pytest.raises(DataError, match=r"run lies in .*set/\w+, which is read"):
+        train(f"data.path=[{faces_32},{data}]", output=f"set/{place}")
     assert not (data / place).exists()
+    train(f"data.path={data}", "training.total_images=4", output="set/run")
+    train(f"data.path={data}", "training.total_images=8", output="set/run")
+
+
+def test_files_are_checked_when_a_run_begins_and_not_when_it_goes_on(train, tmp_path):
+    data = write_pairs(tmp_path / "set", count=4)
+    spoilt = data / "masks" / "faces" / "3.png"
+    kept = spoilt.read_bytes()
+    train(f"data.path={data}", "training.total_images=4")
+    spoilt.write_bytes(b"")
+    train(f"data.path={data}", "training.total_images=4")  # has ended: no record is read
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
+    with pytest.raises(DataError, match=r"3\.png: is not an image"):
+        train(f"data.path={data}", "--resume", str(checkpoint), output="other")
+    spoilt.write_bytes(kept)
+    train(f"data.path={data}", "--resume", str(checkpoint), output="other")
+
+
+def test_problems_are_listed(train, tmp_path, capsys):
+    data = write_pairs(tmp_path / "set", count=30)
+    for number in range(1, 30):
+        (data / "masks" / "faces" / f"{number}.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"is not an image; .* \(problems: 29, the first of which are listed\)"):
+        train(f"data.path={data}")
+    assert capsys.readouterr().out.count(": is not an image") == 20
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_the_data_are_read(train, tmp_path, monkeypatch):
