@@ -57,8 +57,8 @@ def _expand_home(argument: str) -> str:
 def run(main: Callable[[], int | None]) -> None:
     """Call `main` and exit with its return value; with 2, after a line on stderr, for errors that the user can fix."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold what a terminal's encoding lacks
-        codecs.register_error("shown", _escape)
-        sys.stdout.reconfigure(errors="shown")
+        codecs.register_error("semantic_stylegan.shown", _escape)
+        sys.stdout.reconfigure(errors="semantic_stylegan.shown")
     try:
         sys.exit(main() or 0)
     except USER_ERRORS as error:
@@ -83,7 +83,7 @@ def run(main: Callable[[], int | None]) -> None:
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
-    """Handle text that cannot be encoded: bytes of a name as \\xe9, other characters as \\u0142."""
+    """Escape what a stream cannot encode: bytes of file names, and characters, as in caf\\xe9."""
     assert isinstance(error, UnicodeEncodeError)
     text = shown(error.object[error.start : error.end])
     return text.encode("ascii", "backslashreplace").decode(), error.end

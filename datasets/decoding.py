@@ -19,10 +19,10 @@ from datasets.mask_codes import labels_from_colors, labels_from_ids
 from datasets.palettes import (
     Palette,
     ReadBy,
+    canonical_colors,
     check_palette,
     colors_of,
     refuse_differences,
-    settled,
     used_palette,
 )
 from datasets.picture_files import open_picture
@@ -57,7 +57,7 @@ class Record(NamedTuple):
     label: np.ndarray | None  # uint8 [H, W]
     turned: bool = False  # by its EXIF orientation
     ambiguous: bool = False  # turned, and the mask fits both the stored and the upright image
-    palette: Palette = ()  # colours of the mask's ids, see `datasets.palettes.settled`
+    palette: Palette = ()  # colours of the mask's ids, see `datasets.palettes.canonical_colors`
 
 
 class _Label(NamedTuple):
@@ -151,7 +151,7 @@ def _suspicious(palettes: Sequence[bytes], table: ClassTable) -> list[bytes]:
     Entries that one palette has beyond the end of another contradict nothing. A mask without a palette has 1 bit.
     """
     entries = {palette: _all_entries(palette) for palette in palettes}
-    colors = {palette: settled(each, table) for palette, each in entries.items()}
+    colors = {palette: canonical_colors(each, table) for palette, each in entries.items()}
     counts = Counter(index for index, _ in set(chain.from_iterable(colors.values())))
     differing = {index for index, count in counts.items() if count > 1}
     return [

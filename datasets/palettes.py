@@ -38,7 +38,7 @@ def used_palette(picture: Image.Image) -> Palette:
 
 
 def check_palette(palette: Palette, table: ClassTable, remedy: str = REMEDY) -> Palette:
-    """Return the entries as `settled` does, if none contradicts a class table.
+    """Return the entries with their `canonical_colors`, if none contradicts a class table.
 
     Args:
         palette: (index, "#rrggbb") of the entries that pixels use.
@@ -61,7 +61,7 @@ def check_palette(palette: Palette, table: ClassTable, remedy: str = REMEDY) -> 
                 f" but {color} is {meant}. {remedy[0].upper()}{remedy[1:]}"
             )
     _refuse_grey_ids(palette, table)
-    return settled(palette, table)
+    return canonical_colors(palette, table)
 
 
 def _refuse_grey_ids(palette: Palette, table: ClassTable) -> None:
@@ -78,8 +78,11 @@ def _refuse_grey_ids(palette: Palette, table: ClassTable) -> None:
                 )
 
 
-def settled(palette: Palette, table: ClassTable) -> Palette:
-    """Return the entries, a colour that a class table gives to the class of its index as the first of that class."""
+def canonical_colors(palette: Palette, table: ClassTable) -> Palette:
+    """Replace each colour that a class table gives to the class of its index by the first colour of that class.
+
+    Palettes of which one has an orange and another a red that both mean that class are then equal.
+    """
     given = _given_colors(table)
     first: dict[int | None, str] = {}
     for color, classes in given.items():
@@ -90,7 +93,7 @@ def settled(palette: Palette, table: ClassTable) -> Palette:
 
 
 def refuse_differences(palettes: Iterable[tuple[str, Palette]], remedy: str = REMEDY) -> None:
-    """Compare the palettes of masks, given as (name, entries as `settled` returns them).
+    """Compare the palettes of masks, given as (name, entries with `canonical_colors`).
 
     Raises:
         ContradictionError: if an index has two colours; the message names two masks.

@@ -1,13 +1,12 @@
 """Writing into a folder of the user's: nothing is overwritten unasked, nothing is left half-written."""
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from editing.errors import EditError
-from utils.files import not_writable
+from utils.files import reason_not_writable
 
 
 def check_free(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
@@ -21,7 +20,7 @@ def check_free(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
             raise EditError(f"{path} is a folder; choose another --output")
         if path.exists() and not overwrite:
             raise EditError(f"{path} exists; choose another --output, or replace files with --overwrite")
-    if reason := not_writable(folder):
+    if reason := reason_not_writable(folder):
         raise EditError(f"cannot write to {folder} ({reason}); choose another --output")
 
 
@@ -37,16 +36,17 @@ def check_free_file(path: Path, *, overwrite: bool) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder, if need be, in which files can be made.
+    """Make a folder, if need be, in which files can be made.
 
     Raises:
         EditError: if that is impossible.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise EditError(f"cannot write to {folder}: {error.strerror}; choose another --output") from None
+    if reason := reason_not_writable(folder):
+        raise EditError(f"cannot write to {folder} ({reason}); choose another --output")
 
 
 @contextmanager

@@ -103,8 +103,8 @@ def read_photo(
     record = read_pair(image, mask, classes, read_by)
     if record.ambiguous:
         print(
-            f"warning: {image}: is turned upright by its EXIF orientation, and its mask with it, which fits either way;"
-            " store the image upright if the mask was drawn on it so",
+            f"warning: {image}: was rotated by its EXIF orientation, and the mask with it; the mask's size fits both"
+            " orientations, so check the result, or store the image upright",
             file=sys.stderr,
         )
     _refuse_small(record, image, resolution, crop)

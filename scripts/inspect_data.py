@@ -19,7 +19,7 @@ from datasets.find import find_source
 from datasets.reading.names import shown
 from datasets.sources import refuse_output
 from datasets.survey import survey
-from utils.files import not_writable
+from utils.files import reason_not_writable
 from utils.progress import progress
 
 
@@ -69,7 +69,7 @@ def _check_sheet(path: Path) -> None:
         raise DataError(f"--sheet {path}: the sheet is written as PNG; choose a name that ends in .png")
     if not os.path.isdir(path.parent):
         raise DataError(f"--sheet {path}: {path.parent} is not a folder; choose an existing one")
-    if reason := not_writable(path.parent):
+    if reason := reason_not_writable(path.parent):
         raise DataError(f"cannot write {path} ({reason}); choose another folder")
 
 

@@ -43,7 +43,7 @@ from datasets.parallel import ordered_map
 from datasets.reading.names import shown
 from datasets.sources import FileSource, ImageLmdbSource, LmdbSource, Source, refuse_output
 from datasets.survey import Survey, survey
-from utils.files import not_writable
+from utils.files import reason_not_writable
 from utils.progress import progress
 
 _RESOLUTIONS = [2**exponent for exponent in range(4, 11)]  # of models
@@ -133,7 +133,7 @@ def _check(args: argparse.Namespace) -> None:
     if not 0 <= args.workers <= 1024:
         raise DataError(f"--workers {args.workers} is out of range; give 0 to 1024")
     refuse_existing(args.out)
-    if reason := not_writable(args.out.absolute().parent):
+    if reason := reason_not_writable(args.out.absolute().parent):
         raise DataError(f"cannot write {args.out} ({reason}); choose another folder")
 
 

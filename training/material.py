@@ -75,7 +75,9 @@ def check_meaning(learnt: ClassTable, classes: ClassTable, source: str, config: 
 
 
 def check_files(dataset: Single | ShardedDataset | ImagesAlone, config: RunConfig, process: Process) -> None:
-    """Check all files of folders as scripts.prepare_data does, each process a share; warn of classes and orientations.
+    """Check all files of folders as scripts.prepare_data does, each process a share of them.
+
+    Empty classes and ambiguous orientations are warnings.
 
     Raises:
         DataError: if a file cannot be used.

@@ -29,7 +29,7 @@ from training import run_lock
 from training.checkpoints import Checkpoints, damage
 from training.distributed import Process, from_main
 from training.events import check_name
-from utils.files import not_writable
+from utils.files import reason_not_writable
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "lmdb", "tensorboard")
 # What a run was writing when it was killed, under the names that `replacing` gives.
@@ -59,7 +59,7 @@ class RunFolder:
         if exists and not self.path.is_dir():
             raise ConfigError(f"--output {self.path} is a file: choose a folder")
         occupied = exists and any(map(_counts, self.path.iterdir()))
-        if reason := not_writable(self.path):
+        if reason := reason_not_writable(self.path):
             raise ConfigError(f"--output {self.path}: {reason}; choose a writable folder")
         if resume == "none" and occupied:
             raise ConfigError(f"{self.path} is not empty: choose another --output, or --resume auto to go on")

@@ -1,11 +1,11 @@
-"""Questions about the user's folders."""
+"""Checks of folders given by the user."""
 
 import os
 import tempfile
 from pathlib import Path
 
 
-def not_writable(folder: Path) -> str:
+def reason_not_writable(folder: Path) -> str:
     """Return why no file can be made in a folder, or in one that would have to be made; "" if one can."""
     existing = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
     try:

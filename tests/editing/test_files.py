@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from editing import EditError, check_free, make_folder
-from editing.files import replacing
+from editing.files import check_free_file, replacing
 
 
 def test_an_interrupted_file_leaves_what_was_there(tmp_path: Path) -> None:
@@ -56,3 +56,15 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(EditError, match="cannot write to"):
         make_folder(tmp_path)
+
+
+def test_a_file_needs_a_folder_and_a_free_name(tmp_path: Path) -> None:
+    check_free_file(tmp_path / "new", overwrite=False)
+    with pytest.raises(EditError, match=r"cannot write .*absent/new: .*absent is not a folder"):
+        check_free_file(tmp_path / "absent" / "new", overwrite=True)
+    (tmp_path / "old").touch()
+    with pytest.raises(EditError, match="old exists"):
+        check_free_file(tmp_path / "old", overwrite=False)
+    check_free_file(tmp_path / "old", overwrite=True)
+    with pytest.raises(EditError, match=r"cannot write to /proc \("):
+        check_free_file(Path("/proc/new"), overwrite=True)

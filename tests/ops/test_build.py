@@ -238,13 +238,11 @@ def test_torch_without_cuda(monkeypatch):
     assert "built without CUDA" in _toolchain.missing("cuda")
 
 
-def test_toolkit_in_a_folder_with_blanks(monkeypatch, tmp_path):
-    real = _toolchain.cuda_home()
-    if real is None or torch.version.cuda is None:
-        pytest.skip("no CUDA toolkit here, or a PyTorch without CUDA")
-    (tmp_path / "cuda 13").symlink_to(real)
-    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "cuda 13"))
-    assert "cuda 13 has blanks in its name; set CUDA_HOME to a link" in str(_toolchain.missing("cuda"))
+def test_toolkit_in_a_folder_with_blanks(monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(_toolchain.shutil, "which", lambda name, path=None: name)
+    monkeypatch.setattr(_toolchain, "cuda_home", lambda: Path("/opt/cuda 13"))
+    assert "/opt/cuda 13 has blanks in its name; set CUDA_HOME to a link" in str(_toolchain.missing("cuda"))
 
 
 def test_toolkit_behind_a_wrapper_script(monkeypatch, tmp_path):
