@@ -150,9 +150,8 @@ def _stop_at_problems(source: Source, found: Survey, args: argparse.Namespace) -
         more = f" (and {len(others)} more, listed above)" if others else ""
         if found.problems and not isinstance(source, FileSource):  # an LMDB, which is used as it is
             raise DataError(f"{first}{more}")
-        skipping = " and ".join(
-            [*["without these files"] * bool(found.problems), *["with empty classes"] * bool(found.empty_classes)]
-        )
+        ways = {"without these files": found.problems, "with empty classes": found.empty_classes}
+        skipping = " and ".join(way for way, problems in ways.items() if problems)
         unpaired = f", or --skip-unpaired to leave out the {found.unpaired} without a partner" if found.unpaired else ""
         raise DataError(f"{first}{more}; or give --skip-bad to go on {skipping}{unpaired}")
     if not found.good:

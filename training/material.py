@@ -22,7 +22,6 @@ from training.distributed import Process, from_main, gather_on_main, own_share
 from training.views import ImageView, PairView, View
 from utils.progress import progress
 
-_CHECKING = "checking the files once (scripts.prepare_data makes a set that needs no check)"
 _LISTED = 20  # problems
 _OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l"}
 
@@ -84,7 +83,7 @@ def check_files(dataset: Single | ShardedDataset | ImagesAlone, config: RunConfi
     """
     for source in _folders(dataset):
         share = own_share(len(source), process)
-        bar = partial(progress, total=len(share), desc=_CHECKING, unit="image", disable=not process.is_main)
+        bar = partial(progress, total=len(share), desc="checking files", unit="image", disable=not process.is_main)
         found = look(source, share, config.data.workers, config.model.resolution, config.data.crop, bar)
         from_main(process, partial(_report, source, gather_on_main(found)))
 
