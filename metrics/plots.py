@@ -1,9 +1,11 @@
 """Pictures of metrics, as PNG, without a display and without matplotlib's global state."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 from metrics.extras import extra
@@ -75,6 +77,55 @@ def curves(
     axes.set(title=title, xlabel="images seen", ylabel=ylabel)
     if len(series) > 1:
         axes.legend(frameon=False)
+    figure.savefig(path, format="png")
+
+
+class Panel(NamedTuple):
+    """Curves of one number: label to (positions along x, a list of values for each, from different seeds)."""
+
+    ylabel: str
+    xlabel: str
+    series: Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]]
+
+
+def panels(path: Path, rows: Sequence[Sequence[Panel]], images: Mapping[str, Sequence[np.ndarray]]) -> None:
+    """Draw rows of panels, each a mean over a band from lowest to highest, above rows of labelled images.
+
+    Args:
+        path: the PNG to write.
+        rows: as many panels in each.
+        images: label to images uint8 [H, W, 3].
+
+    Raises:
+        MetricError: if matplotlib is not installed.
+    """
+    width, height = 3.4 * len(rows[0]), 2.7 * len(rows)
+    stages = max(map(len, images.values()))
+    shape = next(iter(images.values()))[0].shape
+    line = width / stages * shape[0] / shape[1] + 0.1
+    figure = _figure(width, height + line * len(images))
+    above, below = figure.subfigures(2, 1, height_ratios=[height, line * len(images)])
+    for axes, panel in zip(above.subplots(len(rows), len(rows[0]), squeeze=False).flat, chain(*rows), strict=True):
+        for index, (label, (x, values)) in enumerate(panel.series.items()):
+            colour, style = _COLOURS[index % len(_COLOURS)], _STYLES[index // len(_COLOURS) % len(_STYLES)]
+            axes.plot(x, [sum(each) / len(each) for each in values], style, color=colour, label=label, marker=".")
+            axes.fill_between(
+                x, [min(each) for each in values], [max(each) for each in values], color=colour, alpha=0.15
+            )
+        axes.xaxis.set_major_formatter(extra("matplotlib.ticker").EngFormatter(sep=""))
+        axes.grid(color="#dddddd", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
+    above.legend(*above.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+    for axes, (label, image) in zip(
+        below.subplots(len(images), stages, squeeze=False).flat,
+        ((label if i == 0 else "", image) for label, row in images.items() for i, image in enumerate(row)),
+        strict=True,
+    ):
+        axes.imshow(image, interpolation="nearest")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        axes.set_ylabel(label, fontsize=8)
     figure.savefig(path, format="png")
 
 

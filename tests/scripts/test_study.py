@@ -1,0 +1,111 @@
+import json
+from subprocess import CompletedProcess
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from PIL import Image
+
+import scripts.evaluate
+import scripts.study
+import train
+from configs import ConfigError
+from scripts.study import main, read_study
+from tests.conftest import TINY_OPTIONS
+
+SIZES = [*TINY_OPTIONS, "training.batch_size=4", "training.device=cpu", "training.log_every_images=4", "data.workers=0"]
+
+
+@pytest.fixture
+def study(tmp_path, faces_32):
+    """A file of two variants, with some keys replaced, or left out where they are None."""
+
+    def study(**changes):
+        base = tmp_path / "base.yaml"
+        base.write_text("")
+        values = {
+            "config": str(base),
+            "overrides": [f"data.path={faces_32}", *SIZES],
+            "images": [8, 12],
+            "seeds": [0, 1],
+            "evaluate": ["--metrics", "areas", "--samples", "4", "--workers", "0"],
+            "columns": ["area_distance", "area_drawn.eye"],
+            "variants": {"paper": [], "No R1": ["losses.r1_every=0"]},
+        }
+        path = tmp_path / "study.yaml"
+        path.write_text(yaml.safe_dump({k: x for k, x in (values | changes).items() if x is not None}, sort_keys=False))
+        return path
+
+    return study
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    """Run train.py and scripts.evaluate in this process; return the commands that were run."""
+    ran = []
+
+    def run(command, **_):
+        ran.append(command[1:])
+        code = train.main(command[2:]) if command[1] == "train.py" else scripts.evaluate.main(command[3:])
+        return CompletedProcess(command, code or 0)
+
+    monkeypatch.setattr(scripts.study, "subprocess", SimpleNamespace(run=run))
+    return ran
+
+
+def test_a_study(study, commands, tmp_path, capsys):
+    out = tmp_path / "out"
+    main([str(study(seeds=[0])), "--output", str(out)])
+    assert [command[0] for command in commands] == ["train.py", "-m"] * 2
+    assert "losses.r1_every=0" in commands[2]
+    commands.clear()
+
+    main([str(study()), "--output", str(out)])  # one seed more; what is complete is not repeated
+    assert [command[0] for command in commands] == ["train.py", "-m"] * 2
+    assert {word for command in commands for word in command if word.startswith("training.seed")} == {"training.seed=1"}
+    assert "paper, seed 1" in capsys.readouterr().out
+    lines = [line.strip("| ").split(" | ") for line in (out / "study.md").read_text().splitlines()]
+    assert lines[0] == ["variant", "images seen", "seconds", "area_distance", "area_drawn.eye"]
+    assert [line[:2] for line in lines[2:]] == [["paper", "8"], ["paper", "12"], ["No R1", "8"], ["No R1", "12"]]
+    measured = [(out / f"paper-{seed}" / "evaluation" / "metrics.jsonl").read_text().splitlines() for seed in (0, 1)]
+    last = [json.loads(run[1])["values"]["area_distance"] for run in measured]
+    assert lines[3][3] == f"{sum(last) / 2:.3g} ({min(last):.3g}-{max(last):.3g})"
+    assert 0 < float(lines[2][2].split()[0]) < float(lines[3][2].split()[0])  # seconds
+    assert min(Image.open(out / "study.png").size) > 300
+
+
+def test_a_run_that_fails_ends_the_study(study, monkeypatch, tmp_path):
+    failing = SimpleNamespace(run=lambda command, **_: CompletedProcess(command, 3))
+    monkeypatch.setattr(scripts.study, "subprocess", failing)
+    with pytest.raises(ConfigError, match=r"paper-0\.log: see there why exit code 3"):
+        main([str(study()), "--output", str(tmp_path / "out")])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": None}, "give exactly the keys config, overrides, images, seeds"),
+        ({"seeds": []}, "seeds is empty"),
+        ({"seeds": ["one"]}, "seeds"),
+        ({"images": [8, 10]}, "images: 10 is no multiple of paper's training.batch_size = 4"),
+        ({"variants": {}}, "variants: give a list of overrides for each name"),
+        ({"variants": {"a b": [], "A-b": []}}, "two variants have the same name but for punctuation"),
+        ({"variants": {"x": ["losses.r2=1"]}}, "r2"),
+    ],
+)
+def test_mistakes(study, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        read_study(study(**changes))
+
+
+def test_a_column_that_was_not_measured(study, commands, tmp_path):
+    with pytest.raises(ConfigError, match="columns: fd_efflite0 was not measured; there are area_distance"):
+        main([str(study(columns=["fd_efflite0"], seeds=[0])), "--output", str(tmp_path / "out")])
+
+
+def test_damaged_measurements(study, tmp_path):
+    path = tmp_path / "out" / "paper-0" / "evaluation" / "metrics.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    with pytest.raises(ConfigError, match="is damaged: remove it to measure again"):
+        main([str(study()), "--output", str(tmp_path / "out")])
