@@ -15,6 +15,7 @@ _MOST = {
     "feature_channels": 2**14,
     "channel_base": 2**24,
     "channel_max": 2**14,
+    "position_octaves": 16,
 }
 _MOST_WEIGHTS = 2**31
 
@@ -40,6 +41,7 @@ class ModelConfig:
     render_resolution: int = 16  # side at which the render net starts, pixels
     channel_base: int = 32768  # channels at resolution s: min(channel_max, channel_base / s)
     channel_max: int = 512
+    position_octaves: int = 0  # of the Fourier features; 0: log2(resolution), as in the paper
     transparent_classes: tuple[int, ...] = ()  # [T] parts one can see through, e.g. glasses
     residual_masks: bool = True  # add the coarse masks to the segmentation at the coarse resolution
     local_generator: Literal["modulated"] = "modulated"  # LOCAL_GENERATORS in models/local_generator.py
@@ -109,6 +111,8 @@ class ModelConfig:
         ):
             if getattr(self, name) < 1:
                 raise ModelError(f"model.{name} = {getattr(self, name)}: choose a positive number")
+        if self.position_octaves < 0:
+            raise ModelError(f"model.position_octaves = {self.position_octaves}: choose 0 or more")
         if not 0 <= self.base_layers < self.depth_layers < self.local_layers:
             raise ModelError(
                 f"model.base_layers, depth_layers, local_layers = {self.base_layers}, {self.depth_layers}, "

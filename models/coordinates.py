@@ -46,7 +46,7 @@ class PositionFeatures(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.size = config.coarse_resolution
-        self.octaves = int(math.log2(config.resolution))
+        self.octaves = config.position_octaves or int(math.log2(config.resolution))
         inputs = 2 + 4 * self.octaves
         self.weight = nn.Parameter(torch.randn(config.local_channels, inputs))
         self.weight_gain = 1 / math.sqrt(inputs)

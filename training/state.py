@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from configs import RunConfig, architecture
+from losses import LossConfig
 from models import Discriminator, Generator
 from models.checkpoint import Networks, load_state
 from training.config import FREEZABLE, TrainingConfig
@@ -117,8 +118,7 @@ def build_state(config: RunConfig, process: Process) -> TrainingState:
         generator,
         discriminator,
         copy.deepcopy(generator).eval().requires_grad_(False),
-        lazy_adam(generator, config.training, config.losses.path_length_every),
-        lazy_adam(discriminator, config.training, config.losses.r1_every),
+        *build_optimizers(generator, discriminator, config.training, config.losses),
         torch.zeros((), device=process.device),
         torch.tensor(config.augment.probability, device=process.device),
         torch.zeros(2, device=process.device),
@@ -132,12 +132,23 @@ def freeze(generator: Generator, names: Iterable[str]) -> None:
         generator.get_submodule(module).requires_grad_(False)
 
 
-def lazy_adam(module: nn.Module, config: TrainingConfig, penalty_every: int) -> torch.optim.Adam:
+def build_optimizers(
+    generator: nn.Module, discriminator: nn.Module, training: TrainingConfig, losses: LossConfig
+) -> tuple[torch.optim.Adam, torch.optim.Adam]:
+    """Return the optimizers of both networks, at the learning rates of the configuration."""
+    discriminator_rate = training.discriminator_learning_rate or training.learning_rate
+    return (
+        _lazy_adam(generator, training, training.learning_rate, losses.path_length_every),
+        _lazy_adam(discriminator, training, discriminator_rate, losses.r1_every),
+    )
+
+
+def _lazy_adam(module: nn.Module, config: TrainingConfig, learning_rate: float, penalty_every: int) -> torch.optim.Adam:
     """Adam corrected for a penalty step after every `penalty_every` others (StyleGAN2, appendix B)."""
     correction = penalty_every / (penalty_every + 1) if penalty_every else 1.0
     return torch.optim.Adam(
         module.parameters(),
-        lr=config.learning_rate * correction,
+        lr=learning_rate * correction,
         betas=(0.0, config.adam_beta2**correction),
         eps=1e-8,
         fused=True,

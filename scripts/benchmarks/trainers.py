@@ -19,7 +19,7 @@ from tests.reference.discriminator import LiteralDiscriminator
 from tests.reference.generator import LiteralGenerator
 from training import trainer
 from training.distributed import Process
-from training.state import TrainingState, build_state, lazy_adam
+from training.state import TrainingState, build_optimizers, build_state
 
 _RECORDS = 256
 _DISTINCT = 32  # faces drawn; the records repeat them
@@ -42,13 +42,16 @@ def _literal_state(config: RunConfig, process: Process) -> TrainingState:
     state = build_state(config, process)
     generator = cast(Generator, LiteralGenerator(state.generator))
     discriminator = cast(Discriminator, LiteralDiscriminator(state.discriminator))
+    generator_optimizer, discriminator_optimizer = build_optimizers(
+        generator, discriminator, config.training, config.losses
+    )
     return replace(
         state,
         generator=generator,
         discriminator=discriminator,
         generator_ema=copy.deepcopy(generator).eval().requires_grad_(False),
-        generator_optimizer=lazy_adam(generator, config.training, config.losses.path_length_every),
-        discriminator_optimizer=lazy_adam(discriminator, config.training, config.losses.r1_every),
+        generator_optimizer=generator_optimizer,
+        discriminator_optimizer=discriminator_optimizer,
     )
 
 

@@ -24,6 +24,8 @@ def test_sizes_the_paper_never_used(num_classes, resolution):
         ("local_channels", 0, "positive"),
         ("depth_layers", 10, "depth_layers < local_layers"),
         ("base_layers", 6, "base_layers < depth_layers"),
+        ("position_octaves", -1, "0 or more"),
+        ("position_octaves", 17, "at most 16"),
         ("channel_base", 100, "at least 256"),
         ("transparent_classes", (13,), "0 to 12"),
         ("transparent_classes", (3, 3), "once"),

@@ -86,6 +86,13 @@ def test_features_between_positions_are_those_of_the_neighbours(tiny_generator):
     assert torch.allclose(outside, features[..., -1:, -1:].expand_as(outside), atol=1e-5)
 
 
+def test_fewer_octaves_are_the_low_ones(tiny_config, tiny_generator):
+    fewer = Generator(replace(tiny_config, position_octaves=3)).positions
+    assert fewer.weight.shape == (tiny_config.local_channels, 2 + 4 * 3)
+    assert torch.equal(fewer(), tiny_generator.positions()[:, :, : 2 + 4 * 3])
+    assert tiny_generator.positions.octaves == 5  # log2(32)
+
+
 def test_whole_steps_move_what_is_drawn(tiny_config, tiny_generator):
     w = codes(tiny_config)
     moved = tiny_generator.synthesis(w, coords=foreground_coordinates(tiny_config, zoom=1.0, shift=(4 / 15, 0.0)))

@@ -172,7 +172,7 @@ class LiteralGenerator(nn.Module):
     def _positions(self) -> Tensor:
         config, weight = self.config, self.position_weight
         xy = coordinate_grid(config.coarse_resolution, dtype=weight.dtype, device=weight.device)
-        octaves = range(int(math.log2(config.resolution)))
+        octaves = range(config.position_octaves or int(math.log2(config.resolution)))
         waves = torch.cat([xy, *(wave(2**i * xy) for i in octaves for wave in (torch.sin, torch.cos))])
         return F.conv2d(waves[None], (weight / math.sqrt(len(waves)))[:, :, None, None])
 
