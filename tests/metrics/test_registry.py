@@ -22,7 +22,7 @@ def test_only_inceptions_distance_is_called_fid():
     assert names("fid", "efflite0") == ["fd_efflite0"]
     assert names("kid", "efflite0") == ["kd_efflite0", "kd_std_efflite0"]
     assert names("parts", "efflite0") == ["part_fd_efflite0"]
-    assert names("areas", "efflite0") == ["area_distance"]
+    assert names("areas", "efflite0") == ["area_distance", "classes_in_proportion"]
 
 
 def test_only_the_distance_of_lpips_is_called_ppl():

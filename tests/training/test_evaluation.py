@@ -192,7 +192,7 @@ def refused(*states: State) -> Result:
 )
 def test_a_metric_without_a_number_is_told_and_the_others_are_kept(generator, dataset, make, compute, name, why):
     report = Evaluation(make("lower", compute), dataset, PROCESS).measure(generator)
-    assert list(report.values) == ["area_distance"]
+    assert list(report.values) == ["area_distance", "classes_in_proportion"]
     assert re.fullmatch(why, report.left_out[name])
 
 
