@@ -5,6 +5,7 @@ Nothing is downloaded and nothing is learned: a face is a set of random attribut
 the same face finer, another style the same face drawn otherwise, with the same labels.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from datasets.faces.accessories import draw_earrings, draw_glasses, draw_hat
 from datasets.faces.attributes import FaceAttributes
 from datasets.faces.backdrop import paint_backdrop
 from datasets.faces.body import draw_neck, draw_necklace, draw_outfit
-from datasets.faces.canvas import SUPERSAMPLING, Canvas
+from datasets.faces.canvas import SUPERSAMPLING, Canvas, Pose
 from datasets.faces.hair import comb, draw_back_hair, draw_beard, draw_front_hair
 from datasets.faces.head import (
     draw_brows,
@@ -32,26 +33,41 @@ from datasets.faces.sketch import sketch
 
 Style = Literal["painted", "sketch"]
 STYLES: tuple[Style, ...] = ("painted", "sketch")
+Framing = Literal["close", "wide"]
+# Scale and downward shift of the face, in units of the image height. As in CelebA-HQ, a close frame has 0.28 of its
+# height between eyes and mouth; a wide one has 0.21.
+FRAMINGS: Mapping[Framing, tuple[float, float]] = {"close": (1.33, -0.015), "wide": (1.0, 0.0)}
 MIN_RESOLUTION, MAX_RESOLUTION = 32, 512
 _GRAIN_SIZE = 256
 _GRAIN = 0.028
 
 
-def draw_face(seed: int, index: int, resolution: int, style: Style = "painted") -> tuple[np.ndarray, np.ndarray]:
+def draw_face(
+    seed: int, index: int, resolution: int, style: Style = "painted", framing: Framing = "close"
+) -> tuple[np.ndarray, np.ndarray]:
     """Face number `index` of the set `seed`: image uint8 [R, R, 3] and labels uint8 [R, R].
 
+    Args:
+        seed: of the set.
+        index: of the face, the same at every resolution.
+        resolution: R, pixels.
+        style: how it is drawn.
+        framing: how much of the image it fills; the data sets made before there was a choice are wide.
+
     Raises:
-        DataError: for a negative seed or index, a resolution outside 32..512, or an unknown style.
+        DataError: for a negative seed or index, a resolution outside 32..512, an unknown style or framing.
     """
     if style not in STYLES:
         raise DataError(f"faces have no style {style}; choose from {', '.join(STYLES)}")
+    if framing not in FRAMINGS:
+        raise DataError(f"faces have no framing {framing}; choose from {', '.join(FRAMINGS)}")
     if seed < 0 or index < 0:
         raise DataError(f"face seed {seed} and index {index} must not be negative")
     if not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
         raise DataError(f"faces are drawn at {MIN_RESOLUTION} to {MAX_RESOLUTION} px, not {resolution}")
     rng = np.random.default_rng([seed, index])
     face = sample_attributes(rng)
-    canvas = Canvas(resolution, face.pose, paint_backdrop(rng, face.backdrop))
+    canvas = Canvas(resolution, framed(face.pose, framing), paint_backdrop(rng, face.backdrop))
     paint(canvas, face, rng)
     picture, labels = canvas.reduced()
     if style == "sketch":
@@ -79,6 +95,13 @@ def paint(canvas: Canvas, face: FaceAttributes, rng: np.random.Generator) -> Non
     draw_hat(canvas, face)
     draw_glasses(canvas, face)
     draw_earrings(canvas, face)
+
+
+def framed(pose: Pose, framing: Framing) -> Pose:
+    """Return a pose in another frame than the wide one that faces are described in."""
+    scale, lower = FRAMINGS[framing]
+    x, y = pose.shift
+    return Pose(pose.turn, pose.scale * scale, (x, y + lower))
 
 
 def _expose(picture: Image.Image, face: FaceAttributes, rng: np.random.Generator) -> np.ndarray:

@@ -2,10 +2,11 @@
 
     python -m scripts.make_faces OUT --count 10000 --resolution 64 --seed 0
     python -m scripts.make_faces OUT --count 1000 --resolution 64 --seed 7 --style sketch --images-only
-    python -m scripts.make_faces OUT --count 2 --resolution 256 --seed 1 --files
+    python -m scripts.make_faces OUT --count 2 --resolution 256 --seed 1 --files --framing wide
 
 Writes an LMDB of images and masks to the new folder OUT, or of images alone, to adapt a trained model to; or PNG files,
-OUT/images/00000.png and OUT/masks/00000.png, to invert and edit. The content depends on the other options only, not on
+OUT/images/00000.png and OUT/masks/00000.png, to invert and edit. Close faces are framed as in CelebA-HQ; wide ones
+show the shoulders, and are what the bundled model was trained on. The content depends on the other options only, not on
 the number of worker processes; face i is the same whatever the count and the style and, drawn finer, whatever the
 resolution.
 """
@@ -25,7 +26,7 @@ from datasets import DataError, LmdbWriter, celebamask13, draw_face, encode_pair
 from datasets.lmdb_writer import new_folder
 from datasets.parallel import ordered_map
 from datasets.reading.names import shown
-from datasets.synthetic_faces import MAX_RESOLUTION, MIN_RESOLUTION, STYLES, Style
+from datasets.synthetic_faces import FRAMINGS, MAX_RESOLUTION, MIN_RESOLUTION, STYLES, Framing, Style
 from utils.progress import progress
 
 _MAX_COUNT = 10_000_000
@@ -49,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _write_lmdb(options: argparse.Namespace) -> None:
-    draw = partial(_draw_encoded, options.seed, options.resolution, options.style)
+    draw = partial(_draw_encoded, options.seed, options.resolution, options.style, options.framing)
     classes = None if options.images_only else celebamask13()
     with LmdbWriter(options.out, options.resolution, classes, _command(options)) as writer:
         for jpeg, png in _drawn(draw, options):
@@ -57,7 +58,7 @@ def _write_lmdb(options: argparse.Namespace) -> None:
 
 
 def _write_files(options: argparse.Namespace) -> None:
-    draw = partial(_draw, options.seed, options.resolution, options.style)
+    draw = partial(_draw, options.seed, options.resolution, options.style, options.framing)
     palette = celebamask13().palette()
     with new_folder(Path(options.out)) as folder:
         images, masks = folder / "images", folder / "masks"
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--resolution", type=int, default=64, help="side length in pixels (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other faces (default %(default)s)")
     parser.add_argument("--style", choices=STYLES, default=STYLES[0], help="how they are drawn (default %(default)s)")
+    parser.add_argument("--framing", choices=FRAMINGS, default="close", help="of the faces (default %(default)s)")
     parser.add_argument("--images-only", action="store_true", help="write no masks")
     parser.add_argument("--files", action="store_true", help="write PNG files instead of an LMDB")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
@@ -91,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 def _command(options: argparse.Namespace) -> str:
     """The command with all options on which the content depends."""
     words = [f"scripts.make_faces --count {options.count} --resolution {options.resolution} --seed {options.seed}"]
+    words += [f"--framing {options.framing}"]
     words += [f"--style {options.style}"] * (options.style != STYLES[0]) + ["--images-only"] * options.images_only
     return " ".join(words)
 
@@ -100,12 +103,12 @@ def _check_range(option: str, value: int, low: int, high: int) -> None:
         raise DataError(f"{option} {value} is out of range; give {low} to {high}")
 
 
-def _draw(seed: int, resolution: int, style: Style, index: int) -> tuple[np.ndarray, np.ndarray]:
-    return draw_face(seed, index, resolution, style)
+def _draw(seed: int, resolution: int, style: Style, framing: Framing, index: int) -> tuple[np.ndarray, np.ndarray]:
+    return draw_face(seed, index, resolution, style, framing)
 
 
-def _draw_encoded(seed: int, resolution: int, style: Style, index: int) -> tuple[bytes, bytes]:
-    return encode_pair(*_draw(seed, resolution, style, index))
+def _draw_encoded(seed: int, resolution: int, style: Style, framing: Framing, index: int) -> tuple[bytes, bytes]:
+    return encode_pair(*_draw(seed, resolution, style, framing, index))
 
 
 if __name__ == "__main__":

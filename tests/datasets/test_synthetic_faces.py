@@ -9,7 +9,7 @@ from datasets import DataError, celebamask13, draw_face
 from datasets.faces.backdrop import paint_backdrop
 from datasets.faces.canvas import SUPERSAMPLING, Canvas, majority
 from datasets.faces.sampling import sample_attributes
-from datasets.synthetic_faces import paint
+from datasets.synthetic_faces import framed, paint
 
 SAMPLES = 240
 
@@ -71,7 +71,7 @@ def test_faces_stand_where_faces_stand() -> None:
 def test_labels_are_the_majority_of_the_fine_drawing() -> None:
     rng = np.random.default_rng([0, 3])
     face = sample_attributes(rng)
-    canvas = Canvas(64, face.pose, paint_backdrop(rng, face.backdrop))
+    canvas = Canvas(64, framed(face.pose, "close"), paint_backdrop(rng, face.backdrop))
     paint(canvas, face, rng)
     fine = np.asarray(canvas.label).reshape(64, SUPERSAMPLING, 64, SUPERSAMPLING)
     votes = np.stack([(fine == k).sum(axis=(1, 3)) for k in range(13)])
@@ -152,6 +152,22 @@ def test_sketches_are_alike_at_every_size() -> None:
 def test_an_unknown_style() -> None:
     with pytest.raises(DataError, match="no style fresco; choose from painted, sketch"):
         draw_face(0, 0, 64, "fresco")
+
+
+@pytest.mark.parametrize(("framing", "eyes_to_mouth"), [("close", 0.28), ("wide", 0.21)])
+def test_framings(framing: str, eyes_to_mouth: float) -> None:
+    rows, heights = np.arange(64)[:, None] / 64, []
+    for index in range(40):
+        labels = draw_face(0, index, 64, framing=framing)[1]
+        eyes, mouth = (labels == k for k in (2, 4))
+        if eyes.any() and mouth.any():
+            heights.append((rows * mouth).sum() / mouth.sum() - (rows * eyes).sum() / eyes.sum())
+    assert np.mean(heights) == pytest.approx(eyes_to_mouth, abs=0.01)
+
+
+def test_an_unknown_framing() -> None:
+    with pytest.raises(DataError, match="no framing narrow; choose from close, wide"):
+        draw_face(0, 0, 64, framing="narrow")
 
 
 def test_drawing_is_quick() -> None:

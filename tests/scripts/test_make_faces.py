@@ -48,7 +48,7 @@ def test_images_alone_in_another_style(tmp_path: Path) -> None:
     assert np.abs(dataset[19].permute(1, 2, 0).numpy().astype(int) - drawn).mean() < 5
     meta = read_meta(path)
     assert meta["classes"] is None
-    assert meta["source"].endswith("--count 20 --resolution 32 --seed 4 --style sketch --images-only")
+    assert meta["source"].endswith("--count 20 --resolution 32 --seed 4 --framing close --style sketch --images-only")
 
 
 def test_files_are_the_faces_themselves(tmp_path: Path) -> None:
