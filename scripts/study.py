@@ -1,6 +1,5 @@
 """Compare variants of a training recipe: train, measure and picture each of them, with several seeds.
 
-    python -m scripts.study configs/studies/NAME.yaml --output runs/NAME
     OMP_NUM_THREADS=1 python -m scripts.study configs/studies/NAME.yaml --output runs/NAME --processes 2
 
 Each variant is a list of overrides of one base configuration. train.py trains it in OUTPUT/VARIANT-SEED, and
@@ -15,7 +14,7 @@ stages to its file: what is complete is not repeated. The study file:
     columns: [fd_efflite0, area_distance, area_drawn.eye] # numbers of its report, or one class of its tables
     variants:
       paper: []
-      no noise: [model.noise_inputs=false]
+      no path length: [losses.path_length_every=0]
 
 Writes study.md, a table of means and ranges over the seeds, and study.png, with each column's curves against images
 seen and seconds of training and with samples of each variant at each stage.
@@ -74,10 +73,9 @@ class Study:
 
     def overrides_of(self, variant: str, seed: int) -> list[str]:
         """All that a run sets on top of the base configuration."""
-        every = math.gcd(*self.images)
-        schedule = {"seed": seed, "total_images": max(self.images), "checkpoint_every_images": every}
-        fixed = {**schedule, "keep_checkpoints": 0, "max_minutes": 0}
-        return [*self.overrides, *self.variants[variant], *(f"training.{name}={x}" for name, x in fixed.items())]
+        schedule = {"seed": seed, "total_images": max(self.images), "max_minutes": 0}
+        schedule |= {"checkpoint_every_images": math.gcd(*self.images), "keep_checkpoints": 0}
+        return [*self.overrides, *self.variants[variant], *(f"training.{name}={x}" for name, x in schedule.items())]
 
 
 def read_study(path: Path) -> Study:
@@ -101,14 +99,12 @@ def read_study(path: Path) -> Study:
     for name in ("images", "seeds", "columns"):
         if not getattr(study, name):
             raise ConfigError(f"{path}: {name} is empty: give one at least")
-    if len({folder_name(name) for name in lists}) < len(lists):
+    if len({folder_of(path, name, 0) for name in lists}) < len(lists):
         raise ConfigError(f"{path}: two variants have the same name but for punctuation: rename one")
     for variant, seed in study.runs():
         batch = load_config(study.config, study.overrides_of(variant, seed), stored_model).training.batch_size
         if uneven := [n for n in study.images if n % batch]:
-            raise ConfigError(
-                f"{path}: images: {uneven[0]} is no multiple of {variant}'s training.batch_size = {batch}"
-            )
+            raise ConfigError(f"{path}: images: {uneven[0]} is no multiple of {variant}'s batch size, {batch}")
     return study
 
 
@@ -169,13 +165,8 @@ def complete(study: Study, output: Path, variant: str, seed: int) -> None:
 
 
 def folder_of(output: Path, variant: str, seed: int) -> Path:
-    """Return a run's folder."""
-    return output / f"{folder_name(variant)}-{seed}"
-
-
-def folder_name(variant: str) -> str:
-    """Return a variant's name as part of a folder's."""
-    return re.sub(r"[^a-z0-9.]+", "_", variant.lower()).strip("_") or "variant"
+    """Return a run's folder, named after its variant as far as letters and digits go."""
+    return output / f"{re.sub(r'[^a-z0-9.]+', '_', variant.lower()).strip('_')}-{seed}"
 
 
 def checkpoint_of(folder: Path, images: int) -> Path:

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from subprocess import CompletedProcess
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from configs import ConfigError
 from scripts.study import main, read_study
 from tests.conftest import TINY_OPTIONS
 
+STUDIES = Path(__file__).parents[2] / "configs" / "studies"
 SIZES = [*TINY_OPTIONS, "training.batch_size=4", "training.device=cpu", "training.log_every_images=4", "data.workers=0"]
 
 
@@ -81,13 +83,19 @@ def test_a_run_that_fails_ends_the_study(study, monkeypatch, tmp_path):
         main([str(study()), "--output", str(tmp_path / "out")])
 
 
+@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_studies_that_ship(path, monkeypatch):
+    monkeypatch.chdir(STUDIES.parents[1])
+    assert list(read_study(path).runs())
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"seeds": None}, "give exactly the keys config, overrides, images, seeds"),
         ({"seeds": []}, "seeds is empty"),
         ({"seeds": ["one"]}, "seeds"),
-        ({"images": [8, 10]}, "images: 10 is no multiple of paper's training.batch_size = 4"),
+        ({"images": [8, 10]}, "images: 10 is no multiple of paper's batch size, 4"),
         ({"variants": {}}, "variants: give a list of overrides for each name"),
         ({"variants": {"a b": [], "A-b": []}}, "two variants have the same name but for punctuation"),
         ({"variants": {"x": ["losses.r2=1"]}}, "r2"),
