@@ -35,8 +35,8 @@ Style = Literal["painted", "sketch"]
 STYLES: tuple[Style, ...] = ("painted", "sketch")
 Framing = Literal["close", "wide"]
 # Scale and downward shift of the face, in units of the image height. As in CelebA-HQ, a close frame has 0.28 of its
-# height between eyes and mouth; a wide one has 0.21.
-FRAMINGS: Mapping[Framing, tuple[float, float]] = {"close": (1.33, -0.015), "wide": (1.0, 0.0)}
+# height between eyes and mouth; a wide one has 0.22.
+FRAMINGS: Mapping[Framing, tuple[float, float]] = {"close": (1.26, -0.01), "wide": (1.0, 0.0)}
 MIN_RESOLUTION, MAX_RESOLUTION = 32, 512
 _GRAIN_SIZE = 256
 _GRAIN = 0.028

@@ -154,7 +154,7 @@ def test_an_unknown_style() -> None:
         draw_face(0, 0, 64, "fresco")
 
 
-@pytest.mark.parametrize(("framing", "eyes_to_mouth"), [("close", 0.28), ("wide", 0.21)])
+@pytest.mark.parametrize(("framing", "eyes_to_mouth"), [("close", 0.28), ("wide", 0.22)])
 def test_framings(framing: str, eyes_to_mouth: float) -> None:
     rows, heights = np.arange(64)[:, None] / 64, []
     for index in range(40):
