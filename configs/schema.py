@@ -34,7 +34,6 @@ _MOST = (
     ("training", "batch_size", 2**16),
     ("training", "preview_samples", 2**12),
     ("training", "learning_rate", 1e3),
-    ("training", "discriminator_learning_rate", 1e3),
     ("metrics", "batch_size", 2**16),
     ("metrics", "samples", 2**24),
     ("metrics", "part_samples", 2**24),

@@ -35,7 +35,6 @@ class TrainingConfig:
     total_images: int = 4_800_000
     max_minutes: float = 0  # stop at the next log after so long, with a checkpoint; 0 never
     learning_rate: float = 0.002
-    discriminator_learning_rate: float = 0  # 0: as learning_rate
     adam_beta2: float = 0.99
     ema_half_life_images: int = 10_000
     ema_rampup: float = 0  # half-life at most so much of the images seen before, 0.05 is usual; 0: no such bound
@@ -60,14 +59,7 @@ class TrainingConfig:
     on_bad_numbers: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self) -> None:
-        not_negative = (
-            "seed",
-            "discriminator_learning_rate",
-            "keep_checkpoints",
-            "milestone_every_images",
-            "ema_half_life_images",
-            "ema_rampup",
-        )
+        not_negative = ("seed", "keep_checkpoints", "milestone_every_images", "ema_half_life_images", "ema_rampup")
         for name in (*not_negative, "max_minutes", "recompute_from"):
             if getattr(self, name) < 0:
                 raise ValueError(f"training.{name} = {getattr(self, name)}: choose 0 or more")

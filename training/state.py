@@ -135,20 +135,19 @@ def freeze(generator: Generator, names: Iterable[str]) -> None:
 def build_optimizers(
     generator: nn.Module, discriminator: nn.Module, training: TrainingConfig, losses: LossConfig
 ) -> tuple[torch.optim.Adam, torch.optim.Adam]:
-    """Return the optimizers of both networks, at the learning rates of the configuration."""
-    discriminator_rate = training.discriminator_learning_rate or training.learning_rate
+    """Return the optimizers of both networks."""
     return (
-        _lazy_adam(generator, training, training.learning_rate, losses.path_length_every),
-        _lazy_adam(discriminator, training, discriminator_rate, losses.r1_every),
+        _lazy_adam(generator, training, losses.path_length_every),
+        _lazy_adam(discriminator, training, losses.r1_every),
     )
 
 
-def _lazy_adam(module: nn.Module, config: TrainingConfig, learning_rate: float, penalty_every: int) -> torch.optim.Adam:
+def _lazy_adam(module: nn.Module, config: TrainingConfig, penalty_every: int) -> torch.optim.Adam:
     """Adam corrected for a penalty step after every `penalty_every` others (StyleGAN2, appendix B)."""
     correction = penalty_every / (penalty_every + 1) if penalty_every else 1.0
     return torch.optim.Adam(
         module.parameters(),
-        lr=learning_rate * correction,
+        lr=config.learning_rate * correction,
         betas=(0.0, config.adam_beta2**correction),
         eps=1e-8,
         fused=True,
