@@ -31,6 +31,7 @@ class DataConfig:
         classes: class table of a folder: a YAML file or the name of a shipped one; LMDBs hold their own.
         crop: of a folder's pictures that are not square: see `datasets.fitting.fit`.
         mirror: whether half of the images are mirrored, with their masks, left and right partners changing places.
+        soft_masks: whether the edges of real masks are softened, see `datasets.transforms.soften`.
         workers: processes that decode records, per training process; 0 decodes in the training process.
 
     Raises:
@@ -48,12 +49,13 @@ class DataConfig:
     classes: str = ""
     crop: Crop = "error"
     mirror: bool = False
+    soft_masks: bool = False
     workers: int = 2
 
     def __post_init__(self) -> None:
         if self.workers < 0:
             raise ValueError(f"data.workers = {self.workers}: choose 0 or more")
-        for option in ("masks", "classes", "skip_unpaired", "read_by"):
+        for option in ("masks", "classes", "skip_unpaired", "read_by", "soft_masks"):
             if self.images_only and getattr(self, option) not in ("", False, "auto"):
                 raise ValueError(f"data.{option} is given, but data.images_only passes masks by: leave one of them out")
 

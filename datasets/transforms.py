@@ -6,6 +6,7 @@ one-hot batch is 4 K times the size of its labels.
 
 import torch
 from torch import Tensor
+from torch.nn.functional import conv2d, pad
 
 
 def images_to_float(images: Tensor) -> Tensor:
@@ -25,6 +26,18 @@ def labels_to_one_hot(labels: Tensor, num_classes: int) -> Tensor:
     """
     ids = torch.arange(num_classes, dtype=labels.dtype, device=labels.device)
     return (labels[..., None] == ids).permute(0, 3, 1, 2).to(torch.float32) * 2 - 1
+
+
+def soften(segmentation: Tensor) -> Tensor:
+    """Soften the edges of one-hot maps [N, K, R, R] by a 3 x 3 binomial filter; edges of the image are repeated.
+
+    A generator's maps are never one-hot. Softer real maps are harder to tell from them.
+    """
+    kernel = segmentation.new_tensor([1, 2, 1]) / 4
+    maps = segmentation.shape[1]
+    padded = pad(segmentation, (1, 1, 1, 1), mode="replicate")
+    rows = conv2d(padded, kernel.view(1, 1, 1, 3).expand(maps, -1, -1, -1), groups=maps)
+    return conv2d(rows, kernel.view(1, 1, 3, 1).expand(maps, -1, -1, -1), groups=maps)
 
 
 def segmentation_to_labels(segmentation: Tensor) -> Tensor:

@@ -56,7 +56,8 @@ def open_material(config: RunConfig, process: Process, learnt: ClassTable | None
     if process.is_main:
         _compare_transparency(pairs.classes, config)
         _compare_sides(pairs.classes, config)
-    view = PairView(pairs.classes, process.device, _augmentation(config, pairs.classes, process.device))
+    augmentation = _augmentation(config, pairs.classes, process.device)
+    view = PairView(pairs.classes, process.device, augmentation, config.data.soft_masks)
     return Material(pairs, pairs.classes, view)
 
 

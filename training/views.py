@@ -10,7 +10,7 @@ from torch import Tensor
 
 from datasets.augment import Augmentation, mirror_half, mirror_images
 from datasets.labels import ClassTable
-from datasets.transforms import images_to_float, labels_to_one_hot
+from datasets.transforms import images_to_float, labels_to_one_hot, soften
 from models.generator import GeneratorOutput
 
 Records = tuple[Tensor, ...]  # images uint8 [N, 3, R, R], and labels uint8 [N, R, R] unless the images are alone
@@ -38,8 +38,15 @@ class PairView:
 
     inputs: tuple[str, ...] = ("image", "segmentation")
 
-    def __init__(self, classes: ClassTable, device: torch.device, augmentation: Augmentation | None = None) -> None:
+    def __init__(
+        self,
+        classes: ClassTable,
+        device: torch.device,
+        augmentation: Augmentation | None = None,
+        soft_masks: bool = False,
+    ) -> None:
         self.augmentation = augmentation
+        self.soft_masks = soft_masks
         self._num_classes = classes.num_classes
         self._mirrored = torch.from_numpy(classes.mirrored()).to(device)
 
@@ -50,8 +57,10 @@ class PairView:
     def real(self, records: Records, probability: Tensor) -> Inputs:
         images, labels = records
         if self.augmentation:
-            return self.augmentation.real(images, labels, probability)
-        return images_to_float(images), labels_to_one_hot(labels, self._num_classes)
+            image, segmentation = self.augmentation.real(images, labels, probability)
+        else:
+            image, segmentation = images_to_float(images), labels_to_one_hot(labels, self._num_classes)
+        return image, soften(segmentation) if self.soft_masks else segmentation
 
     def drawn(self, drawing: GeneratorOutput, probability: Tensor) -> Inputs:
         if self.augmentation:

@@ -99,7 +99,7 @@ def test_what_cannot_be_adapted_to(tmp_path: Path, monkeypatch, paths: tuple[str
         open_images(DataConfig(path=paths, images_only=True), 64 if "small_lmdb" in paths else SIZE)[0]
 
 
-@pytest.mark.parametrize("option", ["masks", "classes"])
-def test_masks_are_not_asked_for_and_passed_by(option: str) -> None:
+@pytest.mark.parametrize(("option", "value"), [("masks", "somewhere"), ("classes", "somewhere"), ("soft_masks", True)])
+def test_masks_are_not_asked_for_and_passed_by(option: str, value: str | bool) -> None:
     with pytest.raises(ValueError, match=f"data.{option} is given, but data.images_only passes masks by"):
-        DataConfig(images_only=True, **{option: "somewhere"})
+        DataConfig(images_only=True, **{option: value})

@@ -1,6 +1,7 @@
 import torch
 
 from datasets import float_to_images, images_to_float, labels_to_one_hot, segmentation_to_labels
+from datasets.transforms import soften
 
 
 def test_all_bytes_survive_the_round_trip() -> None:
@@ -23,3 +24,18 @@ def test_one_hot_and_back() -> None:
     assert maps.unique().tolist() == [-1, 1]
     assert torch.equal((maps == 1).sum(dim=1), torch.ones(2, 8, 8, dtype=torch.long))
     assert torch.equal(segmentation_to_labels(maps), labels)
+
+
+def test_softened_edges_keep_their_place() -> None:
+    labels = torch.zeros(1, 6, 6, dtype=torch.uint8)
+    labels[:, :, 3:] = 2
+    maps = soften(labels_to_one_hot(labels, 3))
+    assert maps[0, 2, 1].tolist() == [-1, -1, -0.5, 0.5, 1, 1]
+    assert torch.equal(maps.sum(dim=1), torch.full((1, 6, 6), -1.0))  # over the classes, as before
+    assert torch.equal(segmentation_to_labels(maps), labels)
+
+
+def test_softening_treats_rows_and_columns_alike() -> None:
+    maps = labels_to_one_hot(torch.randint(0, 4, (2, 8, 8), dtype=torch.uint8), 4)
+    assert torch.equal(soften(maps.mT), soften(maps).mT)
+    assert soften(maps).is_contiguous(memory_format=torch.channels_last)  # the discriminator reads that order
