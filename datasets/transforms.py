@@ -31,7 +31,7 @@ def labels_to_one_hot(labels: Tensor, num_classes: int) -> Tensor:
 def soften(segmentation: Tensor) -> Tensor:
     """Soften the edges of one-hot maps [N, K, R, R] by a 3 x 3 binomial filter; edges of the image are repeated.
 
-    The discriminator tells one-hot maps from generated ones by their sharpness alone.
+    So that their sharpness alone does not tell real maps from generated ones.
     """
     kernel = segmentation.new_tensor([1, 2, 1]) / 4
     maps = segmentation.shape[1]
