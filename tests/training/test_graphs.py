@@ -32,7 +32,8 @@ def build(model: ModelConfig, augment: AugmentConfig | None = None, **options: o
     training = TrainingConfig(batch_size=8, max_batch_per_device=4, **options)
     state = build_state(RunConfig(model=model, losses=LOSSES, training=training), Process(device))
     augmentation = Augmentation(augment, celebamask13(), device) if augment else None
-    return Phases(state, LOSSES, training, Stats(device), PairView(celebamask13(), device, augmentation))
+    view = PairView(celebamask13(), device, augmentation, soft_masks=True)
+    return Phases(state, LOSSES, training, Stats(device), view)
 
 
 def batches(count: int) -> list[list[tuple[torch.Tensor, ...]]]:

@@ -83,7 +83,8 @@ def phases(
     model = ModelOptions(**asdict(config), init_from="a checkpoint")
     state = build_state(RunConfig(model=model, augment=augment or AugmentConfig(), training=training), Process(device))
     augmentation = Augmentation(augment, celebamask13(), device) if augment else None
-    return Phases(state, losses, training, Stats(device), view or PairView(celebamask13(), device, augmentation))
+    view = view or PairView(celebamask13(), device, augmentation, soft_masks=True)
+    return Phases(state, losses, training, Stats(device), view)
 
 
 def batch(device: torch.device) -> list[tuple[Tensor, Tensor]]:
