@@ -30,7 +30,7 @@ def test_softened_edges_keep_their_place() -> None:
     labels = torch.zeros(1, 6, 6, dtype=torch.uint8)
     labels[:, :, 3:] = 2
     maps = soften(labels_to_one_hot(labels, 3))
-    assert maps[0, 2, 1].tolist() == [-1, -1, -0.5, 0.5, 1, 1]
+    assert maps[0, 2, 1].tolist() == [-1, -1, -0.75, 0.75, 1, 1]
     assert torch.equal(maps.sum(dim=1), torch.full((1, 6, 6), -1.0))  # over the classes, as before
     assert torch.equal(segmentation_to_labels(maps), labels)
 
