@@ -2,12 +2,12 @@
 
     OMP_NUM_THREADS=1 python -m scripts.study configs/studies/NAME.yaml --output runs/NAME --processes 2
 
-Each variant is a list of overrides of one base configuration. train.py trains it in OUTPUT/VARIANT-SEED, and
-scripts.evaluate measures it. Rerun the same command to continue a study that was stopped, or to add variants, seeds or
-stages to its file: what is complete is not repeated. The study file:
+Each variant is a list of overrides of one base configuration; seed and schedule are the study's. train.py trains it in
+OUTPUT/VARIANT-SEED, scripts.evaluate measures it. Rerun the same command to continue a study that was stopped, or after
+adding variants, seeds, columns or later stages to its file; completed runs are skipped. The study file:
 
     config: configs/faces_64_cpu.yaml                     # base of all runs
-    overrides: [data.path=data/faces_64]                  # of all runs; what a variant says comes on top
+    overrides: [data.path=data/faces_64]                  # of all runs; variants override these
     images: [10000, 20000]                                # stages at which runs are measured; the last one ends them
     seeds: [0, 1, 2]
     evaluate: [--metrics, "fid,areas", --samples, "500"]  # options of scripts.evaluate
@@ -49,15 +49,13 @@ from metrics.extras import extra
 from metrics.plots import Panel, panels
 from training.transfer import stored_model
 
-_SEEDS_SHOWN = range(4)  # samples of a variant at a stage in the picture
 _MAX_BYTES = 2**26  # of a run's measurements
-
 Results = dict[tuple[str, int, int], dict[str, float]]  # numbers by (variant, seed, images seen)
 
 
 @dataclass(frozen=True)
 class Study:
-    """What a study file says, see the module's docstring."""
+    """The contents of a study file, see the module's docstring."""
 
     config: str
     overrides: tuple[str, ...]
@@ -68,11 +66,11 @@ class Study:
     variants: Mapping[str, Sequence[str]]
 
     def runs(self) -> Iterator[tuple[str, int]]:
-        """Each variant with each seed; all variants of the first seed come first."""
+        """Yield each variant with each seed; all variants of the first seed come first."""
         return ((variant, seed) for seed in self.seeds for variant in self.variants)
 
     def overrides_of(self, variant: str, seed: int) -> list[str]:
-        """All that a run sets on top of the base configuration."""
+        """Return every override of a run, on top of the base configuration."""
         schedule = {"seed": seed, "total_images": max(self.images), "max_minutes": 0}
         schedule |= {"checkpoint_every_images": math.gcd(*self.images), "keep_checkpoints": 0}
         return [*self.overrides, *self.variants[variant], *(f"training.{name}={x}" for name, x in schedule.items())]
@@ -100,7 +98,7 @@ def read_study(path: Path) -> Study:
         if not getattr(study, name):
             raise ConfigError(f"{path}: {name} is empty: give one at least")
     if len({folder_of(path, name, 0) for name in lists}) < len(lists):
-        raise ConfigError(f"{path}: two variants have the same name but for punctuation: rename one")
+        raise ConfigError(f"{path}: two variants have the same name but for punctuation and case: rename one")
     for variant, seed in study.runs():
         batch = load_config(study.config, study.overrides_of(variant, seed), stored_model).training.batch_size
         if uneven := [n for n in study.images if n % batch]:
@@ -137,18 +135,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     pictures = {name: [samples(checkpoint_of(run, n)) for n in study.images] for name, run in first.items()}
     with replacing(args.output / "study.png") as partial:
         panels(partial, curves, pictures)
-    print(text, end="")
-    print(f"wrote study.md and study.png to {args.output}")
+    print(f"{text}wrote study.md and study.png to {args.output}")
 
 
 def complete(study: Study, output: Path, variant: str, seed: int) -> None:
     """Train and measure one run, unless that has been done; a log beside its folder has what is printed meanwhile.
 
     Raises:
-        ConfigError: if training or measuring fails.
+        ConfigError: if training or measuring fails, or a column of the study was not measured.
     """
     folder = folder_of(output, variant, seed)
-    if stages(folder).keys() >= set(study.images):
+    known = stages(folder)
+    if known.keys() >= set(study.images) and all(numbers.keys() >= set(study.columns) for numbers in known.values()):
         return
     print(f"{variant}, seed {seed}: {folder}", flush=True)
     overrides = study.overrides_of(variant, seed)
@@ -162,11 +160,14 @@ def complete(study: Study, output: Path, variant: str, seed: int) -> None:
             done = subprocess.run([sys.executable, *command], stdout=file, stderr=file)
         if done.returncode:
             raise ConfigError(f"{log}: see there why exit code {done.returncode}")
+    for numbers in stages(folder).values():
+        if unknown := [name for name in study.columns if name not in numbers]:
+            raise ConfigError(f"columns: {unknown[0]} was not measured; there are {', '.join(numbers)}")
 
 
 def folder_of(output: Path, variant: str, seed: int) -> Path:
     """Return a run's folder, named after its variant as far as letters and digits go."""
-    return output / f"{re.sub(r'[^a-z0-9.]+', '_', variant.lower()).strip('_')}-{seed}"
+    return output / (re.sub(r"[^\w.]+", "_", variant.lower()).strip("_") + f"-{seed}")
 
 
 def checkpoint_of(folder: Path, images: int) -> Path:
@@ -193,19 +194,13 @@ def stages(folder: Path) -> dict[int, dict[str, float]]:
 
 
 def collect(study: Study, output: Path) -> Results:
-    """Return the numbers of every run and stage, among them the seconds of training until then.
-
-    Raises:
-        ConfigError: if a column of the study was not measured.
-    """
+    """Return the numbers of every run and stage, among them the seconds of training until then."""
     results = {}
     for variant, seed in study.runs():
         folder = folder_of(output, variant, seed)
         events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0}).Reload()
         ticks = [(0, math.inf), *((event.step, event.value) for event in events.Scalars("speed/images_per_second"))]
         for images, numbers in stages(folder).items():
-            if unknown := [name for name in study.columns if name not in numbers]:
-                raise ConfigError(f"columns: {unknown[0]} was not measured; there are {', '.join(numbers)}")
             seconds = sum((end - start) / speed for (start, _), (end, speed) in pairwise(ticks) if end <= images)
             results[variant, seed, images] = {**numbers, "seconds": seconds}
     return results
@@ -217,15 +212,15 @@ def panel(study: Study, results: Results, column: str, over: str) -> Panel:
     for variant in study.variants:
         runs = [[results[variant, seed, images] for seed in study.seeds] for images in study.images]
         seconds = [mean(run["seconds"] for run in stage) for stage in runs]
-        values = [[run[column] for run in stage] for stage in runs]
+        values = [measured(stage, column) for stage in runs]
         series[variant] = (study.images if over == "images" else seconds, values)
     return Panel(column, "images seen" if over == "images" else "seconds of training", series)
 
 
 def samples(checkpoint: Path) -> np.ndarray:
-    """Return some samples of a checkpoint, images above overlays, of the same seeds for all: uint8 [H, W, 3]."""
+    """Return four samples of a checkpoint, images above overlays, of the same seeds for all: uint8 [H, W, 3]."""
     generator, classes = load_model(checkpoint, torch.device("cpu"))
-    drawn = list(draw(generator, seed_codes(generator, _SEEDS_SHOWN)))
+    drawn = list(draw(generator, seed_codes(generator, range(4))))
     overlays = [overlay(each.image, classes.palette()[each.labels]) for each in drawn]
     return grid(np.stack([each.image for each in drawn] + overlays), columns=len(drawn), padding=1)
 
@@ -237,13 +232,18 @@ def table(study: Study, results: Results) -> str:
     for variant in study.variants:
         for images in study.images:
             runs = [results[variant, seed, images] for seed in study.seeds]
-            lines.append([variant, f"{images:,}", *(_cell([run[name] for run in runs]) for name in columns)])
+            lines.append([variant, f"{images:,}", *(_cell(measured(runs, name)) for name in columns)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def measured(runs: Sequence[Mapping[str, float]], name: str) -> list[float]:
+    """Return a number of several runs without the undefined ones, as of a part that is never generated, or one nan."""
+    return [run[name] for run in runs if not math.isnan(run[name])] or [math.nan]
 
 
 def _cell(values: Sequence[float]) -> str:
     middle, low, high = (f"{x:.3g}" if abs(x) < 100 else f"{x:.0f}" for x in (mean(values), min(values), max(values)))
-    return middle if len(values) == 1 else f"{middle} ({low}-{high})"
+    return middle if len(values) == 1 else f"{middle} ({low} to {high})"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ from configs.loader import option_names
 from models import ModelConfig
 from training.transfer import stored_model
 
-FILES = sorted((Path(__file__).parent.parent.parent / "configs").glob("*.yaml"))
+CONFIGS = Path(__file__).parent.parent.parent / "configs"
+FILES = sorted(CONFIGS.glob("*.yaml"))
+STUDIES = sorted(CONFIGS.glob("studies/*.yaml"))
 
 
 @pytest.fixture
@@ -33,7 +35,12 @@ def test_shipped_files_load_and_hold_differences_only(path, write):
             assert value != (list(default) if isinstance(default, tuple) else default), f"{section}.{option}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_quickstart_trains_the_networks_of_the_long_training():
+    quick, long = (load_config(CONFIGS / f"{name}.yaml", (), stored_model) for name in ("faces_64_cpu", "faces_64"))
+    assert quick.model == long.model
+
+
+@pytest.mark.parametrize("path", FILES + STUDIES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_shipped_files_say_what_to_expect(path):
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
     for word in ("Command:", "Hardware:", "Time:", "Result:"):

@@ -20,11 +20,12 @@ def make(path: Path, *options: str) -> Path:
     return path
 
 
-def test_writes_faces_with_exact_labels(tmp_path: Path) -> None:
-    dataset = ImageMaskDataset(make(tmp_path / "faces", "--seed", "4", "--workers", "0"))
+@pytest.mark.parametrize("framing", ["close", "wide"])
+def test_writes_faces_with_exact_labels(tmp_path: Path, framing: str) -> None:
+    dataset = ImageMaskDataset(make(tmp_path / "faces", "--seed", "4", "--workers", "0", "--framing", framing))
     assert (len(dataset), dataset.resolution) == (20, 32)
     for index in (0, 19):
-        image, label = draw_face(4, index, 32)
+        image, label = draw_face(4, index, 32, framing=framing)
         assert np.array_equal(dataset[index][1].numpy(), label)
         assert np.abs(dataset[index][0].permute(1, 2, 0).numpy().astype(int) - image).mean() < 4
 

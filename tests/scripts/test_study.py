@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 from subprocess import CompletedProcess
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import scripts.evaluate
 import scripts.study
 import train
 from configs import ConfigError
-from scripts.study import main, read_study
+from scripts.study import collect, main, measured, read_study
 from tests.conftest import TINY_OPTIONS
 
 STUDIES = Path(__file__).parents[2] / "configs" / "studies"
@@ -71,9 +72,23 @@ def test_a_study(study, commands, tmp_path, capsys):
     assert [line[:2] for line in lines[2:]] == [["paper", "8"], ["paper", "12"], ["No R1", "8"], ["No R1", "12"]]
     measured = [(out / f"paper-{seed}" / "evaluation" / "metrics.jsonl").read_text().splitlines() for seed in (0, 1)]
     last = [json.loads(run[1])["values"]["area_distance"] for run in measured]
-    assert lines[3][3] == f"{sum(last) / 2:.3g} ({min(last):.3g}-{max(last):.3g})"
+    assert lines[3][3] == f"{sum(last) / 2:.3g} ({min(last):.3g} to {max(last):.3g})"
     assert 0 < float(lines[2][2].split()[0]) < float(lines[3][2].split()[0])  # seconds
     assert min(Image.open(out / "study.png").size) > 300
+
+
+def test_a_stage_between_two_logs_has_its_seconds(study, commands, tmp_path):
+    """A checkpoint logs the speed until then, whatever the interval of logs."""
+    out, file = tmp_path / "out", study(seeds=[0], variants={"paper": ["training.log_every_images=16"]})
+    main([str(file), "--output", str(out)])
+    seconds = {images: numbers["seconds"] for (_, _, images), numbers in collect(read_study(file), out).items()}
+    assert 0 < seconds[8] < seconds[12]
+
+
+def test_undefined_numbers_are_left_out():
+    runs = [{"locality": 0.2}, {"locality": math.nan}]
+    assert measured(runs, "locality") == [0.2]
+    assert math.isnan(*measured(runs[1:], "locality"))
 
 
 def test_a_run_that_fails_ends_the_study(study, monkeypatch, tmp_path):
@@ -94,11 +109,11 @@ def test_the_studies_that_ship(path, monkeypatch):
     [
         ({"seeds": None}, "give exactly the keys config, overrides, images, seeds"),
         ({"seeds": []}, "seeds is empty"),
-        ({"seeds": ["one"]}, "seeds"),
+        ({"seeds": ["one"]}, "seeds = 'one': expected"),
         ({"images": [8, 10]}, "images: 10 is no multiple of paper's batch size, 4"),
         ({"variants": {}}, "variants: give a list of overrides for each name"),
         ({"variants": {"a b": [], "A-b": []}}, "two variants have the same name but for punctuation"),
-        ({"variants": {"x": ["losses.r2=1"]}}, "r2"),
+        ({"variants": {"x": ["losses.r2=1"]}}, "unknown option losses.r2"),
     ],
 )
 def test_mistakes(study, changes, message):
@@ -109,6 +124,8 @@ def test_mistakes(study, changes, message):
 def test_a_column_that_was_not_measured(study, commands, tmp_path):
     with pytest.raises(ConfigError, match="columns: fd_efflite0 was not measured; there are area_distance"):
         main([str(study(columns=["fd_efflite0"], seeds=[0])), "--output", str(tmp_path / "out")])
+    assert [command[0] for command in commands][:2] == ["train.py", "-m"]
+    assert "No R1" not in str(commands)  # known after the first run, not after all
 
 
 def test_damaged_measurements(study, tmp_path):
