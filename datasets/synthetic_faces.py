@@ -1,8 +1,8 @@
 """The embedded data set: drawn faces with exact labels of the 13 classes.
 
 Nothing is downloaded and nothing is learned: a face is a set of random attributes, painted back to front by
-`datasets.faces`, image and labels with the same strokes. It depends on (seed, index) alone; another resolution shows
-the same face finer, another style the same face drawn otherwise, with the same labels.
+`datasets.faces`, image and labels with the same strokes. It depends on (seed, index) alone: another framing shows the
+same face larger or smaller, another resolution finer, and another style otherwise but with the same labels.
 """
 
 from collections.abc import Mapping
