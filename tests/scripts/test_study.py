@@ -70,8 +70,8 @@ def test_a_study(study, commands, tmp_path, capsys):
     lines = [line.strip("| ").split(" | ") for line in (out / "study.md").read_text().splitlines()]
     assert lines[0] == ["variant", "images seen", "seconds", "area_distance", "area_drawn.eye"]
     assert [line[:2] for line in lines[2:]] == [["paper", "8"], ["paper", "12"], ["No R1", "8"], ["No R1", "12"]]
-    measured = [(out / f"paper-{seed}" / "evaluation" / "metrics.jsonl").read_text().splitlines() for seed in (0, 1)]
-    last = [json.loads(run[1])["values"]["area_distance"] for run in measured]
+    reports = [(out / f"paper-{seed}" / "evaluation" / "metrics.jsonl").read_text().splitlines() for seed in (0, 1)]
+    last = [json.loads(run[1])["values"]["area_distance"] for run in reports]
     assert lines[3][3] == f"{sum(last) / 2:.3g} ({min(last):.3g} to {max(last):.3g})"
     assert 0 < float(lines[2][2].split()[0]) < float(lines[3][2].split()[0])  # seconds
     assert min(Image.open(out / "study.png").size) > 300
