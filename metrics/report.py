@@ -3,9 +3,17 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+
+from datasets.reading import ReadingError
+from datasets.reading.plain import parse_json
+from datasets.reading.regular import read_bytes
+from metrics.errors import MetricError
+
+_MAX_BYTES = 2**26  # of a file of reports
 
 
 @dataclass
@@ -55,6 +63,30 @@ class Report:
         if self.tables:
             lines += ["", *_table(self.tables)]
         return "\n".join(lines)
+
+
+def read_numbers(path: Path) -> dict[int, dict[str, float]]:
+    """Return what a metrics.jsonl of train.py or scripts.evaluate holds: by images seen, numbers by name.
+
+    Numbers of tables are named TABLE.CLASS; undefined ones are nan. There are none where there is no file, or the
+    images seen are not known.
+
+    Raises:
+        MetricError: if the file cannot be read, or is damaged.
+    """
+    found = {}
+    try:
+        for line in read_bytes(path, _MAX_BYTES).splitlines() if path.exists() else []:
+            report = parse_json(line)
+            tables = {f"{table}.{name}": x for table, column in report["tables"].items() for name, x in column.items()}
+            numbers = {**report["values"], **tables}
+            if report["images"] is not None:
+                found[int(report["images"])] = {k: math.nan if x is None else float(x) for k, x in numbers.items()}
+        return dict(sorted(found.items()))
+    except ReadingError as error:
+        raise MetricError(f"{path}: {error}; measure again") from None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise MetricError(f"{path} is damaged; measure again") from None
 
 
 def by_class(names: Sequence[str], values: Tensor) -> dict[str, float | None]:

@@ -11,14 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs import ConfigError, cli
-from datasets.reading import ReadingError
-from datasets.reading.plain import parse_json
-from datasets.reading.regular import read_bytes
 from editing.files import check_free_file, replacing
 from metrics.plots import curves
+from metrics.report import read_numbers
 
 FILE = "metrics.jsonl"
-_MAX_BYTES = 2**26  # of a run's measurements
 Curve = tuple[Sequence[float], Sequence[float]]
 
 
@@ -26,7 +23,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = cli.Parser(__doc__)
     parser.add_argument("runs", nargs="+", type=Path, help=f"folders with {FILE}")
-    parser.add_argument("--metric", required=True, help="a number in them, such as fd_efflite0 or agreement")
+    parser.add_argument("--metric", required=True, help="a number in them, such as fd_efflite0 or area_drawn.eye")
     parser.add_argument("--output", required=True, type=Path, help="PNG to write")
     parser.add_argument("--overwrite", action="store_true", help="replace a file of that name")
     return parser.parse_args(argv)
@@ -50,22 +47,17 @@ def read_curve(path: Path, metric: str) -> Curve:
     """Images seen, and the values of a metric there.
 
     Raises:
-        ConfigError: if the file is missing or damaged, or never has that number with the images seen.
+        ConfigError: if there is no file, or it never has that number with the images seen.
+        MetricError: if the file cannot be read, or is damaged.
     """
-    try:
-        lines = read_bytes(path, _MAX_BYTES).splitlines()
-    except ReadingError as error:
-        raise ConfigError(f"{path}: {error}; measure with metrics.every_images, or scripts.evaluate --output") from None
-    try:
-        reports = [parse_json(line) for line in lines]
-        measured = [r for r in reports if metric in r["values"] and r["images"] is not None]
-        points = [(int(r["images"]), float(r["values"][metric])) for r in measured]
-        known = sorted({name for report in reports for name in report["values"]})
-    except (AttributeError, ReadingError, ValueError, KeyError, TypeError):
-        raise ConfigError(f"{path} is damaged: measure again") from None
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file; measure with metrics.every_images, or scripts.evaluate --output")
+    numbers = read_numbers(path)
+    points = [(images, row[metric]) for images, row in numbers.items() if metric in row]
     if not points:
+        known = dict.fromkeys(name for row in numbers.values() for name in row)
         raise ConfigError(f"{path} has no {metric} with the images seen; it has {', '.join(known) or 'nothing'}")
-    images, values = zip(*sorted(points), strict=True)
+    images, values = zip(*points, strict=True)
     return images, values
 
 

@@ -3,32 +3,30 @@
     OMP_NUM_THREADS=1 python -m scripts.study configs/studies/NAME.yaml --output runs/NAME --processes 2
 
 Each variant is a list of overrides of one base configuration; seed and schedule are the study's. train.py trains it in
-OUTPUT/VARIANT-SEED, scripts.evaluate measures it. Rerun the same command to continue a study that was stopped, or after
-adding variants, seeds, columns or later stages to its file; completed runs are skipped. The study file:
+OUTPUT/VARIANT-SEED and measures what its section `metrics` says. Rerun the same command to continue a study that was
+stopped, or after adding variants, seeds or later stages to its file; completed runs are skipped. The study file:
 
     config: configs/faces_64_cpu.yaml                     # base of all runs
-    overrides: [data.path=data/faces_64]                  # of all runs; variants override these
+    overrides: [data.path=data/faces_64, "metrics.names=[fid,areas]", metrics.samples=500] # variants override these
     images: [10000, 20000]                                # stages at which runs are measured; the last one ends them
     seeds: [0, 1, 2]
-    evaluate: [--metrics, "fid,areas", --samples, "500"]  # options of scripts.evaluate
-    columns: [fd_efflite0, area_distance, area_drawn.eye] # numbers of its report, or one class of its tables
-    variants:
-      paper: []
-      no path length: [losses.path_length_every=0]
+    columns: [fd_efflite0, area_distance, area_drawn.eye] # numbers that are measured, or one class of a table
+    variants: {paper: [], no path length: [losses.path_length_every=0]}
 
 Writes study.md, a table of means and ranges over the seeds, and study.png, with each column's curves against images
-seen and seconds of training and with samples of each variant at each stage.
+seen and seconds of training and with samples of each variant at each stage. Stages that a run did not reach are left
+out; if one failed, the exit code is 2.
 """
 
 import argparse
+import asyncio
 import math
 import re
-import subprocess
+import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from statistics import mean
 from typing import get_type_hints
@@ -37,20 +35,20 @@ import numpy as np
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from configs import ConfigError, cli, load_config
+from configs import ConfigError, RunConfig, changed_options, cli, load_config
 from configs.values import coerce
 from datasets.pictures import grid, overlay
 from datasets.reading import ReadingError
-from datasets.reading.plain import parse_json, read_yaml
-from datasets.reading.regular import read_bytes
+from datasets.reading.plain import read_yaml
 from editing import draw, load_model, seed_codes
 from editing.files import make_folder, replacing
 from metrics.extras import extra
 from metrics.plots import Panel, panels
+from metrics.report import read_numbers
 from training.transfer import stored_model
 
-_MAX_BYTES = 2**26  # of a run's measurements
-Results = dict[tuple[str, int, int], dict[str, float]]  # numbers by (variant, seed, images seen)
+_BY_STAGES = ("training.total_images", "training.checkpoint_every_images", "metrics.every_images")
+Results = dict[tuple[str, int], dict[str, list[float]]]  # by (variant, images seen) and column: a number for each seed
 
 
 @dataclass(frozen=True)
@@ -61,19 +59,18 @@ class Study:
     overrides: tuple[str, ...]
     images: tuple[int, ...]
     seeds: tuple[int, ...]
-    evaluate: tuple[str, ...]
     columns: tuple[str, ...]
     variants: Mapping[str, Sequence[str]]
 
-    def runs(self) -> Iterator[tuple[str, int]]:
-        """Yield each variant with each seed; all variants of the first seed come first."""
-        return ((variant, seed) for seed in self.seeds for variant in self.variants)
-
     def overrides_of(self, variant: str, seed: int) -> list[str]:
         """Return every override of a run, on top of the base configuration."""
-        schedule = {"seed": seed, "total_images": max(self.images), "max_minutes": 0}
-        schedule |= {"checkpoint_every_images": math.gcd(*self.images), "keep_checkpoints": 0}
-        return [*self.overrides, *self.variants[variant], *(f"training.{name}={x}" for name, x in schedule.items())]
+        kept = {"training.seed": seed, "training.max_minutes": 0, "training.keep_checkpoints": 0, "metrics.best": ""}
+        stages = dict.fromkeys(_BY_STAGES, math.gcd(*self.images)) | {"training.total_images": self.images[-1]}
+        return [*self.overrides, *self.variants[variant], *(f"{name}={x}" for name, x in (kept | stages).items())]
+
+    def config_of(self, variant: str, seed: int) -> RunConfig:
+        """Return the configuration of a run."""
+        return load_config(self.config, self.overrides_of(variant, seed), stored_model)
 
 
 def read_study(path: Path) -> Study:
@@ -94,14 +91,16 @@ def read_study(path: Path) -> Study:
         raise ConfigError(f"{path}: variants: give a list of overrides for each name, [] for none")
     lists = {str(name): coerce(f"variants.{name}", given, kinds["overrides"]) for name, given in variants.items()}
     study = Study(variants=lists, **{name: coerce(name, value, kinds[name]) for name, value in values.items()})
-    for name in ("images", "seeds", "columns"):
-        if not getattr(study, name):
-            raise ConfigError(f"{path}: {name} is empty: give one at least")
+    for name, numbers in {"images": study.images, "seeds": study.seeds}.items():
+        if not numbers or list(numbers) != sorted(set(numbers)):
+            raise ConfigError(f"{path}: {name} = {list(numbers)}: give at least one, in ascending order")
+    if not study.columns:
+        raise ConfigError(f"{path}: columns is empty: give at least one")
     if len({folder_of(path, name, 0) for name in lists}) < len(lists):
         raise ConfigError(f"{path}: two variants have the same name but for punctuation and case: rename one")
-    for variant, seed in study.runs():
-        batch = load_config(study.config, study.overrides_of(variant, seed), stored_model).training.batch_size
-        if uneven := [n for n in study.images if n % batch]:
+    for seed, variant in product(study.seeds, study.variants):
+        batch = study.config_of(variant, seed).training.batch_size
+        if uneven := [n for n in study.images if n % batch or n < batch]:
             raise ConfigError(f"{path}: images: {uneven[0]} is no multiple of {variant}'s batch size, {batch}")
     return study
 
@@ -124,45 +123,71 @@ def main(argv: Sequence[str] | None = None) -> None:
     extra("matplotlib")  # now, not after all has been trained
     study = read_study(args.study)
     make_folder(args.output)
-    with ThreadPoolExecutor(args.processes) as pool:
-        list(pool.map(lambda run: complete(study, args.output, *run), study.runs()))
+    every = product(study.seeds, study.variants)  # all variants of the first seed come first
+    runs = [(variant, seed) for seed, variant in every if not is_complete(study, args.output, variant, seed)]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends a study as Ctrl-C does
+    failures = list(filter(None, asyncio.run(complete_all(study, args.output, runs, args.processes))))
     results = collect(study, args.output)
     text = table(study, results)
     with replacing(args.output / "study.md") as partial:
         partial.write_text(text, encoding="utf-8")
     curves = [[panel(study, results, column, over) for column in study.columns] for over in ("images", "seconds")]
-    first = {variant: folder_of(args.output, variant, study.seeds[0]) for variant in study.variants}
-    pictures = {name: [samples(checkpoint_of(run, n)) for n in study.images] for name, run in first.items()}
+    first = {variant: folder_of(args.output, variant, study.seeds[0]) / "checkpoints" for variant in study.variants}
+    pictures = {name: [samples(run / f"images_{n:09d}.pt") for n in study.images] for name, run in first.items()}
     with replacing(args.output / "study.png") as partial:
         panels(partial, curves, pictures)
     print(f"{text}wrote study.md and study.png to {args.output}")
+    if failures:
+        raise ConfigError(f"{len(failures)} of {len(runs)} runs failed: {'; '.join(failures)}")
 
 
-def complete(study: Study, output: Path, variant: str, seed: int) -> None:
-    """Train and measure one run, unless that has been done; a log beside its folder has what is printed meanwhile.
+def is_complete(study: Study, output: Path, variant: str, seed: int) -> bool:
+    """Return whether a run has been trained and measured.
 
     Raises:
-        ConfigError: if training or measuring fails, or a column of the study was not measured.
+        ConfigError: if its folder holds a run of another configuration, or a column was not measured.
     """
     folder = folder_of(output, variant, seed)
-    known = stages(folder)
-    if known.keys() >= set(study.images) and all(numbers.keys() >= set(study.columns) for numbers in known.values()):
-        return
-    print(f"{variant}, seed {seed}: {folder}", flush=True)
-    overrides = study.overrides_of(variant, seed)
-    train = ["train.py", "--config", study.config, "--output", str(folder), *overrides]
-    checkpoints = [str(checkpoint_of(folder, images)) for images in study.images]
-    data = load_config(study.config, overrides, stored_model).data.path
-    measure = ["-m", "scripts.evaluate", "--checkpoint", *checkpoints, "--data", *data, *study.evaluate]
-    log = output / f"{folder.name}.log"
-    for command in (train, [*measure, "--output", str(folder / "evaluation"), "--overwrite"]):
-        with log.open("a", encoding="utf-8") as file:
-            done = subprocess.run([sys.executable, *command], stdout=file, stderr=file)
-        if done.returncode:
-            raise ConfigError(f"{log}: see there why exit code {done.returncode}")
-    for numbers in stages(folder).values():
+    files = sorted(folder.glob("config*.yaml"))  # the newest is the last
+    try:
+        changed = changed_options(read_yaml(files[-1], as_text=True), study.config_of(variant, seed)) if files else []
+    except (ConfigError, ReadingError) as error:
+        raise ConfigError(f"{files[-1]}: {error}") from None
+    if other := [name for name in changed if name not in _BY_STAGES]:
+        raise ConfigError(f"{folder} has another {', '.join(other)}: rename the variant, or choose another --output")
+    known = read_numbers(folder / "metrics.jsonl")
+    for numbers in known.values():
         if unknown := [name for name in study.columns if name not in numbers]:
             raise ConfigError(f"columns: {unknown[0]} was not measured; there are {', '.join(numbers)}")
+    return known.keys() >= set(study.images)
+
+
+async def complete_all(study: Study, output: Path, runs: Sequence[tuple[str, int]], processes: int) -> list[str]:
+    """Complete runs, some at a time, and return what went wrong in each, or ""."""
+    slots = asyncio.Semaphore(processes)
+    return await asyncio.gather(*(complete(study, output, *run, slots) for run in runs))
+
+
+async def complete(study: Study, output: Path, variant: str, seed: int, slots: asyncio.Semaphore) -> str:
+    """Train and measure a run, and return what went wrong, or "". A log beside its folder has what it prints."""
+    folder = folder_of(output, variant, seed)
+    log = output / f"{folder.name}.log"
+    train = ["train.py", "--config", study.config, "--output", str(folder), *study.overrides_of(variant, seed)]
+    async with slots:
+        print(f"{variant}, seed {seed}: {folder}", flush=True)
+        with log.open("a", encoding="utf-8") as file:
+            process = await asyncio.create_subprocess_exec(sys.executable, *train, stdout=file, stderr=file)
+        try:
+            code = await process.wait()
+        except asyncio.CancelledError:
+            process.terminate()
+            await process.wait()
+            raise
+    if is_complete(study, output, variant, seed):
+        return ""
+    last_line = log.read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2]
+    why = last_line if code else "it is past a stage that was added later: leave that out, or remove the folder"
+    return f"{folder}: {why}"
 
 
 def folder_of(output: Path, variant: str, seed: int) -> Path:
@@ -170,39 +195,19 @@ def folder_of(output: Path, variant: str, seed: int) -> Path:
     return output / (re.sub(r"[^\w.]+", "_", variant.lower()).strip("_") + f"-{seed}")
 
 
-def checkpoint_of(folder: Path, images: int) -> Path:
-    """Return where a run's checkpoint at a stage lies."""
-    return folder / "checkpoints" / f"images_{images:09d}.pt"
-
-
-def stages(folder: Path) -> dict[int, dict[str, float]]:
-    """Return what was measured of a run, by images seen: numbers by name, and those of tables as TABLE.CLASS.
-
-    Raises:
-        ConfigError: if the file of measurements is damaged.
-    """
-    path, found = folder / "evaluation" / "metrics.jsonl", {}
-    try:
-        for line in read_bytes(path, _MAX_BYTES).splitlines() if path.exists() else []:
-            report = parse_json(line)
-            tables = {f"{table}.{name}": x for table, column in report["tables"].items() for name, x in column.items()}
-            values = {**report["values"], **tables}
-            found[int(report["images"])] = {name: math.nan if x is None else float(x) for name, x in values.items()}
-        return found
-    except (ReadingError, AttributeError, KeyError, TypeError, ValueError):
-        raise ConfigError(f"{path} is damaged: remove it to measure again") from None
-
-
 def collect(study: Study, output: Path) -> Results:
-    """Return the numbers of every run and stage, among them the seconds of training until then."""
+    """Return seconds of training and every column; [nan] where that is undefined, or no run reached the stage."""
     results = {}
-    for variant, seed in study.runs():
-        folder = folder_of(output, variant, seed)
-        events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0}).Reload()
-        ticks = [(0, math.inf), *((event.step, event.value) for event in events.Scalars("speed/images_per_second"))]
-        for images, numbers in stages(folder).items():
-            seconds = sum((end - start) / speed for (start, _), (end, speed) in pairwise(ticks) if end <= images)
-            results[variant, seed, images] = {**numbers, "seconds": seconds}
+    for variant, images in product(study.variants, study.images):
+        runs = []
+        for folder in (folder_of(output, variant, seed) for seed in study.seeds):
+            if numbers := read_numbers(folder / "metrics.jsonl").get(images):
+                events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0}).Reload()
+                ticks = [(x.step, x.value) for x in events.Scalars("speed/images_per_second") if x.step <= images]
+                spans = pairwise([(0, math.inf), *ticks])
+                runs.append({**numbers, "seconds": sum((end - start) / speed for (start, _), (end, speed) in spans)})
+        defined = {name: [x for run in runs if not math.isnan(x := run[name])] for name in ("seconds", *study.columns)}
+        results[variant, images] = {name: values or [math.nan] for name, values in defined.items()}
     return results
 
 
@@ -210,15 +215,16 @@ def panel(study: Study, results: Results, column: str, over: str) -> Panel:
     """Return a column's curves over "images" or "seconds"."""
     series = {}
     for variant in study.variants:
-        runs = [[results[variant, seed, images] for seed in study.seeds] for images in study.images]
-        seconds = [mean(run["seconds"] for run in stage) for stage in runs]
-        values = [measured(stage, column) for stage in runs]
-        series[variant] = (study.images if over == "images" else seconds, values)
+        runs = [results[variant, images] for images in study.images]
+        x = study.images if over == "images" else [mean(each["seconds"]) for each in runs]
+        series[variant] = (x, [each[column] for each in runs])
     return Panel(column, "images seen" if over == "images" else "seconds of training", series)
 
 
 def samples(checkpoint: Path) -> np.ndarray:
     """Return four samples of a checkpoint, images above overlays, of the same seeds for all: uint8 [H, W, 3]."""
+    if not checkpoint.exists():
+        return np.full((1, 1, 3), 255, np.uint8)
     generator, classes = load_model(checkpoint, torch.device("cpu"))
     drawn = list(draw(generator, seed_codes(generator, range(4))))
     overlays = [overlay(each.image, classes.palette()[each.labels]) for each in drawn]
@@ -229,21 +235,14 @@ def table(study: Study, results: Results) -> str:
     """Return a table in Markdown: the mean over seeds, and in brackets lowest and highest, at each stage."""
     columns = ["seconds", *study.columns]
     lines = [["variant", "images seen", *columns], ["---"] * (len(columns) + 2)]
-    for variant in study.variants:
-        for images in study.images:
-            runs = [results[variant, seed, images] for seed in study.seeds]
-            lines.append([variant, f"{images:,}", *(_cell(measured(runs, name)) for name in columns)])
+    for (variant, images), numbers in results.items():
+        lines.append([variant, f"{images:,}", *(_cell(numbers[name]) for name in columns)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def measured(runs: Sequence[Mapping[str, float]], name: str) -> list[float]:
-    """Return a number of several runs without the undefined ones, as of a part that is never generated, or one nan."""
-    return [run[name] for run in runs if not math.isnan(run[name])] or [math.nan]
 
 
 def _cell(values: Sequence[float]) -> str:
     middle, low, high = (f"{x:.3g}" if abs(x) < 100 else f"{x:.0f}" for x in (mean(values), min(values), max(values)))
-    return middle if len(values) == 1 else f"{middle} ({low} to {high})"
+    return "-" if math.isnan(values[0]) else middle if len(values) == 1 else f"{middle} ({low} to {high})"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from configs import ConfigError
+from metrics.errors import MetricError
 from scripts.plot_metrics import main, read_curve
 
 
@@ -10,7 +11,9 @@ from scripts.plot_metrics import main, read_curve
 def run(tmp_path):
     def run(*reports: dict, name: str = "run"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(report) + "\n" for report in reports))
+        (tmp_path / name / "metrics.jsonl").write_text(
+            "".join(json.dumps({"tables": {}, **report}) + "\n" for report in reports)
+        )
         return tmp_path / name
 
     return run
@@ -23,17 +26,24 @@ def test_points_are_in_order_of_images(run):
     assert read_curve(folder / "metrics.jsonl", "kid") == ((10, 20), (3.0, 2.0))
 
 
+def test_a_class_of_a_table(run):
+    folder = run({"images": 10, "values": {}, "tables": {"area_drawn": {"eye": 0.25, "hat": None}}})
+    assert read_curve(folder / "metrics.jsonl", "area_drawn.eye") == ((10,), (0.25,))
+    with pytest.raises(ConfigError, match=r"has no kid with the images seen; it has area_drawn\.eye, area_drawn\.hat"):
+        read_curve(folder / "metrics.jsonl", "kid")
+
+
 def test_mistakes(run, tmp_path):
     folder = run({"images": None, "values": {"kid": 2.0}})
     out = ["--output", str(tmp_path / "x.png")]
     for arguments, message in (
         ([str(tmp_path / "missing"), "--metric", "kid"], "no such file; measure with"),
-        ([str(folder), "--metric", "fid"], "has no fid with the images seen; it has kid"),
-        ([str(folder), "--metric", "kid"], "has no kid with the images seen"),
+        ([str(folder), "--metric", "kid"], "has no kid with the images seen; it has nothing"),
     ):
         with pytest.raises(ConfigError, match=message):
             main([*arguments, *out])
-    (folder / "metrics.jsonl").write_text("{")
-    with pytest.raises(ConfigError, match="is damaged"):
-        main([str(folder), "--metric", "kid", *out])
+    for damaged in ("{", "[]", '{"images": 1}', '{"images": 1, "values": {"kid": "x"}, "tables": {}}'):
+        (folder / "metrics.jsonl").write_text(damaged)
+        with pytest.raises(MetricError, match=r"metrics\.jsonl.*measure again"):
+            main([str(folder), "--metric", "kid", *out])
     assert not (tmp_path / "x.png").exists()

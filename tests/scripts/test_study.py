@@ -1,22 +1,36 @@
+import asyncio
+import functools
 import json
 import math
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
-from subprocess import CompletedProcess
 from types import SimpleNamespace
 
 import pytest
 import yaml
 from PIL import Image
 
-import scripts.evaluate
 import scripts.study
 import train
-from configs import ConfigError
-from scripts.study import collect, main, measured, read_study
+from configs import ConfigError, to_yaml
+from metrics.errors import MetricError
+from scripts.study import collect, main, read_study
 from tests.conftest import TINY_OPTIONS
+from tests.processes import ROOT
 
-STUDIES = Path(__file__).parents[2] / "configs" / "studies"
-SIZES = [*TINY_OPTIONS, "training.batch_size=4", "training.device=cpu", "training.log_every_images=4", "data.workers=0"]
+STUDIES = ROOT / "configs" / "studies"
+SIZES = [
+    *TINY_OPTIONS,
+    "training.batch_size=4",
+    "training.device=cpu",
+    "training.log_every_images=4",
+    "data.workers=0",
+    "ops=native",
+]
+METRICS = ["metrics.names=[areas]", "metrics.samples=4"]
 
 
 @pytest.fixture
@@ -28,10 +42,9 @@ def study(tmp_path, faces_32):
         base.write_text("")
         values = {
             "config": str(base),
-            "overrides": [f"data.path={faces_32}", *SIZES],
+            "overrides": [f"data.path={faces_32}", *SIZES, *METRICS],
             "images": [8, 12],
             "seeds": [0, 1],
-            "evaluate": ["--metrics", "areas", "--samples", "4", "--workers", "0"],
             "columns": ["area_distance", "area_drawn.eye"],
             "variants": {"paper": [], "No R1": ["losses.r1_every=0"]},
         }
@@ -44,34 +57,46 @@ def study(tmp_path, faces_32):
 
 @pytest.fixture
 def commands(monkeypatch):
-    """Run train.py and scripts.evaluate in this process; return the commands that were run."""
+    """Run train.py in this process; return its command lines."""
     ran = []
 
-    def run(command, **_):
-        ran.append(command[1:])
-        code = train.main(command[2:]) if command[1] == "train.py" else scripts.evaluate.main(command[3:])
-        return CompletedProcess(command, code or 0)
+    async def run(_, script, *arguments, stdout, stderr):
+        ran.append(arguments)
+        code = train.main(arguments)
+        return SimpleNamespace(wait=functools.partial(asyncio.sleep, 0, code))
 
-    monkeypatch.setattr(scripts.study, "subprocess", SimpleNamespace(run=run))
+    monkeypatch.setattr(scripts.study.asyncio, "create_subprocess_exec", run)
     return ran
+
+
+def replace_train(monkeypatch, tmp_path, source):
+    """Let another program run in place of train.py."""
+    program = tmp_path / "train.py"
+    program.write_text(source)
+    original = asyncio.create_subprocess_exec
+
+    async def run(python, _, *arguments, **options):
+        return await original(python, str(program), *arguments, **options)
+
+    monkeypatch.setattr(scripts.study.asyncio, "create_subprocess_exec", run)
 
 
 def test_a_study(study, commands, tmp_path, capsys):
     out = tmp_path / "out"
     main([str(study(seeds=[0])), "--output", str(out)])
-    assert [command[0] for command in commands] == ["train.py", "-m"] * 2
-    assert "losses.r1_every=0" in commands[2]
+    assert ["losses.r1_every=0" in command for command in commands] == [False, True]
     commands.clear()
 
     main([str(study()), "--output", str(out)])  # one seed more; what is complete is not repeated
-    assert [command[0] for command in commands] == ["train.py", "-m"] * 2
-    assert {word for command in commands for word in command if word.startswith("training.seed")} == {"training.seed=1"}
+    assert [word for command in commands for word in command if word.startswith("training.seed")] == [
+        "training.seed=1"
+    ] * 2
     assert "paper, seed 1" in capsys.readouterr().out
     lines = [line.strip("| ").split(" | ") for line in (out / "study.md").read_text().splitlines()]
     assert lines[0] == ["variant", "images seen", "seconds", "area_distance", "area_drawn.eye"]
     assert [line[:2] for line in lines[2:]] == [["paper", "8"], ["paper", "12"], ["No R1", "8"], ["No R1", "12"]]
-    reports = [(out / f"paper-{seed}" / "evaluation" / "metrics.jsonl").read_text().splitlines() for seed in (0, 1)]
-    last = [json.loads(run[1])["values"]["area_distance"] for run in reports]
+    reports = [(out / f"paper-{seed}" / "metrics.jsonl").read_text().splitlines() for seed in (0, 1)]
+    last = [json.loads(run[-1])["values"]["area_distance"] for run in reports]
     assert lines[3][3] == f"{sum(last) / 2:.3g} ({min(last):.3g} to {max(last):.3g})"
     assert 0 < float(lines[2][2].split()[0]) < float(lines[3][2].split()[0])  # seconds
     assert min(Image.open(out / "study.png").size) > 300
@@ -81,39 +106,81 @@ def test_a_stage_between_two_logs_has_its_seconds(study, commands, tmp_path):
     """A checkpoint logs the speed until then, whatever the interval of logs."""
     out, file = tmp_path / "out", study(seeds=[0], variants={"paper": ["training.log_every_images=16"]})
     main([str(file), "--output", str(out)])
-    seconds = {images: numbers["seconds"] for (_, _, images), numbers in collect(read_study(file), out).items()}
-    assert 0 < seconds[8] < seconds[12]
+    results = collect(read_study(file), out)
+    assert 0 < results["paper", 8]["seconds"][0] < results["paper", 12]["seconds"][0]
 
 
-def test_undefined_numbers_are_left_out():
-    runs = [{"locality": 0.2}, {"locality": math.nan}]
-    assert measured(runs, "locality") == [0.2]
-    assert math.isnan(*measured(runs[1:], "locality"))
+def measured(folder: Path, **areas: float | None) -> None:
+    """Write measurements of one stage, 8 images, as a run does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    report = {"images": 8, "values": {"area_distance": areas["eye"]}, "tables": {"area_drawn": areas}}
+    (folder / "metrics.jsonl").write_text(json.dumps(report) + "\n")
 
 
-def test_a_run_that_fails_ends_the_study(study, monkeypatch, tmp_path):
-    failing = SimpleNamespace(run=lambda command, **_: CompletedProcess(command, 3))
-    monkeypatch.setattr(scripts.study, "subprocess", failing)
-    with pytest.raises(ConfigError, match=r"paper-0\.log: see there why exit code 3"):
-        main([str(study()), "--output", str(tmp_path / "out")])
+def test_undefined_and_missing_numbers_are_left_out(study, monkeypatch, tmp_path):
+    events = SimpleNamespace(Reload=lambda: events, Scalars=lambda _: [SimpleNamespace(step=8, value=2.0)])
+    monkeypatch.setattr(scripts.study, "EventAccumulator", lambda *_, **__: events)
+    measured(tmp_path / "paper-0", eye=0.5)
+    measured(tmp_path / "paper-1", eye=None)
+    results = collect(read_study(study(columns=["area_drawn.eye"])), tmp_path)
+    assert results["paper", 8] == {"seconds": [4.0, 4.0], "area_drawn.eye": [0.5]}
+    assert all(math.isnan(number) for numbers in results["No R1", 12].values() for number in numbers)
+
+
+def test_a_run_that_fails_leaves_the_others_alone(study, monkeypatch, tmp_path):
+    source = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import train\n"
+        "if 'losses.r1_every=0' in sys.argv: print('error: numbers went bad'); sys.exit(70)\n"
+        "train.main()"
+    )
+    replace_train(monkeypatch, tmp_path, source)
+    out = tmp_path / "out"
+    with pytest.raises(ConfigError, match=r"^1 of 2 runs failed: \S*/no_r1-0: error: numbers went bad$"):
+        main([str(study(seeds=[0])), "--output", str(out), "--processes", "2"])
+    lines = (out / "study.md").read_text().splitlines()
+    assert lines[-1] == "| No R1 | 12 | - | - | - |"
+    assert "-" not in lines[3].split("|")[3:]
+    assert (out / "study.png").exists()
+
+
+def test_a_signal_ends_a_study_with_its_runs(study, tmp_path):
+    file = study(images=[800_000], variants={"paper": ["metrics.samples=2"]})
+    out, command = (
+        tmp_path / "out",
+        [sys.executable, "-m", "scripts.study", str(file), "--output", str(tmp_path / "out")],
+    )
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    log = out / "paper-0.log"
+    while not (log.exists() and "images/s" in log.read_text()):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 130
+    assert "asked to end by a signal" in log.read_text().splitlines()[-1]  # the run has ended before the study
+    assert list((out / "paper-0" / "checkpoints").iterdir())
 
 
 @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_studies_that_ship(path, monkeypatch):
-    monkeypatch.chdir(STUDIES.parents[1])
-    assert list(read_study(path).runs())
+    monkeypatch.chdir(ROOT)
+    assert read_study(path).variants
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"seeds": None}, "give exactly the keys config, overrides, images, seeds"),
-        ({"seeds": []}, "seeds is empty"),
+        ({"seeds": []}, r"seeds = \[\]: give at least one"),
         ({"seeds": ["one"]}, "seeds = 'one': expected"),
+        ({"seeds": [1, 1]}, r"seeds = \[1, 1\]: give at least one, in ascending order"),
+        ({"images": [12, 8]}, r"images = \[12, 8\]: give at least one, in ascending order"),
         ({"images": [8, 10]}, "images: 10 is no multiple of paper's batch size, 4"),
+        ({"images": [0, 8]}, "images: 0 is no multiple"),
+        ({"columns": []}, "columns is empty"),
         ({"variants": {}}, "variants: give a list of overrides for each name"),
         ({"variants": {"a b": [], "A-b": []}}, "two variants have the same name but for punctuation"),
         ({"variants": {"x": ["losses.r2=1"]}}, "unknown option losses.r2"),
+        ({"overrides": ["metrics.names=[fidd]"]}, "metrics.names has fidd"),
     ],
 )
 def test_mistakes(study, changes, message):
@@ -123,14 +190,38 @@ def test_mistakes(study, changes, message):
 
 def test_a_column_that_was_not_measured(study, commands, tmp_path):
     with pytest.raises(ConfigError, match="columns: fd_efflite0 was not measured; there are area_distance"):
-        main([str(study(columns=["fd_efflite0"], seeds=[0])), "--output", str(tmp_path / "out")])
-    assert [command[0] for command in commands][:2] == ["train.py", "-m"]
-    assert "No R1" not in str(commands)  # known after the first run, not after all
+        main([str(study(columns=["fd_efflite0"])), "--output", str(tmp_path / "out")])
+    assert len(commands) < 4  # known after the first run, not after all
+
+
+def test_runs_of_another_recipe_are_not_taken_for_the_study_s(study, commands, tmp_path):
+    file, out = study(), tmp_path / "out"
+    config = read_study(file).config_of("paper", 1)
+    folder = out / "paper-1"
+    measured(folder, eye=0.5)
+    (folder / "config.yaml").write_text(to_yaml(config))
+    changed = study(variants={"paper": ["losses.mask=50"]})
+    with pytest.raises(ConfigError, match=r"paper-1 has another losses.mask: rename the variant"):
+        main([str(changed), "--output", str(out)])
+    (folder / "config.yaml").write_text("losses: {r9: 1}")
+    with pytest.raises(ConfigError, match=r"paper-1/config.yaml: .*losses.r9"):
+        main([str(file), "--output", str(out)])
+    assert not commands
+
+
+def test_a_stage_that_runs_are_past(study, commands, tmp_path):
+    out = tmp_path / "out"
+    variants = {"paper": []}
+    main([str(study(images=[8, 16], seeds=[0], variants=variants)), "--output", str(out)])
+    with pytest.raises(ConfigError, match=r"1 of 1 runs failed: .*past a stage that was added later"):
+        main([str(study(images=[8, 12, 16], seeds=[0], variants=variants)), "--output", str(out)])
+    main([str(study(images=[8, 16, 24], seeds=[0], variants=variants)), "--output", str(out)])
+    assert (out / "study.md").read_text().count("| paper |") == 3
 
 
 def test_damaged_measurements(study, tmp_path):
-    path = tmp_path / "out" / "paper-0" / "evaluation" / "metrics.jsonl"
+    path = tmp_path / "out" / "paper-0" / "metrics.jsonl"
     path.parent.mkdir(parents=True)
     path.write_text("{")
-    with pytest.raises(ConfigError, match="is damaged: remove it to measure again"):
+    with pytest.raises(MetricError, match="measure again"):
         main([str(study()), "--output", str(tmp_path / "out")])
