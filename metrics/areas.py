@@ -6,7 +6,7 @@ from metrics.registry import Metric, Number, Result, Samples, State, register
 from metrics.segmentation import pixel_counts, total_variation
 
 
-@register("areas", better={"area_distance": "lower", "classes_in_proportion": None})
+@register("areas", better={"area_distance": "lower", "classes_in_proportion": "higher"})
 class Areas(Metric):
     """Total variation distance of the classes' areas, and the classes with half to twice their area in the data."""
 

@@ -67,13 +67,7 @@ def curves(
     """
     figure = _figure(7, 4.2)
     axes = figure.add_subplot()
-    for index, (label, (images, values)) in enumerate(series.items()):
-        style = _STYLES[index // len(_COLOURS) % len(_STYLES)]
-        colour = _COLOURS[index % len(_COLOURS)]
-        axes.plot(images, values, style, color=colour, label=label, marker="o", markersize=3.5, linewidth=1.6)
-    axes.xaxis.set_major_formatter(extra("matplotlib.ticker").EngFormatter(sep=""))
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    _plot(axes, {label: (images, [[value] for value in values]) for label, (images, values) in series.items()})
     axes.set(title=title, xlabel="images seen", ylabel=ylabel)
     if len(series) > 1:
         axes.legend(frameon=False)
@@ -94,27 +88,19 @@ def panels(path: Path, rows: Sequence[Sequence[Panel]], images: Mapping[str, Seq
     Args:
         path: the PNG to write.
         rows: as many panels in each.
-        images: label to images uint8 [H, W, 3].
+        images: label to images uint8 [H, W, 3], as many each.
 
     Raises:
         MetricError: if matplotlib is not installed.
     """
     width, height = 3.4 * len(rows[0]), 2.7 * len(rows)
     stages = max(map(len, images.values()))
-    shape = next(iter(images.values()))[0].shape
+    shape = max(image.shape for row in images.values() for image in row)
     line = width / stages * shape[0] / shape[1] + 0.1
     figure = _figure(width, height + line * len(images))
     above, below = figure.subfigures(2, 1, height_ratios=[height, line * len(images)])
     for axes, panel in zip(above.subplots(len(rows), len(rows[0]), squeeze=False).flat, chain(*rows), strict=True):
-        for index, (label, (x, values)) in enumerate(panel.series.items()):
-            colour, style = _COLOURS[index % len(_COLOURS)], _STYLES[index // len(_COLOURS) % len(_STYLES)]
-            axes.plot(x, [sum(each) / len(each) for each in values], style, color=colour, label=label, marker=".")
-            axes.fill_between(
-                x, [min(each) for each in values], [max(each) for each in values], color=colour, alpha=0.15
-            )
-        axes.xaxis.set_major_formatter(extra("matplotlib.ticker").EngFormatter(sep=""))
-        axes.grid(color="#dddddd", linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
+        _plot(axes, panel.series)
         axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
     above.legend(*above.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
     for axes, (label, image) in zip(
@@ -127,6 +113,17 @@ def panels(path: Path, rows: Sequence[Sequence[Panel]], images: Mapping[str, Seq
         axes.spines[:].set_visible(False)
         axes.set_ylabel(label, fontsize=8)
     figure.savefig(path, format="png")
+
+
+def _plot(axes: Any, series: Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]]) -> None:
+    """Draw a line through the means for each label, and a band from the lowest to the highest values."""
+    for index, (label, (x, values)) in enumerate(series.items()):
+        colour, style = _COLOURS[index % len(_COLOURS)], _STYLES[index // len(_COLOURS) % len(_STYLES)]
+        axes.plot(x, [sum(each) / len(each) for each in values], style, color=colour, label=label, marker=".")
+        axes.fill_between(x, [min(each) for each in values], [max(each) for each in values], color=colour, alpha=0.15)
+    axes.xaxis.set_major_formatter(extra("matplotlib.ticker").EngFormatter(sep=""))
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _figure(width: float, height: float) -> Any:

@@ -120,12 +120,12 @@ def _augmentation(config: RunConfig, classes: ClassTable, device: torch.device) 
 
 
 def _compare_transparency(classes: ClassTable, config: RunConfig) -> None:
-    used = config.model.transparent_classes
-    if set(classes.transparent) != set(used):
+    used, listed = config.model.transparent_classes, sorted(classes.transparent)
+    if listed != sorted(used):
+        names = ", ".join(classes.names[k] for k in listed) or "none"
         print(
-            f"warning: {', '.join(config.data.path)} calls classes {list(classes.transparent)} transparent, "
-            f"model.transparent_classes = {list(used)}",
-            file=sys.stderr,
+            f"note: transparent classes in {', '.join(config.data.path)} are {listed} ({names}), "
+            f"model.transparent_classes = {list(used)}"
         )
 
 

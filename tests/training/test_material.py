@@ -4,12 +4,17 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from torch.utils.data import default_collate
 
-from configs import ConfigError
+from configs import ConfigError, load_config
 from datasets import DataError
+from tests.conftest import TINY_OPTIONS
 from tests.datasets.folders import write_pairs
 from tests.training.live import finish, newest, start, text
+from training.distributed import Process
+from training.material import open_material
 
 
 def test_every_file_of_a_folder_is_checked_first(train, tmp_path, capsys):
@@ -31,6 +36,23 @@ def test_every_file_of_a_folder_is_checked_first(train, tmp_path, capsys):
     with pytest.raises(DataError, match=r"4\.png: is not an image; replace it or take it away$"):
         train(f"data.path={data}", "training.total_images=4", output="refused")
     assert not (tmp_path / "refused").exists()
+
+
+@pytest.mark.parametrize("soft_masks", [True, False])
+def test_soft_masks_are_an_option_of_a_run(tmp_path, faces_32, soft_masks):
+    (tmp_path / "config.yaml").write_text("")
+    options = [*TINY_OPTIONS, f"data.path={faces_32}", f"data.soft_masks={str(soft_masks).lower()}"]
+    config = load_config(tmp_path / "config.yaml", options)
+    dataset, _, view = open_material(config, Process(torch.device("cpu")), None)
+    _, segmentation = view.real(default_collate([dataset[0], dataset[1]]), torch.tensor(0.0))
+    assert (len(segmentation.unique()) > 2) == soft_masks
+
+
+def test_transparent_classes_other_than_the_table_s_are_told(train, capsys):
+    train("training.total_images=4", "model.transparent_classes=[12,10]")
+    assert "note:" not in capsys.readouterr().out
+    train("training.total_images=4", "model.transparent_classes=[]", output="opaque")
+    assert "faces_32 are [10, 12] (glasses, earring), model.transparent_classes = []" in capsys.readouterr().out
 
 
 def test_what_is_left_out_of_a_folder_is_told(train, tmp_path, capsys):
