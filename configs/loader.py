@@ -93,13 +93,18 @@ def changed_options(stored: Any, config: Any) -> list[str]:
 
 
 def _read_options(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
-    values = _read_yaml(path)
+    values = read_sections(path)
     for override in overrides:
         _apply_override(values, override)
     return values
 
 
-def _read_yaml(path: str | Path) -> dict[str, Any]:
+def read_sections(path: str | Path) -> dict[str, Any]:
+    """Return what a YAML file holds by section, scalars as text and empty sections as {}.
+
+    Raises:
+        ConfigError: if it cannot be read, or holds something else.
+    """
     try:
         values = read_yaml(path, as_text=True)
     except ReadingError as error:

@@ -35,11 +35,11 @@ import numpy as np
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from configs import ConfigError, RunConfig, changed_options, cli, load_config
+from configs import ConfigError, changed_options, cli, load_config
+from configs.errors import ExitCode
+from configs.loader import read_sections
 from configs.values import coerce
 from datasets.pictures import grid, overlay
-from datasets.reading import ReadingError
-from datasets.reading.plain import read_yaml
 from editing import draw, load_model, seed_codes
 from editing.files import make_folder, replacing
 from metrics.extras import extra
@@ -68,10 +68,6 @@ class Study:
         stages = dict.fromkeys(_BY_STAGES, math.gcd(*self.images)) | {"training.total_images": self.images[-1]}
         return [*self.overrides, *self.variants[variant], *(f"{name}={x}" for name, x in (kept | stages).items())]
 
-    def config_of(self, variant: str, seed: int) -> RunConfig:
-        """Return the configuration of a run."""
-        return load_config(self.config, self.overrides_of(variant, seed), stored_model)
-
 
 def read_study(path: Path) -> Study:
     """Return the study that a file describes.
@@ -79,12 +75,8 @@ def read_study(path: Path) -> Study:
     Raises:
         ConfigError: if the file cannot be read, a key is missing or unknown, or a variant is no valid configuration.
     """
-    try:
-        values = read_yaml(path, as_text=True)
-    except ReadingError as error:
-        raise ConfigError(f"{path}: {error}; give a YAML file") from None
-    kinds = get_type_hints(Study)
-    if not isinstance(values, dict) or values.keys() != kinds.keys():
+    values, kinds = read_sections(path), get_type_hints(Study)
+    if values.keys() != kinds.keys():
         raise ConfigError(f"{path}: give exactly the keys {', '.join(kinds)} (see scripts.study --help)")
     variants = values.pop("variants")
     if not isinstance(variants, dict) or not variants:
@@ -99,7 +91,7 @@ def read_study(path: Path) -> Study:
     if len({folder_of(path, name, 0) for name in lists}) < len(lists):
         raise ConfigError(f"{path}: two variants have the same name but for punctuation and case: rename one")
     for seed, variant in product(study.seeds, study.variants):
-        batch = study.config_of(variant, seed).training.batch_size
+        batch = load_config(study.config, study.overrides_of(variant, seed), stored_model).training.batch_size
         if uneven := [n for n in study.images if n % batch or n < batch]:
             raise ConfigError(f"{path}: images: {uneven[0]} is no multiple of {variant}'s batch size, {batch}")
     return study
@@ -148,10 +140,12 @@ def is_complete(study: Study, output: Path, variant: str, seed: int) -> bool:
         ConfigError: if its folder holds a run of another configuration, or a column was not measured.
     """
     folder = folder_of(output, variant, seed)
+    config = load_config(study.config, study.overrides_of(variant, seed), stored_model)
     files = sorted(folder.glob("config*.yaml"))  # the newest is the last
+    stored = read_sections(files[-1]) if files else None
     try:
-        changed = changed_options(read_yaml(files[-1], as_text=True), study.config_of(variant, seed)) if files else []
-    except (ConfigError, ReadingError) as error:
+        changed = changed_options(stored, config) if files else []
+    except ConfigError as error:
         raise ConfigError(f"{files[-1]}: {error}") from None
     if other := [name for name in changed if name not in _BY_STAGES]:
         raise ConfigError(f"{folder} has another {', '.join(other)}: rename the variant, or choose another --output")
@@ -169,7 +163,11 @@ async def complete_all(study: Study, output: Path, runs: Sequence[tuple[str, int
 
 
 async def complete(study: Study, output: Path, variant: str, seed: int, slots: asyncio.Semaphore) -> str:
-    """Train and measure a run, and return what went wrong, or "". A log beside its folder has what it prints."""
+    """Train and measure a run, and return what went wrong, or "". A log beside its folder has what it prints.
+
+    Raises:
+        ConfigError: if training ends with exit code 2, or as `is_complete`.
+    """
     folder = folder_of(output, variant, seed)
     log = output / f"{folder.name}.log"
     train = ["train.py", "--config", study.config, "--output", str(folder), *study.overrides_of(variant, seed)]
@@ -185,9 +183,12 @@ async def complete(study: Study, output: Path, variant: str, seed: int, slots: a
             raise
     if is_complete(study, output, variant, seed):
         return ""
+    if not code:
+        return f"{folder} is past a stage that was added later: leave that out, or remove the folder"
     last_line = log.read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2]
-    why = last_line if code else "it is past a stage that was added later: leave that out, or remove the folder"
-    return f"{folder}: {why}"
+    if code == ExitCode.MISTAKE:  # which other runs would meet, too
+        raise ConfigError(f"{folder}: {last_line}")
+    return f"{folder}: {last_line}"
 
 
 def folder_of(output: Path, variant: str, seed: int) -> Path:

@@ -23,7 +23,7 @@ from tests.scripts.test_export_model import skip_if_refused
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.strip().splitlines()]
-CLASS_TABLE = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)[0]
+CLASS_TABLE, STUDY = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 TINY_RUN = shlex.join(
@@ -57,6 +57,7 @@ SHRINK = [
     (r"metrics\.samples=\d+", FEW_SAMPLES),
     (r"--samples \d+", "--samples 12 --part-samples 8 --path-samples 4 --edit-samples 2"),
     (r"(scripts\.train_segmenter .*)", r"\1 --steps 2"),
+    (r"(scripts\.train_segmenter --data data/photos)", r"\1 --resolution 32"),
     (r"(scripts\.invert .*)", r"\1 --steps 2"),
     (r"(scripts\.directions .*)", r"\1 --samples 64 --edit-samples 4"),
     (r"(scripts\.train_encoder .*)", r"\1 training.steps=2 training.batch_size=2"),
@@ -90,9 +91,19 @@ def copy(tmp_path_factory) -> Path:
     states = {name: {k: v.float() for k, v in contents[name].items()} for name in ("g", "g_ema", "d")}
     torch.save({**contents, **states}, folder / "released.pt")
     write_photos(folder / "photos")
+    (folder / "photos_study.yaml").write_text(small_study())
     for index, name in enumerate(("anna", "ben")):
         Image.fromarray(draw_face(1, index, 64)[0]).save(folder / f"{name}.png")
     return folder
+
+
+def small_study() -> str:
+    """The README's study, of two stages of few images and one seed."""
+    options = "".join(f"  - {option}\n" for option in shlex.split(TINY_RUN))
+    study = STUDY.replace("# of all runs\n", f"# of all runs\n{options}").replace(
+        "- metrics.samples=1000", "- metrics.samples=8"
+    )
+    return study.replace("[10000, 20000]", "[8, 16]").replace("[0, 1]", "[0]")
 
 
 def write_photos(folder: Path) -> None:
@@ -101,7 +112,7 @@ def write_photos(folder: Path) -> None:
         (folder / name).mkdir(parents=True)
     (folder / "classes.yaml").write_text(CLASS_TABLE)
     ids = np.array([0, 1, 2, 3, 4, 17, 255], np.uint8)
-    for index in range(16):
+    for index in range(24):
         image, label = draw_face(1, index, 64)
         Image.fromarray(image).save(folder / "images" / f"{index}.jpg")
         Image.fromarray(ids[label % len(ids)]).save(folder / "masks" / f"{index}.png")

@@ -15,7 +15,7 @@ from PIL import Image
 
 import scripts.study
 import train
-from configs import ConfigError, to_yaml
+from configs import ConfigError, load_config, to_yaml
 from metrics.errors import MetricError
 from scripts.study import collect, main, read_study
 from tests.conftest import TINY_OPTIONS
@@ -143,6 +143,13 @@ def test_a_run_that_fails_leaves_the_others_alone(study, monkeypatch, tmp_path):
     assert (out / "study.png").exists()
 
 
+def test_a_mistake_ends_the_study(study, monkeypatch, tmp_path):
+    replace_train(monkeypatch, tmp_path, "import sys; print('error: no data'); sys.exit(2)")
+    with pytest.raises(ConfigError, match=r"^\S*/paper-0: error: no data$"):
+        main([str(study()), "--output", str(tmp_path / "out")])
+    assert not (tmp_path / "out" / "no_r1-1.log").exists()
+
+
 def test_a_signal_ends_a_study_with_its_runs(study, tmp_path):
     file = study(images=[800_000], variants={"paper": ["metrics.samples=2"]})
     out, command = (
@@ -196,7 +203,7 @@ def test_a_column_that_was_not_measured(study, commands, tmp_path):
 
 def test_runs_of_another_recipe_are_not_taken_for_the_study_s(study, commands, tmp_path):
     file, out = study(), tmp_path / "out"
-    config = read_study(file).config_of("paper", 1)
+    config = load_config(tmp_path / "base.yaml", read_study(file).overrides_of("paper", 1))
     folder = out / "paper-1"
     measured(folder, eye=0.5)
     (folder / "config.yaml").write_text(to_yaml(config))
