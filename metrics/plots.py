@@ -77,41 +77,48 @@ def curves(
 class Panel(NamedTuple):
     """Curves of one number: label to (positions along x, a list of values for each, from different seeds)."""
 
-    ylabel: str
+    title: str
     xlabel: str
     series: Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]]
 
 
-def panels(path: Path, rows: Sequence[Sequence[Panel]], images: Mapping[str, Sequence[np.ndarray]]) -> None:
-    """Draw rows of panels, each a mean over a band from lowest to highest, above rows of labelled images.
+def panels(
+    path: Path,
+    rows: Sequence[Sequence[Panel]],
+    images: Mapping[str, Sequence[np.ndarray]],
+    captions: Sequence[str],
+) -> None:
+    """Draw rows of panels, each a mean over a band from lowest to highest, above labelled sequences of images.
 
     Args:
         path: the PNG to write.
         rows: as many panels in each.
-        images: label to images uint8 [H, W, 3], as many each.
+        images: label to images uint8 [H, W, 3], as many as there are captions.
+        captions: of the images, the same for each label.
 
     Raises:
         MetricError: if matplotlib is not installed.
     """
     width, height = 3.4 * len(rows[0]), 2.7 * len(rows)
-    stages = max(map(len, images.values()))
-    shape = max(image.shape for row in images.values() for image in row)
-    line = width / stages * shape[0] / shape[1] + 0.1
-    figure = _figure(width, height + line * len(images))
-    above, below = figure.subfigures(2, 1, height_ratios=[height, line * len(images)])
+    side_by_side = max(len(rows[0]) // len(captions), 1)  # sequences in a line
+    lines, columns = -(-len(images) // side_by_side), side_by_side * len(captions)
+    shape = max(image.shape for sequence in images.values() for image in sequence)
+    line = width / columns * shape[0] / shape[1] + 0.35
+    figure = _figure(width, height + line * lines)
+    above, below = figure.subfigures(2, 1, height_ratios=[height, line * lines])
     for axes, panel in zip(above.subplots(len(rows), len(rows[0]), squeeze=False).flat, chain(*rows), strict=True):
         _plot(axes, panel.series)
-        axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
-    above.legend(*above.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
-    for axes, (label, image) in zip(
-        below.subplots(len(images), stages, squeeze=False).flat,
-        ((label if i == 0 else "", image) for label, row in images.items() for i, image in enumerate(row)),
-        strict=True,
-    ):
-        axes.imshow(image, interpolation="nearest")
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
-        axes.set_ylabel(label, fontsize=8)
+        axes.set(title=panel.title, xlabel=panel.xlabel)
+    above.legend(*above.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False)
+    cells = below.subplots(lines, columns, squeeze=False).flat
+    for label, sequence in images.items():
+        for index, (caption, image) in enumerate(zip(captions, sequence, strict=True)):
+            axes = next(cells)
+            axes.imshow(image, interpolation="nearest")
+            axes.set_title(caption, loc="right", fontsize=9)
+            axes.set_title("" if index else label, loc="left", fontsize=9, weight="bold")
+    for axes in below.axes:
+        axes.set_axis_off()
     figure.savefig(path, format="png")
 
 

@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     first = {variant: folder_of(args.output, variant, study.seeds[0]) / "checkpoints" for variant in study.variants}
     pictures = {name: [samples(run / f"images_{n:09d}.pt") for n in study.images] for name, run in first.items()}
     with replacing(args.output / "study.png") as partial:
-        panels(partial, curves, pictures)
+        panels(partial, curves, pictures, [f"{images:,} images" for images in study.images])
     print(f"{text}wrote study.md and study.png to {args.output}")
     if failures:
         raise ConfigError(f"{len(failures)} of {len(runs)} runs failed: {'; '.join(failures)}")
