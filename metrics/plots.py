@@ -99,24 +99,25 @@ def panels(
     Raises:
         MetricError: if matplotlib is not installed.
     """
-    width, height = 3.4 * len(rows[0]), 2.7 * len(rows)
+    width, height = max(3.4 * len(rows[0]), 1.7 * len(captions)), 2.7 * len(rows)
     side_by_side = max(len(rows[0]) // len(captions), 1)  # sequences in a line
     lines, columns = -(-len(images) // side_by_side), side_by_side * len(captions)
     shape = max(image.shape for sequence in images.values() for image in sequence)
-    line = width / columns * shape[0] / shape[1] + 0.35
+    line = width / columns * shape[0] / shape[1] + 0.5
     figure = _figure(width, height + line * lines)
     above, below = figure.subfigures(2, 1, height_ratios=[height, line * lines])
     for axes, panel in zip(above.subplots(len(rows), len(rows[0]), squeeze=False).flat, chain(*rows), strict=True):
         _plot(axes, panel.series)
         axes.set(title=panel.title, xlabel=panel.xlabel)
-    above.legend(*above.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False)
+    above.legend(
+        *above.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=int(width // 3), frameon=False
+    )
     cells = below.subplots(lines, columns, squeeze=False).flat
     for label, sequence in images.items():
         for index, (caption, image) in enumerate(zip(captions, sequence, strict=True)):
             axes = next(cells)
             axes.imshow(image, interpolation="nearest")
-            axes.set_title(caption, loc="right", fontsize=9)
-            axes.set_title("" if index else label, loc="left", fontsize=9, weight="bold")
+            axes.set_title(f"{'' if index else label}\n{caption}", loc="left", fontsize=9)
     for axes in below.axes:
         axes.set_axis_off()
     figure.savefig(path, format="png")

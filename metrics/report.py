@@ -68,8 +68,8 @@ class Report:
 def read_numbers(path: Path) -> dict[int, dict[str, float]]:
     """Return what a metrics.jsonl of train.py or scripts.evaluate holds: by images seen, numbers by name.
 
-    Numbers of tables are named TABLE.CLASS; undefined ones are nan. There are none where there is no file, or the
-    images seen are not known.
+    Numbers of tables are named TABLE.CLASS; undefined ones, and those left out, are nan. Where there is no file, or
+    the images seen are not known, there are none.
 
     Raises:
         MetricError: if the file cannot be read, or is damaged.
@@ -79,14 +79,14 @@ def read_numbers(path: Path) -> dict[int, dict[str, float]]:
         for line in read_bytes(path, _MAX_BYTES).splitlines() if path.exists() else []:
             report = parse_json(line)
             tables = {f"{table}.{name}": x for table, column in report["tables"].items() for name, x in column.items()}
-            numbers = {**report["values"], **tables}
+            numbers = {**dict.fromkeys(report["left_out"]), **report["values"], **tables}
             if report["images"] is not None:
                 found[int(report["images"])] = {k: math.nan if x is None else float(x) for k, x in numbers.items()}
         return dict(sorted(found.items()))
     except ReadingError as error:
-        raise MetricError(f"{path}: {error}; measure again") from None
+        raise MetricError(f"{path}: {error}; restore it, or measure anew in another folder") from None
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise MetricError(f"{path} is damaged; measure again") from None
+        raise MetricError(f"{path} is damaged; restore it, or measure anew in another folder") from None
 
 
 def by_class(names: Sequence[str], values: Tensor) -> dict[str, float | None]:

@@ -1,10 +1,10 @@
-"""Compare variants of a training recipe: train, measure and picture each of them, with several seeds.
+"""Compare variants of a training recipe: train and measure each of them with several seeds.
 
     OMP_NUM_THREADS=1 python -m scripts.study configs/studies/NAME.yaml --output runs/NAME --processes 2
 
-Each variant is a list of overrides of one base configuration; seed and schedule are the study's. train.py trains it in
-OUTPUT/VARIANT-SEED and measures what its section `metrics` says. Rerun the same command to continue a study that was
-stopped, or after adding variants, seeds or later stages to its file; completed runs are skipped. The study file:
+Each variant is a list of overrides of one base configuration. train.py trains and measures it with each seed in
+OUTPUT/VARIANT-SEED. Rerun the command to continue a study, or after adding variants, seeds or later stages to its file;
+completed runs are skipped. The study file:
 
     config: configs/faces_64_cpu.yaml                     # base of all runs
     overrides: [data.path=data/faces_64, "metrics.names=[fid,areas]", metrics.samples=500] # variants override these
@@ -13,9 +13,8 @@ stopped, or after adding variants, seeds or later stages to its file; completed 
     columns: [fd_efflite0, area_distance, area_drawn.eye] # numbers that are measured, or one class of a table
     variants: {paper: [], no path length: [losses.path_length_every=0]}
 
-Writes study.md, a table of means and ranges over the seeds, and study.png, with each column's curves against images
-seen and seconds of training and with samples of each variant at each stage. Stages that a run did not reach are left
-out; if one failed, the exit code is 2.
+Writes study.md, a table of means and ranges over the seeds, and study.png: curves against images seen and seconds of
+training, and samples. A run that fails does not end the others: its missing stages are left out; the exit code is 2.
 """
 
 import argparse
@@ -33,10 +32,10 @@ from typing import get_type_hints
 
 import numpy as np
 import torch
+from tensorboard.backend.event_processing.directory_watcher import DirectoryDeletedError
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from configs import ConfigError, changed_options, cli, load_config
-from configs.errors import ExitCode
 from configs.loader import read_sections
 from configs.values import coerce
 from datasets.pictures import grid, overlay
@@ -81,8 +80,8 @@ def read_study(path: Path) -> Study:
     variants = values.pop("variants")
     if not isinstance(variants, dict) or not variants:
         raise ConfigError(f"{path}: variants: give a list of overrides for each name, [] for none")
-    lists = {str(name): coerce(f"variants.{name}", given, kinds["overrides"]) for name, given in variants.items()}
-    study = Study(variants=lists, **{name: coerce(name, value, kinds[name]) for name, value in values.items()})
+    lists = {name: coerce(f"{path}: variants.{name}", given, kinds["overrides"]) for name, given in variants.items()}
+    study = Study(variants=lists, **{name: coerce(f"{path}: {name}", x, kinds[name]) for name, x in values.items()})
     for name, numbers in {"images": study.images, "seeds": study.seeds}.items():
         if not numbers or list(numbers) != sorted(set(numbers)):
             raise ConfigError(f"{path}: {name} = {list(numbers)}: give at least one, in ascending order")
@@ -91,7 +90,10 @@ def read_study(path: Path) -> Study:
     if len({folder_of(path, name, 0) for name in lists}) < len(lists):
         raise ConfigError(f"{path}: two variants have the same name but for punctuation and case: rename one")
     for seed, variant in product(study.seeds, study.variants):
-        batch = load_config(study.config, study.overrides_of(variant, seed), stored_model).training.batch_size
+        try:
+            batch = load_config(study.config, study.overrides_of(variant, seed), stored_model).training.batch_size
+        except ConfigError as error:
+            raise ConfigError(f"{path}: variants.{variant}: {error}") from None
         if uneven := [n for n in study.images if n % batch or n < batch]:
             raise ConfigError(f"{path}: images: {uneven[0]} is no multiple of {variant}'s batch size, {batch}")
     return study
@@ -115,8 +117,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     extra("matplotlib")  # now, not after all has been trained
     study = read_study(args.study)
     make_folder(args.output)
-    every = product(study.seeds, study.variants)  # all variants of the first seed come first
-    runs = [(variant, seed) for seed, variant in every if not is_complete(study, args.output, variant, seed)]
+    runs = [(x, seed) for seed in study.seeds for x in study.variants if not is_complete(study, args.output, x, seed)]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends a study as Ctrl-C does
     failures = list(filter(None, asyncio.run(complete_all(study, args.output, runs, args.processes))))
     results = collect(study, args.output)
@@ -130,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         panels(partial, curves, pictures, [f"{images:,} images" for images in study.images])
     print(f"{text}wrote study.md and study.png to {args.output}")
     if failures:
-        raise ConfigError(f"{len(failures)} of {len(runs)} runs failed: {'; '.join(failures)}")
+        raise ConfigError(f"{len(failures)} of {len(runs)} runs failed, the first: {failures[0]}")
 
 
 def is_complete(study: Study, output: Path, variant: str, seed: int) -> bool:
@@ -163,18 +164,14 @@ async def complete_all(study: Study, output: Path, runs: Sequence[tuple[str, int
 
 
 async def complete(study: Study, output: Path, variant: str, seed: int, slots: asyncio.Semaphore) -> str:
-    """Train and measure a run, and return what went wrong, or "". A log beside its folder has what it prints.
-
-    Raises:
-        ConfigError: if training ends with exit code 2, or as `is_complete`.
-    """
+    """Train and measure a run, and return what went wrong, or "". A log beside its folder has what it prints."""
     folder = folder_of(output, variant, seed)
     log = output / f"{folder.name}.log"
     train = ["train.py", "--config", study.config, "--output", str(folder), *study.overrides_of(variant, seed)]
     async with slots:
         print(f"{variant}, seed {seed}: {folder}", flush=True)
         with log.open("a", encoding="utf-8") as file:
-            process = await asyncio.create_subprocess_exec(sys.executable, *train, stdout=file, stderr=file)
+            process = await asyncio.create_subprocess_exec(sys.executable, "-u", *train, stdout=file, stderr=file)
         try:
             code = await process.wait()
         except asyncio.CancelledError:
@@ -183,12 +180,12 @@ async def complete(study: Study, output: Path, variant: str, seed: int, slots: a
             raise
     if is_complete(study, output, variant, seed):
         return ""
-    if not code:
-        return f"{folder} is past a stage that was added later: leave that out, or remove the folder"
     last_line = log.read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2]
-    if code == ExitCode.MISTAKE:  # which other runs would meet, too
-        raise ConfigError(f"{folder}: {last_line}")
-    return f"{folder}: {last_line}"
+    failure = f"{log} (exit code {code}): {last_line}"
+    if max(read_numbers(folder / "metrics.jsonl"), default=0) >= study.images[-1]:
+        failure = f"{folder} is past a stage that was added later: leave that out, or remove the folder"
+    print(failure, file=sys.stderr)
+    return failure
 
 
 def folder_of(output: Path, variant: str, seed: int) -> Path:
@@ -203,8 +200,11 @@ def collect(study: Study, output: Path) -> Results:
         runs = []
         for folder in (folder_of(output, variant, seed) for seed in study.seeds):
             if numbers := read_numbers(folder / "metrics.jsonl").get(images):
-                events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0}).Reload()
-                ticks = [(x.step, x.value) for x in events.Scalars("speed/images_per_second") if x.step <= images]
+                try:
+                    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0}).Reload()
+                    ticks = [(x.step, x.value) for x in events.Scalars("speed/images_per_second") if x.step <= images]
+                except (DirectoryDeletedError, KeyError):  # logs were removed
+                    ticks = [(images, math.nan)]
                 spans = pairwise([(0, math.inf), *ticks])
                 runs.append({**numbers, "seconds": sum((end - start) / speed for (start, _), (end, speed) in spans)})
         defined = {name: [x for run in runs if not math.isnan(x := run[name])] for name in ("seconds", *study.columns)}
@@ -227,9 +227,9 @@ def samples(checkpoint: Path) -> np.ndarray:
     if not checkpoint.exists():
         return np.full((1, 1, 3), 255, np.uint8)
     generator, classes = load_model(checkpoint, torch.device("cpu"))
-    drawn = list(draw(generator, seed_codes(generator, range(4))))
-    overlays = [overlay(each.image, classes.palette()[each.labels]) for each in drawn]
-    return grid(np.stack([each.image for each in drawn] + overlays), columns=len(drawn), padding=1)
+    generated = list(draw(generator, seed_codes(generator, range(4))))
+    overlays = [overlay(each.image, classes.palette()[each.labels]) for each in generated]
+    return grid(np.stack([each.image for each in generated] + overlays), columns=len(generated), padding=1)
 
 
 def table(study: Study, results: Results) -> str:

@@ -12,7 +12,7 @@ def run(tmp_path):
     def run(*reports: dict, name: str = "run"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.jsonl").write_text(
-            "".join(json.dumps({"tables": {}, **report}) + "\n" for report in reports)
+            "".join(json.dumps({"tables": {}, "left_out": {}, **report}) + "\n" for report in reports)
         )
         return tmp_path / name
 
@@ -44,6 +44,6 @@ def test_mistakes(run, tmp_path):
             main([*arguments, *out])
     for damaged in ("{", "[]", '{"images": 1}', '{"images": 1, "values": {"kid": "x"}, "tables": {}}'):
         (folder / "metrics.jsonl").write_text(damaged)
-        with pytest.raises(MetricError, match=r"metrics\.jsonl.*measure again"):
+        with pytest.raises(MetricError, match=r"metrics\.jsonl.*measure anew"):
             main([str(folder), "--metric", "kid", *out])
     assert not (tmp_path / "x.png").exists()

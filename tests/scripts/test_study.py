@@ -5,7 +5,6 @@ import math
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,9 +16,10 @@ import scripts.study
 import train
 from configs import ConfigError, load_config, to_yaml
 from metrics.errors import MetricError
-from scripts.study import collect, main, read_study
+from metrics.report import Report
+from scripts.study import collect, is_complete, main, read_study
 from tests.conftest import TINY_OPTIONS
-from tests.processes import ROOT
+from tests.processes import ROOT, exit_code, wait_for
 
 STUDIES = ROOT / "configs" / "studies"
 SIZES = [
@@ -60,7 +60,7 @@ def commands(monkeypatch):
     """Run train.py in this process; return its command lines."""
     ran = []
 
-    async def run(_, script, *arguments, stdout, stderr):
+    async def run(_python, _unbuffered, _script, *arguments, stdout, stderr):
         ran.append(arguments)
         code = train.main(arguments)
         return SimpleNamespace(wait=functools.partial(asyncio.sleep, 0, code))
@@ -75,9 +75,10 @@ def replace_train(monkeypatch, tmp_path, source):
     program.write_text(source)
     original = asyncio.create_subprocess_exec
 
-    async def run(python, _, *arguments, **options):
-        return await original(python, str(program), *arguments, **options)
+    async def run(python, unbuffered, _script, *arguments, **options):
+        return await original(python, unbuffered, str(program), *arguments, **options)
 
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     monkeypatch.setattr(scripts.study.asyncio, "create_subprocess_exec", run)
 
 
@@ -113,7 +114,9 @@ def test_a_stage_between_two_logs_has_its_seconds(study, commands, tmp_path):
 def measured(folder: Path, **areas: float | None) -> None:
     """Write measurements of one stage, 8 images, as a run does."""
     folder.mkdir(parents=True, exist_ok=True)
-    report = {"images": 8, "values": {"area_distance": areas["eye"]}, "tables": {"area_drawn": areas}}
+    report = Report(8, {}, tables={"area_drawn": areas})
+    report.add("area_distance", areas["eye"], "too few samples")
+    report = report.to_dict()
     (folder / "metrics.jsonl").write_text(json.dumps(report) + "\n")
 
 
@@ -122,32 +125,46 @@ def test_undefined_and_missing_numbers_are_left_out(study, monkeypatch, tmp_path
     monkeypatch.setattr(scripts.study, "EventAccumulator", lambda *_, **__: events)
     measured(tmp_path / "paper-0", eye=0.5)
     measured(tmp_path / "paper-1", eye=None)
-    results = collect(read_study(study(columns=["area_drawn.eye"])), tmp_path)
-    assert results["paper", 8] == {"seconds": [4.0, 4.0], "area_drawn.eye": [0.5]}
+    file = read_study(study())
+    assert not is_complete(file, tmp_path, "paper", 1)  # stage 12 is missing; no number of stage 8 is
+    results = collect(file, tmp_path)
+    assert results["paper", 8] == {"seconds": [4.0, 4.0], "area_distance": [0.5], "area_drawn.eye": [0.5]}
     assert all(math.isnan(number) for numbers in results["No R1", 12].values() for number in numbers)
 
 
 def test_a_run_that_fails_leaves_the_others_alone(study, monkeypatch, tmp_path):
     source = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); import train\n"
-        "if 'losses.r1_every=0' in sys.argv: print('error: numbers went bad'); sys.exit(70)\n"
+        "if 'losses.r1_every=0' in sys.argv: print('resuming'); sys.exit('error: out of memory')\n"
         "train.main()"
     )
     replace_train(monkeypatch, tmp_path, source)
     out = tmp_path / "out"
-    with pytest.raises(ConfigError, match=r"^1 of 2 runs failed: \S*/no_r1-0: error: numbers went bad$"):
+    with pytest.raises(
+        ConfigError, match=r"^1 of 2 runs failed, the first: \S*/no_r1-0.log \(exit code 1\): error: out of memory$"
+    ):
         main([str(study(seeds=[0])), "--output", str(out), "--processes", "2"])
     lines = (out / "study.md").read_text().splitlines()
     assert lines[-1] == "| No R1 | 12 | - | - | - |"
-    assert "-" not in lines[3].split("|")[3:]
+    assert "| - |" not in lines[3]
     assert (out / "study.png").exists()
 
 
-def test_a_mistake_ends_the_study(study, monkeypatch, tmp_path):
-    replace_train(monkeypatch, tmp_path, "import sys; print('error: no data'); sys.exit(2)")
-    with pytest.raises(ConfigError, match=r"^\S*/paper-0: error: no data$"):
+def test_a_run_that_ends_early(study, monkeypatch, tmp_path):
+    replace_train(monkeypatch, tmp_path, "print('masks drifted too far')")
+    with pytest.raises(
+        ConfigError, match=r"^4 of 4 runs failed.*/paper-0\.log \(exit code 0\): masks drifted too far$"
+    ):
         main([str(study()), "--output", str(tmp_path / "out")])
-    assert not (tmp_path / "out" / "no_r1-1.log").exists()
+
+
+def test_seconds_of_runs_without_logs(study, tmp_path):
+    measured(tmp_path / "paper-0", eye=0.5)
+    for _ in range(2):
+        results = collect(read_study(study()), tmp_path)
+        assert math.isnan(*results["paper", 8]["seconds"])
+        assert results["paper", 8]["area_distance"] == [0.5]
+        (tmp_path / "paper-0" / "tensorboard").mkdir(exist_ok=True)
 
 
 def test_a_signal_ends_a_study_with_its_runs(study, tmp_path):
@@ -158,11 +175,9 @@ def test_a_signal_ends_a_study_with_its_runs(study, tmp_path):
     )
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     log = out / "paper-0.log"
-    while not (log.exists() and "images/s" in log.read_text()):
-        assert process.poll() is None
-        time.sleep(0.1)
+    wait_for(lambda: log.exists() and "images/s" in log.read_text(), [process])
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 130
+    assert exit_code(process) == 130
     assert "asked to end by a signal" in log.read_text().splitlines()[-1]  # the run has ended before the study
     assert list((out / "paper-0" / "checkpoints").iterdir())
 
@@ -178,7 +193,7 @@ def test_the_studies_that_ship(path, monkeypatch):
     [
         ({"seeds": None}, "give exactly the keys config, overrides, images, seeds"),
         ({"seeds": []}, r"seeds = \[\]: give at least one"),
-        ({"seeds": ["one"]}, "seeds = 'one': expected"),
+        ({"seeds": ["one"]}, r"study\.yaml: seeds = 'one': expected"),
         ({"seeds": [1, 1]}, r"seeds = \[1, 1\]: give at least one, in ascending order"),
         ({"images": [12, 8]}, r"images = \[12, 8\]: give at least one, in ascending order"),
         ({"images": [8, 10]}, "images: 10 is no multiple of paper's batch size, 4"),
@@ -186,7 +201,7 @@ def test_the_studies_that_ship(path, monkeypatch):
         ({"columns": []}, "columns is empty"),
         ({"variants": {}}, "variants: give a list of overrides for each name"),
         ({"variants": {"a b": [], "A-b": []}}, "two variants have the same name but for punctuation"),
-        ({"variants": {"x": ["losses.r2=1"]}}, "unknown option losses.r2"),
+        ({"variants": {"x": ["losses.r2=1"]}}, r"study\.yaml: variants\.x: unknown option losses\.r2"),
         ({"overrides": ["metrics.names=[fidd]"]}, "metrics.names has fidd"),
     ],
 )
@@ -220,7 +235,7 @@ def test_a_stage_that_runs_are_past(study, commands, tmp_path):
     out = tmp_path / "out"
     variants = {"paper": []}
     main([str(study(images=[8, 16], seeds=[0], variants=variants)), "--output", str(out)])
-    with pytest.raises(ConfigError, match=r"1 of 1 runs failed: .*past a stage that was added later"):
+    with pytest.raises(ConfigError, match=r"1 of 1 runs failed, the first: .*past a stage that was added later"):
         main([str(study(images=[8, 12, 16], seeds=[0], variants=variants)), "--output", str(out)])
     main([str(study(images=[8, 16, 24], seeds=[0], variants=variants)), "--output", str(out)])
     assert (out / "study.md").read_text().count("| paper |") == 3
@@ -230,5 +245,5 @@ def test_damaged_measurements(study, tmp_path):
     path = tmp_path / "out" / "paper-0" / "metrics.jsonl"
     path.parent.mkdir(parents=True)
     path.write_text("{")
-    with pytest.raises(MetricError, match="measure again"):
+    with pytest.raises(MetricError, match=r"paper-0/metrics\.jsonl.*another folder"):
         main([str(study()), "--output", str(tmp_path / "out")])
