@@ -25,15 +25,13 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import product
 from pathlib import Path
 from statistics import mean
 from typing import get_type_hints
 
 import numpy as np
 import torch
-from tensorboard.backend.event_processing.directory_watcher import DirectoryDeletedError
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from configs import ConfigError, changed_options, cli, load_config
 from configs.loader import read_sections
@@ -44,6 +42,7 @@ from editing.files import make_folder, replacing
 from metrics.extras import extra
 from metrics.plots import Panel, panels
 from metrics.report import read_numbers
+from training.logged import training_seconds
 from training.transfer import stored_model
 
 _BY_STAGES = ("training.total_images", "training.checkpoint_every_images", "metrics.every_images")
@@ -75,8 +74,8 @@ def read_study(path: Path) -> Study:
         ConfigError: if the file cannot be read, a key is missing or unknown, or a variant is no valid configuration.
     """
     values, kinds = read_sections(path), get_type_hints(Study)
-    if values.keys() != kinds.keys():
-        raise ConfigError(f"{path}: give exactly the keys {', '.join(kinds)} (see scripts.study --help)")
+    if values.keys() != kinds.keys() or not values["columns"]:
+        raise ConfigError(f"{path}: give the keys {', '.join(kinds)}, and a column at least (see scripts.study --help)")
     variants = values.pop("variants")
     if not isinstance(variants, dict) or not variants:
         raise ConfigError(f"{path}: variants: give a list of overrides for each name, [] for none")
@@ -85,8 +84,6 @@ def read_study(path: Path) -> Study:
     for name, numbers in {"images": study.images, "seeds": study.seeds}.items():
         if not numbers or list(numbers) != sorted(set(numbers)):
             raise ConfigError(f"{path}: {name} = {list(numbers)}: give at least one, in ascending order")
-    if not study.columns:
-        raise ConfigError(f"{path}: columns is empty: give at least one")
     if len({folder_of(path, name, 0) for name in lists}) < len(lists):
         raise ConfigError(f"{path}: two variants have the same name but for punctuation and case: rename one")
     for seed, variant in product(study.seeds, study.variants):
@@ -118,7 +115,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     study = read_study(args.study)
     make_folder(args.output)
     runs = [(x, seed) for seed in study.seeds for x in study.variants if not is_complete(study, args.output, x, seed)]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends a study as Ctrl-C does
     failures = list(filter(None, asyncio.run(complete_all(study, args.output, runs, args.processes))))
     results = collect(study, args.output)
     text = table(study, results)
@@ -138,7 +134,7 @@ def is_complete(study: Study, output: Path, variant: str, seed: int) -> bool:
     """Return whether a run has been trained and measured.
 
     Raises:
-        ConfigError: if its folder holds a run of another configuration, or a column was not measured.
+        ConfigError: if its folder holds a run of another configuration, or lacks a stage or column for good.
     """
     folder = folder_of(output, variant, seed)
     config = load_config(study.config, study.overrides_of(variant, seed), stored_model)
@@ -154,13 +150,27 @@ def is_complete(study: Study, output: Path, variant: str, seed: int) -> bool:
     for numbers in known.values():
         if unknown := [name for name in study.columns if name not in numbers]:
             raise ConfigError(f"columns: {unknown[0]} was not measured; there are {', '.join(numbers)}")
-    return known.keys() >= set(study.images)
+    missing = sorted(set(study.images) - known.keys())
+    if missing and missing[0] < max(known, default=0):
+        raise ConfigError(f"{folder} is past {missing[0]} images: leave that stage out, or remove the folder")
+    return not missing
 
 
 async def complete_all(study: Study, output: Path, runs: Sequence[tuple[str, int]], processes: int) -> list[str]:
-    """Complete runs, some at a time, and return what went wrong in each, or ""."""
+    """Complete runs, some at a time, and return what went wrong in each, or "". A signal ends their processes first."""
     slots = asyncio.Semaphore(processes)
-    return await asyncio.gather(*(complete(study, output, *run, slots) for run in runs))
+    tasks = [asyncio.ensure_future(complete(study, output, *run, slots)) for run in runs]
+    everything = asyncio.gather(*map(asyncio.shield, tasks))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, everything.cancel)
+    try:
+        return await everything
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def complete(study: Study, output: Path, variant: str, seed: int, slots: asyncio.Semaphore) -> str:
@@ -181,10 +191,7 @@ async def complete(study: Study, output: Path, variant: str, seed: int, slots: a
     if is_complete(study, output, variant, seed):
         return ""
     last_line = log.read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2]
-    failure = f"{log} (exit code {code}): {last_line}"
-    if max(read_numbers(folder / "metrics.jsonl"), default=0) >= study.images[-1]:
-        failure = f"{folder} is past a stage that was added later: leave that out, or remove the folder"
-    print(failure, file=sys.stderr)
+    print(failure := f"{log} (exit code {code}): {last_line}", file=sys.stderr)
     return failure
 
 
@@ -197,16 +204,9 @@ def collect(study: Study, output: Path) -> Results:
     """Return seconds of training and every column; [nan] where that is undefined, or no run reached the stage."""
     results = {}
     for variant, images in product(study.variants, study.images):
-        runs = []
-        for folder in (folder_of(output, variant, seed) for seed in study.seeds):
-            if numbers := read_numbers(folder / "metrics.jsonl").get(images):
-                try:
-                    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0}).Reload()
-                    ticks = [(x.step, x.value) for x in events.Scalars("speed/images_per_second") if x.step <= images]
-                except (DirectoryDeletedError, KeyError):  # logs were removed
-                    ticks = [(images, math.nan)]
-                spans = pairwise([(0, math.inf), *ticks])
-                runs.append({**numbers, "seconds": sum((end - start) / speed for (start, _), (end, speed) in spans)})
+        folders = [folder_of(output, variant, seed) for seed in study.seeds]
+        stages = [(folder, read_numbers(folder / "metrics.jsonl").get(images)) for folder in folders]
+        runs = [{**numbers, "seconds": training_seconds(folder, images)} for folder, numbers in stages if numbers]
         defined = {name: [x for run in runs if not math.isnan(x := run[name])] for name in ("seconds", *study.columns)}
         results[variant, images] = {name: values or [math.nan] for name, values in defined.items()}
     return results
