@@ -128,7 +128,7 @@ def _plot(axes: Any, series: Mapping[str, tuple[Sequence[float], Sequence[Sequen
     for index, (label, (x, values)) in enumerate(series.items()):
         colour, style = _COLOURS[index % len(_COLOURS)], _STYLES[index // len(_COLOURS) % len(_STYLES)]
         axes.plot(x, [sum(each) / len(each) for each in values], style, color=colour, label=label, marker=".")
-        axes.fill_between(x, [min(each) for each in values], [max(each) for each in values], color=colour, alpha=0.15)
+        axes.fill_between(x, [min(each) for each in values], [max(each) for each in values], color=colour, alpha=0.1)
     axes.xaxis.set_major_formatter(extra("matplotlib.ticker").EngFormatter(sep=""))
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
