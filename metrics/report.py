@@ -78,8 +78,9 @@ def read_numbers(path: Path) -> dict[int, dict[str, float]]:
     try:
         for line in read_bytes(path, _MAX_BYTES).splitlines() if path.exists() else []:
             report = parse_json(line)
-            tables = {f"{table}.{name}": x for table, column in report["tables"].items() for name, x in column.items()}
-            numbers = {**dict.fromkeys(report["left_out"]), **report["values"], **tables}
+            columns = report.get("tables", {})
+            tables = {f"{table}.{name}": x for table, column in columns.items() for name, x in column.items()}
+            numbers = {**dict.fromkeys(report.get("left_out", {})), **report["values"], **tables}
             if report["images"] is not None:
                 found[int(report["images"])] = {k: math.nan if x is None else float(x) for k, x in numbers.items()}
         return dict(sorted(found.items()))

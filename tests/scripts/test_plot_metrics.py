@@ -11,9 +11,7 @@ from scripts.plot_metrics import main, read_curve
 def run(tmp_path):
     def run(*reports: dict, name: str = "run"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "metrics.jsonl").write_text(
-            "".join(json.dumps({"tables": {}, "left_out": {}, **report}) + "\n" for report in reports)
-        )
+        (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(report) + "\n" for report in reports))
         return tmp_path / name
 
     return run
