@@ -6,9 +6,9 @@
 
 Writes an LMDB of images and masks to the new folder OUT, or of images alone, to adapt a trained model to; or PNG files,
 OUT/images/00000.png and OUT/masks/00000.png, to invert and edit. Close faces are framed as in CelebA-HQ; wide ones
-show the shoulders, and are what the bundled model was trained on. The content depends on the other options only, not on
-the number of worker processes; face i is the same whatever the count and the style and, drawn finer, whatever the
-resolution.
+show the shoulders, and are what the bundled model was trained on. The content depends on the other options, not on the
+number of worker processes; face i is the same whatever the count and the style and, drawn finer, whatever the
+resolution. Pillow 13 rounds some pixels otherwise than Pillow 12.
 """
 
 import argparse
