@@ -27,7 +27,7 @@ _SIDES = (64, 256)  # px, smaller pictures are enlarged, larger ones reduced
 _TAPS = (1, 3, 6, 12)  # the last layers at S, S/2, S/4 and S/8: classes as small as eyes need the finest
 _PYRAMID_CHANNELS = 24
 _MOST_CLASSES = 64
-_NEW_COMMAND = "train one with python -m scripts.train_segmenter"
+_NEW_COMMAND = "train one with python -m scripts.train_segmenter --data DATA"
 
 
 class SegmentationNetwork(nn.Module):
