@@ -89,9 +89,8 @@ def test_a_study(study, commands, tmp_path, capsys):
     commands.clear()
 
     main([str(study()), "--output", str(out)])  # one seed more; what is complete is not repeated
-    assert [word for command in commands for word in command if word.startswith("training.seed")] == [
-        "training.seed=1"
-    ] * 2
+    seeds = [word for command in commands for word in command if word.startswith("training.seed")]
+    assert seeds == ["training.seed=1"] * 2
     assert "paper, seed 1" in capsys.readouterr().out
     lines = [line.strip("| ").split(" | ") for line in (out / "study.md").read_text().splitlines()]
     assert lines[0] == ["variant", "images seen", "seconds", "area_distance", "area_drawn.eye"]
@@ -116,8 +115,7 @@ def measured(folder: Path, **areas: float | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     report = Report(8, {}, tables={"area_drawn": areas})
     report.add("area_distance", areas["eye"], "too few samples")
-    report = report.to_dict()
-    (folder / "metrics.jsonl").write_text(json.dumps(report) + "\n")
+    (folder / "metrics.jsonl").write_text(json.dumps(report.to_dict()) + "\n")
 
 
 def test_undefined_and_missing_numbers_are_left_out(study, monkeypatch, tmp_path):
@@ -168,12 +166,9 @@ def test_seconds_of_runs_without_logs(study, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_study_with_its_runs(study, tmp_path, number):
-    file = study(images=[800_000])  # the second variant waits
-    out, command = (
-        tmp_path / "out",
-        [sys.executable, "-m", "scripts.study", str(file), "--output", str(tmp_path / "out")],
-    )
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    file = study(images=[800_000])  # one run at a time, the others wait
+    out = tmp_path / "out"
+    process = subprocess.Popen([sys.executable, "-m", "scripts.study", str(file), "--output", str(out)], cwd=ROOT)
     log = out / "paper-0.log"
     wait_for(lambda: log.exists() and "images/s" in log.read_text(), [process])
     process.send_signal(number)
