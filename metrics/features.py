@@ -41,16 +41,24 @@ class FeatureExtractor:
         weights: the beginning of their sha256.
         size: side of the images that the network takes; others are resized.
         resize: how, in words.
-        network: uint8 [N, 3, R, R] -> features.
+        device: that the network runs on.
+        network: uint8 [N, 3, R, R] on that device -> features.
     """
 
     def __init__(
-        self, name: Extractor, weights: str, size: int, resize: str, network: Callable[[Tensor], Features]
+        self,
+        name: Extractor,
+        weights: str,
+        size: int,
+        resize: str,
+        device: torch.device,
+        network: Callable[[Tensor], Features],
     ) -> None:
         self.name = name
         self.weights = weights
         self.size = size
         self.resize = resize
+        self.device = device
         self.network = network
 
     def __str__(self) -> str:
@@ -69,7 +77,7 @@ class FeatureExtractor:
         """
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be uint8 [N, 3, R, R], not {images.dtype} {list(images.shape)}")
-        return Features(*(x.float().cpu() for x in self.network(images)))
+        return Features(*(x.float().cpu() for x in self.network(images.to(self.device))))
 
 
 def efflite0(device: torch.device) -> FeatureExtractor:
@@ -81,11 +89,11 @@ def efflite0(device: torch.device) -> FeatureExtractor:
     network: Any = efficientnet_lite0().to(device)
 
     def features(images: Tensor) -> Features:
-        x = efficientnet_input(images.to(device).float() / 127.5 - 1)
+        x = efficientnet_input(images.float() / 127.5 - 1)
         pooled = network.extract_features(x).mean((2, 3))
         return Features(pooled, network._fc(pooled))
 
-    return FeatureExtractor("efflite0", EFFICIENTNET_SHA256, EFFICIENTNET_SIZE, "antialiased bicubic", features)
+    return FeatureExtractor("efflite0", EFFICIENTNET_SHA256, EFFICIENTNET_SIZE, "antialiased bicubic", device, features)
 
 
 def inception(weights: str | Path, device: torch.device) -> FeatureExtractor:
@@ -110,6 +118,6 @@ def inception(weights: str | Path, device: torch.device) -> FeatureExtractor:
     network = network.to(device).eval()
 
     def features(images: Tensor) -> Features:
-        return Features(*network(images.to(device)))
+        return Features(*network(images))
 
-    return FeatureExtractor("inception", INCEPTION_SHA256, INCEPTION_SIZE, "bilinear of TensorFlow 1", features)
+    return FeatureExtractor("inception", INCEPTION_SHA256, INCEPTION_SIZE, "bilinear of TensorFlow 1", device, features)

@@ -28,7 +28,9 @@ class Parts(Metric):
 
     def update(self, batch: Samples) -> State:
         """Features [n, F] of the crops of every part that has any."""
-        crops = [part_crops(*batch, part, self.extractor.size) for part in range(len(self.classes))]
+        # Real samples come from the CPU, where resizing rounds otherwise than on a GPU.
+        images, labels = (x.to(self.extractor.device) for x in batch)
+        crops = [part_crops(images, labels, part, self.extractor.size) for part in range(len(self.classes))]
         return {str(part): self.extractor.features(cut).pooled for part, cut in enumerate(crops) if len(cut)}
 
     def compute(self, generated: State, real: State) -> Result:

@@ -65,7 +65,7 @@ def test_parts_of_real_images_are_at_no_distance_from_themselves(monkeypatch):
     pairs = [draw_face(0, index, 32) for index in range(40)]
     images = torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image, _ in pairs])
     labels = torch.stack([torch.from_numpy(label) for _, label in pairs])
-    extractor = FeatureExtractor("efflite0", "test", 8, "none", colours)
+    extractor = FeatureExtractor("efflite0", "test", 8, "none", torch.device("cpu"), colours)
     metric = parts.Parts(MetricConfig(samples=48, part_samples=40), CLASSES, 48, extractor=extractor)
     real = merged([metric.update(Samples(images[i : i + 16], labels[i : i + 16])) for i in (0, 16, 32)])
     same = metric.compute(real, real)
@@ -77,6 +77,16 @@ def test_parts_of_real_images_are_at_no_distance_from_themselves(monkeypatch):
     monkeypatch.setattr(parts, "MINIMUM", 50)
     none = metric.compute(real, real).numbers["part_fid"]
     assert none == (None, "no part has 50 pictures, drawn and real, in 40 samples")
+
+
+def test_parts_are_cut_out_and_resized_where_the_features_are_computed(monkeypatch):
+    """Resizing on a CPU and on a GPU differs by a grey level here and there."""
+    used = []
+    monkeypatch.setattr(parts, "part_crops", lambda images, labels, *_: used.append(images.device) or images[:0])
+    extractor = FeatureExtractor("efflite0", "test", 8, "none", torch.device("meta"), colours)
+    metric = parts.Parts(MetricConfig(samples=48), CLASSES, 48, extractor=extractor)
+    metric.update(Samples(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, 8, 8, dtype=torch.uint8)))
+    assert {device.type for device in used} == {"meta"}
 
 
 def test_the_inception_score_needs_no_real_features():
