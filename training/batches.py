@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from torch import Tensor
-
 from configs import ConfigError, RunConfig
 from datasets import InfiniteSampler, make_loader
 from models.discriminator import GROUP_SIZE
@@ -47,7 +45,7 @@ class Batches:
             records: Records = tuple(x.to(device, non_blocking=True) for x in batch)
             if data.mirror:
                 records = self._view.mirror(records)
-            yield list(zip(*map(self._to_passes, records), strict=True))
+            yield split_records(records, self.passes)
 
     def numbers(self, images: int) -> list[int]:
         """Of the records in the batch that follows so many images."""
@@ -59,10 +57,13 @@ class Batches:
             len(self._dataset), rank=process.rank, world_size=process.world_size, seed=seed, start=images
         )
 
-    def _to_passes(self, x: Tensor) -> list[Tensor]:
-        # Every passes-th sample, as the sampler gives every world_size-th to a process: so the groups of the
-        # minibatch standard deviation are the same sets of images however a batch is split.
-        return [x[first :: self.passes] for first in range(self.passes)]
+
+def split_records(records: Records, parts: int) -> list[Records]:
+    """Divide samples into equal parts: every parts-th sample, as the sampler gives every world_size-th to a process.
+
+    So the groups of the minibatch standard deviation are the same sets of images however a batch is split.
+    """
+    return [tuple(x[first::parts] for x in records) for first in range(parts)]
 
 
 def split_batch(config: RunConfig, world_size: int) -> tuple[int, int]:

@@ -24,10 +24,12 @@ from losses import (
     r1_penalties,
     relativistic_loss,
 )
+from models.discriminator import GROUP_SIZE
 from models.generator import GeneratorOutput
 from models.latents import mix_styles
 from ops import no_parameter_gradients
 from training.adaptation import ADAPT_EVERY, adapt
+from training.batches import split_records
 from training.config import TrainingConfig
 from training.distributed import mean_over_processes
 from training.ema import ramped_half_life, update_ema
@@ -124,9 +126,10 @@ class Phases:
         self._step("discriminator", self.state.discriminator_optimizer, batch, self._judge)
 
     def _penalize_discriminator(self, batch: Sequence[Records]) -> None:
-        """R1, and R2 where it has a weight."""
+        """R1, and R2 where it has a weight, on half a pass at a time: they need twice the memory of other losses."""
         penalties = [self._penalize_real] + [self._penalize_drawn] * self.losses.has_r2
-        self._step("r1", self.state.discriminator_optimizer, batch, *penalties)
+        parts = 2 if len(batch[0][0]) % (2 * GROUP_SIZE) == 0 else 1
+        self._step("r1", self.state.discriminator_optimizer, batch, *penalties, parts=parts)
 
     def _train_generator(self, batch: Sequence[Records]) -> None:
         with _frozen(self.state.discriminator):
@@ -138,22 +141,24 @@ class Phases:
         optimizer: torch.optim.Optimizer,
         batch: Sequence[Records],
         *terms: Callable[[Records], Tensor],
+        parts: int = 1,
     ) -> None:
-        """One step on a sum of terms, whose graphs never stand in memory together."""
+        """One step on a sum of terms, whose graphs never stand in memory together, nor those of a pass's parts."""
         scaler = self.state.loss_scaler  # passes everything through but in float16
         optimizer.zero_grad(set_to_none=True)
-        todo = [(term, records) for records in batch for term in terms]
+        todo = [(term, part) for records in batch for part in split_records(records, parts) for term in terms]
         losses = []
         for index, (term, records) in enumerate(todo, 1):
-            losses.append(term(records) / len(batch))
+            losses.append(term(records) / (len(batch) * parts))
             self.reducers[step].backward(scaler.scale(losses[-1]), last=index == len(todo))
             losses[-1] = losses[-1].detach()  # its graph ends here
         if not scaler.is_enabled():  # which does the same, and lowers the scale
 
             def compute(batch: Sequence[Records]) -> None:
                 for records in batch:
-                    for term in terms:
-                        term(records)
+                    for part in split_records(records, parts):
+                        for term in terms:
+                            term(part)
 
             self.guard.look(step, torch.stack(losses).sum(), optimizer, compute)
         scaler.step(optimizer)

@@ -191,6 +191,24 @@ def test_r2_is_the_penalty_of_r1_on_drawn_pairs(tiny_config, labelled):
     assert reports["losses/r2_segmentation"] == pytest.approx(segmentation.item(), rel=1e-5)
 
 
+def test_penalties_of_half_passes_are_those_of_the_whole(tiny_config, monkeypatch):
+    """Groups of the minibatch standard deviation included."""
+    phases = build(tiny_config)
+    records = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8), torch.randint(13, (8, 32, 32), dtype=torch.uint8)
+    discriminator = phases.state.discriminator
+    expected = torch.autograd.grad(phases._penalize_real(records), list(discriminator.parameters()), allow_unused=True)
+    sizes, forward = [], discriminator.forward
+    monkeypatch.setattr(
+        discriminator, "forward", lambda image, *rest: sizes.append(len(image)) or forward(image, *rest)
+    )
+    phases._penalize_discriminator([records])
+    assert sizes == [4, 4]
+    for (name, parameter), gradient in zip(discriminator.named_parameters(), expected, strict=True):
+        scale = 1e-30 if gradient is None else gradient.abs().max()
+        found, gradient = (torch.zeros(()) if x is None else x for x in (parameter.grad, gradient))
+        assert (found - gradient).abs().max() <= 1e-4 * scale, name
+
+
 def test_both_penalties_add_up(tiny_config, labelled):
     def step(*names: str) -> list[Tensor]:
         phases = build(tiny_config, LossConfig(r2_image=6, r2_segmentation=70))
