@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from models.config import ModelConfig
 from models.errors import ModelError
-from models.layers import EPSILON, EqualizedConv2d, EqualizedLinear, full_precision, resampling_filter, run
-from ops import bias_act, branch_filtered, upfirdn2d
+from models.layers import EPSILON, EqualizedConv2d, EqualizedLinear, resampling_filter, run
+from ops import bias_act, branch_filtered, full_precision, upfirdn2d
 
 FINAL_SIDE = 4
 GROUP_SIZE = 4

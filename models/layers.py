@@ -5,7 +5,6 @@ Shapes: N batch, I and O channels in and out, H and W map sides.
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -23,12 +22,6 @@ Output = TypeVar("Output")
 def resampling_filter() -> Tensor:
     """[1, 3, 3, 1] / 8, applied along both axes: [4]."""
     return torch.tensor([0.125, 0.375, 0.375, 0.125])
-
-
-def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """A block without autocast, for what needs more digits than half types have; parameters keep their own type."""
-    device = x.device.type
-    return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)  # meta has no autocast
 
 
 def run(function: Callable[..., Output], *inputs: Tensor, recompute: bool) -> Output:
@@ -49,9 +42,9 @@ def unit_rms(x: Tensor, dim: int) -> Tensor:
     return x * torch.rsqrt(x.square().mean(dim, keepdim=True) + EPSILON)
 
 
-def demodulated(weight: Tensor) -> Tensor:
+def demodulated(weight: Tensor, epsilon: float) -> Tensor:
     """Scales every output channel's weights [O, I, k, k] to length 1 (StyleGAN2, equation 3)."""
-    return weight * torch.rsqrt(weight.square().sum((1, 2, 3), keepdim=True) + EPSILON)
+    return weight * torch.rsqrt(weight.square().sum((1, 2, 3), keepdim=True) + epsilon)
 
 
 class EqualizedLinear(nn.Module):
@@ -84,7 +77,7 @@ class EqualizedConv2d(nn.Module):
         self.padding = padding
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
-        return conv2d(x, self.weight * (self.weight_gain * gain), stride=self.stride, padding=self.padding)
+        return conv2d(x, self.weight, gain=self.weight_gain * gain, stride=self.stride, padding=self.padding)
 
 
 class ScaledConv2d(nn.Module):
@@ -101,8 +94,9 @@ class ScaledConv2d(nn.Module):
         self.demodulate = demodulate
 
     def forward(self) -> Tensor:
-        weight = self.weight * (self.scale * self.weight_gain)[:, None, None]
-        return demodulated(weight) if self.demodulate else weight
+        if self.demodulate:  # which takes the gain out again, but for its part in the epsilon
+            return demodulated(self.weight * self.scale[:, None, None], EPSILON / self.weight_gain**2)
+        return self.weight * (self.scale * self.weight_gain)[:, None, None]
 
 
 class Upsample2d(nn.Module):

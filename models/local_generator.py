@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config import ModelConfig
-from models.layers import EPSILON, full_precision, run
+from models.layers import EPSILON, run
+from ops import autocast, full_precision
 
 SLOPE = 0.2
 GAIN = math.sqrt(2)
@@ -62,8 +63,10 @@ class LocalGenerators(nn.Module):
         with full_precision(codes):
             weight, bias = self._modulated(codes)
             first, others = weight.split((1, len(weight) - 1))
-            first_weights = _split(first[0] @ projection, size)  # [B, C, J] each
-        weights, biases = _split(others, size, dim=1), _split(bias, size, dim=1)
+            first = first[0] @ projection  # [N K, C, J]
+        # All layers at once, where each matrix product would cast its own.
+        first, others, bias = autocast(first), autocast(others), autocast(bias)
+        first_weights, weights, biases = _split(first, size), _split(others, size, dim=1), _split(bias, size, dim=1)
         depth_weights, depth_biases = (_split(x.repeat(samples, 1, 1), size) for x in self.depth_head())
         if positions.shape[:2] == (1, 1):
             maps = tuple(positions[0].expand(each.shape[0], -1, -1, -1) for each in depth_biases)

@@ -4,7 +4,8 @@ from torch import Tensor, nn
 
 from models.config import ModelConfig
 from models.errors import ModelError
-from models.layers import EqualizedLinear, full_precision, unit_rms
+from models.layers import EqualizedLinear, unit_rms
+from ops import full_precision
 
 LR_MULTIPLIER = 0.01
 

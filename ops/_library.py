@@ -9,6 +9,8 @@ from torch import Tensor
 NAMESPACE = "semantic_gan"
 LIBRARY = torch.library.Library(NAMESPACE, "DEF")
 
+_WIDE = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
+
 
 def define(schema: str, reference: Callable[..., Any], fake: Callable[..., Any]) -> str:
     """Register an operator with its plain PyTorch reference and its shape function; return its qualified name.
@@ -24,4 +26,4 @@ def define(schema: str, reference: Callable[..., Any], fake: Callable[..., Any])
 
 def wide_dtype(x: Tensor) -> torch.dtype:
     """The dtype that an operator calculates x in: x's own, but float32 for the half types."""
-    return torch.promote_types(x.dtype, torch.float32)
+    return _WIDE.get(x.dtype, x.dtype)

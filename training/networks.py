@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from configs.errors import ConfigError
 from models.generator import Generator, GeneratorOutput
+from ops import autocast_device
 from training import memory
 from training.config import TrainingConfig
 
@@ -45,7 +46,9 @@ class AdversarialNetworks:
             return list(self._discriminator(*inputs, batches=len(batches)).chunk(len(batches)))
 
     def _autocast(self, x: Tensor) -> AbstractContextManager[object]:
-        return nullcontext() if self._dtype == torch.float32 else torch.autocast(x.device.type, self._dtype)
+        if self._dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(autocast_device(x), self._dtype)
 
 
 def prepare_device(device: torch.device, config: TrainingConfig) -> None:

@@ -5,7 +5,7 @@ import torch
 
 from models import Generator, ModelConfig, ModelError
 from models.compositing import Compositing, coarse_masks
-from models.coordinates import coordinate_grid, foreground_coordinates
+from models.coordinates import PositionFeatures, coordinate_grid, foreground_coordinates
 from models.latents import mix_styles, shape_index, texture_index, to_wplus, truncate
 
 
@@ -203,3 +203,16 @@ def test_other_precisions(tiny_config, dtype):
     bound = 0.05 if dtype == torch.float16 else 1e-4
     assert (out.image.double() - expected.image.double()).abs().max() < bound * expected.image.abs().max()
     assert generator.mapping(torch.randn(2, 16, dtype=dtype)).isfinite().all()
+
+
+def test_position_features_have_all_digits_of_the_type(tiny_config):
+    """The features are stored; a cast must not leave them with the digits that they had before."""
+    positions = PositionFeatures(tiny_config)
+    grid = coordinate_grid(tiny_config.coarse_resolution, dtype=torch.float64)
+    waves = [wave(2**octave * grid) for octave in range(positions.octaves) for wave in (torch.sin, torch.cos)]
+    expected = torch.cat([grid, *waves])
+    for dtype in (torch.float32, torch.float16, torch.float64):
+        features = positions.to(dtype)()
+        assert features.dtype == dtype
+        assert (features[0, 0] - expected).abs().max() <= 2**positions.octaves * torch.finfo(dtype).eps
+    assert not positions.state_dict().keys() - {"weight"}

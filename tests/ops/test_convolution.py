@@ -113,7 +113,7 @@ def test_autocast(device, dtype):
     (x, weight), options = inputs(CASES[0], device, dtype)
     with torch.autocast(device, torch.bfloat16):
         expected = plain(x, weight, *options)
-        actual = closed(convolution._autocast(x), convolution._autocast(weight), *options)
+        actual = closed(ops.autocast(x), ops.autocast(weight), *options)
     torch.testing.assert_close(actual, expected)
     actual.sum().backward()
     assert x.grad.dtype == weight.grad.dtype == dtype
@@ -127,6 +127,53 @@ def test_compiled(case):
     output.square().sum().backward()
     expected = torch.autograd.grad(plain(x, weight, *options).square().sum(), [x, weight])
     torch.testing.assert_close([x.grad, weight.grad], list(expected))
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("gain", [1.0, 0.3])
+def test_gain_scales_the_weight(device, gain):
+    (x, weight), (_, stride, padding) = inputs(CASES[0], device, torch.float32)
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            output = ops.conv2d(x, weight, gain=gain, stride=stride, padding=padding)
+            expected = (
+                F.conv2d(x.cpu(), weight.cpu() * gain, stride=stride, padding=padding) if device == "cpu" else None
+            )
+        assert output.dtype == (torch.bfloat16 if enabled else torch.float32)
+        if expected is not None:
+            torch.testing.assert_close(output, expected)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_scaled_and_cast_at_once(device):
+    """Values of the product rounded once, gradients in the weight's type, derivatives of every order."""
+    weight = torch.randn(4, 3, 3, 3, device=device, requires_grad=True)
+    with torch.autocast(device, torch.bfloat16):
+        scaled = convolution._scaled(weight, 0.3)
+    assert torch.equal(scaled, (weight * 0.3).bfloat16())
+    gradient = torch.randn_like(scaled)
+    scaled.backward(gradient)
+    assert torch.equal(weight.grad, gradient.float() * 0.3)
+    double = weight.detach().double().requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda w: convolution._ScaledCast.apply(w, 0.3, torch.float64), double)
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype", "contiguous"),
+    [((7, 0), torch.float32, True), ((7, 0), torch.float16, False), ((8, 0), torch.float32, False)],
+)
+def test_layout_by_compute_capability(monkeypatch, capability, dtype, contiguous):
+    """What cuDNN is given; there is no such GPU here."""
+    monkeypatch.setattr(convolution, "_capability", lambda device: capability)
+    x, weight = (
+        torch.empty(shape, dtype=dtype, device="meta").contiguous(memory_format=torch.channels_last)
+        for shape in ((2, 16, 8, 8), (8, 16, 3, 3))
+    )
+    given = []
+    monkeypatch.setattr(convolution, "_convolve", lambda x, weight, *_: given.extend([x, weight]) or x)
+    ops.conv2d(x, weight, padding=1)
+    ops.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    assert [tensor.is_contiguous() for tensor in given] == [contiguous] * 4
 
 
 def test_gradients_keep_the_layout_of_the_input():
