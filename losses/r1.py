@@ -18,7 +18,7 @@ def r1_penalties(logits: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
             without their history, for R2.
     """
     gradients = torch.autograd.grad(logits.sum(), inputs, create_graph=True)
-    return [gradient.square().flatten(1).sum(1).mean() for gradient in gradients]
+    return [gradient.square().sum(tuple(range(1, gradient.ndim))).mean() for gradient in gradients]
 
 
 def penalty_scale(resolution: int, batch_size: int) -> float:

@@ -105,10 +105,10 @@ class LocalGenerators(nn.Module):
         samples, channels = codes.shape[0], self.weight.shape[-1]
         per_layer = codes.permute(2, 1, 0, 3) / math.sqrt(codes.shape[-1])  # [L, K, N, D]
         style = per_layer @ self.style_weight.transpose(2, 3) + self.style_bias[:, :, None]  # [L, K, N, C]
-        style = style / math.sqrt(channels)
-        # The squared length of an output channel's modulated weights, without making them: sum_i (w_i s_i)^2.
+        # The squared length of an output channel's modulated weights, without making them: sum_i (w_i s_i)^2. The
+        # 1 / sqrt(C) of the equalised learning rate cancels, but for the epsilon.
         squares = style.square() @ self.weight.square().transpose(2, 3)  # [L, K, N, C]
-        scale = GAIN * torch.rsqrt(squares + EPSILON)
+        scale = GAIN * torch.rsqrt(squares + channels * EPSILON)
         style, scale = style.transpose(1, 2), scale.transpose(1, 2)  # [L, N, K, C]
         weight = self.weight[:, None] * style[..., None, :] * scale[..., None]  # [L, N, K, C, C]
         bias = (self.bias * GAIN)[:, None, :, None].expand(-1, samples, -1, -1, -1)

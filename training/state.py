@@ -107,7 +107,7 @@ def build_state(config: RunConfig, process: Process) -> TrainingState:
     generator, discriminator = Generator(model), Discriminator(model)
     torch.manual_seed(config.training.seed + 1 + process.rank)
     generator, discriminator = generator.to(process.device), discriminator.to(process.device)
-    if process.device.type == "cuda":  # where convolutions would otherwise reorder them in every call
+    if process.device.type != "cpu":  # where convolutions would otherwise reorder them in every call
         _order_channels_last(generator.render_net)
         _order_channels_last(discriminator)
     generator.local_generators.recompute = config.training.recompute_local
