@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 import torch
-from torch.distributed import TCPStore
+import torch.distributed as dist
 
 from configs.errors import ConfigError, ExitCode, RunError
 from configs.shortages import shortage
@@ -60,6 +60,15 @@ def run(main: Callable[[], int | None]) -> None:
         codecs.register_error("semantic_stylegan.shown", _escape)
         sys.stdout.reconfigure(errors="semantic_stylegan.shown")
     try:
+        _exit_with(main)
+    except BaseException as ending:
+        if dist.is_initialized() and dist.get_backend() != "gloo":
+            _leave(ending)
+        raise
+
+
+def _exit_with(main: Callable[[], int | None]) -> NoReturn:
+    try:
         sys.exit(main() or 0)
     except USER_ERRORS as error:
         _tell_once(_one_line(error))
@@ -80,6 +89,25 @@ def run(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(ExitCode.INTERRUPTED)
+
+
+def _leave(ending: BaseException) -> NoReturn:
+    """End the process as Python would, but without its shutdown.
+
+    There the destructor of NCCL's process group, which an exception has left behind, could wait without end for
+    collectives that other processes are in: nothing would be shown, and torchrun would see no exit.
+    """
+    code = 1
+    try:
+        if isinstance(ending, SystemExit) and isinstance(ending.code, int | None):
+            code = ending.code or 0
+        else:
+            sys.excepthook(type(ending), ending, ending.__traceback__)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        _end_workers()
+    finally:  # whatever fails
+        os._exit(code)
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
@@ -115,7 +143,7 @@ def _tell_once(message: str) -> None:
         key = f"told/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}/{message}"
         try:
             where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-            if TCPStore(*where, is_master=False, timeout=timedelta(seconds=10)).add(key, 1) > 1:
+            if dist.TCPStore(*where, is_master=False, timeout=timedelta(seconds=10)).add(key, 1) > 1:
                 return
         except (RuntimeError, KeyError, ValueError):  # no store: better twice than never
             pass

@@ -43,7 +43,9 @@ class Process:
 
 @contextmanager
 def session(device: str = "auto", timeout: timedelta = TIMEOUT) -> Iterator[Process]:
-    """Joins the processes that `torchrun` started, if it did: NCCL on GPUs, gloo on CPUs.
+    """Join the processes that `torchrun` started, if it did: NCCL on GPUs, gloo on CPUs.
+
+    If an exception ends the session, a group of NCCL is left as it is, for `configs.cli.run` to end the process with.
 
     Args:
         device: "cuda", "cpu", or "auto" for a GPU where there is one.
@@ -82,8 +84,13 @@ def session(device: str = "auto", timeout: timedelta = TIMEOUT) -> Iterator[Proc
         )
         try:
             yield process
-        finally:
-            destroy_group()
+        except BaseException:
+            # NCCL's group waits for collectives in which other processes may be without this one, so that the
+            # exception would never be shown. Gloo's must go: its threads would abort the process at its end.
+            if dist.get_backend() == "gloo":
+                destroy_group()
+            raise
+        destroy_group()
 
 
 def destroy_group() -> None:

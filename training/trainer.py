@@ -111,7 +111,7 @@ class Trainer:
         drift_limit = DriftLimit(training.max_mask_drift)
         self.ending = drift_limit.exceeded(self._drift())  # of a run that was ended by it and is resumed
         self.limits: list[Limit] = [TimeLimit(training.max_minutes, self.process.device), drift_limit]
-        self.pulse: Pulse[Evidence] = Pulse(self.process.device)
+        self.pulse: Pulse[Evidence] = Pulse(self.process.device, training.collective_minutes)
         self.faults = Faults(state, self.batches, self.process, training, self.phases.guard, self._warn)
         self.watch = CollapseWatch()
         self.saver = Saver(folder, self.process, training, state.images, self._warn)

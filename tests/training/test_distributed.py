@@ -180,6 +180,36 @@ def _told_spawned(rank: int, port: int, folder: Path) -> None:
     (folder / str(rank)).write_text(f"{value} {gathered} {raised.value}")
 
 
+@pytest.fixture(params=["nccl", "gloo"])
+def group(request, monkeypatch) -> tuple[str, list[str]]:
+    """A backend, in whose place nothing stands, and what the process group was told: "init", "destroy"."""
+    told: list[str] = []
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("GROUP_WORLD_SIZE", raising=False)
+    monkeypatch.setattr(dist, "rendezvous", lambda url, timeout: iter([(None, 0, 2)]))
+    monkeypatch.setattr(dist, "init_process_group", lambda *args, **options: told.append("init"))
+    monkeypatch.setattr(dist, "get_backend", lambda: request.param)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: told.append("destroy"))
+    return request.param, told
+
+
+def test_a_group_ends_with_its_session(group):
+    with session("cpu"):
+        pass
+    assert group[1] == ["init", "destroy"]
+
+
+@pytest.mark.parametrize("error", [ValueError("a mistake"), SystemExit(75), KeyboardInterrupt()])
+def test_a_group_of_nccl_outlives_an_exception(group, error):
+    """To destroy it would wait for processes that are in a collective, before the exception is shown."""
+    backend, told = group
+    with pytest.raises(type(error)) as raised, session("cpu"):
+        raise error
+    assert raised.value is error
+    assert told == (["init"] if backend == "nccl" else ["init", "destroy"])
+
+
 def thread_names() -> list[str]:
     """Of all threads of this process, those of C++ too."""
     return [(thread / "comm").read_text() for thread in Path("/proc/self/task").iterdir()]

@@ -69,8 +69,8 @@ def test_a_step_that_goes_bad_where_a_tick_is_due(train, bad, monkeypatch, late)
     """Also where answers come an iteration late, as from a GPU."""
 
     class LatePulse(Pulse):
-        def __init__(self, device):
-            super().__init__(device)
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
             self._late = late
 
     monkeypatch.setattr(trainer, "Pulse", LatePulse)
@@ -199,7 +199,7 @@ def test_a_loss_that_is_bad_without_its_gradients_ends_the_run(train, monkeypatc
 
 
 def test_a_pulse_tells_at_once_on_a_cpu_and_a_gpu_s_an_iteration_late():
-    pulse = Pulse(torch.device("cpu"))
+    pulse = Pulse(torch.device("cpu"), collective_minutes=30)
     assert pulse.send(False, torch.tensor(2.0), "x") == [Beat(False, 2, "x")]
     assert pulse.send(True, torch.tensor(0.0), "y") == [Beat(True, 0, "y")]
     assert pulse.rest() == []
