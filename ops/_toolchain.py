@@ -146,7 +146,10 @@ def cache_root() -> Path:
 
 @contextmanager
 def build_environment() -> Iterator[None]:
-    """Run the block with the PATH that ninja is found on; quote the folder of the libraries, which may have blanks."""
+    """Run the block with the PATH that ninja is found on; quote the folder of the libraries, which may have blanks.
+
+    An error of the block that has a known remedy is raised with it.
+    """
     builder = extension_builder()
     libraries = builder.TORCH_LIB_PATH
     before = os.environ.get("PATH")
@@ -154,12 +157,27 @@ def build_environment() -> Iterator[None]:
     builder.TORCH_LIB_PATH = shlex.quote(libraries)  # type: ignore[attr-defined]
     try:
         yield
+    except RuntimeError as error:
+        remedy = _remedy(str(error))
+        if remedy is None:
+            raise
+        title, _, log = str(error).partition("\n")
+        raise RuntimeError(f"{title}\n{remedy}\n{log}") from error
     finally:
         builder.TORCH_LIB_PATH = libraries  # type: ignore[attr-defined]
         if before is None:
             del os.environ["PATH"]
         else:
             os.environ["PATH"] = before
+
+
+def _remedy(log: str) -> str | None:
+    """Return one line if nvcc refuses the C++ compiler's version, else None; PyTorch passes CC on to nvcc, not CXX."""
+    refusal = re.search(r"#error -- (unsupported [\w ]+ version!.*?)[.! ]*(?:The nvcc flag|$)", log, re.MULTILINE)
+    if refusal is None:
+        return None
+    remedy = "set CC=gcc-13 or NVCC_PREPEND_FLAGS='-ccbin g++-13', or another that it supports; CXX does not change it"
+    return f"nvcc refuses its C++ compiler with the error: {refusal[1]}; {remedy}"
 
 
 def _output(*command: str) -> str:

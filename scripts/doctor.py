@@ -1,9 +1,10 @@
 """Report whether this machine can run the compiled operators, and whether they agree with plain PyTorch.
 
     python -m scripts.doctor
+    python -m scripts.doctor --kernels    instead, what nvcc made of each CUDA kernel; needs no GPU
 
-Exits with 0 if everything works that the tools found here allow, with 1 if a build fails in spite of them or a
-compiled operator disagrees with its reference.
+Exits with 0 if everything works that the tools found here allow, with 1 if a build fails in spite of them, a compiled
+operator disagrees with its reference, or a kernel spills registers.
 """
 
 import platform
@@ -16,7 +17,18 @@ from torch import Tensor
 
 import ops
 from configs import cli
-from ops import _toolchain
+from ops import _build, _kernels, _toolchain
+
+_KERNELS_ROW = "{:<18} {:<9} {:<42}" + " {:>9} {:>6} {:>6} {:>6} {:>6} {:>9} {:>6} {:>9}"
+_KERNELS_COLUMNS = ("registers", "stack", "local", "shared", "blocks", "occupancy", "SASS", "an output")
+_KERNELS_LEGEND = """\
+registers, stack, local: of a thread, memory in bytes; shared: bytes of a block
+blocks, occupancy: how many blocks of 256 threads the 65,536 registers of a multiprocessor let run at once, and their
+  part of the threads that it can run; shared memory is left out
+SASS: instructions of the kernel's code, without padding
+an output: instructions on the longest path from entry to exit of a kernel without loops (upfirdn2d_tiles), divided by
+  the outputs stored on this path, which are all of a tile; where a 16-bit contiguous 1,1 tile lies inside of the
+  image, it takes a shorter path"""
 
 # Relative to the largest value. Sums of eight terms in another order differ by a few units in the last place.
 _TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-12, torch.float16: 4e-3, torch.bfloat16: 3e-2}
@@ -24,7 +36,10 @@ _TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-12, torch.float16: 4e-3, t
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the report; return the exit code."""
-    cli.Parser(__doc__).parse_args(argv)
+    parser = cli.Parser(__doc__)
+    parser.add_argument("--kernels", action="store_true", help="describe the compiled CUDA kernels and stop")
+    if parser.parse_args(argv).kernels:
+        return _report_kernels()
     _print_versions()
     _print_tools()
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
@@ -38,6 +53,41 @@ def main(argv: Sequence[str] | None = None) -> int:
             healthy &= _check_parity(expected[device], _results(device))
     print("\neverything that should work works" if healthy else "\nsomething is wrong, see FAILED above")
     return 0 if healthy else 1
+
+
+def _report_kernels() -> int:
+    reason = _toolchain.missing("cuda") or _kernels.missing()
+    if reason is not None:
+        print(f"kernels: not possible: {reason}")
+        return 0
+    try:
+        ops.load_compiled("cuda")
+        kernels = _kernels.read(_toolchain.cache_root() / _build._recipe("cuda").name / "library.so")
+    except RuntimeError as error:
+        print(f"kernels: FAILED: {error}")
+        return 1
+    return _print_kernels(kernels)
+
+
+def _print_kernels(kernels: Sequence[_kernels.Kernel]) -> int:
+    """Print a summary, then a table for each compute capability; return the exit code."""
+    spilling = sum(kernel.spills for kernel in kernels)
+    architectures = sorted({kernel.architecture for kernel in kernels})
+    highest = max(kernel.registers for kernel in kernels)
+    told = f"{'FAILED: ' if spilling else ''}{spilling} with spills (stack or local memory)"
+    print(f"{len(kernels)} kernels for {' and '.join(architectures)}: {told}, at most {highest} registers\n")
+    print(_KERNELS_LEGEND)
+    for architecture in architectures:
+        print("\n" + _KERNELS_ROW.format(architecture, "type", "variant", *_KERNELS_COLUMNS))
+        for kernel in kernels:
+            if kernel.architecture != architecture:
+                continue
+            memory = (kernel.stack, kernel.local, kernel.shared)
+            occupancy = (kernel.blocks, f"{kernel.occupancy:.0%}")
+            code = (kernel.instructions, "-" if kernel.an_output is None else f"{kernel.an_output:.1f}")
+            name = (kernel.name, kernel.dtype, kernel.variant)
+            print(_KERNELS_ROW.format(*name, kernel.registers, *memory, *occupancy, *code))
+    return 1 if spilling else 0
 
 
 def _print_versions() -> None:

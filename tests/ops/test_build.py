@@ -121,6 +121,61 @@ def test_failed_build_is_reported_in_one_line_and_not_repeated(fresh, compiler, 
         ops.load_compiled("cpu")
 
 
+# What PyTorch raises, with the error of nvcc's crt/host_config.h.
+REFUSAL = """\
+Error building extension 'tiny': [1/2] nvcc -O3 -c tiny.cu -o tiny.cuda.o
+FAILED: tiny.cuda.o
+In file included from /usr/local/cuda/include/cuda_runtime.h:82,
+/usr/local/cuda/include/crt/host_config.h:143:2: error: #error -- unsupported {}The nvcc flag \
+'-allow-unsupported-compiler' can be used to override this version check; Use at your own risk.
+ninja: build stopped: subcommand failed.
+"""
+VERSIONS = {
+    "GNU version! gcc versions later than 13 are not supported! ": "later than 13 are not supported; set CC=gcc-13 or",
+    "clang version! clang version must be less than 18 and greater than 3.2 . ": "greater than 3.2; set CC=gcc-13 or",
+}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_compiler_that_nvcc_refuses(fresh, monkeypatch, tmp_path, version):
+    def load(**options):
+        raise RuntimeError(REFUSAL.format(version))
+
+    monkeypatch.setattr(_toolchain, "missing", lambda device_type: None)
+    monkeypatch.setattr(_toolchain.extension_builder(), "load", load)
+    with pytest.raises(ops.OpsUnavailable, match="NVCC_PREPEND_FLAGS='-ccbin g") as caught:
+        ops.load_compiled("cuda")
+    message = str(caught.value)
+    assert VERSIONS[version] in message
+    assert "\n" not in message
+    assert "own risk" not in message
+    assert "own risk" in (only_folder(tmp_path) / "build.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "works"),
+    [("CXX", "c++", False), ("CC", "{}", True), ("NVCC_PREPEND_FLAGS", "-ccbin {}", True)],
+)
+def test_remedies_for_a_compiler_that_nvcc_refuses(fresh, monkeypatch, tmp_path, name, value, works):
+    gcc = shutil.which("gcc")
+    if gcc is None or (reason := _toolchain.missing("cuda")) is not None:
+        pytest.skip("no gcc" if gcc is None else reason)
+    (fresh / "tiny.cu").write_text("__global__ void tiny() {}\n")
+    newer = tmp_path / "bin" / "gcc"
+    newer.parent.mkdir()
+    newer.write_text(f'#!/bin/sh\nexec {gcc} -U__GNUC__ -D__GNUC__=99 "$@"\n')
+    newer.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{newer.parent}{os.pathsep}{os.environ['PATH']}")
+    for variable in ("CC", "CXX", "NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv(name, value.format(gcc))
+    if works:
+        ops.load_compiled("cuda")
+        return
+    with pytest.raises(ops.OpsUnavailable, match=r"unsupported GNU version!.*set CC"):
+        ops.load_compiled("cuda")
+
+
 def test_failure_of_another_process_counts_for_those_that_waited(fresh, compiler, tmp_path):
     folder = tmp_path / "cache" / _build._recipe("cpu").name
     folder.mkdir(parents=True)

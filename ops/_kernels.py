@@ -1,0 +1,176 @@
+"""Registers, memory and instructions of the CUDA kernels, read from a built library; needs no GPU."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ops import _toolchain
+
+_BLOCK = 256  # threads; kThreads of csrc/grid.h
+_SM_REGISTERS = 65536  # of a multiprocessor; a thread takes a multiple of 8
+_SM_THREADS = {"sm_75": 1024, **dict.fromkeys(["sm_86", "sm_87", "sm_89", "sm_120", "sm_121"], 1536)}  # others 2048
+_DEMANGLERS = ("c++filt", "cu++filt")
+_OF_CUDA = "install it with the CUDA toolkit, or pip install triton"
+_SIZES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+_TYPES = {"double": "float64", "float": "float32", "c10::Half": "float16", "c10::BFloat16": "bfloat16"}
+_ORDERS = {"Order)0": "planes", "Order)1": "pixels", "Order)2": "mixed"}
+_WORDS = {"int": "32-bit", "long": "64-bit", "long long": "64-bit", **_ORDERS}
+
+
+class Kernel(NamedTuple):
+    architecture: str  # "sm_90"
+    name: str  # without its suffix "_kernel"
+    dtype: str
+    variant: str  # the other arguments of its template, in words
+    registers: int  # of a thread
+    stack: int  # bytes of a thread; registers that nvcc spills lie there
+    local: int  # bytes of a thread
+    shared: int  # bytes of a block
+    instructions: int  # without the padding behind the last
+    an_output: float | None  # instructions; None where a thread's work has no fixed end
+
+    @property
+    def spills(self) -> bool:
+        """Return whether registers do not hold all that its threads keep."""
+        return self.stack + self.local > 0
+
+    @property
+    def blocks(self) -> int:
+        """Return how many blocks a multiprocessor's registers and its limit of threads let run at once."""
+        taken = _BLOCK * -(-self.registers // 8) * 8
+        return min(_SM_REGISTERS // taken, self._threads // _BLOCK)
+
+    @property
+    def occupancy(self) -> float:
+        """Return the threads of these blocks as a part of the most that a multiprocessor runs."""
+        return self.blocks * _BLOCK / self._threads
+
+    @property
+    def _threads(self) -> int:
+        return _SM_THREADS.get(self.architecture, 2048)
+
+
+def missing() -> str | None:
+    """Return in one line which tool that reads libraries is missing, with the remedy, or None."""
+    for names, remedy in [(("cuobjdump",), _OF_CUDA), (("nvdisasm",), _OF_CUDA), (_DEMANGLERS, "install binutils")]:
+        if not _find(*names):
+            return f"{' or '.join(names)} is not found; {remedy}"
+    return None
+
+
+def _find(*names: str) -> str:
+    """Return the first command found in the toolkit, on the PATH, or in Triton, which comes with PyTorch; or ""."""
+    home, triton = _toolchain.cuda_home(), importlib.util.find_spec("triton")
+    folders = [str(home / "bin")] if home else []
+    folders.append(os.environ.get("PATH", os.defpath))
+    folders += [f"{root}/backends/nvidia/bin" for root in (triton and triton.submodule_search_locations) or []]
+    found = (shutil.which(name, path=os.pathsep.join(folders)) for name in names)
+    return next(filter(None, found), "")
+
+
+def read(library: Path) -> list[Kernel]:
+    """Describe all kernels of a library, sorted.
+
+    Raises:
+        RuntimeError: a tool fails.
+    """
+    resources = parse_resources(_run([_find("cuobjdump"), "--dump-resource-usage", str(library)]))
+    code = parse_code(_run([_find("cuobjdump"), "--dump-sass", str(library)]))
+    names = _run([_find(*_DEMANGLERS)], "\n".join(symbol for _, symbol in resources)).splitlines()
+    kernels = []
+    for (key, used), name in zip(resources.items(), names, strict=True):
+        short, dtype, variant = shorten(name)
+        kernels.append(Kernel(key[0], short, dtype, variant, *used, len(code[key]), _an_output(code[key], dtype)))
+    return sorted(kernels, key=lambda kernel: kernel[:4])
+
+
+def _run(command: Sequence[str], text: str = "") -> str:
+    environment = {**os.environ, "NVDISASM_PATH": os.path.dirname(_find("nvdisasm"))}
+    result = subprocess.run(command, input=text, capture_output=True, encoding="utf-8", env=environment)
+    if result.returncode:
+        raise RuntimeError(f"{command[0]} failed with {result.returncode}: {' '.join(result.stderr.split())}")
+    return result.stdout
+
+
+def parse_resources(text: str) -> dict[tuple[str, str], tuple[int, int, int, int]]:
+    """Return registers, stack, local and shared memory by architecture and symbol, from `cuobjdump -res-usage`."""
+    found, architecture, symbol = {}, "", ""
+    for line in text.splitlines():
+        if head := re.match(r"\s*(?:arch = (\w+)|Function (\S+):)$", line):
+            architecture, symbol = head[1] or architecture, head[2] or ""
+        elif symbol and (used := re.search(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", line)):
+            registers, stack, shared, local = map(int, used.groups())
+            found[architecture, symbol] = (registers, stack, local, shared)
+    return found
+
+
+def parse_code(text: str) -> dict[tuple[str, str], list[str]]:
+    """Return the instructions by architecture and symbol, from `cuobjdump -sass`; each of them takes 16 bytes."""
+    found: dict[tuple[str, str], list[str]] = {}
+    architecture, code = "", []
+    for line in text.splitlines():
+        if instruction := re.match(r"\s+/\*[0-9a-f]{4,}\*/\s+(.+?)\s*;", line):
+            code.append(instruction[1])
+        elif head := re.match(r"\s+(?:code for (\w+)|Function : (\S+))$", line):
+            architecture = head[1] or architecture
+            code = found.setdefault((architecture, head[2]), []) if head[2] else []
+    for code in found.values():  # behind the end stand a jump to itself and instructions that do nothing
+        while code and (code[-1] == "NOP" or list(_targets(code[-1])) == [len(code) - 1]):
+            code.pop()
+    return found
+
+
+def shorten(name: str) -> tuple[str, str, str]:
+    """Return name, data type and variant of a demangled kernel."""
+    parts = re.search(r"(\w+?)(?:_kernel)?<(.*?)>\(", name)
+    if parts is None:
+        return name, "", ""
+    first, *rest = parts[2].split(", ")
+    words = [_WORDS.get(word.split("::")[-1], word) for word in rest]
+    if parts[1] == "upfirdn2d_tiles":
+        up, down, phase, last, pack, addend = words
+        words = [f"{up},{down} phase {phase}", "channels_last" if last == "true" else "contiguous", pack]
+        words += ["addend"] if addend == "true" else []
+    words = [f"pack {word}" if word.isdigit() else word for word in words]
+    return parts[1], _TYPES.get(first, first), " ".join(words)
+
+
+def _an_output(code: Sequence[str], dtype: str) -> float | None:
+    path = longest_path(code)
+    return path[0] * _SIZES[dtype] / path[1] if path and path[1] and dtype in _SIZES else None
+
+
+def longest_path(code: Sequence[str]) -> tuple[int, int] | None:
+    """Return the instructions on the longest path to an end, and the bytes it stores; None with loops and calls.
+
+    Being the longest, it passes all stores that conditions guard: it is the path of a tile inside of the output.
+    """
+    paths = [(0, 0)] * (len(code) + 1)
+    for index, instruction in reversed(list(enumerate(code))):
+        targets = list(_targets(instruction))
+        if any(target <= index for target in targets) or re.search(r"\b(CALL|RET|BRX|JMP|JMX)\b", instruction):
+            return None
+        if not re.match(r"EXIT$|BRA 0x", instruction):  # with a condition, it may also go on
+            targets.append(index + 1)
+        length, stored = max((paths[target] for target in targets), default=(0, 0))
+        paths[index] = (length + 1, stored + _stored(instruction))
+    return paths[0]
+
+
+def _targets(instruction: str) -> Iterator[int]:
+    if jump := re.search(r"\bBRA\b.*?0x([0-9a-f]+)", instruction):
+        yield int(jump[1], 16) // 16
+
+
+def _stored(instruction: str) -> int:
+    """Return how many bytes an instruction stores to global memory."""
+    store = re.search(r"\bSTG((?:\.\w+)*)", instruction)
+    if store is None:
+        return 0
+    widths = {"128": 16, "64": 8, "U16": 2, "S16": 2, "U8": 1, "S8": 1}
+    return next((widths[part] for part in store[1].split(".") if part in widths), 4)
