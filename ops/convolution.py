@@ -11,7 +11,7 @@ Shapes: N batch, I and O channels in and out, k kernel side, H, W and H', W' sid
 """
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +34,7 @@ def conv2d(x: Tensor, weight: Tensor, *, gain: float = 1.0, stride: int = 1, pad
     if x.device.type == "cpu":  # PyTorch's own is about as fast there, and can be exported
         return F.conv2d(x, weight if gain == 1 else weight * gain, stride=stride, padding=padding)
     x, padded = _full_packs(*_laid_out_for_the_device(autocast(x), _scaled(weight, gain)))
-    output: Tensor = _Convolution.apply(x, padded, stride, padding, False, (0, 0))
+    output: Tensor = _Convolution.apply(x, padded, _Geometry(stride, padding))
     return output if len(padded) == len(weight) else output[:, : len(weight)]
 
 
@@ -46,7 +46,7 @@ def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int
     if x.device.type == "cpu":
         return F.conv_transpose2d(x, weight, stride=stride, padding=padding)
     x, weight = _laid_out_for_the_device(autocast(x), autocast(weight))
-    output: Tensor = _Convolution.apply(x, weight, stride, padding, True, (0, 0))
+    output: Tensor = _Convolution.apply(x, weight, _Geometry(stride, padding, transposed=True))
     return output
 
 
@@ -68,7 +68,7 @@ def _laid_out_for_the_device(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]
 
     A V100 took 1.68 s in place of 2.76 s (pytorch/pytorch#44943); not measured here.
     """
-    if x.dtype == torch.float32 and _capability(x.device) < (8, 0):
+    if x.dtype == torch.float32 and not torch.compiler.is_compiling() and _capability(x.device) < (8, 0):
         return x.contiguous(), weight.contiguous()
     return x, weight
 
@@ -102,22 +102,25 @@ class _ScaledCast(Function):
         return gradients[0].to(dtype) * gain, None, None  # the other way round the product would be rounded
 
 
+class _Geometry(NamedTuple):
+    stride: int
+    padding: int
+    transposed: bool = False
+    output_padding: tuple[int, int] = (0, 0)
+
+    def arguments(self) -> tuple[list[int], list[int], list[int], bool, list[int], int]:
+        """Those of PyTorch's operators, from the stride to the groups."""
+        return [self.stride] * 2, [self.padding] * 2, [1, 1], self.transposed, list(self.output_padding), 1
+
+
 class _Convolution(Function):
     """out(x, w): plain, or transposed."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        stride: int,
-        padding: int,
-        transposed: bool,
-        output_padding: tuple[int, int],
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.options = stride, padding, transposed, output_padding
-        return _convolve(x, weight, stride, padding, transposed, output_padding)
+        ctx.geometry = geometry
+        return _convolve(x, weight, geometry)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -125,32 +128,22 @@ class _Convolution(Function):
         gradient = _laid_out_like(x, gradients[0])
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
-            grad_x = _input_gradient(gradient, weight, x.shape, *ctx.options)
+            grad_x = _input_gradient(gradient, weight, x.shape, ctx.geometry)
         if ctx.needs_input_grad[1] and parameter_gradients_wanted():
-            grad_weight = _WeightGradient.apply(gradient, x, weight.shape, *ctx.options)
-        return grad_x, grad_weight, None, None, None, None
+            grad_weight = _WeightGradient.apply(gradient, x, weight.shape, ctx.geometry)
+        return grad_x, grad_weight, None
 
 
 class _WeightGradient(Function):
     """The gradient with respect to the weight: w'(g, x)."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        gradient: Tensor,
-        x: Tensor,
-        shape: torch.Size,
-        stride: int,
-        padding: int,
-        transposed: bool,
-        output_padding: tuple[int, int],
-    ) -> Tensor:
+    def forward(ctx: Any, gradient: Tensor, x: Tensor, shape: torch.Size, geometry: _Geometry) -> Tensor:
         ctx.save_for_backward(gradient, x)
-        ctx.options = stride, padding, transposed, output_padding
+        ctx.geometry = geometry
         weight = gradient.new_empty(()).expand(shape)  # only its shape counts
         mask = [False, True, False]
-        options = [stride] * 2, [padding] * 2, [1, 1], transposed, list(output_padding), 1
-        result: Tensor = _aten.convolution_backward(gradient, x, weight, None, *options, mask)[1]
+        result: Tensor = _aten.convolution_backward(gradient, x, weight, None, *geometry.arguments(), mask)[1]
         return result
 
     @staticmethod
@@ -159,38 +152,27 @@ class _WeightGradient(Function):
         weight = gradients[0]
         grad_gradient = grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_gradient = _Convolution.apply(x, weight, *ctx.options)
+            grad_gradient = _Convolution.apply(x, weight, ctx.geometry)
         if ctx.needs_input_grad[1]:
-            grad_x = _input_gradient(gradient, weight, x.shape, *ctx.options)
-        return grad_gradient, grad_x, None, None, None, None, None
+            grad_x = _input_gradient(gradient, weight, x.shape, ctx.geometry)
+        return grad_gradient, grad_x, None, None
 
 
-def _convolve(
-    x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool, output_padding: tuple[int, int]
-) -> Tensor:
-    options = [stride] * 2, [padding] * 2, [1, 1], transposed, list(output_padding), 1
-    result: Tensor = _aten.convolution(x, weight, None, *options)
+def _convolve(x: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
+    result: Tensor = _aten.convolution(x, weight, None, *geometry.arguments())
     return result
 
 
-def _input_gradient(
-    gradient: Tensor,
-    weight: Tensor,
-    shape: torch.Size,
-    stride: int,
-    padding: int,
-    transposed: bool,
-    output_padding: tuple[int, int],
-) -> Tensor:
+def _input_gradient(gradient: Tensor, weight: Tensor, shape: torch.Size, geometry: _Geometry) -> Tensor:
     """x'(g, w): the convolution of the other kind, with the same weight."""
     # Rows and columns at the far edge that the stride skipped; a plain convolution skips none.
-    skipped = (0, 0)
+    skipped, (stride, padding, transposed, _) = (0, 0), geometry
     if not transposed:
         rows, columns = (
             shape[axis] - ((gradient.shape[axis] - 1) * stride - 2 * padding + weight.shape[axis]) for axis in (2, 3)
         )
         skipped = rows, columns
-    result: Tensor = _Convolution.apply(gradient, weight, stride, padding, not transposed, skipped)
+    result: Tensor = _Convolution.apply(gradient, weight, _Geometry(stride, padding, not transposed, skipped))
     return result
 
 

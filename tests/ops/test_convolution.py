@@ -21,7 +21,7 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.i
 
 def closed(x, weight, transposed, stride, padding):
     """The convolution that runs on GPUs."""
-    return convolution._Convolution.apply(x, weight, stride, padding, transposed, (0, 0))
+    return convolution._Convolution.apply(x, weight, convolution._Geometry(stride, padding, transposed))
 
 
 def plain(x, weight, transposed, stride, padding):
