@@ -1,6 +1,7 @@
 """CUDA graphs: the steps do the same, whatever starts their kernels."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -23,24 +24,27 @@ from training.step_guard import StepGuard
 from training.views import PairView
 
 LOSSES = LossConfig(r1_every=2, path_length_every=2)
+R2 = replace(LOSSES, relativistic=True, r2_image=1.0, r2_segmentation=1.0)
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
 
-def build(model: ModelConfig, augment: AugmentConfig | None = None, **options: object) -> Phases:
+def build(
+    model: ModelConfig, augment: AugmentConfig | None = None, losses: LossConfig = LOSSES, **options: object
+) -> Phases:
     """On a GPU, always the same networks and random stream."""
     device = torch.device("cuda")
-    training = TrainingConfig(batch_size=8, max_batch_per_device=4, **options)
-    state = build_state(RunConfig(model=model, losses=LOSSES, training=training), Process(device))
+    training = TrainingConfig(batch_size=16, max_batch_per_device=8, **options)
+    state = build_state(RunConfig(model=model, losses=losses, training=training), Process(device))
     augmentation = Augmentation(augment, celebamask13(), device) if augment else None
     view = PairView(celebamask13(), device, augmentation, soft_masks=True)
-    return Phases(state, LOSSES, training, Stats(device), view)
+    return Phases(state, losses, training, Stats(device), view)
 
 
 def batches(count: int) -> list[list[tuple[torch.Tensor, ...]]]:
-    """Each two micro-batches of four."""
+    """Each two micro-batches of eight, which penalties halve."""
     generator = torch.Generator().manual_seed(1)
     draw = lambda high, *shape: torch.randint(high, shape, generator=generator, dtype=torch.uint8).cuda()  # noqa: E731
-    return [[(draw(256, 4, 3, 32, 32), draw(13, 4, 32, 32)) for _ in range(2)] for _ in range(count)]
+    return [[(draw(256, 8, 3, 32, 32), draw(13, 8, 32, 32)) for _ in range(2)] for _ in range(count)]
 
 
 def weights(phases: Phases) -> torch.Tensor:
@@ -49,14 +53,24 @@ def weights(phases: Phases) -> torch.Tensor:
 
 @GPU
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("augment", [None, AugmentConfig(probability=0.5)])
-def test_the_same_training(tiny_config, precision, augment):
+@pytest.mark.parametrize(
+    ("augment", "losses", "options"),
+    [
+        (None, LOSSES, {}),
+        (AugmentConfig(probability=0.5), LOSSES, {}),
+        (None, R2, {}),
+        (None, LOSSES, {"recompute_local": True, "recompute_from": 16}),
+        pytest.param(None, LOSSES, {"compile": True}, marks=pytest.mark.long),
+    ],
+    ids=["plain", "augmented", "R2", "recomputing", "compiled"],
+)
+def test_the_same_training(tiny_config, precision, augment, losses, options):
     """Random numbers, micro-batches, penalties and averages included."""
     told = {}
     for graphs in (False, True):
-        phases = build(tiny_config, augment, precision=precision, cuda_graphs=graphs)
+        phases = build(tiny_config, augment, losses, precision=precision, cuda_graphs=graphs, **options)
         for batch in batches(6):
-            phases.iterate(batch, 8)
+            phases.iterate(batch, 16)
         told[graphs] = phases.stats.tick(), weights(phases)
         assert (phases.graphs is not None) == graphs
     (eager, eager_weights), (graphed, graphed_weights) = told[False], told[True]
@@ -72,7 +86,7 @@ def test_batch_and_random_numbers_are_new_each_time(tiny_config):
     phases = build(tiny_config, cuda_graphs=True)
     reports = []
     for batch in [*batches(3)[:1] * 5, batches(3)[1]]:
-        phases.iterate(batch, 8)
+        phases.iterate(batch, 16)
         reports.append(phases.stats.tick())
     for name in ("losses/score_fake", "losses/score_real", "losses/mask"):
         assert len({report[name] for report in reports}) == len(reports), name
@@ -82,13 +96,13 @@ def test_batch_and_random_numbers_are_new_each_time(tiny_config):
 def test_bad_steps_are_left_out_and_explained(tiny_config):
     phases = build(tiny_config, cuda_graphs=True)
     for batch in batches(4):
-        phases.iterate(batch, 8)
+        phases.iterate(batch, 16)
     bad, _ = phases.guard.found()
     assert bad.item() == 0
     with torch.no_grad():
         phases.state.generator.mapping.layers[0].bias.fill_(torch.nan)
     poisoned = weights(phases).clone()
-    phases.iterate(batches(1)[0], 8)
+    phases.iterate(batches(1)[0], 16)
     bad, evidence = phases.guard.found()
     assert bad.item() >= 2
     assert torch.equal(weights(phases).nan_to_num(7), poisoned.nan_to_num(7))
