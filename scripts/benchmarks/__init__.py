@@ -1,1 +1,1 @@
-"""What `scripts.benchmark` measures, a module for each subject, and how: timing, memory, ceilings, machine, report."""
+"""What `scripts.benchmark` measures, a module for each subject, and how: timing, ceilings, work, machine, report."""

@@ -1,121 +1,98 @@
-"""What a run spends on other things than steps: loading, averaging, logs, previews, checkpoints."""
+"""What a run spends on other things than steps: waiting for data, averaging weights, logs, previews, checkpoints.
 
-import contextlib
-import io
-import statistics
-import tempfile
+The share is the time of each divided by that of the iterations in its interval. Checkpoints go into the system's
+temporary folder. On a GPU waiting for data is the host's, which may cost the GPU nothing.
+"""
+
+import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, redirect_stderr
+from functools import partial
+from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
-from scripts.benchmarks.report import Column, Row, Table
+from scripts.benchmarks import trainers
+from scripts.benchmarks.report import Column, Job, Row, Table, Tables
 from scripts.benchmarks.timing import Spread, in_turn
+from training.distributed import session
 from training.log import Log
 from training.run_folder import RunFolder
 from training.saving import Saver
-from training.trainer import Trainer
-from training.views import Records
 
+_ITERATIONS = 16  # between two logs
 _COLUMNS = (
-    Column("what", heading="what"),
-    Column("ms", "{0.median:.2f}", "ms each time"),
-    Column("every_images", "{}", "every ... images"),
+    Column("what", heading="what", width=17),
+    Column("ms", "{:.2f}", "ms each time", width=28),
+    Column("every_images", "{:,}", "every ... images"),
     Column("share", "{:.2%}", "of the time"),
 )
 
-
-class _Waiting(Iterator[list[Records]]):
-    """Passes batches on, and adds up the seconds that one waits for them."""
-
-    def __init__(self, batches: Iterator[list[Records]]) -> None:
-        self.batches = batches
-        self.seconds = 0.0
-
-    def __next__(self) -> list[Records]:
-        start = time.perf_counter()
-        batch = next(self.batches)
-        self.seconds += time.perf_counter() - start
-        return batch
+add_options, check = trainers.add_options, trainers.load_run
 
 
-class _Run:
-    """A run in a temporary folder, in pieces that can be timed; each round makes all of them, in this order."""
+def tables(args: argparse.Namespace, device: torch.device) -> Tables:
+    """One row for each cost, and their sum."""
+    with ExitStack() as stack:
+        stack.enter_context(session(device.type))
+        config = stack.enter_context(trainers.data_for_runs())(trainers.load_run(args))
+        trainer, training = trainers.our_trainer(config, device), config.training
+        state, previews, batches = trainer.state, trainer.previews, trainer.batches.after(0)
+        folder = RunFolder(Path(stack.enter_context(TemporaryDirectory())) / "run")
+        folder.prepare(config, 0)
+        with redirect_stderr(StringIO()):  # the progress bar keeps the stream that it finds
+            log = stack.enter_context(Log(folder, trainer.process, training.total_images, 0))
+        saver = Saver(folder, trainer.process, training, 0, print)
+        waits: list[float] = []  # seconds, by round
+        averaging: list[float] = []
+        per_image: list[float] = []  # milliseconds
 
-    def __init__(self, trainer: Trainer, folder: RunFolder, log: Log, iterations: int) -> None:
-        self.trainer, self.folder, self.log, self.iterations = trainer, folder, log, iterations
-        self.saver = Saver(folder, trainer.process, trainer.config.training, 0, print)
-        self.batches = _Waiting(trainer.batches.after(trainer.state.images))
-        self.waits: list[float] = []  # for a batch, in each round
-        self.averaging: list[float] = []  # an update of the averaged generator
+        def iterate() -> None:
+            waits.append(0.0)
+            for _ in range(_ITERATIONS):
+                start = time.perf_counter()
+                batch = next(batches)
+                waits[-1] += (time.perf_counter() - start) / _ITERATIONS
+                trainer.phases.iterate(batch, training.batch_size)
 
-    def iterate(self) -> None:
-        """The iterations between two logs."""
-        self.batches.seconds = 0.0
-        batch = self.trainer.config.training.batch_size
-        for _ in range(self.iterations):
-            self.trainer.phases.iterate(next(self.batches), batch)
-            self.log.advance(batch)
-        self.waits.append(self.batches.seconds / self.iterations)
+        def write_log() -> None:
+            values = trainer.stats.tick()
+            averaging.append(values["seconds/ema"])
+            with redirect_stderr(StringIO()):
+                log.tick(values, state.images)
 
-    def write_log(self) -> None:
-        """Reads all means from the device and writes them."""
-        values = self.trainer.stats.tick()
-        self.averaging.append(values["seconds/ema"])
-        self.log.tick(values, self.trainer.state.images)
+        def cost(what: str, seconds: Sequence[float], every: int) -> Row:
+            spread = Spread.of([1000 * each for each in seconds[-args.rounds :]])
+            per_image.append(spread.median / every)  # first those of iterations
+            return {"what": what, "ms": spread, "every_images": every, "share": per_image[-1] / per_image[0]}
 
-    def preview(self) -> None:
-        """Draws and writes the samples."""
-        self.log.preview(self.trainer.previews.sheet(self.trainer.state.generator_ema), self.trainer.state.images)
+        def train() -> Iterator[Row]:
+            seconds = in_turn({"iterations": iterate, "log": write_log}, device, args.rounds)
+            yield cost("iteration", [each / _ITERATIONS for each in seconds["iterations"]], training.batch_size)
+            yield cost("waiting for data", waits, training.batch_size)
+            yield cost("averaging weights", averaging, training.batch_size)
+            yield cost("log", seconds["log"], training.log_every_images)
 
-    def save(self) -> None:
-        """Writes a checkpoint and removes the oldest."""
-        self.saver.save(self.trainer.contents(), self.trainer.state.images)
+        def other(what: str, call: Callable[[], None], every: int) -> Iterator[Row]:
+            yield cost(what, in_turn({"": call}, device, args.rounds)[""], every)
 
+        def together() -> Iterator[Row]:
+            yield {"what": "together", "share": sum(per_image[1:]) / per_image[0]}
 
-def measure_overheads(trainer: Trainer, device: torch.device, iterations: int, rounds: int) -> Table:
-    """Each cost by itself, divided by how often the configuration wants it."""
-    training = trainer.config.training
-    with _temporary_run(trainer, iterations) as run:
-        calls = {"iterations": run.iterate, "log": run.write_log, "preview": run.preview, "checkpoint": run.save}
-        seconds = in_turn(calls, device, rounds=rounds)
-    iteration = statistics.median(seconds["iterations"]) / iterations
-    costs = {
-        "waiting for data": (run.waits[-rounds:], training.batch_size),
-        "averaging weights": (run.averaging[-rounds:], training.batch_size),
-        "log": (seconds["log"], training.log_every_images),
-        "preview": (seconds["preview"], training.preview_every_images),
-        "checkpoint": (seconds["checkpoint"], training.checkpoint_every_images),
-    }
-    per_image = {what: statistics.median(each) / every for what, (each, every) in costs.items()}
-    # Iterations contain the first two already.
-    total = iteration / training.batch_size + sum(per_image[what] for what in ("log", "preview", "checkpoint"))
-    rows: list[Row] = [
-        {
-            "what": what,
-            "ms": Spread.of([1000 * s for s in each]),
-            "every_images": every,
-            "share": per_image[what] / total,
-        }
-        for what, (each, every) in costs.items()
-    ]
-    rows.append({"what": "together", "share": sum(per_image.values()) / total})
-    title = (
-        f"what else takes time in ours: each cost, median of {rounds} rounds, over its interval; iterations of "
-        f"{1000 * iteration:.1f} ms\n"
-        f"a log comes after {iterations} iterations here; checkpoints go into the system's temporary folder; on a GPU "
-        "waiting for data\nis the host's, which may cost the GPU nothing; target: together at most 3%"
-    )
-    return Table(title, _COLUMNS, rows, {"iteration_seconds": iteration})
+        def preview() -> None:
+            log.preview(previews.sheet(state.generator_ema), state.images)
 
+        def save() -> None:
+            saver.save(trainer.contents(), state.images)
 
-@contextlib.contextmanager
-def _temporary_run(trainer: Trainer, iterations: int) -> Iterator[_Run]:
-    with tempfile.TemporaryDirectory() as path:
-        folder = RunFolder(Path(path) / "run")
-        folder.prepare(trainer.config, 0)
-        images = trainer.config.training.total_images
-        # The progress bar keeps the stream that it finds at the start: it shall not be seen.
-        with contextlib.redirect_stderr(io.StringIO()), Log(folder, trainer.process, images, 0) as log:
-            yield _Run(trainer, folder, log, iterations)
+        jobs = [
+            Job("iterations", train),
+            Job("preview", partial(other, "preview", preview, training.preview_every_images)),
+            Job("checkpoint", partial(other, "checkpoint", save, training.checkpoint_every_images)),
+            Job("together", together),
+        ]
+        title = f"what else takes time, {args.rounds} rounds, a log after {_ITERATIONS} iterations; aim: together 3%"
+        yield Table(title, _COLUMNS, jobs, {"config": config})

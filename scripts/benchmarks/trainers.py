@@ -1,37 +1,90 @@
-"""The real training loop on drawn data, with this program's networks or with literal ones."""
+"""The real training loop, with this program's networks or literal ones (tests/reference), whose work is counted."""
 
+import argparse
 import copy
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
+from typing import Any, cast
 from unittest import mock
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
-from configs import RunConfig
+from configs import ConfigError, RunConfig, load_config
 from datasets import LmdbWriter, celebamask13, draw_face, encode_pair
 from datasets.labels import numbered_table
-from models import Discriminator, Generator, ModelConfig
+from datasets.opening import open_dataset
+from models import Discriminator, Generator
 from tests.reference.discriminator import LiteralDiscriminator
 from tests.reference.generator import LiteralGenerator
 from training import trainer
+from training.batches import split_batch
 from training.distributed import Process
+from training.phases import Phases
 from training.state import TrainingState, build_optimizers, build_state
+from training.stats import Stats
 
-_RECORDS = 256
-_DISTINCT = 32  # faces drawn; the records repeat them
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that describe a run and how it is timed."""
+    parser.add_argument("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
+    parser.add_argument("--config", default="configs/faces_64_cpu.yaml", help="YAML file (default %(default)s)")
+    parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="options in place of the file's")
+    parser.add_argument("--data", metavar="FOLDER", help="prepared data (default: generated faces that fit the model)")
+    parser.add_argument("--rounds", type=int, default=3, help="timed, after a warm-up (default 3)")
+
+
+def load_run(args: argparse.Namespace, further: str = "") -> RunConfig:
+    """Return the run's configuration; raise ConfigError or DataError if options or data do not fit."""
+    options = [*args.overrides, *shlex.split(further)]
+    config = load_config(args.config, options)
+    if args.rounds < 1:
+        raise ConfigError(f"--rounds {args.rounds}: give 1 or more")
+    is_given = args.data or any(option.startswith("data.path=") for option in options)
+    path = ((args.data,) if args.data else config.data.path) if is_given else ()
+    config = replace(config, data=replace(config.data, path=path))
+    if is_given:
+        open_dataset(config.data, config.model.resolution, config.model.num_classes)
+    return config
+
+
+@contextmanager
+def data_for_runs() -> Iterator[Callable[[RunConfig], RunConfig]]:
+    """Give a function that completes a configuration without data by faces that fit, written when first needed."""
+    with TemporaryDirectory() as folder:
+
+        @cache
+        def faces(resolution: int, num_classes: int, transparent: tuple[int, ...]) -> str:
+            path = Path(folder) / f"{resolution}_{num_classes}_{'_'.join(map(str, transparent))}"
+            classes = celebamask13() if num_classes == celebamask13().num_classes else numbered_table(num_classes)
+            faces = [draw_face(0, index, resolution) for index in range(32)]
+            pairs = [encode_pair(image, label % num_classes) for image, label in faces]  # all parts, whatever the names
+            with LmdbWriter(path, resolution, replace(classes, transparent=transparent), "scripts.benchmark") as writer:
+                for index in range(256):
+                    writer.add_encoded(*pairs[index % len(pairs)])
+            return str(path)
+
+        def complete(config: RunConfig) -> RunConfig:
+            model = config.model
+            path = config.data.path or (faces(model.resolution, model.num_classes, model.transparent_classes),)
+            return replace(config, data=replace(config.data, path=path))
+
+        yield complete
 
 
 def our_trainer(config: RunConfig, device: torch.device) -> trainer.Trainer:
-    """As the program trains."""
+    """Return a trainer as the program has it."""
     return trainer.Trainer(config, Process(device))
 
 
 def literal_trainer(config: RunConfig, device: torch.device) -> trainer.Trainer:
-    """The same loop around literal copies of the networks, in float32."""
+    """Return the same loop around literal copies of the networks, in float32."""
     plain = replace(config.training, precision="float32", compile=False, cuda_graphs=False)
     # Before anything else of the trainer sees them: compiled or wrapped versions are made from the networks.
     with mock.patch.object(trainer, "build_state", _literal_state):
@@ -42,39 +95,48 @@ def _literal_state(config: RunConfig, process: Process) -> TrainingState:
     state = build_state(config, process)
     generator = cast(Generator, LiteralGenerator(state.generator))
     discriminator = cast(Discriminator, LiteralDiscriminator(state.discriminator))
-    generator_optimizer, discriminator_optimizer = build_optimizers(
-        generator, discriminator, config.training, config.losses
-    )
-    return replace(
-        state,
-        generator=generator,
-        discriminator=discriminator,
-        generator_ema=copy.deepcopy(generator).eval().requires_grad_(False),
-        generator_optimizer=generator_optimizer,
-        discriminator_optimizer=discriminator_optimizer,
-    )
+    average = copy.deepcopy(generator).eval().requires_grad_(False)
+    g_optimizer, d_optimizer = build_optimizers(generator, discriminator, config.training, config.losses)
+    state = replace(state, generator_optimizer=g_optimizer, discriminator_optimizer=d_optimizer)
+    return replace(state, generator=generator, discriminator=discriminator, generator_ema=average)
 
 
-def with_data(config: RunConfig, path: Sequence[str]) -> RunConfig:
-    """Return a configuration with other data, whose paths stay as they are, whatever characters they hold."""
-    return replace(config, data=replace(config.data, path=tuple(path)))
+class Counter(TorchDispatchMode):
+    """Adds up, inside the block, two operations for every multiply-add, backward passes included.
 
-
-@contextmanager
-def drawn_data(model: ModelConfig) -> Iterator[Path]:
-    """A temporary data set of embedded faces that fits a model; with few classes, several of theirs are one.
-
-    Raises:
-        DataError: for resolutions at which no faces are drawn.
+    PyTorch's FlopCounterMode fails where a gradient with respect to a module's own input is taken. Its formulas count a
+    grouped convolution's weight gradient once for each group: give networks that make a group of a sample one sample.
     """
-    faces = celebamask13()
-    classes = faces if model.num_classes == faces.num_classes else numbered_table(model.num_classes)
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "faces"
-        table = replace(classes, transparent=model.transparent_classes)
-        with LmdbWriter(path, model.resolution, table, "scripts.benchmark") as writer:
-            drawn = [draw_face(0, index, model.resolution) for index in range(_DISTINCT)]
-            pairs = [encode_pair(image, label % model.num_classes) for image, label in drawn]
-            for index in range(_RECORDS):
-                writer.add_encoded(*pairs[index % _DISTINCT])
-        yield path
+
+    flops = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if formula := flop_registry.get(function._overloadpacket):
+            self.flops += formula(*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+def work_per_iteration(config: RunConfig) -> float:
+    """Return the literal networks' operations in an iteration, each penalty by its share of iterations."""
+    losses, (passes, samples) = config.losses, split_batch(config, 1)
+    images = {"path_length": passes * max(1, round(samples * losses.path_length_batch_share))}
+    every = {"r1": losses.r1_every, "path_length": losses.path_length_every}
+    work = work_per_sample(RunConfig(model=config.model, losses=losses))
+    return sum(n * images.get(step, config.training.batch_size) / every.get(step, 1) for step, n in work.items())
+
+
+@cache
+def work_per_sample(config: RunConfig, device: str = "meta") -> dict[str, int]:
+    """Return the literal networks' operations in each step for one sample; the meta device computes nothing."""
+    state = _literal_state(config, Process(torch.device(device)))
+    for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
+        optimizer.step = lambda: None  # type: ignore[method-assign,assignment]  # the meta device has no Adam
+    phases, side = Phases(state, config.losses, config.training, Stats(torch.device(device))), config.model.resolution
+    batch = tuple(torch.zeros(1, *shape, side, side, dtype=torch.uint8, device=device) for shape in ((3,), ()))
+    work = {}
+    for name, step in phases.steps().items():
+        with Counter() as counter:
+            step([batch])
+        work[name] = counter.flops
+    return work

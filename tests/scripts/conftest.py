@@ -5,18 +5,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts.benchmarks import ceilings, memory, timing
+from scripts.benchmarks import ops, timing
 from tests.conftest import TINY
 
 
 @pytest.fixture
 def _hasty_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It neither empties the caches, nor copies a quarter of a gigabyte, nor looks for garbage everywhere."""
-    monkeypatch.setattr(memory.gc, "collect", lambda: 0)
-    monkeypatch.setattr(ceilings, "_SMALLEST_SIDE", 32)
-    monkeypatch.setitem(ceilings._LARGEST_SIDE, "cpu", 64)
-    for sizes in (timing._CACHE_BYTES, ceilings._COPY_BYTES):
+    """It neither empties the caches, nor copies a quarter of a gigabyte, nor multiplies large matrices."""
+    for sizes in (timing._CACHE_BYTES, timing._COPY_BYTES):
         monkeypatch.setitem(sizes, "cpu", 1 << 16)
+    monkeypatch.setitem(timing._SIDES, "cpu", (32, 64))
+    monkeypatch.setitem(ops._SIDES, "cpu", 16)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from scripts.benchmarks import profile
 )
 def test_classes_of_kernels(kernel, expected):
     """Names as the profiler showed them on an H200."""
-    assert profile._class_of(kernel) == expected
+    assert profile.class_of(kernel) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,64 +1,97 @@
+"""Training and its overheads."""
+
+import argparse
 import json
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from configs import ConfigError, load_config
+from configs import ConfigError, RunConfig, load_config
 from datasets import DataError
 from models import Generator
-from scripts.benchmark import main
-from scripts.benchmarks import train as subject
-from scripts.benchmarks.trainers import drawn_data, literal_trainer, our_trainer
+from scripts.benchmark import main, parse
+from scripts.benchmarks import train, trainers
+from scripts.benchmarks.trainers import Counter, literal_trainer, our_trainer
 from tests.reference.discriminator import LiteralDiscriminator
 from tests.reference.generator import LiteralGenerator
 
 CPU = torch.device("cpu")
-QUICK = ["--device", "cpu", "--iterations", "2", "--rounds", "2", "training.preview_samples=4", "data.workers=0"]
+QUICK = ["--device", "cpu", "training.preview_samples=4", "data.workers=0", "ops=native"]
+
+
+def measure(subject, tiny_run, faces, tmp_path, *options):
+    """Return the facts and the rows of a table."""
+    path = tmp_path / "a.jsonl"
+    data = ["--data", str(faces)] if faces else []
+    main([subject, "--config", str(tiny_run), *data, "--json", str(path), *QUICK, *options])
+    _, facts, *rows = map(json.loads, path.read_text().splitlines())
+    return facts["facts"], [line["row"] for line in rows]
 
 
 @pytest.mark.usefixtures("_hasty_benchmark")
-def test_tables_and_json(tiny_run, tmp_path, capsys):
-    main(["train", "--config", str(tiny_run), "--json", str(tmp_path / "a.json"), *QUICK])
-    printed = capsys.readouterr()
-    for text in ("ms an iteration", "images/s", "R1 ms", "path length ms", "of bf16 rate", "checkpoint"):
-        assert text in printed.out
-    assert "training" not in printed.err  # the run's progress bar
-    compared, others = json.loads((tmp_path / "a.json").read_text())["tables"]
-    ours, literal = compared["rows"]
-    assert (ours["version"], literal["version"]) == ("ours", "literal")
-    for row in (ours, literal):
-        assert row["images_per_second"]["median"] == pytest.approx(4000 / row["ms"]["median"], rel=0.5)
-        assert all(row[f"{phase}_ms"] > 0 for phase in ("discriminator", "r1", "generator", "path_length", "ema"))
-        rate = compared["facts"]["work"] / row["ms"]["median"] * 1000
-        assert row["share_of_rate"] == pytest.approx(rate / compared["facts"]["rates"]["float32"])
-    assert [row["what"] for row in others["rows"]] == [
-        "waiting for data",
-        "averaging weights",
-        "log",
-        "preview",
-        "checkpoint",
-        "together",
+def test_versions_without_penalties_and_with(tiny_run, tmp_path, capsys):
+    also = "model.num_classes=5 model.transparent_classes=[] training.batch_size=8 training.precision=bfloat16"
+    facts, rows = measure(
+        "train", tiny_run, None, tmp_path, "--iterations", "2", "--rounds", "2", "--also", also, "--literal", "all"
+    )
+    printed = capsys.readouterr().out
+    for text in ("ms an iteration", "images/s", "ours takes of it", "of bf16 rate"):
+        assert text in printed
+    assert [(row["version"], row["penalties"]) for row in rows] == [
+        (version, penalties) for version in ("ours", also, "literal") for penalties in ("none", "all")
     ]
-    assert others["rows"][-1]["share"] == pytest.approx(sum(row["share"] for row in others["rows"][:-1]))
-
-
-@pytest.mark.usefixtures("_hasty_benchmark")
-def test_further_rows(tiny_run, tmp_path):
-    options = ["--ours-alone", "--also", "training.batch_size=8 training.precision=bfloat16"]
-    main(["train", "--config", str(tiny_run), "--json", str(tmp_path / "a.json"), *QUICK, *options])
-    compared, _ = json.loads((tmp_path / "a.json").read_text())["tables"]
-    assert [(row["version"], row["batch"]) for row in compared["rows"]] == [("ours", 4), (options[2], 8)]
-    for row in compared["rows"]:
+    assert [(row["num_classes"], row["batch"]) for row in rows] == [(13, 4)] * 2 + [(5, 8)] * 2 + [(13, 4)] * 2
+    for row in rows:
+        assert row["images_per_second"] == pytest.approx(1000 * row["batch"] / row["ms"]["median"])
+        assert len(row["rounds_ms"]) == len(row["ticks"]) == 2
+        steps = {"discriminator", "generator", "ema"} | ({"r1", "path_length"} if row["penalties"] == "all" else set())
+        assert {name for tick in row["ticks"] for name in tick if name.startswith("seconds/")} == {
+            f"seconds/{step}" for step in steps
+        }
         precision = "bfloat16" if row["batch"] == 8 else "float32"
-        work = compared["facts"]["work"] * row["batch"] / 4 / row["ms"]["median"] * 1000
-        assert row["share_of_rate"] == pytest.approx(work / compared["facts"]["rates"][precision])
+        speed = row["gigaflop"] * 1e12 / row["ms"]["median"]
+        assert row["share_of_rate"] == pytest.approx(speed / facts["rates"][precision])
+        assert row["share_of_bfloat16_rate"] == pytest.approx(speed / facts["rates"]["bfloat16"])
+    for ours, literal in zip(rows[:2], rows[4:], strict=True):
+        assert "time_of_ours" not in ours
+        by_round = [a / b for a, b in zip(ours["rounds_ms"], literal["rounds_ms"], strict=True)]
+        assert (literal["time_of_ours"]["low"], literal["time_of_ours"]["high"]) == (min(by_round), max(by_round))
+        assert ours["gigaflop"] == literal["gigaflop"]
+    assert rows[1]["gigaflop"] > rows[0]["gigaflop"]
 
 
 @pytest.mark.usefixtures("_hasty_benchmark")
-def test_given_data(tiny_run, faces_32, capsys, monkeypatch):
-    monkeypatch.setattr(subject, "drawn_data", None)
-    main(["train", "--config", str(tiny_run), "--data", str(faces_32), *QUICK])
-    assert "together" in capsys.readouterr().out
+@pytest.mark.parametrize(("literal", "versions"), [("none", ["ours"]), ("plain", ["ours", "literal"])])
+def test_no_rows_of_penalties_without_penalties(tiny_run, faces_32, tmp_path, literal, versions, monkeypatch):
+    monkeypatch.setattr(trainers, "draw_face", None)  # with data that are given
+    options = [
+        "losses.r1_every=0",
+        "losses.path_length_every=0",
+        "--literal",
+        literal,
+        "--rounds",
+        "1",
+        "--iterations",
+        "2",
+    ]
+    _, rows = measure("train", tiny_run, faces_32, tmp_path, *options)
+    assert [(row["version"], row["penalties"]) for row in rows] == [(version, "none") for version in versions]
+
+
+@pytest.mark.usefixtures("_hasty_benchmark")
+def test_overheads(tiny_run, faces_32, tmp_path, capsys):
+    _, rows = measure("overheads", tiny_run, faces_32, tmp_path, "--rounds", "2")
+    costs = {row["what"]: row for row in rows}
+    names = ["waiting for data", "averaging weights", "log", "preview", "checkpoint"]
+    assert list(costs) == ["iteration", *names, "together"]
+    iteration = costs["iteration"]["ms"]["median"] / 4
+    for name in names:
+        share = costs[name]["ms"]["median"] / costs[name]["every_images"] / iteration
+        assert costs[name]["share"] == pytest.approx(share)
+        assert share > 0
+    assert costs["together"]["share"] == pytest.approx(sum(costs[name]["share"] for name in names))
+    assert "training" not in capsys.readouterr().err  # the run's progress
 
 
 def test_the_literal_loop_trains_literal_networks(tiny_run, faces_32):
@@ -70,7 +103,7 @@ def test_the_literal_loop_trains_literal_networks(tiny_run, faces_32):
     assert isinstance(literal.state.discriminator, LiteralDiscriminator)
     networks = [literal.state.generator, literal.state.discriminator, literal.state.generator_ema]
     before = [torch.cat([p.detach().flatten() for p in network.parameters()]) for network in networks]
-    subject.Runner(literal, 2).turn()
+    literal.phases.iterate(next(literal.batches.after(0)), 4)
     for network, weights in zip(networks, before, strict=True):
         assert (torch.cat([p.flatten() for p in network.parameters()]) != weights).any()
 
@@ -83,59 +116,117 @@ def test_both_loops_have_the_same_losses(tiny_run, faces_32):
     config = load_config(tiny_run, [f"data.path={faces_32}", "data.workers=0", "losses.path_length_every=0"])
     losses = []
     for build in (our_trainer, literal_trainer):
-        runner = subject.Runner(build(config, CPU), 1)
+        trainer = build(config, CPU)
+        batch = next(trainer.batches.after(0))
         torch.manual_seed(1)
-        runner.turn()
-        losses.append({name: value for name, value in runner.phases[0].items() if name.startswith("losses/")})
+        trainer.phases.iterate(batch, 4)
+        losses.append({name: x for name, x in trainer.stats.tick().items() if name.startswith("losses/")})
     assert losses[0] == pytest.approx(losses[1], rel=1e-2, abs=1e-4)
 
 
-def test_work_grows_with_the_batch(tiny_run, faces_32):
-    overrides = [f"data.path={faces_32}", "data.workers=0"]
-    work = {
-        size: subject.work_per_iteration(load_config(tiny_run, [*overrides, f"training.batch_size={size}"]), CPU)
-        for size in (4, 8)
-    }
-    assert work[8] == 2 * work[4] > 0
+def test_work_of_known_calls():
+    def flops(call):
+        with Counter() as counter:
+            call()
+        return counter.flops
+
+    x, weight = torch.randn(2, 3, 8, 8, requires_grad=True), torch.randn(5, 3, 3, 3, requires_grad=True)
+    forward = 2 * (2 * 8 * 8) * (5 * 3 * 3 * 3)
+    assert flops(lambda: F.conv2d(x, weight, padding=1)) == forward
+    assert flops(lambda: F.conv2d(x, weight, padding=1).sum().backward()) == 3 * forward
+    assert flops(lambda: torch.randn(4, 6) @ torch.randn(6, 7)) == 2 * 4 * 6 * 7
+    assert flops(lambda: torch.randn(4).sum()) == 0
 
 
-def test_penalties_count_by_their_share(tiny_run, faces_32):
-    def work(*overrides: str) -> float:
-        config = load_config(tiny_run, [f"data.path={faces_32}", "data.workers=0", *overrides])
-        return subject.work_per_iteration(config, CPU)
+def test_work_is_that_of_the_literal_loop(tiny_run, faces_32):
+    """Counted without computing, the same as in a real iteration of one image."""
+    config = load_config(tiny_run, [f"data.path={faces_32}", "data.workers=0", "training.batch_size=1"])
+    trainer = literal_trainer(config, CPU)
+    batch = next(trainer.batches.after(0))
+    with Counter() as counter:
+        trainer.phases.iterate(batch, 1)
+    work = trainers.work_per_sample(RunConfig(model=config.model, losses=config.losses))
+    assert work.keys() == {"discriminator", "r1", "generator", "path_length"}
+    assert sum(work.values()) == counter.flops
 
-    without_r1 = work("losses.r1_every=0")
-    assert work("losses.r1_every=4") - without_r1 == pytest.approx((work() - without_r1) / 2)
-    without_paths = work("losses.path_length_every=0")
-    assert work("losses.path_length_every=4") - without_paths == pytest.approx((work() - without_paths) / 2)
+
+def test_work_grows_with_the_batch_and_penalties_count_by_their_share(tiny_run):
+    def work(*overrides):
+        return trainers.work_per_iteration(load_config(tiny_run, overrides))
+
+    assert work("training.batch_size=8", "training.max_batch_per_device=8") == 2 * work() > 0
+    for every in ("losses.r1_every", "losses.path_length_every"):
+        without = work(f"{every}=0")
+        assert work(f"{every}=4") - without == pytest.approx((work() - without) / 2)
 
 
 @pytest.mark.parametrize("classes", [2, 13, 20])
-def test_drawn_data_fit_the_model(tiny_run, classes, recwarn):
-    config = load_config(tiny_run, [f"model.num_classes={classes}", "model.transparent_classes=[1]"])
-    with drawn_data(config.model) as path:
-        our_trainer(
-            load_config(
-                tiny_run, [f"data.path={path}", f"model.num_classes={classes}", "model.transparent_classes=[1]"]
-            ),
-            CPU,
-        )
-    assert not path.exists()
+def test_generated_data_fit_the_model(tiny_run, classes, recwarn):
+    options = [f"model.num_classes={classes}", "model.transparent_classes=[1]"]
+    args = parse(["overheads", "--config", str(tiny_run), *options])
+    with trainers.data_for_runs() as with_data:
+        config = with_data(trainers.load_run(args))
+        assert our_trainer(config, CPU).classes.num_classes == classes
+        assert with_data(trainers.load_run(args)) == config
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("subject", ["train", "overheads"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rounds", "0"], "--rounds 0: give 1 or more"),
+        (["training.batch_sise=4"], "did you mean training.batch_size"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["training.seed=1", "--data", "nowhere"], "nowhere"),
+        (["data.path=nowhere"], "nowhere"),
+    ],
+)
+def test_mistakes_are_found_before_anything_runs(subject, arguments, message, capsys):
+    with pytest.raises((ConfigError, DataError), match=message):
+        main([subject, *arguments])
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--rounds", "0"], "--rounds 0: give 1 or more"),
-        (["--iterations", "20"], "--iterations 20: give a multiple of 16, for a turn with all penalties"),
-        (["--also", "model.latent_dim=16"], "changes the model: measure it in a run of its own"),
-        (["training.batch_sise=4"], "did you mean training.batch_size"),
-        (["--config", "nowhere.yaml"], "nowhere.yaml: no such file"),
-        (["--rounds", "1", "training.seed=1", "--data", "nowhere"], "nowhere"),
+        (["--iterations", "20"], "--iterations 20: give a multiple of 16, for all penalties"),
+        (["--also", "training.precision=bfloat16", "--also", "model.num_clases=2"], "did you mean model.num_classes"),
+        (["--also", "losses.r1_every=3"], "--iterations 16: give a multiple of 3"),
+        (["--literal", "some"], "invalid choice: 'some'"),
     ],
 )
-def test_mistakes_are_found_before_anything_runs(arguments, message, capsys):
-    with pytest.raises((ConfigError, DataError), match=message):
+def test_mistakes_in_options_of_training(arguments, message):
+    with pytest.raises(ConfigError, match=message):
         main(["train", *arguments])
-    assert capsys.readouterr().out == ""
+
+
+class Loop:
+    """In a trainer's place, whose steps are CUDA graphs."""
+
+    def __init__(self, config, device):
+        self.config, self.counts, self.graphs = config, [0], True
+        self.phases = self.batches = self.stats = self
+
+    def after(self, images):
+        yield from range(1000)
+
+    def iterate(self, batch, total_batch):
+        self.counts[-1] += 1
+
+    def tick(self):
+        self.counts.append(0)
+        return {}
+
+
+def test_all_graphs_are_recorded_before_the_clock_starts(tiny_run):
+    config = load_config(tiny_run, ["losses.r1_every=16", "losses.path_length_every=4"])
+    loops = []
+
+    def build(config, device):
+        loops.append(Loop(config, device))
+        return loops[-1]
+
+    train.time_training(build, config, CPU, argparse.Namespace(iterations=32, rounds=2))
+    assert loops[0].counts == [18, 32, 32, 0]
