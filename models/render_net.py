@@ -93,7 +93,10 @@ class RenderNet(nn.Module):
 
     def random_noise(self, samples: int) -> list[Tensor]:
         """New noise maps, one [N, 1, s, s] a layer."""
-        return [torch.randn_like(noise.expand(samples, -1, -1, -1)) for noise in self.const_noise()]
+        stored = self.const_noise()
+        sizes = [samples * noise.numel() for noise in stored]
+        values = stored[0].new_empty(sum(sizes)).normal_()  # one kernel for all layers
+        return [x.view(samples, *noise.shape[1:]) for x, noise in zip(values.split(sizes), stored, strict=True)]
 
     def forward(self, features: Tensor, masks: Tensor, noise: Sequence[Tensor]) -> Rendering:
         """features [N, F, r, r], masks [N, K, r, r] in [-1, 1], one noise map a layer."""
