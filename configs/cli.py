@@ -101,6 +101,8 @@ def _leave(ending: BaseException) -> NoReturn:
     try:
         if isinstance(ending, SystemExit) and isinstance(ending.code, int | None):
             code = ending.code or 0
+        elif isinstance(ending, SystemExit):
+            print(ending.code, file=sys.stderr)
         else:
             sys.excepthook(type(ending), ending, ending.__traceback__)
         sys.stdout.flush()

@@ -10,8 +10,8 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 
 def images_to_float(images: Tensor) -> Tensor:
-    """uint8 [N, 3, R, R] in 0..255 to float32 in [-1, 1], in channels_last order, which the discriminator reads."""
-    return images.to(torch.float32, memory_format=torch.channels_last) / 127.5 - 1
+    """uint8 [..., 3, R, R] in 0..255 to float32 in [-1, 1]."""
+    return images.to(torch.float32) / 127.5 - 1
 
 
 def float_to_images(images: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Position features of the local generators (paper section 3.1)."""
 
+import functools
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -40,8 +40,6 @@ def foreground_coordinates(config: ModelConfig, *, zoom: float, shift: tuple[flo
 class PositionFeatures(nn.Module):
     """Fourier features of coordinates, and the one projection of them that all parts share.
 
-    Those of the regular grid are computed once.
-
     The first local layers fold the projection into their weights (`models/local_generator.py`): it is linear, the
     features are constants, and so no gradient has to be computed for what it would give.
     """
@@ -53,21 +51,6 @@ class PositionFeatures(nn.Module):
         inputs = 2 + 4 * self.octaves
         self.weight = nn.Parameter(torch.randn(config.local_channels, inputs))
         self.weight_gain = 1 / math.sqrt(inputs)
-        self.register_buffer("regular", self._regular(), persistent=False)
-
-    def _apply(self, *args: Any, **options: Any) -> "PositionFeatures":
-        """Move or cast the module; the features are computed anew, for a cast has no more digits than there were."""
-        super()._apply(*args, **options)
-        self.regular = self._regular()
-        return self
-
-    def _regular(self) -> Tensor:
-        """Fourier features [J, r, r] of the regular grid."""
-        # Half precision has too few digits for the phases of the high octaves.
-        dtype = torch.promote_types(self.weight.dtype, torch.float32)
-        grid = coordinate_grid(self.size, dtype=dtype, device=self.weight.device)
-        waves = [wave(2**octave * grid) for octave in range(self.octaves) for wave in (torch.sin, torch.cos)]
-        return _channels_last(torch.cat([grid, *waves]))
 
     def forward(self, coords: Tensor | None = None) -> Tensor:
         """Coordinates [N, K, 2, r, r] -> Fourier features [N, K, J, r, r]; of the regular grid without coordinates.
@@ -76,14 +59,31 @@ class PositionFeatures(nn.Module):
         of the regular grid alone, from one position of which to the next the high octaves turn by more than half a
         wave: between positions the features are interpolated, and beyond the edge they are those of the edge.
         """
-        if coords is None:
-            return self.regular.to(self.weight.dtype)[None, None]
-        features = _sampled(self.regular, coords.to(self.regular.dtype))
+        # Half precision has too few digits for the phases of the high octaves.
+        dtype = torch.promote_types(self.weight.dtype, torch.float32)
+        compute = _grid_features if torch.compiler.is_compiling() else _stored_grid_features
+        features = compute(self.size, self.octaves, dtype, self.weight.device)[None, None]
+        if coords is not None:
+            features = _sampled(features[0, 0], coords.to(dtype))
         return _channels_last(features.to(self.weight.dtype))
 
     def projection(self) -> Tensor:
         """[C, J]: what turns Fourier features into the local generators' input."""
         return self.weight * self.weight_gain
+
+
+def _grid_features(size: int, octaves: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the Fourier features [J, size, size] of the regular grid."""
+    grid = coordinate_grid(size, dtype=dtype, device=device)
+    waves = [wave(2**octave * grid) for octave in range(octaves) for wave in (torch.sin, torch.cos)]
+    return _channels_last(torch.cat([grid, *waves]))
+
+
+@functools.lru_cache(maxsize=8)
+def _stored_grid_features(size: int, octaves: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the same, computed once for all generators of a size; nobody must write to it."""
+    with torch.inference_mode(False):  # so that training may use it, too
+        return _grid_features(size, octaves, dtype, device)
 
 
 def _channels_last(features: Tensor) -> Tensor:

@@ -42,9 +42,9 @@ def unit_rms(x: Tensor, dim: int) -> Tensor:
     return x * torch.rsqrt(x.square().mean(dim, keepdim=True) + EPSILON)
 
 
-def demodulated(weight: Tensor, epsilon: float) -> Tensor:
+def demodulated(weight: Tensor) -> Tensor:
     """Scales every output channel's weights [O, I, k, k] to length 1 (StyleGAN2, equation 3)."""
-    return weight * torch.rsqrt(weight.square().sum((1, 2, 3), keepdim=True) + epsilon)
+    return weight * torch.rsqrt(weight.square().sum((1, 2, 3), keepdim=True) + EPSILON)
 
 
 class EqualizedLinear(nn.Module):
@@ -94,9 +94,8 @@ class ScaledConv2d(nn.Module):
         self.demodulate = demodulate
 
     def forward(self) -> Tensor:
-        if self.demodulate:  # which takes the gain out again, but for its part in the epsilon
-            return demodulated(self.weight * self.scale[:, None, None], EPSILON / self.weight_gain**2)
-        return self.weight * (self.scale * self.weight_gain)[:, None, None]
+        weight = self.weight * (self.scale * self.weight_gain)[:, None, None]
+        return demodulated(weight) if self.demodulate else weight
 
 
 class Upsample2d(nn.Module):

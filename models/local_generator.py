@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from models.config import ModelConfig
 from models.layers import EPSILON, run
-from ops import autocast, full_precision
+from ops import cast_for_autocast, full_precision
 
 SLOPE = 0.2
 GAIN = math.sqrt(2)
@@ -65,7 +65,7 @@ class LocalGenerators(nn.Module):
             first, others = weight.split((1, len(weight) - 1))
             first = first[0] @ projection  # [N K, C, J]
         # All layers at once, where each matrix product would cast its own.
-        first, others, bias = autocast(first), autocast(others), autocast(bias)
+        first, others, bias = cast_for_autocast(first), cast_for_autocast(others), cast_for_autocast(bias)
         first_weights, weights, biases = _split(first, size), _split(others, size, dim=1), _split(bias, size, dim=1)
         depth_weights, depth_biases = (_split(x.repeat(samples, 1, 1), size) for x in self.depth_head())
         if positions.shape[:2] == (1, 1):
@@ -105,10 +105,10 @@ class LocalGenerators(nn.Module):
         samples, channels = codes.shape[0], self.weight.shape[-1]
         per_layer = codes.permute(2, 1, 0, 3) / math.sqrt(codes.shape[-1])  # [L, K, N, D]
         style = per_layer @ self.style_weight.transpose(2, 3) + self.style_bias[:, :, None]  # [L, K, N, C]
-        # The squared length of an output channel's modulated weights, without making them: sum_i (w_i s_i)^2. The
-        # 1 / sqrt(C) of the equalised learning rate cancels, but for the epsilon.
+        style = style / math.sqrt(channels)
+        # The squared length of an output channel's modulated weights, without making them: sum_i (w_i s_i)^2.
         squares = style.square() @ self.weight.square().transpose(2, 3)  # [L, K, N, C]
-        scale = GAIN * torch.rsqrt(squares + channels * EPSILON)
+        scale = GAIN * torch.rsqrt(squares + EPSILON)
         style, scale = style.transpose(1, 2), scale.transpose(1, 2)  # [L, N, K, C]
         weight = self.weight[:, None] * style[..., None, :] * scale[..., None]  # [L, N, K, C, C]
         bias = (self.bias * GAIN)[:, None, :, None].expand(-1, samples, -1, -1, -1)

@@ -95,7 +95,7 @@ class RenderNet(nn.Module):
         """New noise maps, one [N, 1, s, s] a layer."""
         stored = self.const_noise()
         sizes = [samples * noise.numel() for noise in stored]
-        values = stored[0].new_empty(sum(sizes)).normal_()  # one kernel for all layers
+        values = torch.randn(sum(sizes), dtype=stored[0].dtype, device=stored[0].device)  # one kernel for all layers
         return [x.view(samples, *noise.shape[1:]) for x, noise in zip(values.split(sizes), stored, strict=True)]
 
     def forward(self, features: Tensor, masks: Tensor, noise: Sequence[Tensor]) -> Rendering:

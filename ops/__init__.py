@@ -1,6 +1,6 @@
 """The operators of the networks: plain PyTorch references, and compiled kernels where they can be had."""
 
-from ops._autocast import autocast, autocast_device, full_precision
+from ops._autocast import autocast_device, cast_for_autocast, full_precision
 from ops._build import OpsUnavailable, backend, load_compiled, set_mode
 from ops._gradients import no_parameter_gradients
 from ops.bias_act import bias_act
@@ -9,11 +9,11 @@ from ops.upfirdn2d import branch_filtered, upfirdn2d
 
 __all__ = [
     "OpsUnavailable",
-    "autocast",
     "autocast_device",
     "backend",
     "bias_act",
     "branch_filtered",
+    "cast_for_autocast",
     "conv2d",
     "conv_transpose2d",
     "full_precision",

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 
-def autocast(x: Tensor) -> Tensor:
+def cast_for_autocast(x: Tensor) -> Tensor:
     """Return x in the type that autocast gives convolutions at this point; float64 stays, as it does in PyTorch's."""
     return x.to(autocast_dtype(x))
 
 
 def autocast_dtype(x: Tensor) -> torch.dtype:
-    """Return the type that `autocast` gives x."""
+    """Return the type that `cast_for_autocast` gives x."""
     device = autocast_device(x)
     if x.dtype == torch.float64 or not torch.is_autocast_enabled(device):
         return x.dtype
@@ -20,7 +20,10 @@ def autocast_dtype(x: Tensor) -> torch.dtype:
 
 
 def autocast_device(x: Tensor) -> str:
-    """Return the device type whose autocast holds for x: the meta device, which has none, follows the CPU's."""
+    """Return the device type whose autocast holds for x.
+
+    The meta device, on which a GPU's steps are traced (`scripts.benchmark trace`), has none: it follows the CPU's.
+    """
     return "cpu" if x.device.type == "meta" else x.device.type
 
 

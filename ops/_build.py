@@ -111,14 +111,17 @@ def _recipe(device_type: str) -> _Recipe:
     return _Recipe(device_type, tuple(sources), ("-O3", "-march=native", "-fopenmp"), (), tuple(identity))
 
 
+def library_path(device_type: str) -> Path:
+    """Return where the compiled library of a device type is, or will be."""
+    return _toolchain.cache_root() / _recipe(device_type).name / "library.so"
+
+
 def _build_and_load(device_type: str) -> None:
     reason = _toolchain.missing(device_type)
     if reason is not None:
         raise OpsUnavailable(reason)
-    recipe = _recipe(device_type)
-    folder = _toolchain.cache_root() / recipe.name
-    library = folder / "library.so"
-    if library.exists() or not _build(recipe, folder, library):
+    library = library_path(device_type)
+    if library.exists() or not _build(_recipe(device_type), library.parent, library):
         torch.ops.load_library(str(library))
 
 

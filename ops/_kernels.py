@@ -82,6 +82,8 @@ def read(library: Path) -> list[Kernel]:
     resources = parse_resources(_run([_find("cuobjdump"), "--dump-resource-usage", str(library)]))
     code = parse_code(_run([_find("cuobjdump"), "--dump-sass", str(library)]))
     names = _run([_find(*_DEMANGLERS)], "\n".join(symbol for _, symbol in resources)).splitlines()
+    if not resources or resources.keys() - code.keys() or len(names) != len(resources):
+        raise RuntimeError(f"cuobjdump lists {len(resources)} kernels of {library}, code of {len(code)}")
     kernels = []
     for (key, used), name in zip(resources.items(), names, strict=True):
         short, dtype, variant = shorten(name)

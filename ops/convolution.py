@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from ops._autocast import autocast, autocast_dtype
+from ops._autocast import autocast_dtype, cast_for_autocast
 from ops._gradients import parameter_gradients_wanted
 
 _PACK_BYTES = 16
@@ -33,7 +33,7 @@ def conv2d(x: Tensor, weight: Tensor, *, gain: float = 1.0, stride: int = 1, pad
     """
     if x.device.type == "cpu":  # PyTorch's own is about as fast there, and can be exported
         return F.conv2d(x, weight if gain == 1 else weight * gain, stride=stride, padding=padding)
-    x, padded = _full_packs(*_laid_out_for_the_device(autocast(x), _scaled(weight, gain)))
+    x, padded = _full_packs(*_laid_out_for_the_device(cast_for_autocast(x), _scaled(weight, gain)))
     output: Tensor = _Convolution.apply(x, padded, _Geometry(stride, padding))
     return output if len(padded) == len(weight) else output[:, : len(weight)]
 
@@ -45,13 +45,13 @@ def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int
     """
     if x.device.type == "cpu":
         return F.conv_transpose2d(x, weight, stride=stride, padding=padding)
-    x, weight = _laid_out_for_the_device(autocast(x), autocast(weight))
+    x, weight = _laid_out_for_the_device(cast_for_autocast(x), cast_for_autocast(weight))
     output: Tensor = _Convolution.apply(x, weight, _Geometry(stride, padding, transposed=True))
     return output
 
 
 def _full_packs(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Both with channels of zeros up to multiples of 16 bytes, as tensor cores want: [N, I', H, W], [O', I', k, k]."""
+    """Pad channels with zeros to multiples of 16 bytes, as tensor cores want: [N, I', H, W], [O', I', k, k]."""
     if x.dtype == torch.float64:
         return x, weight
     pack = _PACK_BYTES // x.element_size()
@@ -64,7 +64,7 @@ def _full_packs(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _laid_out_for_the_device(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Both contiguous where cuDNN is faster with that than with channels_last: in float32 before Ampere.
+    """Make both contiguous where cuDNN is faster with that than with channels_last: in float32 before Ampere.
 
     A V100 took 1.68 s in place of 2.76 s (pytorch/pytorch#44943); not measured here.
     """
@@ -75,12 +75,12 @@ def _laid_out_for_the_device(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]
 
 @functools.cache
 def _capability(device: torch.device) -> tuple[int, int]:
-    """Compute capability of a GPU; of other devices one that is higher than any."""
+    """Return the compute capability of a GPU; for other devices one above all."""
     return torch.cuda.get_device_capability(device) if device.type == "cuda" else (99, 0)
 
 
 def _scaled(weight: Tensor, gain: float) -> Tensor:
-    """gain * weight, in the type that autocast gives it."""
+    """Return gain * weight in the type that autocast gives it."""
     dtype = autocast_dtype(weight)
     if gain == 1 or dtype == weight.dtype or torch.compiler.is_compiling():  # compilers fuse the two themselves
         return (weight if gain == 1 else weight * gain).to(dtype)
@@ -109,7 +109,7 @@ class _Geometry(NamedTuple):
     output_padding: tuple[int, int] = (0, 0)
 
     def arguments(self) -> tuple[list[int], list[int], list[int], bool, list[int], int]:
-        """Those of PyTorch's operators, from the stride to the groups."""
+        """Return the arguments of PyTorch's operators from stride to groups."""
         return [self.stride] * 2, [self.padding] * 2, [1, 1], self.transposed, list(self.output_padding), 1
 
 

@@ -62,7 +62,7 @@ def _report_kernels() -> int:
         return 0
     try:
         ops.load_compiled("cuda")
-        kernels = _kernels.read(_toolchain.cache_root() / _build._recipe("cuda").name / "library.so")
+        kernels = _kernels.read(_build.library_path("cuda"))
     except RuntimeError as error:
         print(f"kernels: FAILED: {error}")
         return 1

@@ -2,13 +2,23 @@
 # What to measure in a short visit to a GPU: `bash scripts/measure_gpu.sh 1`, then 2, then 3, each under nine minutes.
 #   bash scripts/measure_gpu.sh 1|2|3 [FOLDER]    logs and JSON lines go to FOLDER (default measurements/)
 # 1: machine, checks, operators; 2: training at 512 pixels; 3: its kernels, its overheads, compiled, and growth in K.
-# Every part has a time limit and a log; a part that fails does not stop the next. PYTHON names the interpreter.
+# Every part has a time limit and a log; a part that fails does not stop the next. PYTHON names the interpreter,
+# which needs requirements-dev.txt.
 set -uo pipefail
 call="${1:-}" folder="${2:-measurements}" python="${PYTHON:-python3}"
 if [[ ! "$call" =~ ^[123]$ ]]; then
   echo "usage: bash scripts/measure_gpu.sh 1|2|3 [FOLDER]" >&2
   exit 2
 fi
+if ! nvidia-smi -L >/dev/null 2>&1; then
+  echo "no GPU: nvidia-smi lists none" >&2
+  exit 2
+fi
+if ! "$python" -c 'import pytest, torch' >/dev/null 2>&1; then
+  echo "$python lacks pytest or torch: pip install -r requirements-dev.txt, or name another by PYTHON" >&2
+  exit 2
+fi
+case "$python" in */*) python="$(cd "$(dirname "$python")" && pwd)/$(basename "$python")" ;; esac
 mkdir -p "$folder" && folder="$(cd "$folder" && pwd)" && cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 export PYTHONUNBUFFERED=1
 summary=() failed=0
@@ -35,7 +45,7 @@ read -ra batch16 <<<"$(sized 16)"
 case "$call" in
   1)
     # shellcheck disable=SC2016 # $1 is the inner shell's
-    part machine 30 bash -c 'nvidia-smi -L; nvcc --version; exec "$1" -c "import torch
+    part machine 30 bash -c 'nvidia-smi -L && nvcc --version; exec "$1" -c "import torch
 print(torch.__version__, *torch.cuda.get_arch_list())"' machine "$python"
     part doctor 165 "$python" -m scripts.doctor
     # One process, as each compiles the operators anew.

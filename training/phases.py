@@ -126,9 +126,10 @@ class Phases:
         self._step("discriminator", self.state.discriminator_optimizer, batch, self._judge)
 
     def _penalize_discriminator(self, batch: Sequence[Records]) -> None:
-        """R1, and R2 where it has a weight, on half a pass at a time: they need twice the memory of other losses."""
+        """R1, and R2 where it has a weight, on a part of each pass at a time: their graphs are the largest."""
         penalties = [self._penalize_real] + [self._penalize_drawn] * self.losses.has_r2
-        parts = 2 if len(batch[0][0]) % (2 * GROUP_SIZE) == 0 else 1
+        groups = max(1, len(batch[0][0]) // GROUP_SIZE)
+        parts = next((n for n in range(2, groups + 1) if groups % n == 0), 1)
         self._step("r1", self.state.discriminator_optimizer, batch, *penalties, parts=parts)
 
     def _train_generator(self, batch: Sequence[Records]) -> None:

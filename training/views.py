@@ -59,7 +59,7 @@ class PairView:
         if self.augmentation:
             image, segmentation = self.augmentation.real(images, labels, probability)
         else:
-            image, segmentation = images_to_float(images), labels_to_one_hot(labels, self._num_classes)
+            image, segmentation = _to_float(images), labels_to_one_hot(labels, self._num_classes)
         return image, soften(segmentation) if self.soft_masks else segmentation
 
     def drawn(self, drawing: GeneratorOutput, probability: Tensor) -> Inputs:
@@ -82,10 +82,15 @@ class ImageView:
 
     def real(self, records: Records, probability: Tensor) -> Inputs:
         (images,) = records
-        return self._augmented(images_to_float(images), probability)
+        return self._augmented(_to_float(images), probability)
 
     def drawn(self, drawing: GeneratorOutput, probability: Tensor) -> Inputs:
         return self._augmented(drawing.image, probability)
 
     def _augmented(self, image: Tensor, probability: Tensor) -> Inputs:
         return (self.augmentation.alone(image, probability) if self.augmentation else image,)
+
+
+def _to_float(images: Tensor) -> Tensor:
+    """uint8 [N, 3, R, R] to [-1, 1], in channels_last order, which the discriminator reads."""
+    return images_to_float(images.contiguous(memory_format=torch.channels_last))

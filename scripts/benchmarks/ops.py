@@ -36,7 +36,10 @@ _MEGABYTES = {"cpu": 16.0, "cuda": 64.0}
 _SIDES = {"cpu": 128, "cuda": 256}
 _CHANNELS = 64
 _COLUMNS = (
-    *(Column(key, heading=key) for key in ("dtype", "operator", "layout", "pass")),
+    *(
+        Column(key, heading=key, width=20 if key == "operator" else 13)
+        for key in ("dtype", "operator", "layout", "pass")
+    ),
     Column("ms", "{0.median:.3f}", "ms"),
     Column("literal_ms", "{0.median:.3f}", "literal ms"),
     Column("ratio", "{:.2f}", "ratio", width=19),

@@ -23,7 +23,6 @@ from training.log import Log
 from training.run_folder import RunFolder
 from training.saving import Saver
 
-_ITERATIONS = 16  # between two logs
 _COLUMNS = (
     Column("what", heading="what", width=17),
     Column("ms", "{:.2f}", "ms each time", width=28),
@@ -46,16 +45,17 @@ def tables(args: argparse.Namespace, device: torch.device) -> Tables:
         with redirect_stderr(StringIO()):  # the progress bar keeps the stream that it finds
             log = stack.enter_context(Log(folder, trainer.process, training.total_images, 0))
         saver = Saver(folder, trainer.process, training, 0, print)
+        period = trainers.penalty_period(config)
         waits: list[float] = []  # seconds, by round
         averaging: list[float] = []
         per_image: list[float] = []  # milliseconds
 
-        def iterate() -> None:
+        def iterate(iterations: int = period) -> None:
             waits.append(0.0)
-            for _ in range(_ITERATIONS):
+            for _ in range(iterations):
                 start = time.perf_counter()
                 batch = next(batches)
-                waits[-1] += (time.perf_counter() - start) / _ITERATIONS
+                waits[-1] += (time.perf_counter() - start) / iterations
                 trainer.phases.iterate(batch, training.batch_size)
 
         def write_log() -> None:
@@ -70,8 +70,10 @@ def tables(args: argparse.Namespace, device: torch.device) -> Tables:
             return {"what": what, "ms": spread, "every_images": every, "share": per_image[-1] / per_image[0]}
 
         def train() -> Iterator[Row]:
-            seconds = in_turn({"iterations": iterate, "log": write_log}, device, args.rounds)
-            yield cost("iteration", [each / _ITERATIONS for each in seconds["iterations"]], training.batch_size)
+            iterate(trainers.warm_up(trainer))
+            write_log()
+            seconds = in_turn({"iterations": iterate, "log": write_log}, device, args.rounds, warm_up=0)
+            yield cost("iteration", [each / period for each in seconds["iterations"]], training.batch_size)
             yield cost("waiting for data", waits, training.batch_size)
             yield cost("averaging weights", averaging, training.batch_size)
             yield cost("log", seconds["log"], training.log_every_images)
@@ -94,5 +96,5 @@ def tables(args: argparse.Namespace, device: torch.device) -> Tables:
             Job("checkpoint", partial(other, "checkpoint", save, training.checkpoint_every_images)),
             Job("together", together),
         ]
-        title = f"what else takes time, {args.rounds} rounds, a log after {_ITERATIONS} iterations; aim: together 3%"
+        title = f"what else takes time, {args.rounds} rounds, a log after {period} iterations; aim: together 3%"
         yield Table(title, _COLUMNS, jobs, {"config": config})

@@ -43,7 +43,7 @@ add_options, check = trainers.add_options, trainers.load_run
 def tables(args: argparse.Namespace, device: torch.device) -> Tables:
     """One row a step."""
     if device.type != "cuda":
-        raise ConfigError(f"--device {device}: only a GPU's kernels are told apart")
+        raise ConfigError(f"profile tells a GPU's kernels apart, and this is {device}: use trace without a GPU")
     with session(device.type), trainers.data_for_runs() as with_data:
         config = with_data(trainers.load_run(args, "training.cuda_graphs=false"))
         trainer = trainers.our_trainer(config, device)

@@ -99,6 +99,8 @@ class Report:
 
 
 def _create(path: Path, overwrite: bool) -> None:
+    if path.is_dir():
+        raise ConfigError(f"--json {path} is a folder; name a file")
     try:
         path.open("w" if overwrite else "x").close()
     except OSError as error:

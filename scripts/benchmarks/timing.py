@@ -74,6 +74,12 @@ def ratios(seconds: Sequence[float], others: Sequence[float]) -> Spread:
     return Spread.of([a / b for a, b in zip(seconds, others, strict=True)])
 
 
+def quotient(seconds: Sequence[float], others: Sequence[float]) -> Spread:
+    """Return the ratio of the medians of calls that were not timed in turn, between the least and most it may be."""
+    a, b = Spread.of(seconds), Spread.of(others)
+    return Spread(a.median / b.median, a.low / b.high, a.high / b.low)
+
+
 def copy_bandwidth(device: torch.device, size: int | None = None) -> float:
     """Return bytes read plus bytes written per second by the copy of one large tensor, or of one of `size` bytes."""
     source = torch.ones((size or _COPY_BYTES[device.type]) // 4, device=device)

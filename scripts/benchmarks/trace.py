@@ -1,12 +1,12 @@
 """Operators, bytes and memory of each training step on a GPU, by trace: nothing is computed, no GPU is needed.
 
 Runs the real steps on the meta device, which knows shapes, types and layouts only, with what a GPU adds: the casts of
-autocast, and convolutions that answer in channels_last. GB moved are what operators read and write, each counted as if
+autocast, and the layouts of cuDNN's convolutions. GB moved are what operators read and write, each counted as if
 nothing stayed in a cache. Peak GB are live tensors, with networks, average and moments, without workspaces and
 fragmentation. Host ms is the CPU time to run the step on the meta device, which stands in for the time to start its
 kernels. Augmentation is left out.
 
-The peaks that were measured on an H200 (docs/performance.md) were within 3 % of those traced.
+Peaks measured on an H200 were within 4 % of those traced for the same tree (docs/performance.md).
 """
 
 import argparse
@@ -46,9 +46,10 @@ KINDS = {
     "casts, copies": {"_to_copy", "copy_", "clone", "cat", "stack", "constant_pad_nd", "slice_backward"},
     "sums": {"sum", "mean", "var", "_foreach_norm"},
 }
-_ALLOCATIONS = {"empty", "empty_like", "new_empty", "new_empty_strided", "empty_strided", "detach"}
+_IDLE = {"empty", "empty_like", "new_empty", "new_empty_strided", "empty_strided", "detach"}  # start no kernel
+_WRITERS = {"fill_", "zero_", "normal_", "new_zeros", "new_full"}  # read nothing
 _HALF = {F.linear, F.conv2d, torch.baddbmm, torch.matmul, Tensor.matmul, Tensor.__matmul__}
-_FLOAT32 = {torch.softmax, Tensor.softmax, torch.rsqrt, Tensor.rsqrt, torch.sum, Tensor.sum}
+_FLOAT32 = {torch.softmax, Tensor.softmax, torch.rsqrt, Tensor.rsqrt, torch.sum, Tensor.sum, Tensor.pow, Tensor.square}
 _LARGE = 1 << 20
 _COLUMNS = (
     Column("step", "{:<17}", "step"),
@@ -110,9 +111,12 @@ class Trace(TorchDispatchMode):
         written = outputs if function._schema.is_mutable else [x for x in outputs if _storage(x) not in shared]
         for x in written:
             self._hold(x)
-        if written and name not in _ALLOCATIONS:
+        if written and name not in _IDLE:
             self.operators[name] += 1
-            self.bytes[name] += sum(map(_size, [*inputs, *written]))
+            read = [] if name in _WRITERS or name.endswith("_like") else _tensors((args, _without_out(kwargs)))
+            if name == "copy_":
+                read = read[1:]
+            self.bytes[name] += sum(map(_size, [*read, *written]))
             for x in written:
                 if x.ndim == 4 and _size(x) > _LARGE:
                     self.layouts[_is_channels_last(x)] += _size(x)
@@ -208,11 +212,11 @@ def trace_steps(config: RunConfig) -> Iterator[tuple[str, StepTrace]]:
     every = {"r1": losses.r1_every, "path_length": losses.path_length_every}
     for name, step in phases.steps().items():
         with Autocast():
-            with Trace() as trace:
-                step([(images, labels)] * passes)
             start = time.process_time()
             step([(images, labels)] * passes)
             seconds = time.process_time() - start
+            with Trace() as trace:  # the second time: what is stored by the first is not counted
+                step([(images, labels)] * passes)
         yield name, StepTrace(trace, seconds, before, every.get(name, 1))
 
 
@@ -229,6 +233,10 @@ def _kind(operator: str) -> str:
 
 def _tensors(tree: Any) -> list[Tensor]:
     return [x for x in tree_leaves(tree) if isinstance(x, Tensor)]
+
+
+def _without_out(kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (kwargs or {}).items() if name != "out"}
 
 
 def _storage(x: Tensor) -> int:

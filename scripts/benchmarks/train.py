@@ -8,7 +8,6 @@ PyTorch's tensors, unknown for CUDA graphs, and what it reserved. On a CPU other
 
 import argparse
 import gc
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -19,7 +18,7 @@ import torch
 from configs import ConfigError, RunConfig
 from scripts.benchmarks import trainers
 from scripts.benchmarks.report import Column, Job, Row, Table, Tables
-from scripts.benchmarks.timing import Spread, in_turn, matrix_rate, ratios
+from scripts.benchmarks.timing import Spread, in_turn, matrix_rate, quotient
 from training import memory
 from training.distributed import session
 from training.networks import prepare_device
@@ -35,7 +34,7 @@ _COLUMNS = (
     Column("batch", heading="batch"),
     Column("ms", "{:.1f}", "ms an iteration", width=25),
     Column("images_per_second", "{:.1f}", "images/s"),
-    Column("time_of_ours", "{:.2f}", "ours takes of it", width=19),
+    Column("time_ratio", "{:.2f}", "time, ours / it", width=19),
     Column("peak_gigabytes", "{:.2f}", "peak GB"),
     Column("reserved_gigabytes", "{:.2f}", "reserved GB"),
     Column("share_of_rate", "{:.1%}", "of rate"),
@@ -54,8 +53,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Raise ConfigError or DataError for options out of range, and for a configuration or data that do not fit."""
+    ours = trainers.load_run(args)
     for options in ("", *args.also):
-        period = _period(trainers.load_run(args, options))
+        config = trainers.load_run(args, options)
+        if config.training.tf32 != ours.training.tf32:  # which matrix_rate measures with
+            raise ConfigError(f"--also {options!r} changes training.tf32: measure it in a run of its own")
+        period = trainers.penalty_period(config)
         if args.iterations < 1 or args.iterations % period:
             raise ConfigError(f"--iterations {args.iterations}: give a multiple of {period}, for all penalties")
 
@@ -80,7 +83,7 @@ def tables(args: argparse.Namespace, device: torch.device) -> Tables:
             if name == "ours":
                 rounds_of_ours[penalties] = row["rounds_ms"]
             if name == "literal" and penalties in rounds_of_ours:
-                row["time_of_ours"] = ratios(rounds_of_ours[penalties], row["rounds_ms"])
+                row["time_ratio"] = quotient(rounds_of_ours[penalties], row["rounds_ms"])
             row["gigaflop"] = trainers.work_per_iteration(config) / 1e9
             speed = row["gigaflop"] * 1e12 / row["ms"].median
             shares = {"share_of_rate": rates[precisions[name]], "share_of_bfloat16_rate": rates["bfloat16"]}
@@ -115,7 +118,7 @@ def time_training(build: Build, config: RunConfig, device: torch.device, args: a
         ticks.append(trainer.stats.tick())
 
     # Iteration 0 has all penalties; CUDA graphs are recorded after it, each when its step is due again.
-    turn(2 + (_period(config) if trainer.phases.graphs else 0))
+    turn(trainers.warm_up(trainer))
     memory.reset_peak(device)
     ms = [1000 * each / args.iterations for each in in_turn({"": turn}, device, args.rounds, warm_up=0)[""]]
     row: Row = {"resolution": config.model.resolution, "num_classes": config.model.num_classes, "batch": batch}
@@ -124,8 +127,3 @@ def time_training(build: Build, config: RunConfig, device: torch.device, args: a
         row["peak_gigabytes"] = None if trainer.phases.graphs else memory.peak(device) / 1e9
         row["reserved_gigabytes"] = torch.cuda.memory_reserved(device) / 1e9
     return row | {"rounds_ms": ms, "ticks": ticks[1:]}
-
-
-def _period(config: RunConfig) -> int:
-    """Return after how many iterations each penalty has come as often as it does on average."""
-    return math.lcm(config.losses.r1_every or 1, config.losses.path_length_every or 1)

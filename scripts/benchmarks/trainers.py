@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import math
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -101,7 +102,7 @@ def _literal_state(config: RunConfig, process: Process) -> TrainingState:
     return replace(state, generator=generator, discriminator=discriminator, generator_ema=average)
 
 
-class Counter(TorchDispatchMode):
+class FlopCounter(TorchDispatchMode):
     """Adds up, inside the block, two operations for every multiply-add, backward passes included.
 
     PyTorch's FlopCounterMode fails where a gradient with respect to a module's own input is taken. Its formulas count a
@@ -136,7 +137,17 @@ def work_per_sample(config: RunConfig, device: str = "meta") -> dict[str, int]:
     batch = tuple(torch.zeros(1, *shape, side, side, dtype=torch.uint8, device=device) for shape in ((3,), ()))
     work = {}
     for name, step in phases.steps().items():
-        with Counter() as counter:
+        with FlopCounter() as counter:
             step([batch])
         work[name] = counter.flops
     return work
+
+
+def penalty_period(config: RunConfig) -> int:
+    """Return after how many iterations each penalty has come as often as it does on average."""
+    return math.lcm(config.losses.r1_every or 1, config.losses.path_length_every or 1)
+
+
+def warm_up(loop: trainer.Trainer) -> int:
+    """Return how many iterations come before the clock starts: with CUDA graphs until every step is recorded."""
+    return 2 + (penalty_period(loop.config) if loop.phases.graphs else 0)

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -53,7 +54,8 @@ cli.run(main)
 def end(backend: str, ending: str) -> subprocess.CompletedProcess[str]:
     """A command that ends while there is a process group."""
     script = STAND_IN.format(backend=backend, ending=ending)
-    return run_command([sys.executable, "-c", script], capture_output=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return run_command([sys.executable, "-c", script], capture_output=True, env=environment)
 
 
 @pytest.mark.parametrize(
@@ -67,8 +69,9 @@ def end(backend: str, ending: str) -> subprocess.CompletedProcess[str]:
         ("raise ConfigError('a mistake')", 2, "error: a mistake\n"),
         ("raise KeyboardInterrupt", 130, "interrupted\n"),
         ("raise SystemExit(75)", 75, ""),  # a signal before there is anything to save
+        ("raise SystemExit('no more')", 1, "no more\n"),
     ],
-    ids=["lost", "mistake", "interrupted", "signal"],
+    ids=["lost", "mistake", "interrupted", "signal", "message"],
 )
 def test_a_group_of_nccl_cannot_keep_a_command_from_ending(ending, code, told):
     result = end("nccl", ending)

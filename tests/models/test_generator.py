@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models import Generator, ModelConfig, ModelError
+from models import Generator, ModelConfig, ModelError, coordinates
 from models.compositing import Compositing, coarse_masks
 from models.coordinates import PositionFeatures, coordinate_grid, foreground_coordinates
 from models.latents import mix_styles, shape_index, texture_index, to_wplus, truncate
@@ -203,6 +203,37 @@ def test_other_precisions(tiny_config, dtype):
     bound = 0.05 if dtype == torch.float16 else 1e-4
     assert (out.image.double() - expected.image.double()).abs().max() < bound * expected.image.abs().max()
     assert generator.mapping(torch.randn(2, 16, dtype=dtype)).isfinite().all()
+
+
+def test_half_precision_of_grown_weights(tiny_config):
+    """Squares of weights, which demodulation sums up, stay far below the largest number of float16."""
+    generator = Generator(replace(tiny_config, channel_max=64, feature_channels=64, local_channels=64)).eval()
+    with torch.no_grad():
+        generator.local_generators.style_weight.mul_(4)
+        generator.local_generators.weight.mul_(12)
+        for layer in generator.render_net.layers:
+            layer.conv.weight.mul_(12)
+    w = codes(tiny_config)
+    expected, image = generator.synthesis(w).image, generator.half().synthesis(w.half()).image.float()
+    assert (image - expected).abs().max() < 0.05 * expected.abs().max()
+
+
+def test_random_noise_of_each_layer_and_sample_is_its_own(tiny_generator):
+    maps = tiny_generator.render_net.random_noise(2)
+    assert [x.shape[-1] for x in maps] == [x.shape[-1] for x in tiny_generator.render_net.const_noise()]
+    values = torch.cat([x.flatten() for x in maps])
+    assert len(values.unique()) > 0.99 * len(values)
+    assert values.mean().abs() < 0.2
+    assert (values.std() - 1).abs() < 0.2
+
+
+def test_position_features_serve_training_after_inference(tiny_config):
+    """The features that inference stored first."""
+    coordinates._stored_grid_features.cache_clear()
+    generator = Generator(tiny_config)
+    with torch.inference_mode():
+        generator.synthesis(codes(tiny_config))
+    generator.synthesis(codes(tiny_config)).image.sum().backward()
 
 
 def test_position_features_have_all_digits_of_the_type(tiny_config):

@@ -113,7 +113,7 @@ def test_autocast(device, dtype):
     (x, weight), options = inputs(CASES[0], device, dtype)
     with torch.autocast(device, torch.bfloat16):
         expected = plain(x, weight, *options)
-        actual = closed(ops.autocast(x), ops.autocast(weight), *options)
+        actual = closed(ops.cast_for_autocast(x), ops.cast_for_autocast(weight), *options)
     torch.testing.assert_close(actual, expected)
     actual.sum().backward()
     assert x.grad.dtype == weight.grad.dtype == dtype

@@ -42,7 +42,7 @@ def add(rows, path=None, seconds=None):
         (["ops", "--seconds", "0"], "--seconds 0: give more than 0"),
         (["ops", "--device", "toaster"], "--device toaster cannot be used"),
         (["ops", "--json", "nowhere/a.json"], "--json nowhere/a.json cannot be written: No such file"),
-        (["ops", "--json", ".", "--overwrite"], "--json . cannot be written: Is a directory"),
+        (["ops", "--json", ".", "--overwrite"], "--json . is a folder; name a file"),
     ],
 )
 def test_mistakes_are_found_before_anything_runs(arguments, message, tmp_path, monkeypatch, capsys):

@@ -27,7 +27,7 @@ def test_classes_of_kernels(kernel, expected):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--device", "cpu"], "--device cpu: only a GPU's kernels are told apart"),
+        (["--device", "cpu"], "profile tells a GPU's kernels apart, and this is cpu"),
         (["--rounds", "0"], "--rounds 0: give 1 or more"),
         (["training.batch_sise=4"], "did you mean training.batch_size"),
     ],

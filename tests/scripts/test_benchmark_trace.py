@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from configs import load_config
+from configs import RunConfig, load_config
+from models import Discriminator, Generator
 from scripts import benchmark
 from scripts.benchmarks import trace
 from scripts.benchmarks.trace import META, Autocast, Trace
@@ -30,6 +31,25 @@ def test_operators_bytes_and_live_memory():
     assert seen.peak == 2 * size
 
 
+def test_what_is_overwritten_is_not_read():
+    x, half = empty(1000), torch.empty(1000, dtype=torch.bfloat16, device=META)
+    with Trace() as seen:
+        x.copy_(half)
+        x.fill_(1)
+        torch.ones_like(x)
+        torch.mul(x, 2, out=half)
+    assert seen.bytes == {"copy_": 6000, "fill_": 4000, "ones_like": 4000, "mul": 6000}
+
+
+def test_networks_average_and_moments_are_there_all_the_time(tiny_config):
+    """Numbers of 4 bytes: both networks four times with their moments and one average, and the generator's buffers."""
+    config = RunConfig(model=tiny_config)
+    generator, discriminator = Generator(tiny_config), Discriminator(tiny_config)
+    g, d = (sum(p.numel() for p in network.parameters()) for network in (generator, discriminator))
+    noise = sum(x.numel() for x in generator.render_net.const_noise())
+    assert next(trace.trace_steps(config))[1].before == 4 * (4 * g + 3 * d + 2 * noise)
+
+
 def test_convolutions_answer_as_on_a_gpu():
     x, weight = empty(2, 4, 16, 16), empty(8, 4, 3, 3)
     for given, expected in ((x, False), (x.contiguous(memory_format=torch.channels_last), True)):
@@ -41,6 +61,8 @@ def test_convolutions_answer_as_on_a_gpu():
 
 def test_autocast_of_a_gpu():
     with Autocast(), torch.autocast("cpu", torch.bfloat16):
+        for matrices in (torch.matmul(empty(3, 5), empty(5, 4)), empty(3, 5) @ empty(5, 4)):
+            assert matrices.dtype == torch.bfloat16
         product = torch.baddbmm(empty(2, 1, 4), empty(2, 3, 5), empty(2, 5, 4))
         assert product.dtype == torch.bfloat16
         assert product.softmax(-1).dtype == torch.float32
@@ -50,7 +72,7 @@ def test_autocast_of_a_gpu():
 
 
 class Transpositions(Trace):
-    """Also lists copies of images, maps and segmentations into another order of dimensions."""
+    """Also lists copies of images, maps and segmentations into another order of dimensions; bytes may be copied."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +80,11 @@ class Transpositions(Trace):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = super().__torch_dispatch__(function, types, args, kwargs)
-        if function._overloadpacket.__name__ in ("clone", "copy_") and args[-1].ndim == 4:
+        if (
+            function._overloadpacket.__name__ in ("clone", "copy_")
+            and args[-1].ndim == 4
+            and result.dtype.is_floating_point
+        ):
             order = [sorted(range(4), key=lambda axis: -x.stride(axis)) for x in (args[-1], result)]
             if order[0] != order[1] and result.shape[-2] == result.shape[-1] >= 128:
                 self.copies.append(tuple(result.shape))
@@ -87,11 +113,11 @@ def test_large_maps_stay_in_channels_last(steps, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "limit"), [("discriminator", 18.5), ("r1", 17), ("generator", 14), ("path_length", 10)]
+    ("name", "limit"), [("discriminator", 18.5), ("r1", 16), ("generator", 14), ("path_length", 10)]
 )
 def test_memory_of_the_steps(steps, name, limit):
     peak = (steps[name].trace.peak + steps[name].before) / 1e9
-    assert 0.9 * limit - 1 < peak <= limit
+    assert 0.9 * limit < peak <= limit
 
 
 def test_operators_of_an_iteration(steps):

@@ -17,7 +17,8 @@ PARTS = {
 def measure(call, folder, code=0):
     """Run a call with stand-ins: for Python, which notes its arguments, and for `timeout`, which notes the limit."""
     stand_ins = {
-        "python3": f'printf "%s\\0" "$@" >> "{folder}/calls"; echo >> "{folder}/calls"; echo said; exit {code}',
+        "python3": '[ "$2" = "import pytest, torch" ] && exit 0\n'
+        f'printf "%s\\0" "$@" >> "{folder}/calls"; echo >> "{folder}/calls"; echo said; exit {code}',
         "timeout": f'echo "$1 $2 $3" >> "{folder}/limits"; shift 3; exec "$@"',
         "nvidia-smi": "echo a card",
         "nvcc": "echo a compiler",
@@ -77,14 +78,29 @@ def test_a_part_that_takes_too_long_is_ended(tmp_path):
     script = tmp_path / "scripts" / "measure_gpu.sh"
     script.parent.mkdir()
     script.write_text(re.sub(r"\b(part|benchmark) (\w+) \d+", r"\1 \2 0.2", SCRIPT.read_text()))
-    (tmp_path / "python3").write_text("#!/bin/bash\necho begun\nexec sleep 60\n")
-    (tmp_path / "python3").chmod(0o755)
+    ready = '[ "$2" = "import pytest, torch" ] && exit 0'
+    for name, body in (("python3", f"{ready}\necho begun\nexec sleep 60"), ("nvidia-smi", "exit 0")):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     environment.pop("PYTHON", None)
     done = run_command(["bash", script, "3"], capture_output=True, env=environment, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stdout.count("exit code 124") == 2 * len(PARTS["3"])
     assert (tmp_path / "measurements" / "profile.log").read_text() == "begun\n"
+
+
+def test_a_machine_without_a_gpu_or_pytest_is_told(tmp_path):
+    (tmp_path / "nvidia-smi").write_text("#!/bin/bash\nexit 9\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": "false"}
+    for message in ("no GPU: nvidia-smi lists none", "false lacks pytest or torch: pip install -r"):
+        done = run_command(["bash", SCRIPT, "1", tmp_path / "logs"], capture_output=True, env=environment)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(message)
+        assert done.stderr.count("\n") == 1
+        (tmp_path / "nvidia-smi").write_text("#!/bin/bash\n")
+    assert not (tmp_path / "logs").exists()
 
 
 @pytest.mark.parametrize("call", ["4", "12", ""])

@@ -1,6 +1,7 @@
 """The steps of an iteration: the paper's literally, and each option against its formula."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -191,10 +192,14 @@ def test_r2_is_the_penalty_of_r1_on_drawn_pairs(tiny_config, labelled):
     assert reports["losses/r2_segmentation"] == pytest.approx(segmentation.item(), rel=1e-5)
 
 
-def test_penalties_of_half_passes_are_those_of_the_whole(tiny_config, monkeypatch):
+@pytest.mark.parametrize(("samples", "parts"), [(4, [4]), (8, [4, 4]), (12, [4, 4, 4]), (16, [8, 8])])
+def test_penalties_of_parts_are_those_of_the_whole(tiny_config, monkeypatch, samples, parts):
     """Groups of the minibatch standard deviation included."""
     phases = build(tiny_config)
-    records = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8), torch.randint(13, (8, 32, 32), dtype=torch.uint8)
+    records = (
+        torch.randint(256, (samples, 3, 32, 32), dtype=torch.uint8),
+        torch.randint(13, (samples, 32, 32), dtype=torch.uint8),
+    )
     discriminator = phases.state.discriminator
     expected = torch.autograd.grad(phases._penalize_real(records), list(discriminator.parameters()), allow_unused=True)
     sizes, forward = [], discriminator.forward
@@ -202,11 +207,28 @@ def test_penalties_of_half_passes_are_those_of_the_whole(tiny_config, monkeypatc
         discriminator, "forward", lambda image, *rest: sizes.append(len(image)) or forward(image, *rest)
     )
     phases._penalize_discriminator([records])
-    assert sizes == [4, 4]
+    assert sizes == parts
     for (name, parameter), gradient in zip(discriminator.named_parameters(), expected, strict=True):
         scale = 1e-30 if gradient is None else gradient.abs().max()
         found, gradient = (torch.zeros(()) if x is None else x for x in (parameter.grad, gradient))
         assert (found - gradient).abs().max() <= 1e-4 * scale, name
+
+
+def test_bad_penalties_are_searched_for_in_the_same_parts(tiny_config, monkeypatch):
+    phases = build(tiny_config, replace(LossConfig(), r2_image=1.0, r2_segmentation=1.0))
+    seen = []
+    weights = next(phases.state.discriminator.parameters())
+    for term in ("_penalize_real", "_penalize_drawn"):
+        monkeypatch.setattr(phases, term, lambda part, term=term: seen.append((term, part)) or weights.sum())
+    phases.guard.begin(0, 0, [(torch.arange(8), torch.arange(8, 16))])
+    phases._penalize_discriminator([(torch.arange(8), torch.arange(8, 16))])
+    trained, (look,) = list(seen), phases.guard.found()[1].looks
+    seen.clear()
+    look.losses(look.batch)
+    assert [(term, [x.tolist() for x in part]) for term, part in seen] == [
+        (term, [x.tolist() for x in part]) for term, part in trained
+    ]
+    assert len(trained) == 4
 
 
 def test_both_penalties_add_up(tiny_config, labelled):
