@@ -34,6 +34,9 @@ class Parser(argparse.ArgumentParser):
     """Shows a module's docstring as it stands, and reports a mistake as all other mistakes are."""
 
     def __init__(self, description: str | None = None, **options: Any) -> None:
+        started = getattr(sys.modules["__main__"], "__spec__", None)
+        if started and started.name.startswith("scripts."):  # as the user typed it, not the file's name
+            options.setdefault("prog", f"python -m {started.name}")
         super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:

@@ -91,3 +91,11 @@ def test_a_group_of_nccl_cannot_hide_a_traceback(error):
 def test_a_command_with_a_group_of_gloo_ends_as_all_others():
     result = end("gloo", "raise RunError('lost', ExitCode.LOST)")
     assert (result.returncode, result.stdout, result.stderr) == (69, "half a lineshutdown\n", "error: lost\n")
+
+
+def test_remedies_name_the_command_as_it_is_typed():
+    result = run_command([sys.executable, "-m", "scripts.benchmark", "ops", "--bogus"], capture_output=True)
+    assert result.returncode == 2
+    assert result.stderr == (
+        "error: unrecognized arguments: --bogus (python -m scripts.benchmark --help lists all options)\n"
+    )
