@@ -128,6 +128,7 @@ class Phases:
     def _penalize_discriminator(self, batch: Sequence[Records]) -> None:
         """R1, and R2 where it has a weight, on a part of each pass at a time: their graphs are the largest."""
         penalties = [self._penalize_real] + [self._penalize_drawn] * self.losses.has_r2
+        # Groups of the minibatch standard deviation stay whole.
         groups = max(1, len(batch[0][0]) // GROUP_SIZE)
         parts = next((n for n in range(2, groups + 1) if groups % n == 0), 1)
         self._step("r1", self.state.discriminator_optimizer, batch, *penalties, parts=parts)
