@@ -81,7 +81,7 @@ def _grid_features(size: int, octaves: int, dtype: torch.dtype, device: torch.de
 
 @functools.lru_cache(maxsize=8)
 def _stored_grid_features(size: int, octaves: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return the same, computed once for all generators of a size; nobody must write to it."""
+    """Return `_grid_features`, computed once for all generators of a size; nobody must write to them."""
     with torch.inference_mode(False):  # so that training may use it, too
         return _grid_features(size, octaves, dtype, device)
 
