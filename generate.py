@@ -21,44 +21,54 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-import editing
-from configs import cli
-from datasets import ClassTable, images_to_float
-from editing import EditError, Job, Scene
-from editing.directions import part_index
+from datasets.labels import ClassTable
+from datasets.transforms import images_to_float
+from editing.background import fit_background
+from editing.code_sources import source_codes, stored_codes, take_parts
+from editing.codes import save_codes, seed_codes
+from editing.direction_files import load_direction, part_index
+from editing.generate_options import parse_options
+from editing.generation import Scene, generate
+from editing.jobs import Job, Motion, component_job, files_job, grid_job, interpolation_job, mixing_job, push, slide_job
+from editing.loading import load_model
+from editing.mixing import code_index, swap
 from editing.photos import read_photo
+from editing.selection import parse_parts, parse_seeds
 from models import Generator
+from models.bundled import bundled_model
 from models.coordinates import foreground_coordinates
 from models.latents import truncate
-from models.shipped import shipped_model
 from ops import set_mode
+from utils import cli
+from utils.errors import EditError
+from utils.files import check_free, make_folder
 from utils.progress import progress
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Draws what the command line asks for; all checks come before the first file."""
-    args = editing.parse_options(argv, __doc__)
+    args = parse_options(argv, __doc__)
     device = cli.usable_device(args.device)
-    checkpoint = args.checkpoint or shipped_model()
-    generator, classes = editing.load_model(checkpoint, device)
+    checkpoint = args.checkpoint or bundled_model()
+    generator, classes = load_model(checkpoint, device)
     job = plan(args, generator, classes)
     photo = wanted_photo(args.background, generator, classes) if isinstance(args.background, Path) else None
     names = [*job.names, *(["latents.npy"] if args.save_latents else [])]
-    editing.check_free(args.output, names, overwrite=args.overwrite)
+    check_free(args.output, names, overwrite=args.overwrite)
     set_mode(args.ops, device.type)
-    editing.make_folder(args.output)
+    make_folder(args.output)
     if args.checkpoint is None:
         print(f"drawing from the bundled model, {checkpoint}")
     try:
         scene = wanted_scene(args, generator, job, photo)
-        drawings = editing.draw(
+        drawings = generate(
             generator, job.codes, job.part_masks, scene=scene, noise=args.noise, batch_size=args.batch_size
         )
         job.write(progress(drawings, total=job.num_drawings, desc="generating", unit="image"), args.output)
     except torch.OutOfMemoryError:
         raise EditError(f"the device ran out of memory: choose a --batch-size below {args.batch_size}") from None
     if args.save_latents:
-        editing.save_codes(job.codes, args.output / "latents.npy")
+        save_codes(job.codes, args.output / "latents.npy")
     print(f"wrote {len(names)} file(s) to {args.output}: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}")
 
 
@@ -66,33 +76,33 @@ def plan(args: argparse.Namespace, generator: Generator, classes: ClassTable) ->
     """The job that the options describe."""
     config = generator.config
     codes, stems = wanted_codes(args, generator)
-    pushes = [(editing.load_direction(file, generator), strength) for file, strength in args.direction]
-    codes = editing.take_parts(codes, args.take, generator, classes)
+    pushes = [(load_direction(file, generator), strength) for file, strength in args.direction]
+    codes = take_parts(codes, args.take, generator, classes)
     if args.mode == "slide":
-        return editing.slide_job(codes, pushes, config, classes)
-    codes = editing.push(codes, pushes, config)
+        return slide_job(codes, pushes, config, classes)
+    codes = push(codes, pushes, config)
     if args.mode == "grid":
-        return editing.grid_job(codes, config, classes)
+        return grid_job(codes, config, classes)
     if args.mode == "files":
-        return editing.files_job(codes, stems, classes)
+        return files_job(codes, stems, classes)
     if args.mode == "components":
-        return editing.component_job(codes, config, classes)
-    parts = None if args.parts is None else editing.parse_parts(args.parts, classes.names)
-    index = editing.code_index(config, parts, args.codes)
+        return component_job(codes, config, classes)
+    parts = None if args.parts is None else parse_parts(args.parts, classes.names)
+    index = code_index(config, parts, args.codes)
     if args.mode == "mix":
-        sources = adjusted(editing.source_codes(args.sources, generator), args, generator)
-        return editing.mixing_job(codes, sources, index, config, classes)
-    motion = editing.Motion(args.frames, args.fps, args.format, args.curve)
-    return editing.interpolation_job(codes, index, motion, config, classes)
+        sources = adjusted(source_codes(args.sources, generator), args, generator)
+        return mixing_job(codes, sources, index, config, classes)
+    motion = Motion(args.frames, args.fps, args.format, args.curve)
+    return interpolation_job(codes, index, motion, config, classes)
 
 
 def wanted_codes(args: argparse.Namespace, generator: Generator) -> tuple[Tensor, list[str]]:
     """Codes [N, D] or [N, B + 2K, D], truncated, from seeds or from a file, and N names for their files."""
     if args.latents is None:
-        seeds = editing.parse_seeds(args.seeds)
-        codes, stems = editing.seed_codes(generator, seeds), [f"seed{seed:04d}" for seed in seeds]
+        seeds = parse_seeds(args.seeds)
+        codes, stems = seed_codes(generator, seeds), [f"seed{seed:04d}" for seed in seeds]
     else:
-        codes = editing.stored_codes(args.latents, generator)
+        codes = stored_codes(args.latents, generator)
         stems = [f"latent{index:04d}" for index in range(len(codes))]
     return adjusted(codes, args, generator), stems
 
@@ -100,8 +110,8 @@ def wanted_codes(args: argparse.Namespace, generator: Generator) -> tuple[Tensor
 def adjusted(codes: Tensor, args: argparse.Namespace, generator: Generator) -> Tensor:
     """Codes with the background of another seed, if one is wanted, moved toward the mean code."""
     if isinstance(args.background, int):
-        source, index = editing.seed_codes(generator, [args.background]), part_index(generator.config, 0, "both")
-        codes = editing.swap(codes, source, index, generator.config)
+        source, index = seed_codes(generator, [args.background]), part_index(generator.config, 0, "both")
+        codes = swap(codes, source, index, generator.config)
     return codes if args.truncation == 1 else truncate(codes, generator.mean_code(), args.truncation)
 
 
@@ -113,7 +123,7 @@ def wanted_scene(args: argparse.Namespace, generator: Generator, job: Job, photo
     if photo is None:
         return scene
     bar = partial(progress, desc="fitting the photo", unit="step")
-    backdrop = editing.fit_background(generator, photo, *job.some(args.batch_size), scene, progress=bar)
+    backdrop = fit_background(generator, photo, *job.some(args.batch_size), scene, progress=bar)
     print(f"fitted {args.background}: PSNR {backdrop.psnr:.1f} dB where it shows")
     return scene._replace(background=backdrop.features)
 

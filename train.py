@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from configs import cli, load_config
-from training import distributed
-from training.preemption import Preemption
-from training.run_folder import RunFolder
+from configs import load_config
+from training.finetune import stored_model
+from training.run.preemption import Preemption
+from training.run.run_folder import RunFolder
 from training.trainer import Trainer
-from training.transfer import stored_model
+from utils import cli, distributed
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -9,12 +9,12 @@ from typing import Any, TypeVar, get_type_hints
 
 import yaml
 
-from configs.errors import ConfigError
 from configs.schema import RunConfig
 from configs.values import Given, coerce
-from datasets.reading import ReadingError, brief, label
-from datasets.reading.plain import read_yaml
-from models.config import ModelConfig
+from models.model_config import ModelConfig
+from utils.errors import ConfigError, ReadingError
+from utils.reading.names import brief, label
+from utils.reading.plain import read_yaml
 
 Options = TypeVar("Options")
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from datasets.augment import AugmentConfig
-from datasets.loader import DataConfig
-from losses.config import LossConfig
-from metrics.config import MetricConfig
-from models.config import ModelConfig
-from training.config import TrainingConfig
+from datasets.data_loader import DataConfig
+from losses.loss_config import LossConfig
+from metrics.metric_config import MetricConfig
+from models.model_config import ModelConfig
+from training.training_config import TrainingConfig
 
 
 @dataclass(frozen=True)

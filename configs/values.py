@@ -10,10 +10,9 @@ import re
 import unicodedata
 from typing import Any, Literal, get_args, get_origin
 
-from configs.errors import ConfigError
-from datasets.reading import brief, label
-from datasets.reading.names import NOT_UTF8
-from datasets.reading.plain import LARGEST_NUMBER
+from utils.errors import NOT_UTF8, ConfigError
+from utils.reading.names import brief, label
+from utils.reading.plain import LARGEST_NUMBER
 
 _LONGEST_TEXT = 4096  # the longest path that there can be
 _NOT_IN_A_LINE = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's controls, surrogates, ends of lines

@@ -14,11 +14,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from datasets.decoding import SUFFIXES, Record, read_image, read_pair, read_stencil
-from datasets.errors import DataError
 from datasets.labels import ClassTable
 from datasets.mask_codes import PAINTING_ORDER, part_classes
 from datasets.pairing import visible_files
 from datasets.sources import FileSource, file_state
+from utils.errors import DataError
 
 Split = Literal["train", "val", "all"]
 

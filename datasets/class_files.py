@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from datasets.class_rules import check_codes, check_rules, rewritten, unquoted_color
-from datasets.errors import DataError
 from datasets.labels import MAX_CLASSES, ClassTable, Code, numbered_table
-from datasets.reading import ReadingError, brief, label
-from datasets.reading.names import normalized
-from datasets.reading.plain import MAX_YAML_BYTES, parse_yaml
-from datasets.reading.regular import read_text
+from utils.errors import DataError, ReadingError
+from utils.reading.names import brief, label, normalized
+from utils.reading.plain import MAX_YAML_BYTES, parse_yaml
+from utils.reading.regular import read_text
 
 _TABLES = Path(__file__).parent / "tables"
 _FIELDS = {"id", "name", "color", "transparent", "partner"}

@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from datasets.errors import DataError
 from datasets.labels import COLOR_CODE, ClassTable, Code, hex_color
 from datasets.mask_codes import PAINTING_ORDER
-from datasets.reading import brief, label
+from utils.errors import DataError
+from utils.reading.names import brief, label
 
 _UNQUOTED = re.compile(r"""(?:^|[:,\[{-])\s*(\#[0-9a-fA-F]{3,8})\b(?=\s*(?:$|[,:}\]\#]))""")
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")

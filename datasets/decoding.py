@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from datasets.errors import ContradictionError, DataError
 from datasets.labels import MAX_SOURCE_ID, ClassTable
 from datasets.mask_codes import labels_from_colors, labels_from_ids
 from datasets.palettes import (
@@ -25,9 +24,9 @@ from datasets.palettes import (
     refuse_differences,
     used_palette,
 )
-from datasets.picture_files import open_picture
-from datasets.reading import ReadingError
-from datasets.reading.regular import check_regular
+from utils.errors import ContradictionError, DataError, ReadingError
+from utils.images import open_image
+from utils.reading.regular import check_regular
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _LOSSY = frozenset({"JPEG", "MPO", "WEBP"})
@@ -136,7 +135,7 @@ def refuse_contradictions(masks: Iterable[Path], table: ClassTable) -> None:
     for path in masks:
         try:
             check_regular(path)
-            with open_picture(path) as picture:
+            with open_image(path) as picture:
                 if picture.mode in ("1", "P"):
                     by_palette.setdefault(bytes(picture.getpalette("RGB") or b""), []).append(path)
         except Exception:  # whoever reads it tells what is wrong
@@ -246,7 +245,7 @@ def _load(path: Path) -> tuple[Image.Image, Image.Transpose | None]:
     """The picture as stored, and how to turn it upright."""
     try:
         check_regular(path)
-        picture = open_picture(path)
+        picture = open_image(path)
         picture.info["rawmode"] = _rawmode(picture)
         turn = _TURNS.get(picture.getexif().get(_ORIENTATION, 1))
         picture.load()

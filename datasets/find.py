@@ -9,7 +9,6 @@ from pathlib import Path
 
 from datasets.celebamask import IMAGES, MASKS, CelebAMaskSource, Split
 from datasets.class_files import celebamask13, load_table
-from datasets.errors import ContradictionError, DataError
 from datasets.labels import ClassTable, Code
 from datasets.pairing import (
     Convention,
@@ -27,6 +26,7 @@ from datasets.pairing import (
 )
 from datasets.palettes import ReadBy
 from datasets.sources import FolderSource, ImageLmdbSource, LmdbSource, Source, holds_pairs, is_lmdb
+from utils.errors import ContradictionError, DataError
 
 CLASSES_FILE = "classes.yaml"
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "JPEGImages")

@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datasets.class_files import celebamask13, default_table
-from datasets.errors import ContradictionError, DataError
 from datasets.labels import ClassTable
 from datasets.layouts import record_keys
 from datasets.lmdb_reading import count_records, decode, read, read_meta, reduce_picture
 from datasets.palettes import LMDB_REMEDY, Palette, ReadBy, check_palette, used_palette
+from utils.errors import ContradictionError, DataError
 
 _LABEL_MODES = ("L", "P")
 

@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datasets.errors import DataError
 from datasets.layouts import image_key
 from datasets.lmdb_reading import count_records, decode, read, read_meta, reduce_picture
+from utils.errors import DataError
 
 _SIZES = tuple(2**exponent for exponent in range(2, 14))
 

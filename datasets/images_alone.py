@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from datasets.crop_and_resize import Crop, crop_and_resize
 from datasets.decoding import Record
-from datasets.errors import DataError
-from datasets.fitting import Crop, fit
 from datasets.sources import Source, refuse_problems
+from utils.errors import DataError
 
 
 class ImagesAlone(Dataset[tuple[Tensor]]):
@@ -23,7 +23,7 @@ class ImagesAlone(Dataset[tuple[Tensor]]):
     Args:
         sources: LMDBs or folders, with masks or without.
         resolution: side length R of what is returned; larger pictures are reduced, smaller ones refused.
-        crop: what becomes of pictures that are not square, see `datasets.fitting.fit`.
+        crop: what becomes of pictures that are not square, see `datasets.crop_and_resize.crop_and_resize`.
 
     Attributes:
         provenance: where the images come from (source, count, tool), plain data.
@@ -61,7 +61,7 @@ class ImagesAlone(Dataset[tuple[Tensor]]):
         number = index - self.ends[place] + len(source)
         picture = source.read(number).picture
         try:
-            image = fit(Record(picture, None), self.resolution, self.crop).image
+            image = crop_and_resize(Record(picture, None), self.resolution, self.crop).image
         except DataError as error:
             raise DataError(f"{source.name(number)}: {error}") from None
         return (torch.tensor(image).permute(2, 0, 1).contiguous(),)

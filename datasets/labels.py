@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from datasets.errors import DataError
-from datasets.reading import brief, label
-from datasets.reading.names import normalized
+from utils.errors import DataError
+from utils.reading.names import brief, label, normalized
 
 MAX_CLASSES = 64
 MAX_NAME = 64  # characters

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
-from datasets.errors import DataError
 from datasets.layouts import META_FILE, META_KEY, META_VERSION
-from datasets.picture_files import open_picture
-from datasets.reading import ReadingError, brief
-from datasets.reading.lmdb_pages import check_pages
-from datasets.reading.plain import MAX_JSON_BYTES, parse_json
-from datasets.reading.regular import check_regular, read_bytes
+from utils.errors import DataError, ReadingError
+from utils.images import open_image
+from utils.reading.lmdb_pages import check_pages
+from utils.reading.names import brief
+from utils.reading.plain import MAX_JSON_BYTES, parse_json
+from utils.reading.regular import check_regular, read_bytes
 
 if TYPE_CHECKING:
     import lmdb
@@ -158,7 +158,7 @@ def decode(path: Path, key: str) -> Image.Image:
     if stored is None:
         raise DataError(f"{path}: record {key} is missing; write the data set again")
     try:
-        picture = open_picture(io.BytesIO(stored), MAX_PIXELS)
+        picture = open_image(io.BytesIO(stored), MAX_PIXELS)
         picture.load()
     except ReadingError as error:
         raise DataError(f"{path}: record {key} {error}; write the data set again") from None

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from datasets.errors import DataError
 from datasets.lmdb_reading import library
+from utils.errors import DataError
 
 _INITIAL_MAP_BYTES = 64 * 2**20
 

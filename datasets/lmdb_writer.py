@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from datasets.errors import DataError
 from datasets.labels import ClassTable
 from datasets.layouts import META_FILE, META_KEY, closing_records, describe, encode_pair, image_key, pair_records
 from datasets.lmdb_store import Store
+from utils.errors import DataError
 
 _BATCH = 256
 _PROGRESS_KEY = b"unfinished"

@@ -7,8 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from datasets.errors import DataError
 from datasets.labels import COLOR_CODE, MAX_SOURCE_ID, ClassTable, Code, hex_color
+from utils.errors import DataError
 
 # The parts of CelebAMask-HQ; a later part is painted over an earlier one.
 PAINTING_ORDER = (

@@ -10,14 +10,14 @@ from pathlib import Path
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datasets.errors import DataError
+from datasets.data_loader import DataConfig
 from datasets.find import Layout, find_source
-from datasets.folder import SourceDataset
+from datasets.folder_dataset import SourceDataset
 from datasets.image_mask import ImageMaskDataset
 from datasets.images_alone import ImagesAlone
 from datasets.labels import ClassTable
-from datasets.loader import DataConfig
 from datasets.sources import ImageLmdbSource, LmdbSource, Source, holds_pairs, is_lmdb
+from utils.errors import DataError
 
 Single = ImageMaskDataset | SourceDataset
 

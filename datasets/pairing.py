@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datasets.decoding import SUFFIXES
-from datasets.errors import DataError
-from datasets.reading.names import normalized
+from utils.errors import DataError
+from utils.reading.names import normalized
 
 # What systems leave in folders: thumbnails, halves of archives, waste.
 _SYSTEM_NAMES = frozenset(

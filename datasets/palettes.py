@@ -11,9 +11,9 @@ from typing import Literal, get_args
 import numpy as np
 from PIL import Image
 
-from datasets.errors import ContradictionError, DataError
 from datasets.labels import COLOR_CODE, ClassTable, Code, hex_color
 from datasets.mask_codes import class_of_id
+from utils.errors import ContradictionError, DataError
 
 ReadBy = Literal["auto", "index", "color"]
 READ_BY: tuple[ReadBy, ...] = get_args(ReadBy)

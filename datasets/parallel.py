@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any, TypeVar
 
-from datasets.errors import DataError
+from utils.errors import DataError
 
 _CHUNK = 16
 _AHEAD = 8  # chunks per process that may wait to be taken

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
-from datasets.errors import DataError
+from utils.errors import DataError
 
 
 class InfiniteSampler(Sampler[int]):

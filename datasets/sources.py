@@ -14,13 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from datasets.decoding import Record, read_image, read_pair, refuse_contradictions
-from datasets.errors import DataError
 from datasets.image_mask import ImageMaskDataset
 from datasets.image_only import ImageDataset
 from datasets.labels import ClassTable
 from datasets.layouts import record_keys
 from datasets.lmdb_reading import read, read_meta
 from datasets.palettes import LMDB_REMEDY, REMEDY, ReadBy
+from utils.errors import DataError
 
 
 class Source(ABC):

@@ -12,13 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datasets.errors import ContradictionError, DataError
-from datasets.fitting import Crop, refuse_unfit
+from datasets.crop_and_resize import Crop, refuse_unfit
 from datasets.labels import ClassTable
 from datasets.palettes import Palette, refuse_differences
 from datasets.parallel import ordered_map
-from datasets.reading.names import shown
 from datasets.sources import Source
+from utils.errors import ContradictionError, DataError, printable
 
 _SHOWN_SIZES = 5
 
@@ -80,7 +79,7 @@ class Survey:
 
     def lines(self) -> Iterator[str]:
         """The report, without the problems."""
-        yield f"{shown(self.kind)}: {len(self.good)} records without a problem, {len(self.all_problems)} problems"
+        yield f"{printable(self.kind)}: {len(self.good)} records without a problem, {len(self.all_problems)} problems"
         sizes = [f"{width} x {height} ({count})" for (width, height), count in self.sizes.most_common(_SHOWN_SIZES)]
         rest = len(self.sizes) - len(sizes)
         yield f"sizes: {', '.join(sizes) or 'none'}{f' and {rest} others' if rest else ''}"
@@ -97,9 +96,11 @@ class Survey:
     def left_out(self) -> Iterator[str]:
         """Lines that tell what of the source is not used."""
         if self.skipped:
-            extensions = ", ".join(f"{shown(extension)} ({count})" for extension, count in sorted(self.skipped.items()))
+            extensions = ", ".join(
+                f"{printable(extension)} ({count})" for extension, count in sorted(self.skipped.items())
+            )
             yield f"files that are no images, ignored: {sum(self.skipped.values())}: {extensions}"
-        yield from map(shown, self.notes)
+        yield from map(printable, self.notes)
 
     def ambiguities(self) -> Iterator[str]:
         """A line if there are masks that may have been turned wrongly."""
@@ -129,7 +130,7 @@ def survey(
         source: what to look at.
         workers: processes; 0 or 1 reads in this one.
         resolution: side length that the records shall have; None does not ask.
-        crop: as in `datasets.fitting.fit`; asked for with a resolution only.
+        crop: as in `datasets.crop_and_resize.crop_and_resize`; asked for with a resolution only.
         progress: wraps the findings as they come, as tqdm does.
     """
     return summary(source, look(source, range(len(source)), workers, resolution, crop, progress))
@@ -165,7 +166,7 @@ def summary(source: Source, findings: Sequence[Finding]) -> Survey:
         source.kind,
         source.classes,
         good,
-        [*contradictions, *map(shown, source.problems), *others],
+        [*contradictions, *map(printable, source.problems), *others],
         contradictions,
         Counter(findings[i].size for i in good),
         sum(findings[i].turned for i in good),
@@ -188,7 +189,7 @@ def _look(source: Source, resolution: int | None, crop: Crop, index: int) -> Fin
         if resolution is not None:
             refuse_unfit(record, resolution, crop)
     except DataError as error:
-        return Finding(problem=shown(f"{source.name(index)}: {error}"))
+        return Finding(problem=printable(f"{source.name(index)}: {error}"))
     if record.label is None or source.classes is None:
         return Finding(record.picture.size, turned=record.turned)
     pixels = np.bincount(record.label.ravel(), minlength=source.classes.num_classes)

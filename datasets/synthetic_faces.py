@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from datasets.errors import DataError
 from datasets.faces.accessories import draw_earrings, draw_glasses, draw_hat
 from datasets.faces.attributes import FaceAttributes
 from datasets.faces.backdrop import paint_backdrop
@@ -30,6 +29,7 @@ from datasets.faces.head import (
 )
 from datasets.faces.sampling import sample_attributes
 from datasets.faces.sketch import sketch
+from utils.errors import DataError
 
 Style = Literal["painted", "sketch"]
 STYLES: tuple[Style, ...] = ("painted", "sketch")

@@ -12,8 +12,8 @@ from typing import Literal, get_args
 import numpy as np
 from PIL import Image
 
-from editing.errors import EditError
-from editing.files import replacing
+from utils.errors import EditError
+from utils.files import replacing
 
 Format = Literal["gif", "mp4"]
 FORMATS: tuple[Format, ...] = get_args(Format)

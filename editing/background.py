@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editing.drawing import PLAIN, Scene
-from editing.fit import psnr
+from editing.generation import PLAIN, Scene
 from editing.inversion import Progress, Watcher
+from editing.reconstruction_quality import psnr
 from models import Generator
 from models.generator import GeneratorOutput
 

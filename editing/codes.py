@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.reading import ReadingError, label
-from datasets.reading.arrays import MAX_ARCHIVE_BYTES, read_archive, read_array
-from datasets.reading.regular import check_regular
-from datasets.reading.tensors import load_tensors
-from editing.errors import EditError
-from editing.files import replacing
 from models import Generator, ModelConfig
+from utils.errors import EditError, ReadingError
+from utils.files import replacing
+from utils.reading.arrays import MAX_ARCHIVE_BYTES, read_archive, read_array
+from utils.reading.names import label
+from utils.reading.regular import check_regular
+from utils.reading.tensors import load_tensors
 
 CODE_FILES = (".npy", ".npz", ".pt")
 NAMES = ("w", "ws", "w_plus", "wplus", "latent", "latents", "codes")  # of codes in files of other programs

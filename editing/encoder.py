@@ -16,14 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from datasets.reading import ReadingError
-from datasets.reading.plain import stored_options
-from datasets.reading.tensors import load_tensors
-from editing.directions import fingerprint
-from editing.errors import EditError
+from editing.direction_files import fingerprint
 from editing.inversion import SHARPNESS, Target
-from models import Generator, GeneratorOutput, ModelConfig, ModelError
+from models import Generator, GeneratorOutput, ModelConfig
 from models.checkpoint import build, model_config
+from utils.errors import EditError, ModelError, ReadingError
+from utils.reading.plain import stored_options
+from utils.reading.tensors import load_tensors
 
 FORMAT = "semantic-stylegan-encoder/1"
 _NEW_COMMAND = "train one with python -m scripts.train_encoder"

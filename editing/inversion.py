@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editing.errors import EditError
 from models import Generator, GeneratorOutput
 from models.latents import to_wplus
+from utils.errors import EditError
 
 Space = Literal["w", "wplus", "wplus-noise"]
 SPACES: tuple[Space, ...] = get_args(Space)

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from datasets.labels import ClassTable
-from datasets.pictures import colorize, grid, save_label_png, save_png
 from editing.codes import save_codes
-from editing.errors import EditError
-from editing.files import replacing
+from editing.image_grids import MAX_PIXELS, PADDING, caption
 from editing.reconstruction import Reconstruction
-from editing.sheets import MAX_PIXELS, PADDING, caption
 from models import Generator
 from models.checkpoint import Networks
+from utils.errors import EditError
+from utils.files import replacing
+from utils.images import colorize, grid, save_label_png, save_png
 
 SHEET = "sheet.png"
 _COLUMNS = ("target", "its mask", "reconstruction", "mask", "residual")

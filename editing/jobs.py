@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from datasets.labels import ClassTable
-from datasets.pictures import save_label_png, save_png
 from editing.animation import Format, require_format, save_animation
-from editing.directions import Direction
-from editing.drawing import Drawing
-from editing.errors import EditError
+from editing.direction_files import Direction
+from editing.generation import Sample
+from editing.image_grids import check_sheet_size, component_sheet, contact_sheet, file_pictures, frame, mixing_sheets
 from editing.mixing import Curve, loop, mixing_table
-from editing.sheets import check_sheet_size, component_sheet, contact_sheet, file_pictures, frame, mixing_sheets
 from models import ModelConfig
+from utils.errors import EditError
+from utils.images import save_label_png, save_png
 
 SLIDE_COLUMNS = 7
 FILE_KINDS = ("image", "mask", "labels", "overlay", "coarse", "depth")
@@ -31,7 +31,7 @@ class Job:
 
     codes: Tensor  # [N, D] or [N, M, D]
     names: Sequence[str]  # the files that `write` makes
-    write: Callable[[Iterable[Drawing], Path], None]  # takes the drawings in order, and the folder
+    write: Callable[[Iterable[Sample], Path], None]  # takes the drawings in order, and the folder
     part_masks: Tensor | None = None  # [P, K]; every code is drawn once with each
 
     @property
@@ -54,7 +54,7 @@ def grid_job(codes: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
     """
     check_sheet_size(3 * len(codes), config.resolution)
 
-    def write(drawings: Iterable[Drawing], folder: Path) -> None:
+    def write(drawings: Iterable[Sample], folder: Path) -> None:
         save_png(contact_sheet(drawings, classes.palette()), folder / "grid.png")
 
     return Job(codes, ["grid.png"], write)
@@ -63,7 +63,7 @@ def grid_job(codes: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
 def files_job(codes: Tensor, stems: Sequence[str], classes: ClassTable) -> Job:
     """<stem>_image.png and so on for every code: coloured mask, label ids with a palette, overlay, coarse, depth."""
 
-    def write(drawings: Iterable[Drawing], folder: Path) -> None:
+    def write(drawings: Iterable[Sample], folder: Path) -> None:
         palette = classes.palette()
         for stem, drawing in zip(stems, drawings, strict=True):
             save_label_png(drawing.labels, palette, folder / f"{stem}_labels.png")
@@ -93,7 +93,7 @@ def mixing_job(codes: Tensor, sources: Tensor, index: Tensor, config: ModelConfi
     check_sheet_size((1 + len(codes)) * columns, config.resolution)
     names = ["mix.png", "mix_masks.png"]
 
-    def write(drawings: Iterable[Drawing], folder: Path) -> None:
+    def write(drawings: Iterable[Sample], folder: Path) -> None:
         for name, sheet in zip(names, mixing_sheets(drawings, columns, classes.palette()), strict=True):
             save_png(sheet, folder / name)
 
@@ -152,7 +152,7 @@ def interpolation_job(codes: Tensor, index: Tensor, motion: Motion, config: Mode
     require_format(motion.format)
     kind = motion.format
 
-    def write(drawings: Iterable[Drawing], folder: Path) -> None:
+    def write(drawings: Iterable[Sample], folder: Path) -> None:
         pictures = (frame(drawing, classes.palette()) for drawing in drawings)
         save_animation(pictures, folder / name, kind, motion.fps)
 
@@ -173,7 +173,7 @@ def _table_job(
         EditError: if they are too many for one picture.
     """
 
-    def write(drawings: Iterable[Drawing], folder: Path) -> None:
+    def write(drawings: Iterable[Sample], folder: Path) -> None:
         save_png(component_sheet(drawings, captions, classes.palette()), folder / name)
 
     job = Job(codes, [name], write, part_masks)

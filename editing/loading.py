@@ -6,11 +6,10 @@ from typing import Any
 import torch
 
 from datasets.class_files import default_table
-from datasets.errors import DataError
 from datasets.labels import ClassTable
-from editing.errors import EditError
 from models import Generator
 from models.checkpoint import build_generator, find_networks, read_file
+from utils.errors import DataError, EditError
 
 SMALL = 128  # pixels; below, drawing on a second thread saves less than waiting for a busy core costs
 

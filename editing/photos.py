@@ -15,17 +15,15 @@ from typing import Any
 
 from PIL import Image
 
+from datasets.crop_and_resize import CROPS, Crop, Resized, crop_and_resize
 from datasets.decoding import SUFFIXES, Record, read_pair
-from datasets.errors import DataError
-from datasets.fitting import CROPS, Crop, Fitted, fit
 from datasets.labels import ClassTable
 from datasets.pairing import same_name
 from datasets.palettes import ReadBy
-from datasets.picture_files import FORMATS
-from datasets.reading import ReadingError
-from datasets.reading.names import normalized
-from datasets.reading.regular import check_regular
-from editing.errors import EditError
+from utils.errors import DataError, EditError, ReadingError
+from utils.images import FORMATS
+from utils.reading.names import normalized
+from utils.reading.regular import check_regular
 
 MAX_BYTES = 2**26  # of a file; no camera's JPEG or PNG of MAX_PIXELS comes near
 MAX_PIXELS = 2**26  # 8192 x 8192: 192 MiB decoded
@@ -83,7 +81,7 @@ def read_photo(
     resolution: int,
     crop: Crop,
     read_by: ReadBy = "auto",
-) -> Fitted:
+) -> Resized:
     """A picture as uint8 [R, R, 3], and its labels uint8 [R, R] if there is a mask.
 
     Args:
@@ -91,7 +89,7 @@ def read_photo(
         mask: ids or colours, of the picture's size.
         classes: the table that the mask follows.
         resolution: R.
-        crop: what becomes of a picture that is not square, see `datasets.fitting.fit`.
+        crop: what becomes of a picture that is not square, see `datasets.crop_and_resize.crop_and_resize`.
         read_by: what counts in a mask that shows ids and colours, see `datasets.decoding.read_label`.
 
     Raises:
@@ -109,7 +107,7 @@ def read_photo(
         )
     _refuse_small(record, image, resolution, crop)
     try:
-        return fit(record, resolution, crop)
+        return crop_and_resize(record, resolution, crop)
     except DataError as error:
         raise DataError(f"{image}: {error}") from None
 

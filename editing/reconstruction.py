@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.fitting import Fitted
+from datasets.crop_and_resize import Resized
 from datasets.transforms import images_to_float
-from editing.drawing import Drawing, draw
-from editing.fit import Fit
+from editing.generation import Sample, generate
 from editing.inversion import InversionConfig, Perceptual, Progress, Target, invert, with_noise
+from editing.reconstruction_quality import ReconstructionQuality
 from editing.tuning import TuningConfig, tune
 from models import Generator
 
@@ -37,19 +37,19 @@ class Method(NamedTuple):
 class Reconstruction(NamedTuple):
     """One picture, inverted."""
 
-    photo: Fitted
+    photo: Resized
     codes: Tensor  # [1, M, D]
     noise: list[Tensor] | None  # its own noise maps, one [1, 1, s, s] a layer
     generator: Generator | None  # its own, with these noise maps, where it is tuned or has any
-    drawing: Drawing
-    fit: Fit
-    untuned: Fit | None  # before the weights were tuned, if they were
+    drawing: Sample
+    fit: ReconstructionQuality
+    untuned: ReconstructionQuality | None  # before the weights were tuned, if they were
     seconds: float  # with its share of what was done for several pictures at once
 
 
 def reconstruct(
     generator: Generator,
-    photos: Sequence[Fitted],
+    photos: Sequence[Resized],
     method: Method,
     *,
     watch: Watcher | None = None,
@@ -84,7 +84,7 @@ def reconstruct(
         yield Reconstruction(photo, codes, noise, own, drawing, tuned_fit, fit, seconds)
 
 
-def _target(photos: Sequence[Fitted], device: torch.device) -> Target:
+def _target(photos: Sequence[Resized], device: torch.device) -> Target:
     images = torch.from_numpy(np.stack([photo.image for photo in photos])).permute(0, 3, 1, 2)
     labels = [photo.label for photo in photos if photo.label is not None]
     guide = torch.from_numpy(np.stack(labels)).to(device) if labels else None
@@ -92,15 +92,17 @@ def _target(photos: Sequence[Fitted], device: torch.device) -> Target:
 
 
 @torch.no_grad()
-def _draw(generator: Generator, codes: Tensor, wanted: Target, method: Method) -> tuple[Drawing, Fit]:
+def _draw(generator: Generator, codes: Tensor, wanted: Target, method: Method) -> tuple[Sample, ReconstructionQuality]:
     """The drawing of one code, and how well it fits as it will be stored: in whole grey levels."""
-    [drawing] = draw(generator, codes)
+    [drawing] = generate(generator, codes)
     image = images_to_float(torch.from_numpy(drawing.image).permute(2, 0, 1)[None].to(wanted.images.device))
     mse = (image - wanted.images).square().mean().item() / 4  # [-1, 1] is twice as wide as [0, 1]
     distance = method.perceptual(wanted.images)(image).item()
     if wanted.labels is None:
-        return drawing, Fit(mse, distance, None)
-    return drawing, Fit(mse, distance, method.agreement(torch.from_numpy(drawing.labels)[None], wanted.labels.cpu()))
+        return drawing, ReconstructionQuality(mse, distance, None)
+    return drawing, ReconstructionQuality(
+        mse, distance, method.agreement(torch.from_numpy(drawing.labels)[None], wanted.labels.cpu())
+    )
 
 
 def _on(work: str, watch: Watcher | None) -> Callable[[Progress], None] | None:

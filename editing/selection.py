@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from editing.errors import EditError
+from utils.errors import EditError
 
 BASE = "base"
 MAX_SEEDS = 1_000_000

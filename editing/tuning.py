@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from editing.errors import EditError
 from editing.inversion import Perceptual, Progress, Target, Watcher, descend, mask_entropy
 from models import Generator, GeneratorOutput
 from models.latents import to_wplus
+from utils.errors import EditError
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,1 @@
-"""Numbers that say how good drawings are. They get tensors and callables, never model classes."""
-
-from metrics.segmentation import class_areas, total_variation
-
-__all__ = ["class_areas", "total_variation"]
+"""Metrics of generated images and masks. They take tensors and callables, never model classes."""

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from datasets.reading import ReadingError
-from datasets.reading.tensors import load_tensors
+from utils.errors import ReadingError
+from utils.reading.tensors import load_tensors
 
 VERSION = 1  # of the computations: raise it when they change
 

@@ -4,7 +4,7 @@ import importlib
 import os
 from typing import Any
 
-from metrics.errors import MetricError
+from utils.errors import MetricError
 
 
 def extra(module: str) -> Any:

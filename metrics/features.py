@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from metrics.errors import MetricError
 from metrics.extras import extra
-from metrics.networks import (
+from metrics.pretrained import (
     EFFICIENTNET_SHA256,
     EFFICIENTNET_SIZE,
     efficientnet_input,
@@ -17,6 +16,7 @@ from metrics.networks import (
     verified_weights,
 )
 from metrics.registry import Extractor
+from utils.errors import MetricError
 
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 INCEPTION_SHA256 = "6726825d"  # its beginning, as the file's name tells it

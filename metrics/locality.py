@@ -20,9 +20,9 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from metrics.errors import MetricError
 from metrics.registry import CodeKind, Edit, Metric, Number, Result, State, register
 from metrics.report import by_class, plain
+from utils.errors import MetricError
 
 
 @register("locality", better={"locality_shape": "higher", "locality_texture": "higher"})

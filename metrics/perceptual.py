@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metrics.errors import MetricError
 from metrics.extras import extra
-from metrics.networks import EFFICIENTNET_SIZE, efficientnet_input, efficientnet_lite0, verified_weights
+from metrics.pretrained import EFFICIENTNET_SIZE, efficientnet_input, efficientnet_lite0, verified_weights
+from utils.errors import MetricError
 
 VGG16_FILE = "vgg16-397923af.pth"
 _VGG16_SHA256 = "397923af"

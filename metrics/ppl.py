@@ -7,8 +7,8 @@ Not to be confused with `losses.path_length`, the regulariser of training.
 
 from torch import Tensor
 
-from metrics.errors import MetricError
 from metrics.registry import Metric, Number, PathStep, Result, State, register
+from utils.errors import MetricError
 
 EPSILON = 1e-4
 _KEPT = (0.01, 0.99)

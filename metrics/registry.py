@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar, g
 
 from torch import Tensor
 
-from metrics.errors import MetricError
+from utils.errors import MetricError
 
 if TYPE_CHECKING:
-    from metrics.config import MetricConfig
     from metrics.features import FeatureExtractor
+    from metrics.metric_config import MetricConfig
     from metrics.perceptual import PerceptualDistance
     from metrics.segmenter import Segmenter
 

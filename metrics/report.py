@@ -8,10 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from datasets.reading import ReadingError
-from datasets.reading.plain import parse_json
-from datasets.reading.regular import read_bytes
-from metrics.errors import MetricError
+from utils.errors import MetricError, ReadingError
+from utils.reading.plain import parse_json
+from utils.reading.regular import read_bytes
 
 _MAX_BYTES = 2**26  # of a file of reports
 

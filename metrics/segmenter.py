@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from datasets.reading import ReadingError, label
-from datasets.reading.plain import stored_options
-from datasets.reading.tensors import load_tensors
-from datasets.reading.weights import check_finite, check_shapes
 from metrics.cache import cache_folder
-from metrics.errors import MetricError
+from utils.errors import MetricError, ReadingError
+from utils.reading.names import label
+from utils.reading.plain import stored_options
+from utils.reading.tensors import load_tensors
+from utils.reading.weights import check_finite, check_shapes
 
 FORMAT = "semantic-stylegan-segmenter/1"
 RESOLUTIONS = (32, 1024)  # px, the smallest and the largest

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset
 
 from metrics.agreement import confusion, iou, mean_iou
-from metrics.errors import MetricError
 from metrics.segmentation import class_areas
 from metrics.segmenter import RESOLUTIONS, SegmentationNetwork, Segmenter, SegmenterFacts, to_network
+from utils.errors import MetricError
 from utils.progress import progress
 
 Loader: TypeAlias = DataLoader[tuple[Tensor, Tensor]]

@@ -15,14 +15,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from datasets.reading import ReadingError, label
-from datasets.reading.plain import stored_options
-from datasets.reading.tensors import load_tensors
-from datasets.reading.weights import check_finite, check_shapes
-from models.config import ModelConfig
 from models.discriminator import Discriminator
-from models.errors import ModelError
 from models.generator import Generator
+from models.model_config import ModelConfig
 from models.released import (
     as_released,
     convert_state,
@@ -31,6 +26,11 @@ from models.released import (
     released_config,
     without_wrappers,
 )
+from utils.errors import ModelError, ReadingError
+from utils.reading.names import label
+from utils.reading.plain import stored_options
+from utils.reading.tensors import load_tensors
+from utils.reading.weights import check_finite, check_shapes
 
 FORMAT = "semantic-stylegan/1"
 NETWORKS = ("generator", "generator_ema", "discriminator")
@@ -115,7 +115,7 @@ def find_networks(contents: Any, source: str) -> Networks:
 
 
 def read_file(path: str | Path) -> Any:
-    """The tensors, on the CPU, plain data and `argparse.Namespace` in a file, see `datasets.reading.tensors`.
+    """The tensors, on the CPU, plain data and `argparse.Namespace` in a file, see `utils.reading.tensors`.
 
     Raises:
         ModelError: if the file is missing or not of that kind.

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from models.config import ModelConfig
 from models.layers import EPSILON, cat
+from models.model_config import ModelConfig
 from ops import conv2d
 
 

@@ -8,10 +8,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from models.config import ModelConfig
-from models.errors import ModelError
 from models.layers import EPSILON, EqualizedConv2d, EqualizedLinear, resampling_filter, run
+from models.model_config import ModelConfig
 from ops import bias_act, branch_filtered, full_precision, upfirdn2d
+from utils.errors import ModelError
 
 FINAL_SIDE = 4
 GROUP_SIZE = 4

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from models.compositing import Compositing, coarse_masks
-from models.config import ModelConfig
 from models.coordinates import PositionFeatures
-from models.errors import ModelError
 from models.latents import layer_code_index, to_wplus
 from models.local_generator import LOCAL_GENERATORS
 from models.mapping import MappingNetwork
+from models.model_config import ModelConfig
 from models.render_net import RENDER_NETS
+from utils.errors import ModelError
 
 NoiseMode = Literal["const", "random"]
 

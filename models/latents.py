@@ -7,8 +7,8 @@ Shapes: N batch, D latent width, M = B + 2K, K parts, L local layers.
 import torch
 from torch import Tensor
 
-from models.config import ModelConfig
-from models.errors import ModelError
+from models.model_config import ModelConfig
+from utils.errors import ModelError
 
 
 def shape_index(config: ModelConfig, part: int) -> int:

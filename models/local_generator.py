@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.config import ModelConfig
 from models.layers import EPSILON, run
+from models.model_config import ModelConfig
 from ops import cast_for_autocast, full_precision
 
 SLOPE = 0.2

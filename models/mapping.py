@@ -2,10 +2,10 @@
 
 from torch import Tensor, nn
 
-from models.config import ModelConfig
-from models.errors import ModelError
 from models.layers import EqualizedLinear, unit_rms
+from models.model_config import ModelConfig
 from ops import full_precision
+from utils.errors import ModelError
 
 LR_MULTIPLIER = 0.01
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from datasets.reading import label
-from models.config import ModelConfig
-from models.errors import ModelError
+from models.model_config import ModelConfig
+from utils.errors import ModelError
+from utils.reading.names import label
 
 StateDict = Mapping[str, Tensor]
 

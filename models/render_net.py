@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.config import ModelConfig
 from models.layers import ScaledConv2d, Upsample2d, cat, resampling_filter, run
+from models.model_config import ModelConfig
 from ops import bias_act, conv2d, conv_transpose2d, upfirdn2d
 
 

@@ -18,6 +18,7 @@ import torch
 from ops import _toolchain
 from ops._library import NAMESPACE
 from ops._lock import exclusive
+from utils.errors import UserError
 
 _SOURCES = Path(__file__).parent / "csrc"
 _WAIT_SECONDS = 900.0
@@ -26,7 +27,7 @@ _loaded: set[str] = set()
 _failures: dict[str, str] = {}
 
 
-class OpsUnavailable(RuntimeError):  # noqa: N818 - reads as the state it reports
+class OpsUnavailable(UserError):  # noqa: N818 - reads as the state it reports
     """Compiled kernels were asked for and cannot be had; the message says why and what to do."""
 
 
@@ -74,7 +75,7 @@ def load_compiled(device_type: str = "cpu") -> None:
             _build_and_load(device_type)
             _loaded.add(device_type)
             return
-    except (OSError, RuntimeError, ImportError) as error:
+    except (OSError, RuntimeError, ImportError, OpsUnavailable) as error:
         _failures[device_type] = str(error)
     raise OpsUnavailable(f"no compiled operators for {device_type}: {_failures[device_type]}")
 

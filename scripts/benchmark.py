@@ -11,9 +11,12 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from configs import ConfigError, cli
-from scripts.benchmarks import ops, overheads, profile, trace, train
-from scripts.benchmarks.report import Report
+from scripts.benchmarks import op_speed as ops
+from scripts.benchmarks import overheads, profile, trace
+from scripts.benchmarks import training_speed as train
+from scripts.benchmarks.tables import Report
+from utils import cli
+from utils.errors import ConfigError
 
 # Each has a docstring, whose first line is its help; add_options(parser), by which args.device is a name, or None for
 # CUDA where there is a GPU; check(args), which raises ConfigError before anything runs; and tables(args, device).

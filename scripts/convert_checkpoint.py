@@ -11,10 +11,11 @@ from pathlib import Path
 
 import torch
 
-from configs import ConfigError, cli
-from datasets import default_table
-from editing.files import replacing
+from datasets.class_files import default_table
 from models.checkpoint import load_networks
+from utils import cli
+from utils.errors import ConfigError
+from utils.files import replacing
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

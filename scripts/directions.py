@@ -25,28 +25,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from configs import cli
-from editing import (
-    Direction,
-    EditError,
-    check_free,
-    draw,
-    load_model,
-    make_folder,
-    parse_parts,
-    parse_seeds,
-    save_direction,
-    seed_codes,
-    slide_job,
-)
-from editing.directions import fingerprint, part_index
-from editing.finding import ATTRIBUTES, Step, attribute, components, factors, mapped, read_labels, resampled
+from editing.codes import seed_codes
+from editing.direction_files import Direction, fingerprint, part_index, save_direction
+from editing.direction_search import ATTRIBUTES, Step, attribute, components, factors, mapped, read_labels, resampled
+from editing.generate_options import finite, positive
+from editing.generation import generate
+from editing.jobs import slide_job
+from editing.loading import load_model
 from editing.mixing import CODE_KINDS
-from editing.options import finite, positive
+from editing.selection import parse_parts, parse_seeds
 from metrics.locality import Locality
 from models import Generator
-from models.shipped import shipped_model
+from models.bundled import bundled_model
 from ops import set_mode
+from utils import cli
+from utils.errors import EditError
+from utils.files import check_free, make_folder
 from utils.progress import progress
 
 DEVIATION_SAMPLES = 10_000  # of w, which cost next to nothing
@@ -80,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Finds, saves, draws and measures; all checks come before the first file."""
     args = parse(argv)
     device = cli.usable_device(args.device)
-    generator, classes = load_model(args.checkpoint or shipped_model(), device)
+    generator, classes = load_model(args.checkpoint or bundled_model(), device)
     config = generator.config
     part = one_part(args.part, classes.names)
     names = wanted_names(args, "base" if part is None else classes.names[part], config.latent_dim)
@@ -98,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{'':<24} locality   chance   change   area {-args.strength:+4g}  area   0  area {args.strength:+3g}")
     for direction, sheet in zip(directions, sheets, strict=True):
         save_direction(direction, args.output / f"{direction.name}.npz")
-        sheet.write(draw(generator, sheet.codes, batch_size=args.batch_size), args.output)
+        sheet.write(generate(generator, sheet.codes, batch_size=args.batch_size), args.output)
         print(f"{direction.name:<24} {measure(args, generator, direction).text()}   {direction.how}", flush=True)
     print(f"wrote {len(names)} direction(s) to {args.output}, each as .npz and as a sheet, .png")
 
@@ -140,7 +134,7 @@ def find(args: argparse.Namespace, generator: Generator, part: int | None, index
     if args.method == "pca":
         return components(mapped(generator, DEVIATION_SAMPLES), args.count)
     w, codes = resampled(generator, index, args.samples, args.seed)
-    samples = draw(generator, codes, batch_size=args.batch_size)
+    samples = generate(generator, codes, batch_size=args.batch_size)
     drawings = progress(samples, total=len(codes), desc="generating", unit="image")
     values = torch.tensor([ATTRIBUTES[args.method](mask_of(part, drawing.labels)) for drawing in drawings])
     return [attribute(w, values, f"{args.part}: '{args.method}'")]
@@ -183,7 +177,7 @@ def measure(args: argparse.Namespace, generator: Generator, direction: Direction
 
 def drawn(args: argparse.Namespace, generator: Generator, part: int | None, codes: Tensor) -> tuple[Tensor, Tensor]:
     """Images, uint8 [N, 3, R, R], and where the part is in them, uint8 [N, R, R]."""
-    drawings = list(draw(generator, codes, batch_size=args.batch_size))
+    drawings = list(generate(generator, codes, batch_size=args.batch_size))
     images = torch.from_numpy(np.stack([drawing.image for drawing in drawings])).permute(0, 3, 1, 2)
     return images, torch.from_numpy(np.stack([mask_of(part, drawing.labels) for drawing in drawings])).byte()
 

@@ -16,8 +16,8 @@ import torchvision
 from torch import Tensor
 
 import ops
-from configs import cli
 from ops import _build, _kernels, _toolchain
+from utils import cli
 
 _KERNELS_ROW = "{:<18} {:<9} {:<42}" + " {:>9} {:>6} {:>6} {:>6} {:>6} {:>9} {:>6} {:>9}"
 _KERNELS_COLUMNS = ("registers", "stack", "local", "shared", "blocks", "occupancy", "SASS", "an output")

@@ -25,24 +25,24 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 import ops
-from configs import ConfigError, cli
-from datasets import ClassTable, options
-from datasets.loader import DataConfig
+from datasets import data_options as options
+from datasets.data_loader import DataConfig
+from datasets.labels import ClassTable
 from datasets.opening import first_difference, open_dataset
-from editing.files import check_free, make_folder, replacing
-from metrics.config import MetricConfig
-from metrics.errors import MetricError
 from metrics.extras import extra
+from metrics.metric_config import MetricConfig
 from metrics.plots import locality_picture
 from metrics.registry import registered
 from metrics.report import Report
 from models import ModelConfig
+from models.bundled import bundled_model
 from models.checkpoint import build_generator, find_networks, load_generator, provenance, read_file
-from models.shipped import shipped_model
-from training import distributed
-from training.distributed import from_main
-from training.evaluation import Evaluation
-from training.events import check_name
+from training.evaluation.evaluator import Evaluation
+from training.run.events import check_name
+from utils import cli, distributed
+from utils.distributed import from_main
+from utils.errors import ConfigError, MetricError
+from utils.files import check_free, make_folder, replacing
 
 DEFAULTS = MetricConfig()
 SCALARS = "events.out.tfevents.*"
@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_free(args.output, [*WRITTEN, *(f"tensorboard/{file.name}" for file in scalars)], overwrite=args.overwrite)
         check_name(args.output)
         extra("matplotlib")  # now, not after all has been measured
-    checkpoints = in_order_of_training([look_into(path) for path in args.checkpoint or [shipped_model()]])
+    checkpoints = in_order_of_training([look_into(path) for path in args.checkpoint or [bundled_model()]])
     model = checkpoints[0].model
     dataset = open_dataset(data, model.resolution, model.num_classes)
     check_classes(checkpoints, dataset.classes, ", ".join(args.data))

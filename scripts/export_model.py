@@ -26,13 +26,13 @@ import torch
 from torch import Tensor
 from torch.torch_version import TorchVersion
 
-from configs import ConfigError, cli
-from datasets import default_table
-from editing.files import check_free_file, replacing
-from models import ModelError
+from datasets.class_files import default_table
+from models.bundled import bundled_model
 from models.checkpoint import Networks, build_generator, find_networks, provenance, read_file
-from models.shipped import shipped_model
 from models.tracing import trace
+from utils import cli
+from utils.errors import ConfigError, ModelError
+from utils.files import check_free_file, replacing
 
 OLDEST_FOR_ONNX = "2.7"
 PRECISIONS = {"half": torch.float16, "single": torch.float32}
@@ -53,7 +53,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Exports one generator."""
     args = parse(argv)
-    checkpoint = args.checkpoint or shipped_model()
+    checkpoint = args.checkpoint or bundled_model()
     if os.path.exists(args.output) and os.path.exists(checkpoint) and args.output.samefile(checkpoint):
         raise ConfigError(f"--output {args.output} is the checkpoint itself: choose another name")
     check_free_file(args.output, overwrite=args.overwrite)

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from configs import cli
-from datasets import options, save_png
-from datasets.contact_sheet import contact_sheet
-from datasets.errors import DataError
+from datasets import data_options as options
 from datasets.find import find_source
-from datasets.reading.names import shown
+from datasets.preview_grid import contact_sheet
 from datasets.sources import refuse_output
 from datasets.survey import survey
+from utils import cli
+from utils.errors import DataError, printable
 from utils.files import reason_not_writable
+from utils.images import save_png
 from utils.progress import progress
 
 
@@ -52,14 +52,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = survey(source, args.workers, progress=partial(progress, total=len(source), desc="reading", unit="image"))
     for name in ("resolution", "count", "source", "tool"):
         if name in source.meta:
-            print(f"{name}: {shown(source.meta[name])}")
+            print(f"{name}: {printable(source.meta[name])}")
     for line in (*found.lines(), *found.all_problems):
         print(line)
     if args.sheet and found.good:
         save_png(contact_sheet(source, found.good), args.sheet)
-        print(f"wrote {shown(args.sheet)}")
+        print(f"wrote {printable(args.sheet)}")
     if found.all_problems:
-        raise DataError(f"{shown(args.path)}: number of problems, listed above: {len(found.all_problems)}; fix them")
+        raise DataError(
+            f"{printable(args.path)}: number of problems, listed above: {len(found.all_problems)}; fix them"
+        )
 
 
 def _check_sheet(path: Path) -> None:

@@ -30,31 +30,33 @@ import torch
 from torch import Tensor
 
 import ops
-from configs import ConfigError, cli
-from datasets import ClassTable, load_table, save_png
+from datasets.class_files import load_table
+from datasets.crop_and_resize import CROPS, Crop, Resized
 from datasets.decoding import refuse_contradictions
 from datasets.find import CLASSES_FILE
-from datasets.fitting import CROPS, Crop, Fitted
+from datasets.labels import ClassTable
 from datasets.opening import first_difference
 from datasets.palettes import READ_BY
-from datasets.reading.names import normalized, shown
-from editing import EditError, calm_threads, check_free, make_folder
 from editing.encoder import encode, load_encoder
-from editing.files import replacing
-from editing.fit import advice, fit_table
 from editing.inversion import SPACES, InversionConfig, Progress, Target
 from editing.inversion_files import SHEET, check_sheet, file_names, sheet, write_files
-from editing.loading import model_in
+from editing.loading import calm_threads, model_in
 from editing.photos import find_masks, read_photo, training_crop
 from editing.reconstruction import Method, Reconstruction, Watcher, reconstruct
+from editing.reconstruction_quality import advice, quality_table
 from editing.tuning import TuningConfig
 from metrics.agreement import confusion, mean_iou
 from metrics.perceptual import EfficientNetDistance, Lpips, PerceptualDistance, guiding_distance
 from metrics.segmenter import Segmenter, load_segmenter
 from models import Generator
+from models.bundled import BUNDLED_ENCODER, bundled_model
 from models.checkpoint import provenance, read_file
-from models.shipped import SHIPPED_ENCODER, shipped_model
+from utils import cli
+from utils.errors import ConfigError, EditError, printable
+from utils.files import check_free, make_folder, replacing
+from utils.images import save_png
 from utils.progress import progress
+from utils.reading.names import normalized
 
 REPORT = "report.json"
 
@@ -103,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Inverts all images; all checks come before the first file."""
     args = parse(argv)
     device = cli.usable_device(args.device)
-    model = load(args.checkpoint or shipped_model(), device)
+    model = load(args.checkpoint or bundled_model(), device)
     distances = perceptual_distances(args.lpips, model.generator)
     method = choose_method(args, distances, model)
     check_output(args, model.generator.config.resolution)
@@ -112,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ops.set_mode(args.ops, device.type)
     calm_threads(model.generator)
     make_folder(args.output)
-    print(f"inverting with {shown(model.path)}; crop of pictures that are not square: {crop}", flush=True)
+    print(f"inverting with {printable(model.path)}; crop of pictures that are not square: {crop}", flush=True)
     name, found, entries = distances.reported.name, [], []
     for path, each in zip(args.images, in_batches(photos, model, method, args.batch_size), strict=True):
         write_files(each, args.output / path.stem, model.classes, model.origin)
@@ -120,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         entries.append(describe(path, each, name, args.space))
     facts = {
         "init": args.init,
-        "encoder": str(args.encoder or SHIPPED_ENCODER) if args.init == "encoder" else None,
+        "encoder": str(args.encoder or BUNDLED_ENCODER) if args.init == "encoder" else None,
         "checkpoint": str(model.path),
         "trained_on": model.origin,
         "crop": crop,
@@ -131,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         partial.write_text(json.dumps({**facts, "images": entries}, indent=2) + "\n", encoding="utf-8")
     save_png(sheet(found, model.classes.palette()), args.output / SHEET)
     print(summary(entries, name))
-    print(f"wrote {shown(args.output)}: look at {SHEET}; generate.py --latents draws NAME_codes.npy")
+    print(f"wrote {printable(args.output)}: look at {SHEET}; generate.py --latents draws NAME_codes.npy")
 
 
 class Distances(NamedTuple):
@@ -177,7 +179,7 @@ def find_encoder(args: argparse.Namespace, generator: Generator) -> Callable[[Ta
         if args.encoder:
             raise ConfigError("--encoder is for --init encoder: add that, or leave it out")
         return None
-    encoder = load_encoder(args.encoder or SHIPPED_ENCODER, generator).encoder
+    encoder = load_encoder(args.encoder or BUNDLED_ENCODER, generator).encoder
     return partial(encode, encoder, generator)
 
 
@@ -203,7 +205,7 @@ def check_output(args: argparse.Namespace, resolution: int) -> None:
     check_free(args.output, [*files, SHEET, REPORT], overwrite=args.overwrite)
 
 
-def read_photos(args: argparse.Namespace, model: Model, crop: Crop) -> list[Fitted]:
+def read_photos(args: argparse.Namespace, model: Model, crop: Crop) -> list[Resized]:
     """All images, with labels from their masks or from a segmenter, where there is either."""
     segmenter = find_segmenter(args.segmenter, model) if args.segmenter else None
     masks: Sequence[Path | None] = find_masks(args.images, args.masks) if args.masks else [None] * len(args.images)
@@ -260,7 +262,7 @@ def as_batch(image: np.ndarray) -> Tensor:
     return torch.tensor(image).permute(2, 0, 1)[None]
 
 
-def in_batches(photos: Sequence[Fitted], model: Model, method: Method, size: int) -> Iterator[Reconstruction]:
+def in_batches(photos: Sequence[Resized], model: Model, method: Method, size: int) -> Iterator[Reconstruction]:
     """All photos inverted, `size` at a time, while bars show how far the work is."""
     for start in range(0, len(photos), size):
         batch = photos[start : start + size]
@@ -308,9 +310,9 @@ def summary(entries: Sequence[dict[str, Any]], perceptual: str) -> str:
         if entry["before_tuning"]:
             rows.append({**entry["before_tuning"], "name": f"{entry['name']} untuned", "seconds": None})
         rows.append(entry)
-    rows = [{**row, "name": shown(row["name"])} for row in rows]
-    warnings = [f"warning: {shown(entry['name'])}: {entry['advice']}" for entry in entries if entry["advice"]]
-    return "\n".join([fit_table(rows, perceptual), *warnings])
+    rows = [{**row, "name": printable(row["name"])} for row in rows]
+    warnings = [f"warning: {printable(entry['name'])}: {entry['advice']}" for entry in entries if entry["advice"]]
+    return "\n".join([quality_table(rows, perceptual), *warnings])
 
 
 if __name__ == "__main__":

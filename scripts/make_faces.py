@@ -21,12 +21,14 @@ from typing import TypeVar
 
 import numpy as np
 
-from configs import cli
-from datasets import DataError, LmdbWriter, celebamask13, draw_face, encode_pair, save_label_png, save_png
-from datasets.lmdb_writer import new_folder
+from datasets.class_files import celebamask13
+from datasets.layouts import encode_pair
+from datasets.lmdb_writer import LmdbWriter, new_folder
 from datasets.parallel import ordered_map
-from datasets.reading.names import shown
-from datasets.synthetic_faces import FRAMINGS, MAX_RESOLUTION, MIN_RESOLUTION, STYLES, Framing, Style
+from datasets.synthetic_faces import FRAMINGS, MAX_RESOLUTION, MIN_RESOLUTION, STYLES, Framing, Style, draw_face
+from utils import cli
+from utils.errors import DataError, printable
+from utils.images import save_label_png, save_png
 from utils.progress import progress
 
 _MAX_COUNT = 10_000_000
@@ -46,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     _check_range("--workers", options.workers, 0, 1024)
     write = _write_files if options.files else _write_lmdb
     write(options)
-    print(f"wrote {options.count} faces at {options.resolution} px to {shown(options.out)}")
+    print(f"wrote {options.count} faces at {options.resolution} px to {printable(options.out)}")
 
 
 def _write_lmdb(options: argparse.Namespace) -> None:

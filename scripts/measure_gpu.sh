@@ -50,7 +50,7 @@ print(torch.__version__, *torch.cuda.get_arch_list())"' machine "$python"
     part doctor 165 "$python" -m scripts.doctor
     # One process, as each compiles the operators anew.
     part tests 200 "$python" -m pytest -p no:cacheprovider \
-      tests/training/test_syncs.py tests/training/test_graphs.py tests/ops/test_gpu.py
+      tests/training/test_syncs.py tests/training/test_cuda_graphs.py tests/ops/test_gpu.py
     benchmark ops 120 90 ops --device cuda --megabytes 256 --dtype float32 bfloat16 float16 --rounds 5
     ;;
   2)

@@ -10,10 +10,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs import ConfigError, cli
-from editing.files import check_free_file, replacing
 from metrics.plots import curves
 from metrics.report import read_numbers
+from utils import cli
+from utils.errors import ConfigError
+from utils.files import check_free_file, replacing
 
 FILE = "metrics.jsonl"
 Curve = tuple[Sequence[float], Sequence[float]]

@@ -31,18 +31,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from configs import cli
-from datasets import options
-from datasets.contact_sheet import contact_sheet
-from datasets.errors import DataError
+from datasets import data_options as options
+from datasets.crop_and_resize import CROPS, Crop, crop_and_resize
 from datasets.find import find_source
-from datasets.fitting import CROPS, Crop, fit
 from datasets.layouts import TOOL, describe, encode_image, encode_pair, image_key, pair_records
 from datasets.lmdb_writer import ResumableWriter, link_lmdb, refuse_existing
 from datasets.parallel import ordered_map
-from datasets.reading.names import shown
+from datasets.preview_grid import contact_sheet
 from datasets.sources import FileSource, ImageLmdbSource, LmdbSource, Source, refuse_output
 from datasets.survey import Survey, survey
+from utils import cli
+from utils.errors import DataError, printable
 from utils.files import reason_not_writable
 from utils.progress import progress
 
@@ -108,7 +107,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         chosen = {"read_by": args.read_by} if args.read_by != "auto" else {}
         _reuse(source, found, args.out, meta | chosen, files)
     print(
-        f"wrote {shown(args.out)}: {len(found.good)} records at {args.resolution} pixels; look at its contact_sheet.png"
+        f"wrote {printable(args.out)}: {len(found.good)} records at {args.resolution} pixels; "
+        "look at its contact_sheet.png"
     )
     print(_next_step(source, args))
 
@@ -185,7 +185,7 @@ def _encode(source: Source, resolution: int, crop: Crop, place: tuple[int, int])
     number, index = place
     record = source.read(index)
     try:
-        image, label = fit(record, resolution, crop)
+        image, label = crop_and_resize(record, resolution, crop)
     except DataError as error:  # the file was another when it was checked
         raise DataError(f"{source.name(index)}: {error}") from None
     if label is None:
@@ -216,9 +216,9 @@ def _plain_value(path: Path) -> str:
 
 def _shell_word(text: str) -> str:
     """Return text quoted for bash, in one line that can be printed: as 'a b' or $'caf\\xe9'."""
-    if shown(text) == text:
+    if printable(text) == text:
         return shlex.quote(text)
-    escaped = (f"\\{c}" if c in "\\'" else c if shown(c) == c else _hex_escaped(c) for c in text)
+    escaped = (f"\\{c}" if c in "\\'" else c if printable(c) == c else _hex_escaped(c) for c in text)
     return f"$'{''.join(escaped)}'"
 
 

@@ -20,17 +20,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from configs import ConfigError, cli
-from editing import EditError, calm_threads, load_model
 from editing.encoder import Encoder, load_encoder
-from editing.options import positive
+from editing.generate_options import positive
+from editing.loading import calm_threads, load_model
 from editing.photos import training_crop
 from models import Generator
+from models.bundled import BUNDLED_ENCODER, bundled_model
 from models.checkpoint import read_file
-from models.shipped import SHIPPED_ENCODER, shipped_model
 from ops import set_mode
 from scripts.studio_page.uploads import Uploads
 from scripts.studio_page.workshop import LARGEST_SEED, Workshop
+from utils import cli
+from utils.errors import ConfigError, EditError
 
 REQUIREMENTS = "requirements-studio.txt"
 LARGEST_PORT = 65535
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not 0 <= args.seed <= LARGEST_SEED:
         raise ConfigError(f"--seed {args.seed}: choose one from 0 to {LARGEST_SEED}")
     device = cli.usable_device(args.device)
-    checkpoint = args.checkpoint or shipped_model()
+    checkpoint = args.checkpoint or bundled_model()
     generator, classes = load_model(checkpoint, device)
     encoder = find_encoder(args, generator)
     set_mode(args.ops, device.type)
@@ -96,7 +97,7 @@ def find_encoder(args: argparse.Namespace, generator: Generator) -> Encoder | No
     Raises:
         EditError: if it cannot be read, or was made for another model.
     """
-    path = args.encoder or (None if args.checkpoint else SHIPPED_ENCODER)
+    path = args.encoder or (None if args.checkpoint else BUNDLED_ENCODER)
     return load_encoder(path, generator).encoder if path else None
 
 

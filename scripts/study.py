@@ -33,17 +33,21 @@ from typing import get_type_hints
 import numpy as np
 import torch
 
-from configs import ConfigError, changed_options, cli, load_config
+from configs import changed_options, load_config
 from configs.loader import read_sections
 from configs.values import coerce
-from datasets.pictures import grid, overlay
-from editing import draw, load_model, seed_codes
-from editing.files import make_folder, replacing
+from editing.codes import seed_codes
+from editing.generation import generate
+from editing.loading import load_model
 from metrics.extras import extra
 from metrics.plots import Panel, panels
 from metrics.report import read_numbers
+from training.finetune import stored_model
 from training.logged import training_seconds
-from training.transfer import stored_model
+from utils import cli
+from utils.errors import ConfigError
+from utils.files import make_folder, replacing
+from utils.images import grid, overlay
 
 _BY_STAGES = ("training.total_images", "training.checkpoint_every_images", "metrics.every_images")
 Results = dict[tuple[str, int], dict[str, list[float]]]  # by (variant, images seen) and column: a number for each seed
@@ -227,7 +231,7 @@ def samples(checkpoint: Path) -> np.ndarray:
     if not checkpoint.exists():
         return np.full((1, 1, 3), 255, np.uint8)
     generator, classes = load_model(checkpoint, torch.device("cpu"))
-    generated = list(draw(generator, seed_codes(generator, range(4))))
+    generated = list(generate(generator, seed_codes(generator, range(4))))
     overlays = [overlay(each.image, classes.palette()[each.labels]) for each in generated]
     return grid(np.stack([each.image for each in generated] + overlays), columns=len(generated), padding=1)
 

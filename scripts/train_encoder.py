@@ -18,24 +18,26 @@ from typing import Any
 import torch
 
 import ops
-from configs import ConfigError, changed_options, cli
+from configs import changed_options
 from configs.loader import load_options, to_yaml
 from datasets.opening import first_difference, open_dataset
-from datasets.reading.plain import parse_yaml
-from datasets.reading.tensors import load_tensors
-from editing import EditError, load_model, make_folder
-from editing.directions import fingerprint
+from editing.direction_files import fingerprint
 from editing.encoder import Encoder, encode, save_encoder
-from editing.files import replacing
-from editing.fit import psnr
+from editing.encoder_training import EncoderRun, EncoderTrainer, Pairs, held_out, own_samples
 from editing.inversion import Target
+from editing.loading import load_model
+from editing.reconstruction_quality import psnr
 from metrics.agreement import confusion, mean_iou
-from metrics.networks import EFFICIENTNET_SIZE
 from metrics.perceptual import EfficientNetDistance
+from metrics.pretrained import EFFICIENTNET_SIZE
 from models import Generator
-from models.shipped import shipped_model
-from training.encoder import EncoderRun, EncoderTrainer, Pairs, held_out, own_samples
+from models.bundled import bundled_model
+from utils import cli
+from utils.errors import ConfigError, EditError
+from utils.files import make_folder, replacing
 from utils.progress import progress
+from utils.reading.plain import parse_yaml
+from utils.reading.tensors import load_tensors
 
 ENCODER, STATE = "encoder.pt", "training.pt"
 _SHOWN_EVERY = 20  # steps; showing a number waits for the device
@@ -65,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     run = load_options(EncoderRun, args.config, args.overrides)
     device = cli.usable_device(args.device)
-    checkpoint = args.checkpoint or shipped_model()
+    checkpoint = args.checkpoint or bundled_model()
     generator, classes = load_model(checkpoint, device)
     resolution = generator.config.resolution
     pairs = open_dataset(run.data, resolution, classes.num_classes) if run.data.path else None

@@ -12,13 +12,13 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs import cli
-from datasets import options
+from datasets import data_options as options
 from datasets.digest import content_digest
 from datasets.opening import open_dataset
-from editing.files import check_free, make_folder, replacing
 from metrics.segmenter import Segmenter, segmenter_path
 from metrics.segmenter_training import SegmenterTraining, train_segmenter
+from utils import cli
+from utils.files import check_free, make_folder, replacing
 
 DEFAULTS = SegmenterTraining()
 

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from datasets import LmdbWriter, celebamask13, draw_face, encode_pair
+from datasets.class_files import celebamask13
+from datasets.layouts import encode_pair
+from datasets.lmdb_writer import LmdbWriter
+from datasets.synthetic_faces import draw_face
 from models import Discriminator, Generator, ModelConfig
 from models.checkpoint import Networks
 from tests import processes

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from datasets import LmdbWriter, celebamask13, draw_face, encode_pair
+from datasets.class_files import celebamask13
+from datasets.layouts import encode_pair
+from datasets.lmdb_writer import LmdbWriter
+from datasets.synthetic_faces import draw_face
 from tests.processes import ROOT, lint
 from tests.python_server import PythonServer
 

@@ -11,17 +11,20 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
-import editing
 import generate
-from configs import cli
-from editing import background, code_index, parse_parts
-from editing.directions import fingerprint
-from editing.mixing import CURVES
-from models import Generator, shipped
+from editing import background
+from editing.background import fit_background
+from editing.codes import save_codes
+from editing.direction_files import Direction, fingerprint, save_direction
+from editing.generation import Scene
+from editing.mixing import CURVES, code_index
+from editing.selection import parse_parts
+from models import Generator, bundled
 from models.coordinates import foreground_coordinates
 from models.latents import to_wplus, truncate
 from tests.editing.tiny import CONFIG, NAMES, save_tiny
 from tests.golden_cases import GoldenCase, golden_cases
+from utils import cli
 
 PALETTE = np.array([[0, 0, 0], [250, 200, 0], [0, 80, 250], [9, 9, 9]], np.uint8)
 
@@ -163,14 +166,14 @@ def test_mix_of_the_base_codes(draw: Callable[..., Path]) -> None:
 
 
 def test_mix_from_codes_in_a_file(draw: Callable[..., Path], generator: Generator, tmp_path: Path) -> None:
-    editing.save_codes(w_of(generator, 4, 5), tmp_path / "others.npy")
+    save_codes(w_of(generator, 4, 5), tmp_path / "others.npy")
     from_file = draw(f"--seeds 0 --mix --sources {tmp_path}/others.npy --parts hair --save-latents", "file")
     from_seeds = draw("--seeds 0 --mix --sources 4,5 --parts hair --save-latents", "seeds")
     assert (from_file / "latents.npy").read_bytes() == (from_seeds / "latents.npy").read_bytes()
 
 
 def test_parts_are_taken_in_any_mode(draw: Callable[..., Path], generator: Generator, tmp_path: Path) -> None:
-    editing.save_codes(w_of(generator, 5), tmp_path / "other.npy")
+    save_codes(w_of(generator, 5), tmp_path / "other.npy")
     folder = draw(f"--seeds 0,1 --take 4 hair --take {tmp_path}/other.npy skin,base --files --save-latents")
     codes = torch.from_numpy(np.load(folder / "latents.npy"))
     first, second, hair, skin = (to_wplus(w_of(generator, seed), CONFIG)[0] for seed in (0, 1, 4, 5))
@@ -183,9 +186,9 @@ def test_parts_are_taken_in_any_mode(draw: Callable[..., Path], generator: Gener
     np.testing.assert_allclose(drawn, (image.clamp(-1, 1).permute(1, 2, 0) + 1) * 127.5, atol=1)
 
 
-def hair_direction(generator: Generator, path: Path) -> editing.Direction:
-    direction = editing.Direction("hair", 2, "shape", torch.randn(1, 16), fingerprint(generator), "by hand")
-    editing.save_direction(direction, path)
+def hair_direction(generator: Generator, path: Path) -> Direction:
+    direction = Direction("hair", 2, "shape", torch.randn(1, 16), fingerprint(generator), "by hand")
+    save_direction(direction, path)
     return direction
 
 
@@ -253,9 +256,9 @@ def test_a_photo_behind_all_drawings(
     wide[:, 20:60] = (120, 160, 90)  # the middle, which is all that may show
     Image.fromarray(wide).save(tmp_path / "photo.png")
     folder = draw(f"--seeds 3 --files --background {tmp_path}/photo.png --zoom 1.2")
-    scene = editing.Scene(foreground_coordinates(CONFIG, zoom=1.2))
+    scene = Scene(foreground_coordinates(CONFIG, zoom=1.2))
     middle = (torch.tensor([120.0, 160.0, 90.0])[:, None, None] / 127.5 - 1).expand(3, 32, 32)
-    fitted = editing.fit_background(generator, middle, w_of(generator, 3), scene=scene)
+    fitted = fit_background(generator, middle, w_of(generator, 3), scene=scene)
     assert f"photo.png: PSNR {fitted.psnr:.1f} dB" in capsys.readouterr().out
     with torch.no_grad():
         image = generator.synthesis(w_of(generator, 3), coords=scene.coords, background=fitted.features).image[0]
@@ -440,7 +443,7 @@ def test_a_named_checkpoint_is_not_announced(draw: Callable[..., Path], capsys: 
 def test_the_shipped_model_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "faces_64.pt")
+    monkeypatch.setattr(bundled, "BUNDLED", tmp_path / "faces_64.pt")
     message = refused(["--output", str(tmp_path / "out"), "--seeds", "0"], monkeypatch, capsys)
     assert f"put {tmp_path / 'faces_64.pt'} back" in message
     assert "--checkpoint" in message

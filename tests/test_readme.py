@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets import draw_face
+from datasets.synthetic_faces import draw_face
 from tests.conftest import TINY_OPTIONS
 from tests.golden_cases import golden_cases
 from tests.processes import ROOT, run_command, without_nvcc

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from configs import ConfigError, RunConfig
-from datasets import InfiniteSampler, make_loader
+from configs import RunConfig
+from datasets.data_loader import make_loader
+from datasets.sampler import InfiniteSampler
 from models.discriminator import GROUP_SIZE
-from training.distributed import Process
-from training.views import Records, View
+from training.discriminator_inputs import Records, View
+from utils.distributed import Process
+from utils.errors import ConfigError
 
 
 class Batches:

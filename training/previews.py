@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from datasets.labels import ClassTable
-from datasets.pictures import colorize, grid, overlay
-from editing.drawing import Drawing, draw
+from editing.generation import Sample, generate
 from models import Generator
-from training.collapse import duplicate_share
+from training.run.collapse import duplicate_share
+from utils.images import colorize, grid, overlay
 
 SEED = 0
 
@@ -25,19 +25,19 @@ class Previews:
 
     def sheet(self, generator: Generator) -> np.ndarray:
         """uint8 [H, W, 3]: for each sample in a row image, mask, overlay, coarse masks, depth; two samples a line."""
-        return self.draw(generator)[0]
+        return self.generate(generator)[0]
 
     @torch.no_grad()
-    def draw(self, generator: Generator) -> tuple[np.ndarray, float]:
+    def generate(self, generator: Generator) -> tuple[np.ndarray, float]:
         """The sheet, and the share of pairs among the samples that are duplicates."""
         codes = generator.mapping(self.z.to(generator.positions.weight))
-        drawings = list(draw(generator, codes, batch_size=self.batch_size))
+        drawings = list(generate(generator, codes, batch_size=self.batch_size))
         rows = [preview_row(drawing, self.palette) for drawing in drawings]
         alike = duplicate_share(np.stack([drawing.image for drawing in drawings]))
         return grid(np.stack(rows), columns=2, padding=2), alike
 
 
-def preview_row(drawing: Drawing, palette: np.ndarray) -> np.ndarray:
+def preview_row(drawing: Sample, palette: np.ndarray) -> np.ndarray:
     """uint8 [R, 5 R, 3]: image, mask, overlay, front part of the coarse masks, depth of that part."""
     mask = colorize(drawing.labels, palette)
     front = _enlarge(drawing.coarse.argmax(0).astype(np.uint8), len(mask))

@@ -12,8 +12,8 @@ from configs import RunConfig, architecture
 from losses import LossConfig
 from models import Discriminator, Generator
 from models.checkpoint import Networks, load_state
-from training.config import FREEZABLE, TrainingConfig
-from training.distributed import Process, gather
+from training.training_config import FREEZABLE, TrainingConfig
+from utils.distributed import Process, gather
 
 
 @dataclass

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from training.distributed import mean_over_processes
+from utils.distributed import mean_over_processes
 
 
 class Stats:

@@ -7,33 +7,33 @@ from pathlib import Path
 from typing import Any
 
 import ops
-from configs import ConfigError, RunConfig, changed_options
-from datasets import ClassTable, DataError
+from configs import RunConfig, changed_options
 from datasets.images_alone import ImagesAlone
-from models import ModelError
+from datasets.labels import ClassTable
 from models.checkpoint import networks_from_dict, read_file
 from training import memory
 from training.batches import Batches
-from training.collapse import DUPLICATES, SETTLED, CollapseWatch, score_gap
-from training.distributed import Process, any_process, from_main, gather, naming_losses
-from training.evaluation import Evaluation
-from training.faults import LOSS_SCALE, Faults
-from training.limits import MASK_DRIFT, DriftLimit, Ending, Limit, TimeLimit
-from training.log import Log
-from training.material import check_files, check_meaning, open_material, refuse_output
-from training.measuring import Measuring
-from training.networks import prepare_device
-from training.phases import Phases
-from training.preemption import InterruptionError, Preemption, preempted
+from training.data import check_files, check_meaning, open_material, refuse_output
+from training.discriminator_inputs import Records
+from training.evaluation.evaluator import Evaluation
+from training.evaluation.measuring import Measuring
+from training.finetune import Origin
+from training.precision import prepare_device
 from training.previews import Previews
-from training.pulse import Beat, Pulse
-from training.run_folder import RunFolder
-from training.saving import Saver
+from training.run.collapse import DUPLICATES, SETTLED, CollapseWatch, score_gap
+from training.run.faults import LOSS_SCALE, Faults
+from training.run.log import Log
+from training.run.nonfinite import Evidence
+from training.run.preemption import InterruptionError, Preemption, preempted
+from training.run.run_folder import RunFolder
+from training.run.saving import Saver
+from training.run.stop import MASK_DRIFT, DriftLimit, Ending, Limit, TimeLimit
+from training.run.sync import Beat, Pulse
 from training.state import build_state
 from training.stats import Stats
-from training.step_guard import Evidence
-from training.transfer import Origin
-from training.views import Records
+from training.steps import Phases
+from utils.distributed import Process, any_process, from_main, gather, report_lost_ranks
+from utils.errors import ConfigError, DataError, ModelError
 
 
 class Trainer:
@@ -77,7 +77,7 @@ class Trainer:
             RunError: if numbers went bad, or other processes were lost.
         """
         self.preemption = preemption or Preemption()
-        with folder.claimed(self.process), naming_losses(self.process, self._place):
+        with folder.claimed(self.process), report_lost_ranks(self.process, self._place):
             self.resume = resume
             self._begin(folder, from_main(self.process, lambda: folder.resume_from(resume)))
             if not self._is_done():
@@ -169,7 +169,7 @@ class Trainer:
             self.ending = exceeded or self.ending
             last = last or exceeded is not None
         if due(training.preview_every_images) and self.process.is_main:
-            sheet, alike = self.previews.draw(self.state.generator_ema)
+            sheet, alike = self.previews.generate(self.state.generator_ema)
             self.log.preview(sheet, images)
             self.log.numbers({DUPLICATES: alike}, images)
             self._look_for_collapse({DUPLICATES: alike})

@@ -8,8 +8,8 @@ from datasets.faces.attributes import Earrings, FaceAttributes, Glasses, Hat
 from datasets.faces.canvas import Canvas
 from datasets.faces.colors import shade
 from datasets.faces.curves import Points, between, ellipse, moved, ribbon, ring, smooth
+from datasets.faces.face_parts import BACKGROUND, EAR, EARRING, FACE, GLASSES, HAT, SKIN
 from datasets.faces.head import EAR_Y, MIDDLE, SIDES, ear_x, feature_x
-from datasets.faces.parts import BACKGROUND, EAR, EARRING, FACE, GLASSES, HAT, SKIN
 
 _HAT_Y = 0.325
 

@@ -8,8 +8,8 @@ from datasets.faces.attributes import FaceAttributes, Head, Outfit
 from datasets.faces.canvas import Canvas
 from datasets.faces.colors import Color, mix, shade
 from datasets.faces.curves import Points, between, ellipse, mirrored, moved, ribbon, smooth
+from datasets.faces.face_parts import CLOTH, NECK
 from datasets.faces.head import MIDDLE, SIDES, outline
-from datasets.faces.parts import CLOTH, NECK
 
 _FLOOR = 1.4  # below the picture under any pose
 

@@ -9,8 +9,8 @@ from datasets.faces.attributes import FaceAttributes, Hair, Head
 from datasets.faces.canvas import Canvas, Field
 from datasets.faces.colors import mix, shade
 from datasets.faces.curves import Points, between, ellipse, inside, mirrored, moved, ribbon, smooth
+from datasets.faces.face_parts import HAIR, SKIN
 from datasets.faces.head import MIDDLE, SIDES, feature_x, half_width, outline
-from datasets.faces.parts import HAIR, SKIN
 
 LONG_STYLES = ("bob", "long", "waves")
 CURLY_STYLES = ("curls", "afro")

@@ -6,7 +6,7 @@ from datasets.faces.attributes import Brows, Eyes, FaceAttributes, Head, Mouth, 
 from datasets.faces.canvas import Canvas
 from datasets.faces.colors import Color, mix, shade
 from datasets.faces.curves import Points, between, ellipse, mirrored, moved, ribbon, smooth
-from datasets.faces.parts import BROW, EAR, EYE, FACE, FLESH, MOUTH, NOSE, SKIN
+from datasets.faces.face_parts import BROW, EAR, EYE, FACE, FLESH, MOUTH, NOSE, SKIN
 
 MIDDLE = 0.5
 TEMPLE_Y = 0.49

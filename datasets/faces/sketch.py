@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from datasets.faces.colors import Color
-from datasets.faces.parts import BROW, EYE, FLESH, GLASSES, MOUTH
+from datasets.faces.face_parts import BROW, EYE, FLESH, GLASSES, MOUTH
 
 _PAPERS: tuple[Color, ...] = ((250, 246, 236), (238, 228, 206), (226, 232, 236))
 _PENCILS: tuple[Color, ...] = ((40, 40, 48), (104, 58, 36), (44, 54, 104))  # graphite, sepia, ink

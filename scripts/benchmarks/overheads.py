@@ -16,12 +16,12 @@ from tempfile import TemporaryDirectory
 import torch
 
 from scripts.benchmarks import trainers
-from scripts.benchmarks.report import Column, Job, Row, Table, Tables
+from scripts.benchmarks.tables import Column, Job, Row, Table, Tables
 from scripts.benchmarks.timing import Spread, in_turn
-from training.distributed import session
-from training.log import Log
-from training.run_folder import RunFolder
-from training.saving import Saver
+from training.run.log import Log
+from training.run.run_folder import RunFolder
+from training.run.saving import Saver
+from utils.distributed import session
 
 _COLUMNS = (
     Column("what", heading="what", width=17),

@@ -12,11 +12,11 @@ from functools import partial
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from configs import ConfigError
 from scripts.benchmarks import trainers
-from scripts.benchmarks.report import Column, Job, Row, Table, Tables
+from scripts.benchmarks.tables import Column, Job, Row, Table, Tables
 from scripts.benchmarks.timing import Spread, in_turn
-from training.distributed import session
+from utils.distributed import session
+from utils.errors import ConfigError
 
 # In this order; the first that a kernel's name contains decides.
 _CLASSES = {

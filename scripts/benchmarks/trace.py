@@ -27,14 +27,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from configs import RunConfig, load_config
-from datasets import default_table
-from scripts.benchmarks.report import Column, Job, Row, Table, Tables
+from datasets.class_files import default_table
+from scripts.benchmarks.tables import Column, Job, Row, Table, Tables
 from training.batches import split_batch
-from training.distributed import Process
-from training.phases import Phases
+from training.discriminator_inputs import PairView
 from training.state import build_state
 from training.stats import Stats
-from training.views import PairView
+from training.steps import Phases
+from utils.distributed import Process
 
 META = torch.device("meta")
 # In this order; the first that holds an operator's name decides.

@@ -17,19 +17,23 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from configs import ConfigError, RunConfig, load_config
-from datasets import LmdbWriter, celebamask13, draw_face, encode_pair
+from configs import RunConfig, load_config
+from datasets.class_files import celebamask13
 from datasets.labels import numbered_table
+from datasets.layouts import encode_pair
+from datasets.lmdb_writer import LmdbWriter
 from datasets.opening import open_dataset
+from datasets.synthetic_faces import draw_face
 from models import Discriminator, Generator
 from tests.reference.discriminator import LiteralDiscriminator
 from tests.reference.generator import LiteralGenerator
 from training import trainer
 from training.batches import split_batch
-from training.distributed import Process
-from training.phases import Phases
 from training.state import TrainingState, build_optimizers, build_state
 from training.stats import Stats
+from training.steps import Phases
+from utils.distributed import Process
+from utils.errors import ConfigError
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -2,10 +2,10 @@
 
 from typing import Any, NamedTuple
 
-from editing import EditError
 from editing.mixing import CodeKind
-from editing.session import Place, Session
+from scripts.studio_page.session import Place, Session
 from scripts.studio_page.workshop import LARGEST_SEED, Choice
+from utils.errors import EditError
 
 
 class Form(NamedTuple):

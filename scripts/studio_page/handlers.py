@@ -10,14 +10,14 @@ from typing import Any
 
 import gradio as gr
 
-from configs.cli import USER_ERRORS
-from editing.session import Session
 from scripts.studio_page import markup
-from scripts.studio_page.files import FILES
+from scripts.studio_page.downloads import FILES
 from scripts.studio_page.form import Form
 from scripts.studio_page.layout import Layout
+from scripts.studio_page.session import Session
 from scripts.studio_page.uploads import Behind, Found, Received, Uploads, View
 from scripts.studio_page.workshop import LARGEST_SEED
+from utils.errors import UserError
 
 Updates = dict[Any, Any]  # values, or updates, of components
 Edit = Callable[[Form], Session]
@@ -43,7 +43,7 @@ class Handlers:
             form = Form.of(*values)
             try:
                 updates = self._updates(form._replace(session=edit(form)))
-            except USER_ERRORS as error:
+            except UserError as error:
                 return self._refuse(error)
             return {component: update for component, update in updates.items() if component not in keep}
 
@@ -69,7 +69,7 @@ class Handlers:
         try:
             share = self.workshop.share(form.session, form.choice, form.seed)
             return {layout.source: markup.source(self.workshop, form.seed), layout.blend: share}
-        except USER_ERRORS as error:
+        except UserError as error:
             return self._refuse(error)
 
     def receive(self, path: str) -> Updates:
@@ -80,7 +80,7 @@ class Handlers:
         """
         try:
             received = self.uploads.receive(Path(path))
-        except USER_ERRORS as error:
+        except UserError as error:
             raise gr.Error(str(error)) from None
         return {self.layout.received: received, self.layout.status: markup.status("waiting for a turn")}
 
@@ -105,7 +105,7 @@ class Handlers:
                     return
                 told, stop = markup.status(f"{doing}: {view.share:.0%}"), gr.update(visible=True)
                 yield {layout.view: markup.progress(view), layout.status: told, layout.stop: stop}
-        except USER_ERRORS as error:
+        except UserError as error:
             gr.Warning(str(error), duration=None)
             yield {layout.found: None, layout.received: None, layout.stop: gr.update(visible=False)}
 
@@ -124,7 +124,7 @@ class Handlers:
         def handler(session: Session) -> dict[str, str] | None:
             try:
                 return markup.file_data(FILES[name](self.workshop, session))
-            except USER_ERRORS as error:
+            except UserError as error:
                 gr.Warning(str(error))
                 return None
 

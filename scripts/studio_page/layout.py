@@ -5,9 +5,9 @@ from typing import Any
 import gradio as gr
 
 from editing.mixing import CODE_KINDS
-from editing.session import CENTRED, Session
 from scripts.studio_page import markup
-from scripts.studio_page.files import FILES
+from scripts.studio_page.downloads import FILES
+from scripts.studio_page.session import CENTRED, Session
 from scripts.studio_page.uploads import ENDINGS, PICTURES
 from scripts.studio_page.workshop import EVERYTHING, FACTORS, Workshop
 

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from datasets import colorize, overlay
-from editing.session import Session
-from scripts.studio_page.files import File
+from scripts.studio_page.downloads import File
+from scripts.studio_page.session import Session
 from scripts.studio_page.uploads import View
 from scripts.studio_page.workshop import Picture, Workshop
+from utils.images import colorize, overlay
 
 FOLDER = Path(__file__).parent
 STYLE = FOLDER / "studio.css"

@@ -21,22 +21,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets import float_to_images, images_to_float
+from datasets.crop_and_resize import Crop
 from datasets.decoding import SUFFIXES
-from datasets.errors import DataError
-from datasets.fitting import Crop
-from datasets.transforms import segmentation_to_labels
-from editing import EditError, draw, load_codes
+from datasets.transforms import float_to_images, images_to_float, segmentation_to_labels
 from editing.background import fit_background
-from editing.codes import CODE_FILES
+from editing.codes import CODE_FILES, load_codes
 from editing.encoder import Encoder, encode
-from editing.fit import POOR_PSNR, psnr
+from editing.generation import generate
 from editing.inversion import InversionConfig, Progress, Target, Watcher, invert
 from editing.photos import read_photo
-from editing.session import Session, Step
+from editing.reconstruction_quality import POOR_PSNR, psnr
 from metrics.perceptual import EfficientNetDistance, guiding_distance
 from models.latents import to_wplus
+from scripts.studio_page.session import Session, Step
 from scripts.studio_page.workshop import Workshop
+from utils.errors import DataError, EditError
 
 PICTURES = tuple(sorted(SUFFIXES))
 ENDINGS = (*CODE_FILES, *PICTURES)
@@ -195,7 +194,7 @@ class Uploads:
         return photo, image.to(workshop.generator.compositing.weight.device)
 
     def _advice(self, codes: Tensor, photo: np.ndarray) -> str:
-        [drawing] = draw(self.workshop.generator, codes)
+        [drawing] = generate(self.workshop.generator, codes)
         error = float(np.square((drawing.image.astype(float) - photo) / 255).mean())
         decibels = psnr(error)
         if decibels >= POOR_PSNR:

@@ -12,16 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets import ClassTable
-from editing import EditError, Scene, code_index, draw, interpolate, parse_parts, seed_codes
-from editing.finding import Step as Factor
-from editing.finding import factors, mapped
-from editing.mixing import CodeKind
-from editing.selection import BASE
-from editing.session import CENTRED, Change, Knob, Place, Session, Step
+from datasets.labels import ClassTable
+from editing.codes import seed_codes
+from editing.direction_search import Step as Factor
+from editing.direction_search import factors, mapped
+from editing.generation import Scene, generate
+from editing.mixing import CodeKind, code_index, interpolate
+from editing.selection import BASE, parse_parts
 from models import Generator
 from models.coordinates import foreground_coordinates
 from models.latents import to_wplus
+from scripts.studio_page.session import CENTRED, Change, Knob, Place, Session, Step
+from utils.errors import EditError
 
 EVERYTHING = "everything"
 FACTORS = 3
@@ -184,5 +186,5 @@ class Workshop:
         return factors(self.generator, self._index(choice), self._w, FACTORS)
 
     def _picture(self, step: Step) -> Picture:
-        [drawing] = draw(self.generator, step.codes, torch.tensor([step.shown]), scene=self.scene(step))
+        [drawing] = generate(self.generator, step.codes, torch.tensor([step.shown]), scene=self.scene(step))
         return Picture(drawing.image, drawing.labels)

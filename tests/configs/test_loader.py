@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from configs import ConfigError, RunConfig, architecture, load_config, to_yaml
+from configs import RunConfig, architecture, load_config, to_yaml
 from configs.loader import option_names
 from models import ModelConfig
-from training.transfer import stored_model
+from training.finetune import stored_model
+from utils.errors import ConfigError
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 FILES = sorted(CONFIGS.glob("*.yaml"))

@@ -9,11 +9,12 @@ import pytest
 import torch
 import yaml
 
-from configs import ConfigError, RunConfig, load_config, to_yaml
+from configs import RunConfig, load_config, to_yaml
 from configs.loader import _kinds, load_options, option_names
 from configs.values import Given, coerce
+from editing.encoder_training import EncoderRun
 from models import ModelConfig
-from training.encoder import EncoderRun
+from utils.errors import ConfigError
 
 HOME = os.path.expanduser("~")
 LITERAL = [

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets import celebamask13, draw_face
 from datasets.celebamask import FIRST_OF_VALIDATION, IMAGES, MASKS, PAINTING_ORDER
+from datasets.class_files import celebamask13
+from datasets.synthetic_faces import draw_face
 
 SIZE = 32
 # The parts of CelebAMask-HQ that each class of a drawn face is divided into: one, or a left and a right one.

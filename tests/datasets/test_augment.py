@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datasets import celebamask13, images_to_float, labels_to_one_hot, load_table
 from datasets.augment import (
     Augmentation,
     AugmentConfig,
@@ -16,8 +15,10 @@ from datasets.augment import (
     warp,
     warp_labels,
 )
+from datasets.class_files import celebamask13, load_table
 from datasets.geometry import draw_geometry
 from datasets.recoloring import draw_recoloring, recolor
+from datasets.transforms import images_to_float, labels_to_one_hot
 
 CPU = torch.device("cpu")
 SIDE, SAMPLES = 32, 64

@@ -3,10 +3,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from datasets import ClassTable, DataError, celebamask13, default_table, load_table
 from datasets.celebamask import PAINTING_ORDER
-from datasets.labels import numbered_table
+from datasets.class_files import celebamask13, default_table, load_table
+from datasets.labels import ClassTable, numbered_table
 from datasets.mask_codes import part_classes
+from utils.errors import DataError
 
 TABLE = """
 classes:

@@ -8,18 +8,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import ClassTable, DataConfig, DataError, LmdbWriter, celebamask13, decoding, draw_face
+from datasets import decoding
 from datasets import palettes as palettes_module
+from datasets.class_files import celebamask13
+from datasets.data_loader import DataConfig
 from datasets.decoding import read_label, read_pair
-from datasets.errors import ContradictionError
 from datasets.find import Layout, find_source
-from datasets.labels import hex_color
+from datasets.labels import ClassTable, hex_color
 from datasets.layouts import encode_image
+from datasets.lmdb_writer import LmdbWriter
 from datasets.opening import open_dataset, open_images
 from datasets.palettes import check_palette
 from datasets.survey import survey
+from datasets.synthetic_faces import draw_face
 from tests.datasets.folders import SIZE, full_label, write_pairs
 from tests.scripts.test_prepare_data import opened
+from utils.errors import ContradictionError, DataError
 
 COLORS = ((0, 0, 0), (200, 0, 0), (0, 0, 200))
 TABLE = ClassTable(("back", "cat", "dog"), COLORS)

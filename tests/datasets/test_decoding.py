@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import ClassTable, DataError, celebamask13
+from datasets.class_files import celebamask13
 from datasets.decoding import read_image, read_label, read_pair, read_stencil
+from datasets.labels import ClassTable
+from utils.errors import DataError
 
 TABLE = ClassTable(
     ("background", "a", "b"),

@@ -3,9 +3,9 @@ import shutil
 import lmdb
 import pytest
 
-from datasets import ImageMaskDataset
+from datasets.data_loader import DataConfig
 from datasets.digest import content_digest
-from datasets.loader import DataConfig
+from datasets.image_mask import ImageMaskDataset
 from datasets.opening import open_dataset
 
 

@@ -10,8 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets import ClassTable, DataError, ImageMaskDataset, LmdbWriter, celebamask13, default_table
+from datasets.class_files import celebamask13, default_table
+from datasets.image_mask import ImageMaskDataset
+from datasets.labels import ClassTable
 from datasets.layouts import encode_pair, record_keys
+from datasets.lmdb_writer import LmdbWriter
+from utils.errors import DataError
 
 SIZE, COUNT = 16, 5
 Edit = Callable[[lmdb.Transaction], object]

@@ -5,8 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from datasets import DataError, ImageDataset, ImageMaskDataset, LmdbWriter, celebamask13, draw_face
+from datasets.class_files import celebamask13
+from datasets.image_mask import ImageMaskDataset
+from datasets.image_only import ImageDataset
 from datasets.layouts import encode_image
+from datasets.lmdb_writer import LmdbWriter
+from datasets.synthetic_faces import draw_face
+from utils.errors import DataError
 
 
 def write(path: Path, sizes: tuple[int, ...] = (32, 64), count: int = 3, length: bytes | None = None) -> Path:

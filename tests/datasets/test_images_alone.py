@@ -5,9 +5,14 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets import DataConfig, DataError, InfiniteSampler, LmdbWriter, celebamask13, draw_face, make_loader
+from datasets.class_files import celebamask13
+from datasets.data_loader import DataConfig, make_loader
+from datasets.lmdb_writer import LmdbWriter
 from datasets.opening import open_images
+from datasets.sampler import InfiniteSampler
+from datasets.synthetic_faces import draw_face
 from tests.datasets.folders import SIZE, write_pairs
+from utils.errors import DataError
 
 
 def lmdb(path: Path, count: int = 3, classes: bool = False, size: int = SIZE) -> str:

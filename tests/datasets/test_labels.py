@@ -3,7 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from datasets import ClassTable, DataError, celebamask13, default_table
+from datasets.class_files import celebamask13, default_table
+from datasets.labels import ClassTable
+from utils.errors import DataError
 
 
 def test_celebamask_table_is_that_of_the_paper() -> None:

@@ -9,12 +9,15 @@ import pytest
 import yaml
 from PIL import Image
 
-from datasets import DataConfig, DataError, ImageDataset, ImageMaskDataset
+from datasets.data_loader import DataConfig
 from datasets.find import Layout, find_source
+from datasets.image_mask import ImageMaskDataset
+from datasets.image_only import ImageDataset
 from datasets.opening import open_dataset, open_images
 from datasets.pairing import Listing, recognize, split_by_suffix
 from scripts.prepare_data import main
 from tests.datasets.folders import SIZE, write_celebamask, write_pairs
+from utils.errors import DataError
 
 ROOT = Path(__file__).parent.parent.parent
 ALONE = Layout(images_only=True)

@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from datasets import DataConfig, DataError, LmdbWriter, celebamask13, draw_face
+from datasets.class_files import celebamask13
+from datasets.data_loader import DataConfig
 from datasets.labels import ClassTable
+from datasets.lmdb_writer import LmdbWriter
 from datasets.opening import open_dataset
+from datasets.synthetic_faces import draw_face
 from tests.datasets.folders import SIZE, full_label, write_pairs
+from utils.errors import DataError
 
 
 def shard(path: Path, indices: range, classes: ClassTable | None = None) -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from datasets import DataError
 from datasets.parallel import ordered_map
 from tests.datasets.folders import write_pairs
 from tests.processes import run_command
+from utils.errors import DataError
 
 
 def square(x: int) -> int:

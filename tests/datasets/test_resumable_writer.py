@@ -7,9 +7,14 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from datasets import DataError, ImageMaskDataset, ResumableWriter, celebamask13, draw_face, encode_pair, lmdb_writer
-from datasets.layouts import describe, pair_records
+from datasets import lmdb_writer
+from datasets.class_files import celebamask13
+from datasets.image_mask import ImageMaskDataset
+from datasets.layouts import describe, encode_pair, pair_records
+from datasets.lmdb_writer import ResumableWriter
+from datasets.synthetic_faces import draw_face
 from tests.processes import PATIENCE
+from utils.errors import DataError
 
 SIZE, COUNT = 32, 10
 

@@ -2,7 +2,8 @@ from itertools import islice
 
 import pytest
 
-from datasets import DataError, InfiniteSampler
+from datasets.sampler import InfiniteSampler
+from utils.errors import DataError
 
 
 def take(count: int, **options: int) -> list[int]:

@@ -5,13 +5,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import DataError, LmdbWriter, celebamask13, draw_face, load_table
 from datasets.celebamask import IMAGES, MASKS
+from datasets.class_files import celebamask13, load_table
+from datasets.crop_and_resize import crop_and_resize
 from datasets.find import Layout, find_source
-from datasets.fitting import fit
+from datasets.lmdb_writer import LmdbWriter
 from datasets.sources import FileSource
 from datasets.survey import survey
+from datasets.synthetic_faces import draw_face
 from tests.datasets.folders import SIZE, full_label, write_celebamask, write_pairs
+from utils.errors import DataError
 
 ALONE = Layout(images_only=True)
 
@@ -115,7 +118,7 @@ def test_celebamask_is_painted_in_order(tmp_path: Path, table: str) -> None:
     assert names[full_label(1) == 7].tolist() == ["hair"] * int((full_label(1) == 7).sum())
     if table == "celebamask13":
         assert np.array_equal(record.label, full_label(1))
-        assert np.array_equal(fit(record, SIZE, "error").label, full_label(1))
+        assert np.array_equal(crop_and_resize(record, SIZE, "error").label, full_label(1))
     else:
         assert {"l_eye", "r_eye"} & set(names[full_label(1) == 2])
 

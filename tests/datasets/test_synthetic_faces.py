@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import DataError, celebamask13, draw_face
+from datasets.class_files import celebamask13
 from datasets.faces.backdrop import paint_backdrop
 from datasets.faces.canvas import SUPERSAMPLING, Canvas, majority
 from datasets.faces.sampling import sample_attributes
-from datasets.synthetic_faces import framed, paint
+from datasets.synthetic_faces import draw_face, framed, paint
+from utils.errors import DataError
 
 SAMPLES = 240
 

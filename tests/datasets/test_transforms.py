@@ -1,7 +1,6 @@
 import torch
 
-from datasets import float_to_images, images_to_float, labels_to_one_hot, segmentation_to_labels
-from datasets.transforms import soften
+from datasets.transforms import float_to_images, images_to_float, labels_to_one_hot, segmentation_to_labels, soften
 
 
 def test_all_bytes_survive_the_round_trip() -> None:

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from datasets import DataError, lmdb_reading
+from datasets import lmdb_reading
 from tests.processes import ROOT
+from utils.errors import DataError
 
 
 def test_commands_start_without_it(python):

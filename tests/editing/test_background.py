@@ -3,7 +3,10 @@ import math
 import pytest
 import torch
 
-from editing import Scene, background, draw, fit_background, seed_codes
+from editing import background
+from editing.background import fit_background
+from editing.codes import seed_codes
+from editing.generation import Scene, generate
 from editing.jobs import Job
 from models import Generator
 from models.coordinates import foreground_coordinates
@@ -66,7 +69,7 @@ def test_it_is_fitted_to_what_is_drawn() -> None:
         fitted = fit_background(generator, photo(), codes, mask, scene)
         psnr[name] = fitted.psnr
         drawing = next(
-            draw(generator, codes, None if mask is None else mask[None], scene=Scene(scene.coords, fitted.features))
+            generate(generator, codes, None if mask is None else mask[None], scene=Scene(scene.coords, fitted.features))
         )
         assert drawing.image.shape == (32, 32, 3)
     assert len({round(value, 3) for value in psnr.values()}) == 3
@@ -84,7 +87,7 @@ def test_a_scene_is_what_the_networks_make_of_it() -> None:
     coords, features = foreground_coordinates(CONFIG, zoom=1.5, shift=(0.2, 0.0)), torch.randn(1, 16, 16, 16)
     with torch.no_grad():
         expected = generator.synthesis(codes, coords=coords, background=features)
-    for index, drawing in enumerate(draw(generator, codes, scene=Scene(coords, features), batch_size=1)):
+    for index, drawing in enumerate(generate(generator, codes, scene=Scene(coords, features), batch_size=1)):
         pixels = (expected.image[index].clamp(-1, 1).permute(1, 2, 0) + 1) * 127.5
         torch.testing.assert_close(torch.from_numpy(drawing.image).float(), pixels, atol=0.51, rtol=0)
 

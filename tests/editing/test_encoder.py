@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from editing import EditError
 from editing.encoder import Encoder, EncoderConfig, encode, load_encoder, save_encoder
 from editing.inversion import Target
 from models import Generator, load_generator
-from models.shipped import SHIPPED_ENCODER, shipped_model
+from models.bundled import BUNDLED_ENCODER, bundled_model
 from tests.editing.test_inversion import drawn
 from tests.editing.tiny import CONFIG, tiny_generator
+from utils.errors import EditError
 
 SMALL = EncoderConfig(channels=8, max_channels=16, layers=1, heads=2, rounds=2)
 
@@ -89,8 +89,8 @@ def test_a_file_gives_the_same_codes(generator: Generator, tmp_path: Path) -> No
 
 
 def test_the_one_that_ships_is_of_the_model_that_ships() -> None:
-    generator = load_generator(shipped_model())
-    encoder = load_encoder(SHIPPED_ENCODER, generator).encoder
+    generator = load_generator(bundled_model())
+    encoder = load_encoder(BUNDLED_ENCODER, generator).encoder
     target = drawn(generator, 5, 6)
     mean = generator.mean_code()[None]
     errors = [

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from editing import EditError, check_free, make_folder
-from editing.files import check_free_file, replacing
+from utils.errors import EditError
+from utils.files import check_free, check_free_file, make_folder, replacing
 
 
 def test_an_interrupted_file_leaves_what_was_there(tmp_path: Path) -> None:

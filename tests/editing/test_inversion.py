@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from editing import EditError, seed_codes
+from editing.codes import seed_codes
 from editing.inversion import (
     Distances,
     InversionConfig,
@@ -19,6 +19,7 @@ from editing.inversion import (
 )
 from models import Generator
 from tests.editing.tiny import tiny_generator
+from utils.errors import EditError
 
 QUICK = 30
 

@@ -2,8 +2,19 @@ import pytest
 import torch
 from scipy.interpolate import CubicSpline
 
-from editing import Parts, code_index, interpolate, loop, mixing_table, swap
-from editing.mixing import CURVES, Arc, CodeKind, Curve, closed_spline
+from editing.mixing import (
+    CURVES,
+    Arc,
+    CodeKind,
+    Curve,
+    closed_spline,
+    code_index,
+    interpolate,
+    loop,
+    mixing_table,
+    swap,
+)
+from editing.selection import Parts
 from models.latents import to_wplus
 from tests.editing.tiny import CONFIG, tiny_generator
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import ClassTable, DataError
-from editing import EditError, photos
+from datasets.labels import ClassTable
+from editing import photos
 from editing.photos import find_masks, read_photo, training_crop
 from tests.editing.tiny import CLASSES
+from utils.errors import DataError, EditError
 
 TABLE = ClassTable.from_dict(CLASSES)
 

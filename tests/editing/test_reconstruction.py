@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from datasets.fitting import Fitted
-from editing import draw, seed_codes
+from datasets.crop_and_resize import Resized
+from editing.codes import seed_codes
+from editing.generation import generate
 from editing.inversion import InversionConfig, Progress
 from editing.reconstruction import Method, reconstruct
 from editing.tuning import TuningConfig
@@ -20,8 +21,8 @@ def agreement(drawn: torch.Tensor, wanted: torch.Tensor) -> float:
     return (drawn == wanted).float().mean().item()
 
 
-def photos(generator: Generator, *seeds: int) -> list[Fitted]:
-    return [Fitted(drawing.image, drawing.labels) for drawing in draw(generator, seed_codes(generator, seeds))]
+def photos(generator: Generator, *seeds: int) -> list[Resized]:
+    return [Resized(drawing.image, drawing.labels) for drawing in generate(generator, seed_codes(generator, seeds))]
 
 
 def test_a_perfect_start_fits_perfectly(generator: Generator) -> None:
@@ -44,7 +45,7 @@ def test_numbers_are_of_the_drawing(generator: Generator) -> None:
     assert found.fit.perceptual == pytest.approx(4 * error, rel=1e-4)
     assert found.fit.miou == pytest.approx((found.drawing.labels == photo.label).mean())
     [blind] = reconstruct(
-        generator, [Fitted(photo.image, None)], Method(toward, toward, agreement, InversionConfig(steps=3))
+        generator, [Resized(photo.image, None)], Method(toward, toward, agreement, InversionConfig(steps=3))
     )
     assert blind.fit.miou is None
 
@@ -63,5 +64,5 @@ def test_all_are_inverted_at_once_and_tuned_one_by_one(generator: Generator) -> 
         assert each.untuned is not None
         assert each.fit.mse < each.untuned.mse
         assert each.seconds > 0
-        [again] = draw(each.generator, each.codes)
+        [again] = generate(each.generator, each.codes)
         assert (again.image == each.drawing.image).all()

@@ -1,6 +1,7 @@
 import pytest
 
-from editing import EditError, Parts, parse_parts, parse_seeds
+from editing.selection import Parts, parse_parts, parse_seeds
+from utils.errors import EditError
 
 NAMES = ("background", "skin", "hair", "hat")
 

@@ -2,13 +2,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from editing import EditError, seed_codes
+from editing.codes import seed_codes
 from editing.inversion import Progress, Target
 from editing.tuning import TuningConfig, _codes_nearby, tune
 from models import Generator
 from models.latents import to_wplus
 from tests.editing.test_inversion import drawn, pixels, toward
 from tests.editing.tiny import tiny_generator
+from utils.errors import EditError
 
 RATE = 1e-3  # so that few steps tell
 

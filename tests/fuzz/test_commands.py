@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import generate
-from datasets import LmdbWriter, draw_face
 from datasets.labels import ClassTable
-from editing.directions import Direction, fingerprint, part_index, save_direction
+from datasets.lmdb_writer import LmdbWriter
+from datasets.synthetic_faces import draw_face
+from editing.direction_files import Direction, fingerprint, part_index, save_direction
 from tests.conftest import TINY
 from tests.editing.tiny import CLASSES, CONFIG, NAMES, save_tiny
 from tests.hostile import child

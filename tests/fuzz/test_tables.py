@@ -8,11 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datasets.class_files import load_table
-from datasets.errors import DataError
 from datasets.labels import ClassTable
 from datasets.mask_codes import labels_from_colors, labels_from_ids
-from datasets.reading import ReadingError
-from datasets.reading.plain import parse_json, parse_yaml
+from utils.errors import DataError, ReadingError
+from utils.reading.plain import parse_json, parse_yaml
 
 FEW = settings(
     max_examples=150, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)

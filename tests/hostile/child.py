@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from configs import cli
+from utils import cli
 
 SECONDS = 20  # then it hangs
 MEBIBYTES = 96  # that reading small hostile files may take

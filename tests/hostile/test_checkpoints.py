@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from datasets.reading.tensors import load_tensors
 from editing.loading import load_model
 from models import load_discriminator, load_generator
 from tests.hostile import samples
 from tests.hostile.child import refused, refused_all, run
+from utils.reading.tensors import load_tensors
 
 CPU = torch.device("cpu")
 

@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import LmdbWriter, celebamask13, draw_face, encode_pair
+from datasets.class_files import celebamask13
 from datasets.find import find_source
 from datasets.image_mask import ImageMaskDataset
+from datasets.layouts import encode_pair
+from datasets.lmdb_writer import LmdbWriter
+from datasets.synthetic_faces import draw_face
 from tests.hostile import samples
 from tests.hostile.child import refused, refused_all, run
 from tests.hostile.test_pictures import PICTURES

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.reading import brief
-from editing.directions import Direction, load_direction, part_index, save_direction
+from editing.direction_files import Direction, load_direction, part_index, save_direction
 from editing.encoder import Encoder, EncoderConfig, load_encoder, save_encoder
+from editing.encoder_training import EncoderRun
 from metrics.segmenter import SegmentationNetwork, Segmenter, SegmenterFacts, load_segmenter
 from scripts.train_encoder import STATE, resume
 from tests.editing.tiny import CONFIG, NAMES, tiny_generator
 from tests.hostile import samples
 from tests.hostile.child import refused, refused_all, run
-from training.encoder import EncoderRun
+from utils.reading.names import brief
 
 GENERATOR = tiny_generator()
 SAMPLES = {**samples.PLACES, **samples.ARCHIVES}

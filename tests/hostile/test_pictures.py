@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import celebamask13
+from datasets.class_files import celebamask13
 from datasets.decoding import read_image, read_label
 from datasets.find import Layout, find_source
 from datasets.survey import survey

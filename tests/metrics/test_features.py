@@ -8,8 +8,8 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from torch_fidelity.utils import create_feature_extractor, extract_featuresdict_from_input_id
 
 from metrics import features
-from metrics.errors import MetricError
 from metrics.features import efflite0, inception
+from utils.errors import MetricError
 
 CPU = torch.device("cpu")
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from metrics.errors import MetricError
 from metrics.locality import Locality, change_shares
+from utils.errors import MetricError
 
 
 def quarters(resolution: int = 8) -> torch.Tensor:

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from datasets import draw_face
+from datasets.synthetic_faces import draw_face
 from metrics import parts
 from metrics.agreement import Agreement
-from metrics.config import MetricConfig
 from metrics.features import FeatureExtractor, Features
 from metrics.inception_score import InceptionScore
 from metrics.kid import Kid
+from metrics.metric_config import MetricConfig
 from metrics.ppl import PerceptualPathLength
 from metrics.registry import PathStep, Samples, State
 from metrics.segmenter import SegmentationNetwork, Segmenter, SegmenterFacts

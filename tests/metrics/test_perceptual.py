@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from metrics import extras, perceptual
-from metrics.errors import MetricError
-from metrics.networks import efficientnet_input, efficientnet_lite0, verified_weights
 from metrics.perceptual import EfficientNetDistance, Lpips, guiding_distance
+from metrics.pretrained import efficientnet_input, efficientnet_lite0, verified_weights
+from utils.errors import MetricError
 
 REMEDY = "is not installed: pip install -r requirements-evaluation.txt"
 MILITARY_UNIFORM = 652

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from metrics.errors import MetricError
 from metrics.ppl import EPSILON, path_pairs, perceptual_path_length
+from utils.errors import MetricError
 
 
 def test_a_linear_generator_has_the_length_of_its_steps():

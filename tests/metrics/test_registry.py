@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from metrics import registry
-from metrics.config import MetricConfig
-from metrics.errors import MetricError
+from metrics.metric_config import MetricConfig
 from metrics.registry import Metric, best_direction, number_names, register, registered
 from tests.processes import run_command
+from utils.errors import MetricError
 
 ROOT = Path(__file__).parent.parent.parent
 

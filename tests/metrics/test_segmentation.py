@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from metrics import class_areas, total_variation
+from metrics.segmentation import class_areas, total_variation
 
 
 def test_class_areas_count_pixels_over_all_batches():

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from metrics.errors import MetricError
 from metrics.segmenter import SegmentationNetwork, find_segmenter, load_segmenter, segmenter_path
 from metrics.segmenter_training import SegmenterTraining, train_segmenter
+from utils.errors import MetricError
 
 NAMES = ("ground", "disc", "nowhere")
 QUICK = SegmenterTraining(steps=2, batch_size=4)

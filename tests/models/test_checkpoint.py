@@ -5,9 +5,10 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from models import ModelConfig, ModelError, load_discriminator, load_generator
+from models import ModelConfig, load_discriminator, load_generator
 from models.checkpoint import FORMAT, NETWORKS, load_networks
 from tests.golden_cases import golden_cases
+from utils.errors import ModelError
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from models import Discriminator, ModelConfig, ModelError
+from models import Discriminator, ModelConfig
 from models.discriminator import append_minibatch_stddev
+from utils.errors import ModelError
 
 
 def pair(config: ModelConfig, samples: int) -> tuple[torch.Tensor, torch.Tensor]:

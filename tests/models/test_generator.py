@@ -3,10 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models import Generator, ModelConfig, ModelError, coordinates
+from models import Generator, ModelConfig, coordinates
 from models.compositing import Compositing, coarse_masks
 from models.coordinates import PositionFeatures, coordinate_grid, foreground_coordinates
 from models.latents import mix_styles, shape_index, texture_index, to_wplus, truncate
+from utils.errors import ModelError
 
 
 def codes(config: ModelConfig, samples: int = 2) -> torch.Tensor:

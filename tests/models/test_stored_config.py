@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from editing.encoder import load_encoder
-from editing.errors import EditError
-from models import ModelConfig, ModelError, checkpoint, load_generator
-from models.shipped import SHIPPED, SHIPPED_ENCODER
+from models import ModelConfig, checkpoint, load_generator
+from models.bundled import BUNDLED, BUNDLED_ENCODER
+from utils.errors import EditError, ModelError
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ def stored(tiny_checkpoint):
 
 def test_new_options_take_their_defaults(monkeypatch):
     monkeypatch.setattr(checkpoint, "ModelConfig", NewerConfig)
-    generator = load_generator(SHIPPED)
+    generator = load_generator(BUNDLED)
     assert (generator.config.activation, generator.config.extra) == ("leaky_relu", (1,))
-    assert load_encoder(SHIPPED_ENCODER, generator).encoder.model == generator.config
+    assert load_encoder(BUNDLED_ENCODER, generator).encoder.model == generator.config
     assert asdict(generator.config)["activation"] == "leaky_relu"  # what is stored from here on
 
 
@@ -95,16 +95,16 @@ def test_what_cannot_be_stored_is_one_line(stored, changes, message):
     ],
 )
 def test_encoders(part, changes, message, tmp_path):
-    contents = torch.load(SHIPPED_ENCODER, weights_only=True)
+    contents = torch.load(BUNDLED_ENCODER, weights_only=True)
     contents[part] = {**contents[part], **changes}
     torch.save(contents, tmp_path / "encoder.pt")
     with pytest.raises(EditError, match=rf"encoder\.pt{message}") as raised:
-        load_encoder(tmp_path / "encoder.pt", load_generator(SHIPPED))
+        load_encoder(tmp_path / "encoder.pt", load_generator(BUNDLED))
     assert "\n" not in str(raised.value)
 
 
 def test_an_encoder_that_lacks_an_option(tmp_path):
-    contents = torch.load(SHIPPED_ENCODER, weights_only=True)
+    contents = torch.load(BUNDLED_ENCODER, weights_only=True)
     del contents["encoder"]["rounds"], contents["model"]["base_layers"]
     torch.save(contents, tmp_path / "encoder.pt")
-    assert load_encoder(tmp_path / "encoder.pt", load_generator(SHIPPED)).encoder.config.rounds == 3
+    assert load_encoder(tmp_path / "encoder.pt", load_generator(BUNDLED)).encoder.config.rounds == 3

@@ -5,8 +5,9 @@ from typing import get_args, get_type_hints
 import pytest
 import torch
 
-from models import Discriminator, Generator, ModelConfig, ModelError, local_generator, render_net
+from models import Discriminator, Generator, ModelConfig, local_generator, render_net
 from models import discriminator as discriminator_module
+from utils.errors import ModelError
 
 TABLES = {
     "local_generator": local_generator.LOCAL_GENERATORS,

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts.benchmarks import ops, timing
+from scripts.benchmarks import op_speed as ops
+from scripts.benchmarks import timing
 from tests.conftest import TINY
 
 

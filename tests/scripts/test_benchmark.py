@@ -8,12 +8,13 @@ import time
 import pytest
 import torch
 
-from configs import ConfigError
 from scripts import benchmark
-from scripts.benchmarks import report, timing
-from scripts.benchmarks.report import Column, Job, Table
+from scripts.benchmarks import tables as report
+from scripts.benchmarks import timing
+from scripts.benchmarks.tables import Column, Job, Table
 from scripts.benchmarks.timing import Spread, in_turn, ratios
 from tests.processes import run_command
+from utils.errors import ConfigError
 
 CPU = torch.device("cpu")
 OPS = ["ops", "--device", "cpu", "--ops", "native", "--rounds", "1", "--megabytes", "0.01"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from scripts.benchmark import main
-from scripts.benchmarks import ops as subject
+from scripts.benchmarks import op_speed as subject
 
 CPU = torch.device("cpu")
 

@@ -1,8 +1,8 @@
 import pytest
 
-from configs import ConfigError
 from scripts.benchmark import main
 from scripts.benchmarks import profile
+from utils.errors import ConfigError
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from configs import ConfigError, RunConfig, load_config
-from datasets import DataError
+from configs import RunConfig, load_config
 from models import Generator
 from scripts.benchmark import main, parse
-from scripts.benchmarks import train, trainers
+from scripts.benchmarks import trainers
+from scripts.benchmarks import training_speed as train
 from scripts.benchmarks.trainers import FlopCounter, literal_trainer, our_trainer
 from tests.reference.discriminator import LiteralDiscriminator
 from tests.reference.generator import LiteralGenerator
+from utils.errors import ConfigError, DataError
 
 CPU = torch.device("cpu")
 QUICK = ["--device", "cpu", "training.preview_samples=4", "data.workers=0", "ops=native"]

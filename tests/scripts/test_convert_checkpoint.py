@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from configs.cli import run
 from models import load_discriminator, load_generator
 from models.checkpoint import load_networks
 from scripts.convert_checkpoint import main
 from tests.golden_cases import golden_cases
+from utils.cli import run
 
 
 @pytest.fixture(scope="module")

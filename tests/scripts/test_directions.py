@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 import generate
-from configs import ConfigError
-from editing import EditError, load_direction
+from editing.direction_files import load_direction
 from models import Generator
 from models.latents import to_wplus
 from scripts.directions import main
 from tests.editing.tiny import CONFIG, save_tiny
+from utils.errors import ConfigError, EditError
 
 
 @pytest.fixture(scope="module")

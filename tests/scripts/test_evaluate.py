@@ -7,16 +7,16 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from configs import ConfigError
-from configs.cli import run
-from datasets import celebamask13, draw_face
-from editing import EditError
+from datasets.class_files import celebamask13
+from datasets.synthetic_faces import draw_face
 from metrics import parts
 from metrics.registry import registered
 from models import Generator
 from models.checkpoint import Networks
 from scripts import plot_metrics
 from scripts.evaluate import main
+from utils.cli import run
+from utils.errors import ConfigError, EditError
 
 QUICK = ["--metrics", "areas,locality", "--samples", "6", "--edit-samples", "2", "--batch-size", "4"]
 

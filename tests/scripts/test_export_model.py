@@ -6,16 +6,15 @@ from torch.torch_version import TorchVersion
 
 import generate
 import train
-from configs import ConfigError
-from configs.cli import run
-from datasets import celebamask13
+from datasets.class_files import celebamask13
 from models import load_discriminator, load_generator
-from models.errors import ModelError
 from scripts.convert_checkpoint import main as convert
 from scripts.export_model import find_writer, main
 from tests.conftest import TINY_OPTIONS
 from tests.editing.tiny import save_tiny
 from tests.golden_cases import golden_cases
+from utils.cli import run
+from utils.errors import ConfigError, ModelError
 
 
 @pytest.fixture

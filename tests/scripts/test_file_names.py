@@ -10,15 +10,18 @@ import pytest
 from PIL import Image
 
 import train
-from configs import ConfigError
-from datasets import ImageMaskDataset, LmdbWriter, celebamask13, draw_face, encode_pair
-from datasets.errors import DataError
+from datasets.class_files import celebamask13
+from datasets.image_mask import ImageMaskDataset
+from datasets.layouts import encode_pair
 from datasets.lmdb_reading import read_meta
-from datasets.reading.names import normalized, shown
+from datasets.lmdb_writer import LmdbWriter
+from datasets.synthetic_faces import draw_face
 from scripts import evaluate
 from tests.conftest import TINY_OPTIONS
 from tests.datasets.folders import SIZE
 from tests.processes import run_command
+from utils.errors import ConfigError, DataError, printable
+from utils.reading.names import normalized
 
 NOT_UTF8 = os.fsdecode(b"caf\xe9")
 NAMES = (NOT_UTF8, "\u00e4pfel", "two\nlines", "a b'c")
@@ -92,8 +95,8 @@ def test_a_run_reads_such_a_path_but_does_not_write_there(tmp_path: Path) -> Non
 
 
 def test_how_names_are_shown_and_compared() -> None:
-    assert shown("a\u00fc b") == "a\u00fc b"
-    assert shown(f"{NOT_UTF8}\n\t\x1b") == r"caf\xe9\n\t\x1b"
+    assert printable("a\u00fc b") == "a\u00fc b"
+    assert printable(f"{NOT_UTF8}\n\t\x1b") == r"caf\xe9\n\t\x1b"
     assert str(DataError(f"{NOT_UTF8}\n: bad")) == r"caf\xe9\n: bad"
     assert normalized("u\u0308") == normalized("\u00fc") == "\u00fc"
     as_ascii = "m\u0075\u0308".encode().decode("ascii", "surrogateescape")
@@ -103,7 +106,7 @@ def test_how_names_are_shown_and_compared() -> None:
 
 @pytest.mark.parametrize(("encoding", "printed"), [("utf-8", "caf\\xe9 ł"), ("ascii", r"caf\xe9 \u0142")])
 def test_what_commands_print_of_names(encoding: str, printed: str) -> None:
-    script = f"from configs import cli; cli.run(lambda: print({NOT_UTF8 + ' ł'!a}))"
+    script = f"from utils import cli; cli.run(lambda: print({NOT_UTF8 + ' ł'!a}))"
     command = [sys.executable, "-c", script]
     result = run_command(command, env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True, encoding=None)
     assert result.stdout.decode() == f"{printed}\n"

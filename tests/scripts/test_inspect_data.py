@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from datasets import DataError
 from scripts.inspect_data import main
 from tests.datasets.folders import write_pairs
+from utils.errors import DataError
 
 
 def test_an_lmdb(faces_32: Path, tmp_path: Path, capsys) -> None:

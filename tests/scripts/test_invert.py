@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 import generate
-from configs.cli import run
-from datasets import ClassTable, draw_face, images_to_float, save_label_png, save_png
-from datasets.errors import ContradictionError
+from datasets.labels import ClassTable
+from datasets.synthetic_faces import draw_face
+from datasets.transforms import images_to_float
 from editing.encoder import encode, save_encoder
 from editing.inversion import Target
 from editing.photos import read_photo
@@ -25,6 +25,9 @@ from metrics.segmenter_training import SegmenterTraining, train_segmenter
 from scripts import invert
 from tests.editing.test_encoder import random_encoder
 from tests.editing.tiny import CLASSES, CONFIG, NAMES, save_tiny, tiny_generator
+from utils.cli import run
+from utils.errors import ContradictionError
+from utils.images import save_label_png, save_png
 
 QUICK = ["--steps", "3", "--device", "cpu", "--ops", "native"]
 TABLE = ClassTable.from_dict(CLASSES)

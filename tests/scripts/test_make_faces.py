@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import DataError, ImageDataset, ImageMaskDataset, draw_face
+from datasets.image_mask import ImageMaskDataset
+from datasets.image_only import ImageDataset
 from datasets.lmdb_reading import read_meta
+from datasets.synthetic_faces import draw_face
 from scripts.make_faces import main
+from utils.errors import DataError
 
 
 def content(path: Path) -> dict[bytes, bytes]:

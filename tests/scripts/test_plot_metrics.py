@@ -2,9 +2,8 @@ import json
 
 import pytest
 
-from configs import ConfigError
-from metrics.errors import MetricError
 from scripts.plot_metrics import main, read_curve
+from utils.errors import ConfigError, MetricError
 
 
 @pytest.fixture

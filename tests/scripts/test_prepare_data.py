@@ -13,14 +13,18 @@ import pytest
 from PIL import Image
 
 from configs import load_config
-from configs.cli import run
-from datasets import ImageDataset, ImageMaskDataset, LmdbWriter, celebamask13, draw_face, load_table
-from datasets.contact_sheet import TILE
+from datasets.class_files import celebamask13, load_table
+from datasets.image_mask import ImageMaskDataset
+from datasets.image_only import ImageDataset
 from datasets.layouts import encode_image
 from datasets.lmdb_reading import read_meta
+from datasets.lmdb_writer import LmdbWriter
+from datasets.preview_grid import TILE
+from datasets.synthetic_faces import draw_face
 from scripts.prepare_data import _next_step, main
 from tests.datasets.folders import SIZE, full_label, write_celebamask, write_pairs
 from tests.processes import run_command
+from utils.cli import run
 
 
 def prepare(source: Path, out: Path, *options: str) -> Path:

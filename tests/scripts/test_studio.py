@@ -15,12 +15,14 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets import draw_face, save_png
-from editing import draw, load_model
-from editing.session import Place
-from models.shipped import shipped_model
-from scripts.studio_page.files import FRAMES
+from datasets.synthetic_faces import draw_face
+from editing.generation import generate
+from editing.loading import load_model
+from models.bundled import bundled_model
+from scripts.studio_page.downloads import FRAMES
+from scripts.studio_page.session import Place
 from scripts.studio_page.workshop import Choice, Workshop
+from utils.images import save_png
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
@@ -65,7 +67,7 @@ def workshop() -> Iterator[Workshop]:
     """What the page must show."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the studio does
-    yield Workshop(*load_model(shipped_model(), torch.device("cpu")))
+    yield Workshop(*load_model(bundled_model(), torch.device("cpu")))
     torch.set_num_threads(threads)
 
 
@@ -389,7 +391,7 @@ def test_a_photo_is_uploaded_and_inverted(page, workshop, uploads_folder, tmp_pa
     page.set_input_files(OPEN, tmp_path / "codes.npy")
     told(page, "^codes.npy$")
     assert pictures(page) == inverted
-    [drawing] = draw(workshop.generator, codes)
+    [drawing] = generate(workshop.generator, codes)
     image = np.asarray(Image.open(saved(page, "Image", tmp_path))).astype(int)
     assert np.abs(image - drawing.image).max() <= 1
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from configs.cli import run
 from scripts import studio
 from tests.processes import PATIENCE
+from utils.cli import run
 
 needs_gradio = pytest.mark.skipif(
     importlib.util.find_spec("gradio") is None, reason="Gradio is missing: pip install -r requirements-studio.txt"

@@ -12,18 +12,25 @@ import torch
 from PIL import Image, ImageSequence
 from torch import Tensor
 
-from datasets import ClassTable, draw_face, images_to_float, save_png
-from editing import EditError, Parts, Scene, code_index, draw, save_codes
+from datasets.labels import ClassTable
+from datasets.synthetic_faces import draw_face
+from datasets.transforms import images_to_float
+from editing.codes import save_codes
 from editing.encoder import encode
+from editing.generation import Scene, generate
 from editing.inversion import Target
-from editing.session import Place, Session
+from editing.mixing import code_index
+from editing.selection import Parts
 from models.coordinates import foreground_coordinates
 from scripts.studio_page import uploads
-from scripts.studio_page.files import FILES, FRAMES
+from scripts.studio_page.downloads import FILES, FRAMES
+from scripts.studio_page.session import Place, Session
 from scripts.studio_page.uploads import Found, Uploads, View
 from scripts.studio_page.workshop import EVERYTHING, FACTORS, LARGEST_SEED, Choice, Workshop
 from tests.editing.test_encoder import random_encoder
 from tests.editing.tiny import CLASSES, CONFIG, NAMES, tiny_generator
+from utils.errors import EditError
+from utils.images import save_png
 
 HAIR = Choice("hair", "both")
 
@@ -129,7 +136,7 @@ def test_the_foreground_moves_and_the_background_stays(workshop, session):
     placed = workshop.move(workshop.move(session, Place(0.7)), place)
     assert (len(placed.steps), placed.now.place) == (2, place)
     coords = foreground_coordinates(CONFIG, zoom=0.8, shift=(0.3, -0.1))
-    [drawing] = draw(workshop.generator, session.now.codes, scene=Scene(coords))
+    [drawing] = generate(workshop.generator, session.now.codes, scene=Scene(coords))
     np.testing.assert_array_equal(workshop.picture(placed.now).image, drawing.image)
     assert not np.array_equal(drawing.image, workshop.picture(session.now).image)
     back = workshop.picture(workshop.move(placed, Place()).now)
@@ -146,7 +153,7 @@ def test_a_photo_comes_behind_and_goes(workshop, invertible, session, tmp_path):
     shown = np.array([True] + 3 * [False])[None]
     photo = views[0].pictures["photo"].astype(int)
     [alone], [before] = (
-        draw(workshop.generator, session.now.codes, torch.tensor(shown), scene=scene)
+        generate(workshop.generator, session.now.codes, torch.tensor(shown), scene=scene)
         for scene in (workshop.scene(behind.now), workshop.scene(placed.now))
     )
     assert np.abs(alone.image - photo).mean() < 0.7 * np.abs(before.image - photo).mean()
@@ -272,7 +279,7 @@ def test_codes_are_opened_again(workshop, invertible, session, tmp_path):
     [found] = invertible.open(tmp_path / "codes.npy")
     assert not found.advice
     opened = session.open(found.name, found.codes)
-    [drawing] = draw(workshop.generator, session.now.codes)
+    [drawing] = generate(workshop.generator, session.now.codes)
     np.testing.assert_array_equal(workshop.picture(opened.now).image, drawing.image)
 
 

@@ -14,12 +14,12 @@ from PIL import Image
 
 import scripts.study
 import train
-from configs import ConfigError, load_config, to_yaml
-from metrics.errors import MetricError
+from configs import load_config, to_yaml
 from metrics.report import Report
 from scripts.study import collect, is_complete, main, read_study
 from tests.conftest import TINY_OPTIONS
 from tests.processes import ROOT, exit_code, wait_for
+from utils.errors import ConfigError, MetricError
 
 STUDIES = ROOT / "configs" / "studies"
 SIZES = [

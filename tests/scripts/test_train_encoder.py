@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from configs.cli import run
 from configs.loader import load_options
-from editing import load_model
 from editing.encoder import load_encoder
+from editing.encoder_training import EncoderRun
+from editing.loading import load_model
 from scripts import train_encoder
 from tests.editing.tiny import save_tiny
-from training.encoder import EncoderRun
+from utils.cli import run
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "encoders").glob("*.yaml"))
 SMALL = ["encoder.channels=8", "encoder.max_channels=16", "encoder.layers=1", "encoder.heads=2", "encoder.rounds=1"]
@@ -35,7 +35,7 @@ class Pixels(nn.Module):
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_encoder, "EfficientNetDistance", Pixels)
-    monkeypatch.setattr("training.encoder._MEASURED", 8)
+    monkeypatch.setattr("editing.encoder_training._MEASURED", 8)
 
 
 @pytest.fixture

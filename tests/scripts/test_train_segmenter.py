@@ -2,11 +2,11 @@ import re
 
 import pytest
 
-from configs.cli import run
-from datasets import ImageMaskDataset
 from datasets.digest import content_digest
+from datasets.image_mask import ImageMaskDataset
 from metrics.segmenter import find_segmenter
 from scripts.train_segmenter import main
+from utils.cli import run
 
 QUICK = ["--steps", "2", "--batch-size", "2", "--device", "cpu"]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from configs import cli
 from tests.conftest import TINY_OPTIONS
 from tests.processes import PATIENCE
 from train import main
+from utils import cli
 
 SERVER = mp.get_context("forkserver")
 OPTIONS = [

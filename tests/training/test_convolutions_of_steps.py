@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from configs import RunConfig
-from datasets import celebamask13
+from datasets.class_files import celebamask13
 from losses import LossConfig
 from tests.ops.test_convolution import Convolutions
-from training.config import TrainingConfig
-from training.distributed import Process
-from training.phases import Phases
+from training.discriminator_inputs import PairView
 from training.state import build_state
 from training.stats import Stats
-from training.views import PairView
+from training.steps import Phases
+from training.training_config import TrainingConfig
+from utils.distributed import Process
 
 META = torch.device("meta")
 

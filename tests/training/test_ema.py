@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from training.config import TrainingConfig
 from training.ema import ramped_half_life, update_ema
+from training.training_config import TrainingConfig
 
 
 @pytest.fixture

@@ -13,19 +13,20 @@ import torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from configs import ConfigError, ModelOptions, RunConfig, cli
-from configs.errors import ExitCode
+from configs import ModelOptions, RunConfig
 from tests.conftest import TINY
 from tests.processes import PATIENCE, ROOT, exit_code, wait_for
 from tests.training.live import OPTIONS, contents, finish, leftovers, newest, start, text
 from train import main
-from training import faults
-from training.config import TrainingConfig
-from training.distributed import Process
-from training.faults import Faults
-from training.pulse import Beat
+from training.run import faults
+from training.run.faults import Faults
+from training.run.nonfinite import Cause, Evidence, Look
+from training.run.sync import Beat
 from training.state import build_state
-from training.step_guard import Cause, Evidence, Look
+from training.training_config import TrainingConfig
+from utils import cli
+from utils.distributed import Process
+from utils.errors import ConfigError, ExitCode
 
 LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 

@@ -2,8 +2,8 @@ import pytest
 from torch import nn
 
 from losses import LossConfig
-from training.config import TrainingConfig
 from training.state import build_optimizers
+from training.training_config import TrainingConfig
 
 
 def test_learning_rates_are_corrected_for_penalty_steps():

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from configs import ConfigError, RunConfig, changed_options
+from configs import RunConfig, changed_options
+from utils.errors import ConfigError
 
 
 def change(folder: Path, images: int, edit: Callable[[dict[str, Any]], object]) -> None:

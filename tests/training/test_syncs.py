@@ -15,20 +15,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from configs import ModelOptions, RunConfig
-from datasets import celebamask13
 from datasets.augment import Augmentation, AugmentConfig, mirror_half
+from datasets.class_files import celebamask13
 from losses import LossConfig
 from models import ModelConfig
 from ops.bias_act import reference as bias_act
 from ops.bias_act import reference_backward as bias_act_backward
 from ops.upfirdn2d import reference as upfirdn2d
-from training.adaptation import ADAPT_EVERY
-from training.config import TrainingConfig
-from training.distributed import Process
-from training.phases import Phases
+from training.ada import ADAPT_EVERY
+from training.discriminator_inputs import ImageView, PairView, View
 from training.state import build_state
 from training.stats import Stats
-from training.views import ImageView, PairView, View
+from training.steps import Phases
+from training.training_config import TrainingConfig
+from utils.distributed import Process
 
 META = torch.device("meta")
 AUGMENT = AugmentConfig(probability=0.5, target=0.6, quarter_turns=True)

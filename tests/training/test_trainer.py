@@ -8,16 +8,18 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from configs import ConfigError, RunConfig, load_config
-from configs.cli import run
-from datasets import LmdbWriter, celebamask13, draw_face
-from metrics.errors import MetricError
+from configs import RunConfig, load_config
+from datasets.class_files import celebamask13
+from datasets.lmdb_writer import LmdbWriter
+from datasets.synthetic_faces import draw_face
 from models import load_generator
 from tests.datasets.folders import write_pairs
 from tests.training.live import finish, start
 from training.batches import split_batch
-from training.config import TrainingConfig
 from training.previews import Previews
+from training.training_config import TrainingConfig
+from utils.cli import run
+from utils.errors import ConfigError, MetricError
 
 
 def contents(folder: Path, images: int) -> dict:

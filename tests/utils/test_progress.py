@@ -11,7 +11,7 @@ from utils import progress as module
 from utils.progress import Lines, progress
 
 # Modules that may import tqdm.
-MAY_IMPORT_TQDM = {"utils/progress.py", "training/log.py"}
+MAY_IMPORT_TQDM = {"utils/progress.py", "training/run/log.py"}
 
 
 class Clock:

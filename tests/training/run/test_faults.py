@@ -1,0 +1,229 @@
+"""Numbers that go bad are kept from the weights, told, and end the run or are counted."""
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from datasets.sampler import InfiniteSampler
+from models.discriminator import DownBlock
+from tests.training.test_trainer import contents
+from training import steps as phases
+from training import trainer
+from training.run.collapse import DUPLICATES, PATH_LENGTH, SCORE_GAP, CollapseWatch, duplicate_share
+from training.run.faults import IN_A_ROW, LOSS_SCALE, Faults
+from training.run.nonfinite import StepGuard
+from training.run.sync import Beat, Pulse
+from training.state import TrainingState
+from training.training_config import TrainingConfig
+from utils.distributed import Process
+from utils.errors import RunError
+
+
+def scalars(folder: Path, name: str) -> dict[int, float]:
+    """By images seen."""
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return {event.step: event.value for event in events.Scalars(name)}
+
+
+@pytest.fixture
+def bad(monkeypatch):
+    """Breaks a loss of chosen calls: what multiplies it, and calls counted from 1."""
+
+    def break_(name: str, factor: float, calls: range) -> None:
+        loss, seen = getattr(phases, name), []
+
+        def broken(*arguments, **options):
+            seen.append(0)
+            value = loss(*arguments, **options)
+            return value * factor if len(seen) in calls else value
+
+        monkeypatch.setattr(phases, name, broken)
+
+    return break_
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
+def test_a_run_stops_before_bad_numbers_reach_the_weights(train, tmp_path, bad, factor):
+    bad("discriminator_loss", factor, range(3, 4))
+    with pytest.raises(RunError) as raised:
+        train("training.total_images=40")
+    assert raised.value.exit_code == 70
+    message = str(raised.value)
+    for part in (
+        "iteration 2, phase discriminator: the loss is",
+        "tensors (image_trunk",
+        "finite; records ",
+        "of the data. ",
+    ):
+        assert part in message
+    kept = contents(tmp_path / "run", 8)
+    assert all(x.isfinite().all() for x in kept["discriminator"].values())
+    assert not (tmp_path / "run" / "checkpoints" / "images_000000012.pt").exists()
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_step_that_goes_bad_where_a_tick_is_due(train, bad, monkeypatch, late):
+    """Also where answers come an iteration late, as from a GPU."""
+
+    class LatePulse(Pulse):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self._late = late
+
+    monkeypatch.setattr(trainer, "Pulse", LatePulse)
+    bad("mask_loss", float("nan"), range(2, 3))
+    folder = train("training.on_bad_numbers=skip")
+    assert scalars(folder, "faults/skipped_steps") == {8: 1, 12: 1}
+    bad("mask_loss", float("nan"), range(1, 2))
+    with pytest.raises(RunError, match="iteration 0, phase generator"):
+        train(output="other")
+
+
+def test_gradients_that_adam_cannot_square_are_bad(train, bad):
+    bad("discriminator_loss", 1e28, range(2, 3))
+    with pytest.raises(
+        RunError, match=r"phase discriminator: the loss is finite .* gradients are not finite, or above"
+    ):
+        train()
+
+
+def test_counts_go_on_where_a_run_does(train, bad):
+    bad("mask_loss", float("nan"), range(2, 3))
+    train("training.on_bad_numbers=skip", "training.total_images=8")
+    folder = train("training.on_bad_numbers=skip", "training.total_images=16")
+    assert scalars(folder, "faults/skipped_steps") == {8: 1, 12: 1, 16: 1}
+
+
+def test_bad_losses_are_noticed_after_a_step_was_skipped(train, bad, monkeypatch):
+    bad("generator_loss", float("nan"), range(1, 2))
+    loss, seen = phases.mask_loss, []
+
+    def later(*masks):
+        seen.append(0)
+        return loss(*masks) + (float("nan") if len(seen) > 1 else 0)
+
+    monkeypatch.setattr(phases, "mask_loss", later)
+    with pytest.raises(RunError, match="the mean of losses/mask is nan"):
+        train("training.on_bad_numbers=skip")
+
+
+def test_the_cause_is_told_where_the_module_is_not_found(train, monkeypatch):
+    whole = DownBlock.forward
+
+    def broken(block, x):
+        if not torch.is_grad_enabled():
+            raise torch.OutOfMemoryError
+        return whole(block, x) / 0
+
+    monkeypatch.setattr(DownBlock, "forward", broken)
+    monkeypatch.setattr(StepGuard, "trace", torch.no_grad()(StepGuard.trace))
+    with pytest.raises(RunError, match=r"the loss is nan, .*, the module was not found \(OutOfMemoryError\); records"):
+        train()
+
+
+def test_the_module_is_named_in_which_numbers_went_bad(train, monkeypatch):
+    whole = DownBlock.forward
+    monkeypatch.setattr(DownBlock, "forward", lambda block, x: whole(block, x) / 0)
+    with pytest.raises(
+        RunError, match=r", first in the output of Discriminator\.image_trunk\.1; records .*\. The step was left"
+    ):
+        train()
+
+
+def test_a_step_is_traced_as_it_was(train, monkeypatch):
+    """The same codes and noise, though the random streams have gone on."""
+    seen: list[torch.Tensor] = []
+    whole = phases.Phases._draw
+
+    def draw(self, samples):
+        output = whole(self, samples)
+        seen.append(output.image)
+        return output._replace(image=output.image / 0) if len(seen) == 4 else output  # the second iteration's
+
+    monkeypatch.setattr(phases.Phases, "_draw", draw)
+    with pytest.raises(RunError, match=r"phase generator: .*, while the outputs of all modules are finite"):
+        train("losses.path_length_every=0", "losses.r1_every=0")
+    assert torch.equal(seen[3], seen[4])
+
+
+def test_the_records_are_those_of_the_iteration(train, bad):
+    bad("generator_loss", float("nan"), range(2, 3))
+    with pytest.raises(RunError) as raised:
+        train("training.total_images=40")
+    expected = ", ".join(map(str, islice(InfiniteSampler(48, start=4), 4)))
+    assert "phase generator: the loss is nan, and gradients are not finite, or above 1e+18, in" in str(raised.value)
+    assert f"records {expected} of the data" in str(raised.value)
+
+
+def test_bad_steps_are_skipped_and_counted(train, bad, capsys):
+    bad("mask_loss", float("nan"), range(2, 4))
+    folder = train("training.total_images=24", "training.on_bad_numbers=skip")
+    state = contents(folder, 24)
+    assert all(x.isfinite().all() for name in ("generator", "generator_ema") for x in state[name].values())
+    assert state["training"]["path_mean"].isfinite()
+    steps = {s["step"].item() for s in state["training"]["generator_optimizer"]["state"].values()}
+    assert max(steps) == 6 + 3 - 2  # generator steps, path length steps, skipped ones
+    assert capsys.readouterr().err.count("phase generator: the loss is nan") == 2
+    assert scalars(folder, "faults/skipped_steps")[24] == 2
+
+
+def test_a_run_that_only_skips_stops(train, bad):
+    bad("generator_loss", float("nan"), range(1, 1000))
+    with pytest.raises(RunError, match=f"{IN_A_ROW} iterations in a row"):
+        train("training.total_images=400", "training.on_bad_numbers=skip", "losses.path_length_every=0")
+
+
+def test_paths_that_go_bad_leave_their_mean(train, bad):
+    bad("path_lengths", float("nan"), range(2, 3))
+    folder = train("training.on_bad_numbers=skip")
+    assert contents(folder, 12)["training"]["path_mean"].isfinite()
+
+
+def test_a_scale_that_falls_for_ever_ends_the_run():
+    faults = Faults(None, None, Process(torch.device("cpu")), TrainingConfig(), None, print)
+    faults._state = TrainingState(*[None] * 9)
+    faults.tick({LOSS_SCALE: 1.0, "losses/generator": float("nan")})  # of a step that was left out
+    with pytest.raises(RunError, match=r"fallen to 0\.5") as raised:
+        faults.tick({LOSS_SCALE: 0.5})
+    assert raised.value.exit_code == 70
+
+
+def test_a_loss_that_is_bad_without_its_gradients_ends_the_run(train, monkeypatch):
+    loss = phases.mask_loss
+    monkeypatch.setattr(phases, "mask_loss", lambda *masks: loss(*masks) + float("nan"))
+    with pytest.raises(RunError, match="the mean of losses/mask is nan, though all gradients were finite"):
+        train()
+
+
+def test_a_pulse_tells_at_once_on_a_cpu_and_a_gpu_s_an_iteration_late():
+    pulse = Pulse(torch.device("cpu"), collective_minutes=30)
+    assert pulse.send(False, torch.tensor(2.0), "x") == [Beat(False, 2, "x")]
+    assert pulse.send(True, torch.tensor(0.0), "y") == [Beat(True, 0, "y")]
+    assert pulse.rest() == []
+    pulse._late = 1
+    assert pulse.send(False, torch.tensor(2.0), "x") == []
+    assert pulse.send(True, torch.tensor(0.0), "y") == [Beat(False, 2, "x")]
+    assert pulse.rest() == [Beat(True, 0, "y")]
+
+
+def test_a_collapse_is_warned_of_once_and_again_after_it_was_over():
+    watch = CollapseWatch()
+    assert watch.warnings({SCORE_GAP: 3.0, PATH_LENGTH: 1.0, DUPLICATES: 0.0}, 1.0) == []
+    assert ["30.0 above" in w for w in watch.warnings({SCORE_GAP: 30.0}, 1.0)] == [True]
+    assert watch.warnings({SCORE_GAP: 31.0}, 1.0) == []
+    assert len(watch.warnings({DUPLICATES: 0.5}, 1.0)) == 1
+    assert watch.warnings({SCORE_GAP: 1.0, PATH_LENGTH: 1.0}, 1.0) == []
+    assert len(watch.warnings({SCORE_GAP: 30.0, PATH_LENGTH: 1e-4}, 1.0)) == 2
+    assert watch.warnings({PATH_LENGTH: 5.0}, 0.0) == []  # nothing to compare with yet
+
+
+def test_duplicates_are_counted():
+    images = torch.randint(256, (4, 8, 8, 3), dtype=torch.uint8).numpy()
+    assert duplicate_share(images) == 0
+    images[1] = images[0] ^ 1
+    assert duplicate_share(images) == pytest.approx(1 / 6)
+    assert duplicate_share(images[:1]) == 0

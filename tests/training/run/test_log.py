@@ -1,0 +1,73 @@
+import io
+import re
+import resource
+import sys
+
+import numpy as np
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from training.run.log import WIDEST, Log
+from training.run.run_folder import RunFolder
+from utils.distributed import Process
+
+
+def test_event_files_take_small_sheets(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.previews.mkdir()
+    with Log(folder, Process(torch.device("cpu")), 8, 0) as log:
+        log.preview(np.full((64, 3 * WIDEST + 5, 3), 200, np.uint8), 4)
+        events = EventAccumulator(str(folder.tensorboard))
+        events.Reload()
+        [event] = events.Images("samples")  # before the log is closed
+    assert Image.open(io.BytesIO(event.encoded_image_string)).width <= WIDEST
+    with Image.open(folder.previews / "images_000000004.png") as whole:
+        assert whole.width == 3 * WIDEST + 5
+
+
+def test_a_full_disk_leaves_neither_gaps_nor_doubles(tmp_path, capsys, monkeypatch):
+    """TensorBoard's thread tells its error by itself, too."""
+    monkeypatch.setattr("threading.excepthook", lambda *_: None)
+    folder = RunFolder(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Log(folder, Process(torch.device("cpu")), 40, 0) as log:
+        for images in range(4, 41, 4):
+            most = 600 if 12 <= images < 28 else limits[0]
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+            try:
+                log.tick({f"losses/{name}": float(images) for name in "abc"}, images)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    events = EventAccumulator(str(folder.tensorboard))
+    events.Reload()
+    for name in "abc":
+        told = [(event.step, event.value) for event in events.Scalars(f"losses/{name}")]
+        assert told == [(images, images) for images in range(4, 41, 4)]
+    assert capsys.readouterr().err.count("cannot write the log") == 1
+    assert len(list(folder.tensorboard.iterdir())) == 2
+
+
+def test_a_line_a_tick_without_a_terminal(train, capfd):
+    train()
+    told = capfd.readouterr().err
+    assert "\r" not in told
+    lines = [line for line in told.splitlines() if line.startswith("training: ")]
+    for images, line in zip((4, 8, 12), lines, strict=True):
+        counts = rf"training: {images}/12 images \({images / 12:.0%}\), [\d.]+ images/s, \d\d:\d\d left"
+        assert re.fullmatch(counts + r", discriminator=[\d.]+, generator=[\d.]+, mask=[\d.]+", line), line
+
+
+def test_a_bar_on_a_terminal(train, capfd, monkeypatch):
+    monkeypatch.setattr("sys.stderr", Terminal())
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("LINES", "50")
+    train()
+    assert "training: 100%|" in sys.stderr.getvalue()
+    assert "mask=" in sys.stderr.getvalue()
+    assert "images/s" not in sys.stderr.getvalue()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True

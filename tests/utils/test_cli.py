@@ -1,0 +1,101 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.processes import run_command
+from utils.cli import Parser
+from utils.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("--output=~/runs", "/home/anna/runs"),
+        ("--output=~runs", "~runs"),
+        ("--output=a=~/b", "a=~/b"),
+        ("--output=a=", "a="),
+    ],
+)
+def test_home_folders_in_options(monkeypatch, argument, expected):
+    monkeypatch.setenv("HOME", "/home/anna")
+    parser = Parser()
+    parser.add_argument("--output")
+    assert parser.parse_args([argument]).output == expected
+
+
+@pytest.mark.parametrize("arguments", [["--output", ""], ["--output="], ["--output", "a", ""]])
+def test_empty_arguments_are_refused(arguments):
+    parser = Parser()
+    parser.add_argument("--output")
+    parser.add_argument("values", nargs="*")
+    with pytest.raises(ConfigError, match=r"argument is empty, behind '(--output|a)': give a value or leave"):
+        parser.parse_args(arguments)
+
+
+STAND_IN = """
+import atexit, multiprocessing, time
+import torch.distributed as dist
+from utils import cli
+from utils.errors import ConfigError, ExitCode, RunError
+
+dist.is_initialized, dist.get_backend = lambda: True, lambda: {backend!r}
+atexit.register(lambda: print("shutdown"))  # in a real group's place, whose destructor can wait without end
+
+def main():
+    print("half a line", end="")  # stdout is a pipe, and this stays in its buffer
+    {ending}
+
+cli.run(main)
+"""
+
+
+def end(backend: str, ending: str) -> subprocess.CompletedProcess[str]:
+    """A command that ends while there is a process group."""
+    script = STAND_IN.format(backend=backend, ending=ending)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return run_command([sys.executable, "-c", script], capture_output=True, env=environment)
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "told"),
+    [
+        (
+            "raise RunError('process 0 of 2 lost the others', ExitCode.LOST)",
+            69,
+            "error: process 0 of 2 lost the others\n",
+        ),
+        ("raise ConfigError('a mistake')", 2, "error: a mistake\n"),
+        ("raise KeyboardInterrupt", 130, "interrupted\n"),
+        ("raise SystemExit(75)", 75, ""),  # a signal before there is anything to save
+        ("raise SystemExit('no more')", 1, "no more\n"),
+    ],
+    ids=["lost", "mistake", "interrupted", "signal", "message"],
+)
+def test_a_group_of_nccl_cannot_keep_a_command_from_ending(ending, code, told):
+    result = end("nccl", ending)
+    assert (result.returncode, result.stdout, result.stderr) == (code, "half a line", told)
+
+
+@pytest.mark.parametrize("error", ["ValueError('unexpected')", "RuntimeError('unexpected')"])
+def test_a_group_of_nccl_cannot_hide_a_traceback(error):
+    """Nor can workers, which Python would end at its shutdown."""
+    worker = "multiprocessing.Process(target=time.sleep, args=(600,), daemon=True).start()"
+    result = end("nccl", f"{worker}; raise {error}")
+    assert (result.returncode, result.stdout) == (1, "half a line")
+    assert result.stderr.startswith("Traceback (most recent call last):\n")
+    assert result.stderr.endswith("Error: unexpected\n")
+
+
+def test_a_command_with_a_group_of_gloo_ends_as_all_others():
+    result = end("gloo", "raise RunError('lost', ExitCode.LOST)")
+    assert (result.returncode, result.stdout, result.stderr) == (69, "half a lineshutdown\n", "error: lost\n")
+
+
+def test_remedies_name_the_command_as_it_is_typed():
+    result = run_command([sys.executable, "-m", "scripts.benchmark", "ops", "--bogus"], capture_output=True)
+    assert result.returncode == 2
+    assert result.stderr == (
+        "error: unrecognized arguments: --bogus (python -m scripts.benchmark --help lists all options)\n"
+    )

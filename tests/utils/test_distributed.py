@@ -1,0 +1,250 @@
+"""However a batch is split over processes and passes, the gradients are those of the whole batch."""
+
+import os
+import socket
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from losses import LossConfig
+from models import ModelConfig
+from tests.processes import spawn
+from training import gradient_reducer as reduction
+from training.state import TrainingState, build_state
+from training.stats import Stats
+from training.steps import Phases
+from training.training_config import TrainingConfig
+from utils import distributed
+from utils.distributed import from_main, gather_on_main, session, usable_cores
+from utils.errors import ConfigError
+
+BATCH = 8
+ITERATIONS = 2  # the first finds the order in which gradients are sent, the second sends them in it
+LOSSES = LossConfig(r1_every=1, path_length_every=1, path_length_batch_share=1.0)
+ALL_LOSSES = replace(LOSSES, relativistic=True, r2_image=10.0, r2_segmentation=1000.0, r1_scale_with_resolution=True)
+
+
+class Recorder:
+    """In an optimiser's place: keeps the gradients of each step."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.module = module
+        self.steps: list[dict[str, Tensor]] = []
+
+    def zero_grad(self, set_to_none: bool) -> None:
+        self.module.zero_grad(set_to_none)
+
+    def step(self) -> None:
+        named = self.module.named_parameters()
+        self.steps.append({name: p.grad.clone() for name, p in named if p.grad is not None})
+
+
+class FixedPhases(Phases):
+    """Draws no random numbers: sample n of the batch has code n and noise n, whoever computes it."""
+
+    def __init__(self, state: TrainingState, losses: LossConfig, rank: int, world_size: int, passes: int) -> None:
+        super().__init__(state, losses, TrainingConfig(), Stats(torch.device("cpu")))
+        stream = torch.Generator().manual_seed(5)
+        w = torch.randn(BATCH, state.generator.config.latent_dim, generator=stream, dtype=torch.float64)
+        self.noise = torch.randn(BATCH, 3, 32, 32, generator=stream, dtype=torch.float64)
+        self.shares = [slice(rank + world_size * i, None, world_size * passes) for i in range(passes)]
+        self.w, self.calls = w, 0
+        state.generator.render_net.random_noise = lambda samples: state.generator.render_net.const_noise()
+
+    def _codes(self, samples: int) -> Tensor:
+        share = self.shares[self.calls % len(self.shares)]
+        self.calls += 1
+        torch.randn_like = lambda image: self.noise[share]
+        return self.state.generator.mapping(self.w[share])
+
+    def _real_inputs(self, records: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(x.double() for x in super()._real_inputs(records))
+
+
+def real_batch(rank: int, world_size: int, passes: int) -> list[tuple[Tensor, Tensor]]:
+    stream = torch.Generator().manual_seed(6)
+    images = torch.randint(256, (BATCH, 3, 32, 32), generator=stream, dtype=torch.uint8)[rank::world_size]
+    labels = torch.randint(13, (BATCH, 32, 32), generator=stream, dtype=torch.uint8)[rank::world_size]
+    return [(images[i::passes], labels[i::passes]) for i in range(passes)]
+
+
+def gradients(
+    rank: int, world_size: int, passes: int, config: ModelConfig, losses: LossConfig, path: Path, port: int = 0
+) -> None:
+    """Every step's gradients, saved by the first process."""
+    reduction.BUCKET_BYTES = 2**14
+    randn_like = torch.randn_like
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    if world_size > 1:
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size))
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    try:
+        with session("cpu") as process:
+            state = build_run_state(config, process)
+            phases = FixedPhases(state, losses, rank, world_size, passes)
+            for _ in range(ITERATIONS):
+                phases.iterate(real_batch(rank, world_size, passes), BATCH)
+            recorders = (state.discriminator_optimizer, state.generator_optimizer)
+            if rank == 0:
+                torch.save({"steps": [r.steps for r in recorders], "path_mean": state.path_mean}, path)
+    finally:
+        torch.randn_like = randn_like
+        torch.set_default_dtype(torch.float32)
+
+
+def build_run_state(config: ModelConfig, process) -> TrainingState:
+    from configs import RunConfig
+
+    state = build_state(RunConfig(model=config), process)
+    state.discriminator_optimizer = Recorder(state.discriminator)
+    state.generator_optimizer = Recorder(state.generator)
+    return state
+
+
+@pytest.fixture(scope="module", params=[LOSSES, ALL_LOSSES], ids=["paper", "all_options"])
+def losses(request) -> LossConfig:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_config, losses, tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("whole") / "gradients.pt"
+    gradients(0, 1, 1, tiny_config, losses, path)
+    return torch.load(path)
+
+
+def assert_same(ours, whole, bound: float) -> None:
+    for ours_steps, whole_steps in zip(ours["steps"], whole["steps"], strict=True):
+        assert len(ours_steps) == len(whole_steps) == 2 * ITERATIONS  # the loss and its penalty
+        for ours_step, whole_step in zip(ours_steps, whole_steps, strict=True):
+            assert ours_step.keys() == whole_step.keys()
+            for name, gradient in whole_step.items():
+                difference = (ours_step[name] - gradient).abs().max()
+                assert difference <= bound * gradient.abs().max() + 1e-12, name
+    assert torch.allclose(ours["path_mean"], whole["path_mean"], rtol=1e-10)
+
+
+def test_two_processes(whole, tiny_config, losses, tmp_path):
+    path = tmp_path / "gradients.pt"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    spawn(_spawned, 2, 1, tiny_config, losses, path, port, processes=2)
+    assert_same(torch.load(path), whole, 1e-9)
+
+
+def test_two_passes(whole, tiny_config, losses, tmp_path):
+    path = tmp_path / "gradients.pt"
+    gradients(0, 1, 2, tiny_config, losses, path)
+    # The path length's running mean carries gradient of one pass only: a deviation of DECAY's order.
+    assert_same(torch.load(path), whole, 2e-2)
+    ours = torch.load(path)["steps"]
+    for network, step in ((0, 0), (0, 1), (1, 0)):  # all but the path length
+        for name, gradient in whole["steps"][network][step].items():
+            assert torch.allclose(ours[network][step][name], gradient, rtol=1e-9, atol=1e-12), name
+
+
+def _spawned(
+    rank: int, world_size: int, passes: int, config: ModelConfig, losses: LossConfig, path: Path, port: int
+) -> None:
+    gradients(rank, world_size, passes, config, losses, path, port)
+    assert not dist.is_initialized()
+    if sys.platform.startswith("linux"):
+        assert [name for name in thread_names() if "gloo" in name] == []
+
+
+def test_what_the_main_process_finds_or_fails_at_all_are_told(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    spawn(_told_spawned, port, tmp_path, processes=2)
+    assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == ["7 [0, 1] no file", "7 [] no file"]
+
+
+def _told_spawned(rank: int, port: int, folder: Path) -> None:
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+
+    def fail() -> None:
+        raise ConfigError("no file")
+
+    with session("cpu") as process:
+        value = from_main(process, lambda: 7 + 10 * process.rank)
+        gathered = gather_on_main(process.rank)
+        with pytest.raises(ConfigError) as raised:
+            from_main(process, fail)
+    (folder / str(rank)).write_text(f"{value} {gathered} {raised.value}")
+
+
+@pytest.fixture(params=["nccl", "gloo"])
+def group(request, monkeypatch) -> tuple[str, list[str]]:
+    """A backend, in whose place nothing stands, and what the process group was told: "init", "destroy"."""
+    told: list[str] = []
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("GROUP_WORLD_SIZE", raising=False)
+    monkeypatch.setattr(dist, "rendezvous", lambda url, timeout: iter([(None, 0, 2)]))
+    monkeypatch.setattr(dist, "init_process_group", lambda *args, **options: told.append("init"))
+    monkeypatch.setattr(dist, "get_backend", lambda: request.param)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: told.append("destroy"))
+    return request.param, told
+
+
+def test_a_group_ends_with_its_session(group):
+    with session("cpu"):
+        pass
+    assert group[1] == ["init", "destroy"]
+
+
+@pytest.mark.parametrize("error", [ValueError("a mistake"), SystemExit(75), KeyboardInterrupt()])
+def test_a_group_of_nccl_outlives_an_exception(group, error):
+    """To destroy it would wait for processes that are in a collective, before the exception is shown."""
+    backend, told = group
+    with pytest.raises(type(error)) as raised, session("cpu"):
+        raise error
+    assert raised.value is error
+    assert told == (["init"] if backend == "nccl" else ["init", "destroy"])
+
+
+def thread_names() -> list[str]:
+    """Of all threads of this process, those of C++ too."""
+    return [(thread / "comm").read_text() for thread in Path("/proc/self/task").iterdir()]
+
+
+@pytest.fixture
+def threads():
+    """PyTorch's number of threads, 8 before the test."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(8)
+    yield torch.get_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("environment", "expected"), [({}, 6), ({"LOCAL_WORLD_SIZE": "4"}, 1)])
+def test_threads_are_a_share_of_the_cores(threads, monkeypatch, environment, expected):
+    monkeypatch.setattr(distributed, "usable_cores", lambda: 6)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with session("cpu"):
+        assert threads() == expected
+
+
+def test_the_user_chooses_threads(threads, monkeypatch):
+    monkeypatch.setattr(distributed, "usable_cores", lambda: 6)
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    with session("cpu"):
+        assert threads() == 8
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("250000 100000", 2), ("50000 100000", 1), ("max 100000", 12)])
+def test_a_containers_quota_counts(tmp_path, monkeypatch, quota, expected):
+    (tmp_path / "cpu.max").write_text(quota + "\n")
+    monkeypatch.setattr(distributed, "CPU_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(12)), raising=False)
+    assert usable_cores() == expected

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.class_files import celebamask13
+from utils.errors import DataError
+from utils.images import colorize, grid, overlay, save_label_png, save_png
+
+
+def test_colorize_looks_up_the_palette() -> None:
+    labels = np.array([[[0, 7], [12, 1]]], dtype=np.uint8)
+    colors = colorize(labels, celebamask13().palette())
+    assert colors.shape == (1, 2, 2, 3)
+    assert colors[0, 0, 1].tolist() == [107, 137, 198]
+
+
+def test_colorize_names_an_id_without_colour() -> None:
+    with pytest.raises(DataError, match="13"):
+        colorize(np.full((2, 2), 13, dtype=np.uint8), celebamask13().palette())
+
+
+def test_overlay_mixes() -> None:
+    image, mask = np.full((2, 2, 3), 100, np.uint8), np.full((2, 2, 3), 200, np.uint8)
+    assert overlay(image, mask, 0.25).tolist() == np.full((2, 2, 3), 125).tolist()
+    assert np.array_equal(overlay(image, mask, 0), image)
+
+
+def test_grid_places_tiles_row_by_row() -> None:
+    tiles = np.arange(3, dtype=np.uint8)[:, None, None, None].repeat(4, 1).repeat(4, 2).repeat(3, 3)
+    sheet = grid(tiles, columns=2, padding=1)
+    assert sheet.shape == (11, 11, 3)
+    assert (sheet[1:5, 1:5] == 0).all()
+    assert (sheet[1:5, 6:10] == 1).all()
+    assert (sheet[6:10, 1:5] == 2).all()
+    assert (sheet[6:10, 6:10] == 255).all()
+    assert (sheet[0] == 255).all()
+
+
+def test_pictures_are_written_losslessly(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    save_png(image, tmp_path / "a.png")
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), image)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_label_png_keeps_ids_and_shows_colours(tmp_path: Path) -> None:
+    labels = np.arange(13, dtype=np.uint8).reshape(1, 13).repeat(3, 0)
+    save_label_png(labels, celebamask13().palette(), tmp_path / "a.png")
+    picture = Image.open(tmp_path / "a.png")
+    assert picture.mode == "P"
+    assert np.array_equal(np.asarray(picture), labels)
+    assert np.array_equal(np.asarray(picture.convert("RGB")), colorize(labels, celebamask13().palette()))
+
+
+def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot write"):
+        save_png(np.zeros((2, 2, 3), np.uint8), tmp_path / "none" / "a.png")

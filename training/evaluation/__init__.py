@@ -1,0 +1,1 @@
+"""Measuring a generator against a data set, during training and offline."""

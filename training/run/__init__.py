@@ -1,0 +1,1 @@
+"""What keeps a training run alive: folder, lock, checkpoints, logs, stopping, and guards."""
