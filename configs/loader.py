@@ -22,7 +22,7 @@ _LONGEST_NAME = 80  # that is looked for among the options
 
 
 def load_config(
-    path: str | Path, overrides: Sequence[str] = (), stored_model: Callable[[str], ModelConfig] | None = None
+    path: str | Path, overrides: Sequence[str] = (), pretrained_config: Callable[[str], ModelConfig] | None = None
 ) -> RunConfig:
     """The run that a YAML file and `section.option=value` overrides describe; the rest are the defaults.
 
@@ -31,7 +31,7 @@ def load_config(
     Args:
         path: of the file.
         overrides: what holds in place of the file's options; of two for one option the last counts.
-        stored_model: tells the architecture of the checkpoint that `model.init_from` names; None: for commands that
+        pretrained_config: tells the architecture of the checkpoint that `model.init_from` names; None: for commands that
             do not start from checkpoints.
 
     Raises:
@@ -41,10 +41,10 @@ def load_config(
     model = values.get("model")
     if isinstance(model, dict) and "init_from" in model:
         model["init_from"] = source = coerce("model.init_from", model["init_from"], str)
-        if source and stored_model is None:
+        if source and pretrained_config is None:
             raise ConfigError(f"model.init_from = {source} is for train.py: leave it out and say what the model is")
-        if source and stored_model:
-            values["model"] = _completed(model, stored_model(source))
+        if source and pretrained_config:
+            values["model"] = _completed(model, pretrained_config(source))
     config: RunConfig = _build(RunConfig, values, "", RunConfig)
     return config
 

@@ -18,9 +18,9 @@ import torch
 from scripts.benchmarks import trainers
 from scripts.benchmarks.tables import Column, Job, Row, Table, Tables
 from scripts.benchmarks.timing import Spread, in_turn
-from training.run.log import Log
+from training.run.preemption import Preemption
+from training.run.run import Run
 from training.run.run_folder import RunFolder
-from training.run.saving import Saver
 from utils.distributed import session
 
 _COLUMNS = (
@@ -39,12 +39,11 @@ def tables(args: argparse.Namespace, device: torch.device) -> Tables:
         stack.enter_context(session(device.type))
         config = stack.enter_context(trainers.data_for_runs())(trainers.load_run(args))
         trainer, training = trainers.our_trainer(config, device), config.training
-        state, previews, batches = trainer.state, trainer.previews, trainer.batches.after(0)
+        state, batches = trainer.state, trainer.data.batches(0)
         folder = RunFolder(Path(stack.enter_context(TemporaryDirectory())) / "run")
-        folder.prepare(config, 0)
+        run = Run(trainer, folder, "none", Preemption())
         with redirect_stderr(StringIO()):  # the progress bar keeps the stream that it finds
-            log = stack.enter_context(Log(folder, trainer.process, training.total_images, 0))
-        saver = Saver(folder, trainer.process, training, 0, print)
+            log = stack.enter_context(run.log)
         period = trainers.penalty_period(config)
         waits: list[float] = []  # seconds, by round
         averaging: list[float] = []
@@ -56,7 +55,7 @@ def tables(args: argparse.Namespace, device: torch.device) -> Tables:
                 start = time.perf_counter()
                 batch = next(batches)
                 waits[-1] += (time.perf_counter() - start) / iterations
-                trainer.phases.iterate(batch, training.batch_size)
+                trainer.steps.iterate(batch)
 
         def write_log() -> None:
             values = trainer.stats.tick()
@@ -85,10 +84,10 @@ def tables(args: argparse.Namespace, device: torch.device) -> Tables:
             yield {"what": "together", "share": sum(per_image[1:]) / per_image[0]}
 
         def preview() -> None:
-            log.preview(previews.sheet(state.generator_ema), state.images)
+            log.preview(run.previews.generate(state.generator_ema)[0], state.images)
 
         def save() -> None:
-            saver.save(trainer.contents(), state.images)
+            run.saver.save(run.contents(), state.images)
 
         jobs = [
             Job("iterations", train),

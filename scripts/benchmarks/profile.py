@@ -47,14 +47,16 @@ def tables(args: argparse.Namespace, device: torch.device) -> Tables:
     with session(device.type), trainers.data_for_runs() as with_data:
         config = with_data(trainers.load_run(args, "training.cuda_graphs=false"))
         trainer = trainers.our_trainer(config, device)
-        batch = next(trainer.batches.after(0))
-        trainer.phases.guard.begin(0, 0, batch)
-        steps = trainer.phases.steps().items()
+        batch = next(trainer.data.batches(0))
+        steps = trainer.steps
         title = (
             f"steps at {config.model.resolution} pixels, K = {config.model.num_classes}, batch "
             f"{config.training.batch_size}, {config.training.precision}: milliseconds in each class of kernel"
         )
-        jobs = [Job(name, partial(_measure, name, partial(step, batch), device, args.rounds)) for name, step in steps]
+        jobs = [
+            Job(name, partial(_measure, name, partial(steps.step, name, batch), device, args.rounds))
+            for name in steps.terms
+        ]
         yield Table(title, _COLUMNS, jobs, {"config": config})
 
 

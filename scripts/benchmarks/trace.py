@@ -29,11 +29,11 @@ from torch.utils._pytree import tree_leaves, tree_map
 from configs import RunConfig, load_config
 from datasets.class_files import default_table
 from scripts.benchmarks.tables import Column, Job, Row, Table, Tables
-from training.batches import split_batch
-from training.discriminator_inputs import PairView
+from training.data import split_batch
+from training.discriminator_inputs import PairInputs
 from training.state import build_state
 from training.stats import Stats
-from training.steps import Phases
+from training.steps import TrainingSteps
 from utils.distributed import Process
 
 META = torch.device("meta")
@@ -204,19 +204,19 @@ def trace_steps(config: RunConfig) -> Iterator[tuple[str, StepTrace]]:
         parameters = list(getattr(state, network).parameters())
         before += 2 * sum(map(_size, parameters))  # both moments of Adam
         setattr(state, optimizer, _NoStep(parameters, {}))
-    view = PairView(default_table(model.num_classes), META, soft_masks=config.data.soft_masks)
-    phases = Phases(state, losses, replace(config.training, compile=False), Stats(META), view)
+    inputs = PairInputs(default_table(model.num_classes), META, soft_masks=config.data.soft_masks)
+    steps = TrainingSteps(state, losses, replace(config.training, compile=False), Stats(META), inputs)
     passes, samples = split_batch(config, world_size=1)
     shape = samples, model.resolution, model.resolution
     images, labels = (torch.empty(x, dtype=torch.uint8, device=META) for x in ((samples, 3, *shape[1:]), shape))
     every = {"r1": losses.r1_every, "path_length": losses.path_length_every}
-    for name, step in phases.steps().items():
+    for name in steps.terms:
         with Autocast():
             start = time.process_time()
-            step([(images, labels)] * passes)
+            steps.step(name, [(images, labels)] * passes)
             seconds = time.process_time() - start
             with Trace() as trace:  # the second time: what is stored by the first is not counted
-                step([(images, labels)] * passes)
+                steps.step(name, [(images, labels)] * passes)
         yield name, StepTrace(trace, seconds, before, every.get(name, 1))
 
 

@@ -28,10 +28,10 @@ from models import Discriminator, Generator
 from tests.reference.discriminator import LiteralDiscriminator
 from tests.reference.generator import LiteralGenerator
 from training import trainer
-from training.batches import split_batch
+from training.data import split_batch
 from training.state import TrainingState, build_optimizers, build_state
 from training.stats import Stats
-from training.steps import Phases
+from training.steps import TrainingSteps
 from utils.distributed import Process
 from utils.errors import ConfigError
 
@@ -137,12 +137,13 @@ def work_per_sample(config: RunConfig, device: str = "meta") -> dict[str, int]:
     state = _literal_state(config, Process(torch.device(device)))
     for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
         optimizer.step = lambda: None  # type: ignore[method-assign,assignment]  # the meta device has no Adam
-    phases, side = Phases(state, config.losses, config.training, Stats(torch.device(device))), config.model.resolution
+    steps = TrainingSteps(state, config.losses, config.training, Stats(torch.device(device)))
+    side = config.model.resolution
     batch = tuple(torch.zeros(1, *shape, side, side, dtype=torch.uint8, device=device) for shape in ((3,), ()))
     work = {}
-    for name, step in phases.steps().items():
+    for name in steps.terms:
         with FlopCounter() as counter:
-            step([batch])
+            steps.step(name, [batch])
         work[name] = counter.flops
     return work
 
@@ -154,4 +155,4 @@ def penalty_period(config: RunConfig) -> int:
 
 def warm_up(loop: trainer.Trainer) -> int:
     """Return how many iterations come before the clock starts: with CUDA graphs until every step is recorded."""
-    return 2 + (penalty_period(loop.config) if loop.phases.graphs else 0)
+    return 2 + (penalty_period(loop.config) if loop.steps.graphs else 0)

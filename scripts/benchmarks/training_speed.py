@@ -72,7 +72,7 @@ def tables(args: argparse.Namespace, device: torch.device) -> Tables:
     runs = [*product(versions, (False, True)), *product(["literal"], _LITERAL[args.literal])]
     precisions = {name: config.training.precision for name, config in versions.items()} | {"literal": "float32"}
     with session(device.type), trainers.data_for_runs() as with_data:  # the session limits threads as in training
-        prepare_device(device, ours.training)
+        prepare_device(device, ours)
         dtypes = dict.fromkeys(["bfloat16", *(precisions[name] for name, _ in runs)])
         rates = {dtype: matrix_rate(device, getattr(torch, dtype)) for dtype in dtypes}
         rounds_of_ours: dict[bool, list[float]] = {}
@@ -111,11 +111,11 @@ def time_training(build: Build, config: RunConfig, device: torch.device, args: a
     if config.training.compile:
         torch.compiler.reset()  # its limit on recompiling counts all trainers
     trainer, batch = build(config, device), config.training.batch_size
-    batches, ticks = trainer.batches.after(0), list[Row]()  # losses, and seconds of each step
+    batches, ticks = trainer.data.batches(0), list[Row]()  # losses, and seconds of each step
 
     def turn(iterations: int = args.iterations) -> None:
         for _ in range(iterations):
-            trainer.phases.iterate(next(batches), batch)
+            trainer.steps.iterate(next(batches))
         ticks.append(trainer.stats.tick())
 
     # Iteration 0 has all penalties; CUDA graphs are recorded after it, each when its step is due again.
@@ -125,6 +125,6 @@ def time_training(build: Build, config: RunConfig, device: torch.device, args: a
     row: Row = {"resolution": config.model.resolution, "num_classes": config.model.num_classes, "batch": batch}
     row |= {"ms": Spread.of(ms), "images_per_second": 1000 * batch / Spread.of(ms).median}
     if device.type == "cuda":
-        row["peak_gigabytes"] = None if trainer.phases.graphs else memory.peak(device) / 1e9
+        row["peak_gigabytes"] = None if trainer.steps.graphs else memory.peak(device) / 1e9
         row["reserved_gigabytes"] = torch.cuda.memory_reserved(device) / 1e9
     return row | {"rounds_ms": ms, "ticks": ticks[1:]}

@@ -104,7 +104,7 @@ def test_the_literal_loop_trains_literal_networks(tiny_run, faces_32):
     assert isinstance(literal.state.discriminator, LiteralDiscriminator)
     networks = [literal.state.generator, literal.state.discriminator, literal.state.generator_ema]
     before = [torch.cat([p.detach().flatten() for p in network.parameters()]) for network in networks]
-    literal.phases.iterate(next(literal.batches.after(0)), 4)
+    literal.steps.iterate(next(literal.data.batches(0)))
     for network, weights in zip(networks, before, strict=True):
         assert (torch.cat([p.flatten() for p in network.parameters()]) != weights).any()
 
@@ -118,9 +118,9 @@ def test_both_loops_have_the_same_losses(tiny_run, faces_32):
     losses = []
     for build in (our_trainer, literal_trainer):
         trainer = build(config, CPU)
-        batch = next(trainer.batches.after(0))
+        batch = next(trainer.data.batches(0))
         torch.manual_seed(1)
-        trainer.phases.iterate(batch, 4)
+        trainer.steps.iterate(batch)
         losses.append({name: x for name, x in trainer.stats.tick().items() if name.startswith("losses/")})
     assert losses[0] == pytest.approx(losses[1], rel=1e-2, abs=1e-4)
 
@@ -143,9 +143,9 @@ def test_work_is_that_of_the_literal_loop(tiny_run, faces_32):
     """Counted without computing, the same as in a real iteration of one image."""
     config = load_config(tiny_run, [f"data.path={faces_32}", "data.workers=0", "training.batch_size=1"])
     trainer = literal_trainer(config, CPU)
-    batch = next(trainer.batches.after(0))
+    batch = next(trainer.data.batches(0))
     with FlopCounter() as counter:
-        trainer.phases.iterate(batch, 1)
+        trainer.steps.iterate(batch)
     work = trainers.work_per_sample(RunConfig(model=config.model, losses=config.losses))
     assert work.keys() == {"discriminator", "r1", "generator", "path_length"}
     assert sum(work.values()) == counter.flops
@@ -209,7 +209,7 @@ class Loop:
 
     def __init__(self, config, device):
         self.config, self.counts, self.graphs = config, [0], True
-        self.phases = self.batches = self.stats = self
+        self.steps = self.batches = self.stats = self
 
     def after(self, images):
         yield from range(1000)

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,10 +17,8 @@ from tests.conftest import TINY
 from tests.processes import PATIENCE, ROOT, exit_code, wait_for
 from tests.training.live import OPTIONS, contents, finish, leftovers, newest, start, text
 from train import main
-from training.run import faults
-from training.run.faults import Faults
-from training.run.nonfinite import Cause, Evidence, Look
-from training.run.sync import Beat
+from training.run import nonfinite
+from training.run.nonfinite import IterationRecord, NonfinitePolicy, StepRecord
 from training.state import build_state
 from training.training_config import TrainingConfig
 from utils import cli
@@ -143,23 +140,25 @@ def test_a_lone_rank_is_told_how_to_start(train, monkeypatch):
         train()
 
 
-def test_the_process_tells_the_cause_in_which_it_lies(monkeypatch):
-    """Gradients are bad in all of them once they are reduced."""
-    look = Look("generator", ("weight",), torch.tensor([1.0, float("nan")]), torch.ones(()), len, [], {})
-    mine = Cause(is_here=False, text="the loss is finite")
+def test_the_process_with_the_bad_loss_reports_the_cause(monkeypatch):
+    """Gradients are bad in all processes, because they are averaged."""
+    step = StepRecord("generator", ("weight",), torch.tensor([1.0, float("nan")]), torch.ones(()))
     theirs = (True, "the loss is nan, first in the output of Generator.x")
-    monkeypatch.setattr(faults, "explain", lambda evidence: mine)
-    monkeypatch.setattr(faults, "gather", lambda value: [value, theirs] if isinstance(value, tuple) else [value, [5]])
-    told = []
+    monkeypatch.setattr(nonfinite, "describe", lambda record: (False, "the loss is finite"))
+    monkeypatch.setattr(
+        nonfinite, "gather", lambda value: [value, theirs] if isinstance(value, tuple) else [value, [5]]
+    )
+    warnings = []
     state = build_state(RunConfig(model=ModelOptions(**TINY)), Process(torch.device("cpu")))
-    judge = Faults(
+    policy = NonfinitePolicy(
         state,
-        SimpleNamespace(numbers=lambda images: [4]),
         Process(torch.device("cpu"), 0, 2),
         TrainingConfig(on_bad_numbers="skip"),
         None,
-        told.append,
+        None,
+        lambda images: [4],
+        warnings.append,
     )
-    judge.judge(Beat(False, 1, Evidence(3, 12, (look,))))
-    assert told == [f"process 1 of 2: {theirs[1]}; records 4, 5 of the data; the step was left out"]
+    policy.handle(1, IterationRecord(3, 12, [], {}, (step,)))
+    assert warnings == [f"process 1 of 2: {theirs[1]}; records 4, 5 of the data; the step was skipped"]
     assert state.skipped_steps == 1

@@ -17,7 +17,7 @@ from tests.processes import spawn
 from training import gradient_reducer as reduction
 from training.state import TrainingState, build_state
 from training.stats import Stats
-from training.steps import Phases
+from training.steps import TrainingSteps
 from training.training_config import TrainingConfig
 from utils import distributed
 from utils.distributed import from_main, gather_on_main, session, usable_cores
@@ -44,7 +44,7 @@ class Recorder:
         self.steps.append({name: p.grad.clone() for name, p in named if p.grad is not None})
 
 
-class FixedPhases(Phases):
+class FixedSteps(TrainingSteps):
     """Draws no random numbers: sample n of the batch has code n and noise n, whoever computes it."""
 
     def __init__(self, state: TrainingState, losses: LossConfig, rank: int, world_size: int, passes: int) -> None:
@@ -87,9 +87,9 @@ def gradients(
     try:
         with session("cpu") as process:
             state = build_run_state(config, process)
-            phases = FixedPhases(state, losses, rank, world_size, passes)
+            steps = FixedSteps(state, losses, rank, world_size, passes)
             for _ in range(ITERATIONS):
-                phases.iterate(real_batch(rank, world_size, passes), BATCH)
+                steps.iterate(real_batch(rank, world_size, passes))
             recorders = (state.discriminator_optimizer, state.generator_optimizer)
             if rank == 0:
                 torch.save({"steps": [r.steps for r in recorders], "path_mean": state.path_mean}, path)
