@@ -11,7 +11,7 @@ LR_MULTIPLIER = 0.01
 
 
 class MappingNetwork(nn.Module):
-    """Normalises z to unit root mean square and sends it through fully connected layers."""
+    """Normalisation of z to unit root mean square, then fully connected layers."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class MappingNetwork(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        """z [N, D], drawn from N(0, 1) -> w [N, D].
+        """Map z [N, D], samples of N(0, 1), to w [N, D].
 
         Raises:
             ModelError: if z has another shape.

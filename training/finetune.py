@@ -16,7 +16,7 @@ from datasets.transforms import segmentation_to_labels
 from metrics.agreement import confusion, mean_iou
 from models import Generator, ModelConfig
 from models.bundled import bundled_model
-from models.checkpoint import build_generator, load_networks, load_state
+from models.checkpoint import load_networks, load_state
 from training.state import TrainingState
 from utils.errors import ConfigError, ModelError
 from utils.reading.regular import sha256_of
@@ -71,7 +71,7 @@ class Origin:
             ModelError: if the networks do not fit.
         """
         source, judge = str(self.path), self.networks.discriminator
-        average = build_generator(self.networks, source).float().state_dict()
+        average = self.networks.build_generator().float().state_dict()
         for module in (state.generator, state.generator_ema):
             load_state(module, average, source)
         if judge:

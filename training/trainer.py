@@ -10,7 +10,7 @@ import ops
 from configs import RunConfig, changed_options
 from datasets.images_alone import ImagesAlone
 from datasets.labels import ClassTable
-from models.checkpoint import networks_from_dict, read_file
+from models.checkpoint import load_networks
 from training import memory
 from training.batches import Batches
 from training.data import check_files, check_meaning, open_material, refuse_output
@@ -33,7 +33,7 @@ from training.state import build_state
 from training.stats import Stats
 from training.steps import Phases
 from utils.distributed import Process, any_process, from_main, gather, report_lost_ranks
-from utils.errors import ConfigError, DataError, ModelError
+from utils.errors import ConfigError, DataError
 
 
 class Trainer:
@@ -278,11 +278,8 @@ class Trainer:
         }
 
     def _restore(self, path: Path) -> None:
-        contents = read_file(path)
-        try:
-            networks = networks_from_dict(contents)
-        except ModelError as error:
-            raise ModelError(f"{path}: {error}") from None
+        networks = load_networks(path)
+        contents = networks.contents
         if not {"training", "config"} <= contents.keys():
             raise ConfigError(f"{path} holds networks but no training state: --resume takes a run's checkpoints")
         if networks.classes:

@@ -252,12 +252,12 @@ def test_a_bare_state_dict_is_a_released_generator(released, tmp_path):
     assert bare.config == without_options.config
 
 
-def test_a_generator_that_is_not_averaged_is_told(generators, tmp_path, capsys):
+def test_a_missing_ema_generator_causes_a_warning(generators, tmp_path, capsys):
     expected = load_generator(save({**generators, "g_ema": generators["g"]}, tmp_path))
     assert capsys.readouterr().err == ""
     path = save({name: value for name, value in generators.items() if name != "g_ema"}, tmp_path)
     assert same_generators(load_generator(path), expected)
-    assert capsys.readouterr().err.startswith(f"warning: {path} holds no averaged generator (g_ema)")
+    assert capsys.readouterr().err.startswith(f"warning: {path} holds no EMA generator (g_ema)")
 
 
 def test_mixed_precisions_lose_nothing(generators, tmp_path):
