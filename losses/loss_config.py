@@ -1,11 +1,11 @@
-"""Weights and intervals of the losses."""
+"""Configuration of the losses."""
 
 from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """The defaults are the paper's. An interval of 0 switches its penalty off.
+    """Weights and intervals of the losses, by default the paper's. An interval of 0 switches its penalty off.
 
     Attributes:
         relativistic: use `relativistic_loss`, which compares real and fake logits in pairs. The overfitting heuristic

@@ -1,4 +1,4 @@
-"""The bundled model, a generator of 64 pixel faces written by `scripts.export_model`, and its encoder."""
+"""The bundled model, a generator of 64-pixel faces from `scripts.export_model`, and its encoder."""
 
 from pathlib import Path
 

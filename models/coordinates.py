@@ -64,7 +64,10 @@ class PositionFeatures(nn.Module):
         compute = _grid_features if torch.compiler.is_compiling() else _stored_grid_features
         features = compute(self.size, self.octaves, dtype, self.weight.device)[None, None]
         if coords is not None:
-            features = _sampled(features[0, 0], coords.to(dtype))
+            points = coords.to(dtype).flatten(0, 1).movedim(1, 3)
+            maps = features[0].expand(len(points), -1, -1, -1)
+            sampled = F.grid_sample(maps, points, padding_mode="border", align_corners=True)
+            features = sampled.unflatten(0, coords.shape[:2])
         return _channels_last(features.to(self.weight.dtype))
 
     def projection(self) -> Tensor:
@@ -89,10 +92,3 @@ def _stored_grid_features(size: int, octaves: int, dtype: torch.dtype, device: t
 def _channels_last(features: Tensor) -> Tensor:
     """Return features [..., J, r, r] with the J features of a position next to each other in memory."""
     return features.movedim(-3, -1).contiguous().movedim(-1, -3)
-
-
-def _sampled(features: Tensor, coords: Tensor) -> Tensor:
-    """Sample features [J, r, r] of the regular grid at coords [N, K, 2, r, r], bilinearly: [N, K, J, r, r]."""
-    points = coords.flatten(0, 1).movedim(1, 3)
-    maps = features.expand(len(points), -1, -1, -1)
-    return F.grid_sample(maps, points, padding_mode="border", align_corners=True).unflatten(0, coords.shape[:2])

@@ -37,14 +37,10 @@ def to_wplus(codes: Tensor, config: ModelConfig) -> Tensor:
     Raises:
         ModelError: if the codes have another shape.
     """
-    expected = f"[N, {config.latent_dim}] or [N, {config.num_codes}, {config.latent_dim}]"
-    if codes.ndim not in (2, 3) or codes.shape[-1] != config.latent_dim:
+    if codes.shape[1:] not in ((config.latent_dim,), (config.num_codes, config.latent_dim)):
+        expected = f"[N, {config.latent_dim}] or [N, {config.num_codes}, {config.latent_dim}]"
         raise ModelError(f"codes have shape {list(codes.shape)}; this model takes {expected}")
-    if codes.ndim == 2:
-        return codes[:, None].expand(-1, config.num_codes, -1)
-    if codes.shape[1] != config.num_codes:
-        raise ModelError(f"codes have shape {list(codes.shape)}; this model takes {expected}")
-    return codes
+    return codes if codes.ndim == 3 else codes[:, None].expand(-1, config.num_codes, -1)
 
 
 def truncate(w: Tensor, mean: Tensor, psi: float) -> Tensor:

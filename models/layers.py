@@ -1,4 +1,4 @@
-"""Layers with an equalised learning rate (Karras et al. 2018, section 4.1) and FIR resampling.
+"""Layers with an equalised learning rate (Karras et al. 2018, section 4.1), and helpers of several networks.
 
 Shapes: N batch, I input and O output channels, H and W sides of the maps.
 """
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ops import bias_act, conv2d, upfirdn2d
+from ops import bias_act, conv2d
 
 EPSILON = 1e-8
 
@@ -35,16 +35,6 @@ def run(function: Callable[..., Output], *inputs: Tensor, recompute: bool) -> Ou
 def cat(tensors: Sequence[Tensor]) -> Tensor:
     """Concatenate along the first axis, without a copy if there is only one tensor."""
     return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
-
-
-def unit_rms(x: Tensor, dim: int) -> Tensor:
-    """Divide x by its root mean square along `dim`."""
-    return x * torch.rsqrt(x.square().mean(dim, keepdim=True) + EPSILON)
-
-
-def demodulated(weight: Tensor) -> Tensor:
-    """Scale the weights [O, I, k, k] of each output channel to unit norm (StyleGAN2, equation 3)."""
-    return weight * torch.rsqrt(weight.square().sum((1, 2, 3), keepdim=True) + EPSILON)
 
 
 class EqualizedLinear(nn.Module):
@@ -95,17 +85,6 @@ class ScaledConv2d(nn.Module):
 
     def forward(self) -> Tensor:
         weight = self.weight * (self.scale * self.weight_gain)[:, None, None]
-        return demodulated(weight) if self.demodulate else weight
-
-
-class Upsample2d(nn.Module):
-    """Upsample x [N, I, H, W] -> [N, I, 2H, 2W] with the resampling filter, and add `addend`."""
-
-    filter: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("filter", resampling_filter(), persistent=False)
-
-    def forward(self, x: Tensor, addend: Tensor | None = None) -> Tensor:
-        return upfirdn2d(x, self.filter, up=2, padding=(2, 1), gain=4.0, addend=addend)
+        if self.demodulate:  # unit norm per output channel (StyleGAN2, equation 3)
+            weight = weight * torch.rsqrt(weight.square().sum((1, 2, 3), keepdim=True) + EPSILON)
+        return weight

@@ -71,7 +71,7 @@ class LocalGenerators(nn.Module):
         first_weights, weights, biases = _split(first, size), _split(others, size, dim=1), _split(bias, size, dim=1)
         depth_weights, depth_biases = (_split(x.repeat(samples, 1, 1), size) for x in self.depth_head())
         if positions.shape[:2] == (1, 1):
-            maps = tuple(positions[0].expand(len(bias), -1, -1, -1) for bias in depth_biases)
+            maps = tuple(positions[0].expand(each.shape[0], -1, -1, -1) for each in depth_biases)
         else:
             maps = _split(positions.expand(samples, parts, -1, -1, -1).flatten(0, 1), size)
         groups = zip(maps, first_weights, weights, biases, depth_weights, depth_biases, strict=True)
@@ -83,13 +83,8 @@ class LocalGenerators(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Run all layers of a group: x [B, J, r, r] -> depth [B, r, r], hidden features [B, C, r, r].
 
-        Args:
-            x: Fourier features.
-            first: weight of the first layer, [B, C, J].
-            weights: weights of the other layers, [L - 1, B, C, C].
-            biases: biases of all layers, [L, B, 1, C].
-            depth_weight: [B, C, 1].
-            depth_bias: [B, 1, 1].
+        The weights are [B, C, J] (first) and [L - 1, B, C, C], the biases [L, B, 1, C], the depth head's [B, C, 1] and
+        [B, 1, 1].
         """
         for layer, (weight, bias) in enumerate(zip([first, *weights.unbind(0)], biases.unbind(0), strict=True)):
             x = _activated_linear(x, weight, bias)

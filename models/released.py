@@ -50,7 +50,7 @@ _DOWN_BLOCK = {
 
 
 class Slot(NamedTuple):
-    """Where a released tensor goes: an index into one of our tensors."""
+    """Destination of a released tensor: an index into one of our tensors."""
 
     released: str
     ours: str

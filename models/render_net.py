@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers import ScaledConv2d, Upsample2d, cat, resampling_filter, run
+from models.layers import ScaledConv2d, cat, resampling_filter, run
 from models.model_config import ModelConfig
 from ops import bias_act, conv2d, conv_transpose2d, upfirdn2d
 
@@ -60,10 +60,12 @@ class RenderNet(nn.Module):
     Each octave doubles the side and adds its image and segmentation to the upsampled sums of the octaves before.
     """
 
+    filter: Tensor
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.upsample = Upsample2d()
+        self.register_buffer("filter", resampling_filter(), persistent=False)
         self.recompute_from = 0  # recompute layers with outputs of at least this side in the backward pass; 0: none
         self.layers = nn.ModuleList()
         self.to_rgb = nn.ModuleList()
@@ -85,10 +87,6 @@ class RenderNet(nn.Module):
     def noise_side(self, layer: int) -> int:
         """Return the side in pixels of a layer's output and noise map."""
         return self.config.render_resolution << (layer // 2 + 1)
-
-    def recomputes(self, layer: int) -> bool:
-        """Return True if the backward pass recomputes a layer instead of keeping its activations."""
-        return 0 < self.recompute_from <= self.noise_side(layer)
 
     def const_noise(self) -> list[Tensor]:
         """Return the fixed noise maps, [1, 1, s, s] per layer."""
@@ -113,7 +111,8 @@ class RenderNet(nn.Module):
             if x.shape[-1] == coarse:
                 x = torch.cat([x, features], dim=1)
             for index in (2 * octave, 2 * octave + 1):
-                x = run(self.layers[index], x, noise[index], recompute=self.recomputes(index))
+                recompute = 0 < self.recompute_from <= self.noise_side(index)
+                x = run(self.layers[index], x, noise[index], recompute=recompute)
             groups = [heads] if joined else [[head] for head in heads]
             sums = [self._output(x, group, *sums[i : i + 1]) for i, group in enumerate(groups)]
             if self.config.residual_masks and x.shape[-1] == coarse:
@@ -127,7 +126,9 @@ class RenderNet(nn.Module):
         weights, biases = zip(*(head() for head in heads), strict=True)
         # The sum keeps the parameters' precision; half types would round it at every octave.
         output = conv2d(x, cat(weights)) + cat(biases)[:, None, None]
-        return output if running_sum is None else self.upsample(running_sum, output)
+        if running_sum is None:
+            return output
+        return upfirdn2d(running_sum, self.filter, up=2, padding=(2, 1), gain=4.0, addend=output)
 
 
 # The choices of model.render_net.

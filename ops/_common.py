@@ -1,4 +1,4 @@
-"""What the operators share: registration with PyTorch, compute types, and a switch for parameter gradients."""
+"""Helpers of all operators: registration with PyTorch, compute types, and a switch for parameter gradients."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager

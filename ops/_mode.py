@@ -1,4 +1,4 @@
-"""The choice between the plain PyTorch operators and the compiled kernels."""
+"""Choice between the plain PyTorch operators and the compiled kernels."""
 
 import os
 import warnings

@@ -134,7 +134,7 @@ class _Convolution(Function):
 
 
 class _WeightGradient(Function):
-    """The gradient with respect to the weight: w'(g, x)."""
+    """w'(g, x): the gradient of a convolution with respect to its weight."""
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, x: Tensor, shape: torch.Size, geometry: _Geometry) -> Tensor:

@@ -202,7 +202,7 @@ def same_generators(found, expected):
 @pytest.mark.parametrize("parts", [("g_ema",), ("g", "g_ema", "d")])
 @pytest.mark.parametrize("prefix", WRAPPERS)
 def test_released_networks_may_be_wrapped(released, expected, tmp_path, parts, prefix):
-    """By DistributedDataParallel or torch.compile, all of them or some."""
+    """DistributedDataParallel or torch.compile may wrap all networks or some."""
     found = load_networks(save({**released, **{part: wrapped(released[part], prefix) for part in parts}}, tmp_path))
     assert found.config == expected.config
     for name in ("generator", "generator_ema", "discriminator"):

@@ -15,7 +15,7 @@ from utils.errors import EditError, ModelError
 
 @dataclass(frozen=True)
 class NewerConfig(ModelConfig):
-    """With options that no file has yet."""
+    """A configuration with options that no file has yet."""
 
     activation: Literal["leaky_relu", "sinus"] = "leaky_relu"
     extra: tuple[int, ...] = (1,)

@@ -237,9 +237,9 @@ def test_waiting_ends_and_names_the_owner(tmp_path, lock_owner):
 
 def test_concurrent_processes_build_once(fresh, compiler, tmp_path):
     spawn(_load, fresh, tmp_path, processes=3)
-    told = [(tmp_path / f"{rank}.txt").read_text() for rank in range(3)]
-    assert [text.splitlines()[-1] for text in told] == ["compiled"] * 3
-    assert sum("building" in text for text in told) == 1
+    printed = [(tmp_path / f"{rank}.txt").read_text() for rank in range(3)]
+    assert [text.splitlines()[-1] for text in printed] == ["compiled"] * 3
+    assert sum("building" in text for text in printed) == 1
 
 
 def _load(rank, sources, folder):
