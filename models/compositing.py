@@ -29,7 +29,7 @@ def coarse_masks(depth: Tensor, part_mask: Tensor | None = None) -> Tensor:
 
 
 def _normalized(masks: Tensor, total: Tensor) -> Tensor:
-    """Return masks / (total + epsilon), added in float32 at least: half precision would round epsilon to 0."""
+    """Return masks / (total + epsilon) with the sum in float32 or wider: half precision would round epsilon to 0."""
     return (masks / (total.to(torch.promote_types(total.dtype, torch.float32)) + EPSILON)).to(masks)
 
 

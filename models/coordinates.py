@@ -22,7 +22,7 @@ def coordinate_grid(
 
     Args:
         size: side of the grid in pixels.
-        zoom: magnification about the centre of the parts that are generated at these positions.
+        zoom: magnification, about the image centre, of the parts that are generated at these positions.
         shift: translation (x, y) of these parts, where 2 is the whole width.
     """
     axis = torch.linspace(-1, 1, size, dtype=dtype, device=device)

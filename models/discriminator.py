@@ -1,6 +1,6 @@
 """The dual-branch discriminator (paper section 3.4): image and segmentation -> logit.
 
-Shapes: N batch, I and O channels in and out, s side, R resolution, K classes.
+Shapes: N batch, I input and O output channels, s side, R resolution, K classes.
 """
 
 import math
@@ -90,7 +90,7 @@ class Discriminator(nn.Module):
         self.logits = EqualizedLinear(channels, 1)
 
     def forward(self, image: Tensor, segmentation: Tensor | None = None, batches: int = 1) -> Tensor:
-        """image [N, 3, R, R], segmentation [N, K, R, R] or None (domain adaptation) -> logits [N, 1].
+        """Image [N, 3, R, R], segmentation [N, K, R, R] or None (domain adaptation) -> logits [N, 1].
 
         Args:
             batches: number of batches concatenated in the N samples. The minibatch standard deviation is computed in

@@ -65,7 +65,7 @@ class LocalGenerators(nn.Module):
             weight, bias = self._modulated(codes)
             first, others = weight.split((1, len(weight) - 1))
             first = first[0] @ projection  # [N K, C, J]
-        # Cast all layers at once; otherwise autocast would launch a kernel per matrix product.
+        # Cast all layers at once; otherwise autocast would launch a cast per matrix product.
         first, others, bias = cast_for_autocast(first), cast_for_autocast(others), cast_for_autocast(bias)
         # Split everything into groups of maps.
         first_weights, weights, biases = _split(first, size), _split(others, size, dim=1), _split(bias, size, dim=1)

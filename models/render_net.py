@@ -15,7 +15,7 @@ from models.model_config import ModelConfig
 from ops import bias_act, conv2d, conv_transpose2d, upfirdn2d
 
 
-class Rendering(NamedTuple):
+class RenderOutput(NamedTuple):
     image: Tensor  # [N, 3, R, R] around [-1, 1]
     segmentation: Tensor  # [N, K, R, R] unbounded
 
@@ -99,7 +99,7 @@ class RenderNet(nn.Module):
         values = torch.randn(sum(sizes), dtype=stored[0].dtype, device=stored[0].device)  # one kernel for all layers
         return [x.view(samples, *noise.shape[1:]) for x, noise in zip(values.split(sizes), stored, strict=True)]
 
-    def forward(self, features: Tensor, masks: Tensor, noise: Sequence[Tensor]) -> Rendering:
+    def forward(self, features: Tensor, masks: Tensor, noise: Sequence[Tensor]) -> RenderOutput:
         """Render features [N, F, r, r] and coarse masks [N, K, r, r] in [-1, 1], with one noise map per layer."""
         coarse = self.config.coarse_resolution
         x = F.adaptive_avg_pool2d(features, self.config.render_resolution)
@@ -118,8 +118,8 @@ class RenderNet(nn.Module):
             if self.config.residual_masks and x.shape[-1] == coarse:
                 sums[-1] = sums[-1] + (F.pad(masks, (0, 0, 0, 0, 3, 0)) if joined else masks)
         if joined:
-            return Rendering(*sums[0].split([3, self.config.num_classes], dim=1))
-        return Rendering(*sums)
+            return RenderOutput(*sums[0].split([3, self.config.num_classes], dim=1))
+        return RenderOutput(*sums)
 
     def _output(self, x: Tensor, heads: Sequence[nn.Module], running_sum: Tensor | None = None) -> Tensor:
         """Add the heads' outputs for x [N, I, s, s] to the upsampled sum [N, O, s/2, s/2] -> [N, O, s, s]."""
