@@ -252,12 +252,17 @@ def test_a_bare_state_dict_is_a_released_generator(released, tmp_path):
     assert bare.config == without_options.config
 
 
-def test_a_missing_ema_generator_causes_a_warning(generators, tmp_path, capsys):
+def test_a_missing_ema_generator_causes_one_warning(generators, tmp_path, capsys, monkeypatch):
     expected = load_generator(save({**generators, "g_ema": generators["g"]}, tmp_path))
     assert capsys.readouterr().err == ""
     path = save({name: value for name, value in generators.items() if name != "g_ema"}, tmp_path)
     assert same_generators(load_generator(path), expected)
     assert capsys.readouterr().err.startswith(f"warning: {path} holds no EMA generator (g_ema)")
+    load_generator(path)
+    monkeypatch.setenv("RANK", "1")
+    (tmp_path / "another").mkdir()
+    load_generator(save({"g": generators["g"]}, tmp_path / "another"))
+    assert capsys.readouterr().err == ""
 
 
 def test_mixed_precisions_lose_nothing(generators, tmp_path):
