@@ -42,7 +42,7 @@ def write_files(found: Reconstruction, stem: Path, classes: ClassTable, origin: 
         found: what is written.
         stem: the folder, and what the names begin with.
         classes: of the generator.
-        origin: provenance of its checkpoint, see `models.checkpoint.provenance`.
+        origin: provenance of its checkpoint, see `models.checkpoint.Networks.provenance`.
 
     Raises:
         EditError, DataError: if a file cannot be written.

@@ -1,14 +1,13 @@
 """The generator of a checkpoint together with its classes: what every command that draws begins with."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from datasets.class_files import default_table
 from datasets.labels import ClassTable
 from models import Generator
-from models.checkpoint import build_generator, find_networks, read_file
+from models.checkpoint import Networks, load_networks
 from utils.errors import DataError, EditError
 
 SMALL = 128  # pixels; below, drawing on a second thread saves less than waiting for a busy core costs
@@ -21,13 +20,12 @@ def load_model(path: Path, device: torch.device) -> tuple[Generator, ClassTable]
         ModelError: if the file cannot be read, or holds no generator that fits its own configuration.
         EditError: if it names more or fewer classes than its generator draws.
     """
-    return model_in(read_file(path), path, device)
+    return model_in(load_networks(path), path, device)
 
 
-def model_in(contents: Any, path: Path, device: torch.device) -> tuple[Generator, ClassTable]:
-    """As `load_model`, from what `models.checkpoint.read_file` found in the file."""
-    networks = find_networks(contents, str(path))
-    generator = build_generator(networks, str(path)).to(device)
+def model_in(networks: Networks, path: Path, device: torch.device) -> tuple[Generator, ClassTable]:
+    """As `load_model`, from the networks of a file that has been read."""
+    generator = networks.build_generator().to(device)
     count = networks.config.num_classes
     try:
         classes = ClassTable.from_dict(networks.classes) if networks.classes else default_table(count)

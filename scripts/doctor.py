@@ -84,7 +84,7 @@ def _print_kernels(kernels: Sequence[_kernels.Kernel]) -> int:
                 continue
             memory = (kernel.stack, kernel.local, kernel.shared)
             occupancy = (kernel.blocks, f"{kernel.occupancy:.0%}")
-            code = (kernel.instructions, "-" if kernel.an_output is None else f"{kernel.an_output:.1f}")
+            code = (kernel.instructions, "-" if kernel.per_output is None else f"{kernel.per_output:.1f}")
             name = (kernel.name, kernel.dtype, kernel.variant)
             print(_KERNELS_ROW.format(*name, kernel.registers, *memory, *occupancy, *code))
     return 1 if spilling else 0

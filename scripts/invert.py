@@ -50,7 +50,7 @@ from metrics.perceptual import EfficientNetDistance, Lpips, PerceptualDistance, 
 from metrics.segmenter import Segmenter, load_segmenter
 from models import Generator
 from models.bundled import BUNDLED_ENCODER, bundled_model
-from models.checkpoint import provenance, read_file
+from models.checkpoint import load_networks
 from utils import cli
 from utils.errors import ConfigError, EditError, printable
 from utils.files import check_free, make_folder, replacing
@@ -185,9 +185,9 @@ def find_encoder(args: argparse.Namespace, generator: Generator) -> Callable[[Ta
 
 def load(path: Path, device: torch.device) -> Model:
     """The EMA generator of a checkpoint, and what is known of its data."""
-    contents = read_file(path)
-    generator, classes = model_in(contents, path, device)
-    return Model(path, generator, classes, training_crop(contents), provenance(contents))
+    networks = load_networks(path)
+    generator, classes = model_in(networks, path, device)
+    return Model(path, generator, classes, training_crop(networks.contents), networks.provenance())
 
 
 def check_output(args: argparse.Namespace, resolution: int) -> None:

@@ -4,6 +4,7 @@ Shapes: N samples, D latent width, K classes, R resolution.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from datasets.transforms import segmentation_to_labels
 from metrics.agreement import confusion, mean_iou
 from models import Generator, ModelConfig
 from models.bundled import bundled_model
-from models.checkpoint import build_generator, load_networks, load_state
+from models.checkpoint import load_networks, load_state
 from training.state import TrainingState
 from utils.errors import ConfigError, ModelError
 from utils.reading.regular import sha256_of
@@ -43,7 +44,7 @@ class Pretrained:
     def __init__(self, init_from: str) -> None:
         try:
             self.path = bundled_model() if init_from == BUNDLED else Path(init_from)
-            self.networks = load_networks(self.path)
+            self.networks = replace(load_networks(self.path), contents={})  # without its optimizers
         except ModelError as error:
             raise ConfigError(f"model.init_from: {error}") from None
         stored = self.networks.classes
@@ -59,7 +60,7 @@ class Pretrained:
             ModelError: if the networks do not match.
         """
         source = str(self.path)
-        average = build_generator(self.networks, source).float().state_dict()
+        average = self.networks.build_generator().float().state_dict()
         for module in (state.generator, state.generator_ema):
             load_state(module, average, source)
         if self.networks.discriminator:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs import changed_options
 from datasets.labels import ClassTable
-from models.checkpoint import networks_from_dict, read_file
+from models.checkpoint import load_networks
 from training.finetune import MaskDrift
 from training.previews import Previews
 from training.run.checkpoints import Saver
@@ -21,7 +21,7 @@ from training.run.run_folder import RunFolder
 from training.run.stop import MASK_DRIFT, PREEMPTED, StopReason, TimeLimit, drift_exceeded
 from training.run.sync import IterationSync, SyncResult
 from utils.distributed import any_process, from_main, gather
-from utils.errors import ConfigError, DataError, ModelError
+from utils.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from training.evaluation.evaluator import Evaluation
@@ -223,11 +223,8 @@ class Run:
             self.data.check_files()
 
     def _restore(self, path: Path) -> None:
-        contents = read_file(path)
-        try:
-            networks = networks_from_dict(contents)
-        except ModelError as error:
-            raise ModelError(f"{path}: {error}") from None
+        networks = load_networks(path)
+        contents = networks.contents
         if not {"training", "config"} <= contents.keys():
             raise ConfigError(f"{path} holds networks but no training state: give --resume a checkpoint of a run")
         if networks.classes:
