@@ -13,7 +13,7 @@ from configs.schema import RunConfig
 from configs.values import Given, coerce
 from models.model_config import ModelConfig
 from utils.errors import ConfigError, ReadingError
-from utils.reading.names import brief, label
+from utils.reading.checks import brief, label
 from utils.reading.plain import read_yaml
 
 Options = TypeVar("Options")

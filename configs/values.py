@@ -11,7 +11,7 @@ import unicodedata
 from typing import Any, Literal, get_args, get_origin
 
 from utils.errors import NOT_UTF8, ConfigError
-from utils.reading.names import brief, label
+from utils.reading.checks import brief, label
 from utils.reading.plain import LARGEST_NUMBER
 
 _LONGEST_TEXT = 4096  # the longest path that there can be

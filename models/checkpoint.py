@@ -27,10 +27,9 @@ from models.released import (
     without_wrappers,
 )
 from utils.errors import ModelError, ReadingError
-from utils.reading.names import label
+from utils.reading.checks import label
 from utils.reading.plain import stored_options
-from utils.reading.tensors import load_tensors
-from utils.reading.weights import check_finite, check_shapes
+from utils.reading.tensors import check_finite, check_shapes, load_tensors
 
 FORMAT = "semantic-stylegan/1"
 NETWORKS = ("generator", "generator_ema", "discriminator")

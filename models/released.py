@@ -14,7 +14,7 @@ from torch import Tensor
 
 from models.model_config import ModelConfig
 from utils.errors import ModelError
-from utils.reading.names import label
+from utils.reading.checks import label
 
 StateDict = Mapping[str, Tensor]
 

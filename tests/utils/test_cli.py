@@ -30,8 +30,15 @@ def test_empty_arguments_are_refused(arguments):
     parser = Parser()
     parser.add_argument("--output")
     parser.add_argument("values", nargs="*")
-    with pytest.raises(ConfigError, match=r"argument is empty, behind '(--output|a)': give a value or leave"):
+    with pytest.raises(ConfigError, match=r"empty argument after '(--output|a)': give a value or leave"):
         parser.parse_args(arguments)
+
+
+def test_abbreviated_options_are_refused():
+    parser = Parser()
+    parser.add_argument("--output")
+    with pytest.raises(ConfigError, match="unrecognized arguments: --out"):
+        parser.parse_args(["--out", "a"])
 
 
 STAND_IN = """

@@ -121,3 +121,19 @@ def test_few_file_handles_for_a_pool() -> None:
     assert found.returncode == 2
     assert found.stderr.count("\n") == 1, found.stderr
     assert "ulimit -n 4096" in found.stderr
+
+
+KEPT_FILES = """
+kept = []
+def main():
+    while True:
+        kept.append(open("/dev/null"))
+"""
+
+
+def test_handles_that_stay_in_use() -> None:
+    """With none left, reporting the error cannot open a file, not even a module to import."""
+    found = ended(KEPT_FILES, handles=40)
+    assert found.returncode == 2
+    assert found.stderr.count("\n") == 1, found.stderr
+    assert "only 40 open files are allowed" in found.stderr

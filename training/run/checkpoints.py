@@ -20,7 +20,7 @@ import torch
 from models.checkpoint import NETWORKS
 from utils.errors import ConfigError, EditError, ReadingError
 from utils.files import replacing
-from utils.reading.regular import check_regular
+from utils.reading.checks import check_regular
 from utils.reading.tensors import load_tensors
 
 NAME = re.compile(r"images_(\d{9,})\.pt")
