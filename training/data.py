@@ -19,7 +19,7 @@ from datasets.opening import ShardedDataset, Single, first_difference, open_data
 from datasets.sources import FileSource
 from datasets.survey import Finding, look, summary
 from training.discriminator_inputs import ImageView, PairView, View
-from utils.distributed import Process, from_main, gather_on_main, own_share
+from utils.distributed import Process, from_main, gather_on_main, rank_indices
 from utils.errors import ConfigError, DataError
 from utils.progress import progress
 
@@ -84,7 +84,7 @@ def check_files(dataset: Single | ShardedDataset | ImagesAlone, config: RunConfi
         DataError: if a file cannot be used.
     """
     for source in _folders(dataset):
-        share = own_share(len(source), process)
+        share = rank_indices(len(source), process)
         bar = partial(progress, total=len(share), desc="checking files", unit="image", disable=not process.is_main)
         found = look(source, share, config.data.workers, config.model.resolution, config.data.crop, bar)
         from_main(process, partial(_report, source, gather_on_main(found)))

@@ -21,7 +21,7 @@ from scripts.benchmarks.timing import Spread, in_turn
 from training.run.log import Log
 from training.run.run_folder import RunFolder
 from training.run.saving import Saver
-from utils.distributed import session
+from utils.distributed import process_group
 
 _COLUMNS = (
     Column("what", heading="what", width=17),
@@ -36,7 +36,7 @@ add_options, check = trainers.add_options, trainers.load_run
 def tables(args: argparse.Namespace, device: torch.device) -> Tables:
     """One row for each cost, and their sum."""
     with ExitStack() as stack:
-        stack.enter_context(session(device.type))
+        stack.enter_context(process_group(device.type))
         config = stack.enter_context(trainers.data_for_runs())(trainers.load_run(args))
         trainer, training = trainers.our_trainer(config, device), config.training
         state, previews, batches = trainer.state, trainer.previews, trainer.batches.after(0)

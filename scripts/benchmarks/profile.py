@@ -15,7 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 from scripts.benchmarks import trainers
 from scripts.benchmarks.tables import Column, Job, Row, Table, Tables
 from scripts.benchmarks.timing import Spread, in_turn
-from utils.distributed import session
+from utils.distributed import process_group
 from utils.errors import ConfigError
 
 # In this order; the first that a kernel's name contains decides.
@@ -44,7 +44,7 @@ def tables(args: argparse.Namespace, device: torch.device) -> Tables:
     """One row a step."""
     if device.type != "cuda":
         raise ConfigError(f"profile tells a GPU's kernels apart, and this is {device}: use trace without a GPU")
-    with session(device.type), trainers.data_for_runs() as with_data:
+    with process_group(device.type), trainers.data_for_runs() as with_data:
         config = with_data(trainers.load_run(args, "training.cuda_graphs=false"))
         trainer = trainers.our_trainer(config, device)
         batch = next(trainer.batches.after(0))

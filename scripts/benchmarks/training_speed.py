@@ -22,7 +22,7 @@ from scripts.benchmarks.timing import Spread, in_turn, matrix_rate, quotient
 from training import memory
 from training.precision import prepare_device
 from training.trainer import Trainer
-from utils.distributed import session
+from utils.distributed import process_group
 from utils.errors import ConfigError
 
 Build = Callable[[RunConfig, torch.device], Trainer]
@@ -71,7 +71,7 @@ def tables(args: argparse.Namespace, device: torch.device) -> Tables:
     ours = versions["ours"]
     runs = [*product(versions, (False, True)), *product(["literal"], _LITERAL[args.literal])]
     precisions = {name: config.training.precision for name, config in versions.items()} | {"literal": "float32"}
-    with session(device.type), trainers.data_for_runs() as with_data:  # the session limits threads as in training
+    with process_group(device.type), trainers.data_for_runs() as with_data:  # limits threads as in training
         prepare_device(device, ours.training)
         dtypes = dict.fromkeys(["bfloat16", *(precisions[name] for name, _ in runs)])
         rates = {dtype: matrix_rate(device, getattr(torch, dtype)) for dtype in dtypes}

@@ -69,9 +69,9 @@ def end(backend: str, ending: str) -> subprocess.CompletedProcess[str]:
     ("ending", "code", "told"),
     [
         (
-            "raise RunError('process 0 of 2 lost the others', ExitCode.LOST)",
+            "raise RunError('rank 0 of 2 lost contact', ExitCode.LOST)",
             69,
-            "error: process 0 of 2 lost the others\n",
+            "error: rank 0 of 2 lost contact\n",
         ),
         ("raise ConfigError('a mistake')", 2, "error: a mistake\n"),
         ("raise KeyboardInterrupt", 130, "interrupted\n"),

@@ -20,7 +20,7 @@ from training.stats import Stats
 from training.steps import Phases
 from training.training_config import TrainingConfig
 from utils import distributed
-from utils.distributed import from_main, gather_on_main, session, usable_cores
+from utils.distributed import from_main, gather_on_main, process_group, usable_cores
 from utils.errors import ConfigError
 
 BATCH = 8
@@ -85,7 +85,7 @@ def gradients(
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size))
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     try:
-        with session("cpu") as process:
+        with process_group("cpu") as process:
             state = build_run_state(config, process)
             phases = FixedPhases(state, losses, rank, world_size, passes)
             for _ in range(ITERATIONS):
@@ -173,7 +173,7 @@ def _told_spawned(rank: int, port: int, folder: Path) -> None:
     def fail() -> None:
         raise ConfigError("no file")
 
-    with session("cpu") as process:
+    with process_group("cpu") as process:
         value = from_main(process, lambda: 7 + 10 * process.rank)
         gathered = gather_on_main(process.rank)
         with pytest.raises(ConfigError) as raised:
@@ -196,7 +196,7 @@ def group(request, monkeypatch) -> tuple[str, list[str]]:
 
 
 def test_a_group_ends_with_its_session(group):
-    with session("cpu"):
+    with process_group("cpu"):
         pass
     assert group[1] == ["init", "destroy"]
 
@@ -205,7 +205,7 @@ def test_a_group_ends_with_its_session(group):
 def test_a_group_of_nccl_outlives_an_exception(group, error):
     """To destroy it would wait for processes that are in a collective, before the exception is shown."""
     backend, told = group
-    with pytest.raises(type(error)) as raised, session("cpu"):
+    with pytest.raises(type(error)) as raised, process_group("cpu"):
         raise error
     assert raised.value is error
     assert told == (["init"] if backend == "nccl" else ["init", "destroy"])
@@ -231,14 +231,14 @@ def test_threads_are_a_share_of_the_cores(threads, monkeypatch, environment, exp
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    with session("cpu"):
+    with process_group("cpu"):
         assert threads() == expected
 
 
 def test_the_user_chooses_threads(threads, monkeypatch):
     monkeypatch.setattr(distributed, "usable_cores", lambda: 6)
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
-    with session("cpu"):
+    with process_group("cpu"):
         assert threads() == 8
 
 

@@ -92,7 +92,7 @@ def _array(content: bytes) -> np.ndarray:
     except Exception:  # the header is parsed as a Python literal
         raise ReadingError("is not a .npy array, or is damaged") from None
     if dtype.kind not in _KINDS:
-        raise ReadingError(f"contains {dtype.type.__name__}, not numbers or text")
+        raise ReadingError(f"holds {dtype.type.__name__}, not numbers or text")
     stored = len(content) - file.tell()
     if any(type(size) is not int or size < 0 for size in shape) or math.prod(shape) * dtype.itemsize != stored:
         raise ReadingError("has another length than its header claims, or is damaged")
