@@ -45,14 +45,12 @@ def load_config(
             raise ConfigError(f"model.init_from = {source} is for train.py: leave it out and set the other options")
         if source and stored_model:
             values["model"] = _with_stored_architecture(model, stored_model(source))
-    config: RunConfig = _build(RunConfig, values, "", RunConfig)
-    return config
+    return _build(RunConfig, values, "", RunConfig)
 
 
 def load_options(schema: type[Options], path: str | Path, overrides: Sequence[str] = ()) -> Options:
     """Load another dataclass of sections like `load_config`; raise ConfigError like it."""
-    options: Options = _build(schema, _read_options(path, overrides), "", schema)
-    return options
+    return _build(schema, _read_options(path, overrides), "", schema)
 
 
 def to_yaml(config: Any) -> str:
@@ -93,11 +91,7 @@ def changed_options(stored: Any, config: Any) -> list[str]:
 
 
 def read_sections(path: str | Path) -> dict[str, Any]:
-    """Return the content of a YAML file by section, scalars as text and empty sections as {}.
-
-    Raises:
-        ConfigError: if it cannot be read, or has no sections.
-    """
+    """Return the content of a YAML file by section, scalars as text, empty sections as {}; raise ConfigError."""
     try:
         values = read_yaml(path, as_text=True)
     except ReadingError as error:

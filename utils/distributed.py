@@ -148,8 +148,7 @@ def mean_over_processes(x: Tensor) -> Tensor:
     """Return the mean of a tensor over all ranks, differentiable."""
     if not dist.is_initialized():
         return x
-    result: Tensor = _AllReduceMean.apply(x)
-    return result
+    return _AllReduceMean.apply(x)
 
 
 def gather(value: Any) -> list[Any]:
@@ -185,8 +184,7 @@ def from_main(process: Process, compute: Callable[[], T]) -> T:
     value, error = outcome[0]
     if error is not None:
         raise error
-    result: T = value
-    return result
+    return value
 
 
 def any_process(flag: bool, device: torch.device) -> bool:
@@ -196,14 +194,11 @@ def any_process(flag: bool, device: torch.device) -> bool:
 
 @contextmanager
 def report_lost_ranks(process: Process, place: Callable[[], str]) -> Iterator[None]:
-    """Report a collective that fails because another rank died or stopped responding, with this rank and the place.
+    """Raise RunError, from PyTorch's own error, if a collective fails because another rank died or does not respond.
 
     Args:
         process: this process.
-        place: returns what the process was doing, for the message.
-
-    Raises:
-        RunError: from PyTorch's own error.
+        place: returns what the process is doing, for the message.
     """
     try:
         yield

@@ -34,11 +34,7 @@ def read_array(path: str | Path) -> np.ndarray:
 
 
 def read_arrays(path: str | Path, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Read arrays by name from an `.npz` file of `numpy.savez`, which compresses nothing.
-
-    Raises:
-        ReadingError: like `read_array`, or if an array is missing or compressed.
-    """
+    """Read arrays by name from an uncompressed `.npz` file; raise ReadingError like `read_array` and if one is missing."""
     content = read_bytes(path, MAX_BYTES)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -50,10 +46,9 @@ def read_arrays(path: str | Path, names: Iterable[str]) -> dict[str, np.ndarray]
 
 
 def read_archive(path: str | Path) -> dict[str, np.ndarray]:
-    """Read all arrays in an `.npz` file, by name, compressed or not: of at most MAX_ARCHIVE_BYTES together.
+    """Read all arrays of an `.npz` file, by name, compressed or not; raise ReadingError like `read_array`.
 
-    Raises:
-        ReadingError: like `read_array`, or if the arrays are too large or too many.
+    It may have at most MAX_MEMBERS arrays and MAX_ARCHIVE_BYTES bytes without compression.
     """
     content = read_bytes(path, MAX_BYTES)
     try:

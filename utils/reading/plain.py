@@ -33,7 +33,7 @@ class _Loader(yaml.SafeLoader):
         if self.depth == MAX_DEPTH:
             raise yaml.YAMLError(f"it is nested more than {MAX_DEPTH} deep")
         self.depth += 1
-        node: Node | None = super().compose_node(parent, index)
+        node = super().compose_node(parent, index)
         self.depth -= 1
         return node
 
@@ -44,8 +44,7 @@ class _Loader(yaml.SafeLoader):
             if key in seen:
                 raise yaml.YAMLError(f"{key} is given twice, again in line {key_node.start_mark.line + 1}")
             seen.add(key)
-        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
-        return mapping
+        return super().construct_mapping(node, deep)
 
 
 class _TextLoader(_Loader):
@@ -92,11 +91,7 @@ def read_yaml(path: str | Path, as_text: bool = False) -> Any:
 
 
 def parse_json(text: bytes) -> Any:
-    """Parse a JSON document to plain data.
-
-    Raises:
-        ReadingError: if it is not JSON, too long or nested too deep, or has integers of more than 64 bits.
-    """
+    """Parse a JSON document to plain data; raise ReadingError for the same reasons as `parse_yaml`."""
     if len(text) > MAX_JSON_BYTES:
         raise ReadingError(f"has {len(text)} bytes, more than {MAX_JSON_BYTES}")
     try:
