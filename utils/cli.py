@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 
 from utils.errors import ConfigError, ExitCode, RunError, UserError, printable
-from utils.shortages import shortage  # not when an error is caught: without free file handles no module can be imported
+from utils.shortages import shortage  # imported now: once file handles run out, no module can be imported
 
 
 class Parser(argparse.ArgumentParser):

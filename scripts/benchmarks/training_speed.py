@@ -46,7 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the subject's options."""
     trainers.add_options(parser)
     parser.add_argument("--iterations", type=int, default=16, help="iterations in a round (default 16)")
-    parser.add_argument("--also", action="append", default=[], metavar='"OPTIONS"', help="also ours with these options")
+    parser.add_argument("--also", action="append", default=[], metavar='"OPTIONS"', help="measure ours with these, too")
     literal = "measure literal networks: not, without penalties, or with them too, which takes minutes at 512 pixels"
     parser.add_argument("--literal", choices=list(_LITERAL), default="plain", help=f"{literal} (default plain)")
 

@@ -34,7 +34,7 @@ def read_array(path: str | Path) -> np.ndarray:
 
 
 def read_arrays(path: str | Path, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Read arrays by name from an uncompressed `.npz` file; raise ReadingError like `read_array` and if one is missing."""
+    """Read named arrays from an uncompressed `.npz` file; raise ReadingError like `read_array`, or if one is absent."""
     content = read_bytes(path, MAX_BYTES)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
