@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# All measurements on a GPU, in three calls of less than nine minutes: `bash scripts/measure_gpu.sh 1`, then 2, then 3.
+# What to measure in a short visit to a GPU: `bash scripts/measure_gpu.sh 1`, then 2, then 3, each under nine minutes.
 #   bash scripts/measure_gpu.sh 1|2|3 [FOLDER]    logs and JSON lines go to FOLDER (default measurements/)
 # 1: machine, checks, operators; 2: training at 512 pixels; 3: its kernels, its overheads, compiled, and growth in K.
-# Every part has a time limit and a log; if a part fails, the next one still runs. PYTHON names the interpreter, which
-# needs requirements-dev.txt.
+# Every part has a time limit and a log; a part that fails does not stop the next. PYTHON names the interpreter,
+# which needs requirements-dev.txt.
 set -uo pipefail
 call="${1:-}" folder="${2:-measurements}" python="${PYTHON:-python3}"
 if [[ ! "$call" =~ ^[123]$ ]]; then
@@ -15,7 +15,7 @@ if ! nvidia-smi -L >/dev/null 2>&1; then
   exit 2
 fi
 if ! "$python" -c 'import pytest, torch' >/dev/null 2>&1; then
-  echo "$python lacks pytest or torch: pip install -r requirements-dev.txt, or set PYTHON to another interpreter" >&2
+  echo "$python lacks pytest or torch: pip install -r requirements-dev.txt, or name another by PYTHON" >&2
   exit 2
 fi
 case "$python" in */*) python="$(cd "$(dirname "$python")" && pwd)/$(basename "$python")" ;; esac
@@ -48,7 +48,7 @@ case "$call" in
     part machine 30 bash -c 'nvidia-smi -L && nvcc --version; exec "$1" -c "import torch
 print(torch.__version__, *torch.cuda.get_arch_list())"' machine "$python"
     part doctor 165 "$python" -m scripts.doctor
-    # One process: each process compiles the operators again.
+    # One process, as each compiles the operators anew.
     part tests 200 "$python" -m pytest -p no:cacheprovider \
       tests/training/test_syncs.py tests/training/test_cuda_graphs.py tests/ops/test_gpu.py
     benchmark ops 120 90 ops --device cuda --megabytes 256 --dtype float32 bfloat16 float16 --rounds 5
