@@ -40,6 +40,9 @@ class BenchmarkReport:
     def __init__(self, command: str, device: torch.device, args: argparse.Namespace) -> None:
         self.path, self.seconds = args.json, math.inf if args.seconds is None else args.seconds
         self.start = time.monotonic()
+        self.title, self.columns = "", tuple[Column, ...]()
+        self.form = ""  # of a printed row, with the widths of its columns
+        self.skipped: list[str] = []  # names of measurements for which there was no time
         if self.path:
             self._create_file(args.overwrite)
         machine, date = describe_machine(device), datetime.now().astimezone().isoformat(timespec="seconds")
@@ -47,14 +50,8 @@ class BenchmarkReport:
         self._write({"schema": SCHEMA, "command": command, "date": date, "machine": machine})
 
     def begin(self, title: str, columns: Sequence[Column], facts: Row) -> None:
-        """Begin the table.
-
-        Args:
-            title: what is measured and how.
-            columns: the values of a row that are printed; JSON has all of them.
-            facts: what holds for all rows, for JSON only.
-        """
-        self.title, self.columns, self.form, self.skipped = title, columns, "", list[str]()
+        """Print the title and choose the columns to print; JSON has all values, and facts that hold for all rows."""
+        self.title, self.columns = title, tuple(columns)
         print(f"\n{title}", flush=True)
         self._write({"table": title, "facts": facts})
 
