@@ -80,8 +80,10 @@ def parse_yaml(text: str, as_text: bool = False) -> Any:
 def _yaml_problem(error: Exception) -> str:
     """Return a parser's error as one line, without its excerpt of the document."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        mark, parts = error.problem_mark, (error.context, error.problem)
-        return f"line {mark.line + 1}, column {mark.column + 1}: {', '.join(part for part in parts if part)}"
+        mark, problem = error.problem_mark, str(error.problem)
+        if problem.startswith("but "):  # it continues the context
+            problem = f"{error.context}, {problem}"
+        return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
     return " ".join(str(error).split())
 
 
