@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.dry_run:
         folder.check(args.resume)
     timeout = timedelta(minutes=config.training.collective_minutes)
-    with Preemption() as preemption, distributed.session(config.training.device, timeout) as process:
+    with Preemption() as preemption, distributed.process_group(config.training.device, timeout) as process:
         trainer = Trainer(config, process)
         if not args.dry_run:
             return trainer.train(folder, args.resume, preemption)

@@ -21,9 +21,8 @@ from models.discriminator import Discriminator
 from models.generator import Generator
 from models.model_config import ModelConfig
 from utils.errors import ModelError, ReadingError
-from utils.reading.names import label
-from utils.reading.tensors import load_tensors
-from utils.reading.weights import check_finite, check_shapes
+from utils.reading.checks import label
+from utils.reading.tensors import check_finite, check_shapes, load_tensors
 
 FORMAT = "semantic-stylegan/1"
 NETWORKS = ("generator", "generator_ema", "discriminator")

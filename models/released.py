@@ -18,7 +18,7 @@ from models.discriminator import Discriminator
 from models.generator import Generator
 from models.model_config import ModelConfig
 from utils.errors import ModelError
-from utils.reading.names import label
+from utils.reading.checks import label
 
 # Keys under which other programs store the whole file or a bare generator; averaged weights come first.
 _NESTED = ("params_ema", "state_dict", "model", "params", "generator")

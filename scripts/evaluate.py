@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     dataset = open_dataset(data, model.resolution, model.num_classes)
     check_classes(checkpoints, dataset.classes, ", ".join(args.data))
     ops.set_mode(args.ops, device.type)
-    with distributed.session(device.type) as process:
+    with distributed.process_group(device.type) as process:
         if process.world_size == 1:
             process = replace(process, device=device)
         evaluation = Evaluation(config, dataset, process, workers=data.workers, skip_missing=args.metrics is None)

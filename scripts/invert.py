@@ -56,7 +56,7 @@ from utils.errors import ConfigError, EditError, printable
 from utils.files import check_free, make_folder, replacing
 from utils.images import save_png
 from utils.progress import progress
-from utils.reading.names import normalized
+from utils.reading.checks import normalized
 
 REPORT = "report.json"
 

@@ -20,7 +20,7 @@ from datasets.sources import FileSource
 from datasets.survey import Finding, look, summary
 from models.discriminator import GROUP_SIZE
 from training.discriminator_inputs import DiscriminatorInputs, ImageInputs, MicroBatch, PairInputs, split
-from utils.distributed import Process, from_main, gather_on_main, own_share
+from utils.distributed import Process, from_main, gather_on_main, rank_indices
 from utils.errors import ConfigError, DataError
 from utils.progress import progress
 
@@ -114,7 +114,7 @@ class TrainingData:
         """
         config, process = self._config, self._process
         for source in self._folders():
-            share = own_share(len(source), process)
+            share = rank_indices(len(source), process)
             bar = partial(progress, total=len(share), desc="checking files", unit="image", disable=not process.is_main)
             found = look(source, share, config.data.workers, config.model.resolution, config.data.crop, bar)
             from_main(process, partial(_report, source, gather_on_main(found)))

@@ -20,7 +20,7 @@ from models.bundled import bundled_model
 from models.checkpoint import load_networks, load_state
 from training.state import TrainingState
 from utils.errors import ConfigError, ModelError
-from utils.reading.regular import sha256_of
+from utils.reading.checks import sha256_of
 
 BUNDLED = "shipped"  # value of model.init_from
 _SEED = 0

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from configs import RunConfig, architecture, load_config, to_yaml
-from configs.loader import option_names
+from configs.loader import option_types
 from models import ModelConfig
 from training.finetune import pretrained_config
 from utils.errors import ConfigError
@@ -176,6 +176,6 @@ def test_missing_file():
 
 
 def test_every_option_has_a_name():
-    names = list(option_names())
+    names = list(option_types())
     assert {"model.resolution", "data.path", "losses.mask", "training.batch_size", "ops"} <= set(names)
     assert len(names) == len(set(names))

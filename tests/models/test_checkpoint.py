@@ -149,7 +149,7 @@ def test_files_that_are_no_checkpoints(tmp_path):
     with pytest.raises(ModelError, match="no such file"):
         load_generator(tmp_path / "absent.pt")
     (tmp_path / "text.pt").write_text("hello")
-    with pytest.raises(ModelError, match=r"no archive of torch\.save"):
+    with pytest.raises(ModelError, match=r"not an archive of torch\.save"):
         load_generator(tmp_path / "text.pt")
 
 

@@ -101,7 +101,7 @@ def test_a_dead_process_is_told_with_rank_and_phase(tmp_path, faces_32):
     wait_for(lambda: newest(folder) >= 8, processes)
     os.kill(processes[1].pid, signal.SIGKILL)
     assert finish(processes) == [ExitCode.LOST, -signal.SIGKILL]
-    assert re.search(r"error: process 0 of 2 lost the others in iteration \d+, phase [\w ]+: ", text(folder))
+    assert re.search(r"error: rank 0 of 2 lost contact .* during iteration \d+, phase [\w ]+: ", text(folder))
 
 
 def test_a_silent_process_is_told_with_rank_and_phase(tmp_path, faces_32):
@@ -112,7 +112,7 @@ def test_a_silent_process_is_told_with_rank_and_phase(tmp_path, faces_32):
     os.kill(processes[1].pid, signal.SIGSTOP)
     processes[0].join(PATIENCE)
     assert processes[0].exitcode == ExitCode.LOST
-    assert re.search(r"process 0 of 2 lost the others in iteration \d+, phase [\w ]+: .*[Tt]im", text(folder))
+    assert re.search(r"rank 0 of 2 lost contact .* during iteration \d+, phase [\w ]+: .*[Tt]im", text(folder))
     processes[1].kill()
     finish(processes)
 
@@ -121,7 +121,7 @@ def test_a_process_that_never_comes_is_told(tmp_path, faces_32):
     processes = start(tmp_path / "run", faces_32, "training.collective_minutes=0.05", processes=2)
     processes[1].kill()
     assert finish(processes) == [ExitCode.LOST, -signal.SIGKILL]
-    assert "error: process 0 of 2 lost the others in the start: " in text(tmp_path / "run")
+    assert "error: rank 0 of 2 lost contact with the other ranks during startup: " in text(tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", ["WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"])
@@ -130,7 +130,7 @@ def test_a_launchers_variable_that_is_no_number_is_told(train, monkeypatch, name
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", "29500")
     monkeypatch.setenv(name, "x")
-    with pytest.raises(ConfigError, match=f"{name} = 'x' is no number: start the processes with torchrun"):
+    with pytest.raises(ConfigError, match=f"{name} = 'x' is not a number: start the processes with torchrun"):
         train()
 
 

@@ -23,7 +23,7 @@ from training.training_config import TrainingConfig
 from utils.distributed import Process, from_main
 from utils.errors import ConfigError, EditError, ExitCode, ReadingError, RunError
 from utils.files import replacing
-from utils.reading.regular import check_regular
+from utils.reading.checks import check_regular
 from utils.reading.tensors import load_tensors
 
 NAME = re.compile(r"images_(\d{9,})\.pt")

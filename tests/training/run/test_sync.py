@@ -66,7 +66,7 @@ def test_an_answer_that_never_comes_is_a_lost_process():
         sync.exchange(False, torch.tensor(0.0), "y")
     assert raised.value.exit_code == ExitCode.LOST
     assert str(raised.value) == (
-        "process 1 of 4 lost the others in iteration 7, phase between the steps: "
+        "rank 1 of 4 lost contact with the other ranks during iteration 7, phase between the steps: "
         "no answer in 0.06 seconds (training.collective_minutes)"
     )
 
