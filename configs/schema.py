@@ -7,6 +7,7 @@ from datasets.augment import AugmentConfig
 from datasets.data_loader import DataConfig
 from losses.loss_config import LossConfig
 from metrics.metric_config import MetricConfig
+from metrics.registry import check_metrics
 from models.model_config import ModelConfig
 from training.training_config import TrainingConfig
 
@@ -61,6 +62,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         self._check_sizes()
         self._check_start()
+        if self.metrics != MetricConfig():
+            check_metrics(self.metrics)
         if self.data.images_only and self.metrics.every_images:
             raise ValueError(
                 f"metrics.every_images = {self.metrics.every_images}, but data.images_only leaves out the masks that "

@@ -16,7 +16,7 @@ from training.batches import Batches
 from training.data import check_files, check_meaning, open_material, refuse_output
 from training.discriminator_inputs import Records
 from training.evaluation.evaluator import Evaluation
-from training.evaluation.measuring import Measuring
+from training.evaluation.metric_history import MetricHistory
 from training.finetune import Origin
 from training.precision import prepare_device
 from training.previews import Previews
@@ -104,9 +104,9 @@ class Trainer:
             check_files(self.dataset, self.config, self.process)
         training, state = self.config.training, self.state
         from_main(self.process, lambda: folder.prepare(self.config, state.images))
-        self.measuring = (
-            Measuring(self.evaluation, folder, self.config, self.process, state.images) if self.evaluation else None
-        )
+        self.history = MetricHistory(folder.metrics, self.config.metrics.best)
+        if self.evaluation:
+            from_main(self.process, lambda: self.history.rewind(state.images))
         self.log = Log(folder, self.process, training.total_images, state.images)
         drift_limit = DriftLimit(training.max_mask_drift)
         self.ending = drift_limit.exceeded(self._drift())  # of a run that was ended by it and is resumed
@@ -235,22 +235,27 @@ class Trainer:
 
     def _lacks_measurement(self) -> bool:
         """Also where the run was stopped between the checkpoint that it goes on from and the measurement due there."""
-        return self.measuring is not None and self.measuring.lacks(self.state.images)
+        images, training, every = self.state.images, self.config.training, self.config.metrics.every_images
+        if not self.evaluation:
+            return False
+        due = images >= training.total_images or (images > 0 and images % every < training.batch_size)
+        return due and not from_main(self.process, lambda: self.history.knows(images))
 
     def _measure(self) -> None:
-        assert self.measuring
+        assert self.evaluation
         start = time.perf_counter()
         try:
-            report = self.measuring.measure(self.state.generator_ema, self.state.images, self._pause)
+            report = self.evaluation.measure(self.state.generator_ema, self.state.images, self._pause)
         except InterruptionError:  # the run that goes on will measure
             self.ending = preempted()
             return
         self.log.leave_out(time.perf_counter() - start)
         self.log.metrics(report)
-        if self.measuring.is_best(report):
+        if from_main(self.process, lambda: self.history.is_best(report)):
             self.saver.save_best({**self.contents(), "metrics": report.to_dict()})
-        if failure := self.measuring.keep(report):  # last: what is kept is not measured again
-            self._warn(failure)
+        failure = from_main(self.process, lambda: self.history.add(report))  # last: what it has is not measured again
+        if warnings := list(filter(None, [*report.omissions(), failure])):
+            self._warn("; ".join(warnings))
 
     def _pause(self) -> None:
         if any_process(self.preemption.requested, self.process.device):
