@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metrics.extras import extra
-from metrics.pretrained import EFFICIENTNET_SIZE, efficientnet_input, efficientnet_lite0, verified_weights
+from metrics.features import EFFICIENTNET_SIZE, efficientnet_input, efficientnet_lite0, verified_weights
 from utils.errors import MetricError
 
 _VGG16_SHA256 = "397923af"

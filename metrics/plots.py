@@ -1,4 +1,7 @@
-"""Plots of metrics as PNG files, without a display and without matplotlib's global state."""
+"""Plots of metrics as PNG files, without a display and without matplotlib's global state.
+
+All of them raise a MetricError if matplotlib is not installed.
+"""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -19,17 +22,7 @@ _STYLES = ("-", "--", ":", "-.")
 
 
 def locality_heatmap(table: Tensor, names: Sequence[str], title: str, path: Path) -> None:
-    """Plot `Locality.table` in percent: rows are edited parts, columns are regions that change.
-
-    Args:
-        table: [K, K] shares; nan rows are grey.
-        names: names of the K classes.
-        title: title of the plot.
-        path: PNG file to write.
-
-    Raises:
-        MetricError: if matplotlib is not installed.
-    """
+    """Plot `Locality.table` [K, K] in percent: rows are edited parts, columns are regions that change; nan is grey."""
     figure = _figure(len(names) * _CELL + 2.6, len(names) * _CELL + 2.2)
     axes = figure.add_subplot()
     shades = extra("matplotlib").colormaps["Blues"].with_extremes(bad="#e4e4e4")  # bad: nan
@@ -50,17 +43,7 @@ def locality_heatmap(table: Tensor, names: Sequence[str], title: str, path: Path
 
 
 def curves(path: Path, series: Mapping[str, tuple[Sequence[float], Sequence[float]]], ylabel: str, title: str) -> None:
-    """Plot a metric against the images seen in training.
-
-    Args:
-        path: PNG file to write.
-        series: label to (images seen, values), of the same length.
-        ylabel: the metric, with its unit.
-        title: title of the plot.
-
-    Raises:
-        MetricError: if matplotlib is not installed.
-    """
+    """Plot a metric against the images seen in training; `series` maps labels to (images seen, values)."""
     figure = _figure(7, 4.2)
     axes = figure.add_subplot()
     _plot(axes, {label: (images, [[value] for value in values]) for label, (images, values) in series.items()})
@@ -91,9 +74,6 @@ def panels(
         rows: rows of equal length.
         images: label to images uint8 [H, W, 3], one for each caption.
         captions: captions of the images, the same for each label.
-
-    Raises:
-        MetricError: if matplotlib is not installed.
     """
     # Layout, in inches: the panels above, the images below, with several labels side by side if there is space.
     width, height = max(3.4 * len(rows[0]), 1.7 * len(captions)), 2.7 * len(rows)

@@ -52,7 +52,7 @@ class PathStep(NamedTuple):
 
 class Number(NamedTuple):
     value: float | None  # None: not measured, for the reason in `how`
-    how: str = ""  # number of samples and settings, as far as the report's facts do not have them
+    how: str = ""  # number of samples and settings, beyond the report's facts
 
 
 @dataclass
@@ -116,7 +116,7 @@ class Metric:
         raise NotImplementedError
 
     def facts(self) -> dict[str, Any] | None:
-        """Return plain data that, with the data set, determines the real state, to cache it on disk; None: no cache."""
+        """Return the real state's key in the disk cache, beside the data set, as plain data; None: do not cache it."""
         return None
 
 

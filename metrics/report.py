@@ -17,28 +17,18 @@ _MAX_BYTES = 2**26  # of a metrics.jsonl
 
 @dataclass
 class Report:
-    """The results of one measurement, as plain data.
+    """The results of one measurement, as plain data."""
 
-    Attributes:
-        images: real images that the generator had seen; None if the checkpoint does not store the number.
-        facts: what all numbers depend on: number of samples, seed, truncation, data and their digest, ...
-        values: the numbers, by the names of `metrics.registry`.
-        how: what each number depends on beyond the facts: number of samples, extractor, ...
-        tables: numbers by class: areas, intersection over union, locality, distances of parts.
-        matrices: numbers by edited part and by region.
-        left_out: metrics that were not measured, and why.
-    """
-
-    images: int | None
-    facts: dict[str, Any]
-    values: dict[str, float] = field(default_factory=dict)
-    how: dict[str, str] = field(default_factory=dict)
-    tables: dict[str, dict[str, float | int | None]] = field(default_factory=dict)
-    matrices: dict[str, list[list[float | None]]] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
+    images: int | None  # real images that the generator had seen; None if the checkpoint does not store the number
+    facts: dict[str, Any]  # what all numbers depend on: number of samples, seed, data and their digest, ...
+    values: dict[str, float] = field(default_factory=dict)  # the numbers, by the names of `metrics.registry`
+    how: dict[str, str] = field(default_factory=dict)  # what each number depends on beyond the facts
+    tables: dict[str, dict[str, float | int | None]] = field(default_factory=dict)  # numbers by class
+    matrices: dict[str, list[list[float | None]]] = field(default_factory=dict)  # numbers by edited part and region
+    left_out: dict[str, str] = field(default_factory=dict)  # metrics that were not measured, and why
 
     def add(self, name: str, value: float | None, how: str) -> None:
-        """Add a number, with what it depends on beyond the facts; None, with the reason, or nan goes to `left_out`."""
+        """Add a number and what it depends on beyond the facts. nan, or None with the reason, goes to `left_out`."""
         if value is None or math.isnan(value):
             self.left_out[name] = how if value is None else f"not a number ({how})"
         else:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, cast
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +15,6 @@ from metrics.areas import class_areas
 from metrics.segmenter import RESOLUTIONS, SegmentationNetwork, Segmenter, SegmenterFacts, to_network
 from utils.errors import MetricError
 from utils.progress import progress
-
-Loader: TypeAlias = DataLoader[tuple[Tensor, Tensor]]
 
 _HELD_OUT = 10  # the last 1/10 of the pairs is held out
 _COUNTED = 1000  # largest number of pairs whose class areas are counted
@@ -78,15 +76,25 @@ def train_segmenter(
         MetricError: if there are too few pairs, or the images are too small or too large.
     """
     config, device = config or SegmenterTraining(), torch.device(device)
-    resolution = _check(dataset)
+    if len(dataset) < 2 * _HELD_OUT:
+        raise MetricError(f"{len(dataset)} pairs are too few to train a segmenter; give {2 * _HELD_OUT} or more")
+    resolution, (least, most) = dataset[0][0].shape[-1], RESOLUTIONS
+    if not least <= resolution <= most:
+        raise MetricError(f"images of {resolution} pixels cannot be segmented; give {least} to {most}")
+    pairs = cast(Dataset[tuple[Tensor, Tensor]], dataset)
     first_held_out = len(dataset) - len(dataset) // _HELD_OUT
+    training, held_out = Subset(pairs, range(first_held_out)), Subset(pairs, range(first_held_out, len(dataset)))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config.seed)
         network = SegmentationNetwork(len(names)).to(device).to(memory_format=torch.channels_last)
         weights = _class_weights(dataset, first_held_out, len(names)).to(device)
-        _train(network, _loader(dataset, range(first_held_out), config, endless=True), weights, config, device)
+        sampler = RandomSampler(training, num_samples=config.steps * config.batch_size)  # epoch after epoch
+        _train(network, DataLoader(training, config.batch_size, sampler=sampler), weights, config, device)
         network.half().float().eval()  # measure the weights as a file stores them
-        counts = _measure(network, _loader(dataset, range(first_held_out, len(dataset)), config), len(names), device)
+        counts = torch.zeros(len(names), len(names), dtype=torch.long)
+        with torch.no_grad():
+            for images, labels in progress(DataLoader(held_out, config.batch_size), desc="measuring", unit="batch"):
+                counts += confusion(network.predict(images.to(device)).cpu(), labels, len(names))
     scores = tuple(iou(counts).masked_fill(counts.sum(1) == 0, math.nan).tolist())
     facts = SegmenterFacts(
         tuple(names), resolution, data, config.steps, config.seed, iou=scores, mean_iou=mean_iou(counts)
@@ -94,34 +102,12 @@ def train_segmenter(
     return Segmenter(network, facts)
 
 
-def _check(dataset: LabelledImages) -> int:
-    """Return R.
-
-    Raises:
-        MetricError: if the pairs cannot be used.
-    """
-    if len(dataset) < 2 * _HELD_OUT:
-        raise MetricError(f"{len(dataset)} pairs are too few to train a segmenter; give {2 * _HELD_OUT} or more")
-    resolution = dataset[0][0].shape[-1]
-    least, most = RESOLUTIONS
-    if not least <= resolution <= most:
-        raise MetricError(f"images of {resolution} pixels cannot be segmented; give {least} to {most}")
-    return resolution
-
-
-def _loader(
-    dataset: LabelledImages, indices: Sequence[int], config: SegmenterTraining, endless: bool = False
-) -> Loader:
-    """Return batches of these pairs: in order and once, or shuffled for all steps of the training."""
-    pairs: Dataset[tuple[Tensor, Tensor]] = Subset(cast(Dataset[tuple[Tensor, Tensor]], dataset), indices)
-    if not endless:
-        return DataLoader(pairs, config.batch_size)
-    sampler = RandomSampler(indices, num_samples=config.steps * config.batch_size)  # epoch after epoch
-    return DataLoader(pairs, config.batch_size, sampler=sampler)
-
-
 def _train(
-    network: SegmentationNetwork, loader: Loader, weights: Tensor, config: SegmenterTraining, device: torch.device
+    network: SegmentationNetwork,
+    loader: DataLoader[tuple[Tensor, Tensor]],
+    weights: Tensor,
+    config: SegmenterTraining,
+    device: torch.device,
 ) -> None:
     """AdamW (Loshchilov and Hutter 2019) with a one-cycle learning rate (Smith 2018)."""
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=_WEIGHT_DECAY)
@@ -161,12 +147,3 @@ def _augmented(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     places = torch.arange(side, device=device)
     rows, columns = (places + down).clamp(0, side - 1), (places + right).clamp(0, side - 1)
     return images[:, :, rows][..., columns], labels[:, rows][..., columns]
-
-
-@torch.no_grad()
-def _measure(network: SegmentationNetwork, loader: Loader, num_classes: int, device: torch.device) -> Tensor:
-    """Return the confusion [K, K] of the network in evaluation mode."""
-    counts = torch.zeros(num_classes, num_classes, dtype=torch.long)
-    for images, labels in progress(loader, desc="measuring", unit="batch"):
-        counts += confusion(network.predict(images.to(device)).cpu(), labels, num_classes)
-    return counts

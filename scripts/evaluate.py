@@ -50,12 +50,14 @@ WRITTEN = ("metrics.jsonl", "locality_shape.png", "locality_texture.png")
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = cli.Parser(f"{__doc__}{summaries()}")
+    summaries = {name: (metric.__doc__ or "").strip().partition("\n")[0] for name, metric in registered().items()}
+    lines = [f"  {name:<17} {summary}" for name, summary in summaries.items()]
+    parser = cli.Parser(f"{__doc__}" + "\n".join(lines))
     add = parser.add_argument
     add("--checkpoint", nargs="+", help="checkpoints of a run, or released ones (default: the bundled model)")
     options.add_options(parser)
     known = f"all, or a comma-separated list of {', '.join(registered())}"
-    add("--metrics", type=names, default=None, help=f"{known}; default: all metrics available here")
+    add("--metrics", help=f"{known}; default: all metrics available here")
     add("--extractor", choices=("efflite0", "inception"), default="efflite0", help="features (default efflite0)")
     add("--weights", default="", help="Inception's weights, which are never downloaded")
     add("--lpips", default="", help="VGG16's weights for LPIPS in the path length (default: use efflite0 instead)")
@@ -77,17 +79,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--device", help="such as cpu or cuda:1 (default: cuda if there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
     return parser.parse_args(argv)
-
-
-def names(text: str) -> tuple[str, ...]:
-    """Split the list of --metrics; `check_metrics` checks the names."""
-    return tuple(registered()) if text == "all" else tuple(filter(None, text.split(",")))
-
-
-def summaries() -> str:
-    """Return a line for each metric: its name, and the first line of its docstring."""
-    lines = {name: (metric.__doc__ or "").strip().partition("\n")[0] for name, metric in registered().items()}
-    return "\n".join(f"  {name:<17} {line}" for name, line in lines.items())
 
 
 class Checkpoint(NamedTuple):
@@ -140,8 +131,9 @@ def section_configs(args: argparse.Namespace) -> tuple[MetricConfig, DataConfig]
         ConfigError: if a value is out of range.
     """
     values = {field.name: getattr(args, field.name) for field in fields(MetricConfig) if hasattr(args, field.name)}
+    names = registered() if args.metrics in (None, "all") else filter(None, args.metrics.split(","))
     try:
-        config = MetricConfig(names=tuple(registered()) if args.metrics is None else args.metrics, **values)
+        config = MetricConfig(names=tuple(names), **values)
         check_metrics(config)
         return config, replace(options.parsed(args), workers=args.workers)
     except ValueError as error:
@@ -174,7 +166,7 @@ def in_order_of_training(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
 
 
 def check_classes(checkpoints: Sequence[Checkpoint], classes: ClassTable, data: str) -> None:
-    """Raise ConfigError if a checkpoint has other classes than the data."""
+    """Raise a ConfigError if a checkpoint has other classes than the data."""
     for checkpoint in checkpoints:
         table = ClassTable.from_dict(checkpoint.classes) if checkpoint.classes else classes
         if table.names != classes.names:

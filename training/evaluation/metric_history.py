@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,15 @@ from utils.errors import ConfigError, EditError
 from utils.files import replacing
 
 
+@dataclass
 class MetricHistory:
-    """The file metrics.jsonl of a run. Only the main process uses it.
+    """The file metrics.jsonl of a run. Only the main process uses it."""
 
-    Args:
-        path: path of the file, which need not exist.
-        best: name of the number that compares measurements; "" compares none.
-    """
-
-    def __init__(self, path: Path, best: str) -> None:
-        self.path = path
-        self.best = best
+    path: Path  # the file need not exist
+    best: str  # name of the number that compares measurements; "" compares none
 
     def rewind(self, images: int) -> None:
-        """Delete the measurements after so many images, because a run that resumes there repeats them.
+        """Delete the measurements after more than `images` images, because a run that resumes there repeats them.
 
         The best checkpoint's file stays until a measurement is better than all that remain.
 
@@ -36,7 +32,7 @@ class MetricHistory:
             self._write([line for line, report in self._lines() if report["images"] <= images])
 
     def knows(self, images: int) -> bool:
-        """Return True if there is a measurement after so many images."""
+        """Return True if there is a measurement after exactly `images` images."""
         return any(report["images"] == images for _, report in self._lines())
 
     def is_best(self, report: Report) -> bool:

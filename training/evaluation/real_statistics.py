@@ -1,6 +1,7 @@
 """States of metrics on real data, computed by all processes once and then read from a cache on disk."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,21 +17,14 @@ from utils.distributed import Process, from_main, gather_on_main, own_share
 from utils.progress import progress
 
 
+@dataclass
 class RealStatistics:
-    """States on one data set. All processes must make the same calls in the same order; the main one gets the states.
+    """Metric states on one data set. All processes must make the same calls, and the main one gets the states."""
 
-    Args:
-        dataset: images and labels.
-        process: this process.
-        batch_size: images per batch.
-        workers: processes that decode records; 0 decodes in this process.
-    """
-
-    def __init__(self, dataset: Single | ShardedDataset, process: Process, batch_size: int, workers: int = 0) -> None:
-        self.dataset = dataset
-        self.process = process
-        self.batch_size = batch_size
-        self.workers = workers
+    dataset: Single | ShardedDataset  # images and labels
+    process: Process  # this process
+    batch_size: int
+    workers: int = 0  # processes that decode records; 0 decodes in this process
 
     @cached_property
     def digest(self) -> str:
