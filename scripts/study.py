@@ -84,7 +84,7 @@ def read_study(path: Path) -> Study:
     variants = values.pop("variants")
     if not isinstance(variants, dict) or not variants:
         raise ConfigError(f"{path}: variants: give each name a list of overrides, [] for none")
-    lists = {name: coerce(f"{path}: variants.{name}", given, kinds["overrides"]) for name, given in variants.items()}
+    lists = {name: coerce(f"{path}: variants.{name}", items, kinds["overrides"]) for name, items in variants.items()}
     study = Study(variants=lists, **{name: coerce(f"{path}: {name}", x, kinds[name]) for name, x in values.items()})
     for name, numbers in {"images": study.images, "seeds": study.seeds}.items():
         if not numbers or list(numbers) != sorted(set(numbers)):
