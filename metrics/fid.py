@@ -1,4 +1,4 @@
-"""Fréchet distance between features of generated and of real images (FID, Heusel et al. 2017)."""
+"""Fréchet inception distance (FID, Heusel et al. 2017)."""
 
 from torch import Tensor
 
@@ -15,15 +15,14 @@ class Fid(Metric):
     minimum = 2
 
     def compute(self, generated: State, real: State) -> Result:
-        """See `frechet_distance`."""
         distance = frechet_distance(real["pooled"], generated["pooled"])
-        return Result({"fid": Number(distance, f"{len(generated['pooled'])} drawn, {len(real['pooled'])} real")})
+        return Result({"fid": Number(distance, f"{len(generated['pooled'])} generated, {len(real['pooled'])} real")})
 
 
 def frechet_distance(real: Tensor, generated: Tensor) -> float:
     """Distance of two Gaussians with the means and covariances of features [n, F], float32 on the CPU (equation 6).
 
-    It is biased: more samples give less.
+    The estimate is biased: more samples give a smaller distance.
     """
     module = extra("torch_fidelity.metric_fid")
     statistics = [module.fid_features_to_statistics(features) for features in (real, generated)]

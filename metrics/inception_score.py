@@ -1,4 +1,4 @@
-"""Inception score of generated images (IS, Salimans et al. 2016)."""
+"""Inception score (IS, Salimans et al. 2016)."""
 
 from torch import Tensor
 
@@ -11,21 +11,20 @@ SPLITS = 10
 
 @register("is", better={"is": "higher", "is_std": None})
 class InceptionScore(Metric):
-    """Inception score, and its spread."""
+    """Inception score, and its standard deviation."""
 
     needs = ("features",)
     packages = ("torch_fidelity",)
     minimum = SPLITS
 
     def compute(self, generated: State, real: State) -> Result:
-        """See `inception_score`."""
         mean, std = inception_score(generated["logits"])
-        count = f"{len(generated['logits'])} drawn"
+        count = f"{len(generated['logits'])} generated"
         return Result({"is": Number(mean, count), "is_std": Number(std, f"of {SPLITS} splits")})
 
 
 def inception_score(logits: Tensor) -> Estimate:
-    """exp of the mean divergence between the classes [n, C] of one sample and those of all."""
+    """Exponential of the mean KL divergence of each sample's class distribution, logits [n, C], from their mean."""
     module = extra("torch_fidelity.metric_isc")
-    found = module.isc_features_to_metric(logits, splits=SPLITS)
-    return Estimate(found[module.KEY_METRIC_ISC_MEAN], found[module.KEY_METRIC_ISC_STD])
+    result = module.isc_features_to_metric(logits, splits=SPLITS)
+    return Estimate(result[module.KEY_METRIC_ISC_MEAN], result[module.KEY_METRIC_ISC_STD])

@@ -1,4 +1,4 @@
-"""Kernel distance between features of generated and of real images (KID, Binkowski et al. 2018)."""
+"""Kernel inception distance (KID, Binkowski et al. 2018)."""
 
 from typing import NamedTuple
 
@@ -17,19 +17,18 @@ class Estimate(NamedTuple):
 
 @register("kid", better={"kid": "lower", "kid_std": None})
 class Kid(Metric):
-    """Kernel distance of image features, and its spread."""
+    """Kernel distance of image features, and its standard deviation."""
 
     needs = ("features", "real")
     packages = ("torch_fidelity",)
     minimum = 2
 
     def compute(self, generated: State, real: State) -> Result:
-        """See `kernel_distance`."""
         mean, std = kernel_distance(real["pooled"], generated["pooled"])
         counts = [len(generated["pooled"]), len(real["pooled"])]
         size = min(*counts, SUBSET_SIZE)
-        numbers = {"kid": Number(mean, f"{counts[0]} drawn, {counts[1]} real, {SUBSETS} subsets of {size}")}
-        if min(counts) > SUBSET_SIZE:  # else all subsets hold the whole smaller set, and its chance is not seen
+        numbers = {"kid": Number(mean, f"{counts[0]} generated, {counts[1]} real, {SUBSETS} subsets of {size}")}
+        if min(counts) > SUBSET_SIZE:  # else every subset is the whole smaller set, and its variance does not show
             numbers["kid_std"] = Number(std, f"of these {SUBSETS} subsets")
         return Result(numbers)
 
@@ -38,5 +37,5 @@ def kernel_distance(real: Tensor, generated: Tensor) -> Estimate:
     """Squared maximum mean discrepancy of features [n, F], over random subsets of at most `SUBSET_SIZE`."""
     module = extra("torch_fidelity.metric_kid")
     size = min(SUBSET_SIZE, len(real), len(generated))
-    found = module.kid_features_to_metric(generated, real, kid_subsets=SUBSETS, kid_subset_size=size, verbose=False)
-    return Estimate(found[module.KEY_METRIC_KID_MEAN], found[module.KEY_METRIC_KID_STD])
+    result = module.kid_features_to_metric(generated, real, kid_subsets=SUBSETS, kid_subset_size=size, verbose=False)
+    return Estimate(result[module.KEY_METRIC_KID_MEAN], result[module.KEY_METRIC_KID_STD])

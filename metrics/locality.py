@@ -1,21 +1,20 @@
-"""How much of an image's change stays inside the part that was edited.
+"""Locality of edits: how much of an image's change stays inside the part that was edited.
 
 Shapes: N samples, K classes, R resolution. An edit of part p turns an image and its label map into others:
 
-- The change of a pixel is the absolute difference of its grey levels, summed over the channels: a whole number, so that
-  float64 sums are exact, in any order and over any number of processes. Shares do not depend on its scale.
-- The region of the edited part is its mask before or after: hair that shrinks uncovers what is behind it, and that is
-  no fault. Every other pixel belongs to the class that it had before.
-- Samples in which the part has no pixel before or after, such as faces without glasses, cannot change locally: they
-  are left out.
-- Changes are added over all samples before they are divided, so that an edit which hardly changes anything, whose
-  shares are mostly chance, counts for as little as it changes.
+- The change of a pixel is the absolute difference of its byte values, summed over the channels. It is an integer, so
+  float64 sums are exact in any order and for any number of processes. Shares do not depend on its scale.
+- The region of the edited part is its mask before or after the edit: hair that shrinks must uncover what is behind it.
+  Every other pixel belongs to the class that it had before.
+- Samples without the part before and after, such as faces without glasses, are left out.
+- Changes are added over all samples before they are divided. An edit that changes next to nothing has shares that are
+  mostly noise; this way it hardly counts.
 
-A large part gets a large share of whatever happens. `Locality.chance` says what an edit would score which changes all
-pixels alike, and belongs beside every locality.
+A large part contains a large share of any change. Report `Locality.chance`, the locality of an edit that changes all
+pixels alike, beside every locality.
 """
 
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -33,19 +32,18 @@ class LocalityOfEdits(Metric):
     reduce = "sum"
 
     def update(self, batch: Edit) -> State:
-        """The tensors of a `Locality`, each [K, K] or [K]."""
-        found = Locality(len(self.classes))
-        found.update(batch.part, batch.before.images, batch.after.images, batch.before.labels, batch.after.labels)
-        return {f"{batch.kind}_{name}": value for name, value in vars(found).items()}
+        """Return the tensors of a `Locality`, [K, K] and [K], under the kind of code that was edited."""
+        locality = Locality(len(self.classes))
+        locality.update(batch.part, batch.before.images, batch.after.images, batch.before.labels, batch.after.labels)
+        return {f"{batch.kind}_{name}": value for name, value in vars(locality).items()}
 
     def compute(self, generated: State, real: State) -> Result:
-        """See `Locality`."""
         result = Result({})
         for kind in get_args(CodeKind):
             locality = Locality(len(self.classes))
             vars(locality).update({name: generated[f"{kind}_{name}"] for name in vars(locality)})
-            counts = f"mean of {len(self.classes)} parts, {self.config.edit_samples} drawn"
-            how = f"share of the change inside the part, {counts}; parts never drawn count 0"
+            counts = f"mean of {len(self.classes)} parts, {self.config.edit_samples} generated"
+            how = f"share of the change inside the part, {counts}; parts that are never generated count 0"
             result.numbers[f"locality_{kind}"] = Number(locality.mean(), how)
             result.tables |= {
                 f"edited_{kind}": dict(zip(self.classes, locality.samples.tolist(), strict=True)),
@@ -56,42 +54,10 @@ class LocalityOfEdits(Metric):
         return result
 
 
-class Change(NamedTuple):
-    change: Tensor  # [K] float64: change by region, with the edited part's own entry inside its old or new mask
-    area: Tensor  # [K] float64: pixels of the same regions
-    samples: int  # samples that have the part before or after; the others are not in the sums
-
-
-def change_shares(
-    before: Tensor, after: Tensor, labels_before: Tensor, labels_after: Tensor, part: int, num_classes: int
-) -> Change:
-    """Where one edit of a part changes images. Sums, not shares, so that batches add up.
-
-    Args:
-        before: images, uint8 [N, 3, R, R].
-        after: the same samples after the edit.
-        labels_before: class ids, [N, R, R].
-        labels_after: the same samples after the edit.
-        part: the class that was edited.
-        num_classes: K.
-
-    Raises:
-        MetricError: if shapes or types do not fit.
-    """
-    _check(before, after, labels_before, labels_after)
-    edited = (labels_before == part) | (labels_after == part)
-    has_part = edited.flatten(1).any(1)
-    regions = labels_before.long().masked_fill(edited, part)[has_part].flatten()
-    change = (after[has_part].int() - before[has_part].int()).abs().sum(1).flatten()
-    sums = torch.zeros(num_classes, dtype=torch.long, device=before.device).index_add_(0, regions, change.long())
-    area = torch.bincount(regions, minlength=num_classes)
-    return Change(sums.double().cpu(), area.double().cpu(), int(has_part.sum()))
-
-
 class Locality:
-    """Adds up edits of all parts into a table.
+    """Accumulates the edits of all parts into a table.
 
-    The three tensors are the whole state: those of several processes are added element by element.
+    The three tensors are the whole state; add those of several processes element by element.
 
     Args:
         num_classes: K.
@@ -100,30 +66,47 @@ class Locality:
     def __init__(self, num_classes: int) -> None:
         self.change = torch.zeros(num_classes, num_classes, dtype=torch.float64)  # [edited part, region]
         self.area = torch.zeros_like(self.change)
-        self.samples = torch.zeros(num_classes, dtype=torch.long)  # those that have the part
+        self.samples = torch.zeros(num_classes, dtype=torch.long)  # samples with the part
 
     def update(self, part: int, before: Tensor, after: Tensor, labels_before: Tensor, labels_after: Tensor) -> None:
-        """Add one batch of edits of a part; arguments as of `change_shares`."""
-        edit = change_shares(before, after, labels_before, labels_after, part, len(self.samples))
-        self.change[part] += edit.change
-        self.area[part] += edit.area
-        self.samples[part] += edit.samples
+        """Add one batch of edits of a part.
+
+        Args:
+            part: class that was edited.
+            before: images, uint8 [N, 3, R, R].
+            after: the same samples after the edit.
+            labels_before: class ids, [N, R, R].
+            labels_after: class ids after the edit.
+
+        Raises:
+            MetricError: if shapes or types do not match.
+        """
+        _check(before, after, labels_before, labels_after)
+        num_classes = len(self.samples)
+        edited = (labels_before == part) | (labels_after == part)
+        has_part = edited.flatten(1).any(1)
+        regions = labels_before.long().masked_fill(edited, part)[has_part].flatten()
+        change = (after[has_part].int() - before[has_part].int()).abs().sum(1).flatten().long()
+        sums = torch.zeros(num_classes, dtype=torch.long, device=before.device).index_add_(0, regions, change)
+        self.change[part] += sums.double().cpu()
+        self.area[part] += torch.bincount(regions, minlength=num_classes).double().cpu()
+        self.samples[part] += int(has_part.sum())
 
     def table(self) -> Tensor:
-        """[K, K]: row p says how the change by edits of part p spreads over the regions, summing to 1.
+        """Shares [K, K] of the change in each region (column) by edits of each part (row); rows sum to 1.
 
         Rows of parts that never appear, or whose edits change nothing, are nan.
         """
         return self.change / self.change.sum(1, keepdim=True)
 
     def chance(self) -> Tensor:
-        """[K]: what `table`'s diagonal would be if every pixel changed alike: the share of the part's own area."""
+        """Diagonal [K] of `table` if every pixel changed alike: the part's share of the area."""
         return (self.area / self.area.sum(1, keepdim=True)).diagonal()
 
     def mean(self) -> float:
-        """The table's diagonal, averaged over all K parts.
+        """Mean of the table's diagonal over all K parts.
 
-        One without a row counts 0, so that a generator which never draws what is hard does not gain by it.
+        A part without a row counts 0, so that a generator does not gain by omitting what is hard.
         """
         return self.table().diagonal().nan_to_num(0).mean().item()
 
@@ -133,5 +116,5 @@ def _check(before: Tensor, after: Tensor, labels_before: Tensor, labels_after: T
     is_bytes = before.dtype == after.dtype == torch.uint8
     same_labels = labels_before.shape == labels_after.shape == (n, height, width)
     if not is_bytes or before.shape != after.shape or not same_labels:
-        given = ", ".join(f"{t.dtype} {list(t.shape)}" for t in (before, after, labels_before, labels_after))
-        raise MetricError(f"locality: {given}: give two uint8 images [N, 3, R, R] and two label maps [N, R, R]")
+        shapes = ", ".join(f"{t.dtype} {list(t.shape)}" for t in (before, after, labels_before, labels_after))
+        raise MetricError(f"locality: give two uint8 images [N, 3, R, R] and two label maps [N, R, R], not {shapes}")

@@ -9,13 +9,13 @@ from metrics.fid import frechet_distance
 from metrics.registry import Metric, Number, Result, Samples, State, register
 
 MARGIN = 0.25  # of the longer side of a part's bounding box
-MIN_AREA = 0.001  # of the picture: 4 pixels at 64 px, 262 at 512 px
-MINIMUM = 50  # crops, generated and real, below which a part's distance says nothing
+MIN_AREA = 0.001  # of the image: 4 pixels at 64 px, 262 at 512 px
+MINIMUM = 50  # crops, generated and real; the distance of fewer is meaningless
 
 
-@register("parts", better={"part_fid": None})  # a mean over the parts that are generated often enough
-class Parts(Metric):
-    """Fréchet distance of each part's cut-outs, and the mean."""
+@register("parts", better={"part_fid": None})  # not comparable: the mean is over the parts with enough crops
+class PartQuality(Metric):
+    """Fréchet distance of each part's crops, and their mean."""
 
     needs = ("extractor", "real")
     packages = ("torch_fidelity",)
@@ -23,67 +23,64 @@ class Parts(Metric):
 
     @property
     def limit(self) -> int:
-        """See `Metric.limit`."""
         return min(self.config.part_samples, self.config.samples, self.real_count)
 
     def update(self, batch: Samples) -> State:
-        """Features [n, F] of the crops of every part that has any."""
-        # Real samples come from the CPU, where resizing rounds otherwise than on a GPU.
+        """Return features [n, F] of each part's crops, under the part's class id; parts without crops are left out."""
+        # Resizing rounds differently on a CPU and on a GPU, and real samples are on the CPU.
         images, labels = (x.to(self.extractor.device) for x in batch)
         crops = [part_crops(images, labels, part, self.extractor.size) for part in range(len(self.classes))]
-        return {str(part): self.extractor.features(cut).pooled for part, cut in enumerate(crops) if len(cut)}
+        return {str(part): self.extractor.features(crop).pooled for part, crop in enumerate(crops) if len(crop)}
 
     def compute(self, generated: State, real: State) -> Result:
-        """See `frechet_distance`; the table has the distance of each part."""
-        found: dict[str, float | None] = {}
+        distances: dict[str, float | None] = {}
         for part, name in enumerate(self.classes):
             pair = [state.get(str(part), torch.empty(0)) for state in (real, generated)]
-            found[name] = frechet_distance(*pair) if min(map(len, pair)) >= MINIMUM else None
-        values = [value for value in found.values() if value is not None]
+            distances[name] = frechet_distance(*pair) if min(map(len, pair)) >= MINIMUM else None
+        values = [value for value in distances.values() if value is not None]
         if values:
-            counts = f"mean of {len(values)} of {len(found)} parts; {self.limit} drawn, {self.limit} real"
+            counts = f"mean of {len(values)} of {len(distances)} parts; {self.limit} generated, {self.limit} real"
             mean = Number(sum(values) / len(values), counts)
         else:
-            mean = Number(None, f"no part has {MINIMUM} pictures, drawn and real, in {self.limit} samples")
-        return Result({"part_fid": mean}, {"part_fid": found})
+            mean = Number(None, f"no part has {MINIMUM} crops, generated and real, in {self.limit} samples")
+        return Result({"part_fid": mean}, {"part_fid": distances})
 
     def facts(self) -> dict[str, Any]:
-        """See `Metric.facts`."""
-        cut = {"samples": self.limit, "min_area": MIN_AREA, "margin": MARGIN}
-        return {"what": "parts", **cut, **self.extractor.facts()}
+        crops = {"samples": self.limit, "min_area": MIN_AREA, "margin": MARGIN}
+        return {"what": "parts", **crops, **self.extractor.facts()}
 
 
 def part_crops(
     images: Tensor, labels: Tensor, part: int, size: int, margin: float = MARGIN, min_area: float = MIN_AREA
 ) -> Tensor:
-    """Squares around one part, uint8 [n, 3, size, size], bicubic with antialiasing.
+    """Cut out a square around one part and resize it, bicubic with antialiasing: uint8 [n, 3, size, size].
 
-    A square has the part's bounding box in its middle, and `margin` of the longer side free on both ends. It never
-    leaves the picture, so that nothing must be made up: it is first moved, and if too large its margin gives way.
+    A square has the part's bounding box in its middle, with `margin` of the longer side on both ends. It never leaves
+    the image, so that no pixel must be invented: it is shifted inward, and shrunk to the image's size if too large.
 
     Args:
         images: uint8 [N, 3, R, R].
         labels: class ids, [N, R, R].
-        part: the class.
+        part: class id.
         size: side of the results, in px.
         margin: share of the longer side of the bounding box.
-        min_area: samples are left out whose part covers less than this share of the picture, or has no pixel.
+        min_area: samples whose part covers less than this share of the image, or has no pixel, are left out.
     """
     from torchvision.transforms.v2 import InterpolationMode, functional
 
     masks = labels == part
     areas = masks.flatten(1).sum(1)
-    chosen = areas >= max(1, min_area * masks[0].numel()) if len(masks) else areas.bool()
-    corners = _squares(masks[chosen], margin).tolist()
+    large_enough = areas >= max(1, min_area * masks[0].numel()) if len(masks) else areas.bool()
+    squares = _squares(masks[large_enough], margin).tolist()
     crops = [
         functional.resized_crop(image, top, left, side, side, [size, size], InterpolationMode.BICUBIC, antialias=True)
-        for image, (top, left, side) in zip(images[chosen], corners, strict=True)
+        for image, (top, left, side) in zip(images[large_enough], squares, strict=True)
     ]
     return torch.stack(crops) if crops else images.new_empty(0, 3, size, size)
 
 
 def _squares(masks: Tensor, margin: float) -> Tensor:
-    """[n, 3] long: top, left and side of a square around each mask [n, R, R], none of them empty."""
+    """Return top, left and side, long [n, 3], of a square around each mask [n, R, R]; no mask is empty."""
     from torchvision.ops import masks_to_boxes
 
     resolution = masks.shape[-1]

@@ -1,4 +1,7 @@
-"""Pictures of metrics, as PNG, without a display and without matplotlib's global state."""
+"""Plots of metrics as PNG files, without a display and without matplotlib's global state.
+
+All of them raise a MetricError if matplotlib is not installed.
+"""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -12,27 +15,18 @@ from metrics.extras import extra
 
 _CELL = 0.52  # inches
 _DPI = 120
-_DARK = 0.45  # shares above it get white numbers
-# Okabe and Ito's colours, which colour-blind readers tell apart; line styles change when they run out.
+_DARK = 0.45  # cells with a larger share have white numbers
+# Okabe and Ito's palette for colour-blind readers; the line style changes once all colours are used.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _STYLES = ("-", "--", ":", "-.")
 
 
-def locality_picture(table: Tensor, names: Sequence[str], title: str, path: Path) -> None:
-    """Draw `Locality.table`: rows are edited parts, columns are where the image changes, numbers are percent.
-
-    Args:
-        table: [K, K] shares; nan rows stay grey.
-        names: of the K classes.
-        title: above the picture.
-        path: the PNG to write.
-
-    Raises:
-        MetricError: if matplotlib is not installed.
-    """
+def locality_heatmap(table: Tensor, names: Sequence[str], title: str, path: Path) -> None:
+    """Plot `Locality.table` [K, K] in percent: rows are edited parts, columns are regions that change; nan is grey."""
     figure = _figure(len(names) * _CELL + 2.6, len(names) * _CELL + 2.2)
     axes = figure.add_subplot()
-    axes.imshow(table.numpy(), cmap=_shades(), vmin=0, vmax=1)
+    shades = extra("matplotlib").colormaps["Blues"].with_extremes(bad="#e4e4e4")  # bad: nan
+    axes.imshow(table.numpy(), cmap=shades, vmin=0, vmax=1)
     for row, shares in enumerate(table.tolist()):
         for column, share in enumerate(shares):
             text = "–" if share != share else f"{100 * share:.0f}"
@@ -48,23 +42,8 @@ def locality_picture(table: Tensor, names: Sequence[str], title: str, path: Path
     figure.savefig(path, format="png")
 
 
-def curves(
-    path: Path,
-    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    ylabel: str,
-    title: str,
-) -> None:
-    """Draw a metric against the images seen in training.
-
-    Args:
-        path: the PNG to write.
-        series: label to (images seen, values), of the same length.
-        ylabel: the metric, with its unit.
-        title: above the picture.
-
-    Raises:
-        MetricError: if matplotlib is not installed.
-    """
+def curves(path: Path, series: Mapping[str, tuple[Sequence[float], Sequence[float]]], ylabel: str, title: str) -> None:
+    """Plot a metric against the images seen in training; `series` maps labels to (images seen, values)."""
     figure = _figure(7, 4.2)
     axes = figure.add_subplot()
     _plot(axes, {label: (images, [[value] for value in values]) for label, (images, values) in series.items()})
@@ -75,7 +54,7 @@ def curves(
 
 
 class Panel(NamedTuple):
-    """Curves of one number: label to (positions along x, a list of values for each, from different seeds)."""
+    """Curves of one number: label to (positions along x, the values of all seeds at each position)."""
 
     title: str
     xlabel: str
@@ -88,30 +67,30 @@ def panels(
     images: Mapping[str, Sequence[np.ndarray]],
     captions: Sequence[str],
 ) -> None:
-    """Draw rows of panels, each a mean over a band from lowest to highest, above labelled sequences of images.
+    """Plot rows of panels, each with means and bands from minimum to maximum, above labelled sequences of images.
 
     Args:
-        path: the PNG to write.
-        rows: as many panels in each.
-        images: label to images uint8 [H, W, 3], as many as there are captions.
-        captions: of the images, the same for each label.
-
-    Raises:
-        MetricError: if matplotlib is not installed.
+        path: PNG file to write.
+        rows: rows of equal length.
+        images: label to images uint8 [H, W, 3], one for each caption.
+        captions: captions of the images, the same for each label.
     """
+    # Layout, in inches: the panels above, the images below, with several labels side by side if there is space.
     width, height = max(3.4 * len(rows[0]), 1.7 * len(captions)), 2.7 * len(rows)
-    side_by_side = max(len(rows[0]) // len(captions), 1)  # sequences in a line
+    side_by_side = max(len(rows[0]) // len(captions), 1)
     lines, columns = -(-len(images) // side_by_side), side_by_side * len(captions)
     shape = max(image.shape for sequence in images.values() for image in sequence)
-    line = width / columns * shape[0] / shape[1] + 0.5
-    figure = _figure(width, height + line * lines)
-    above, below = figure.subfigures(2, 1, height_ratios=[height, line * lines])
+    line_height = width / columns * shape[0] / shape[1] + 0.5
+    figure = _figure(width, height + line_height * lines)
+    above, below = figure.subfigures(2, 1, height_ratios=[height, line_height * lines])
+
     for axes, panel in zip(above.subplots(len(rows), len(rows[0]), squeeze=False).flat, chain(*rows), strict=True):
         _plot(axes, panel.series)
         axes.set(title=panel.title, xlabel=panel.xlabel)
     above.legend(
         *above.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=int(width // 3), frameon=False
     )
+
     cells = below.subplots(lines, columns, squeeze=False).flat
     for label, sequence in images.items():
         for index, (caption, image) in enumerate(zip(captions, sequence, strict=True)):
@@ -124,7 +103,7 @@ def panels(
 
 
 def _plot(axes: Any, series: Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]]) -> None:
-    """Draw a line through the means for each label, and a band from the lowest to the highest values."""
+    """Plot the mean of each label as a line, and a band from minimum to maximum."""
     for index, (label, (x, values)) in enumerate(series.items()):
         colour, style = _COLOURS[index % len(_COLOURS)], _STYLES[index // len(_COLOURS) % len(_STYLES)]
         axes.plot(x, [sum(each) / len(each) for each in values], style, color=colour, label=label, marker=".")
@@ -135,10 +114,5 @@ def _plot(axes: Any, series: Mapping[str, tuple[Sequence[float], Sequence[Sequen
 
 
 def _figure(width: float, height: float) -> Any:
-    """An empty figure, in inches. Without pyplot it draws by Agg, on any machine."""
+    """Return an empty figure, in inches. Without pyplot, matplotlib renders with Agg, which needs no display."""
     return extra("matplotlib.figure").Figure((width, height), dpi=_DPI, layout="constrained")
-
-
-def _shades() -> Any:
-    """White to blue for shares, grey for nan."""
-    return extra("matplotlib").colormaps["Blues"].with_extremes(bad="#e4e4e4")

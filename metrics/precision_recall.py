@@ -1,4 +1,4 @@
-"""Precision and recall of generated images in the space of features (Kynkaanniemi et al. 2019)."""
+"""Improved precision and recall of generated images in feature space (Kynkaanniemi et al. 2019)."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from metrics.extras import extra
 from metrics.registry import Metric, Number, Result, State, register
 
 NEIGHBOURS = 3
-MOST = 10_000  # samples of each set: the distances of all pairs are held
+MAX_SAMPLES = 10_000  # of each set: the distances of all pairs are in memory at once
 
 
 @register("precision_recall", better={"precision": "higher", "recall": "higher"})
@@ -20,16 +20,15 @@ class PrecisionRecall(Metric):
     minimum = NEIGHBOURS + 1
 
     def compute(self, generated: State, real: State) -> Result:
-        """See `precision_recall`."""
         precision, recall = precision_recall(real["pooled"], generated["pooled"])
-        how = f"{min(len(generated['pooled']), len(real['pooled']), MOST)} drawn, as many real"
+        how = f"{min(len(generated['pooled']), len(real['pooled']), MAX_SAMPLES)} generated, as many real"
         return Result({"precision": Number(precision, how), "recall": Number(recall, how)})
 
 
 def precision_recall(real: Tensor, generated: Tensor) -> tuple[float, float]:
-    """Precision and recall of features [n, F], of at most `MOST` of each set, chosen at random, always the same."""
+    """Precision and recall of features [n, F], on equally large subsets with a fixed seed."""
     module = extra("torch_fidelity.metric_prc")
-    count = min(len(real), len(generated), MOST)
-    chosen = [x[torch.from_numpy(np.random.default_rng(0).permutation(len(x))[:count])] for x in (generated, real)]
-    found = module.prc_features_to_metric(*chosen, prc_neighborhood=NEIGHBOURS, verbose=False)
-    return found[module.KEY_METRIC_PRECISION], found[module.KEY_METRIC_RECALL]
+    count = min(len(real), len(generated), MAX_SAMPLES)
+    subsets = [x[torch.from_numpy(np.random.default_rng(0).permutation(len(x))[:count])] for x in (generated, real)]
+    result = module.prc_features_to_metric(*subsets, prc_neighborhood=NEIGHBOURS, verbose=False)
+    return result[module.KEY_METRIC_PRECISION], result[module.KEY_METRIC_RECALL]

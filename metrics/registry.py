@@ -1,8 +1,8 @@
-"""The registry of metrics, and the base class of each.
+"""The registry of metrics and their base class.
 
-A metric is one file of this package; nothing else names it. All modules here are imported when the registry is first
-asked, so importing them must be cheap: packages that not everybody has are imported on use, by `metrics.extras.extra`.
-Shapes: N samples of a batch, K classes, R resolution.
+Each metric is one file of this package; no other file has to name it. The first query of the registry imports all
+modules of the package, so importing them must be cheap: import optional packages on first use, with
+`metrics.extras.extra`. Shapes: N samples of a batch, K classes, R resolution.
 """
 
 import importlib
@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar, g
 
 from torch import Tensor
 
+from metrics.metric_config import Extractor, MetricConfig
 from utils.errors import MetricError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a configuration is checked without loading these
     from metrics.features import FeatureExtractor
-    from metrics.metric_config import MetricConfig
     from metrics.perceptual import PerceptualDistance
     from metrics.segmenter import Segmenter
 
-Extractor = Literal["efflite0", "inception"]
 Better = Literal["lower", "higher"]
 Need = Literal["features", "real", "extractor", "distance", "segmenter"]
 Source = Literal["samples", "edits", "paths"]
@@ -30,8 +29,8 @@ Reduce = Literal["cat", "sum"]
 CodeKind = Literal["shape", "texture"]
 State = dict[str, Tensor]
 
-# Names of numbers that stand for Inception's features: those of other features are only like them.
-_LIKE = {"fid": "fd", "kid": "kd"}
+# Numbers with these names are reserved for Inception's features; other features give Fréchet and kernel distances.
+_OTHER_FEATURES = {"fid": "fd", "kid": "kd"}
 
 
 class Samples(NamedTuple):
@@ -48,12 +47,12 @@ class Edit(NamedTuple):
 
 class PathStep(NamedTuple):
     first: Tensor  # float [N, 3, R, R] in [-1, 1], not rounded to bytes
-    second: Tensor  # the same samples a little further on a path in W, with the same noise
+    second: Tensor  # the same samples one small step further along a path in W, with the same noise
 
 
 class Number(NamedTuple):
-    value: float | None  # None: not measured, and `how` says why
-    how: str = ""  # samples, settings: what the number depends on beyond the report's facts
+    value: float | None  # None: not measured, for the reason in `how`
+    how: str = ""  # number of samples and settings, beyond the report's facts
 
 
 @dataclass
@@ -68,22 +67,22 @@ class Result:
 class Metric:
     """Base class of metrics.
 
-    `update` turns one batch into a state, `compute` turns the merged state of all batches into numbers. Keep nothing
-    in `self` between the two: batches are shared by all processes, and `compute` runs in the main one.
+    `update` turns one batch into a state; `compute` turns the merged states of all batches into numbers. Do not store
+    anything in `self` between the two: all processes share the batches, and only the main process calls `compute`.
 
-    Class attributes, to be overridden:
-        needs: "real": `compute` gets the state of real data too. "features": the state is the extractor's features,
-            computed once for all metrics: "pooled" [n, F], and "logits" [n, C] of generated samples; there is no
-            `update`. "extractor", "distance", "segmenter": the attribute of that name.
-        source: batches of generated data: `Samples`, `Edit` or `PathStep`. Real data are always `Samples`.
-        reduce: how states of batches are merged: concatenated along dimension 0, or added up.
+    Class attributes for subclasses to override:
+        needs: "real": `compute` also receives the state of the real data. "features": the state consists of features
+            that are computed once for all metrics, "pooled" [n, F] and, for generated samples, "logits" [n, C]; the
+            metric has no `update`. "extractor", "distance", "segmenter": the metric gets the attribute of that name.
+        source: type of the generated batches: `Samples`, `Edit` or `PathStep`. Real batches are always `Samples`.
+        reduce: how to merge the states of batches: concatenate them along dimension 0, or add them.
         packages: Python packages that must be installed.
-        minimum: fewest samples, generated and real.
+        minimum: smallest number of samples, generated and real.
 
     Attributes:
         config: the section `metrics` of a run.
         classes: names of the K classes.
-        real_count: records of the data set.
+        real_count: number of records in the data set.
     """
 
     name: ClassVar[str]
@@ -97,7 +96,7 @@ class Metric:
     distance: "PerceptualDistance"
     segmenter: "Segmenter"
 
-    def __init__(self, config: "MetricConfig", classes: tuple[str, ...], real_count: int, **networks: Any) -> None:
+    def __init__(self, config: MetricConfig, classes: tuple[str, ...], real_count: int, **networks: Any) -> None:
         self.config = config
         self.classes = classes
         self.real_count = real_count
@@ -105,19 +104,19 @@ class Metric:
 
     @property
     def limit(self) -> int | None:
-        """Samples that `update` sees, and as many real ones; None: all."""
+        """Largest number of samples for `update`, generated and real; None: all."""
         return None
 
     def update(self, batch: Any) -> State:
-        """The state of one batch of this process."""
+        """Return the state of one batch."""
         raise NotImplementedError
 
     def compute(self, generated: State, real: State) -> Result:
-        """The numbers; `real` is empty unless needed. A `MetricError` leaves the metric out and gives the reason."""
+        """Return the numbers; `real` is empty unless needed. A `MetricError` leaves the metric out of the report."""
         raise NotImplementedError
 
     def facts(self) -> dict[str, Any] | None:
-        """Plain data on which the real state depends beside the data set: it is kept on disk. None: it is not."""
+        """Return the real state's key in the disk cache, beside the data set, as plain data; None: do not cache it."""
         return None
 
 
@@ -126,12 +125,12 @@ M = TypeVar("M", bound=type[Metric])
 
 
 def register(name: str, *, better: Better | Mapping[str, Better | None]) -> Callable[[M], M]:
-    """Class decorator: makes a metric known to `scripts.evaluate --metrics`, `metrics.names` and `metrics.best`.
+    """Class decorator that adds a metric to `scripts.evaluate --metrics`, `metrics.names` and `metrics.best`.
 
     Args:
-        name: of the metric.
-        better: which of two numbers is the better one; for several numbers, or one of another name, a mapping from
-            their names. None: they cannot be compared.
+        name: name of the metric.
+        better: the better direction. A metric with several numbers, or one number of another name, gives a mapping
+            from number to direction; None: values cannot be compared.
 
     Raises:
         MetricError: if the declaration is wrong.
@@ -140,8 +139,8 @@ def register(name: str, *, better: Better | Mapping[str, Better | None]) -> Call
 
     def add(metric: M) -> M:
         metric.name, metric.numbers = name, numbers
-        for why in _faults(metric):
-            raise MetricError(f"metric {name} of {metric.__module__}: {why}")
+        for fault in _faults(metric):
+            raise MetricError(f"metric {name} of {metric.__module__}: {fault}")
         _REGISTERED[name] = metric
         return metric
 
@@ -149,7 +148,7 @@ def register(name: str, *, better: Better | Mapping[str, Better | None]) -> Call
 
 
 def registered() -> Mapping[str, type[Metric]]:
-    """All metrics by name.
+    """Return all metrics by name.
 
     Raises:
         MetricError: if a module needs a package that is not installed.
@@ -158,22 +157,49 @@ def registered() -> Mapping[str, type[Metric]]:
     return dict(sorted(_REGISTERED.items()))
 
 
+def check_metrics(config: MetricConfig) -> None:
+    """Check the options that depend on the registered metrics.
+
+    Raises:
+        ValueError: if a name is unknown, or `best` is not a number that the run measures and can compare.
+    """
+    known = registered()
+    if not config.names:
+        raise ValueError(f"metrics.names is empty: choose from {', '.join(known)}")
+    for name in config.names:
+        if name not in known:
+            raise ValueError(f"metrics.names: unknown metric {name}: choose from {', '.join(known)}")
+    if not config.best:
+        return
+    comparable = []
+    for metric in (known[name] for name in config.names):
+        names = number_names(metric, config.extractor, bool(config.lpips))
+        comparable += [name for number, name in names.items() if metric.numbers[number]]
+    if config.best not in comparable:
+        raise ValueError(f"metrics.best = {config.best}: choose from {', '.join(comparable)}")
+    if not config.every_images:
+        raise ValueError(f"metrics.best = {config.best}, but metrics.every_images = 0 disables measuring: set it too")
+
+
 def number_names(metric: type[Metric], extractor: Extractor, lpips: bool) -> dict[str, str]:
-    """What the numbers of a metric are called: fid with Inception's features, fd_efflite0 with others."""
+    """Map a metric's numbers to their names in reports: fid with Inception's features, else for example fd_efflite0."""
     names = {number: number for number in metric.numbers}
     if {"features", "extractor"} & set(metric.needs) and extractor != "inception":
-        return {name: f"{'_'.join(_LIKE.get(x, x) for x in name.split('_'))}_{extractor}" for name in names}
+        return {
+            name: f"{'_'.join(_OTHER_FEATURES.get(word, word) for word in name.split('_'))}_{extractor}"
+            for name in names
+        }
     if "distance" in metric.needs and not lpips:
         return {name: f"{name}_efflite0" for name in names}
     return names
 
 
-def best_direction(number: str) -> Better | None:
-    """Which of two numbers of that name is the better one; None for an unknown name, or one that cannot be compared."""
+def best_direction(name: str) -> Better | None:
+    """Return the better direction of a number in reports; None if it is unknown or cannot be compared."""
     for metric in registered().values():
-        for raw, name in _all_names(metric):
-            if name == number:
-                return metric.numbers[raw]
+        for number, reported in _all_names(metric):
+            if reported == name:
+                return metric.numbers[number]
     return None
 
 
@@ -190,30 +216,30 @@ def _import_all() -> None:
 
 
 def _all_names(metric: type[Metric]) -> set[tuple[str, str]]:
-    """(declared name, name in reports) with all extractors and distances."""
+    """Return pairs (declared name, name in reports) for all extractors and distances."""
     options = [(extractor, lpips) for extractor in get_args(Extractor) for lpips in (False, True)]
     return {pair for extractor, lpips in options for pair in number_names(metric, extractor, lpips).items()}
 
 
 def _faults(metric: type[Metric]) -> Iterator[str]:
-    """What is wrong with a declaration."""
+    """Yield a message for each fault of a declaration."""
     if not isinstance(metric.needs, tuple):
         yield f"needs = {metric.needs!r}: give a tuple, such as ({metric.needs!r},)"
     for option, kind in (("needs", Need), ("source", Source), ("reduce", Reduce)):
-        given, known = getattr(metric, option), get_args(kind)
-        for value in given if option == "needs" else (given,):
-            if value not in known:
-                yield f"{option} = {given!r}: choose from {', '.join(known)}"
+        value, known = getattr(metric, option), get_args(kind)
+        for each in value if option == "needs" else (value,):
+            if each not in known:
+                yield f"{option} = {value!r}: choose from {', '.join(known)}"
     if metric.source != "samples" and {"real", "features"} & set(metric.needs):
-        yield f"source = {metric.source!r}: real data and features have samples only"
+        yield f"source = {metric.source!r}: real data and features require samples"
     if not metric.name.isidentifier() or metric.name == "all":
         yield "choose another name, of letters, digits and _"
     if not metric.numbers or not set(metric.numbers.values()) <= {"lower", "higher", None}:
         yield f"better = {metric.numbers}: choose lower, higher or None for every number"
     if metric.compute is Metric.compute or (metric.update is Metric.update and "features" not in metric.needs):
         yield "define update and compute"
-    mine = {name for _, name in _all_names(metric)}
+    names = {name for _, name in _all_names(metric)}
     for other in _REGISTERED.values():
-        same = mine & {name for _, name in _all_names(other)}
+        same = names & {name for _, name in _all_names(other)}
         if (other.name == metric.name or same) and other.__module__ != metric.__module__:
-            yield f"{other.__module__} has the name {min(same, default=metric.name)} already: choose another"
+            yield f"{other.__module__} already has the name {min(same, default=metric.name)}: choose another"

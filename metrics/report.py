@@ -1,4 +1,4 @@
-"""The results of one measurement, with all that they depend on."""
+"""Reports of measurements: the numbers, with everything that they depend on."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,49 +12,39 @@ from utils.errors import MetricError, ReadingError
 from utils.reading.checks import read_bytes
 from utils.reading.plain import parse_json
 
-_MAX_BYTES = 2**26  # of a file of reports
+_MAX_BYTES = 2**26  # of a metrics.jsonl
 
 
 @dataclass
 class Report:
-    """Plain data throughout.
+    """The results of one measurement, as plain data."""
 
-    Attributes:
-        images: real images that the generator had seen; None if the checkpoint does not tell.
-        facts: samples, seed, truncation, data and their digest, and what else all numbers depend on.
-        values: the numbers, by the names of `metrics.registry`.
-        how: what each number is, of how many samples, by which extractor.
-        tables: numbers by class: areas, intersection over union, locality, distances of parts.
-        matrices: numbers by edited part and by region.
-        left_out: metrics that were not measured, and why.
-    """
-
-    images: int | None
-    facts: dict[str, Any]
-    values: dict[str, float] = field(default_factory=dict)
-    how: dict[str, str] = field(default_factory=dict)
-    tables: dict[str, dict[str, float | int | None]] = field(default_factory=dict)
-    matrices: dict[str, list[list[float | None]]] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
+    images: int | None  # real images that the generator had seen; None if the checkpoint does not store the number
+    facts: dict[str, Any]  # what all numbers depend on: number of samples, seed, data and their digest, ...
+    values: dict[str, float] = field(default_factory=dict)  # the numbers, by the names of `metrics.registry`
+    how: dict[str, str] = field(default_factory=dict)  # what each number depends on beyond the facts
+    tables: dict[str, dict[str, float | int | None]] = field(default_factory=dict)  # numbers by class
+    matrices: dict[str, list[list[float | None]]] = field(default_factory=dict)  # numbers by edited part and region
+    left_out: dict[str, str] = field(default_factory=dict)  # metrics that were not measured, and why
 
     def add(self, name: str, value: float | None, how: str) -> None:
-        """Add one number, with what it depends on beyond the facts; nan or None, with the reason, leaves it out."""
-        if value is None:
-            self.left_out[name] = how
-            return
-        value = float(value)
-        if math.isnan(value):
-            self.left_out[name] = f"not a number ({how})"
-            return
-        self.values[name] = value
-        self.how[name] = how
+        """Add a number and what it depends on beyond the facts. nan, or None with the reason, goes to `left_out`."""
+        if value is None or math.isnan(value):
+            self.left_out[name] = how if value is None else f"not a number ({how})"
+        else:
+            self.values[name] = float(value)
+            self.how[name] = how
 
     def to_dict(self) -> dict[str, Any]:
-        """As written to JSON."""
+        """Return the report as it is written to metrics.jsonl."""
         return asdict(self)
 
+    def omissions(self) -> list[str]:
+        """Return a message for each metric that was not measured."""
+        return [f"{name} was not measured: {why}" for name, why in self.left_out.items()]
+
     def text(self) -> str:
-        """For the screen: what was measured, how, and by class."""
+        """Return the facts, the numbers and the tables as text for a terminal."""
         facts = {"images seen": "unknown" if self.images is None else self.images, **self.facts}
         lines = [", ".join(f"{name} {value}" for name, value in facts.items())]
         lines += [f"  {name:<22} {value:10.4f}   {self.how[name]}" for name, value in self.values.items()]
@@ -65,52 +55,50 @@ class Report:
 
 
 def read_numbers(path: Path) -> dict[int, dict[str, float]]:
-    """Return what a metrics.jsonl of train.py or scripts.evaluate holds: by images seen, numbers by name.
+    """Read the numbers of a metrics.jsonl of train.py or scripts.evaluate: images seen to numbers by name.
 
-    Numbers of tables are named TABLE.CLASS; undefined ones, and those left out, are nan. Where there is no file, or
-    the images seen are not known, there are none.
+    Numbers of tables are named TABLE.CLASS; those that are undefined or were not measured are nan. Lines without the
+    images seen are skipped; without a file, the result is empty.
 
     Raises:
         MetricError: if the file cannot be read, or is damaged.
     """
-    found = {}
+    numbers = {}
     try:
         for line in read_bytes(path, _MAX_BYTES).splitlines() if path.exists() else []:
             report = parse_json(line)
             columns = report.get("tables", {})
             tables = {f"{table}.{name}": x for table, column in columns.items() for name, x in column.items()}
-            numbers = {**dict.fromkeys(report.get("left_out", {})), **report["values"], **tables}
+            values = {**dict.fromkeys(report.get("left_out", {})), **report["values"], **tables}
             if report["images"] is not None:
-                found[int(report["images"])] = {k: math.nan if x is None else float(x) for k, x in numbers.items()}
-        return dict(sorted(found.items()))
+                numbers[int(report["images"])] = {k: math.nan if x is None else float(x) for k, x in values.items()}
+        return dict(sorted(numbers.items()))
     except ReadingError as error:
-        raise MetricError(f"{path}: {error}; restore it, or measure anew in another folder") from None
+        raise MetricError(f"{path}: {error}; restore it, or measure again in another folder") from None
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise MetricError(f"{path} is damaged; restore it, or measure anew in another folder") from None
+        raise MetricError(f"{path} is damaged; restore it, or measure again in another folder") from None
 
 
 def by_class(names: Sequence[str], values: Tensor) -> dict[str, float | None]:
-    """A table of [K] values, None in place of nan."""
+    """Return a table of values [K], with None in place of nan."""
     return dict(zip(names, plain(values), strict=True))
 
 
 def plain(values: Tensor) -> list[float | None]:
-    """The values of a vector, None in place of nan."""
+    """Return the values of a vector, with None in place of nan."""
     return [None if math.isnan(value) else value for value in values.tolist()]
 
 
 def _table(columns: Mapping[str, Mapping[str, float | int | None]]) -> list[str]:
-    """A line for each class, a column for each table; "-" where there is no number."""
-    classes: Sequence[str] = list(dict.fromkeys(name for column in columns.values() for name in column))
+    """Return lines with a row for each class and a column for each table; "-" where there is no number."""
+    classes = dict.fromkeys(name for column in columns.values() for name in column)
     widths = {name: max(len(name), 8) for name in columns}
     lines = ["  " + " ".join([f"{'class':<12}", *(f"{name:>{width}}" for name, width in widths.items())])]
     for each in classes:
-        cells = (_cell(columns[name].get(each), width) for name, width in widths.items())
+        cells = (f"{_cell(columns[name].get(each)):>{width}}" for name, width in widths.items())
         lines.append("  " + " ".join([f"{each:<12}", *cells]))
     return lines
 
 
-def _cell(value: float | int | None, width: int) -> str:
-    if value is None:
-        return f"{'-':>{width}}"
-    return f"{value:>{width}}" if isinstance(value, int) else f"{value:>{width}.4f}"
+def _cell(value: float | int | None) -> str:
+    return "-" if value is None else str(value) if isinstance(value, int) else f"{value:.4f}"

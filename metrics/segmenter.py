@@ -1,14 +1,13 @@
-"""A network that reads the classes off images, trained on real pairs: what it sees in drawings is held against the
-masks that were drawn with them.
+"""A segmentation network, trained on real pairs, that labels generated images for comparison with their masks.
 
-Shapes: N samples, K classes, R resolution, S side length at which the network sees a picture.
+Shapes: N samples, K classes, R resolution, S resolution inside the network.
 """
 
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import torch
 import torch.nn.functional as F
@@ -21,35 +20,35 @@ from utils.reading.plain import stored_options
 from utils.reading.tensors import check_finite, check_shapes, load_tensors
 
 FORMAT = "semantic-stylegan-segmenter/1"
-RESOLUTIONS = (32, 1024)  # px, the smallest and the largest
-_SIDES = (64, 256)  # px, smaller pictures are enlarged, larger ones reduced
+RESOLUTIONS = (32, 1024)  # px, smallest and largest R
+_SIDES = (64, 256)  # px, smallest and largest S: smaller images are enlarged, larger ones reduced
 _TAPS = (1, 3, 6, 12)  # the last layers at S, S/2, S/4 and S/8: classes as small as eyes need the finest
 _PYRAMID_CHANNELS = 24
-_MOST_CLASSES = 64
-_NEW_COMMAND = "train one with python -m scripts.train_segmenter --data DATA"
+_MAX_CLASSES = 64
+_TRAIN_COMMAND = "train one with python -m scripts.train_segmenter --data DATA"
 
 
 class SegmentationNetwork(nn.Module):
-    """MobileNetV3-Large (Howard et al. 2019) without its last layers, read by a feature pyramid (Lin et al. 2017).
+    """MobileNetV3-Large (Howard et al. 2019) without its last layers, with a feature pyramid (Lin et al. 2017).
 
-    Its first convolution has no stride, for the pictures are small.
+    The first convolution has stride 1, because the images are small.
     """
 
     def __init__(self, num_classes: int) -> None:
-        from torchvision.models import mobilenet_v3_large  # here, for it takes seconds to import
+        from torchvision.models import mobilenet_v3_large  # imported here because it takes seconds
         from torchvision.ops import FeaturePyramidNetwork
 
         super().__init__()
         layers = mobilenet_v3_large(weights=None).features[: _TAPS[-1] + 1]
         layers[0][0].stride = (1, 1)
         for norm in (module for module in layers.modules() if isinstance(module, nn.BatchNorm2d)):
-            norm.momentum = 0.1  # PyTorch's own; torchvision's 0.01 lags behind in trainings as short as these
+            norm.momentum = 0.1  # PyTorch's default; torchvision's 0.01 is too slow for such short trainings
         self.layers = layers
         self.pyramid = FeaturePyramidNetwork([layers[tap].out_channels for tap in _TAPS], _PYRAMID_CHANNELS)
         self.classify = nn.Sequential(nn.ReLU(), nn.Conv2d(_PYRAMID_CHANNELS, num_classes, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Scores [N, K, R, R] of images [N, 3, R, R], float in [-1, 1]."""
+        """Return the logits [N, K, R, R] of images [N, 3, R, R], float in [-1, 1]."""
         resolution = images.shape[-1]
         x = _resized(images, min(max(resolution, _SIDES[0]), _SIDES[1]))  # [N, 3, S, S]
         x = x.contiguous(memory_format=torch.channels_last)
@@ -61,8 +60,8 @@ class SegmentationNetwork(nn.Module):
         finest = self.pyramid(features)[str(_TAPS[0])]
         return _resized(self.classify(finest), resolution)
 
-    def read(self, images: Tensor) -> Tensor:
-        """The likeliest class of every pixel, uint8 [N, R, R], of images uint8 [N, 3, R, R]."""
+    def predict(self, images: Tensor) -> Tensor:
+        """Return the most likely class of every pixel, uint8 [N, R, R], of images uint8 [N, 3, R, R]."""
         return self(to_network(images)).argmax(1).to(torch.uint8)
 
 
@@ -74,35 +73,25 @@ def _resized(maps: Tensor, side: int) -> Tensor:
 
 
 def to_network(images: Tensor) -> Tensor:
-    """uint8 [N, 3, R, R] to float in [-1, 1]."""
+    """Convert images uint8 [N, 3, R, R] to float in [-1, 1]."""
     return images.float() / 127.5 - 1
 
 
 @dataclass(frozen=True)
 class SegmenterFacts:
-    """What a segmenter was trained for, how, and how well.
+    """Training data, training and quality of a segmenter."""
 
-    Attributes:
-        names: of its K classes.
-        resolution: R.
-        data: digest of the pairs it was trained on.
-        steps: optimizer steps.
-        seed: of everything drawn at random.
-        iou: of each class on pairs held out from training, nan for one that is in none of them.
-        mean_iou: of the classes that occur in them.
-    """
-
-    names: tuple[str, ...]
-    resolution: int
-    data: str
-    steps: int
+    names: tuple[str, ...]  # names of its K classes
+    resolution: int  # R
+    data: str  # digest of the training data
+    steps: int  # optimizer steps
     seed: int
-    iou: tuple[float, ...]
-    mean_iou: float
+    iou: tuple[float, ...]  # of each class on held-out pairs, nan for a class that does not occur in them
+    mean_iou: float  # of the classes that occur in the held-out pairs
 
 
 class Segmenter(nn.Module):
-    """A trained network, with what is known of it; in evaluation mode and without gradients."""
+    """A trained network with its facts; in evaluation mode and without gradients."""
 
     def __init__(self, network: SegmentationNetwork, facts: SegmenterFacts) -> None:
         super().__init__()
@@ -111,72 +100,69 @@ class Segmenter(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """The class of every pixel, uint8 [N, R, R], of images uint8 [N, 3, R, R].
+        """Return the class of every pixel, uint8 [N, R, R], of images uint8 [N, 3, R, R].
 
         Raises:
-            ValueError: if the images are of another type or resolution.
+            ValueError: if the images have another type or resolution.
         """
         side = self.facts.resolution
         if images.dtype != torch.uint8 or images.shape[1:] != (3, side, side):
             raise ValueError(
                 f"Segmenter: images are {images.dtype} {list(images.shape)}, not uint8 [N, 3, {side}, {side}]"
             )
-        return self.network.read(images)
+        return self.network.predict(images)
 
     @property
     def iou(self) -> Tensor:
-        """[K] float64 on held-out real pairs, nan for a class that is in none of them."""
+        """IoU of each class on held-out real pairs, float64 [K], nan for a class that does not occur in them."""
         return torch.tensor(self.facts.iou, dtype=torch.float64)
 
-    @property
-    def mean_iou(self) -> float:
-        """On held-out real pairs."""
-        return self.facts.mean_iou
-
     def save(self, file: str | Path | BinaryIO) -> None:
-        """Writes tensors, in half precision, and plain data."""
+        """Write the weights, in half precision, and the facts."""
         state = self.network.state_dict()
         halves = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
         torch.save({"format": FORMAT, **asdict(self.facts), "network": halves}, file)
 
 
 def segmenter_path(data: str) -> Path:
-    """Where the segmenter of a data set, given by its digest, is kept."""
+    """Return the path, in the cache, of the segmenter for a data set with this digest."""
     return cache_folder() / "segmenters" / f"{data[:32]}.pt"
 
 
 def find_segmenter(path: str | Path, names: Sequence[str], resolution: int, data: str) -> Segmenter:
-    """The segmenter in a file, on the CPU; an empty path means the one kept for these data.
+    """Load a segmenter to the CPU and check that it was trained for these data.
 
     Args:
-        path: the file, or "".
-        names: of the K classes expected.
-        resolution: R expected.
-        data: digest of the data that it must have been trained on.
+        path: the file; "" for the segmenter of these data in the cache.
+        names: expected names of the K classes.
+        resolution: expected R.
+        data: expected digest of the training data.
 
     Raises:
-        MetricError: if there is none, or it is damaged, foreign, or made for other classes, resolution or data.
+        MetricError: if there is none, or it is damaged or foreign, or has other classes, resolution or data.
     """
     if not path and not segmenter_path(data).is_file():
         raise MetricError(
-            f"no segmenter was trained on these data at {resolution} px: {_NEW_COMMAND} --resolution {resolution}"
+            f"no segmenter was trained on these data at {resolution} px: {_TRAIN_COMMAND} --resolution {resolution}"
         )
     path = path or segmenter_path(data)
     segmenter = load_segmenter(path)
     facts = segmenter.facts
-    for what, found, wanted in (
+    for what, actual, expected in (
         ("resolution", facts.resolution, resolution),
         ("number of classes", len(facts.names), len(names)),
         ("classes", ", ".join(facts.names), ", ".join(names)),
         ("data", facts.data[:12], data[:12]),
     ):
-        if found != wanted:
-            raise MetricError(f"{path} was trained on other data: its {what}: {found}, not {wanted}; {_NEW_COMMAND}")
+        if actual != expected:
+            raise MetricError(
+                f"{path} was trained on other data: its {what}: {actual}, not {expected}; {_TRAIN_COMMAND}"
+            )
     return segmenter
 
 
 def load_segmenter(path: str | Path) -> Segmenter:
-    """The segmenter in a file, on the CPU.
+    """Load a segmenter to the CPU.
 
     Raises:
         MetricError: if the file is missing, damaged or foreign.
@@ -184,35 +170,24 @@ def load_segmenter(path: str | Path) -> Segmenter:
     try:
         contents = load_tensors(path)
     except ReadingError as error:
-        raise MetricError(f"{path}: {error}; {_NEW_COMMAND}") from error
-    found = contents.get("format") if isinstance(contents, dict) else None
-    if found != FORMAT:
-        raise MetricError(f"{path} is no segmenter (format {FORMAT}, found {label(found)}); {_NEW_COMMAND}")
+        raise MetricError(f"{path}: {error}; {_TRAIN_COMMAND}") from error
+    format_ = contents.get("format") if isinstance(contents, dict) else None
+    if format_ != FORMAT:
+        raise MetricError(f"{path} is not a segmenter (format {label(format_)}, not {FORMAT}); {_TRAIN_COMMAND}")
+    stored = {name: value for name, value in contents.items() if name not in ("format", "network")}
     try:
-        options = stored_options(
-            SegmenterFacts, {name: value for name, value in contents.items() if name not in ("format", "network")}
-        )
+        options = stored_options(SegmenterFacts, stored)
     except ReadingError as error:
-        raise MetricError(f"{path} {error}; {_NEW_COMMAND}") from error
+        raise MetricError(f"{path} {error}; {_TRAIN_COMMAND}") from error
     try:
-        return _build(SegmenterFacts(**options), contents["network"])
+        facts, state = SegmenterFacts(**options), contents["network"]
+        if len(facts.names) != len(facts.iou) or not 2 <= len(facts.names) <= _MAX_CLASSES:
+            raise ValueError(f"{len(facts.names)} classes with {len(facts.iou)} IoUs")
+        with torch.random.fork_rng(devices=[]):  # the constructor consumes random numbers, which would change a run
+            network = SegmentationNetwork(len(facts.names))
+        check_shapes(network, state)
+        check_finite(state)
+        network.load_state_dict(state)
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        raise MetricError(f"{path} is damaged: its entries do not fit together; {_NEW_COMMAND}") from error
-
-
-def _build(facts: SegmenterFacts, state: Any) -> Segmenter:
-    """Return the segmenter with a file's weights.
-
-    Raises:
-        AttributeError, KeyError, RuntimeError, TypeError, ValueError: if the entries of the file do not fit together.
-    """
-    if len(facts.names) != len(facts.iou):
-        raise ValueError("not one name and one IoU for each class")
-    if not 2 <= len(facts.names) <= _MOST_CLASSES:
-        raise ValueError(f"{len(facts.names)} classes")
-    with torch.random.fork_rng(devices=[]):  # measuring must not disturb the random numbers of a training
-        network = SegmentationNetwork(len(facts.names))
-    check_shapes(network, state)
-    check_finite(state)
-    network.load_state_dict(state)
+        raise MetricError(f"{path} is damaged: its entries contradict each other; {_TRAIN_COMMAND}") from error
     return Segmenter(network, facts)

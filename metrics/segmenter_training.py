@@ -1,9 +1,9 @@
-"""Training of the segmenter on real pairs. Shapes: N samples, K classes, R resolution."""
+"""Training of the segmenter on real pairs of image and labels. Shapes: N samples, K classes, R resolution."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, cast
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -11,23 +11,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset
 
 from metrics.agreement import confusion, iou, mean_iou
-from metrics.segmentation import class_areas
+from metrics.areas import class_areas
 from metrics.segmenter import RESOLUTIONS, SegmentationNetwork, Segmenter, SegmenterFacts, to_network
 from utils.errors import MetricError
 from utils.progress import progress
 
-Loader: TypeAlias = DataLoader[tuple[Tensor, Tensor]]
-
-_HELD_OUT = 10  # the last tenth
-_COUNTED = 1000  # pairs, at most, of which class sizes are taken
-_RAREST = 1e-4  # of all pixels; rarer classes weigh no more
-_RARITY_POWER = 0.25  # how much rare classes weigh: 0 as little as they cover, 1 as much as all others
+_HELD_OUT = 10  # the last 1/10 of the pairs is held out
+_COUNTED = 1000  # largest number of pairs whose class areas are counted
+_RAREST = 1e-4  # share of all pixels; rarer classes do not get larger weights
+_RARITY_POWER = 0.25  # 0: all pixels have equal weights, 1: all classes have
 _MAX_SHIFT = 0.1  # of R
 _WEIGHT_DECAY = 0.01
 
 
-class Pairs(Protocol):
-    """Of image, uint8 [3, R, R], and label, uint8 [R, R]."""
+class LabelledImages(Protocol):
+    """Pairs of image, uint8 [3, R, R], and labels, uint8 [R, R]."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> tuple[Tensor, Tensor]: ...
@@ -35,21 +33,15 @@ class Pairs(Protocol):
 
 @dataclass(frozen=True)
 class SegmenterTraining:
-    """How a segmenter is trained.
-
-    Attributes:
-        steps: of the optimizer.
-        batch_size: pairs per step.
-        learning_rate: at its highest (one-cycle).
-        seed: of everything drawn at random: equal seeds, equal segmenters on a CPU.
+    """Hyperparameters of a segmenter's training. Equal seeds give equal segmenters on a CPU.
 
     Raises:
-        MetricError: if a number makes no sense.
+        MetricError: if a value is out of range.
     """
 
-    steps: int = 3000
-    batch_size: int = 16
-    learning_rate: float = 0.01
+    steps: int = 3000  # optimizer steps
+    batch_size: int = 16  # pairs per step
+    learning_rate: float = 0.01  # maximum of the one-cycle schedule
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -57,42 +49,52 @@ class SegmenterTraining:
             if getattr(self, name) < least:
                 raise MetricError(f"{name} {getattr(self, name)}: choose {least} or more")
         if self.seed >= 2**32:
-            raise MetricError(f"seed {self.seed}: choose below {2**32}")
+            raise MetricError(f"seed {self.seed}: choose less than {2**32}")
         if not self.learning_rate > 0:
-            raise MetricError(f"learning_rate {self.learning_rate}: choose above 0")
+            raise MetricError(f"learning_rate {self.learning_rate}: choose more than 0")
 
 
 def train_segmenter(
-    dataset: Pairs,
+    dataset: LabelledImages,
     names: Sequence[str],
     data: str,
     config: SegmenterTraining | None = None,
     device: torch.device | str = "cpu",
 ) -> Segmenter:
-    """A segmenter on `device`, trained on all pairs but the last tenth, on which it is then measured.
+    """Train a segmenter on all pairs but the last tenth, measure it on these, and return it on `device`.
 
-    PyTorch's own random stream is left as it was.
+    PyTorch's global random state does not change.
 
     Args:
-        dataset: pairs of image, uint8 [3, R, R], and label, uint8 [R, R].
-        names: of the K classes.
-        data: digest of the pairs, by which the segmenter is found again.
-        config: how; the defaults if None.
-        device: where.
+        dataset: pairs of image, uint8 [3, R, R], and labels, uint8 [R, R].
+        names: names of the K classes.
+        data: digest of the pairs, the key of the segmenter in the cache.
+        config: hyperparameters (default: `SegmenterTraining()`).
+        device: device to train on.
 
     Raises:
-        MetricError: if there are too few pairs or they are too small or large.
+        MetricError: if there are too few pairs, or the images are too small or too large.
     """
     config, device = config or SegmenterTraining(), torch.device(device)
-    resolution = _check(dataset)
+    if len(dataset) < 2 * _HELD_OUT:
+        raise MetricError(f"{len(dataset)} pairs are too few to train a segmenter; give {2 * _HELD_OUT} or more")
+    resolution, (least, most) = dataset[0][0].shape[-1], RESOLUTIONS
+    if not least <= resolution <= most:
+        raise MetricError(f"images of {resolution} pixels cannot be segmented; give {least} to {most}")
+    pairs = cast(Dataset[tuple[Tensor, Tensor]], dataset)
     first_held_out = len(dataset) - len(dataset) // _HELD_OUT
+    training, held_out = Subset(pairs, range(first_held_out)), Subset(pairs, range(first_held_out, len(dataset)))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config.seed)
         network = SegmentationNetwork(len(names)).to(device).to(memory_format=torch.channels_last)
         weights = _class_weights(dataset, first_held_out, len(names)).to(device)
-        _fit(network, _loader(dataset, range(first_held_out), config, endless=True), weights, config, device)
-        network.half().float().eval()  # what is measured is what will be read back from a file
-        counts = _measure(network, _loader(dataset, range(first_held_out, len(dataset)), config), len(names), device)
+        sampler = RandomSampler(training, num_samples=config.steps * config.batch_size)  # epoch after epoch
+        _train(network, DataLoader(training, config.batch_size, sampler=sampler), weights, config, device)
+        network.half().float().eval()  # measure the weights as a file stores them
+        counts = torch.zeros(len(names), len(names), dtype=torch.long)
+        with torch.no_grad():
+            for images, labels in progress(DataLoader(held_out, config.batch_size), desc="measuring", unit="batch"):
+                counts += confusion(network.predict(images.to(device)).cpu(), labels, len(names))
     scores = tuple(iou(counts).masked_fill(counts.sum(1) == 0, math.nan).tolist())
     facts = SegmenterFacts(
         tuple(names), resolution, data, config.steps, config.seed, iou=scores, mean_iou=mean_iou(counts)
@@ -100,73 +102,48 @@ def train_segmenter(
     return Segmenter(network, facts)
 
 
-def _check(dataset: Pairs) -> int:
-    """R; raises MetricError if the pairs cannot be used."""
-    if len(dataset) < 2 * _HELD_OUT:
-        raise MetricError(f"{len(dataset)} pairs are too few to train a segmenter; give {2 * _HELD_OUT} or more")
-    resolution = dataset[0][0].shape[-1]
-    least, most = RESOLUTIONS
-    if not least <= resolution <= most:
-        raise MetricError(f"pictures of {resolution} pixels cannot be segmented; give {least} to {most}")
-    return resolution
-
-
-def _loader(dataset: Pairs, indices: Sequence[int], config: SegmenterTraining, endless: bool = False) -> Loader:
-    """Batches of these pairs: in order once, or shuffled for all steps of a training."""
-    pairs: Dataset[tuple[Tensor, Tensor]] = Subset(cast(Dataset[tuple[Tensor, Tensor]], dataset), indices)
-    if not endless:
-        return DataLoader(pairs, config.batch_size)
-    sampler = RandomSampler(indices, num_samples=config.steps * config.batch_size)  # epoch after epoch
-    return DataLoader(pairs, config.batch_size, sampler=sampler)
-
-
-def _fit(
-    network: SegmentationNetwork, loader: Loader, weights: Tensor, config: SegmenterTraining, device: torch.device
+def _train(
+    network: SegmentationNetwork,
+    loader: DataLoader[tuple[Tensor, Tensor]],
+    weights: Tensor,
+    config: SegmenterTraining,
+    device: torch.device,
 ) -> None:
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), its rate rising and falling once (Smith 2018)."""
+    """AdamW (Loshchilov and Hutter 2019) with a one-cycle learning rate (Smith 2018)."""
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, total_steps=config.steps + 1, pct_start=0.15, cycle_momentum=False
     )
     network.train()
     for images, labels in progress(loader, desc="training the segmenter", unit="step"):
-        pictures, ids = _augmented(to_network(images.to(device)), labels.to(device))
-        loss = F.cross_entropy(network(pictures), ids.long(), weight=weights)
+        augmented, ids = _augmented(to_network(images.to(device)), labels.to(device))
+        loss = F.cross_entropy(network(augmented), ids.long(), weight=weights)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
 
 
-def _class_weights(dataset: Pairs, count: int, num_classes: int) -> Tensor:
-    """[K]: more for rare classes, such that the mean over the pixels of the first `count` pairs is 1."""
-    looked_at = range(0, count, -(-count // _COUNTED))
-    shares = class_areas((dataset[index][1] for index in looked_at), num_classes).clamp_min(_RAREST)
+def _class_weights(dataset: LabelledImages, count: int, num_classes: int) -> Tensor:
+    """Return weights [K], larger for rare classes, with mean 1 over the pixels of the first `count` pairs."""
+    counted = range(0, count, -(-count // _COUNTED))
+    shares = class_areas((dataset[index][1] for index in counted), num_classes).clamp_min(_RAREST)
     weights = shares**-_RARITY_POWER
     return (weights / (weights * shares).sum()).float()
 
 
-def _augmented(pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Pairs [N, 3, R, R] and [N, R, R] shifted, the edges repeated, and pictures in other colours and noisy.
+def _augmented(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Shift a batch [N, 3, R, R] and [N, R, R], repeating the edges, and change the images' colours and add noise.
 
-    Drawings differ from data in just such ways, and are to be read all the same.
+    Generated images differ from real ones in these ways, and must be labelled all the same.
     """
-    count, device = len(pictures), pictures.device
+    count, device = len(images), images.device
     contrast, brightness = torch.rand(2, count, 3, 1, 1, device=device) - 0.5
-    noise = torch.rand(count, 1, 1, 1, device=device) * torch.randn_like(pictures)
-    pictures = pictures * (1 + 0.3 * contrast) + 0.2 * brightness + 0.05 * noise
-    side = pictures.shape[-1]
+    noise = torch.rand(count, 1, 1, 1, device=device) * torch.randn_like(images)
+    images = images * (1 + 0.3 * contrast) + 0.2 * brightness + 0.05 * noise
+    side = images.shape[-1]
     most = round(_MAX_SHIFT * side)
     down, right = torch.randint(-most, most + 1, (2, 1), device=device)
     places = torch.arange(side, device=device)
     rows, columns = (places + down).clamp(0, side - 1), (places + right).clamp(0, side - 1)
-    return pictures[:, :, rows][..., columns], labels[:, rows][..., columns]
-
-
-@torch.no_grad()
-def _measure(network: SegmentationNetwork, loader: Loader, num_classes: int, device: torch.device) -> Tensor:
-    """The confusion [K, K] of the network in evaluation mode."""
-    counts = torch.zeros(num_classes, num_classes, dtype=torch.long)
-    for images, labels in progress(loader, desc="measuring", unit="batch"):
-        counts += confusion(network.read(images.to(device)).cpu(), labels, num_classes)
-    return counts
+    return images[:, :, rows][..., columns], labels[:, rows][..., columns]

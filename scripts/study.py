@@ -10,11 +10,11 @@ completed runs are skipped. The study file:
     overrides: [data.path=data/faces_64, "metrics.names=[fid,areas]", metrics.samples=500] # variants override these
     images: [10000, 20000]                                # stages at which runs are measured; the last one ends them
     seeds: [0, 1, 2]
-    columns: [fd_efflite0, area_distance, area_drawn.eye] # numbers that are measured, or one class of a table
+    columns: [fd_efflite0, area_distance, area_drawn.eye] # measured numbers, or one class of a table
     variants: {paper: [], no path length: [losses.path_length_every=0]}
 
 Writes study.md, a table of means and ranges over the seeds, and study.png: curves against images seen and seconds of
-training, and samples. A run that fails does not end the others: its missing stages are left out; the exit code is 2.
+training, and samples. If a run fails, the others continue, its missing stages are left out, and the exit code is 2.
 """
 
 import argparse
@@ -25,13 +25,15 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from statistics import mean
 from typing import get_type_hints
 
 import numpy as np
 import torch
+from tensorboard.backend.event_processing.directory_watcher import DirectoryDeletedError
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from configs import changed_options, load_config
 from configs.loader import read_sections
@@ -43,19 +45,18 @@ from metrics.extras import extra
 from metrics.plots import Panel, panels
 from metrics.report import read_numbers
 from training.finetune import pretrained_config
-from training.logged import training_seconds
 from utils import cli
 from utils.errors import ConfigError
 from utils.files import make_folder, replacing
 from utils.images import grid, overlay
 
 _BY_STAGES = ("training.total_images", "training.checkpoint_every_images", "metrics.every_images")
-Results = dict[tuple[str, int], dict[str, list[float]]]  # by (variant, images seen) and column: a number for each seed
+Results = dict[tuple[str, int], dict[str, list[float]]]  # (variant, images seen) to column to one number per seed
 
 
 @dataclass(frozen=True)
 class Study:
-    """The contents of a study file, see the module's docstring."""
+    """The contents of a study file; see the module's docstring."""
 
     config: str
     overrides: tuple[str, ...]
@@ -65,38 +66,38 @@ class Study:
     variants: Mapping[str, Sequence[str]]
 
     def overrides_of(self, variant: str, seed: int) -> list[str]:
-        """Return every override of a run, on top of the base configuration."""
+        """Return all overrides of a run on top of the base configuration."""
         kept = {"training.seed": seed, "training.max_minutes": 0, "training.keep_checkpoints": 0, "metrics.best": ""}
         stages = dict.fromkeys(_BY_STAGES, math.gcd(*self.images)) | {"training.total_images": self.images[-1]}
         return [*self.overrides, *self.variants[variant], *(f"{name}={x}" for name, x in (kept | stages).items())]
 
 
 def read_study(path: Path) -> Study:
-    """Return the study that a file describes.
+    """Read a study file.
 
     Raises:
-        ConfigError: if the file cannot be read, a key is missing or unknown, or a variant is no valid configuration.
+        ConfigError: if the file cannot be read, a key is missing or unknown, or a variant's configuration is invalid.
     """
     values, kinds = read_sections(path), get_type_hints(Study)
     if values.keys() != kinds.keys() or not values["columns"]:
-        raise ConfigError(f"{path}: give the keys {', '.join(kinds)}, and a column at least (see scripts.study --help)")
+        raise ConfigError(f"{path}: give the keys {', '.join(kinds)}, with at least one column (see --help)")
     variants = values.pop("variants")
     if not isinstance(variants, dict) or not variants:
-        raise ConfigError(f"{path}: variants: give a list of overrides for each name, [] for none")
-    lists = {name: coerce(f"{path}: variants.{name}", given, kinds["overrides"]) for name, given in variants.items()}
+        raise ConfigError(f"{path}: variants: give each name a list of overrides, [] for none")
+    lists = {name: coerce(f"{path}: variants.{name}", items, kinds["overrides"]) for name, items in variants.items()}
     study = Study(variants=lists, **{name: coerce(f"{path}: {name}", x, kinds[name]) for name, x in values.items()})
     for name, numbers in {"images": study.images, "seeds": study.seeds}.items():
         if not numbers or list(numbers) != sorted(set(numbers)):
             raise ConfigError(f"{path}: {name} = {list(numbers)}: give at least one, in ascending order")
     if len({folder_of(path, name, 0) for name in lists}) < len(lists):
-        raise ConfigError(f"{path}: two variants have the same name but for punctuation and case: rename one")
+        raise ConfigError(f"{path}: two variants have the same name except for punctuation and case: rename one")
     for seed, variant in product(study.seeds, study.variants):
         try:
             batch = load_config(study.config, study.overrides_of(variant, seed), pretrained_config).training.batch_size
         except ConfigError as error:
             raise ConfigError(f"{path}: variants.{variant}: {error}") from None
         if uneven := [n for n in study.images if n % batch or n < batch]:
-            raise ConfigError(f"{path}: images: {uneven[0]} is no multiple of {variant}'s batch size, {batch}")
+            raise ConfigError(f"{path}: images: {uneven[0]} is not a multiple of {variant}'s batch size, {batch}")
     return study
 
 
@@ -104,8 +105,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = cli.Parser(__doc__)
     parser.add_argument("study", type=Path, help="YAML file")
-    parser.add_argument("--output", required=True, type=Path, help="folder of the runs and the results")
-    parser.add_argument("--processes", type=int, default=1, help="runs at a time (default %(default)s)")
+    parser.add_argument("--output", required=True, type=Path, help="folder for the runs and the results")
+    parser.add_argument("--processes", type=int, default=1, help="simultaneous runs (default %(default)s)")
     args = parser.parse_args(argv)
     if args.processes < 1:
         raise ConfigError(f"--processes {args.processes}: give 1 or more")
@@ -115,7 +116,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Complete all runs, then write the results."""
     args = parse(argv)
-    extra("matplotlib")  # now, not after all has been trained
+    extra("matplotlib")  # fail now, not after all runs
     study = read_study(args.study)
     make_folder(args.output)
     runs = [(x, seed) for seed in study.seeds for x in study.variants if not is_complete(study, args.output, x, seed)]
@@ -126,19 +127,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         partial.write_text(text, encoding="utf-8")
     curves = [[panel(study, results, column, over) for column in study.columns] for over in ("images", "seconds")]
     first = {variant: folder_of(args.output, variant, study.seeds[0]) / "checkpoints" for variant in study.variants}
-    pictures = {name: [samples(run / f"images_{n:09d}.pt") for n in study.images] for name, run in first.items()}
+    images = {name: [samples(run / f"images_{n:09d}.pt") for n in study.images] for name, run in first.items()}
     with replacing(args.output / "study.png") as partial:
-        panels(partial, curves, pictures, [f"{images:,} images" for images in study.images])
+        panels(partial, curves, images, [f"{n:,} images" for n in study.images])
     print(f"{text}wrote study.md and study.png to {args.output}")
     if failures:
         raise ConfigError(f"{len(failures)} of {len(runs)} runs failed, the first: {failures[0]}")
 
 
 def is_complete(study: Study, output: Path, variant: str, seed: int) -> bool:
-    """Return whether a run has been trained and measured.
+    """Return True if a run has been trained and measured.
 
     Raises:
-        ConfigError: if its folder holds a run of another configuration, or lacks a stage or column for good.
+        ConfigError: if its folder belongs to another configuration, or can never have a stage or column.
     """
     folder = folder_of(output, variant, seed)
     config = load_config(study.config, study.overrides_of(variant, seed), pretrained_config)
@@ -149,19 +150,22 @@ def is_complete(study: Study, output: Path, variant: str, seed: int) -> bool:
     except ConfigError as error:
         raise ConfigError(f"{files[-1]}: {error}") from None
     if other := [name for name in changed if name not in _BY_STAGES]:
-        raise ConfigError(f"{folder} has another {', '.join(other)}: rename the variant, or choose another --output")
+        raise ConfigError(f"{folder} differs in {', '.join(other)}: rename the variant, or choose another --output")
     known = read_numbers(folder / "metrics.jsonl")
     for numbers in known.values():
         if unknown := [name for name in study.columns if name not in numbers]:
-            raise ConfigError(f"columns: {unknown[0]} was not measured; there are {', '.join(numbers)}")
+            raise ConfigError(f"columns: {unknown[0]} was not measured: choose from {', '.join(numbers)}")
     missing = sorted(set(study.images) - known.keys())
     if missing and missing[0] < max(known, default=0):
-        raise ConfigError(f"{folder} is past {missing[0]} images: leave that stage out, or remove the folder")
+        raise ConfigError(f"{folder} is beyond {missing[0]} images: remove this stage, or delete the folder")
     return not missing
 
 
 async def complete_all(study: Study, output: Path, runs: Sequence[tuple[str, int]], processes: int) -> list[str]:
-    """Complete runs, some at a time, and return what went wrong in each, or "". A signal ends their processes first."""
+    """Complete runs, `processes` at a time, and return each one's error message, or "".
+
+    SIGINT and SIGTERM terminate the processes of the runs before they end this one.
+    """
     slots = asyncio.Semaphore(processes)
     tasks = [asyncio.ensure_future(complete(study, output, *run, slots)) for run in runs]
     everything = asyncio.gather(*map(asyncio.shield, tasks))
@@ -178,7 +182,7 @@ async def complete_all(study: Study, output: Path, runs: Sequence[tuple[str, int
 
 
 async def complete(study: Study, output: Path, variant: str, seed: int, slots: asyncio.Semaphore) -> str:
-    """Train and measure a run, and return what went wrong, or "". A log beside its folder has what it prints."""
+    """Train and measure a run, with its output in a log beside its folder, and return an error message, or ""."""
     folder = folder_of(output, variant, seed)
     log = output / f"{folder.name}.log"
     train = ["train.py", "--config", study.config, "--output", str(folder), *study.overrides_of(variant, seed)]
@@ -200,12 +204,12 @@ async def complete(study: Study, output: Path, variant: str, seed: int, slots: a
 
 
 def folder_of(output: Path, variant: str, seed: int) -> Path:
-    """Return a run's folder, named after its variant as far as letters and digits go."""
+    """Return a run's folder, named after the letters and digits of its variant."""
     return output / (re.sub(r"[^\w.]+", "_", variant.lower()).strip("_") + f"-{seed}")
 
 
 def collect(study: Study, output: Path) -> Results:
-    """Return seconds of training and every column; [nan] where that is undefined, or no run reached the stage."""
+    """Return seconds of training and all columns; [nan] if a number is undefined, or no run has reached the stage."""
     results = {}
     for variant, images in product(study.variants, study.images):
         folders = [folder_of(output, variant, seed) for seed in study.seeds]
@@ -214,6 +218,20 @@ def collect(study: Study, output: Path) -> Results:
         defined = {name: [x for run in runs if not math.isnan(x := run[name])] for name in ("seconds", *study.columns)}
         results[variant, images] = {name: values or [math.nan] for name, values in defined.items()}
     return results
+
+
+def training_seconds(folder: Path, images: int) -> float:
+    """Return the seconds in which a run trained on so many images, from the speeds in its TensorBoard logs.
+
+    Checkpoints, metrics and other work between steps do not count. The result is nan if there are no logs.
+    """
+    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
+    try:
+        speeds = events.Reload().Scalars("speed/images_per_second")
+    except (DirectoryDeletedError, KeyError):
+        return math.nan
+    ticks = [(0, math.inf), *((speed.step, speed.value) for speed in speeds if speed.step <= images)]
+    return sum((end - start) / speed for (start, _), (end, speed) in pairwise(ticks))
 
 
 def panel(study: Study, results: Results, column: str, over: str) -> Panel:
@@ -227,7 +245,10 @@ def panel(study: Study, results: Results, column: str, over: str) -> Panel:
 
 
 def samples(checkpoint: Path) -> np.ndarray:
-    """Return four samples of a checkpoint, images above overlays, of the same seeds for all: uint8 [H, W, 3]."""
+    """Return a grid of four samples, images above overlays, with the same seeds for all checkpoints: uint8 [H, W, 3].
+
+    A missing checkpoint has a white pixel instead.
+    """
     if not checkpoint.exists():
         return np.full((1, 1, 3), 255, np.uint8)
     generator, classes = load_model(checkpoint, torch.device("cpu"))
@@ -237,7 +258,7 @@ def samples(checkpoint: Path) -> np.ndarray:
 
 
 def table(study: Study, results: Results) -> str:
-    """Return a table in Markdown: the mean over seeds, and in brackets lowest and highest, at each stage."""
+    """Return a Markdown table with the mean over the seeds, and the minimum and maximum, at each stage."""
     columns = ["seconds", *study.columns]
     lines = [["variant", "images seen", *columns], ["---"] * (len(columns) + 2)]
     for (variant, images), numbers in results.items():

@@ -28,8 +28,8 @@ from editing.inversion import Target
 from editing.loading import load_model
 from editing.reconstruction_quality import psnr
 from metrics.agreement import confusion, mean_iou
+from metrics.features import EFFICIENTNET_SIZE
 from metrics.perceptual import EfficientNetDistance
-from metrics.pretrained import EFFICIENTNET_SIZE
 from models import Generator
 from models.bundled import bundled_model
 from utils import cli

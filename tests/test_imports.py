@@ -34,6 +34,7 @@ ALLOWED = {
         "models.model_config",
         "losses.loss_config",
         "metrics.metric_config",
+        "metrics.registry",
         "datasets.augment",
         "datasets.data_loader",
         "training.training_config",

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from metrics.locality import Locality, change_shares
+from metrics.locality import Locality
 from utils.errors import MetricError
 
 
@@ -13,6 +13,13 @@ def quarters(resolution: int = 8) -> torch.Tensor:
 
 def grey(level: int, resolution: int = 8) -> torch.Tensor:
     return torch.full((2, 3, resolution, resolution), level, dtype=torch.uint8)
+
+
+def one_edit(part: int, *tensors: torch.Tensor) -> Locality:
+    """The locality of one batch of edits, 4 classes."""
+    locality = Locality(4)
+    locality.update(part, *tensors)
+    return locality
 
 
 def test_a_change_inside_the_part_is_wholly_local():
@@ -39,16 +46,16 @@ def test_what_a_part_uncovers_or_newly_covers_is_local():
     before, after, old, new = grey(0), grey(0), quarters(), quarters()
     new[:, :4, :4] = 1  # class 1 now covers the quarter of 0
     after[:, :, :4, :4] = 9
-    assert change_shares(before, after, old, new, 1, 4).change.tolist() == [0, 9 * 3 * 32, 0, 0]
-    assert change_shares(after, before, new, old, 1, 4).change.tolist() == [0, 9 * 3 * 32, 0, 0]
+    assert one_edit(1, before, after, old, new).change[1].tolist() == [0, 9 * 3 * 32, 0, 0]
+    assert one_edit(1, after, before, new, old).change[1].tolist() == [0, 9 * 3 * 32, 0, 0]
     # For any other part, a pixel belongs to the class that it had before.
-    assert change_shares(before, after, old, new, 2, 4).change.tolist() == [9 * 3 * 32, 0, 0, 0]
+    assert one_edit(2, before, after, old, new).change[2].tolist() == [9 * 3 * 32, 0, 0, 0]
 
 
 def test_changes_up_and_down_do_not_cancel():
     before, after, labels = grey(0), grey(0), quarters()
     before[:, 0], after[:, 1] = 255, 255
-    assert change_shares(before, after, labels, labels, 0, 4).change.tolist() == [2 * 255 * 32] * 4
+    assert one_edit(0, before, after, labels, labels).change[0].tolist() == [2 * 255 * 32] * 4
 
 
 def test_samples_without_the_part_are_left_out_and_counted():
@@ -62,9 +69,9 @@ def test_samples_without_the_part_are_left_out_and_counted():
 
 def test_a_part_that_appears_counts():
     labels = torch.zeros_like(quarters())
-    edit = change_shares(grey(0), grey(5), labels, quarters(), 3, 4)
-    assert edit.samples == 2
-    assert edit.area.tolist() == [2 * 48, 0, 0, 2 * 16]
+    edit = one_edit(3, grey(0), grey(5), labels, quarters())
+    assert edit.samples[3] == 2
+    assert edit.area[3].tolist() == [2 * 48, 0, 0, 2 * 16]
 
 
 def test_batches_add_up():
@@ -94,6 +101,6 @@ def test_parts_without_samples_or_change_have_no_row_and_count_nothing():
 def test_tensors_that_do_not_fit_are_refused():
     labels = quarters()
     with pytest.raises(MetricError, match=r"uint8 images .* label maps"):
-        change_shares(grey(0).float(), grey(0).float(), labels, labels, 0, 4)
+        one_edit(0, grey(0).float(), grey(0).float(), labels, labels)
     with pytest.raises(MetricError, match=r"\[2, 4, 4\]"):
-        change_shares(grey(0), grey(0), quarters(4), labels, 0, 4)
+        one_edit(0, grey(0), grey(0), quarters(4), labels)

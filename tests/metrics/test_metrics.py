@@ -66,17 +66,17 @@ def test_parts_of_real_images_are_at_no_distance_from_themselves(monkeypatch):
     images = torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image, _ in pairs])
     labels = torch.stack([torch.from_numpy(label) for _, label in pairs])
     extractor = FeatureExtractor("efflite0", "test", 8, "none", torch.device("cpu"), colours)
-    metric = parts.Parts(MetricConfig(samples=48, part_samples=40), CLASSES, 48, extractor=extractor)
+    metric = parts.PartQuality(MetricConfig(samples=48, part_samples=40), CLASSES, 48, extractor=extractor)
     real = merged([metric.update(Samples(images[i : i + 16], labels[i : i + 16])) for i in (0, 16, 32)])
     same = metric.compute(real, real)
     darker = metric.compute(metric.update(Samples(images // 2 + 10, labels)), real)
     assert len([value for value in same.tables["part_fid"].values() if value is not None]) > 5
     assert all(value is None or abs(value) < 1e-3 for value in same.tables["part_fid"].values())
     assert all(value is None or value > 10 for value in darker.tables["part_fid"].values())
-    assert "40 drawn, 40 real" in same.numbers["part_fid"].how
+    assert "40 generated, 40 real" in same.numbers["part_fid"].how
     monkeypatch.setattr(parts, "MINIMUM", 50)
     none = metric.compute(real, real).numbers["part_fid"]
-    assert none == (None, "no part has 50 pictures, drawn and real, in 40 samples")
+    assert none == (None, "no part has 50 crops, generated and real, in 40 samples")
 
 
 def test_parts_are_cut_out_and_resized_where_the_features_are_computed(monkeypatch):
@@ -84,14 +84,14 @@ def test_parts_are_cut_out_and_resized_where_the_features_are_computed(monkeypat
     used = []
     monkeypatch.setattr(parts, "part_crops", lambda images, labels, *_: used.append(images.device) or images[:0])
     extractor = FeatureExtractor("efflite0", "test", 8, "none", torch.device("meta"), colours)
-    metric = parts.Parts(MetricConfig(samples=48), CLASSES, 48, extractor=extractor)
+    metric = parts.PartQuality(MetricConfig(samples=48), CLASSES, 48, extractor=extractor)
     metric.update(Samples(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, 8, 8, dtype=torch.uint8)))
     assert {device.type for device in used} == {"meta"}
 
 
 def test_the_inception_score_needs_no_real_features():
     result = InceptionScore(MetricConfig(), CLASSES, 48).compute({"logits": torch.rand(20, 3)}, {})
-    assert result.numbers["is"].how == "20 drawn"
+    assert result.numbers["is"].how == "20 generated"
 
 
 def test_few_samples_have_no_spread_of_subsets():

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from metrics import extras, perceptual
+from metrics.features import efficientnet_input, efficientnet_lite0, verified_weights
 from metrics.perceptual import EfficientNetDistance, Lpips, guiding_distance
-from metrics.pretrained import efficientnet_input, efficientnet_lite0, verified_weights
 from utils.errors import MetricError
 
 REMEDY = "is not installed: pip install -r requirements-evaluation.txt"

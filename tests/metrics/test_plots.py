@@ -8,7 +8,7 @@ from PIL import Image
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install -r requirements-evaluation.txt")
 
-from metrics.plots import curves, locality_picture
+from metrics.plots import curves, locality_heatmap
 from tests.processes import run_command
 
 
@@ -18,10 +18,10 @@ def pixels(path) -> list[tuple[int, int, int]]:
         return list(map(tuple, np.asarray(picture.convert("RGB")).reshape(-1, 3).tolist()))
 
 
-def test_locality_picture_shows_shares_and_missing_rows(tmp_path):
+def test_locality_heatmap_shows_shares_and_missing_rows(tmp_path):
     table = torch.eye(3, dtype=torch.float64)
     table[1] = float("nan")
-    locality_picture(table, ["skin", "hair", "hat"], "edits", tmp_path / "table.png")
+    locality_heatmap(table, ["skin", "hair", "hat"], "edits", tmp_path / "table.png")
     colours = pixels(tmp_path / "table.png")
     assert colours.count((8, 48, 107)) > 2000  # full share
     assert colours.count((228, 228, 228)) > 6000  # a row of nan

@@ -6,7 +6,7 @@ import pytest
 
 from metrics import registry
 from metrics.metric_config import MetricConfig
-from metrics.registry import Metric, best_direction, number_names, register, registered
+from metrics.registry import Metric, best_direction, check_metrics, number_names, register, registered
 from tests.processes import run_command
 from utils.errors import MetricError
 
@@ -65,11 +65,14 @@ def declared(name: str = "sharpness", better: object = "higher", **attributes: o
         ({"needs": "features"}, "needs = 'features'"),
         ({"source": "images"}, "source = 'images': choose from samples, edits, paths"),
         ({"reduce": "mean"}, "reduce = 'mean': choose from cat, sum"),
-        ({"source": "edits", "needs": ("real",)}, "source = 'edits': real data and features have samples only"),
+        (
+            {"source": "edits", "needs": ("real",)},
+            "source = 'edits': real data and features require samples",
+        ),
         ({"better": "more"}, "choose lower, higher or None"),
         ({"better": {}}, "choose lower, higher or None"),
-        ({"name": "fid"}, r"metrics\.fid has the name fid already"),
-        ({"name": "sharp", "better": {"kd_efflite0": "lower"}}, r"metrics\.kid has the name kd_efflite0 already"),
+        ({"name": "fid"}, r"metrics\.fid already has the name fid"),
+        ({"name": "sharp", "better": {"kd_efflite0": "lower"}}, r"metrics\.kid already has the name kd_efflite0"),
         ({"name": "all"}, "choose another name"),
         ({"name": "a,b"}, "choose another name"),
         ({"update": Metric.update}, "define update and compute"),
@@ -87,7 +90,7 @@ def test_a_right_declaration_can_be_asked_for(monkeypatch):
     monkeypatch.setattr(registry, "_REGISTERED", dict(registered()))
     declared(better={"sharpness": "higher", "sharpness_std": None}, needs=("extractor",))
     assert names("sharpness", "efflite0") == ["sharpness_efflite0", "sharpness_std_efflite0"]
-    MetricConfig(names=("sharpness",), best="sharpness_efflite0", every_images=1)
+    check_metrics(MetricConfig(names=("sharpness",), best="sharpness_efflite0", every_images=1))
 
 
 def test_a_metric_whose_package_is_missing_is_named(monkeypatch):
@@ -100,13 +103,13 @@ def test_a_metric_whose_package_is_missing_is_named(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"names": ("fid", "ssim")}, "has ssim: choose from agreement, areas, fid"),
+        ({"names": ("fid", "ssim")}, "unknown metric ssim: choose from agreement, areas, fid"),
         ({"best": "fid"}, "metrics.best = fid: choose from fd_efflite0, kd_efflite0"),
         ({"best": "kd_std_efflite0"}, "choose from"),
         ({"names": ("agreement",), "best": "agreement_real"}, "choose from agreement$"),
         ({"names": ("ppl",), "best": "ppl"}, "choose from ppl_efflite0$"),
         ({"names": ("ppl",), "lpips": "vgg.pth", "best": "ppl_efflite0"}, "choose from ppl$"),
-        ({"best": "fd_efflite0"}, "metrics.every_images = 0 measures nothing: set it"),
+        ({"best": "fd_efflite0"}, "metrics.every_images = 0 disables measuring: set it"),
         ({"samples": 0}, "metrics.samples = 0"),
         ({"every_images": -1}, "metrics.every_images = -1"),
         ({"names": ("parts",), "best": "part_fd_efflite0"}, "choose from $"),
@@ -116,6 +119,6 @@ def test_a_metric_whose_package_is_missing_is_named(monkeypatch):
 )
 def test_impossible_options(options, message):
     with pytest.raises(ValueError, match=message):
-        MetricConfig(**options)
-    MetricConfig(best="fd_efflite0", every_images=1)
-    MetricConfig(extractor="inception", best="fid", every_images=1)
+        check_metrics(MetricConfig(**options))
+    check_metrics(MetricConfig(best="fd_efflite0", every_images=1))
+    check_metrics(MetricConfig(extractor="inception", best="fid", every_images=1))

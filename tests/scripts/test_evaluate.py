@@ -75,7 +75,7 @@ def test_scalars_of_others_are_kept(evaluate, tmp_path):
     assert scalars.read_text() == "mine"
 
 
-def test_an_output_that_cannot_be_written_is_told_before_measuring(evaluate, tmp_path, capsys):
+def test_an_output_that_cannot_be_written_is_reported_before_measuring(evaluate, tmp_path, capsys):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(EditError, match="cannot write to"):
         evaluate("--output", str(tmp_path / "out"))
@@ -106,13 +106,13 @@ def test_by_default_what_cannot_be_measured_is_left_out(tiny_checkpoint, faces_3
     assert "scripts.train_segmenter" in out
 
 
-def test_a_named_metric_without_a_number_is_told_after_the_others(
+def test_a_named_metric_without_a_number_is_reported_after_the_others(
     tiny_checkpoint, faces_32, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr(parts, "MINIMUM", 60)
-    monkeypatch.setattr(parts.Parts, "minimum", 1)
+    monkeypatch.setattr(parts.PartQuality, "minimum", 1)
     monkeypatch.setattr("scripts.evaluate.registered", lambda: dict.fromkeys(("areas", "parts")))
-    why = "no part has 60 pictures, drawn and real, in 8 samples"
+    why = "no part has 60 crops, generated and real, in 8 samples"
     command = ["--checkpoint", str(tiny_checkpoint), "--data", str(faces_32), "--output", str(tmp_path / "out")]
     for metrics, code in ((["--metrics", "areas,parts"], 2), ([], 0)):
         with pytest.raises(SystemExit) as exit_:
@@ -141,9 +141,9 @@ def test_help_lists_all_metrics(capsys):
         (["--batch-size", "-3"], "batch_size = -3"),
         (["--device", "tpu9"], "--device tpu9"),
         (["--seeds", "1"], "--seeds"),
-        (["--metrics", "ssim"], "has ssim: choose from agreement, areas, fid"),
-        (["--metrics", "fid", "--extractor", "inception"], "inception's weights are not given: fetch pt_inception"),
-        (["--weights", "pt.pth"], "weights = pt.pth are inception's"),
+        (["--metrics", "ssim"], "unknown metric ssim: choose from agreement, areas, fid"),
+        (["--metrics", "fid", "--extractor", "inception"], "Inception's weights are missing: fetch pt_inception"),
+        (["--weights", "pt.pth"], "weights = pt.pth is for Inception only"),
         (["--workers", "-1"], "data.workers = -1"),
         (["--truncation", "nan"], "truncation = nan"),
         (["--metrics", "agreement"], "scripts.train_segmenter"),
@@ -190,7 +190,7 @@ def test_data_may_be_folders_of_files(tiny_checkpoint, tmp_path, capsys):
     assert "records 4" in capsys.readouterr().out
 
 
-def test_a_full_gpu_is_told_in_one_line(capsys):
+def test_a_full_gpu_is_reported_in_one_line(capsys):
     def full() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 

@@ -41,6 +41,6 @@ def test_mistakes(run, tmp_path):
             main([*arguments, *out])
     for damaged in ("{", "[]", '{"images": 1}', '{"images": 1, "values": {"kid": "x"}, "tables": {}}'):
         (folder / "metrics.jsonl").write_text(damaged)
-        with pytest.raises(MetricError, match=r"metrics\.jsonl.*measure anew"):
+        with pytest.raises(MetricError, match=r"metrics\.jsonl.*measure again"):
             main([str(folder), "--metric", "kid", *out])
     assert not (tmp_path / "x.png").exists()

@@ -191,13 +191,13 @@ def test_the_studies_that_ship(path, monkeypatch):
         ({"seeds": ["one"]}, r"study\.yaml: seeds = 'one': expected"),
         ({"seeds": [1, 1]}, r"seeds = \[1, 1\]: give at least one, in ascending order"),
         ({"images": [12, 8]}, r"images = \[12, 8\]: give at least one, in ascending order"),
-        ({"images": [8, 10]}, "images: 10 is no multiple of paper's batch size, 4"),
-        ({"images": [0, 8]}, "images: 0 is no multiple"),
-        ({"columns": []}, "and a column at least"),
-        ({"variants": {}}, "variants: give a list of overrides for each name"),
-        ({"variants": {"a b": [], "A-b": []}}, "two variants have the same name but for punctuation"),
+        ({"images": [8, 10]}, "images: 10 is not a multiple of paper's batch size, 4"),
+        ({"images": [0, 8]}, "images: 0 is not a multiple"),
+        ({"columns": []}, "with at least one column"),
+        ({"variants": {}}, "variants: give each name a list of overrides"),
+        ({"variants": {"a b": [], "A-b": []}}, "two variants have the same name except for punctuation"),
         ({"variants": {"x": ["losses.r2=1"]}}, r"study\.yaml: variants\.x: unknown option losses\.r2"),
-        ({"overrides": ["metrics.names=[fidd]"]}, "metrics.names has fidd"),
+        ({"overrides": ["metrics.names=[fidd]"]}, "metrics.names: unknown metric fidd"),
     ],
 )
 def test_mistakes(study, changes, message):
@@ -206,7 +206,7 @@ def test_mistakes(study, changes, message):
 
 
 def test_a_column_that_was_not_measured(study, commands, tmp_path):
-    with pytest.raises(ConfigError, match="columns: fd_efflite0 was not measured; there are area_distance"):
+    with pytest.raises(ConfigError, match="columns: fd_efflite0 was not measured: choose from area_distance"):
         main([str(study(columns=["fd_efflite0"])), "--output", str(tmp_path / "out")])
     assert len(commands) < 4  # known after the first run, not after all
 
@@ -218,7 +218,7 @@ def test_runs_of_another_recipe_are_not_taken_for_the_study_s(study, commands, t
     measured(folder, eye=0.5)
     (folder / "config.yaml").write_text(to_yaml(config))
     changed = study(variants={"paper": ["losses.mask=50"]})
-    with pytest.raises(ConfigError, match=r"paper-1 has another losses.mask: rename the variant"):
+    with pytest.raises(ConfigError, match=r"paper-1 differs in losses.mask: rename the variant"):
         main([str(changed), "--output", str(out)])
     (folder / "config.yaml").write_text("losses: {r9: 1}")
     with pytest.raises(ConfigError, match=r"paper-1/config.yaml: .*losses.r9"):
@@ -230,7 +230,7 @@ def test_a_stage_that_runs_are_past(study, commands, tmp_path):
     out = tmp_path / "out"
     variants = {"paper": []}
     main([str(study(images=[8, 16], seeds=[0], variants=variants)), "--output", str(out)])
-    with pytest.raises(ConfigError, match=r"paper-0 is past 12 images: leave that stage out"):
+    with pytest.raises(ConfigError, match=r"paper-0 is beyond 12 images: remove this stage"):
         main([str(study(images=[8, 12, 16], seeds=[0], variants=variants)), "--output", str(out)])
     main([str(study(images=[8, 16, 24], seeds=[0], variants=variants)), "--output", str(out)])
     assert (out / "study.md").read_text().count("| paper |") == 3

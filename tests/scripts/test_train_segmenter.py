@@ -31,7 +31,7 @@ def test_the_cache_then_holds_it(faces_32, capsys):
     segmenter = find_segmenter("", dataset.classes.names, 32, content_digest(dataset))
     rows = dict(re.findall(r"  (\w+) +([\d.]+|none)\n", capsys.readouterr().out))
     assert list(rows) == [*dataset.classes.names, "mean"]
-    assert float(rows["mean"]) == pytest.approx(segmenter.mean_iou, abs=6e-4)
+    assert float(rows["mean"]) == pytest.approx(segmenter.facts.mean_iou, abs=6e-4)
 
 
 def test_a_file_is_replaced_only_when_asked(faces_32, tmp_path, capsys):

@@ -1,1 +1,1 @@
-"""Measuring a generator against a data set, during training and offline."""
+"""Measurement of a generator against a data set, during training and offline."""

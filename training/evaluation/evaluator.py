@@ -1,6 +1,6 @@
-"""Measures a generator against a data set: the one path by which runs and `scripts.evaluate` come to their numbers.
+"""Measurement of a generator against a data set, shared by runs and `scripts.evaluate`.
 
-Every process must build the same evaluation and ask for the same measurements; the results are those of one process.
+All processes must build the same evaluation and make the same calls; the results do not depend on their number.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +21,7 @@ from metrics.registry import Metric, Result, Samples, State, number_names, regis
 from metrics.report import Report
 from metrics.segmenter import find_segmenter
 from models import Generator
-from training.evaluation.generated_samples import Drawings
+from training.evaluation.generated_samples import GeneratedSamples
 from training.evaluation.real_statistics import RealStatistics, States
 from utils.distributed import Process, from_main, gather
 from utils.errors import MetricError
@@ -30,18 +30,18 @@ _FEATURES = ""  # key of the state that all metrics with the need "features" sha
 
 
 class Evaluation:
-    """Of any number of generators against one data set. Building it loads and checks all that measuring needs.
+    """Measures generators against one data set. The constructor loads and checks everything that measuring needs.
 
     Args:
-        config: what to measure, and how.
-        dataset: real images and labels, of the generators' resolution and classes.
-        process: this one.
-        workers: processes that decode real records for this one; 0 decodes in it.
-        skip_missing: whether metrics that cannot be measured here are left out, and the reports say why.
+        config: the metrics and their options.
+        dataset: real images and labels, with the generators' resolution and classes.
+        process: this process.
+        workers: processes that decode real records for this one; 0 decodes in this process.
+        skip_missing: leave out metrics that cannot be measured here, with the reason in the reports.
 
     Raises:
-        MetricError: if a file or package is missing or does not fit, or there are too few samples.
-        DataError: if the data are smaller than the drawings.
+        MetricError: if a file or package is missing or does not match, or there are too few samples.
+        DataError: if the data are smaller than the generated images.
     """
 
     def __init__(
@@ -53,20 +53,21 @@ class Evaluation:
         workers: int = 0,
         skip_missing: bool = False,
     ) -> None:
-        dataset[0]  # sizes that do not fit show now, not after all has been generated
+        dataset[0]  # a wrong resolution fails here, not after all samples have been generated
         self.config = config
         self.process = process
         self.real = RealStatistics(dataset, process, config.batch_size, workers)
         self.left_out: dict[str, str] = {}
         self.names: list[str] = []
-        self._networks: dict[str, Any] = {}  # by the need that they meet
-        self._kept: dict[str, State] = {}  # of real data, where no file has them
-        given = {"extractor": config.extractor == "inception", "distance": config.lpips, "segmenter": config.segmenter}
-        # A segmenter comes last, for finding it reads all data.
+        self._networks: dict[str, Any] = {}  # extractor, distance and segmenter, as far as metrics need them
+        self._real_states: dict[str, State] = {}  # those that are not cached on disk
+        # A network that the user has chosen must work, even with `skip_missing`.
+        chosen = {"extractor": config.extractor == "inception", "distance": config.lpips, "segmenter": config.segmenter}
+        # The segmenter comes last, because finding it reads all data.
         for name in sorted(dict.fromkeys(config.names), key=lambda name: "segmenter" in registered()[name].needs):
             networks = _networks_of(registered()[name])
             error = self._try(partial(self._check, name)) or self._try(partial(self._load, networks))
-            if error and (not skip_missing or any(given[each] for each in networks)):
+            if error and (not skip_missing or any(chosen[network] for network in networks)):
                 raise error
             if error:
                 self.left_out[name] = str(error)
@@ -77,115 +78,122 @@ class Evaluation:
     def measure(
         self, generator: Generator, images: int | None = None, pause: Callable[[], None] = lambda: None
     ) -> Report:
-        """All metrics of a generator in eval mode; every process gets the same report. Random streams stay as they are.
+        """Measure a generator in eval mode and return the same report on all processes. Random states do not change.
 
         Args:
-            generator: to draw with, on this process's device.
+            generator: the generator, on this process's device.
             images: real images that it has seen, for the report.
-            pause: called by all processes at the same points, now and then; it may raise.
+            pause: callback that all processes call at the same points, between batches; it may raise.
         """
-        config, report = self.config, Report(images, self._facts(), left_out=dict(self.left_out))
-        device = self.process.device
+        config, device = self.config, self.process.device
+        report = Report(images, self._facts(), left_out=dict(self.left_out))
         with torch.random.fork_rng([device] if device.type == "cuda" else []), _exact_float32():
-            drawings = Drawings(
-                generator,
-                self.process,
+            samples = GeneratedSamples(
+                generator=generator,
+                process=self.process,
                 batch_size=config.batch_size,
                 seed=config.seed,
                 truncation=config.truncation,
                 pause=pause,
             )
-            metrics = [self._made(name) for name in self.names]
-            generated = self._generated(drawings, metrics)
+            metrics = [self._build(name) for name in self.names]
+            generated = self._generated(samples, metrics)
             real = self._real(metrics)
             for metric in metrics:
                 states = generated[_key(metric)], real.get(_key(metric), {})
-                result, why = from_main(self.process, partial(_computed, metric, *states))
-                if why:
-                    report.left_out[metric.name] = why
+                result, reason = from_main(self.process, partial(_computed, metric, *states))
+                if reason:
+                    report.left_out[metric.name] = reason
                 self._add(report, metric, result)
         return report
 
-    def _generated(self, drawings: Drawings, metrics: list[Metric]) -> dict[str, State]:
-        """The states of generated data, by metric, on the main process."""
-        config, states = self.config, {_key(metric): States(metric.reduce) for metric in metrics}
-        states |= {key: States("cat") for key in states if key == _FEATURES}
+    def _generated(self, samples: GeneratedSamples, metrics: list[Metric]) -> dict[str, State]:
+        """Return the states of generated data by key, on the main process."""
+        config = self.config
+        states = {_key(metric): States("cat" if _key(metric) == _FEATURES else metric.reduce) for metric in metrics}
         for source, batches in (
-            ("samples", drawings.samples(config.samples)),
-            ("edits", drawings.edits(config.edit_samples)),
-            ("paths", drawings.steps(config.path_samples)),
+            ("samples", samples.samples(config.samples)),
+            ("edits", samples.edits(config.edit_samples)),
+            ("paths", samples.paths(config.path_samples)),
         ):
-            seeing = {_key(metric): metric for metric in metrics if metric.source == source}
-            for index, batch in cast(Iterable[tuple[int, Any]], batches) if seeing else ():
-                for key, metric in seeing.items():
+            by_key = {_key(metric): metric for metric in metrics if metric.source == source}
+            for index, batch in cast(Iterable[tuple[int, Any]], batches) if by_key else ():
+                for key, metric in by_key.items():
                     if key == _FEATURES:
                         states[key].add(index, self._features(batch))
-                    elif (some := _limited(batch, metric, index * config.batch_size)) is not None:
-                        states[key].add(index, metric.update(some))
+                    elif (part := _limited(batch, metric, index * config.batch_size)) is not None:
+                        states[key].add(index, metric.update(part))
         return {key: each.merged() for key, each in states.items()}
 
     def _real(self, metrics: list[Metric]) -> dict[str, State]:
-        """The states of real data, by metric, on the main process."""
-        found = {}
+        """Return the states of real data by key, on the main process."""
+        states: dict[str, State] = {}
         for metric in metrics:
             key = _key(metric)
-            if "real" not in metric.needs or key in found:
+            if "real" not in metric.needs or key in states:
                 continue
-            if key in self._kept:
-                found[key] = self._kept[key]
+            if key in self._real_states:
+                states[key] = self._real_states[key]
             elif key == _FEATURES:
                 extractor = self._networks["extractor"]
-                what, on_disk = f"features by {extractor.name}", {"what": "features", **extractor.facts()}
-                found[key] = self.real.state(what, self._real_features, "cat", facts=on_disk)
+                what, key_on_disk = f"features by {extractor.name}", {"what": "features", **extractor.facts()}
+                states[key] = self.real.state(what, self._pooled_features, "cat", facts=key_on_disk)
             else:
                 facts = metric.facts()
-                found[key] = self.real.state(metric.name, metric.update, metric.reduce, metric.limit, facts)
+                states[key] = self.real.state(metric.name, metric.update, metric.reduce, metric.limit, facts)
                 if facts is None:
-                    self._kept[key] = found[key]
-        return found
+                    self._real_states[key] = states[key]
+        return states
 
     def _features(self, batch: Samples) -> State:
         return self._networks["extractor"].features(batch.images)._asdict()
 
-    def _real_features(self, batch: Samples) -> State:
+    def _pooled_features(self, batch: Samples) -> State:
         return {"pooled": self._features(batch)["pooled"]}
 
     def _add(self, report: Report, metric: Metric, result: Result) -> None:
-        """Numbers under their names in reports, with the network that they depend on."""
+        """Add a result under the names of reports, with the networks that its numbers depend on."""
         names = number_names(type(metric), self.config.extractor, bool(self.config.lpips))
-        networks = _networks_of(type(metric))
-        how_all = [str(self._networks[each]) for each in networks if each == "extractor"]
-        how_all += [self._networks[each].name for each in networks if each == "distance"]
+        networks = {network: self._networks[network] for network in _networks_of(type(metric))}
+        described = [str(networks["extractor"])] if "extractor" in networks else []
+        described += [networks["distance"].name] if "distance" in networks else []
         for number, (value, how) in result.numbers.items():
-            report.add(names[number], value, how if value is None else "; ".join(filter(None, [how, *how_all])))
+            report.add(names[number], value, how if value is None else "; ".join(filter(None, [how, *described])))
         report.tables |= {names.get(name, name): table for name, table in result.tables.items()}
         report.matrices |= result.matrices
 
-    def _made(self, name: str) -> Metric:
-        metric, classes = registered()[name], self.real.dataset.classes.names
-        networks = {each: self._networks[each] for each in metric.needs if each in self._networks}
-        return metric(self.config, classes, len(self.real.dataset), **networks)
+    def _build(self, name: str) -> Metric:
+        metric, dataset = registered()[name], self.real.dataset
+        networks = {need: self._networks[need] for need in metric.needs if need in self._networks}
+        return metric(self.config, dataset.classes.names, len(dataset), **networks)
 
     def _check(self, name: str) -> None:
-        """Raises MetricError if a package is missing or there are too few samples."""
-        metric, config = self._made(name), self.config
-        counts = {"samples": config.samples, "edits": config.edit_samples, "paths": config.path_samples}
-        fewest = [counts[metric.source], metric.limit, len(self.real.dataset) if "real" in metric.needs else None]
-        fewer = min(count for count in fewest if count is not None)
-        if fewer < metric.minimum:
-            raise MetricError(f"{name} needs {metric.minimum} samples or more, drawn and real, not {fewer}: give more")
+        """Raise MetricError if a package is missing or there are too few samples."""
+        metric, config = self._build(name), self.config
+        generated = {"samples": config.samples, "edits": config.edit_samples, "paths": config.path_samples}
+        counts = [generated[metric.source], metric.limit, len(self.real.dataset) if "real" in metric.needs else None]
+        fewest = min(count for count in counts if count is not None)
+        if fewest < metric.minimum:
+            raise MetricError(f"{name} needs {metric.minimum} samples or more, generated and real, not {fewest}")
         for package in metric.packages:
             extra(package)
 
     def _load(self, networks: list[str]) -> None:
-        """Raises MetricError if a network is missing or does not fit."""
-        loaders = {"extractor": self._extractor, "distance": self._distance, "segmenter": self._segmenter}
+        """Load networks; raise MetricError if one is missing or does not match."""
         for network in networks:
             if network not in self._networks:
-                self._networks[network] = loaders[network]()
+                self._networks[network] = self._network(network)
+
+    def _network(self, name: str) -> Any:
+        config, device, dataset = self.config, self.process.device, self.real.dataset
+        if name == "extractor":
+            return efflite0(device) if config.extractor == "efflite0" else inception(config.weights, device)
+        if name == "distance":
+            return (Lpips(Path(config.lpips)) if config.lpips else EfficientNetDistance()).to(device)
+        return find_segmenter(config.segmenter, dataset.classes.names, dataset.resolution, self.real.digest).to(device)
 
     def _try(self, prepare: Callable[[], None]) -> MetricError | None:
-        """What went wrong: the same for all processes, though a file may lack on one node."""
+        """Return the first error of all processes: a file may be missing on one node only."""
         error = None
         try:
             prepare()
@@ -193,21 +201,8 @@ class Evaluation:
             error = caught
         return next(filter(None, gather(error)), None)
 
-    def _extractor(self) -> Any:
-        device = self.process.device
-        return efflite0(device) if self.config.extractor == "efflite0" else inception(self.config.weights, device)
-
-    def _distance(self) -> Any:
-        distance = Lpips(Path(self.config.lpips)) if self.config.lpips else EfficientNetDistance()
-        return distance.to(self.process.device)
-
-    def _segmenter(self) -> Any:
-        dataset = self.real.dataset
-        segmenter = find_segmenter(self.config.segmenter, dataset.classes.names, dataset.resolution, self.real.digest)
-        return segmenter.to(self.process.device)
-
     def _facts(self) -> dict[str, Any]:
-        config, dataset = self.config, self.real.dataset
+        config, dataset, device = self.config, self.real.dataset, self.process.device
         return {
             "data": ", ".join(str(origin["source"]) for origin in dataset.provenance),
             "data_sha256": self.real.digest[:12],
@@ -219,12 +214,12 @@ class Evaluation:
             "truncation": config.truncation,
             "noise": "random, but fixed for edits and paths",
             "precision": "float32",
-            "device": _name(self.process.device),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         }
 
 
 def _networks_of(metric: type[Metric]) -> list[str]:
-    """Networks that a metric's needs come to."""
+    """Return the names of the networks that a metric needs."""
     needs = dict.fromkeys("extractor" if need == "features" else need for need in metric.needs)
     return [need for need in needs if need != "real"]
 
@@ -234,7 +229,7 @@ def _key(metric: Metric) -> str:
 
 
 def _limited(batch: Any, metric: Metric, first: int) -> Any:
-    """What a metric with a limit sees of a batch whose first sample has that number; None: nothing."""
+    """Return the part of a batch within the metric's limit, or None; `first` is the number of its first sample."""
     if metric.limit is None or metric.source != "samples":
         return batch
     left = metric.limit - first
@@ -242,20 +237,20 @@ def _limited(batch: Any, metric: Metric, first: int) -> Any:
 
 
 def _computed(metric: Metric, generated: State, real: State) -> tuple[Result, str]:
-    """The declared numbers, and why the metric has none: what was measured beside it is not lost."""
+    """Return the declared numbers, and the reason if the metric fails, so that the other metrics are not lost."""
     try:
         result = metric.compute(generated, real)
     except MetricError as error:
         return Result({}), str(error)
-    known = {number: value for number, value in result.numbers.items() if number in metric.numbers}
-    unknown = ", ".join(result.numbers.keys() - known.keys())
-    why = f"compute gives {unknown}, which @register does not declare" if unknown else ""
-    return replace(result, numbers=known), why or ("" if known else "compute gives no number")
+    declared = {number: value for number, value in result.numbers.items() if number in metric.numbers}
+    undeclared = ", ".join(result.numbers.keys() - declared.keys())
+    reason = f"compute returns {undeclared}, which @register lacks" if undeclared else ""
+    return replace(result, numbers=declared), reason or ("" if declared else "compute returns no number")
 
 
 @contextmanager
 def _exact_float32() -> Iterator[None]:
-    """Numbers must not depend on a run's options, and a path's tiny steps drown in TF32's rounding."""
+    """Disable TF32 and cuDNN's benchmark: numbers must not depend on a run's options, and TF32 hides small steps."""
     cudnn = torch.backends.cudnn
     precision, tf32, benchmark = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
     torch.set_float32_matmul_precision("highest")
@@ -265,7 +260,3 @@ def _exact_float32() -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(precision)
         cudnn.allow_tf32, cudnn.benchmark = tf32, benchmark
-
-
-def _name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

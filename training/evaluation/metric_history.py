@@ -1,8 +1,9 @@
-"""The measurements of a run, a line of JSON each, and which of them was the best."""
+"""The measurements of a run, one line of JSON each, and which of them is the best."""
 
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,71 +13,70 @@ from utils.errors import ConfigError, EditError
 from utils.files import replacing
 
 
+@dataclass
 class MetricHistory:
-    """A file that grows with the run. Only the main process uses it.
+    """The file metrics.jsonl of a run. Only the main process uses it."""
 
-    Args:
-        path: of the file, which need not exist.
-        best: the number by which measurements are compared; "" compares none.
-    """
-
-    def __init__(self, path: Path, best: str) -> None:
-        self.path = path
-        self.best = best
+    path: Path  # the file need not exist
+    best: str  # name of the number that compares measurements; "" compares none
 
     def rewind(self, images: int) -> None:
-        """Forgets what was measured after so many images: a run that goes on from there measures it again.
+        """Delete the measurements after more than `images` images, because a run that resumes there repeats them.
 
-        The best checkpoint's file stays until one is better than all that is left.
+        The best checkpoint's file stays until a measurement is better than all that remain.
+
+        Raises:
+            ConfigError: if the file contains measurements that no run made.
         """
         if self.path.exists():
             self._write([line for line, report in self._lines() if report["images"] <= images])
 
     def knows(self, images: int) -> bool:
-        """Whether something was measured after so many images."""
+        """Return True if there is a measurement after exactly `images` images."""
         return any(report["images"] == images for _, report in self._lines())
 
     def is_best(self, report: Report) -> bool:
-        """Whether a measurement is better than all those that were made in the same way."""
-        mine = report.to_dict()
-        rivals = [self._score(other) for _, other in self._lines() if self._conditions(other) == self._conditions(mine)]
-        return self._score(mine) > max(rivals, default=-math.inf)
+        """Return True if a measurement is better than all others that were made under the same conditions."""
+        new = report.to_dict()
+        scores = [self._score(old) for _, old in self._lines() if self._conditions(old) == self._conditions(new)]
+        return self._score(new) > max(scores, default=-math.inf)
 
     def add(self, report: Report) -> str | None:
-        """Appends a measurement. If that fails, it says why: no run of days shall end by it."""
+        """Append a measurement. Return a warning if that fails, because it should not end a run of days."""
         try:
             self._write([line for line, _ in self._lines()] + [json.dumps(report.to_dict()) + "\n"])
         except EditError as error:
-            return f"a measurement is not kept: {error}"
+            return f"a measurement was not saved: {error}"
         return None
 
     def _write(self, lines: list[str]) -> None:
-        """All at once: a line that a kill cut in two would keep the run from going on."""
+        """Replace the file atomically: a line that a kill truncates would prevent resuming."""
         with replacing(self.path) as partial:
             partial.write_text("".join(lines), encoding="utf-8")
 
     def _conditions(self, report: dict[str, Any]) -> tuple[Any, Any]:
-        """What a number depends on beside the generator: 500 drawings and 50,000 cannot be compared."""
+        """Return what a number depends on beside the generator: FIDs of 500 and 50,000 samples are not comparable."""
         return report["facts"], report["how"].get(self.best)
 
     def _score(self, report: dict[str, Any]) -> float:
-        """Higher is better; -inf where there is no number."""
+        """Return the number, negated if lower is better; -inf without a number."""
         value = report["values"].get(self.best, math.nan)
         if math.isnan(value):
             return -math.inf
         return float(value if best_direction(self.best) == "higher" else -value)
 
     def _lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        if self.path.exists():
-            for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True):
-                yield line, self._read(line)
+        """Yield each line with the report in it.
 
-    def _read(self, line: str) -> dict[str, Any]:
-        """Raises ConfigError if the line was not written by a run."""
-        try:
-            report: dict[str, Any] = json.loads(line)
-            if isinstance(report["images"], int) and {"facts", "values", "how"} <= report.keys():
-                return report
-        except (ValueError, KeyError, TypeError):
-            pass
-        raise ConfigError(f"{self.path} holds what this run did not measure: move it elsewhere")
+        Raises:
+            ConfigError: if a run did not write the line.
+        """
+        for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []:
+            try:
+                report: dict[str, Any] = json.loads(line)
+                is_own = isinstance(report["images"], int) and {"facts", "values", "how"} <= report.keys()
+            except (ValueError, KeyError, TypeError):
+                is_own = False
+            if not is_own:
+                raise ConfigError(f"{self.path} contains lines that train.py did not write: move the file elsewhere")
+            yield line, report

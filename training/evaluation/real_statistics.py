@@ -1,6 +1,7 @@
-"""States of metrics on real data, computed once by all processes and then read from a file."""
+"""States of metrics on real data, computed by all processes once and then read from a cache on disk."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,25 +17,18 @@ from utils.distributed import Process, from_main, gather_on_main, rank_indices
 from utils.progress import progress
 
 
+@dataclass
 class RealStatistics:
-    """Of one data set. Every process must ask for the same things in the same order; the main one gets the states.
+    """Metric states on one data set. All processes must make the same calls, and the main one gets the states."""
 
-    Args:
-        dataset: images and labels.
-        process: this one.
-        batch_size: images at a time.
-        workers: processes that decode records; 0 decodes in this one.
-    """
-
-    def __init__(self, dataset: Single | ShardedDataset, process: Process, batch_size: int, workers: int = 0) -> None:
-        self.dataset = dataset
-        self.process = process
-        self.batch_size = batch_size
-        self.workers = workers
+    dataset: Single | ShardedDataset  # images and labels
+    process: Process  # this process
+    batch_size: int
+    workers: int = 0  # processes that decode records; 0 decodes in this process
 
     @cached_property
     def digest(self) -> str:
-        """Of the data set's content, which all of it is read for."""
+        """Digest of the data set's content. The first access reads all data."""
         return from_main(self.process, lambda: content_digest(self.dataset))
 
     def state(
@@ -45,63 +39,65 @@ class RealStatistics:
         samples: int | None = None,
         facts: dict[str, Any] | None = None,
     ) -> State:
-        """The state of real data on the main process, {} on others: from a file if there is one, else computed by all.
+        """Return the state of real data on the main process, {} on others: from the cache, or computed by all.
 
         Args:
-            what: name of the work, for the screen.
-            update: the state of one batch.
-            reduce: how states are merged.
-            samples: records, evenly spread over the data (default: all).
-            facts: on which the state depends beside the data. None: it is neither read from a file nor stored.
+            what: name for the progress bar.
+            update: computes the state of one batch.
+            reduce: how to merge states.
+            samples: number of records, evenly spread over the data (default: all).
+            facts: key in the cache, beside the data. None: do not use the cache.
         """
         facts = None if facts is None else {"data": self.digest, **facts}
-        found = load_statistics(facts) if facts and self.process.is_main else None
-        if from_main(self.process, lambda: found is None):
+        state = load_statistics(facts) if facts and self.process.is_main else None
+        if from_main(self.process, lambda: state is None):
             states = States(reduce)
             for index, batch in self._batches(what, len(self.dataset) if samples is None else samples):
                 states.add(index, update(batch))
-            found = states.merged()
+            state = states.merged()
             if facts and self.process.is_main:
-                store_statistics(facts, found)
-        return found or {}
+                store_statistics(facts, state)
+        return state or {}
 
     def _batches(self, what: str, samples: int) -> Iterator[tuple[int, Samples]]:
-        """(number, batch): this process's batches of `samples` records, evenly spread."""
+        """Yield (batch number, batch): this process's batches of `samples` records, evenly spread."""
         batches = (torch.arange(samples) * len(self.dataset) // samples).split(self.batch_size)
-        mine = rank_indices(len(batches), self.process)
-        records = [batches[i].tolist() for i in mine]
+        own = rank_indices(len(batches), self.process)
         loader = DataLoader(
             self.dataset,
-            batch_sampler=records,
+            batch_sampler=[batches[i].tolist() for i in own],
             num_workers=self.workers,
             worker_init_fn=end_on_lost_batches,
             generator=torch.Generator().manual_seed(0),
         )
-        shown = progress(loader, desc=f"real data: {what}", unit="batch", disable=not self.process.is_main)
-        for index, (images, labels) in zip(mine, shown, strict=True):
+        pairs = progress(loader, desc=f"real data: {what}", unit="batch", disable=not self.process.is_main)
+        for index, (images, labels) in zip(own, pairs, strict=True):
             yield index, Samples(images, labels)
 
 
 class States:
-    """States of this process's batches, to be merged with those of the others."""
+    """States of this process's batches, to be merged with those of the other processes."""
 
     def __init__(self, reduce: Reduce) -> None:
         self.reduce = reduce
         self.batches: dict[int, State] = {}
 
     def add(self, batch: int, state: State) -> None:
-        """Keep the state of a batch, on the CPU, or merge it with what the batch has already."""
+        """Store the state of a batch on the CPU, merged with an earlier state of the same batch."""
         state = {name: value.detach().cpu() for name, value in state.items()}
         earlier = self.batches.get(batch)
         self.batches[batch] = state if earlier is None else _merged([earlier, state], self.reduce)
 
     def merged(self) -> State:
-        """The state of all processes' batches, in their order, on the main one; {} on others. All must call it."""
-        everything = {i: state for of_process in gather_on_main(self.batches) for i, state in of_process.items()}
-        return _merged([everything[i] for i in sorted(everything)], self.reduce)
+        """Merge the states of all processes in the order of the batches; {} on other processes than the main one.
+
+        All processes must call it.
+        """
+        batches = {i: state for own in gather_on_main(self.batches) for i, state in own.items()}
+        return _merged([batches[i] for i in sorted(batches)], self.reduce)
 
 
 def _merged(states: list[State], reduce: Reduce) -> State:
     names = dict.fromkeys(name for state in states for name in state)
-    found = {name: [state[name] for state in states if name in state] for name in names}
-    return {name: torch.cat(parts) if reduce == "cat" else torch.stack(parts).sum(0) for name, parts in found.items()}
+    tensors = {name: [state[name] for state in states if name in state] for name in names}
+    return {name: torch.cat(each) if reduce == "cat" else torch.stack(each).sum(0) for name, each in tensors.items()}

@@ -24,8 +24,7 @@ from utils.distributed import any_process, from_main, gather
 from utils.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from training.evaluation.evaluator import Evaluation
-    from training.evaluation.measuring import Measuring
+    from training.evaluation.metric_history import MetricHistory
     from training.trainer import Trainer
 
 
@@ -57,7 +56,8 @@ class Run:
         self._resume()
 
         from_main(self.process, lambda: folder.prepare(self.config, state.images))
-        self.measuring = self._measuring(trainer.evaluation)
+        self.evaluation = trainer.evaluation
+        self.history = self._metric_history()
         self.log = Log(folder, self.process, training.total_images, state.images)
         self.previews = Previews(
             training.preview_samples, self.config.model.latent_dim, self.data.classes, self.data.micro_batch_size
@@ -78,7 +78,7 @@ class Run:
             with ExitStack() as stack:
                 stack.enter_context(self.preemption.deferred())
                 stack.enter_context(self.log)
-                if self._lacks_measurement():  # stopped between a checkpoint and the measurement due there
+                if self._lacks_measurement():
                     self._measure()
                 self._open = stack.pop_all()
         return self
@@ -244,30 +244,41 @@ class Run:
 
     # Metrics
 
-    def _measuring(self, evaluation: "Evaluation | None") -> "Measuring | None":
-        if not evaluation:
+    def _metric_history(self) -> "MetricHistory | None":
+        if not self.evaluation:
             return None
-        from training.evaluation.measuring import Measuring
+        from training.evaluation.metric_history import MetricHistory
 
-        return Measuring(evaluation, self.folder, self.config, self.process, self.state.images)
+        history = MetricHistory(self.folder.metrics, self.config.metrics.best)
+        from_main(self.process, lambda: history.rewind(self.state.images))
+        return history
 
     def _lacks_measurement(self) -> bool:
-        return self.measuring is not None and self.measuring.lacks(self.state.images)
+        """Return True if metrics are due and not measured yet: a run may have stopped after the checkpoint."""
+        images, training, history = self.state.images, self.config.training, self.history
+        if not history:
+            return False
+        is_due = images >= training.total_images or (
+            images > 0 and images % self.config.metrics.every_images < training.batch_size
+        )
+        return is_due and not from_main(self.process, lambda: history.knows(images))
 
     def _measure(self) -> None:
-        assert self.measuring
+        evaluation, history = self.evaluation, self.history
+        assert evaluation and history
         start = time.perf_counter()
         try:
-            report = self.measuring.measure(self.state.generator_ema, self.state.images, self._raise_if_stopping)
+            report = evaluation.measure(self.state.generator_ema, self.state.images, self._raise_if_stopping)
         except InterruptionError:  # the resumed run will measure
             self.stop_reason = PREEMPTED
             return
         self.log.exclude(time.perf_counter() - start)
         self.log.metrics(report)
-        if self.measuring.is_best(report):
+        if from_main(self.process, lambda: history.is_best(report)):
             self.saver.save_best({**self.contents(), "metrics": report.to_dict()})
-        if failure := self.measuring.keep(report):  # last, because what is kept is not measured again
-            self._warn(failure)
+        failure = from_main(self.process, lambda: history.add(report))  # last: what it holds is not measured again
+        if warnings := list(filter(None, [*report.omissions(), failure])):
+            self._warn("; ".join(warnings))
 
     def _raise_if_stopping(self) -> None:
         if any_process(self.preemption.requested, self.process.device):

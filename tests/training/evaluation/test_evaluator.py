@@ -1,4 +1,4 @@
-"""The numbers depend on generator, data and options alone: not on processes, caches or what was drawn before."""
+"""The numbers depend on generator, data and options alone: not on processes, caches or what was generated before."""
 
 import math
 import os
@@ -21,15 +21,15 @@ from datasets.lmdb_writer import LmdbWriter
 from datasets.opening import open_dataset
 from datasets.synthetic_faces import draw_face
 from metrics import cache, parts, registry
+from metrics.areas import class_areas, total_variation
 from metrics.features import FeatureExtractor, Features
 from metrics.metric_config import MetricConfig
 from metrics.registry import Metric, Number, Result, Samples, State, number_names, register, registered
-from metrics.segmentation import class_areas, total_variation
 from metrics.segmenter import SegmentationNetwork, Segmenter, SegmenterFacts, segmenter_path
 from models import Generator, ModelConfig
 from tests.processes import spawn
 from training.evaluation.evaluator import Evaluation
-from training.evaluation.generated_samples import Drawings
+from training.evaluation.generated_samples import GeneratedSamples
 from training.evaluation.real_statistics import RealStatistics
 from utils.distributed import Process, process_group
 from utils.errors import DataError, MetricError
@@ -63,9 +63,9 @@ def made_generator(config: ModelConfig) -> Generator:
 def test_numbers(generator, dataset):
     report = Evaluation(CHEAP, dataset, PROCESS).measure(generator, 1000)
     assert report.images == 1000
-    drawn = class_areas((d.labels for _, d in drawings(generator).samples(10)), 13)
+    generated = class_areas((d.labels for _, d in samples(generator).samples(10)), 13)
     real = class_areas((dataset[i][1][None] for i in range(len(dataset))), 13)
-    assert report.values["area_distance"] == pytest.approx(total_variation(drawn, real))
+    assert report.values["area_distance"] == pytest.approx(total_variation(generated, real))
     assert report.tables["area_real"] == pytest.approx(dict(zip(dataset.classes.names, real.tolist(), strict=True)))
     for kind in ("shape", "texture"):
         rows = [row for row in report.matrices[f"locality_{kind}"] if None not in row]
@@ -75,8 +75,8 @@ def test_numbers(generator, dataset):
     assert report.facts["data_sha256"] in report.text()
 
 
-def drawings(generator: Generator) -> Drawings:
-    return Drawings(generator, PROCESS, batch_size=4)
+def samples(generator: Generator) -> GeneratedSamples:
+    return GeneratedSamples(generator=generator, process=PROCESS, batch_size=4)
 
 
 def test_random_streams_stay_as_they_are(generator, dataset):
@@ -121,7 +121,7 @@ def _measure_spawned(rank: int, world_size: int, faces: Path, config: ModelConfi
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     os.environ["XDG_CACHE_HOME"] = str(folder / f"cache_{world_size}")
     dataset = open_dataset(DataConfig(path=(str(faces),)), 32, 13)
-    parts.MINIMUM = parts.Parts.minimum = 2
+    parts.MINIMUM = parts.PartQuality.minimum = 2
     facts = SegmenterFacts(dataset.classes.names, 32, content_digest(dataset), 0, 0, (0.5,) * 13, 0.5)
     torch.manual_seed(0)
     with process_group("cpu") as process:
@@ -187,13 +187,17 @@ def refused(*states: State) -> Result:
     ("compute", "name", "why"),
     [
         (refused, "mine", "no such thing"),
-        (lambda *states: Result({}), "mine", "compute gives no number"),
-        (lambda *states: Result({"other": Number(1)}), "mine", "compute gives other, which @register does not declare"),
+        (lambda *states: Result({}), "mine", "compute returns no number"),
+        (
+            lambda *states: Result({"other": Number(1)}),
+            "mine",
+            "compute returns other, which @register lacks",
+        ),
         (lambda *states: Result({"mine": Number(math.nan, "of 2")}), "mine", r"not a number \(of 2\)"),
         (lambda *states: Result({"mine": Number(None, "too dark")}), "mine", "too dark"),
     ],
 )
-def test_a_metric_without_a_number_is_told_and_the_others_are_kept(generator, dataset, make, compute, name, why):
+def test_a_metric_without_a_number_is_reported_and_the_others_are_kept(generator, dataset, make, compute, name, why):
     report = Evaluation(make("lower", compute), dataset, PROCESS).measure(generator)
     assert list(report.values) == ["area_distance", "classes_in_proportion"]
     assert re.fullmatch(why, report.left_out[name])
@@ -214,7 +218,7 @@ def test_states_of_real_data_and_of_generated_samples(generator, dataset, make):
     assert seen[-1] == ([7], [7])
 
 
-def test_real_data_are_looked_at_once(generator, dataset, make, monkeypatch):
+def test_real_data_are_read_once(generator, dataset, make, monkeypatch):
     config = make("lower", lambda *states: Result({"mine": Number(1)}), needs=("real",))
     evaluation = Evaluation(config, dataset, PROCESS)
     evaluation.measure(generator)
@@ -237,7 +241,7 @@ def test_features_are_computed_once_for_all_metrics(generator, dataset, monkeypa
     assert sum(counts) == 10 + len(dataset)
 
 
-def test_a_missing_package_is_told_before_anything_is_drawn(dataset, monkeypatch):
+def test_a_missing_package_is_reported_before_anything_is_generated(dataset, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     with pytest.raises(MetricError, match=r"requirements-evaluation.txt"):
         Evaluation(replace(CHEAP, names=("areas", "fid")), dataset, PROCESS)
@@ -248,14 +252,14 @@ def test_a_missing_package_is_told_before_anything_is_drawn(dataset, monkeypatch
 
 def test_a_runs_precision_is_switched_off_and_comes_back(generator, dataset, monkeypatch):
     seen = []
-    draw = Drawings.samples
+    generate = GeneratedSamples.samples
 
-    def watched(self: Drawings, count: int):
+    def watched(self: GeneratedSamples, count: int):
         cudnn = torch.backends.cudnn
         seen.append((torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark))
-        return draw(self, count)
+        return generate(self, count)
 
-    monkeypatch.setattr(Drawings, "samples", watched)
+    monkeypatch.setattr(GeneratedSamples, "samples", watched)
     before = torch.get_float32_matmul_precision()
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)

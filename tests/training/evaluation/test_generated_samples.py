@@ -1,6 +1,6 @@
 import torch
 
-from training.evaluation.generated_samples import Drawings
+from training.evaluation.generated_samples import GeneratedSamples
 from utils.distributed import Process
 
 PROCESS = Process(torch.device("cpu"))
@@ -8,18 +8,18 @@ PROCESS = Process(torch.device("cpu"))
 
 def test_every_purpose_has_random_numbers_of_its_own(tiny_generator, monkeypatch):
     codes = {}
-    drawings = Drawings(tiny_generator.eval(), PROCESS, batch_size=4)
-    draw = type(drawings)._codes
+    samples = GeneratedSamples(generator=tiny_generator.eval(), process=PROCESS, batch_size=4)
+    original = GeneratedSamples._codes
 
     def watched(self, stream, batch, count):
-        codes[stream, batch] = draw(self, stream, batch, count)
+        codes[stream, batch] = original(self, stream, batch, count)
         return codes[stream, batch]
 
-    monkeypatch.setattr(Drawings, "_codes", watched)
+    monkeypatch.setattr(GeneratedSamples, "_codes", watched)
     with torch.no_grad():
-        list(drawings.samples(8))
-        next(drawings.edits(4))
-        next(drawings.steps(4))
+        list(samples.samples(8))
+        next(samples.edits(4))
+        next(samples.paths(4))
         noise = torch.Generator().manual_seed(torch.initial_seed())
     assert len(codes) == 4
     first = torch.stack([w[0] for w in codes.values()])
@@ -29,9 +29,10 @@ def test_every_purpose_has_random_numbers_of_its_own(tiny_generator, monkeypatch
 
 
 def test_seeds_that_share_their_low_bits_differ(tiny_generator):
-    def draw(seed: int) -> torch.Tensor:
-        _, drawn = next(Drawings(tiny_generator.eval(), PROCESS, batch_size=2, seed=seed).samples(2))
-        return drawn.images
+    def generate(seed: int) -> torch.Tensor:
+        samples = GeneratedSamples(generator=tiny_generator.eval(), process=PROCESS, batch_size=2, seed=seed)
+        _, batch = next(samples.samples(2))
+        return batch.images
 
     with torch.no_grad():
-        assert not torch.equal(draw(0), draw(256))
+        assert not torch.equal(generate(0), generate(256))

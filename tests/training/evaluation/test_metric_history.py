@@ -1,14 +1,9 @@
 import json
-from types import SimpleNamespace
 
 import pytest
-import torch
 
-from configs import RunConfig
 from metrics.report import Report
-from training.evaluation.measuring import Measuring
 from training.evaluation.metric_history import MetricHistory
-from utils.distributed import Process
 from utils.errors import ConfigError
 
 
@@ -45,9 +40,9 @@ def test_only_numbers_that_were_measured_alike_are_compared(tmp_path):
 
 
 @pytest.mark.parametrize("line", ['{"images": null, "facts": {}, "values": {}, "how": {}}', "{", "[1]"])
-def test_a_file_that_no_run_wrote_is_told(tmp_path, line):
+def test_a_file_that_no_run_wrote_is_an_error(tmp_path, line):
     (tmp_path / "metrics.jsonl").write_text(line + "\n")
-    with pytest.raises(ConfigError, match=r"metrics.jsonl holds what this run did not measure: move it"):
+    with pytest.raises(ConfigError, match=r"metrics.jsonl contains lines that train\.py did not write: move the file"):
         MetricHistory(tmp_path / "metrics.jsonl", "").rewind(10)
 
 
@@ -64,16 +59,11 @@ def test_what_is_measured_again_is_forgotten(tmp_path):
     assert history.is_best(report(30, agreement=0.25))
 
 
-def test_what_cannot_be_kept_is_told(tmp_path):
+def test_what_cannot_be_saved_is_reported(tmp_path):
     history = MetricHistory(tmp_path / "absent" / "metrics.jsonl", "")
-    assert "a measurement is not kept: cannot write" in history.add(Report(4, {}))
+    assert "a measurement was not saved: cannot write" in history.add(Report(4, {}))
 
 
-def test_what_was_not_measured_is_told(tmp_path):
-    folder = SimpleNamespace(metrics=tmp_path / "metrics.jsonl")
-    measuring = Measuring(None, folder, RunConfig(), Process(torch.device("cpu")), 0)
-    assert measuring.keep(Report(4, {}, {"areas": 0.5}, {"areas": ""})) is None
-    told = measuring.keep(Report(8, {}, left_out={"mine": "too dark"}))
-    assert told == "mine was not measured: too dark"
-    assert measuring.keep(Report(8, {}, left_out={})) is None
-    assert len(folder.metrics.read_text().splitlines()) == 3
+def test_what_was_not_measured_is_reported():
+    assert Report(4, {}, {"areas": 0.5}, {"areas": ""}).omissions() == []
+    assert Report(8, {}, left_out={"mine": "too dark"}).omissions() == ["mine was not measured: too dark"]
