@@ -25,8 +25,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 import ops
-from datasets import data_options as options
-from datasets.data_loader import DataConfig
+from datasets.data_config import DataConfig, add_data_options, parsed_data
 from datasets.labels import ClassTable
 from datasets.opening import first_difference, open_dataset
 from metrics.extras import extra
@@ -54,7 +53,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(f"{__doc__}{summaries()}")
     add = parser.add_argument
     add("--checkpoint", nargs="+", help="of this program, or released ones (default: the bundled model)")
-    options.add_options(parser)
+    add_data_options(parser)
     known = f"all, or some of {', '.join(registered())}"
     add("--metrics", type=names, default=None, help=f"{known}; default: all that can be measured here")
     add("--extractor", choices=("efflite0", "inception"), default="efflite0", help="features (default efflite0)")
@@ -160,7 +159,7 @@ def data_config(args: argparse.Namespace) -> DataConfig:
         ConfigError: if one makes no sense.
     """
     try:
-        return replace(options.parsed(args), workers=args.workers)
+        return replace(parsed_data(args), workers=args.workers)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 

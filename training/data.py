@@ -5,30 +5,37 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from configs import RunConfig
-from datasets import sources
 from datasets.augment import Augmentation
-from datasets.folder_dataset import SourceDataset
-from datasets.images_alone import ImagesAlone
 from datasets.labels import ClassTable
-from datasets.opening import ShardedDataset, Single, first_difference, open_dataset, open_images
-from datasets.sources import FileSource
-from datasets.survey import Finding, look, summary
+from datasets.opening import (
+    FolderDataset,
+    ImagesOnlyDataset,
+    PairDataset,
+    ShardedDataset,
+    first_difference,
+    open_dataset,
+    open_images,
+)
 from training.discriminator_inputs import ImageView, PairView, View
 from utils.distributed import Process, from_main, gather_on_main, own_share
 from utils.errors import ConfigError, DataError
 from utils.progress import progress
+
+if TYPE_CHECKING:
+    from datasets.inspection import RecordCheck
+    from datasets.sources import FileSource
 
 _LISTED = 20  # problems
 _OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l"}
 
 
 class Material(NamedTuple):
-    dataset: Single | ShardedDataset | ImagesAlone
+    dataset: PairDataset | ImagesOnlyDataset
     classes: ClassTable  # of the masks: the data's, or, where they are images alone, the trained model's
     view: View
 
@@ -75,7 +82,7 @@ def check_meaning(learnt: ClassTable, classes: ClassTable, source: str, config: 
         )
 
 
-def check_files(dataset: Single | ShardedDataset | ImagesAlone, config: RunConfig, process: Process) -> None:
+def check_files(dataset: PairDataset | ImagesOnlyDataset, config: RunConfig, process: Process) -> None:
     """Check all files of folders as scripts.prepare_data does, each process a share of them.
 
     Empty classes and ambiguous orientations are warnings.
@@ -84,27 +91,29 @@ def check_files(dataset: Single | ShardedDataset | ImagesAlone, config: RunConfi
         DataError: if a file cannot be used.
     """
     for source in _folders(dataset):
+        from datasets.inspection import check_records
+
         share = own_share(len(source), process)
         bar = partial(progress, total=len(share), desc="checking files", unit="image", disable=not process.is_main)
-        found = look(source, share, config.data.workers, config.model.resolution, config.data.crop, bar)
+        found = check_records(source, share, config.data.workers, config.model.resolution, config.data.crop, bar)
         from_main(process, partial(_report, source, gather_on_main(found)))
 
 
-def refuse_output(dataset: Single | ShardedDataset | ImagesAlone, output: Path) -> None:
+def refuse_output(dataset: PairDataset | ImagesOnlyDataset, output: Path) -> None:
     """Raise a DataError if the output of a run would lie among the files that it reads."""
     for source in _folders(dataset):
-        sources.refuse_output(output, source)
+        source.refuse_output(output)
 
 
-def _folders(dataset: Single | ShardedDataset | ImagesAlone) -> list[FileSource]:
-    shards = dataset.shards if isinstance(dataset, ShardedDataset) else [dataset]
-    opened = [source for shard in shards for source in (shard.sources if isinstance(shard, ImagesAlone) else [shard])]
-    found = [item.source if isinstance(item, SourceDataset) else item for item in opened]
-    return [source for source in found if isinstance(source, FileSource)]
+def _folders(dataset: PairDataset | ImagesOnlyDataset) -> list["FileSource"]:
+    shards = dataset.shards if isinstance(dataset, ShardedDataset | ImagesOnlyDataset) else [dataset]
+    return [shard.source for shard in shards if isinstance(shard, FolderDataset)]
 
 
-def _report(source: FileSource, shares: Sequence[Sequence[Finding]]) -> None:
-    found = summary(source, [shares[i % len(shares)][i // len(shares)] for i in range(len(source))])
+def _report(source: "FileSource", shares: Sequence[Sequence["RecordCheck"]]) -> None:
+    from datasets.inspection import summarize
+
+    found = summarize(source, [shares[i % len(shares)][i // len(shares)] for i in range(len(source))])
     for line in found.left_out():
         print(f"{source.path}: {line}")
     if found.problems:

@@ -8,9 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from datasets.augment import Augmentation, mirror_half, mirror_images
+from datasets.augment import Augmentation
 from datasets.labels import ClassTable
-from datasets.transforms import images_to_float, labels_to_one_hot, soften
+from datasets.transforms import images_to_float, labels_to_one_hot, mirror_half, mirror_images, soften
 from models.generator import GeneratorOutput
 
 Records = tuple[Tensor, ...]  # images uint8 [N, 3, R, R], and labels uint8 [N, R, R] unless the images are alone
@@ -64,7 +64,7 @@ class PairView:
 
     def drawn(self, drawing: GeneratorOutput, probability: Tensor) -> Inputs:
         if self.augmentation:
-            return self.augmentation.drawn(drawing.image, drawing.segmentation, probability)
+            return self.augmentation.fake(drawing.image, drawing.segmentation, probability)
         return drawing.image, drawing.segmentation
 
 
@@ -88,7 +88,7 @@ class ImageView:
         return self._augmented(drawing.image, probability)
 
     def _augmented(self, image: Tensor, probability: Tensor) -> Inputs:
-        return (self.augmentation.alone(image, probability) if self.augmentation else image,)
+        return (self.augmentation.image_only(image, probability) if self.augmentation else image,)
 
 
 def _to_float(images: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ from typing import Any
 
 import ops
 from configs import RunConfig, changed_options
-from datasets.images_alone import ImagesAlone
 from datasets.labels import ClassTable
+from datasets.opening import ImagesOnlyDataset
 from models.checkpoint import networks_from_dict, read_file
 from training import memory
 from training.batches import Batches
@@ -230,7 +230,7 @@ class Trainer:
         return {MASK_DRIFT: from_main(self.process, lambda: drift.measure(self.state.generator_ema))}
 
     def _prepare_evaluation(self) -> Evaluation:
-        assert not isinstance(self.dataset, ImagesAlone), "RunConfig refuses to measure without masks"
+        assert not isinstance(self.dataset, ImagesOnlyDataset), "RunConfig refuses to measure without masks"
         return Evaluation(self.config.metrics, self.dataset, self.process, workers=self.config.data.workers)
 
     def _lacks_measurement(self) -> bool:

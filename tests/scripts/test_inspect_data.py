@@ -54,7 +54,7 @@ def test_a_sheet_that_cannot_be_is_refused_before_the_data_are_read(
     tmp_path: Path, sheet: str, message: str, monkeypatch
 ) -> None:
     write_pairs(tmp_path / "set")
-    monkeypatch.setattr("scripts.inspect_data.survey", None)
+    monkeypatch.setattr("scripts.inspect_data.inspect_source", None)
     with pytest.raises(DataError, match=message):
         main([str(tmp_path / "set"), "--sheet", str(tmp_path / sheet), "--workers", "0"])
 

@@ -33,7 +33,7 @@ def test_every_file_of_a_folder_is_checked_first(train, tmp_path, capsys):
     assert f"warning: {data / 'images'}: class hat (11): no mask shows it" in told
     assert f"warning: {data / 'images'}: of the images turned, 1 have a mask that fits" in told
     mask.write_bytes(b"")
-    with pytest.raises(DataError, match=r"4\.png: is not an image; replace it or take it away$"):
+    with pytest.raises(DataError, match=r"4\.png: is not an image; replace or remove it$"):
         train(f"data.path={data}", "training.total_images=4", output="refused")
     assert not (tmp_path / "refused").exists()
 

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from configs import RunConfig
-from datasets.augment import Augmentation, AugmentConfig
+from datasets.augment import Augmentation
 from datasets.class_files import celebamask13
+from datasets.data_config import AugmentConfig
 from datasets.transforms import images_to_float, labels_to_one_hot
 from losses import LossConfig, path_lengths, r1_penalties
 from models import ModelConfig

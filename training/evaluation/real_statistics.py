@@ -8,8 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from datasets.data_loader import end_on_lost_batches
-from datasets.digest import content_digest
-from datasets.opening import ShardedDataset, Single
+from datasets.opening import PairDataset, content_digest
 from metrics.cache import load_statistics, store_statistics
 from metrics.registry import Reduce, Samples, State
 from utils.distributed import Process, from_main, gather_on_main, own_share
@@ -26,7 +25,7 @@ class RealStatistics:
         workers: processes that decode records; 0 decodes in this one.
     """
 
-    def __init__(self, dataset: Single | ShardedDataset, process: Process, batch_size: int, workers: int = 0) -> None:
+    def __init__(self, dataset: PairDataset, process: Process, batch_size: int, workers: int = 0) -> None:
         self.dataset = dataset
         self.process = process
         self.batch_size = batch_size
