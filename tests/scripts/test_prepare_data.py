@@ -275,8 +275,8 @@ PROBLEMS: list[tuple[Callable[[Path], object], str, str]] = [
     (lambda f: save_mask(f, np.zeros((16, 16), np.uint8)), "1.png: is 16 x 16, its image", "make both the same size"),
     (lambda f: save_mask(f, np.zeros((32, 32, 4), np.uint8)), "1.png: has transparent pixels", "flatten it"),
     (jpeg_mask, "1.jpg: is a mask in a format that can change ids (JPEG)", "export it as PNG"),
-    (lambda f: image(f).write_bytes(b"text"), "1.jpg: is not an image", "replace it"),
-    (lambda f: image(f).write_bytes(image(f).read_bytes()[:700]), "1.jpg: is truncated or damaged", "replace it"),
+    (lambda f: image(f).write_bytes(b"text"), "1.jpg: is not an image", "replace or remove it"),
+    (lambda f: image(f).write_bytes(image(f).read_bytes()[:700]), "1.jpg: is truncated or damaged", "replace or remove it"),
     (lambda f: Image.new("CMYK", (32, 32)).save(image(f)), "1.jpg: is CMYK", "convert it to RGB"),
     (transparent_image, "1.png: has transparent pixels", "flatten it"),
     (rotate_by_exif, "1.png: is 32 x 32, its image", "64 x 32; make both the same size"),
@@ -466,8 +466,8 @@ def test_the_command_that_is_printed_survives_a_shell(tmp_path: Path, out: str, 
 
 
 def test_out_never_lies_where_it_is_read_again(pairs: Path, refused) -> None:
-    assert "lies in" in refused(pairs, out=pairs / "images" / "out")
-    assert "lies in" in refused(pairs, out=pairs / "masks" / "faces" / "out")
+    assert "is inside" in refused(pairs, out=pairs / "images" / "out")
+    assert "is inside" in refused(pairs, out=pairs / "masks" / "faces" / "out")
 
 
 def test_a_class_table_of_another_ending_is_not_passed_over(pairs: Path, refused) -> None:

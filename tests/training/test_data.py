@@ -89,7 +89,7 @@ def test_mirroring_of_sides_without_partners(train, tmp_path, capsys, names, is_
 def test_a_run_does_not_write_among_its_images(train, tmp_path, faces_32, place):
     """Its previews would be read as images when it goes on."""
     data = write_pairs(tmp_path / "set", count=4)
-    with pytest.raises(DataError, match=r"run lies in .*set/\w+, which is read"):
+    with pytest.raises(DataError, match=r"run is inside .*set/\w+, which is read"):
         train(f"data.path=[{faces_32},{data}]", output=f"set/{place}")
     assert not (data / place).exists()
     train(f"data.path={data}", "training.total_images=4", output="set/run")

@@ -92,7 +92,6 @@ def test_bugs_keep_their_traceback() -> None:
 LOADER = """
 import torch
 from datasets.data_loader import make_loader
-from datasets.parallel import ordered_map
 from datasets.sampler import InfiniteSampler
 def main():
     pairs = torch.utils.data.TensorDataset(torch.zeros(64, 8), torch.zeros(64, 8))
@@ -110,6 +109,7 @@ def test_few_file_handles_for_a_loader() -> None:
 
 
 POOL = """
+from datasets.parallel import ordered_map
 def main():
     list(ordered_map(abs, range(1000), 8))
 """
