@@ -26,7 +26,7 @@ _SATURATION = math.log(2)  # and saturation
 
 
 class Augmentation:
-    """Random augmentations, drawn independently for each sample."""
+    """Random augmentations, different for each sample."""
 
     def __init__(self, config: AugmentConfig, classes: ClassTable, device: torch.device) -> None:
         self.config = config

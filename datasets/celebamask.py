@@ -51,17 +51,17 @@ class CelebAMaskSource(FileSource):
         self._class_of_part = part_classes(classes) if classes else {}
         self._parts: Mapping[int, Set[str]] = {}  # of each face
         images = _find_images(path / IMAGES)
-        faces, self.problems, self.skipped = images.faces, images.problems, images.skipped
+        faces, self.problems, self.skipped = set(images.parts), images.problems, images.skipped
         if classes:
             masks = _find_masks(path / MASKS)
             self._parts = masks.parts
             self.problems = [*images.problems, *masks.problems]
             self.skipped = images.skipped + masks.skipped
-            faces = images.faces & masks.parts.keys() - masks.misnamed
             unpaired = self._unpaired(
-                _of_split(images.faces - masks.parts.keys() - masks.misnamed, split),
-                _of_split(masks.parts.keys() - images.faces - images.misnamed, split),
+                _of_split(faces - masks.parts.keys() - masks.misnamed, split),
+                _of_split(masks.parts.keys() - faces - images.misnamed, split),
             )
+            faces &= masks.parts.keys() - masks.misnamed
             if skip_unpaired:
                 self.notes = [f"left out without a partner: {len(unpaired)} faces"] if unpaired else []
             else:
@@ -147,61 +147,54 @@ def part_classes(table: ClassTable) -> dict[str, int]:
     return classes
 
 
-class _Images(NamedTuple):
-    faces: set[int]
-    misnamed: set[int]  # faces that misnamed files seem to show
-    problems: list[str]
-    skipped: Counter[str]
-
-
-class _Masks(NamedTuple):
-    parts: dict[int, set[str]]  # of each face
+class _Files(NamedTuple):
+    parts: dict[int, set[str]]  # of each face; no parts in the folder of images
     misnamed: set[int]  # faces that misnamed files seem to belong to
     problems: list[str]
     skipped: Counter[str]
 
 
-def _find_images(folder: Path) -> _Images:
+def _find_images(folder: Path) -> _Files:
     """Check all files in the folder of images."""
-    found = _Images(set[int](), set[int](), [], Counter())
+    files = _Files({}, set(), [], Counter())
     for parent, names in visible_files(folder):
         for name in names:
             suffix = os.path.splitext(name)[1]
             if parent == str(folder) and (match := _IMAGE_NAME.fullmatch(name)):
-                found.faces.add(int(match[1]))
+                files.parts[int(match[1])] = set()
             elif suffix.lower() in SUFFIXES:
-                found.problems.append(f"{Path(parent, name)}: is not named <id>.jpg; rename or remove it")
-                found.misnamed.update(int(text) for text in re.findall(r"^0*([0-9]{1,9})\.", name))
+                files.problems.append(f"{Path(parent, name)}: is not named <id>.jpg; rename or remove it")
+                files.misnamed.update(int(text) for text in re.findall(r"^0*([0-9]{1,9})\.", name))
             else:
-                found.skipped[suffix.lower() or "no extension"] += 1
-    return found
+                files.skipped[suffix.lower() or "no extension"] += 1
+    return files
 
 
-def _find_masks(folder: Path) -> _Masks:
+def _find_masks(folder: Path) -> _Files:
     """Check all files in the folder of masks.
 
     Testing only for the expected names would be faster, but would miss a part whose mask is misspelt.
     """
-    found = _Masks(defaultdict(set), set[int](), [], Counter())
+    files = _Files(defaultdict(set), set(), [], Counter())
     for parent, names in visible_files(folder):
         number = os.path.relpath(parent, folder)
         for name in names:
             if match := _MASK_NAME.fullmatch(name):
                 face, part = int(match[1]), sys.intern(match[2])
                 if name == _mask_name(face, part) and number == str(face // _FACES_PER_FOLDER):
-                    found.parts[face].add(part)
+                    files.parts[face].add(part)
                     continue
             misnamed, suffix = _MISNAMED_MASK.fullmatch(name), os.path.splitext(name)[1].lower()
             if not misnamed and suffix not in SUFFIXES:
-                found.skipped[suffix or "no extension"] += 1
+                files.skipped[suffix or "no extension"] += 1
                 continue
-            found.problems.append(
+            files.problems.append(
                 f"{Path(parent, name)}: is not <id // {_FACES_PER_FOLDER}>/<id, 5 digits>_<part>.png with a part of"
                 " CelebAMask-HQ; rename or remove it"
             )
             if misnamed:
-                found.misnamed.add(int(misnamed[1] or misnamed[2]))
-    return found
+                files.misnamed.add(int(misnamed[1] or misnamed[2]))
+    return files
 
 
 def _of_split(faces: Iterable[int], split: Split) -> list[int]:

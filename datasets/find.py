@@ -169,8 +169,8 @@ def _pairs(
     images: Listing, masks: Listing, convention: Convention | None, classes: ClassTable, options: FolderOptions
 ) -> FolderSource:
     strict = bool(options.image_suffix or options.mask_suffix)
-    found = pair(images, masks, convention or Convention(options.image_suffix), strict=strict)
-    if not found.pairs and not found.problems:
+    paired = pair(images, masks, convention or Convention(options.image_suffix), strict=strict)
+    if not paired.pairs and not paired.problems:
         differ_in_case = not {name.lower() for name in images.names}.isdisjoint(name.lower() for name in masks.names)
         remedy = (
             "upper and lower case count: rename one of the two"
@@ -182,22 +182,22 @@ def _pairs(
             f"no image in {images.folder} has a mask in {masks.folder} by its name (such as {images.files[0]} and"
             f" {masks.files[0]}); {remedy}"
         )
-    problems, notes, unpaired = list(found.problems), [], len(found.images) + len(found.masks)
+    problems, notes, unpaired = list(paired.problems), [], len(paired.images) + len(paired.masks)
     if not options.skip_unpaired:
-        problems += [f"{path}: has no mask {mask}; add it" for path, mask in found.images]
-        problems += [f"{path}: has no image; add it or remove the mask" for path in found.masks]
+        problems += [f"{path}: has no mask {mask}; add it" for path, mask in paired.images]
+        problems += [f"{path}: has no image; add it or remove the mask" for path in paired.masks]
     elif unpaired:
-        notes = [f"left out without a partner: {unpaired} (images {len(found.images)}, masks {len(found.masks)})"]
+        notes = [f"left out without a partner: {unpaired} (images {len(paired.images)}, masks {len(paired.masks)})"]
         unpaired = 0
-    if found.ignored:
-        notes.append(f"files without the given suffixes, ignored: {found.ignored}")
+    if paired.ignored:
+        notes.append(f"files without the given suffixes, ignored: {paired.ignored}")
     parts = [code for code in _codes(classes) if isinstance(code, str) and not code.startswith("#")]
     if parts and classes != celebamask13():
         notes.append(f"class table rules for parts of CelebAMask-HQ are not used for this data set: {', '.join(parts)}")
     kind = f"images in {images.folder}, masks in {masks.folder}"
     skipped = images.skipped + masks.skipped
     folders = (images.folder, masks.folder)
-    return FolderSource(folders, kind, found.pairs, classes, problems, skipped, notes, options.read_by, unpaired)
+    return FolderSource(folders, kind, paired.pairs, classes, problems, skipped, notes, options.read_by, unpaired)
 
 
 def _images_only(listing: Listing, options: FolderOptions, masks: Set[Path] = frozenset()) -> FolderSource:

@@ -4,7 +4,7 @@ Shapes: K classes, T side length of a tile.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -46,8 +46,7 @@ class Inspection:
     """Properties of all records of a source.
 
     Attributes:
-        kind, skipped, notes, unpaired: see `datasets.sources.Source`.
-        classes: class table; None for images only.
+        source: the source.
         good: indices of the records without a problem.
         problems: problems of files, one line each.
         contradictions: problems that cannot be solved by skipping files: only the user knows what the masks mean.
@@ -59,20 +58,16 @@ class Inspection:
         empty_classes: a problem for each class that no mask shows.
     """
 
-    kind: str
-    classes: ClassTable | None
+    source: Source
     good: Sequence[int]
     problems: Sequence[str]
     contradictions: Sequence[str]
     sizes: Counter[tuple[int, int]]
     turned: int
     ambiguous: int
-    skipped: Mapping[str, int]
     shares: np.ndarray
     images: np.ndarray
-    notes: Sequence[str] = ()
-    unpaired: int = 0
-    empty_classes: Sequence[str] = ()
+    empty_classes: Sequence[str]
 
     @property
     def all_problems(self) -> list[str]:
@@ -81,7 +76,8 @@ class Inspection:
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of the report, without the problems."""
-        yield f"{printable(self.kind)}: {len(self.good)} records without a problem, {len(self.all_problems)} problems"
+        kind = printable(self.source.kind)
+        yield f"{kind}: {len(self.good)} records without a problem, {len(self.all_problems)} problems"
         sizes = [f"{width} x {height} ({count})" for (width, height), count in self.sizes.most_common(_SHOWN_SIZES)]
         rest = len(self.sizes) - len(sizes)
         yield f"sizes: {', '.join(sizes) or 'none'}{f' and {rest} others' if rest else ''}"
@@ -92,17 +88,15 @@ class Inspection:
                 " has the size of the stored image"
             )
         yield from self.ambiguities()
-        if self.classes:
-            yield from self._class_lines(self.classes)
+        if self.source.classes:
+            yield from self._class_lines(self.source.classes)
 
     def left_out(self) -> Iterator[str]:
         """Yield lines about files that are not used."""
-        if self.skipped:
-            extensions = ", ".join(
-                f"{printable(extension)} ({count})" for extension, count in sorted(self.skipped.items())
-            )
-            yield f"files that are no images, ignored: {sum(self.skipped.values())}: {extensions}"
-        yield from map(printable, self.notes)
+        if skipped := self.source.skipped:
+            extensions = ", ".join(f"{printable(extension)} ({count})" for extension, count in sorted(skipped.items()))
+            yield f"files that are no images, ignored: {sum(skipped.values())}: {extensions}"
+        yield from map(printable, self.source.notes)
 
     def ambiguities(self) -> Iterator[str]:
         """Yield a line if some masks may have been turned wrongly."""
@@ -171,19 +165,15 @@ def summarize(source: Source, checks: Sequence[RecordCheck]) -> Inspection:
         if images[k] == 0
     ]
     return Inspection(
-        source.kind,
-        source.classes,
+        source,
         good,
         [*contradictions, *map(printable, source.problems), *others],
         contradictions,
         Counter(checks[i].size for i in good),
         sum(checks[i].turned for i in good),
         sum(checks[i].ambiguous for i in good),
-        source.skipped,
         totals / max(1, totals.sum()),
         images,
-        source.notes,
-        source.unpaired,
         empty_classes,
     )
 

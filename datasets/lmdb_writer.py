@@ -4,7 +4,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -86,24 +86,20 @@ class Store:
         with self._environment.begin() as transaction:
             return transaction.get(key)
 
-    def put(self, items: Iterable[tuple[bytes, bytes]], remove: Iterable[bytes] = ()) -> None:
+    def put(self, items: Sequence[tuple[bytes, bytes]], remove: Sequence[bytes] = ()) -> None:
         """Write items and remove keys in one transaction, which is applied whole or not at all."""
-        items = list(items)
-        while not self._try_put(items, remove):
-            self._environment.set_mapsize(2 * self._environment.info()["map_size"])
-
-    def _try_put(self, items: Iterable[tuple[bytes, bytes]], remove: Iterable[bytes]) -> bool:
-        try:
-            with self._environment.begin(write=True) as transaction:
-                for key, value in items:
-                    transaction.put(key, value)
-                for key in remove:
-                    transaction.delete(key)
-        except library().MapFullError:
-            return False
-        except library().Error as error:
-            raise self._failure(error) from None
-        return True
+        while True:
+            try:
+                with self._environment.begin(write=True) as transaction:
+                    for key, value in items:
+                        transaction.put(key, value)
+                    for key in remove:
+                        transaction.delete(key)
+                return
+            except library().MapFullError:
+                self._environment.set_mapsize(2 * self._environment.info()["map_size"])
+            except library().Error as error:
+                raise self._failure(error) from None
 
     def sync(self) -> None:
         """Wait until everything is on the disk."""

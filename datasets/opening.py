@@ -66,18 +66,13 @@ class FolderDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Return image uint8 [3, R, R] and label uint8 [R, R] of a record."""
-        image, label = self.source.read_resized(self._checked(index), self.resolution, self.crop)
+        image, label = self.source.read_resized(index, self.resolution, self.crop)
         return torch.tensor(image).permute(2, 0, 1).contiguous(), torch.tensor(label)
 
     def image(self, index: int) -> Tensor:
         """Return image uint8 [3, R, R] of a record."""
-        image = self.source.read_resized(self._checked(index), self.resolution, self.crop).image
+        image = self.source.read_resized(index, self.resolution, self.crop).image
         return torch.tensor(image).permute(2, 0, 1).contiguous()
-
-    def _checked(self, index: int) -> int:
-        if not 0 <= index < len(self):
-            raise IndexError(f"record {index} of {len(self)} in {self.source.path}")
-        return index
 
 
 class _Shards:

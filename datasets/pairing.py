@@ -128,14 +128,14 @@ def list_images(folder: Path, without: Path | None = None) -> Listing:
     Raises:
         DataError: if it is no folder or cannot be listed.
     """
-    found, others = [], []
+    images, others = [], []
     for path in (Path(parent, name) for parent, names in visible_files(folder, without) for name in names):
         if path.suffix.lower() in SUFFIXES:
-            found.append((normalized(path.relative_to(folder).with_suffix("").as_posix()), path))
+            images.append((normalized(path.relative_to(folder).with_suffix("").as_posix()), path))
         else:
             others.append(path)
-    found.sort()
-    return Listing(folder, [path for _, path in found], [name for name, _ in found], others)
+    images.sort()
+    return Listing(folder, [path for _, path in images], [name for name, _ in images], others)
 
 
 def select_by_suffix(listing: Listing, suffix: str) -> Listing:

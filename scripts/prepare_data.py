@@ -151,7 +151,7 @@ def _stop_at_problems(source: Source, checked: Inspection, args: argparse.Namesp
             raise DataError(f"{first}{more}")
         effects = {"without these files": checked.problems, "with empty classes": checked.empty_classes}
         effect = " and ".join(effect for effect, problems in effects.items() if problems)
-        count = checked.unpaired
+        count = source.unpaired
         unpaired = f", or --skip-unpaired to leave out the {count} without a partner" if count else ""
         raise DataError(f"{first}{more}; or give --skip-bad to continue {effect}{unpaired}")
     if not checked.good:

@@ -91,7 +91,7 @@ def check_files(dataset: PairDataset | ImagesOnlyDataset, config: RunConfig, pro
         DataError: if a file cannot be used.
     """
     for source in _folders(dataset):
-        from datasets.inspection import check_records
+        from datasets.inspection import check_records  # only needed for folders
 
         share = own_share(len(source), process)
         bar = partial(progress, total=len(share), desc="checking files", unit="image", disable=not process.is_main)

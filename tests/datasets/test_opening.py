@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from datasets.lmdb_writer import LmdbWriter
 from datasets.opening import content_digest, open_dataset
 from datasets.synthetic_faces import draw_face
 from tests.datasets.folders import SIZE, full_label, write_pairs
+from tests.processes import ROOT
 from utils.errors import DataError
 
 
@@ -81,7 +83,7 @@ def test_what_cannot_be_trained_on(tmp_path: Path, monkeypatch, config: DataConf
 @pytest.mark.parametrize("option", [{"masks": "masks"}, {"classes": "celebamask13"}, {"crop": "pad"}])
 def test_options_of_folders_are_not_for_lmdbs(tmp_path: Path, option: dict[str, str]) -> None:
     path = shard(tmp_path / "a", range(2))
-    with pytest.raises(DataError, match=rf"data\.{next(iter(option))} is for folders of files, but .*a is already prepared"):
+    with pytest.raises(DataError, match=rf"data\.{next(iter(option))} is for folders of files, but .*a is already"):
         open_dataset(DataConfig(path=(path,), **option), SIZE, 13)
     folder = str(write_pairs(tmp_path / "set"))
     if "masks" not in option:
@@ -106,6 +108,30 @@ def test_a_file_that_does_not_fit_is_named(tmp_path: Path) -> None:
     dataset = open_dataset(DataConfig(path=(str(write_pairs(tmp_path)),)), 64, 13)
     with pytest.raises(DataError, match=r"0\.jpg: is 32 pixels wide, too small for 64"):
         dataset[0]
+
+
+def test_lmdbs_need_no_code_that_reads_folders(python, faces_32):
+    """Training on LMDBs stays free of the modules that find, decode and check files."""
+    modules = [
+        "find",
+        "celebamask",
+        "pairing",
+        "sources",
+        "decoding",
+        "crop_and_resize",
+        "mask_codes",
+        "inspection",
+        "parallel",
+        "augment",
+    ]
+    code = (
+        "import sys; from datasets.opening import DataConfig, open_dataset, open_images;"
+        f" open_dataset(DataConfig(path=({str(faces_32)!r},)), 32, 13)[0];"
+        f" open_images(DataConfig(path=({str(faces_32)!r},), images_only=True), 32)[0];"
+        f" print([name for name in {modules} if f'datasets.{{name}}' in sys.modules])"
+    )
+    result = python(["-c", code], ROOT, os.environ)
+    assert result.stdout.strip().endswith("[]"), result.stdout
 
 
 @pytest.fixture

@@ -276,7 +276,7 @@ PROBLEMS: list[tuple[Callable[[Path], object], str, str]] = [
     (lambda f: save_mask(f, np.zeros((32, 32, 4), np.uint8)), "1.png: has transparent pixels", "flatten it"),
     (jpeg_mask, "1.jpg: is a mask in a format that can change ids (JPEG)", "export it as PNG"),
     (lambda f: image(f).write_bytes(b"text"), "1.jpg: is not an image", "replace or remove it"),
-    (lambda f: image(f).write_bytes(image(f).read_bytes()[:700]), "1.jpg: is truncated or damaged", "replace or remove it"),
+    (lambda f: image(f).write_bytes(image(f).read_bytes()[:700]), "1.jpg: is truncated or damaged", "replace or"),
     (lambda f: Image.new("CMYK", (32, 32)).save(image(f)), "1.jpg: is CMYK", "convert it to RGB"),
     (transparent_image, "1.png: has transparent pixels", "flatten it"),
     (rotate_by_exif, "1.png: is 32 x 32, its image", "64 x 32; make both the same size"),
