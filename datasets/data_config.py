@@ -13,7 +13,7 @@ MAX_PROBABILITY = 0.8  # with more, the augmentations leak into the generated im
 
 @dataclass(frozen=True)
 class FolderOptions:
-    """Where a folder's images and masks are, and how the masks are read.
+    """Description of a folder of images and masks, and how its masks are read.
 
     Attributes:
         images_folder, masks: folders of the images and the masks if they have no known name: a path, or a name in the
@@ -120,7 +120,14 @@ def add_folder_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("folders of images and masks whose layout is not recognized")
     add = group.add_argument
     add("--images-folder", default="", metavar="FOLDER", help="images: a path, or a name in the given folder")
-    add("--masks-folder", "--masks", dest="masks", default="", metavar="FOLDER", help="masks: a path, or a name")
+    add(
+        "--masks-folder",
+        "--masks",
+        dest="masks",
+        default="",
+        metavar="FOLDER",
+        help="masks: a path, or a name in the given folder",
+    )
     add("--image-suffix", default="", metavar="TEXT", help="end of the image names, such as _leftImg8bit")
     add("--mask-suffix", default="", metavar="TEXT", help="end of the mask names, such as _gtFine_labelIds")
     add("--skip-unpaired", action="store_true", help="leave out images without a mask and masks without an image")

@@ -258,7 +258,7 @@ def test_the_scale_holds_for_both_penalties(tiny_config, labelled):
 def test_the_discriminator_sees_augmented_pairs_only(tiny_config, labelled, monkeypatch):
     phases = build(tiny_config, ALL_OPTIONS, AugmentConfig(probability=0.5))
     changed: list[tuple[Tensor, ...]] = []
-    for name in ("real", "drawn"):
+    for name in ("real", "fake"):
         method = getattr(phases.view.augmentation, name)
 
         def watched(*arguments: Tensor, method: Any = method) -> tuple[Tensor, ...]:
