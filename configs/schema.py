@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
-from datasets.augment import AugmentConfig
-from datasets.data_loader import DataConfig
+from datasets.data_config import AugmentConfig, DataConfig
 from losses.loss_config import LossConfig
 from metrics.metric_config import MetricConfig
 from metrics.registry import check_metrics

@@ -1,1 +1,1 @@
-"""Images with class masks: reading, preparing and augmenting data sets, and an embedded data set of faces."""
+"""Images with class masks: preparing, reading and augmenting data sets, and an embedded data set of faces."""

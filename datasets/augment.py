@@ -1,74 +1,39 @@
-"""Augmentation at the discriminator's input (Karras et al. 2020, "Training GANs with limited data", ADA).
+"""Augmentation of the discriminator's inputs (Karras et al. 2020, "Training GANs with limited data", ADA).
 
-Geometry moves image and mask together; colour changes the image alone. Labels of real data are moved by nearest, so
-that every pixel stays of one class; drawn pictures and segmentations bilinearly, so that gradients pass. Unlike the
-paper's, geometry is bilinear throughout, without a filter of its own.
+Geometric augmentations move image and mask together; colour augmentations change only the image. Labels of real data
+are sampled by nearest, so that each pixel keeps one class; generated images and segmentations bilinearly, so that
+gradients pass. Unlike the paper's, all geometry is bilinear, without a filter of its own.
 
 Shapes: N samples, K classes, R resolution. Images are float in [-1, 1].
 """
 
-from dataclasses import dataclass
+import math
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datasets.geometry import draw_geometry
+from datasets.data_config import AugmentConfig
 from datasets.labels import ClassTable
-from datasets.recoloring import draw_recoloring, recolor
-from datasets.transforms import images_to_float, labels_to_one_hot
+from datasets.transforms import images_to_float, labels_to_one_hot, swap_labels, swap_maps
 
-MAX_PROBABILITY = 0.8  # above, what is augmented leaks into what is drawn (section 2.3)
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """Which changes are made, and how often.
-
-    Attributes:
-        probability: of each change, fixed; with a target, where it starts.
-        target: the mean sign of the discriminator's real logits (of their lead over drawn ones where the loss is
-            relativistic) that the probability is steered to (the paper: 0.6);
-            0 leaves the probability as it is.
-        ramp_images: images in which a steered probability can move from 0 to 1.
-        geometry: mirroring, shifting, scaling, turning.
-        color: brightness, contrast, luma, hue, saturation.
-        quarter_turns: turns by 90 degrees too; for pictures that have no upright.
-
-    Raises:
-        ValueError: if a number makes no sense.
-    """
-
-    probability: float = 0.0
-    target: float = 0.0
-    ramp_images: int = 500_000
-    geometry: bool = True
-    color: bool = True
-    quarter_turns: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.probability <= MAX_PROBABILITY:
-            raise ValueError(f"augment.probability = {self.probability}: choose 0 to {MAX_PROBABILITY}")
-        if not 0 <= self.target < 1:
-            raise ValueError(f"augment.target = {self.target}: choose 0 to below 1")
-        if self.ramp_images <= 0:
-            raise ValueError(f"augment.ramp_images = {self.ramp_images}: choose above 0")
-
-    @property
-    def is_on(self) -> bool:
-        """Whether anything is ever changed."""
-        return (self.geometry or self.color) and (self.probability > 0 or self.target > 0)
+_SHIFT = 0.125  # of the side: largest shift by whole pixels, and standard deviation of the fractional shift
+_SCALE = 0.2 * math.log(2)  # standard deviations: of the logarithm of a scale,
+_BRIGHTNESS = 0.2  # of the brightness offset,
+_CONTRAST = 0.5 * math.log(2)  # and of the logarithms of contrast
+_SATURATION = math.log(2)  # and saturation
 
 
 class Augmentation:
-    """Draws and applies changes, each sample's its own."""
+    """Random augmentations, different for each sample."""
 
     def __init__(self, config: AugmentConfig, classes: ClassTable, device: torch.device) -> None:
         self.config = config
         self.mirrored = torch.from_numpy(classes.mirrored()).to(device)
 
     def real(self, images: Tensor, labels: Tensor, probability: Tensor) -> tuple[Tensor, Tensor]:
-        """A changed real pair.
+        """Augment real pairs.
 
         Args:
             images: uint8 [N, 3, R, R].
@@ -76,78 +41,167 @@ class Augmentation:
             probability: scalar.
 
         Returns:
-            image [N, 3, R, R] and one-hot labels [N, K, R, R], both in [-1, 1].
+            images [N, 3, R, R] and one-hot labels [N, K, R, R], both in [-1, 1].
         """
-        pictures = images_to_float(images)
+        image = images_to_float(images)
         if self.config.geometry:
-            grid, flipped = self._grid(pictures, probability)
-            pictures = warp(pictures, grid)
+            grid, flipped = self._grid(image, probability)
+            image = warp(image, grid)
             labels = swap_labels(warp_labels(labels, grid), flipped, self.mirrored)
-        return self._recolored(pictures, probability), labels_to_one_hot(labels, len(self.mirrored))
+        return self._recolored(image, probability), labels_to_one_hot(labels, len(self.mirrored))
 
-    def drawn(self, image: Tensor, segmentation: Tensor, probability: Tensor) -> tuple[Tensor, Tensor]:
-        """A changed drawing, image [N, 3, R, R] and segmentation [N, K, R, R]; gradients pass."""
+    def fake(self, image: Tensor, segmentation: Tensor, probability: Tensor) -> tuple[Tensor, Tensor]:
+        """Augment generated images [N, 3, R, R] and segmentations [N, K, R, R]; gradients pass."""
         if self.config.geometry:
             grid, flipped = self._grid(image, probability)
             image = warp(image, grid)
             segmentation = swap_maps(warp(segmentation, grid), flipped, self.mirrored)
         return self._recolored(image, probability), segmentation
 
-    def alone(self, image: Tensor, probability: Tensor) -> Tensor:
-        """A changed image without segmentation, real or drawn [N, 3, R, R]; gradients pass."""
+    def image_only(self, image: Tensor, probability: Tensor) -> Tensor:
+        """Augment images without segmentations [N, 3, R, R], real or generated; gradients pass."""
         if self.config.geometry:
             image = warp(image, self._grid(image, probability)[0])
         return self._recolored(image, probability)
 
     def _grid(self, image: Tensor, probability: Tensor) -> tuple[Tensor, Tensor]:
         samples, _, side, _ = image.shape
-        change = draw_geometry(samples, side, probability, self.config.quarter_turns)
-        size = [samples, 1, side, side]
-        return F.affine_grid(change.matrices.to(image.dtype), size, align_corners=False), change.flipped
+        matrices, flipped = sample_geometry(samples, side, probability, self.config.quarter_turns)
+        return F.affine_grid(matrices.to(image.dtype), [samples, 1, side, side], align_corners=False), flipped
 
     def _recolored(self, image: Tensor, probability: Tensor) -> Tensor:
-        return recolor(image, draw_recoloring(len(image), probability)) if self.config.color else image
-
-
-def mirror_images(images: Tensor) -> Tensor:
-    """Each image [N, 3, R, R], any dtype, mirrored with probability 1/2."""
-    return _flip(images, torch.rand(len(images), device=images.device) < 0.5)
-
-
-def mirror_half(images: Tensor, labels: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
-    """Each pair mirrored with probability 1/2: images [N, 3, R, R], labels [N, R, R], any dtype.
-
-    Args:
-        images: to mirror.
-        labels: to mirror, left and right partners changing places.
-        mirrored: the class that each becomes, uint8 [K].
-    """
-    flipped = torch.rand(len(images), device=images.device) < 0.5
-    return _flip(images, flipped), swap_labels(_flip(labels, flipped), flipped, mirrored)
-
-
-def _flip(x: Tensor, flipped: Tensor) -> Tensor:
-    """x [N, ..., R] mirrored in the samples that are flipped, bool [N]."""
-    return torch.where(flipped.view(-1, *[1] * (x.ndim - 1)), x.flip(-1), x)
-
-
-def swap_labels(labels: Tensor, flipped: Tensor, mirrored: Tensor) -> Tensor:
-    """Labels [N, R, R] with left and right partners exchanged in the samples that were flipped, bool [N]."""
-    return torch.where(flipped.view(-1, 1, 1), mirrored[labels.long()], labels)
-
-
-def swap_maps(maps: Tensor, flipped: Tensor, mirrored: Tensor) -> Tensor:
-    """Maps [N, K, R, R] with those of left and right partners exchanged in the samples that were flipped, bool [N]."""
-    return torch.where(flipped.view(-1, 1, 1, 1), maps[:, mirrored.long()], maps)
+        return recolor(image, *sample_color_maps(len(image), probability)) if self.config.color else image
 
 
 def warp(maps: Tensor, grid: Tensor) -> Tensor:
-    """Maps [N, C, R, R] sampled bilinearly at grid [N, R, R, 2]; beyond the edge they are reflected."""
+    """Sample maps [N, C, R, R] bilinearly at grid [N, R, R, 2]; they are reflected at the edges."""
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
 def warp_labels(labels: Tensor, grid: Tensor) -> Tensor:
-    """Labels uint8 [N, R, R] at the nearest pixel of grid [N, R, R, 2]: ids are copied, never mixed."""
+    """Sample labels uint8 [N, R, R] at the pixels nearest to grid [N, R, R, 2]: ids are copied, never blended."""
     ids = labels.unsqueeze(1).to(grid.dtype)
     moved = F.grid_sample(ids, grid, mode="nearest", padding_mode="reflection", align_corners=False)
     return moved.squeeze(1).to(labels.dtype)
+
+
+def recolor(image: Tensor, matrices: Tensor, offsets: Tensor) -> Tensor:
+    """Map each pixel's colour of image [N, 3, R, R] by matrix [N, 3, 3] and offset [N]; values may leave [-1, 1]."""
+    colors = torch.bmm(matrices.to(image.dtype), image.flatten(2)) + offsets.to(image.dtype).view(-1, 1, 1)
+    return colors.view_as(image)
+
+
+class _Sampler:
+    """Random parameters of N samples on the probability's device; each augmentation is applied with a probability."""
+
+    def __init__(self, samples: int, probability: Tensor) -> None:
+        self.samples = samples
+        self.probability = probability
+        self.device = probability.device
+
+    def bernoulli(self, probability: Tensor | float) -> Tensor:
+        """Bool [N], True with this probability."""
+        return torch.rand(self.samples, device=self.device) < probability
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform numbers in [-1, 1], [N, ...]."""
+        return torch.rand(self.samples, *shape, device=self.device) * 2 - 1
+
+    def normal(self, deviation: float, *shape: int) -> Tensor:
+        """Normally distributed numbers with mean 0, [N, ...]."""
+        return torch.randn(self.samples, *shape, device=self.device) * deviation
+
+    def apply(self, values: Tensor, neutral: float, probability: Tensor | None = None) -> Tensor:
+        """Values [N, ...] of the samples to which the augmentation is applied, the neutral value for the others."""
+        applied = self.bernoulli(self.probability if probability is None else probability)
+        return torch.where(applied.view(-1, *[1] * (values.ndim - 1)), values, neutral)
+
+
+def sample_geometry(samples: int, side: int, probability: Tensor, quarter_turns: bool) -> tuple[Tensor, Tensor]:
+    """Sample affine maps (section 2, appendix B: pixel blitting and general geometry).
+
+    Rotations come before and after the anisotropic scaling; each has such a probability that at least one of them
+    is applied with the given probability.
+
+    Args:
+        samples: N.
+        side: side length of the images in pixels.
+        probability: of each augmentation, a scalar.
+        quarter_turns: include rotations by multiples of 90 degrees.
+
+    Returns:
+        matrices [N, 2, 3], which map homogeneous coordinates of the result, -1 to 1 from edge to edge, to the place
+        in the image that is sampled there; and bool [N]: True if left and right are swapped.
+    """
+    sample = _Sampler(samples, probability)
+    flip = sample.apply(torch.where(sample.bernoulli(0.5), -1.0, 1.0), 1.0)
+    turn_probability = 1 - (1 - probability).sqrt()
+    pixels = (sample.uniform(2) * _SHIFT * side).round()
+    scale = sample.apply(sample.normal(_SCALE).exp(), 1.0)
+    stretch = sample.apply(sample.normal(_SCALE).exp(), 1.0)
+    maps = [
+        _scaling(flip, torch.ones_like(flip)),
+        *([_rotation(_quarter_turns(sample))] if quarter_turns else []),
+        _translation(sample.apply(pixels * 2 / side, 0.0)),
+        _scaling(scale, scale),
+        _rotation(sample.apply(sample.uniform() * math.pi, 0.0, turn_probability)),
+        _scaling(stretch, 1 / stretch),
+        _rotation(sample.apply(sample.uniform() * math.pi, 0.0, turn_probability)),
+        _translation(sample.apply(sample.normal(2 * _SHIFT, 2), 0.0)),
+    ]
+    return reduce(torch.matmul, maps)[:, :2], flip < 0
+
+
+def _quarter_turns(sample: _Sampler) -> Tensor:
+    """Multiples of 90 degrees as angles [N]."""
+    turns = torch.randint(4, (sample.samples,), device=sample.device)
+    return sample.apply(turns * (math.pi / 2), 0.0)
+
+
+def _scaling(x: Tensor, y: Tensor) -> Tensor:
+    """[N], [N] -> [N, 3, 3]."""
+    return torch.diag_embed(torch.stack([x, y, torch.ones_like(x)], dim=1))
+
+
+def _translation(shift: Tensor) -> Tensor:
+    """[N, 2] -> [N, 3, 3]."""
+    last = torch.cat([shift, torch.ones_like(shift[:, :1])], dim=1)
+    return torch.cat([torch.eye(3, 2, device=shift.device).expand(len(shift), 3, 2), last.unsqueeze(2)], dim=2)
+
+
+def _rotation(angle: Tensor) -> Tensor:
+    """[N] -> [N, 3, 3]."""
+    cos, sin, zero, one = angle.cos(), angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)
+    rows = [cos, -sin, zero, sin, cos, zero, zero, zero, one]
+    return torch.stack(rows, dim=1).view(-1, 3, 3)
+
+
+def sample_color_maps(samples: int, probability: Tensor) -> tuple[Tensor, Tensor]:
+    """Sample colour changes (section 2, appendix B: color transformations), each with a probability (a scalar).
+
+    Returns:
+        matrices [N, 3, 3] and offsets [N], the same for the three channels: color -> matrix @ color + offset.
+    """
+    sample = _Sampler(samples, probability)
+    brightness = sample.apply(sample.normal(_BRIGHTNESS), 0.0)
+    contrast = sample.apply(sample.normal(_CONTRAST).exp(), 1.0)
+    luma = sample.apply(torch.where(sample.bernoulli(0.5), -1.0, 1.0), 1.0)
+    hue = sample.apply(sample.uniform() * math.pi, 0.0)
+    saturation = sample.apply(sample.normal(_SATURATION).exp(), 1.0)
+    grey = torch.full((3, 3), 1 / 3, device=sample.device)  # projection onto the luma axis
+    chroma = torch.eye(3, device=sample.device) - grey
+    maps = [grey + _expand(saturation) * chroma, _rotate_hue(hue, grey, chroma), _expand(luma) * grey + chroma]
+    # Brightness is applied before contrast and luma inversion; hue and saturation keep a grey offset.
+    return _expand(contrast) * reduce(torch.matmul, maps), contrast * luma * brightness
+
+
+def _rotate_hue(angle: Tensor, grey: Tensor, chroma: Tensor) -> Tensor:
+    """Rotations about the luma axis by angles [N] (Rodrigues' formula): [N, 3, 3]."""
+    shift = torch.eye(3, device=angle.device).roll(1, 0)  # created on the device, or a GPU would wait for a copy
+    cross = (shift - shift.t()) / math.sqrt(3)
+    return grey + _expand(angle.cos()) * chroma + _expand(angle.sin()) * cross
+
+
+def _expand(x: Tensor) -> Tensor:
+    """[N] -> [N, 1, 1]."""
+    return x.view(-1, 1, 1)

@@ -1,4 +1,4 @@
-"""CelebAMask-HQ as downloaded: 1024 pixel faces, one 512 pixel mask for each part that is visible.
+"""CelebAMask-HQ as downloaded: 1024 pixel faces, and one 512 pixel mask for each visible part.
 
 CelebA-HQ-img/<id>.jpg and CelebAMask-HQ-mask-anno/<id // 2000>/<id, 5 digits>_<part>.png
 """
@@ -13,9 +13,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from datasets.decoding import SUFFIXES, Record, read_image, read_pair, read_stencil
-from datasets.labels import ClassTable
-from datasets.mask_codes import PAINTING_ORDER, part_classes
+from datasets.decoding import SUFFIXES, Record, read_image, read_pair, read_part_mask
+from datasets.labels import PAINTING_ORDER, ClassTable
 from datasets.pairing import visible_files
 from datasets.sources import FileSource, file_state
 from utils.errors import DataError
@@ -32,42 +31,42 @@ _MISNAMED_MASK = re.compile(rf"([0-9]{{5,9}})_.*|([0-9]{{1,9}})_({_PARTS})\b.*",
 
 
 class CelebAMaskSource(FileSource):
-    """Faces with their parts painted one over the other.
+    """Faces whose labels are painted from their part masks, later parts over earlier ones.
 
     Args:
-        path: the folder that holds CelebA-HQ-img and CelebAMask-HQ-mask-anno.
-        classes: the table that says which class each part becomes; None for the images alone.
-        split: ids below 28,000 ("train"), the others ("val"), or both.
+        path: folder that holds CelebA-HQ-img and CelebAMask-HQ-mask-anno.
+        classes: class table, which gives each part a class; None for images only.
+        split: ids below 28,000 ("train"), the others ("val"), or all.
         skip_unpaired: leave out images without masks and masks without an image.
 
     Raises:
-        DataError: if the folder holds no faces of the split, or a part is of no class.
+        DataError: if the folder holds no faces of the split, or a part has no class.
     """
 
     def __init__(self, path: Path, classes: ClassTable | None, split: Split, *, skip_unpaired: bool = False) -> None:
         self.path = path
         self.folders = (path / IMAGES, path / MASKS)
-        self.kind = f"CelebAMask-HQ, {split}" + ("" if classes else ", images alone")
+        self.kind = f"CelebAMask-HQ, {split}" + ("" if classes else ", images only")
         self.classes = classes
-        self._parts = part_classes(PAINTING_ORDER, classes) if classes else {}
-        self._parts_of: Mapping[int, Set[str]] = {}
+        self._class_of_part = part_classes(classes) if classes else {}
+        self._parts: Mapping[int, Set[str]] = {}  # of each face
         images = _find_images(path / IMAGES)
-        faces, self.problems, self.skipped = images.faces, images.problems, images.skipped
+        faces, self.problems, self.skipped = set(images.parts), images.problems, images.skipped
         if classes:
             masks = _find_masks(path / MASKS)
-            self._parts_of = masks.parts
+            self._parts = masks.parts
             self.problems = [*images.problems, *masks.problems]
             self.skipped = images.skipped + masks.skipped
-            faces = images.faces & masks.parts.keys() - masks.misnamed
-            alone = self._unpaired(
-                _of_split(images.faces - masks.parts.keys() - masks.misnamed, split),
-                _of_split(masks.parts.keys() - images.faces - images.misnamed, split),
+            unpaired = self._unpaired(
+                _of_split(faces - masks.parts.keys() - masks.misnamed, split),
+                _of_split(masks.parts.keys() - faces - images.misnamed, split),
             )
+            faces &= masks.parts.keys() - masks.misnamed
             if skip_unpaired:
-                self.notes = [f"left out without a partner: {len(alone)} faces"] if alone else []
+                self.notes = [f"left out without a partner: {len(unpaired)} faces"] if unpaired else []
             else:
-                self.problems += alone
-                self.unpaired = len(alone)
+                self.problems += unpaired
+                self.unpaired = len(unpaired)
         self._faces = _of_split(faces, split)
         if not self._faces:
             kind = f"<id>.jpg {'with masks ' if classes else ''}of the split {split}"
@@ -86,13 +85,13 @@ class CelebAMaskSource(FileSource):
             return Record(read_image(image), None)
         record = read_pair(image, None, self.classes)
         if record.turned:
-            raise DataError(f"{image}: has an EXIF orientation, its part masks have none; save it upright, without")
-        label = self._label(self._faces[index], (record.picture.height, record.picture.width))
+            raise DataError(f"{image}: has an EXIF orientation, its part masks have none; save it upright, without one")
+        label = self._label(self._faces[index], (record.image.height, record.image.width))
         height, width = label.shape
-        if height * record.picture.width != width * record.picture.height:
+        if height * record.image.width != width * record.image.height:
             raise DataError(
-                f"{image}: is {record.picture.width} x {record.picture.height}, its part masks {width} x {height};"
-                " make their shapes the same"
+                f"{image}: is {record.image.width} x {record.image.height}, its part masks {width} x {height};"
+                " give both the same aspect ratio"
             )
         return record._replace(label=label)
 
@@ -101,15 +100,14 @@ class CelebAMaskSource(FileSource):
         return " ".join(file_state(file) for file in (self._image(face), *self._masks(face).values()))
 
     def _label(self, face: int, shape: tuple[int, int]) -> np.ndarray:
-        """Paint the parts, over `shape` where all that the face shows are ignored."""
-        stencils = {part: read_stencil(file) for part, file in self._masks(face).items()}
-        shapes = {stencil.shape for stencil in stencils.values()}
+        """Paint the parts of a face; all background, with the given shape, if its parts are all ignored."""
+        masks = {part: read_part_mask(file) for part, file in self._masks(face).items()}
+        shapes = {mask.shape for mask in masks.values()}
         if len(shapes) > 1:
             raise DataError(f"{self._image(face)}: its part masks differ in size ({shapes}); make them the same")
         label = np.zeros(shapes.pop() if shapes else shape, dtype=np.uint8)
-        for part, k in self._parts.items():
-            if part in stencils:
-                label[stencils[part]] = k
+        for part, mask in masks.items():
+            label[mask] = self._class_of_part[part]
         return label
 
     def _image(self, face: int) -> Path:
@@ -119,74 +117,84 @@ class CelebAMaskSource(FileSource):
         return self.path / MASKS / str(face // _FACES_PER_FOLDER)
 
     def _masks(self, face: int) -> dict[str, Path]:
-        """The masks of a face by part, in painting order; not those of ignored parts."""
-        there = self._parts_of.get(face, ())  # none where images alone are wanted
-        return {part: self._folder(face) / _mask_name(face, part) for part in self._parts if part in there}
+        """Return the masks of a face by part, in painting order, without ignored parts."""
+        present = self._parts.get(face, ())  # empty for images only
+        return {part: self._folder(face) / _mask_name(face, part) for part in self._class_of_part if part in present}
 
     def _unpaired(self, images: Sequence[int], masks: Sequence[int]) -> list[str]:
-        """A line for each face that has an image alone, and for each that has masks alone."""
-        alone = [f"{self._image(face)}: has no part masks in {self._folder(face)}; add them" for face in images]
+        """Return a problem for each face with an image but no masks, and for each with masks but no image."""
+        problems = [f"{self._image(face)}: has no part masks in {self._folder(face)}; add them" for face in images]
         for face in masks:
-            first = self._folder(face) / _mask_name(face, min(self._parts_of[face]))
-            alone.append(f"{first}: has no image {self._image(face)}; add it, or take the masks of {face:05d} away")
-        return alone
+            first = self._folder(face) / _mask_name(face, min(self._parts[face]))
+            problems.append(f"{first}: has no image {self._image(face)}; add it, or remove the masks of {face:05d}")
+        return problems
 
 
-class _Images(NamedTuple):
-    faces: set[int]
-    misnamed: set[int]  # faces that images of other names seem to show
+def part_classes(table: ClassTable) -> dict[str, int]:
+    """Return the class of each part in painting order, without ignored parts.
+
+    Raises:
+        DataError: if a part is no class, neither remapped nor ignored.
+    """
+    remap = dict(table.remap)
+    classes = {}
+    for part in PAINTING_ORDER:
+        if part in table.ignore:
+            continue
+        if part not in remap and part not in table.names:
+            raise DataError(f"class table: part {part} is not in the class table; name it under remap or ignore")
+        classes[part] = remap[part] if part in remap else table.names.index(part)
+    return classes
+
+
+class _Files(NamedTuple):
+    parts: dict[int, set[str]]  # of each face; no parts in the folder of images
+    misnamed: set[int]  # faces that misnamed files seem to belong to
     problems: list[str]
     skipped: Counter[str]
 
 
-class _Masks(NamedTuple):
-    parts: dict[int, set[str]]  # of each face
-    misnamed: set[int]  # faces of which files of other names seem to show a part
-    problems: list[str]
-    skipped: Counter[str]
-
-
-def _find_images(folder: Path) -> _Images:
-    """Return what the folder of images holds, to the last file."""
-    found = _Images(set[int](), set[int](), [], Counter())
+def _find_images(folder: Path) -> _Files:
+    """Check all files in the folder of images."""
+    files = _Files({}, set(), [], Counter())
     for parent, names in visible_files(folder):
         for name in names:
             suffix = os.path.splitext(name)[1]
             if parent == str(folder) and (match := _IMAGE_NAME.fullmatch(name)):
-                found.faces.add(int(match[1]))
+                files.parts[int(match[1])] = set()
             elif suffix.lower() in SUFFIXES:
-                found.problems.append(f"{Path(parent, name)}: is not named <id>.jpg; rename it or take it away")
-                found.misnamed.update(int(text) for text in re.findall(r"^0*([0-9]{1,9})\.", name))
+                files.problems.append(f"{Path(parent, name)}: is not named <id>.jpg; rename or remove it")
+                files.misnamed.update(int(text) for text in re.findall(r"^0*([0-9]{1,9})\.", name))
             else:
-                found.skipped[suffix.lower() or "no extension"] += 1
-    return found
+                files.skipped[suffix.lower() or "no extension"] += 1
+    return files
 
 
-def _find_masks(folder: Path) -> _Masks:
-    """Return what the folder of masks holds, to the last file.
+def _find_masks(folder: Path) -> _Files:
+    """Check all files in the folder of masks.
 
-    Looking for the expected names alone would be quicker, but a part whose mask has a misspelt name would be lost.
+    Testing only for the expected names would be faster, but would miss a part whose mask is misspelt.
     """
-    found = _Masks(defaultdict(set), set[int](), [], Counter())
+    files = _Files(defaultdict(set), set(), [], Counter())
     for parent, names in visible_files(folder):
         number = os.path.relpath(parent, folder)
         for name in names:
             if match := _MASK_NAME.fullmatch(name):
                 face, part = int(match[1]), sys.intern(match[2])
                 if name == _mask_name(face, part) and number == str(face // _FACES_PER_FOLDER):
-                    found.parts[face].add(part)
+                    files.parts[face].add(part)
                     continue
             misnamed, suffix = _MISNAMED_MASK.fullmatch(name), os.path.splitext(name)[1].lower()
             if not misnamed and suffix not in SUFFIXES:
-                found.skipped[suffix or "no extension"] += 1
+                files.skipped[suffix or "no extension"] += 1
                 continue
-            found.problems.append(
+            files.problems.append(
                 f"{Path(parent, name)}: is not <id // {_FACES_PER_FOLDER}>/<id, 5 digits>_<part>.png with a part of"
-                " CelebAMask-HQ; rename it or take it away"
+                " CelebAMask-HQ; rename or remove it"
             )
             if misnamed:
-                found.misnamed.add(int(misnamed[1] or misnamed[2]))
-    return found
+                files.misnamed.add(int(misnamed[1] or misnamed[2]))
+    return files
 
 
 def _of_split(faces: Iterable[int], split: Split) -> list[int]:

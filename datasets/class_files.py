@@ -1,4 +1,4 @@
-"""Class tables as YAML files: those that ship with the program, and users' own.
+"""Class tables as YAML files: the built-in ones and users' own.
 
 classes:                                     # one entry for each class 0..K-1; class 0 is the background
   - {id: 0, name: background, color: [0, 0, 0]}
@@ -6,41 +6,50 @@ classes:                                     # one entry for each class 0..K-1; 
   - {id: 2, name: right_eye, color: "#048ba8", partner: left_eye}
   - {id: 3, name: glasses, color: [234, 114, 71], transparent: true}
 remap: {7: glasses, "#ff8000": glasses}      # id, colour or part in the masks -> class
-ignore: [255, "#ffffff"]                     # pixels that nobody labelled: they become class 0
+ignore: [255, "#ffffff"]                     # unlabelled pixels: they become class 0
 
-A color may be left out. The partner of a class is the one it changes places with when a picture is mirrored. YAML
-reads an unquoted # as a comment, 010 as 8 and no as false: quote colours, do not quote ids.
+`color` is optional. `partner` is the class that a class is swapped with when an image is mirrored. YAML reads an
+unquoted # as a comment, 010 as 8 and no as false: quote colours, do not quote ids.
 """
 
+import difflib
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from datasets.class_rules import check_codes, check_rules, rewritten, unquoted_color
-from datasets.labels import MAX_CLASSES, ClassTable, Code, numbered_table
+import yaml
+
+from datasets.labels import COLOR_CODE, MAX_CLASSES, PAINTING_ORDER, ClassTable, Code, hex_color, numbered_table
 from utils.errors import DataError, ReadingError
 from utils.reading.checks import brief, label, normalized, read_text
 from utils.reading.plain import MAX_YAML_BYTES, parse_yaml
 
+CLASSES_FILE = "classes.yaml"  # the class table in a folder of images and masks
 _TABLES = Path(__file__).parent / "tables"
 _FIELDS = {"id", "name", "color", "transparent", "partner"}
+_UNQUOTED_COLOR = re.compile(r"""(?:^|[:,\[{-])\s*(\#[0-9a-fA-F]{3,8})\b(?=\s*(?:$|[,:}\]\#]))""")
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
+_NAME = re.compile(r"""\bname\s*:\s*["']?([^,"'}\]]+)""")
+_COMMENTED_RULE = re.compile(r"\s*(#[0-9a-fA-F]{6})\s*:\s*\S")
+_SEXAGESIMAL, _OCTAL = re.compile(r"[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+"), re.compile(r"[-+]?0[0-7_]+")
 
 
 def load_table(path: str | Path) -> ClassTable:
-    """The class table in a YAML file, or one that ships with the program by its name: "celebamask13".
+    """Return the class table in a YAML file, or a built-in one by its name, such as "celebamask13".
 
     Raises:
-        DataError: if the file cannot be read or its rules do not fit together; the message names file and class.
+        DataError: if the file cannot be read or its rules contradict each other; the message names file and class.
     """
-    shipped = {table.stem: table for table in _TABLES.glob("*.yaml")}
-    file = Path(path) if os.path.exists(path) else shipped.get(str(path), Path(path))
+    built_in = {table.stem: table for table in _TABLES.glob("*.yaml")}
+    file = Path(path) if os.path.exists(path) else built_in.get(str(path), Path(path))
     try:
         return _table(_parse(read_text(file, MAX_YAML_BYTES)))
     except ReadingError as error:
-        names = ", ".join(sorted(shipped))
+        names = ", ".join(sorted(built_in))
         raise DataError(f"class table {label(str(path))}: {error}; give a YAML file or one of {names}") from None
     except DataError as error:
         raise DataError(f"{file}: {error}") from None
@@ -48,12 +57,12 @@ def load_table(path: str | Path) -> ClassTable:
 
 @cache
 def celebamask13() -> ClassTable:
-    """The 13 classes of CelebAMask-HQ that the paper trains on."""
+    """Return the 13 classes of CelebAMask-HQ that the paper trains on."""
     return load_table(_TABLES / "celebamask13.yaml")
 
 
 def default_table(num_classes: int) -> ClassTable:
-    """The table assumed for data that bring none: CelebAMask-HQ for 13 classes, numbered names otherwise.
+    """Return the table of data that store none: CelebAMask-HQ for 13 classes, numbered names otherwise.
 
     Raises:
         DataError: for fewer than 2 or more than 64 classes.
@@ -66,10 +75,10 @@ def _parse(text: str) -> Any:
     try:
         contents = parse_yaml(text)
     except ReadingError:
-        if hint := unquoted_color(text):  # what YAML says of it is about braces
+        if hint := _unquoted_color(text):  # YAML's own message is about braces
             raise DataError(f"class table: {hint}") from None
         raise
-    if hint := rewritten(text):
+    if hint := _misread_value(text):
         raise DataError(f"class table: {hint}")
     return contents
 
@@ -79,7 +88,7 @@ def _table(contents: Any) -> ClassTable:
         raise DataError("class table: needs `classes`, a list of {id, name, color, transparent, partner}")
     if unknown := contents.keys() - {"classes", "remap", "ignore"}:
         raise DataError(
-            f"class table: unknown section {label(sorted(map(str, unknown))[0])}; there are classes, remap and ignore"
+            f"class table: unknown section {label(sorted(map(str, unknown))[0])}; choose from classes, remap and ignore"
         )
     if len(contents["classes"]) > MAX_CLASSES:
         raise DataError(f"class table: {len(contents['classes'])} classes; 2 to {MAX_CLASSES} are supported")
@@ -95,14 +104,14 @@ def _table(contents: Any) -> ClassTable:
                 f"class table: the name {label(name)} cannot be given as a part: choose one that is neither base nor a "
                 "number, without commas, and without blanks at its ends"
             )
-    remap, ignore = _mapping(contents), _listing(contents)
-    check_codes([*remap, *ignore])
+    remap = _section(contents, "remap", {}, "must hold `code in the masks: class` pairs")
+    ignore = _section(contents, "ignore", [], "must be a list of codes in the masks")
+    _check_codes([*remap, *ignore])
     spare = numbered_table(len(entries)).colors
-    colors = [_color(entry, color) for entry, color in zip(entries, spare, strict=True)]
     table = ClassTable.from_dict(
         {
             "names": names,
-            "colors": colors,
+            "colors": [_color(entry, color) for entry, color in zip(entries, spare, strict=True)],
             "transparent": [entry["id"] for entry in entries if entry.get("transparent", False)],
             "partners": _partners(entries, names),
             "remap": [(code, _class(k, names)) for code, k in remap.items()],
@@ -110,8 +119,17 @@ def _table(contents: Any) -> ClassTable:
         }
     )
     table = replace(table, uncolored=tuple(entry["id"] for entry in entries if "color" not in entry))
-    check_rules(table)
+    _check_rules(table)
     return table
+
+
+def _section(contents: Mapping[str, Any], name: str, default: Any, requirement: str) -> Any:
+    value = contents.get(name, default)
+    if value is None:
+        raise DataError(f"class table: {name} is empty; remove it, or write its colours in quotes: '#ff0000'")
+    if not isinstance(value, type(default)):
+        raise DataError(f"class table: {name} {requirement}")
+    return value
 
 
 def _entry(entry: Any) -> Mapping[str, Any]:
@@ -149,7 +167,7 @@ def _color(entry: Mapping[str, Any], spare: tuple[int, int, int]) -> Sequence[in
 
 
 def _partners(entries: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs of ids; a partner is named by both classes, or both could not be meant."""
+    """Return the pairs of ids; both classes must name each other as partners."""
     partner = {entry["id"]: _class(entry["partner"], names) for entry in entries if "partner" in entry}
     for ours, theirs in partner.items():
         if ours == theirs or partner.get(theirs) != ours:
@@ -171,22 +189,113 @@ def _class(value: Any, names: Sequence[str]) -> int:
     raise DataError(f"class table: {brief(value)} is no class{quoting}; choose from {', '.join(names)}")
 
 
-def _mapping(contents: Mapping[str, Any]) -> Mapping[Code, Any]:
-    value = _section(contents, "remap", {})
-    if not isinstance(value, dict):
-        raise DataError("class table: remap must hold `code in the masks: class` pairs")
-    return value
+def _unquoted_color(text: str) -> str:
+    """Return a message about the first colour without quotes, "" if there is none."""
+    for number, line in enumerate(text.splitlines(), 1):
+        bare = _QUOTED.sub(lambda quoted: "_" * len(quoted[0]), line)
+        if not bare.lstrip().startswith("#") and (color := _UNQUOTED_COLOR.search(bare)):
+            name = _NAME.search(line)
+            owner = f" of class {label(name[1].strip())}" if name else ""
+            return (
+                f"YAML reads {color[1]}{owner} in line {number} as a comment; quote it: '#ff0000', or write [255, 0, 0]"
+            )
+    return ""
 
 
-def _listing(contents: Mapping[str, Any]) -> Sequence[Code]:
-    value = _section(contents, "ignore", [])
-    if not isinstance(value, list):
-        raise DataError("class table: ignore must be a list of codes in the masks")
-    return value
+def _misread_value(text: str) -> str:
+    """Return a message about the first rule that YAML reads as a comment or as another number, "" if there is none."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if rule := _COMMENTED_RULE.match(line):
+            return (
+                f"YAML reads {rule[1]} in line {number} as a comment;"
+                f" quote it: '{rule[1]}', or put a space after # if it is a comment"
+            )
+    before = ""
+    for token in yaml.scan(text, yaml.SafeLoader):
+        if isinstance(token, yaml.ScalarToken):
+            if token.plain and before != "color" and _is_misread(token.value):
+                line = token.start_mark.line + 1
+                return (
+                    f"YAML reads {label(token.value)} in line {line} as a different number;"
+                    " write it without leading zeros, or quote it if it is a name"
+                )
+            before = token.value
+        elif not isinstance(token, yaml.ValueToken):
+            before = ""
+    return ""
 
 
-def _section(contents: Mapping[str, Any], name: str, default: Any) -> Any:
-    value = contents.get(name, default)
-    if value is None:
-        raise DataError(f"class table: {name} is empty; take it out, or write its colours in quotes: '#ff0000'")
-    return value
+def _is_misread(text: str) -> bool:
+    """Return True if YAML reads these digits as another number than the decimal one."""
+    if _SEXAGESIMAL.fullmatch(text):
+        return True
+    digits = text.replace("_", "")
+    return bool(_OCTAL.fullmatch(text)) and int(digits, 8) != int(digits)
+
+
+def _check_codes(codes: Iterable[Any]) -> None:
+    """Raise a DataError for a code that no mask can hold: its rule would never apply."""
+    for code in codes:
+        if type(code) is int:
+            continue
+        if not isinstance(code, str):
+            raise DataError(
+                f"class table: {brief(code)} is neither an id nor a colour nor a part; write ids without quotes"
+                " and as whole numbers, colours and names in quotes: '#ff0000'"
+            )
+        if code.startswith("#") or code.lower() in PAINTING_ORDER:
+            continue
+        if _is_number(code):
+            raise DataError(
+                f"class table: the code '{label(code)}' is text and can never match; remove the quotes to make it an id"
+                f"{' (a colour is written with #)' if re.fullmatch('[0-9]{6}', code) else ''}"
+            )
+        if COLOR_CODE.fullmatch(f"#{code.lower()}"):
+            raise DataError(f"class table: the code {label(code)} is no colour; write '#{label(code.lower())}'")
+        near = difflib.get_close_matches(code.lower(), PAINTING_ORDER, n=1)
+        remedy = f"did you mean '{near[0]}'?" if near else "write the id, or the colour like '#ff0000'"
+        raise DataError(
+            f"class table: the code {brief(code)} is neither an id nor a colour nor a part of CelebAMask-HQ; {remedy}"
+        )
+
+
+def _check_rules(table: ClassTable) -> None:
+    """Raise a DataError for a rule that gives a class's own id, colour or part to another class."""
+    rules: list[tuple[Code, int]] = [*table.remap, *((code, 0) for code in table.ignore)]
+    for code, k in rules:
+        owners = _owners(code, table)
+        if not owners or k in owners:
+            continue
+        kind, own = _kind(code), owners[0]
+        if kind != "colour" and any(other == own for rule, other in rules if _kind(rule) == kind and rule != code):
+            continue  # the masks number or name the classes differently: another code means this class there
+        action = f"remapped to {table.names[k]}" if (code, k) in table.remap else "ignored"
+        raise DataError(
+            f"class table: the {kind} {label(code)} is that of class {table.names[own]}, but it is {action};"
+            " remove the rule or the class, or add a rule for the code that means this class in the masks"
+        )
+
+
+def _owners(code: Code, table: ClassTable) -> list[int]:
+    """Return the classes whose own id, colour or name the code is."""
+    if isinstance(code, int):
+        return [code] if code < table.num_classes else []
+    if code.startswith("#"):
+        colors = [hex_color(color) for color in table.colors]
+        return [k for k, color in enumerate(colors) if color == code and k not in table.uncolored]
+    return [k for k, name in enumerate(table.names) if name == code]
+
+
+def _kind(code: Code) -> str:
+    return "id" if isinstance(code, int) else "colour" if code.startswith("#") else "part"
+
+
+def _is_number(text: str) -> bool:
+    """Return True if text reads as a number: decimal, hexadecimal, octal or fractional."""
+    for convert in (lambda text: int(text, 0), int, float):
+        try:
+            convert(text)
+        except ValueError:
+            continue
+        return True
+    return False

@@ -1,18 +1,16 @@
-"""From pictures of any shape to squares of one size: images are averaged, labels never blended.
+"""Cropping and resizing of any image and its labels to a square.
 
 Shapes: R resolution; images uint8 [R, R, 3], labels uint8 [R, R].
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from datasets.data_config import Crop
 from datasets.decoding import Record
 from utils.errors import DataError
-
-Crop = Literal["error", "center", "pad"]
-CROPS: tuple[Crop, ...] = ("error", "center", "pad")
 
 
 class Resized(NamedTuple):
@@ -21,31 +19,30 @@ class Resized(NamedTuple):
 
 
 def crop_and_resize(record: Record, resolution: int, crop: Crop) -> Resized:
-    """The record as a square of side R.
-
-    Images are reduced by Lanczos, labels by nearest.
+    """Return the record as a square with side R: the image resized by Lanczos, the labels by nearest.
 
     Args:
-        record: image and labels of the same shape, perhaps not of the same size.
+        record: image and labels of the same aspect ratio, not necessarily of the same size.
         resolution: R.
-        crop: of a picture that is not square, "center" keeps the central square, "pad" adds black (labels: class 0)
-            to the shorter side, "error" refuses it.
+        crop: what to do with an image that is not square: "center" keeps the central square, "pad" pads the
+            shorter dimension with black (labels: class 0), "error" refuses it.
 
     Raises:
-        DataError: if the picture is not square and may not be cropped, or smaller than R; for after the file's name.
+        DataError: if the image is not square and may not be cropped, or is smaller than R. The message follows the
+            file's name.
     """
-    refuse_unfit(record, resolution, crop)
-    image = squared(record.picture, crop).resize((resolution, resolution), Image.Resampling.LANCZOS)
+    check_size(record, resolution, crop)
+    image = make_square(record.image, crop).resize((resolution, resolution), Image.Resampling.LANCZOS)
     if record.label is None:
         return Resized(np.asarray(image), None)
-    # Not the majority of each block: thin parts, such as brows, would lose most of their area to it.
-    label = squared(Image.fromarray(record.label), crop).resize((resolution, resolution), Image.Resampling.NEAREST)
+    # Nearest, not the majority of each block, in which thin parts such as brows would lose most of their area.
+    label = make_square(Image.fromarray(record.label), crop).resize((resolution, resolution), Image.Resampling.NEAREST)
     return Resized(np.asarray(image), np.asarray(label))
 
 
-def refuse_unfit(record: Record, resolution: int, crop: Crop) -> None:
-    """Raises what `fit` would, without the work."""
-    sizes = [record.picture.size] + ([] if record.label is None else [record.label.shape[::-1]])
+def check_size(record: Record, resolution: int, crop: Crop) -> None:
+    """Raise the DataError of `crop_and_resize`, if any, without resizing."""
+    sizes = [record.image.size] + ([] if record.label is None else [record.label.shape[::-1]])
     width, height = sizes[0]
     if width != height and crop == "error":
         raise DataError(f"is {width} x {height}, not square; give --crop center or --crop pad (in a run: data.crop)")
@@ -54,12 +51,12 @@ def refuse_unfit(record: Record, resolution: int, crop: Crop) -> None:
         raise DataError(f"is {side} pixels wide, too small for {resolution}; choose a lower resolution")
 
 
-def squared(picture: Image.Image, crop: Crop) -> Image.Image:
-    """The picture cut or padded to a square; one that is square already stays."""
-    width, height = picture.size
+def make_square(image: Image.Image, crop: Crop) -> Image.Image:
+    """Crop or pad an image to a square."""
+    width, height = image.size
     if width == height:
-        return picture
+        return image
     side = max(width, height) if crop == "pad" else min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
-    # Outside the picture a crop is 0: black, and the background.
-    return picture.crop((left, top, left + side, top + side))
+    # Beyond the image a crop is 0: black, or the background class.
+    return image.crop((left, top, left + side, top + side))

@@ -1,6 +1,6 @@
-"""Reading the image and mask files of users, refusing all that would change without a word.
+"""Decoding of users' image and mask files. Whatever would change their content silently is refused.
 
-Pictures come out RGB; labels as uint8 class ids [H, W]. Every message begins with the file's name.
+Images are decoded to RGB, masks to class ids, uint8 [H, W]. Each message begins with the file's name.
 """
 
 import os
@@ -13,14 +13,15 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from datasets.data_config import ReadBy
 from datasets.labels import MAX_SOURCE_ID, ClassTable
-from datasets.mask_codes import labels_from_colors, labels_from_ids
-from datasets.palettes import (
+from datasets.mask_codes import (
     Palette,
-    ReadBy,
     canonical_colors,
     check_palette,
     colors_of,
+    labels_from_colors,
+    labels_from_ids,
     refuse_differences,
     used_palette,
 )
@@ -31,13 +32,13 @@ from utils.reading.checks import check_regular
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _LOSSY = frozenset({"JPEG", "MPO", "WEBP"})
 _WIDE_GREY = frozenset({"I", "I;16", "I;16B", "I;16L"})
-# Pillow stretches 2 and 4 bits of grey to 0..255; ids are what was stored.
-_STRETCH = {"L;2": 85, "L;4": 17}
-# Pillow stretches these too, or inverts them: white is 0, or the lowest bit comes first.
+# Pillow scales grey values of 2 and 4 bits to 0..255; ids are the stored values.
+_SCALE = {"L;2": 85, "L;4": 17}
+# Pillow inverts these (white is 0) or reverses their bits (the lowest comes first), besides scaling them.
 _REVERSED = frozenset({"1;I", "1;R", "1;IR", "L;I", "L;R", "L;IR", "L;2I", "L;2R", "L;2IR", "L;4I", "L;4R", "L;4IR"})
-# Pillow keeps the upper byte only.
+# Pillow keeps only the upper byte of these.
 _HALVED = ("RGB;16", "RGBA;16", "LA;16")
-_ORIENTATION = 0x0112
+_ORIENTATION = 0x0112  # EXIF tag
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -50,30 +51,25 @@ _TURNS = {
 
 
 class Record(NamedTuple):
-    """One image, upright, with its labels, if it has any."""
+    """An upright image and its labels, if it has a mask."""
 
-    picture: Image.Image  # RGB
+    image: Image.Image  # RGB
     label: np.ndarray | None  # uint8 [H, W]
     turned: bool = False  # by its EXIF orientation
     ambiguous: bool = False  # turned, and the mask fits both the stored and the upright image
-    palette: Palette = ()  # colours of the mask's ids, see `datasets.palettes.canonical_colors`
-
-
-class _Label(NamedTuple):
-    ids: np.ndarray  # uint8 [H, W]
-    palette: Palette
+    palette: Palette = ()  # of the mask, see `datasets.mask_codes.canonical_colors`
 
 
 def read_pair(image: Path, mask: Path | None, table: ClassTable, read_by: ReadBy = "auto") -> Record:
-    """An image with its mask, both turned upright.
+    """Read an image and its mask, both turned upright by the image's EXIF orientation.
 
-    A mask of the size at which the image is stored is turned along with it; one of the turned size is upright already.
-    Where the two sizes are the same (squares; mirrored pictures), the mask is taken to lie as the image is stored.
+    A mask with the size of the stored image is turned with it; a mask with the upright size is upright already. If
+    the two sizes are equal (square or mirrored images), the mask is turned, too.
 
     Args:
-        image: the image.
+        image: image file.
         mask: its mask, if there is one.
-        table: the classes of the mask.
+        table: class table of the mask.
         read_by: see `read_label`.
 
     Raises:
@@ -81,12 +77,9 @@ def read_pair(image: Path, mask: Path | None, table: ClassTable, read_by: ReadBy
     """
     stored, turn = _read_image(image)
     label, palette = (None, ()) if mask is None else _read_label(mask, table, read_by)
-    if turn is None:
-        upright = stored
-    else:
-        upright = stored.transpose(turn)
-        if label is not None and label.shape == (stored.height, stored.width):
-            label = np.asarray(Image.fromarray(label).transpose(turn))
+    upright = stored if turn is None else stored.transpose(turn)
+    if turn is not None and label is not None and label.shape == (stored.height, stored.width):
+        label = np.asarray(Image.fromarray(label).transpose(turn))
     if label is not None and label.shape != (upright.height, upright.width):
         raise DataError(
             f"{mask}: is {label.shape[1]} x {label.shape[0]}, its image {image} {upright.width} x {upright.height};"
@@ -97,67 +90,82 @@ def read_pair(image: Path, mask: Path | None, table: ClassTable, read_by: ReadBy
 
 
 def read_image(path: Path) -> Image.Image:
-    """An image, turned upright.
+    """Read an image as RGB, turned upright.
 
     Raises:
-        DataError: if it cannot be decoded, or not to RGB without a choice that is the user's.
+        DataError: if it cannot be decoded or has no unambiguous RGB values.
     """
-    picture, turn = _read_image(path)
-    return picture if turn is None else picture.transpose(turn)
+    stored, turn = _read_image(path)
+    return stored if turn is None else stored.transpose(turn)
 
 
 def read_label(path: Path, table: ClassTable, read_by: ReadBy = "auto") -> np.ndarray:
-    """Return the labels of a mask, uint8 [H, W]: of palette indices, ids in 1 to 16 bits of grey, or colours.
+    """Read a mask of palette indices, grey ids (1 to 16 bits) or colours as labels, uint8 [H, W].
 
     Args:
-        path: the mask.
-        table: its classes.
-        read_by: what counts in a mask with a palette: "index", "color", or, with "auto", the index where the class
-            table does not give the index's colour to another class. "color" reads grey masks by their shade, too.
+        path: mask file.
+        table: its class table.
+        read_by: what counts in a palette mask: "index", "color", or, with "auto", the index unless the class table
+            gives its colour to another class. With "color", grey masks are read by their grey value, too.
 
     Raises:
-        ContradictionError: if index and colour contradict each other, with "auto".
-        DataError: if it cannot be decoded, is stored with losses, or holds what is of no class.
+        ContradictionError: with "auto", if an index and its colour contradict each other.
+        DataError: if it cannot be decoded, its format is lossy, or a pixel has no class.
     """
-    return _read_label(path, table, read_by).ids
+    return _read_label(path, table, read_by)[0]
+
+
+def read_part_mask(path: Path) -> np.ndarray:
+    """Read the mask of a single part as bool [H, W], True for all pixels that are not black.
+
+    Raises:
+        DataError: if it cannot be decoded, its format is lossy, or it has transparent pixels.
+    """
+    mask = _load_mask(path)
+    _refuse_transparency(mask, path)
+    return np.asarray(mask.convert("L")) > 0
 
 
 def refuse_contradictions(masks: Iterable[Path], table: ClassTable) -> None:
-    """Look at the palettes of masks that are to be read by "auto", before any is used.
+    """Check the palettes of masks that will be read with "auto" before any mask is used.
 
-    Pixels are decoded only of masks whose palettes, used or not, give an index another colour than others do, or
-    contradict the class table.
+    Only the headers of most masks are read. Pixels are decoded only if the whole palette, including unused entries,
+    contradicts the class table or gives an id another colour than other palettes do.
 
     Raises:
-        ContradictionError: if an index and its colour contradict each other, or the palettes of two masks do.
+        ContradictionError: if an id and its colour contradict each other, or the palettes of two masks do.
     """
     by_palette: dict[bytes, list[Path]] = {}
     for path in masks:
         try:
             check_regular(path)
-            with open_image(path) as picture:
-                if picture.mode in ("1", "P"):
-                    by_palette.setdefault(bytes(picture.getpalette("RGB") or b""), []).append(path)
-        except Exception:  # whoever reads it tells what is wrong
+            with open_image(path) as mask:
+                if mask.mode in ("1", "P"):
+                    by_palette.setdefault(bytes(mask.getpalette("RGB") or b""), []).append(path)
+        except Exception:  # reported when the mask is read
             continue
     suspects = sorted(path for palette in _suspicious(list(by_palette), table) for path in by_palette[palette])
-    refuse_differences((str(path), _palette_of(path, table)) for path in suspects)
+    refuse_differences((str(path), _checked_palette(path, table)) for path in suspects)
 
 
 def _suspicious(palettes: Sequence[bytes], table: ClassTable) -> list[bytes]:
-    """Return those that would contradict the class table or one another if pixels used every entry.
+    """Return the palettes that would contradict the class table or one another if pixels used all their entries.
 
-    Entries that one palette has beyond the end of another contradict nothing. A mask without a palette has 1 bit.
+    A palette that has more entries than another does not contradict it by those. A mask without a palette has 1 bit.
     """
     entries = {palette: _all_entries(palette) for palette in palettes}
     colors = {palette: canonical_colors(each, table) for palette, each in entries.items()}
     counts = Counter(index for index, _ in set(chain.from_iterable(colors.values())))
     differing = {index for index, count in counts.items() if count > 1}
-    return [
-        palette
-        for palette in palettes
-        if any(index in differing for index, _ in colors[palette]) or _contradicts(entries[palette], table)
-    ]
+
+    def is_suspicious(palette: bytes) -> bool:
+        try:
+            check_palette(entries[palette], table)
+        except ContradictionError:
+            return True
+        return any(index in differing for index, _ in colors[palette])
+
+    return [palette for palette in palettes if is_suspicious(palette)]
 
 
 def _all_entries(palette: bytes) -> Palette:
@@ -165,127 +173,106 @@ def _all_entries(palette: bytes) -> Palette:
     return tuple((index, f"#{color}") for index, color in enumerate(colors))
 
 
-def _contradicts(entries: Palette, table: ClassTable) -> bool:
-    try:
-        check_palette(entries, table)
-    except ContradictionError:
-        return True
-    return False
-
-
-def _palette_of(path: Path, table: ClassTable) -> Palette:
+def _checked_palette(path: Path, table: ClassTable) -> Palette:
     try:
         return check_palette(used_palette(_load_mask(path)), table)
     except ContradictionError as error:
         raise ContradictionError(f"{path}: {error}") from None
-    except DataError:
-        return ()  # whoever reads it tells what is wrong
+    except DataError:  # reported when the mask is read
+        return ()
 
 
-def _read_label(path: Path, table: ClassTable, read_by: ReadBy) -> _Label:
-    picture = _load_mask(path)
-    # The transparent colour of a palette is a hint for viewers; its indices are ids all the same.
-    if picture.mode != "P":
-        _refuse_transparency(picture, path)
+def _read_label(path: Path, table: ClassTable, read_by: ReadBy) -> tuple[np.ndarray, Palette]:
+    mask = _load_mask(path)
+    if mask.mode != "P":  # a palette's transparent colour is for viewers: its ids are valid
+        _refuse_transparency(mask, path)
     try:
-        if picture.mode in ("RGB", "RGBA"):
+        if mask.mode in ("RGB", "RGBA"):
             if read_by == "index":
                 raise DataError(
                     "is an RGB mask and has no palette indices; drop --read-by index (in a run: data.read_by)"
                 )
-            return _Label(labels_from_colors(np.asarray(picture.convert("RGB")), table), ())
-        if read_by == "color" and picture.mode in ("1", "L", "LA", "P"):
-            return _Label(labels_from_colors(colors_of(picture), table), ())
-        ids = _ids(picture, path)
+            return labels_from_colors(np.asarray(mask.convert("RGB")), table), ()
+        if read_by == "color" and mask.mode in ("1", "L", "LA", "P"):
+            return labels_from_colors(colors_of(mask), table), ()
+        ids = _ids(mask)
         if read_by == "color":
             raise DataError("has ids of 16 bits and no colours; drop --read-by color (in a run: data.read_by)")
-        palette = check_palette(used_palette(picture), table) if read_by == "auto" else ()
-        return _Label(labels_from_ids(ids, table), palette)
+        palette = check_palette(used_palette(mask), table) if read_by == "auto" else ()
+        return labels_from_ids(ids, table), palette
     except DataError as error:
         raise type(error)(f"{path}: {error}") from None
 
 
-def read_stencil(path: Path) -> np.ndarray:
-    """Where the one part of a mask is, bool [H, W]: all that is not black.
-
-    Raises:
-        DataError: if it cannot be decoded, is stored with losses, or has transparent pixels.
-    """
-    picture = _load_mask(path)
-    _refuse_transparency(picture, path)
-    return np.asarray(picture.convert("L")) > 0
+def _ids(mask: Image.Image) -> np.ndarray:
+    """Return the stored ids of a mask; the message of an error follows the file's name."""
+    ids = np.asarray(mask.getchannel("L") if mask.mode == "LA" else mask)
+    if mask.mode in _WIDE_GREY:
+        if ids.size and (ids.min() < 0 or ids.max() > MAX_SOURCE_ID):
+            raise DataError(f"has ids from {ids.min()} to {ids.max()}; mask ids must lie in 0..{MAX_SOURCE_ID}")
+        return ids.astype(np.uint16)
+    if mask.mode not in ("1", "L", "LA", "P"):
+        raise DataError(f"has mode {mask.mode}; store ids as a grey or palette PNG")
+    return ids.astype(np.uint8) // _SCALE.get(mask.info["rawmode"], 1)
 
 
 def _read_image(path: Path) -> tuple[Image.Image, Image.Transpose | None]:
-    """RGB as stored, and how to turn it upright."""
-    picture, turn = _load(path)
-    if picture.mode == "CMYK":
+    """Return the stored image as RGB, and the transposition that turns it upright."""
+    image, turn = _load(path)
+    if image.mode == "CMYK":
         raise DataError(f"{path}: is CMYK, whose colours depend on a printer's profile; convert it to RGB")
-    if picture.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
-        raise DataError(f"{path}: has mode {picture.mode}, not 8 bits of grey or RGB; convert it to RGB")
-    _refuse_transparency(picture, path)
-    return picture.convert("RGB"), turn
+    if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+        raise DataError(f"{path}: has mode {image.mode}, not 8 bits of grey or RGB; convert it to RGB")
+    _refuse_transparency(image, path)
+    return image.convert("RGB"), turn
 
 
 def _load_mask(path: Path) -> Image.Image:
-    """A picture that says the same of every pixel as its file."""
-    picture, turn = _load(path)
-    if picture.format in _LOSSY or picture.info.get("compression") in ("jpeg", "tiff_jpeg", "webp"):
-        raise DataError(f"{path}: is a mask in a format that can change ids ({picture.format}); export it as PNG")
-    if picture.info["rawmode"] in _REVERSED:
+    """Load a mask whose pixel values Pillow decodes exactly as stored."""
+    mask, turn = _load(path)
+    if mask.format in _LOSSY or mask.info.get("compression") in ("jpeg", "tiff_jpeg", "webp"):
+        raise DataError(f"{path}: is a mask in a format that can change ids ({mask.format}); export it as PNG")
+    if mask.info["rawmode"] in _REVERSED:
         raise DataError(f"{path}: is a TIFF with inverted greys or reversed bits; store ids as a grey PNG")
-    if picture.info["rawmode"].startswith(_HALVED):
-        raise DataError(f"{path}: is a mask of 16 bits a channel; store ids as a grey PNG, or colours with 8 bits")
+    if mask.info["rawmode"].startswith(_HALVED):
+        raise DataError(f"{path}: is a mask with 16 bits per channel; store ids as a grey PNG, or colours with 8 bits")
     if turn is not None:
-        raise DataError(f"{path}: is a mask with an EXIF orientation; save it upright, without")
-    return picture
+        raise DataError(f"{path}: is a mask with an EXIF orientation; save it upright, without one")
+    return mask
 
 
 def _load(path: Path) -> tuple[Image.Image, Image.Transpose | None]:
-    """The picture as stored, and how to turn it upright."""
+    """Return the stored image, and the transposition that turns it upright."""
     try:
         check_regular(path)
-        picture = open_image(path)
-        picture.info["rawmode"] = _rawmode(picture)
-        turn = _TURNS.get(picture.getexif().get(_ORIENTATION, 1))
-        picture.load()
+        image = open_image(path)
+        image.info["rawmode"] = _rawmode(image)
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        image.load()
     except ReadingError as error:
-        remedy = "replace it or take it away" if os.path.lexists(path) else "give one that is there"
+        remedy = "replace or remove it" if os.path.lexists(path) else "give an existing file"
         raise DataError(f"{path}: {error}; {remedy}") from None
     except Image.UnidentifiedImageError:
-        raise DataError(f"{path}: is not an image; replace it or take it away") from None
-    except Exception as error:  # Pillow raises whatever a damaged file trips over
+        raise DataError(f"{path}: is not an image; replace or remove it") from None
+    except Exception as error:  # a damaged file can raise anything in Pillow
         if isinstance(error, OSError) and error.strerror:
-            raise DataError(f"{path}: cannot be read ({error.strerror}); make it readable or take it away") from None
-        raise DataError(f"{path}: is truncated or damaged; replace it or take it away") from None
-    if turn is not None and picture.format == "TIFF":
-        # Pillow turns these by itself, other programs do not: whoever drew the mask may have seen either.
-        raise DataError(f"{path}: is a TIFF with an orientation; save it upright, without")
-    return picture, turn
+            raise DataError(f"{path}: cannot be read ({error.strerror}); make it readable or remove it") from None
+        raise DataError(f"{path}: is truncated or damaged; replace or remove it") from None
+    if turn is not None and image.format == "TIFF":
+        # Pillow turns these by itself, other programs do not: the mask may have been made for either orientation.
+        raise DataError(f"{path}: is a TIFF with an orientation; save it upright, without one")
+    return image, turn
 
 
-def _rawmode(picture: Image.Image) -> str:
-    """How the file stores its pixels: bits that the mode no longer tells."""
-    tiles = getattr(picture, "tile", None)
+def _rawmode(image: Image.Image) -> str:
+    """Return how the file stores its pixels, such as "L;4": more precise than the mode."""
+    tiles = getattr(image, "tile", None)
     arguments = tiles[0][3] if tiles else ""
     return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
 
 
-def _ids(picture: Image.Image, path: Path) -> np.ndarray:
-    if picture.mode == "LA":
-        picture = picture.getchannel("L")
-    ids = np.asarray(picture)
-    if picture.mode in _WIDE_GREY:
-        if ids.size and (ids.min() < 0 or ids.max() > MAX_SOURCE_ID):
-            raise DataError(f"has ids from {ids.min()} to {ids.max()}; those of masks lie in 0..{MAX_SOURCE_ID}")
-        return ids.astype(np.uint16)
-    if picture.mode not in ("1", "L", "P"):
-        raise DataError(f"has mode {picture.mode}; store ids as a grey or palette PNG")
-    return ids.astype(np.uint8) // _STRETCH.get(picture.info["rawmode"], 1)
-
-
-def _refuse_transparency(picture: Image.Image, path: Path) -> None:
-    if picture.has_transparency_data:
-        least = picture.convert("RGBA").getchannel("A").getextrema()[0]
-        if int(least) < 255:  # type: ignore[arg-type]
+def _refuse_transparency(image: Image.Image, path: Path) -> None:
+    if image.has_transparency_data:
+        lowest = image.convert("RGBA").getchannel("A").getextrema()[0]
+        if int(lowest) < 255:  # type: ignore[arg-type]
             raise DataError(f"{path}: has transparent pixels; flatten it onto a background first")

@@ -1,114 +1,99 @@
-"""Recognize the source at a user's path: one of the known layouts, or one the user describes."""
+"""Recognition of the data source at a user's path: one of the known layouts, or one that the user describes."""
 
 import os
 import re
 from collections import Counter
 from collections.abc import Set
-from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.celebamask import IMAGES, MASKS, CelebAMaskSource, Split
-from datasets.class_files import celebamask13, load_table
+from datasets.class_files import CLASSES_FILE, celebamask13, load_table
+from datasets.data_config import FolderOptions, ReadBy
+from datasets.decoding import SUFFIXES
 from datasets.labels import ClassTable, Code
+from datasets.lmdb_reading import holds_pairs, is_lmdb
 from datasets.pairing import (
     Convention,
     Listing,
-    doubles,
-    ending_with,
+    duplicates,
     group,
-    is_left_by_a_system,
+    is_system_file,
     list_images,
-    no_images,
     pair,
     recognize,
+    select_by_suffix,
     split_by_each_suffix,
     split_by_suffix,
 )
-from datasets.palettes import ReadBy
-from datasets.sources import FolderSource, ImageLmdbSource, LmdbSource, Source, holds_pairs, is_lmdb
+from datasets.sources import FolderSource, ImageLmdbSource, LmdbSource, Source
 from utils.errors import ContradictionError, DataError
 
-CLASSES_FILE = "classes.yaml"
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "JPEGImages")
 _MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "SegmentationClass")
+_SPLIT_FOLDERS = ("train", "training", "val", "valid", "validation", "test")
 _ALMOST_CLASSES_FILE = re.compile(r"class(es)?\.ya?ml(\.txt)?", re.IGNORECASE)
-_HALVES = ("train", "training", "val", "valid", "validation", "test")  # names of parts of a data set
 _SHOWN = 6
-KNOWN_LAYOUTS = (
+_KNOWN_LAYOUTS = (
     f"CelebAMask-HQ ({IMAGES} and {MASKS}); a folder of images ({', '.join(_IMAGE_FOLDERS)}) beside one of masks"
     f" ({', '.join(_MASK_FOLDERS)}); masks named like their images or with a suffix (a.png and a_mask.png, a_label.png,"
     " a_seg.png, a.png.png), in one folder or two; LMDBs"
 )
+_DEFAULT = FolderOptions()
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Description of folders whose layout is not known, and how to read them.
-
-    Attributes:
-        images_folder: of the images: a path, or a name in the source's folder.
-        image_suffix: end of the images' names, without extension or with it; others are ignored.
-        mask_suffix: end of the masks' names, likewise.
-        images_only: use the images alone, without masks.
-        skip_unpaired: leave out images without a mask and masks without an image.
-        read_by: what counts in masks that show an id and a colour, see `datasets.decoding.read_label`. "index" also
-            lets a class table give the ids of an LMDB other names.
-    """
-
-    images_folder: str = ""
-    image_suffix: str = ""
-    mask_suffix: str = ""
-    images_only: bool = False
-    skip_unpaired: bool = False
-    read_by: ReadBy = "auto"
-
-
-_DEFAULT = Layout()
-
-
-def find_source(
-    path: Path,
-    masks: Path | None = None,
-    classes: str = "",
-    split: Split | None = None,
-    layout: Layout = _DEFAULT,
-) -> Source:
-    """Return the source at `path`, recognized from its content.
+def find_source(path: Path, options: FolderOptions = _DEFAULT, split: Split | None = None) -> Source:
+    """Return the source at `path`, whose layout is recognized from its content.
 
     Args:
-        path: an LMDB of pairs or of images; a CelebAMask-HQ folder; or a folder of images and masks.
-        masks: folder of the masks: a path, or a name in the folder `path`.
-        classes: a YAML file, or the name of a table that ships with the program; default: `classes.yaml` in `path`
-            if there is one, what an LMDB stores, or the 13 classes of CelebAMask-HQ.
-        split: of CelebAMask-HQ; default: train.
-        layout: of folders, where it is none of the known ones.
+        path: an LMDB of pairs or of images, a CelebAMask-HQ folder, or a folder of images and masks.
+        options: description of a folder whose layout is not known, and how to read it.
+        split: part of CelebAMask-HQ; default: train.
 
     Raises:
-        DataError: if the layout is not known, nothing there can be used, or an argument does not fit what is there.
+        DataError: if the layout is not known, no file can be used, or an option does not apply to the layout.
     """
     if not os.path.exists(path):
         raise DataError(f"{path} does not exist; give a folder or an LMDB")
-    named = masks is not None or layout.images_folder or layout.image_suffix or layout.mask_suffix
-    if layout.images_only and (masks is not None or classes):
-        raise DataError(f"{path}: images alone need neither masks nor classes; leave --masks-folder and --classes out")
-    table = None if layout.images_only else _table(path, classes)
-    if os.path.isdir(path / IMAGES) and os.path.isdir(path / MASKS) and not named:
-        if layout.read_by != "auto":
-            raise DataError(
-                f"{path} is CelebAMask-HQ, whose masks are one file per part: --read-by does not apply; leave it out"
-            )
-        wanted = None if layout.images_only else table or celebamask13()
-        return CelebAMaskSource(path, wanted, split or "train", skip_unpaired=layout.skip_unpaired)
+    is_described = options.masks or options.images_folder or options.image_suffix or options.mask_suffix
+    if options.images_only and (options.masks or options.classes):
+        raise DataError(f"{path}: --images-only uses neither masks nor classes; drop --masks-folder and --classes")
+    table = None if options.images_only else _table(path, options.classes)
+    if os.path.isdir(path / IMAGES) and os.path.isdir(path / MASKS) and not is_described:
+        if options.read_by != "auto":
+            raise DataError(f"{path} is CelebAMask-HQ, which has one mask file per part: drop --read-by")
+        classes = None if options.images_only else table or celebamask13()
+        return CelebAMaskSource(path, classes, split or "train", skip_unpaired=options.skip_unpaired)
     if split is not None:
         raise DataError(f"{path} is not CelebAMask-HQ ({IMAGES} and {MASKS}), so it has no split {split}")
     if is_lmdb(path):
-        if named or layout.skip_unpaired:
-            raise DataError(f"{path} is an LMDB: options for folders and suffixes do not apply to it; leave them out")
-        return _lmdb(path, table, layout.read_by)
-    return _folders(path, masks, table, layout)
+        if is_described or options.skip_unpaired:
+            raise DataError(f"{path} is an LMDB: options for folders and suffixes do not apply to it; drop them")
+        return _lmdb_source(path, table, options.read_by)
+    return _folder_source(path, table or celebamask13(), options)
 
 
-def _lmdb(path: Path, table: ClassTable | None, read_by: ReadBy) -> Source:
+def _table(path: Path, classes: str) -> ClassTable | None:
+    """Return the class table that the user gave or put into the folder."""
+    if classes:
+        return load_table(classes)
+    file = path / CLASSES_FILE
+    if not os.path.isdir(path) or os.path.exists(file):
+        return load_table(file) if os.path.isdir(path) else None
+    if is_lmdb(path):
+        return None
+    # A table that is almost in the right place must not be ignored.
+    remedy = "or give it, or celebamask13 for the classes of CelebAMask-HQ, with --classes (in a run: data.classes)"
+    for entry in _entries(path):
+        if _ALMOST_CLASSES_FILE.fullmatch(entry.name) and os.path.isfile(entry):
+            raise DataError(f"{entry} is not read: rename it to {CLASSES_FILE}, {remedy}")
+    folder = Path(os.path.abspath(path))
+    is_part = folder.name.lower() in map(str.lower, (*_IMAGE_FOLDERS, *_SPLIT_FOLDERS))
+    if is_part and os.path.exists(above := folder.parent / CLASSES_FILE):
+        raise DataError(f"{above} is not read for {path}: move it there, {remedy}")
+    return None
+
+
+def _lmdb_source(path: Path, table: ClassTable | None, read_by: ReadBy) -> Source:
     if not holds_pairs(path):
         return ImageLmdbSource(path)
     rules = [code for code in _codes(table) if isinstance(code, int) or code.startswith("#")]
@@ -136,62 +121,56 @@ def _codes(table: ClassTable | None) -> list[Code]:
     return [*(code for code, _ in table.remap), *table.ignore] if table else []
 
 
-def _folders(path: Path, masks: Path | None, table: ClassTable | None, layout: Layout) -> FolderSource:
-    """Decide which files are images and which masks."""
-    classes = table or celebamask13()
-    named = _named(path, Path(layout.images_folder), "--images-folder") if layout.images_folder else None
+def _folder_source(path: Path, classes: ClassTable, options: FolderOptions) -> FolderSource:
+    """Decide which files are images and which are masks."""
+    named = _named(path, Path(options.images_folder), "--images-folder") if options.images_folder else None
     image_folder = named or _known(path, _IMAGE_FOLDERS, "--images-folder")
-    if masks is not None:
-        mask_folder = _named(path, masks, "--masks-folder")
+    # A folder of masks that the user named. It may repeat the folder of images: images/a.jpg and pixels/images/a.png.
+    if options.masks:
+        mask_folder = _named(path, Path(options.masks), "--masks-folder")
         is_mirrored = named is None and image_folder is not None and os.path.isdir(mask_folder / image_folder.name)
         root = path if image_folder is None or is_mirrored else image_folder
-        return _two_folders(root, mask_folder, classes, layout)
+        return _two_folders(root, mask_folder, classes, options)
+    # A known folder of images beside a known folder of masks.
     known_masks = _known(path, _MASK_FOLDERS, "--masks-folder")
     if image_folder and known_masks:
-        return _two_folders(image_folder, known_masks, classes, layout)
+        return _two_folders(image_folder, known_masks, classes, options)
+    # One folder of images and masks, or of images only.
     if named is None:
-        _refuse_other_folders(path, image_folder or known_masks, layout)
-    root = image_folder or path
-    listing = list_images(root)
-    if not listing.files:
-        raise DataError(no_images(root))
-    suffixes = Convention(layout.image_suffix, layout.mask_suffix)
-    if layout.images_only:
-        return _images_alone(
-            listing, layout, {path for _, masks, _ in split_by_each_suffix(listing, suffixes) for path in masks.files}
-        )
-    parts = split_by_suffix(listing, suffixes)
+        _refuse_other_folders(path, image_folder or known_masks, options)
+    listing = _list_some_images(image_folder or path)
+    if options.images_only:
+        suffixes = Convention(options.image_suffix, options.mask_suffix)
+        masks = {file for _, masks, _ in split_by_each_suffix(listing, suffixes) for file in masks.files}
+        return _images_only(listing, options, masks)
+    return _one_folder(path, listing, classes, options)
+
+
+def _two_folders(images: Path, masks: Path, classes: ClassTable, options: FolderOptions) -> FolderSource:
+    if options.images_only:
+        return _images_only(_list_some_images(images), options)
+    if os.path.realpath(images) == os.path.realpath(masks):
+        return _one_folder(images, _list_some_images(images), classes, options)
+    image_listing, mask_listing = _list_some_images(images, without=masks), _list_some_images(masks)
+    convention: Convention | None = Convention(options.image_suffix, options.mask_suffix)
+    if not options.mask_suffix:
+        convention = recognize(image_listing, mask_listing, options.image_suffix)
+    return _pairs(image_listing, mask_listing, convention, classes, options)
+
+
+def _one_folder(path: Path, listing: Listing, classes: ClassTable, options: FolderOptions) -> FolderSource:
+    parts = split_by_suffix(listing, Convention(options.image_suffix, options.mask_suffix))
     if parts is None:
-        raise DataError(_unknown(path, layout))
-    images, mask_files, convention = parts
-    return _pairs(images, mask_files, convention, classes, layout)
-
-
-def _two_folders(images: Path, masks: Path, classes: ClassTable, layout: Layout) -> FolderSource:
-    if layout.images_only:
-        return _images_alone(list_images(images), layout)
-    inner = None if os.path.realpath(images) == os.path.realpath(masks) else masks
-    found = list_images(images, without=inner)
-    others = list_images(masks)
-    for listing in (found, others):
-        if not listing.files:
-            raise DataError(no_images(listing.folder))
-    given = Convention(layout.image_suffix, layout.mask_suffix)
-    if inner is None:
-        parts = split_by_suffix(found, given)
-        if parts is None:
-            raise DataError(_unknown(images, layout))
-        return _pairs(*parts, classes, layout)
-    convention = given if given.mask else recognize(found, others, given.image)
-    return _pairs(found, others, convention, classes, layout)
+        raise DataError(_unknown(path, options))
+    return _pairs(*parts, classes, options)
 
 
 def _pairs(
-    images: Listing, masks: Listing, convention: Convention | None, classes: ClassTable, layout: Layout
+    images: Listing, masks: Listing, convention: Convention | None, classes: ClassTable, options: FolderOptions
 ) -> FolderSource:
-    strict = bool(layout.image_suffix or layout.mask_suffix)
-    found = pair(images, masks, convention or Convention(layout.image_suffix), strict=strict)
-    if not found.pairs and not found.problems:
+    strict = bool(options.image_suffix or options.mask_suffix)
+    paired = pair(images, masks, convention or Convention(options.image_suffix), strict=strict)
+    if not paired.pairs and not paired.problems:
         differ_in_case = not {name.lower() for name in images.names}.isdisjoint(name.lower() for name in masks.names)
         remedy = (
             "upper and lower case count: rename one of the two"
@@ -203,82 +182,92 @@ def _pairs(
             f"no image in {images.folder} has a mask in {masks.folder} by its name (such as {images.files[0]} and"
             f" {masks.files[0]}); {remedy}"
         )
-    problems, notes, unpaired = list(found.problems), [], 0
-    if layout.skip_unpaired:
-        if left := len(found.images) + len(found.masks):
-            notes = [f"left out without a partner: {left} (images {len(found.images)}, masks {len(found.masks)})"]
-    else:
-        unpaired = len(found.images) + len(found.masks)
-        problems += [f"{path}: has no mask {mask}; add it" for path, mask in found.images]
-        problems += [f"{path}: has no image; add it or take it away" for path in found.masks]
-    if found.passed:
-        notes.append(f"files without the given suffixes, ignored: {found.passed}")
+    problems, notes, unpaired = list(paired.problems), [], len(paired.images) + len(paired.masks)
+    if not options.skip_unpaired:
+        problems += [f"{path}: has no mask {mask}; add it" for path, mask in paired.images]
+        problems += [f"{path}: has no image; add it or remove the mask" for path in paired.masks]
+    elif unpaired:
+        notes = [f"left out without a partner: {unpaired} (images {len(paired.images)}, masks {len(paired.masks)})"]
+        unpaired = 0
+    if paired.ignored:
+        notes.append(f"files without the given suffixes, ignored: {paired.ignored}")
     parts = [code for code in _codes(classes) if isinstance(code, str) and not code.startswith("#")]
     if parts and classes != celebamask13():
         notes.append(f"class table rules for parts of CelebAMask-HQ are not used for this data set: {', '.join(parts)}")
     kind = f"images in {images.folder}, masks in {masks.folder}"
     skipped = images.skipped + masks.skipped
     folders = (images.folder, masks.folder)
-    return FolderSource(folders, kind, found.pairs, classes, problems, skipped, notes, layout.read_by, unpaired)
+    return FolderSource(folders, kind, paired.pairs, classes, problems, skipped, notes, options.read_by, unpaired)
 
 
-def _images_alone(listing: Listing, layout: Layout, masks: Set[Path] = frozenset()) -> FolderSource:
-    if layout.mask_suffix:
-        masks = masks | set(ending_with(listing, layout.mask_suffix).files)
-    listing = listing.only([path not in masks for path in listing.files])
+def _images_only(listing: Listing, options: FolderOptions, masks: Set[Path] = frozenset()) -> FolderSource:
+    """Return the images without the masks, which the report lists."""
+    if options.mask_suffix:
+        masks = masks | set(select_by_suffix(listing, options.mask_suffix).files)
+    listing = listing.select([path not in masks for path in listing.files])
     notes = []
     if masks:
         examples = [path.name for path in sorted(masks)[:_SHOWN]] + ["..."] * (len(masks) > _SHOWN)
         notes.append(f"left out as masks: {len(masks)} ({', '.join(examples)})")
-    if layout.image_suffix:
+    if options.image_suffix:
         count = len(listing.files)
-        listing = ending_with(listing, layout.image_suffix)
+        listing = select_by_suffix(listing, options.image_suffix)
         if left := count - len(listing.files):
             notes.append(f"files without the given suffixes, ignored: {left}")
     if not listing.files:
-        raise DataError(no_images(listing.folder))
+        raise DataError(_no_images(listing.folder))
     folders = Counter(path.relative_to(listing.folder).parent.as_posix() for path in listing.files)
     if len(folders) > 1:
         most = [f"{folder} ({count})" for folder, count in folders.most_common(_SHOWN)]
         notes.append(f"images by folder: {', '.join([*most, *(['...'] if len(folders) > _SHOWN else [])])}")
-    found = group(listing)
-    pairs = [(files[0], None) for files in found.values() if len(files) == 1]
-    kind = f"images alone in {listing.folder}"
-    return FolderSource((listing.folder,), kind, pairs, None, doubles(found), listing.skipped, notes)
+    files = group(listing)
+    pairs = [(same[0], None) for same in files.values() if len(same) == 1]
+    kind = f"images without masks in {listing.folder}"
+    return FolderSource((listing.folder,), kind, pairs, None, duplicates(files), listing.skipped, notes)
 
 
-def _refuse_other_folders(path: Path, known: Path | None, layout: Layout) -> None:
-    """Masks in a folder of any name must not be taken for images, even if the user says that all are images."""
+def _refuse_other_folders(path: Path, known: Path | None, options: FolderOptions) -> None:
+    """Refuse a known folder beside others: they may hold masks, even if the user says that all are images."""
     if known is None:
         return
     others = sorted(folder.name for folder in _folders_in(path) if folder.name != known.name)
     if others or known.name.lower() in map(str.lower, _MASK_FOLDERS):
-        holds = ", ".join([known.name, *others])
-        if not layout.images_only:
-            raise DataError(_unknown(path, layout))
+        if not options.images_only:
+            raise DataError(_unknown(path, options))
         raise DataError(
-            f"{path} holds {holds}: which of these are images? Give --images-folder (in a run: data.images_folder), or"
-            " a folder of images alone"
+            f"{path} holds {', '.join([known.name, *others])}: which of these are images? Give --images-folder (in a"
+            " run: data.images_folder), or a folder that holds nothing else"
         )
 
 
-def _unknown(path: Path, layout: Layout) -> str:
+def _unknown(path: Path, options: FolderOptions) -> str:
     folders = [f"{folder.name}/" for folder in _folders_in(path)]
     extensions = Counter(file.suffix.lower() or "no extension" for file in _entries(path) if os.path.isfile(file))
     files = [f"files {extension} ({count})" for extension, count in extensions.most_common(_SHOWN)]
-    seen = ", ".join([*folders[:_SHOWN], *(["..."] if len(folders) > _SHOWN else []), *files]) or "nothing"
-    asked = f" with masks ending in {layout.mask_suffix}" if layout.mask_suffix else ""
+    content = ", ".join([*folders[:_SHOWN], *(["..."] if len(folders) > _SHOWN else []), *files]) or "nothing"
+    asked = f" with masks ending in {options.mask_suffix}" if options.mask_suffix else ""
     return (
-        f"{path} is no known layout of images and masks{asked}: it holds {seen}. Known are {KNOWN_LAYOUTS}."
-        " Name another one with --images-folder, --masks-folder (--masks), --image-suffix, --mask-suffix (in a run:"
+        f"{path} is no known layout of images and masks{asked}: it holds {content}. Known are {_KNOWN_LAYOUTS}."
+        " Describe another one with --images-folder, --masks-folder (--masks), --image-suffix, --mask-suffix (in a run:"
         " data.images_folder, data.masks, ...); if all are images and there are no masks, give --images-only"
         " (data.images_only)"
     )
 
 
+def _list_some_images(folder: Path, without: Path | None = None) -> Listing:
+    listing = list_images(folder, without)
+    if not listing.files:
+        raise DataError(_no_images(folder))
+    return listing
+
+
+def _no_images(folder: Path) -> str:
+    return f"{folder} holds no images ({', '.join(sorted(SUFFIXES))}); give the folder that does"
+
+
 def _entries(path: Path) -> list[Path]:
     try:
-        return sorted(entry for entry in path.iterdir() if not is_left_by_a_system(entry.name))
+        return sorted(entry for entry in path.iterdir() if not is_system_file(entry.name))
     except OSError as error:
         raise DataError(f"{path}: cannot be listed ({error.strerror}); make it readable") from None
 
@@ -288,40 +277,21 @@ def _folders_in(path: Path) -> list[Path]:
 
 
 def _known(path: Path, names: tuple[str, ...], option: str) -> Path | None:
-    """The folder of one of these names, in whatever case; those that hold no images count only if no other does."""
+    """Return the folder with a known name, in any case. Folders without images count only if no other has some."""
     lower = [name.lower() for name in names]
-    found = [folder for folder in _folders_in(path) if folder.name.lower() in lower]
-    if len(found) > 1:
-        found = [folder for folder in found if list_images(folder).files] or found[:1]
-    if len(found) > 1:
-        raise DataError(f"{path} holds {' and '.join(folder.name for folder in found)}; say which one with {option}")
-    return found[0] if found else None
+    folders = [folder for folder in _folders_in(path) if folder.name.lower() in lower]
+    if len(folders) > 1:
+        folders = [folder for folder in folders if list_images(folder).files] or folders[:1]
+    if len(folders) > 1:
+        raise DataError(f"{path} holds {' and '.join(folder.name for folder in folders)}; choose one with {option}")
+    return folders[0] if folders else None
 
 
 def _named(path: Path, folder: Path, option: str) -> Path:
-    """A folder as the user names it: by its path, or as it is called in `path`."""
-    found = [place for place in (folder, path / folder) if os.path.isdir(place)]
-    if len({os.path.realpath(place) for place in found}) > 1:
-        raise DataError(f"{option} {folder}: there are {found[0]} and {found[1]}; give an absolute path")
-    if not found:
-        raise DataError(f"{folder} is not a folder, nor is {path / folder}; give {option} a folder that is there")
-    return found[0]
-
-
-def _table(path: Path, classes: str) -> ClassTable | None:
-    if classes:
-        return load_table(classes)
-    beside = path / CLASSES_FILE
-    if not os.path.isdir(path) or os.path.exists(beside):
-        return load_table(beside) if os.path.isdir(path) else None
-    remedy = "or give it, or celebamask13 for the classes of CelebAMask-HQ, with --classes (in a run: data.classes)"
-    if is_lmdb(path):
-        return None
-    for file in _entries(path):
-        if _ALMOST_CLASSES_FILE.fullmatch(file.name) and os.path.isfile(file):
-            raise DataError(f"{file} is not read: rename it to {CLASSES_FILE}, {remedy}")
-    here = Path(os.path.abspath(path))
-    is_part = here.name.lower() in map(str.lower, (*_IMAGE_FOLDERS, *_HALVES))
-    if is_part and os.path.exists(above := here.parent / CLASSES_FILE):
-        raise DataError(f"{above} is not read for {path}: move it there, {remedy}")
-    return None
+    """Return the folder that the user named, by its path or by its name in `path`."""
+    existing = [place for place in (folder, path / folder) if os.path.isdir(place)]
+    if len({os.path.realpath(place) for place in existing}) > 1:
+        raise DataError(f"{option} {folder}: there are {existing[0]} and {existing[1]}; give an absolute path")
+    if not existing:
+        raise DataError(f"{folder} is not a folder, nor is {path / folder}; give an existing folder for {option}")
+    return existing[0]

@@ -1,6 +1,6 @@
-"""Class tables: what each label id is called, its colour, whether one can see through it, and which masks mean it.
+"""Class tables: the name, colour and transparency of each label id, and the mask codes that mean it.
 
-A table travels as plain data inside data sets and checkpoints, so that names work wherever a part is asked for.
+A table is stored as plain data in data sets and checkpoints, so that parts can be given by name everywhere.
 """
 
 import colorsys
@@ -21,49 +21,39 @@ MAX_CLASSES = 64
 MAX_NAME = 64  # characters
 MAX_SOURCE_ID = 2**16 - 1
 
-# What a mask says of a pixel: an id, a colour as "#rrggbb", or the name of a part drawn in a file of its own.
+# What a mask stores for a pixel: an id, a colour "#rrggbb", or, if each part has its own file, the part's name.
 Code = int | str
 COLOR_CODE = re.compile(r"#[0-9a-f]{6}")
+# The parts of CelebAMask-HQ; later ones are painted over earlier ones.
+PAINTING_ORDER = (
+    "skin", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "l_lip", "u_lip", "nose", "hair", "l_ear", "r_ear",
+    "neck", "neck_l", "cloth", "hat", "ear_r",
+)  # fmt: skip
 
-# The colours of the released program for its classes 0..16; more classes continue with generated ones.
+# Colours of the released program for its classes 0..16; further classes get generated ones.
 _BASE_COLORS = (
-    (0, 0, 0),
-    (239, 234, 90),
-    (44, 105, 154),
-    (4, 139, 168),
-    (13, 179, 158),
-    (131, 227, 119),
-    (185, 231, 105),
-    (107, 137, 198),
-    (241, 196, 83),
-    (242, 158, 76),
-    (234, 114, 71),
-    (215, 95, 155),
-    (207, 113, 192),
-    (159, 89, 165),
-    (142, 82, 172),
-    (158, 115, 200),
-    (116, 95, 159),
-)
+    (0, 0, 0), (239, 234, 90), (44, 105, 154), (4, 139, 168), (13, 179, 158), (131, 227, 119), (185, 231, 105),
+    (107, 137, 198), (241, 196, 83), (242, 158, 76), (234, 114, 71), (215, 95, 155), (207, 113, 192), (159, 89, 165),
+    (142, 82, 172), (158, 115, 200), (116, 95, 159),
+)  # fmt: skip
 _GOLDEN_RATIO = 0.6180339887498949
 
 
 @dataclass(frozen=True)
 class ClassTable:
-    """The classes 0..K-1 and how the masks of a source become them; class 0 is the background.
+    """The classes 0..K-1 and the rules that turn the codes in masks into them; class 0 is the background.
 
     Attributes:
         names: K distinct names.
-        colors: K colours, RGB in 0..255; also what RGB masks are read by.
-        transparent: ids of the classes one can see through (paper section 3.2).
-        partners: pairs of classes that change places when a picture is mirrored (left eye, right eye).
-        remap: (code in the masks, class) where the two differ.
-        ignore: codes of pixels that nobody labelled. They become background, for every pixel must belong to a class;
-            any other class is a matter of `remap`.
-        uncolored: ids whose colours nobody gave, so that they say nothing of masks; not stored.
+        colors: K colours, RGB in 0..255; RGB masks are read by them.
+        transparent: ids of transparent classes (paper section 3.2).
+        partners: pairs of classes that are swapped when an image is mirrored (left eye, right eye).
+        remap: (code in the masks, class) for codes that differ from the class.
+        ignore: codes of unlabelled pixels, which become background; use `remap` for another class.
+        uncolored: ids without a colour of their own; theirs are for display only, not for reading masks. Not stored.
 
     Raises:
-        DataError: if these do not fit together.
+        DataError: if the fields contradict each other.
     """
 
     names: tuple[str, ...]
@@ -97,7 +87,7 @@ class ClassTable:
         if not all(0 <= k < len(self.names) for k in paired):
             raise DataError(f"class table: partners {brief(self.partners)} must lie in 0..{len(self.names) - 1}")
         if len(set(paired)) != len(paired):
-            raise DataError("class table: a class can be the left or right partner of one other class only")
+            raise DataError("class table: a class can be the partner of only one other class")
 
     def _check_rules(self) -> None:
         codes = Counter([*(code for code, _ in self.remap), *self.ignore])
@@ -119,10 +109,10 @@ class ClassTable:
         return len(self.names)
 
     def index(self, name: str) -> int:
-        """The id of a class given by name ("hair"; NFC and NFD are the same) or by number ("7").
+        """Return the id of a class given by name ("hair", in NFC or NFD) or by number ("7").
 
         Raises:
-            DataError: if there is no such class; the message offers the nearest name.
+            DataError: if there is no such class; the message suggests the nearest name.
         """
         names = [normalized(own) for own in self.names]
         if normalized(name) in names:
@@ -134,18 +124,18 @@ class ClassTable:
         raise DataError(f"unknown class '{name}': {remedy}")
 
     def palette(self) -> np.ndarray:
-        """The colours as uint8 [K, 3]."""
+        """Return the colours as uint8 [K, 3]."""
         return np.array(self.colors, dtype=np.uint8)
 
     def mirrored(self) -> np.ndarray:
-        """The class that each class becomes in a mirrored picture, uint8 [K]."""
+        """Return the class that each class becomes in a mirrored image, uint8 [K]."""
         ids = np.arange(self.num_classes, dtype=np.uint8)
         for left, right in self.partners:
             ids[left], ids[right] = right, left
         return ids
 
     def to_dict(self) -> dict[str, Any]:
-        """Lists and plain values only, ready for JSON."""
+        """Return the table as lists and plain values, ready for JSON."""
         return {
             "names": list(self.names),
             "colors": [list(color) for color in self.colors],
@@ -157,7 +147,7 @@ class ClassTable:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "ClassTable":
-        """The inverse of `to_dict`; what an older table lacks is empty.
+        """Return the table that `to_dict` stored; fields that an older table lacks are empty.
 
         Raises:
             DataError: if a field is missing or of the wrong kind.
@@ -184,13 +174,14 @@ def hex_color(color: Sequence[int]) -> str:
 
 
 def numbered_table(num_classes: int) -> ClassTable:
-    """K classes without names of their own.
+    """Return a table of K classes with the names class_0, class_1, ...
 
     Raises:
         DataError: for fewer than 2 or more than 64 classes.
     """
     names = tuple(f"class_{k}" for k in range(num_classes))
-    return ClassTable(names, _colors(num_classes), uncolored=tuple(range(num_classes)))
+    generated = (_generated_color(k) for k in range(num_classes - len(_BASE_COLORS)))
+    return ClassTable(names, (*_BASE_COLORS[:num_classes], *generated), uncolored=tuple(range(num_classes)))
 
 
 def _name(value: Any) -> str:
@@ -205,13 +196,8 @@ def _code(value: Any) -> Code:
     return value if isinstance(value, int) else value.lower()
 
 
-def _colors(count: int) -> tuple[tuple[int, int, int], ...]:
-    generated = (_generated_color(k) for k in range(count - len(_BASE_COLORS)))
-    return (*_BASE_COLORS[:count], *generated)
-
-
 def _generated_color(k: int) -> tuple[int, int, int]:
-    # Steps of the golden ratio never come back to a hue; alternating brightness separates near ones further.
+    # Multiples of the golden ratio never repeat a hue; alternating brightness separates similar ones further.
     hue = (k * _GOLDEN_RATIO) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, (0.95, 0.65, 0.4)[k % 3])
     return round(255 * red), round(255 * green), round(255 * blue)

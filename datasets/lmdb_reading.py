@@ -1,7 +1,14 @@
-"""Reading LMDBs: open environments, one per file and process, and what data sets of every layout share.
+"""Reading of LMDB data sets.
 
-LMDB refuses to open a path twice in one process, and an environment must not be used across a fork; data sets are
-copied freely (several on one path, workers by fork or spawn). So nobody keeps an environment: everybody asks here.
+Two layouts are read, ours and those of other programs alike:
+- pairs: `image-0000000` (JPEG bytes), `label-0000000` (PNG bytes, 8-bit class ids), and `image-length` and
+  `label-length` (ASCII digits);
+- images only, as StyleGAN2 implementations for PyTorch use it: `<size>-00000` (JPEG bytes) and `length`.
+Ours also have `meta`, JSON with the class table and the origin of the data, which other readers ignore.
+
+LMDB cannot open a path twice in one process, and an environment must not be used after a fork, but data sets are
+copied freely (several with one path; workers by fork or spawn). Environments are therefore kept here, one per file
+and process, never in the data sets.
 """
 
 import io
@@ -13,7 +20,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
-from datasets.layouts import META_FILE, META_KEY, META_VERSION
 from utils.errors import DataError, ReadingError
 from utils.images import open_image
 from utils.reading.checks import brief, check_regular, read_bytes
@@ -23,15 +29,12 @@ from utils.reading.plain import MAX_JSON_BYTES, parse_json
 if TYPE_CHECKING:
     import lmdb
 
+META_KEY = "meta"
+META_FILE = "meta.json"  # beside a linked LMDB of another program, into which nothing is written
+META_VERSION = 1
 MAX_PIXELS = 2**26  # 8192 x 8192, the largest size of the layouts
-_KINDS = {
-    "resolution": int,
-    "count": int,
-    "source": str,
-    "tool": str,
-    "read_by": str,
-}  # of what the description may say
-_MOST_DIGITS = 18
+_META_TYPES = {"resolution": int, "count": int, "source": str, "tool": str, "read_by": str}
+_MAX_DIGITS = 18
 
 
 class _Entry(NamedTuple):
@@ -44,8 +47,18 @@ _entries: dict[str, _Entry] = {}
 _checked: set[tuple[int, ...]] = set()
 
 
+def pair_keys(index: int) -> tuple[str, str]:
+    """Return the keys of the image and the label of a record."""
+    return f"image-{index:07d}", f"label-{index:07d}"
+
+
+def image_key(size: int, index: int) -> str:
+    """Return the key of an image in a data set of images only."""
+    return f"{size}-{index:05d}"
+
+
 def library() -> ModuleType:
-    """The package lmdb, which a program needs that opens an LMDB, and no other.
+    """Import the package lmdb, which only programs that open an LMDB need.
 
     Raises:
         DataError: if it is not installed.
@@ -57,22 +70,31 @@ def library() -> ModuleType:
     return lmdb
 
 
+def is_lmdb(path: Path) -> bool:
+    """Return True if there is an LMDB, or any other file, at `path`; False for a folder of files."""
+    return not os.path.isdir(path) or os.path.exists(path / "data.mdb")
+
+
+def holds_pairs(path: Path) -> bool:
+    """Return True if an LMDB has the layout of pairs."""
+    return read(path, "length") is None
+
+
 def environment(path: Path) -> "lmdb.Environment":
-    """The read-only environment of the LMDB at `path`, opened when this process first asks for it.
+    """Return the read-only environment of the LMDB at `path`, which is opened at the first call in a process.
 
     Raises:
         DataError: if the path is missing or not an LMDB.
     """
     file = path / "data.mdb" if os.path.isdir(path) else path
+    remedy = "give one that scripts.prepare_data or scripts.make_faces wrote"
     if not os.path.exists(file):
         kind = "holds no data.mdb, so it is not an LMDB" if os.path.isdir(path) else "does not exist"
-        raise DataError(f"data set {path} {kind}; give one that scripts.prepare_data or scripts.make_faces wrote")
+        raise DataError(f"data set {path} {kind}; {remedy}")
     try:
         size = check_regular(file)
     except ReadingError as error:
-        raise DataError(
-            f"data set {path}: {error}; give one that scripts.prepare_data or scripts.make_faces wrote"
-        ) from None
+        raise DataError(f"data set {path}: {error}; {remedy}") from None
     inode = file.stat().st_ino
     key = os.path.realpath(file)
     entry = _entries.get(key)
@@ -81,15 +103,15 @@ def environment(path: Path) -> "lmdb.Environment":
         _entries.pop(key).environment.close()
         entry = None
     if entry is None:
-        entry = _entries[key] = _Entry(os.getpid(), inode, _open(path, size))
+        entry = _entries[key] = _Entry(os.getpid(), inode, _open(path, file, size))
     return entry.environment
 
 
 def read(path: Path, key: str) -> bytes | None:
-    """What the LMDB at `path` stores under a key.
+    """Return the value of a key in the LMDB at `path`, None if it has no such key.
 
     Raises:
-        DataError: if it is missing, not an LMDB, or damaged.
+        DataError: if the LMDB is missing or damaged, or the file is none.
     """
     try:
         with environment(path).begin() as transaction:
@@ -100,20 +122,20 @@ def read(path: Path, key: str) -> bytes | None:
 
 
 def read_meta(path: Path) -> Mapping[str, Any]:
-    """The description stored in or beside the LMDB; empty for foreign ones.
+    """Return the description stored in or beside the LMDB, empty for those of other programs.
 
     Raises:
-        DataError: if it is not one, or of a later version of this program.
+        DataError: if it is invalid, or of a later version of this program.
     """
-    beside = path / META_FILE
-    is_beside = os.path.isdir(path) and os.path.exists(beside)
+    file = path / META_FILE
+    is_beside = os.path.isdir(path) and os.path.exists(file)
     try:
-        stored = read_bytes(beside, MAX_JSON_BYTES) if is_beside else read(path, META_KEY)
+        stored = read_bytes(file, MAX_JSON_BYTES) if is_beside else read(path, META_KEY)
         if stored is None:
             return {}
         meta = parse_json(stored)
     except ReadingError as error:
-        place = beside if is_beside else f"{path}: the meta key"
+        place = file if is_beside else f"{path}: the meta key"
         raise DataError(f"{place}: {error}; write the data set again") from None
     if not isinstance(meta, dict):
         raise DataError(f"{path}: the meta key is not a JSON object; write the data set again")
@@ -122,20 +144,20 @@ def read_meta(path: Path) -> Mapping[str, Any]:
             f"{path} has version {brief(meta['version'])} of the data format, this program reads {META_VERSION};"
             " update the program or write the data set again"
         )
-    for name, kind in _KINDS.items():
+    for name, kind in _META_TYPES.items():
         if name in meta and type(meta[name]) is not kind:
             raise DataError(f"{path}: the meta key has {name} = {brief(meta[name])}; write the data set again")
     return meta
 
 
 def count_records(path: Path, key: str, meta: Mapping[str, Any]) -> int:
-    """The number of records, as stored under a key of ASCII digits and in the description.
+    """Return the number of records, which is stored under a key as ASCII digits and in the description.
 
     Raises:
         DataError: if the two differ, or there are none.
     """
     stored = read(path, key) or b""
-    if not stored.isdigit() or len(stored) > _MOST_DIGITS:
+    if not stored.isdigit() or len(stored) > _MAX_DIGITS:
         raise DataError(f"{path}: {key} must be decimal digits; write the data set again")
     count = int(stored)
     if meta.get("count", count) != count:
@@ -148,7 +170,7 @@ def count_records(path: Path, key: str, meta: Mapping[str, Any]) -> int:
 
 
 def decode(path: Path, key: str) -> Image.Image:
-    """The picture under a key.
+    """Return the decoded image of a key.
 
     Raises:
         DataError: if there is none, or it cannot be decoded.
@@ -157,39 +179,36 @@ def decode(path: Path, key: str) -> Image.Image:
     if stored is None:
         raise DataError(f"{path}: record {key} is missing; write the data set again")
     try:
-        picture = open_image(io.BytesIO(stored), MAX_PIXELS)
-        picture.load()
+        image = open_image(io.BytesIO(stored), MAX_PIXELS)
+        image.load()
     except ReadingError as error:
         raise DataError(f"{path}: record {key} {error}; write the data set again") from None
-    except Exception:  # Pillow raises whatever a damaged file trips over
+    except Exception:  # a damaged file can raise anything in Pillow
         raise DataError(f"{path}: record {key} cannot be decoded; write the data set again") from None
-    return picture
+    return image
 
 
-def reduce_picture(
-    picture: Image.Image, resolution: int, resampling: Image.Resampling, path: Path, key: str
-) -> Image.Image:
-    """The picture at side R; larger squares are reduced.
+def resize(image: Image.Image, resolution: int, resampling: Image.Resampling, path: Path, key: str) -> Image.Image:
+    """Return the image of a record with side R, reduced if it is larger.
 
     Raises:
-        DataError: if it is not square, or smaller.
+        DataError: if it is not square, or smaller than R.
     """
-    if picture.size == (resolution, resolution):
-        return picture
-    if picture.width != picture.height or picture.width < resolution:
+    if image.size == (resolution, resolution):
+        return image
+    if image.width != image.height or image.width < resolution:
         raise DataError(
-            f"{path}: {key} is {picture.width} x {picture.height}, which cannot become {resolution} x {resolution};"
+            f"{path}: {key} is {image.width} x {image.height}, which cannot become {resolution} x {resolution};"
             " only larger squares can be reduced, choose a lower resolution"
         )
-    return picture.resize((resolution, resolution), resampling)
+    return image.resize((resolution, resolution), resampling)
 
 
-def _open(path: Path, size: int) -> "lmdb.Environment":
-    """The environment of a file of so many bytes."""
+def _open(path: Path, file: Path, size: int) -> "lmdb.Environment":
     lmdb = library()
     try:
         opened = lmdb.open(
-            os.fsencode(path),  # text would have to be UTF-8
+            os.fsencode(path),  # a str would have to be valid UTF-8
             subdir=os.path.isdir(path),
             readonly=True,
             lock=False,
@@ -200,7 +219,7 @@ def _open(path: Path, size: int) -> "lmdb.Environment":
     except (lmdb.Error, OSError, OverflowError) as error:
         raise DataError(f"data set {path} is not a readable LMDB ({error}); write it again or give another") from None
     try:
-        _check(path / "data.mdb" if os.path.isdir(path) else path, opened, size)
+        _check(file, opened, size)
     except ReadingError as error:
         opened.close()
         raise DataError(f"data set {path} {error}; copy or write it again") from None
@@ -208,9 +227,9 @@ def _open(path: Path, size: int) -> "lmdb.Environment":
 
 
 def _check(file: Path, opened: "lmdb.Environment", size: int) -> None:
-    """To read a page behind the end of the file, or a wrong one, would kill the process.
+    """Check the pages of a file of `size` bytes: reading one that is wrong or beyond its end would kill the process.
 
-    Workers that were forked know what has been checked.
+    Forked workers inherit the record of checked files.
     """
     if (needed := (opened.info()["last_pgno"] + 1) * opened.stat()["psize"]) > size:
         raise ReadingError(f"is truncated: it has {size} of {needed} bytes")

@@ -1,47 +1,39 @@
-"""What masks say of a pixel (an id or a colour), turned into classes by the rules of a class table.
+"""Mask codes (ids, colours and palettes) converted to class labels by the rules of a class table.
 
-Shapes: [H, W] throughout; labels are uint8 class ids.
+In a palette mask, each pixel has an id, the index into the palette, and the colour that the palette gives to it. Tools
+that optimize or quantize PNGs reorder palettes: image viewers show the same mask, but its ids have changed. A mask is
+therefore refused if its ids and colours contradict each other, or the palettes of several masks do.
+
+Shapes: masks are [H, W] or [H, W, 3]; labels are uint8 class ids [H, W]. Messages follow a file's name.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
+from PIL import Image
 
-from datasets.labels import COLOR_CODE, MAX_SOURCE_ID, ClassTable, Code, hex_color
-from utils.errors import DataError
+from datasets.labels import COLOR_CODE, MAX_SOURCE_ID, ClassTable, hex_color
+from utils.errors import ContradictionError, DataError
 
-# The parts of CelebAMask-HQ; a later part is painted over an earlier one.
-PAINTING_ORDER = (
-    "skin",
-    "eye_g",
-    "l_eye",
-    "r_eye",
-    "l_brow",
-    "r_brow",
-    "mouth",
-    "l_lip",
-    "u_lip",
-    "nose",
-    "hair",
-    "l_ear",
-    "r_ear",
-    "neck",
-    "neck_l",
-    "cloth",
-    "hat",
-    "ear_r",
+Palette = tuple[tuple[int, str], ...]  # id in a mask, "#rrggbb"
+
+REMEDY = "if the colours are right, use --read-by color; if the ids are right, --read-by index (in a run: data.read_by)"
+LMDB_REMEDY = (
+    "if the ids are right, use --read-by index (in a run: data.read_by=index);"
+    " if the colours are right, prepare the original masks again with --read-by color"
 )
-_UNKNOWN = 255  # no class: tables end at 63
+_UNKNOWN = 255  # the value of codes that mean no class; class ids end at 63
 _SHOWN = 8
 
 
 def labels_from_ids(ids: np.ndarray, table: ClassTable) -> np.ndarray:
-    """Labels of a mask of ids, uint8 or uint16.
+    """Return the labels of a mask of ids, uint8 or uint16.
 
     Raises:
-        DataError: if an id is neither a class nor remapped nor ignored; the message is for after the file's name.
+        DataError: if an id is neither a class nor remapped nor ignored.
     """
-    labels = _id_lookup(table)[ids]
+    labels = _classes_of_ids(table)[ids]
     if labels.size and labels.max() == _UNKNOWN:
         wrong = ", ".join(map(str, np.unique(ids[labels == _UNKNOWN])[:_SHOWN]))
         raise DataError(
@@ -52,21 +44,24 @@ def labels_from_ids(ids: np.ndarray, table: ClassTable) -> np.ndarray:
     return labels
 
 
-def class_of_id(code: int, table: ClassTable) -> int | None:
-    """Return the class of an id in a mask; None if it is of none."""
-    k = int(_id_lookup(table)[code])
-    return None if k == _UNKNOWN else k
-
-
 def labels_from_colors(colors: np.ndarray, table: ClassTable) -> np.ndarray:
-    """Labels of a mask of colours, uint8 [H, W, 3].
+    """Return the labels of a mask of colours, uint8 [H, W, 3].
 
     Raises:
-        DataError: if a colour is of no class, neither remapped nor ignored; the message is for after the file's name.
+        DataError: if two classes share a colour, or a colour is neither that of a class nor remapped nor ignored.
     """
+    own = [color for k, color in enumerate(table.colors) if k not in table.uncolored]
+    if len(set(own)) < len(own):
+        raise DataError(
+            "is an RGB mask, but two classes share a colour; give --classes (in a run: data.classes) with other colours"
+        )
+    # Each colour now means one class. As 24-bit numbers:
+    classes = {int(color[1:], 16): k for color, (k,) in _classes_of_colors(table, table.uncolored).items()}
+    if not classes:
+        raise DataError("is an RGB mask, but the class table has no colours; add them there, or store ids")
+    known = np.array(sorted(classes), dtype=np.int32)
     red, green, blue = np.moveaxis(colors.astype(np.int32), -1, 0)
     packed = (red << 16) + (green << 8) + blue
-    known, classes = _color_lookup(table)
     place = np.searchsorted(known, packed).clip(max=len(known) - 1)
     wrong = packed[known[place] != packed]
     if wrong.size:
@@ -75,54 +70,129 @@ def labels_from_colors(colors: np.ndarray, table: ClassTable) -> np.ndarray:
             f"has colours {shown} that are not in the class table; give --classes (in a run: data.classes) with"
             " these colours, or remap or ignore them there, or store ids as a grey or palette PNG"
         )
-    return classes[place]
+    return np.array([classes[color] for color in known.tolist()], dtype=np.uint8)[place]
 
 
-def part_classes(parts: tuple[str, ...], table: ClassTable) -> dict[str, int]:
-    """The class of each part that is drawn in a file of its own; ignored parts are left out.
+def used_palette(mask: Image.Image) -> Palette:
+    """Return the colours of the ids that occur in a mask of mode "P" or "1"; nothing for other modes."""
+    if mask.mode == "1":  # image viewers show it as black and white
+        return tuple((int(value), "#ffffff" if value else "#000000") for value in np.unique(np.asarray(mask)))
+    if mask.mode != "P":
+        return ()
+    colors = np.array(mask.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    used = np.flatnonzero(mask.histogram())
+    return tuple((int(index), hex_color(colors[index])) for index in used if index < len(colors))
+
+
+def colors_of(mask: Image.Image) -> np.ndarray:
+    """Return the colours of a mask with 8 bits or less as uint8 [H, W, 3], ignoring a palette's transparency.
 
     Raises:
-        DataError: if a part is no class, neither remapped nor ignored.
+        DataError: if an id has no colour.
     """
-    remap = dict(table.remap)
-    classes = {}
-    for part in parts:
-        if part in table.ignore:
-            continue
-        if part not in remap and part not in table.names:
-            raise DataError(f"class table: part {part} is not in the class table; name it under remap or ignore")
-        classes[part] = remap[part] if part in remap else table.names.index(part)
+    if mask.mode != "P":
+        return np.asarray(mask.convert("RGB"))
+    colors = np.array(mask.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    indices = np.asarray(mask)
+    if indices.size and int(indices.max()) >= len(colors):
+        raise DataError(
+            f"has no colour for id {int(indices.max())} in its palette; drop --read-by color (in a run: data.read_by)"
+        )
+    return colors[indices]
+
+
+def check_palette(palette: Palette, table: ClassTable, remedy: str = REMEDY) -> Palette:
+    """Check the used entries of a palette against a class table and return them with their `canonical_colors`.
+
+    Raises:
+        ContradictionError: if the table gives an id's colour to another class than the id. The message ends with the
+            remedy.
+    """
+    classes = _classes_of_colors(table, table.uncolored)
+    for index, color in palette:
+        k = _class_of_id(index, table)
+        if color in classes and k not in classes[color]:
+            names = sorted(table.names[other] for other in classes[color])
+            meaning = "ignored" if color in table.ignore else " or ".join(names)
+            own = "no class" if k is None else table.names[k]
+            raise ContradictionError(
+                f"id {index} has the colour {color} in the palette. In the class table, id {index} is {own},"
+                f" but {color} is {meaning}. {remedy[0].upper()}{remedy[1:]}"
+            )
+    _refuse_grey_ids(palette, table)
+    return canonical_colors(palette, table)
+
+
+def _refuse_grey_ids(palette: Palette, table: ClassTable) -> None:
+    """Refuse a grey mask of ids that a tool stored with a palette: the greys, not the indices, are then the ids."""
+    greys = {index: int(color[1:3], 16) for index, color in palette if color[1:3] == color[3:5] == color[5:7]}
+    ids = {*range(table.num_classes), *(code for code, _ in table.remap)}
+    if len(greys) == len(palette) and ids.issuperset(greys.values()):
+        for index, grey in greys.items():
+            if grey not in (0, index):
+                raise ContradictionError(
+                    f"its palette shows id {index} as the grey {grey}, which is an id of the class table, too. Use"
+                    " --read-by index (in a run: data.read_by=index) if the indices are right; if the greys are, save"
+                    " the masks as 8-bit grey"
+                )
+
+
+def canonical_colors(palette: Palette, table: ClassTable) -> Palette:
+    """Replace each colour that means the class of its id by the first colour that means this class.
+
+    Two palettes that show a class in different colours of the class table then compare equal.
+    """
+    classes = _classes_of_colors(table, table.uncolored)
+    first: dict[int | None, str] = {}
+    for color, meanings in classes.items():
+        for k in meanings:
+            first.setdefault(k, color)
+    with_class = ((index, color, _class_of_id(index, table)) for index, color in palette)
+    return tuple((index, first[k] if k in classes.get(color, ()) else color) for index, color, k in with_class)
+
+
+def refuse_differences(palettes: Iterable[tuple[str, Palette]], remedy: str = REMEDY) -> None:
+    """Compare the palettes of masks, given as (name, entries with `canonical_colors`).
+
+    Raises:
+        ContradictionError: if an id has two colours; the message names two masks.
+    """
+    first: dict[int, tuple[str, str]] = {}
+    for name, palette in palettes:
+        for index, color in palette:
+            other, known = first.setdefault(index, (name, color))
+            if color != known:
+                raise ContradictionError(
+                    f"{name}: its palette shows id {index} as {color}, but {other} shows it as {known}; {remedy}"
+                )
+
+
+def _class_of_id(code: int, table: ClassTable) -> int | None:
+    k = int(_classes_of_ids(table)[code])
+    return None if k == _UNKNOWN else k
+
+
+@lru_cache(maxsize=8)
+def _classes_of_ids(table: ClassTable) -> np.ndarray:
+    """Return the class of each id in a mask."""
+    classes = np.full(MAX_SOURCE_ID + 1, _UNKNOWN, dtype=np.uint8)
+    classes[: table.num_classes] = np.arange(table.num_classes)
+    for code, k in table.remap:
+        if isinstance(code, int):
+            classes[code] = k
+    classes[[code for code in table.ignore if isinstance(code, int)]] = 0
     return classes
 
 
 @lru_cache(maxsize=8)
-def _id_lookup(table: ClassTable) -> np.ndarray:
-    lookup = np.full(MAX_SOURCE_ID + 1, _UNKNOWN, dtype=np.uint8)
-    lookup[: table.num_classes] = np.arange(table.num_classes)
-    for code, k in table.remap:
-        if isinstance(code, int):
-            lookup[code] = k
-    lookup[[code for code in table.ignore if isinstance(code, int)]] = 0
-    return lookup
+def _classes_of_colors(table: ClassTable, uncolored: tuple[int, ...]) -> dict[str, set[int]]:
+    """Return the classes that each colour means; several may share one.
 
-
-def _color_lookup(table: ClassTable) -> tuple[np.ndarray, np.ndarray]:
-    """Known colours as 24-bit numbers, rising, and the class of each; not those that stand in for missing ones."""
-    # Not cached by table: tables are equal whatever `uncolored` is.
-    given = tuple((hex_color(color), k) for k, color in enumerate(table.colors) if k not in table.uncolored)
-    return _lookup_of(given, (*table.remap, *((code, 0) for code in table.ignore)))
-
-
-@lru_cache(maxsize=8)
-def _lookup_of(
-    given: tuple[tuple[str, int], ...], rules: tuple[tuple[Code, int], ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    if len({color for color, _ in given}) < len(given):
-        raise DataError(
-            "is an RGB mask, but two classes share a colour; give --classes (in a run: data.classes) with other colours"
-        )
-    classes = {int(str(code)[1:], 16): k for code, k in (*given, *rules) if COLOR_CODE.fullmatch(str(code))}
-    if not classes:
-        raise DataError("is an RGB mask, but the class table has no colours; add them there, or store ids")
-    known = sorted(classes)
-    return np.array(known, dtype=np.int32), np.array([classes[color] for color in known], dtype=np.uint8)
+    `uncolored` is that of the table: it is part of the cache's key, because tables are equal whatever theirs is.
+    """
+    classes: dict[str, set[int]] = {}
+    for k, color in enumerate(table.colors):
+        if k not in uncolored:
+            classes.setdefault(hex_color(color), set()).add(k)
+    rules = (*table.remap, *((code, 0) for code in table.ignore))
+    return classes | {code: {k} for code, k in rules if isinstance(code, str) and COLOR_CODE.fullmatch(code)}

@@ -1,40 +1,110 @@
-"""From the options of a run to its data set: one LMDB, several as one, or a folder of files; images alone likewise."""
+"""Data sets of a run, opened from its options: one LMDB, several as one, or folders of files; with or without masks.
 
+The code that reads folders is imported only if a path is a folder.
+
+Shapes: R resolution. Everything stays uint8 here; see `datasets.transforms`.
+"""
+
+import hashlib
+import json
 import os
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datasets.data_loader import DataConfig
-from datasets.find import Layout, find_source
-from datasets.folder_dataset import SourceDataset
+from datasets.data_config import Crop, DataConfig, FolderOptions
 from datasets.image_mask import ImageMaskDataset
-from datasets.images_alone import ImagesAlone
+from datasets.image_only import ImageDataset
 from datasets.labels import ClassTable
-from datasets.sources import ImageLmdbSource, LmdbSource, Source, holds_pairs, is_lmdb
+from datasets.lmdb_reading import holds_pairs, is_lmdb, pair_keys, read
 from utils.errors import DataError
+from utils.progress import progress
 
-Single = ImageMaskDataset | SourceDataset
+if TYPE_CHECKING:
+    from datasets.sources import FileSource
+
+_FOR_FOLDERS = ("images_folder", "masks", "image_suffix", "mask_suffix", "skip_unpaired", "read_by", "classes", "crop")
 
 
-class ShardedDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Several data sets of the same classes and resolution, one after the other.
+class FolderDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Pairs of image and mask files, decoded, cropped and resized on access: for small data sets.
+
+    Args:
+        source: files with masks; images only can be read with `image`.
+        resolution: side length R of images and labels.
+        crop: what to do with images that are not square, see `datasets.crop_and_resize.crop_and_resize`.
+
+    Attributes:
+        provenance: origin of the records (source, count, tool) as plain data.
+
+    Raises:
+        DataError: if the list of files has problems; and on access: if a file cannot be used. The message names it.
+    """
+
+    def __init__(self, source: "FileSource", resolution: int, crop: Crop) -> None:
+        source.refuse_problems()
+        self.source = source
+        self.resolution = resolution
+        self.crop = crop
+        self.provenance = [{"source": str(source.path), "count": len(source), "tool": ""}]
+
+    @property
+    def classes(self) -> ClassTable:
+        """Return the class table of the masks."""
+        assert self.source.classes is not None, "a folder of images without masks has no classes"
+        return self.source.classes
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return image uint8 [3, R, R] and label uint8 [R, R] of a record."""
+        image, label = self.source.read_resized(index, self.resolution, self.crop)
+        return torch.tensor(image).permute(2, 0, 1).contiguous(), torch.tensor(label)
+
+    def image(self, index: int) -> Tensor:
+        """Return image uint8 [3, R, R] of a record."""
+        image = self.source.read_resized(index, self.resolution, self.crop).image
+        return torch.tensor(image).permute(2, 0, 1).contiguous()
+
+
+class _Shards:
+    """Data sets that are read one after the other."""
+
+    def __init__(self, shards: Sequence[ImageMaskDataset | ImageDataset | FolderDataset]) -> None:
+        self.ends = list(accumulate(map(len, shards)))
+        self.provenance = [origin for shard in shards for origin in shard.provenance]
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def locate(self, index: int) -> tuple[int, int]:
+        """Return the shard of a record, and the record's index in it."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        shard = bisect_right(self.ends, index)
+        return shard, index - (self.ends[shard - 1] if shard else 0)
+
+
+class ShardedDataset(_Shards, Dataset[tuple[Tensor, Tensor]]):
+    """Several data sets of images and masks with the same classes and resolution, one after the other.
 
     Raises:
         DataError: if their classes differ; the message names two of them.
     """
 
-    def __init__(self, shards: Sequence[Single], names: Sequence[str]) -> None:
+    def __init__(self, shards: Sequence[ImageMaskDataset | FolderDataset], names: Sequence[str]) -> None:
+        super().__init__(shards)
         self.shards = shards
         self.classes = shards[0].classes
         self.resolution = shards[0].resolution
-        self.ends = list(accumulate(map(len, shards)))
-        self.provenance = [origin for shard in shards for origin in shard.provenance]
         for shard, name in zip(shards, names, strict=True):
             if _meaning(shard.classes) != _meaning(self.classes):
                 raise DataError(
@@ -42,116 +112,145 @@ class ShardedDataset(Dataset[tuple[Tensor, Tensor]]):
                     f"{first_difference(shard.classes, self.classes)}; prepare both with one class table"
                 )
 
-    def __len__(self) -> int:
-        return self.ends[-1]
-
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Image uint8 [3, R, R] and label uint8 [R, R] of one record."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"record {index} of {len(self)}")
-        shard = bisect_right(self.ends, index)
-        return self.shards[shard][index - self.ends[shard] + len(self.shards[shard])]
+        """Return image uint8 [3, R, R] and label uint8 [R, R] of a record."""
+        shard, place = self.locate(index)
+        return self.shards[shard][place]
 
 
-def open_dataset(
-    config: DataConfig, resolution: int | None = None, num_classes: int | None = None
-) -> Single | ShardedDataset:
-    """The data set that a run trains on.
+class ImagesOnlyDataset(_Shards, Dataset[tuple[Tensor]]):
+    """The images of one or several data sets, one after the other, without their masks, for domain adaptation."""
+
+    def __init__(self, shards: Sequence[ImageMaskDataset | ImageDataset | FolderDataset]) -> None:
+        super().__init__(shards)
+        self.shards = shards
+
+    def __getitem__(self, index: int) -> tuple[Tensor]:
+        """Return image uint8 [3, R, R] of a record, in a tuple of one."""
+        number, place = self.locate(index)
+        shard = self.shards[number]
+        return (shard[place] if isinstance(shard, ImageDataset) else shard.image(place),)
+
+
+PairDataset = ImageMaskDataset | FolderDataset | ShardedDataset
+
+
+def open_dataset(config: DataConfig, resolution: int | None = None, num_classes: int | None = None) -> PairDataset:
+    """Open images with masks.
 
     Args:
-        config: where it lies.
-        resolution: side length R of images and labels; None: as stored, which folders of files cannot be.
-        num_classes: K the networks expect; None: any.
+        config: options of the data.
+        resolution: side length R of images and labels; None: as stored, which is impossible for folders of files.
+        num_classes: K of the networks; None: any.
 
     Raises:
-        DataError: if no path is given, one cannot be used, the classes are not those of the networks or differ, or
-            an option is for folders where there are none.
+        DataError: if no path is given or one cannot be used, the classes differ from each other or from those of the
+            networks, or an option for folders is given without a folder.
     """
     _check(config, "images and masks")
     if resolution is not None and resolution < 1:
         raise DataError(f"resolution = {resolution}: choose above 0")
-    shards = [_open(path, config, resolution, num_classes) for path in config.path]
+    shards = [_open_pairs(path, config, resolution, num_classes) for path in config.path]
     return shards[0] if len(shards) == 1 else ShardedDataset(shards, config.path)
 
 
-def open_images(config: DataConfig, resolution: int) -> ImagesAlone:
-    """The images that a trained model is adapted to, of side R; masks beside them are ignored.
+def open_images(config: DataConfig, resolution: int) -> ImagesOnlyDataset:
+    """Open the images of side R that a trained model is adapted to; masks beside them are ignored.
 
     Raises:
-        DataError: if no path is given, one cannot be used or holds no images, or an option is for folders where there
-            are none.
+        DataError: if no path is given, one cannot be used or holds no images, or an option for folders is given
+            without a folder.
     """
     _check(config, "images")
-    layout = replace(_layout(config), images_only=True)
-    sources = [_image_source(Path(path), resolution, layout) for path in config.path]
-    return ImagesAlone(sources, resolution, config.crop)
+    return ImagesOnlyDataset([_open_images(path, config, resolution) for path in config.path])
 
 
-def _image_source(path: Path, resolution: int, layout: Layout) -> Source:
-    if not os.path.exists(path) or not is_lmdb(path):
-        return find_source(path, layout=layout)
-    if not holds_pairs(path):
-        return ImageLmdbSource(path, resolution)  # which may hold each image at several sizes
-    return LmdbSource(path, None, images_only=True)
+def _open_pairs(
+    path: str, config: DataConfig, resolution: int | None, num_classes: int | None
+) -> ImageMaskDataset | FolderDataset:
+    if not _is_folder(path):
+        # "color" can only be meant for a folder beside this LMDB.
+        return ImageMaskDataset(path, resolution, num_classes, "index" if config.read_by == "index" else "auto")
+    if resolution is None:
+        raise DataError(f"{path} is a folder of files, which may have any size: give --resolution")
+    source = _find_files(path, replace(config, images_only=False))
+    if num_classes is not None and source.classes is not None and source.classes.num_classes != num_classes:
+        raise DataError(
+            f"{path} has {source.classes.num_classes} classes, not {num_classes};"
+            f" give another class table, or networks with as many (model.num_classes)"
+        )
+    return FolderDataset(source, resolution, config.crop)
 
 
-def _layout(config: DataConfig) -> Layout:
-    return Layout(**{option.name: getattr(config, option.name) for option in fields(Layout)})
+def _open_images(path: str, config: DataConfig, resolution: int) -> ImageMaskDataset | ImageDataset | FolderDataset:
+    if _is_folder(path):
+        return FolderDataset(_find_files(path, replace(config, images_only=True)), resolution, config.crop)
+    return ImageMaskDataset(path, resolution) if holds_pairs(Path(path)) else ImageDataset(path, resolution)
+
+
+def _find_files(path: str, options: FolderOptions) -> "FileSource":
+    from datasets.find import find_source
+    from datasets.sources import FileSource
+
+    source = find_source(Path(path), options)
+    assert isinstance(source, FileSource), "find_source returns other sources for LMDBs only"
+    return source
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.exists(path) and not is_lmdb(Path(path))
 
 
 def _check(config: DataConfig, kind: str) -> None:
     if not all(config.path):
-        raise DataError("data.path has an empty item; leave it out")
+        raise DataError("data.path has an empty item; remove it")
     if not config.path:
         raise DataError(f"data.path is not set; give an LMDB, several, or a folder of {kind}")
-    _refuse_unused(config)
-
-
-def _refuse_unused(config: DataConfig) -> None:
-    options = ("images_folder", "masks", "image_suffix", "mask_suffix", "skip_unpaired", "read_by", "classes", "crop")
     default = DataConfig()
-    for option in (f"data.{name}" for name in options if getattr(config, name) != getattr(default, name)):
-        if option == "data.read_by" and config.read_by == "index":
-            continue  # an LMDB may have palettes, too
-        if all(map(_is_lmdb, config.path)):
-            raise DataError(
-                f"{option} is for folders of files, but {', '.join(config.path)} is prepared already;"
-                " leave it out, or give it to scripts.prepare_data"
-            )
-
-
-def _is_lmdb(path: str) -> bool:
-    """Also what does not exist: the message is the same."""
-    return not os.path.exists(path) or is_lmdb(Path(path))
-
-
-def _open(path: str, config: DataConfig, resolution: int | None, num_classes: int | None) -> Single:
-    if _is_lmdb(path):
-        # "color" is for the folders beside it.
-        return ImageMaskDataset(path, resolution, num_classes, "index" if config.read_by == "index" else "auto")
-    if resolution is None:
-        raise DataError(f"{path} is a folder of files, of any size: give --resolution")
-    masks = Path(config.masks) if config.masks else None
-    layout = replace(_layout(config), images_only=False)
-    source = find_source(Path(path), masks, config.classes, layout=layout)
-    if num_classes is not None and source.classes is not None and source.classes.num_classes != num_classes:
+    for name in _FOR_FOLDERS:
+        if getattr(config, name) == getattr(default, name) or any(map(_is_folder, config.path)):
+            continue
+        if name == "read_by" and config.read_by == "index":
+            continue  # labels in LMDBs may have palettes, too
         raise DataError(
-            f"{path} has {source.classes.num_classes} classes, not {num_classes};"
-            f" give another class table, or networks of as many (model.num_classes)"
+            f"data.{name} is for folders of files, but {', '.join(config.path)} is already prepared;"
+            " drop it, or give it to scripts.prepare_data"
         )
-    return SourceDataset(source, resolution, config.crop)
 
 
 def _meaning(table: ClassTable) -> tuple[object, ...]:
-    """What labels mean: not the colours, nor which masks they were made of."""
+    """Return what labels mean, regardless of colours and of the codes in the original masks."""
     return table.names, table.transparent, table.partners
 
 
 def first_difference(there: ClassTable, here: ClassTable) -> str:
-    """What labels mean here and there, where that first differs: for the middle of a message."""
+    """Return the first difference in what labels mean, for the middle of a message."""
     for k, (a, b) in enumerate(zip(there.names, here.names, strict=False)):
         if a != b:
             return f"class {k} is {a} there, {b} here"
     if there.num_classes != here.num_classes:
         return f"{there.num_classes} classes there, {here.num_classes} here"
     return "they differ in transparency or left and right partners"
+
+
+def content_digest(dataset: PairDataset) -> str:
+    """Return the sha256, in hex, of all records in their order, the classes and the resolution.
+
+    Results computed from a data set are stored under its digest. It does not depend on where the data set is stored:
+    records of an LMDB are read as stored, without decoding; others are decoded.
+    """
+    digest = hashlib.sha256()
+    if isinstance(dataset, ShardedDataset):
+        for shard in dataset.shards:
+            digest.update(content_digest(shard).encode())
+        return digest.hexdigest()
+    digest.update(json.dumps([dataset.classes.to_dict(), dataset.resolution, len(dataset)]).encode())
+    for index in progress(range(len(dataset)), desc="reading all data", unit="pair", delay=1):
+        if isinstance(dataset, ImageMaskDataset):
+            parts = [read(dataset.path, key) or b"" for key in pair_keys(index)]
+        else:
+            parts = [x.numpy().tobytes() for x in dataset[index]]
+        for part in parts:
+            digest.update(len(part).to_bytes(8, "little"))
+            digest.update(part)
+    return digest.hexdigest()

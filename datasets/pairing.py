@@ -1,6 +1,6 @@
-"""Files of images and masks in folders, and which belong together: by names that are equal but for a suffix.
+"""Listing of image and mask files in folders, and pairing by names that are equal but for a suffix.
 
-Names are compared as NFC, so that it does not matter which system wrote them.
+Names are compared as NFC, so that it does not matter which operating system wrote them.
 """
 
 import os
@@ -13,37 +13,26 @@ from datasets.decoding import SUFFIXES
 from utils.errors import DataError
 from utils.reading.checks import normalized
 
-# What systems leave in folders: thumbnails, halves of archives, waste.
-_SYSTEM_NAMES = frozenset(
-    {
-        "@eadir",
-        "__macosx",
-        "#recycle",
-        "$recycle.bin",
-        "lost+found",
-        "system volume information",
-        "desktop.ini",
-        "ehthumbs.db",
-        "thumbs.db",
-    }
-)
-_JOINTS = ("_", "-", ".")
+# Files and folders that operating systems and NAS devices create: thumbnails, metadata, trash.
+_SYSTEM_FOLDERS = {"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found", "system volume information"}
+_SYSTEM_FILES = {"desktop.ini", "ehthumbs.db", "thumbs.db"}
+_SEPARATORS = ("_", "-", ".")
 _MASK_SUFFIXES = tuple(
-    f"{joint}{written}"
+    f"{separator}{written}"
     for word in ("mask", "masks", "label", "labels", "seg", "segmentation", "gt", "annotation")
-    for joint in _JOINTS
+    for separator in _SEPARATORS
     for written in (word, word.capitalize(), word.upper())
 )
 _IMAGE_SUFFIXES = ("_image", "_img", "_rgb", "-image", "-img", ".image")
 
 
 class Convention(NamedTuple):
-    """Suffixes of image and mask names after the common part.
+    """Suffixes of image and mask names after their common part, with or without the extension.
 
     Attributes:
-        image: suffix of images, such as "_leftImg8bit"; without extension or with it.
+        image: suffix of images, such as "_leftImg8bit".
         mask: suffix of masks, such as "_mask".
-        whole: whether a mask is named by the image's whole name: a.jpg and a.jpg.png.
+        whole: masks have the image's name with its extension: a.jpg and a.jpg.png.
     """
 
     image: str = ""
@@ -51,14 +40,14 @@ class Convention(NamedTuple):
     whole: bool = False
 
 
-_UNSAID = Convention()
+_UNKNOWN = Convention()
 
 
 class Listing(NamedTuple):
-    """The images below a folder.
+    """The images in a folder and below.
 
     Attributes:
-        folder: where they lie.
+        folder: the folder.
         files: sorted by name.
         names: their relative paths without extension, in NFC.
         others: files that are no images.
@@ -71,36 +60,66 @@ class Listing(NamedTuple):
 
     @property
     def skipped(self) -> Counter[str]:
-        """How many files are no images, by extension."""
+        """Return the number of files that are no images, by extension."""
         return Counter(path.suffix.lower() or "no extension" for path in self.others)
 
     def whole_names(self) -> list[str]:
         """Return the relative paths with extension, in NFC."""
         return [name + path.suffix for name, path in zip(self.names, self.files, strict=True)]
 
-    def only(self, wanted: Sequence[bool]) -> "Listing":
-        """Return those that are wanted."""
-        files = [path for path, kept in zip(self.files, wanted, strict=True) if kept]
-        names = [name for name, kept in zip(self.names, wanted, strict=True) if kept]
+    def select(self, mask: Sequence[bool]) -> "Listing":
+        """Return the images for which the mask is True."""
+        files = [path for path, selected in zip(self.files, mask, strict=True) if selected]
+        names = [name for name, selected in zip(self.names, mask, strict=True) if selected]
         return self._replace(files=files, names=names)
 
 
-class Pairs(NamedTuple):
-    """Images with their masks, and what has no partner.
+class FilePairs(NamedTuple):
+    """Images with their masks, and files without a partner.
 
     Attributes:
         pairs: by name.
         problems: names that several files have, one line each.
-        images: paths without a mask, with the mask that would be theirs.
-        masks: paths without an image.
-        passed: how many files lack the given suffixes.
+        images: images without a mask, with the path that their mask would have.
+        masks: masks without an image.
+        ignored: number of files without the given suffixes.
     """
 
     pairs: Sequence[tuple[Path, Path]]
     problems: Sequence[str]
     images: Sequence[tuple[Path, Path]]
     masks: Sequence[Path]
-    passed: int
+    ignored: int
+
+
+def visible_files(folder: Path, without: Path | None = None) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder, from `folder` on, with the names of its files, ignoring those of operating systems.
+
+    Raises:
+        DataError: if it is no folder, or a folder cannot be listed or is reached twice.
+    """
+    if not os.path.isdir(folder):
+        raise DataError(f"{folder} is not a folder; give the one that holds the files")
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename}: cannot be listed ({error.strerror}); make it readable") from None
+
+    seen = set[tuple[int, int]]()  # a symbolic link may lead back to a parent folder
+    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        if without is not None and os.path.samefile(parent, without):
+            folders.clear()
+            continue
+        status = os.stat(parent)
+        if (status.st_dev, status.st_ino) in seen:
+            raise DataError(f"{parent}: is reached twice through a symbolic link; remove the link")
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not is_system_file(name))
+        yield parent, sorted(name for name in files if not is_system_file(name))
+
+
+def is_system_file(name: str) -> bool:
+    """Return True if a file or folder is hidden, or has a name that operating systems use."""
+    return name.startswith(".") or name.lower() in _SYSTEM_FOLDERS | _SYSTEM_FILES
 
 
 def list_images(folder: Path, without: Path | None = None) -> Listing:
@@ -109,76 +128,66 @@ def list_images(folder: Path, without: Path | None = None) -> Listing:
     Raises:
         DataError: if it is no folder or cannot be listed.
     """
-    found, others = [], []
+    images, others = [], []
     for path in (Path(parent, name) for parent, names in visible_files(folder, without) for name in names):
         if path.suffix.lower() in SUFFIXES:
-            found.append((normalized(path.relative_to(folder).with_suffix("").as_posix()), path))
+            images.append((normalized(path.relative_to(folder).with_suffix("").as_posix()), path))
         else:
             others.append(path)
-    found.sort()
-    return Listing(folder, [path for _, path in found], [name for name, _ in found], others)
+    images.sort()
+    return Listing(folder, [path for _, path in images], [name for name, _ in images], others)
 
 
-def no_images(folder: Path) -> str:
-    """Return the message for a folder without images."""
-    return f"{folder} holds no images ({', '.join(sorted(SUFFIXES))}); give the folder that does"
-
-
-def is_left_by_a_system(name: str) -> bool:
-    """Return whether a name is hidden or a system's own."""
-    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
-
-
-def ending_with(listing: Listing, suffix: str) -> Listing:
+def select_by_suffix(listing: Listing, suffix: str) -> Listing:
     """Return the images whose names end with a suffix, which may include the extension."""
-    return listing.only(_has_suffix(listing, suffix))
+    return listing.select(_has_suffix(listing, suffix))
 
 
 def group(listing: Listing) -> dict[str, list[Path]]:
     """Return the images by relative path without extension, in NFC."""
-    return _keys(listing, "", strict=False)
+    return _by_stem(listing, "", strict=False)
 
 
-def doubles(files: Mapping[str, Sequence[Path]]) -> list[str]:
-    """Return a line for each file that has the name of another: which of them is meant cannot be known."""
+def duplicates(files: Mapping[str, Sequence[Path]]) -> list[str]:
+    """Return a problem for each further file with the same name: they cannot be told apart."""
     return [
         f"{second}: {same_name(first, second)}; rename one" for first, *others in files.values() for second in others
     ]
 
 
 def same_name(first: Path, second: Path) -> str:
-    """Return how the name of a second file is that of the first, for after the second's name."""
+    """Return how two equal names differ, for a message that begins with the second one."""
     same = first.suffix == second.suffix and normalized(str(first)) == normalized(str(second))
     return f"has the same name as {first} with a different {'Unicode form (NFC, NFD)' if same else 'extension'}"
 
 
-def pair(images: Listing, masks: Listing, convention: Convention, *, strict: bool = False) -> Pairs:
+def pair(images: Listing, masks: Listing, convention: Convention, *, strict: bool = False) -> FilePairs:
     """Find the mask of each image.
 
     Args:
         images: all images.
         masks: all masks.
         convention: suffixes of their names.
-        strict: ignore files without these suffixes; otherwise each is a file without a partner.
+        strict: ignore files without these suffixes; otherwise they are files without a partner.
     """
     if convention.whole:
-        kept = ending_with(images, convention.image) if strict else images
-        image_keys = _grouped(zip(kept.whole_names(), kept.files, strict=True))
+        kept = select_by_suffix(images, convention.image) if strict else images
+        image_files = _grouped(zip(kept.whole_names(), kept.files, strict=True))
     else:
-        image_keys = _keys(images, convention.image, strict=strict)
-    mask_keys = _keys(masks, convention.mask, strict=strict)
+        image_files = _by_stem(images, convention.image, strict=strict)
+    mask_files = _by_stem(masks, convention.mask, strict=strict)
     extension = "" if Path(convention.mask).suffix in SUFFIXES else ".png"
-    found = sum(map(len, image_keys.values())) + sum(map(len, mask_keys.values()))
-    both = [(image_keys[key], mask_keys[key]) for key in sorted(image_keys) if key in mask_keys]
-    alone = [
-        (key, masks.folder / f"{key}{convention.mask}{extension}") for key in sorted(image_keys.keys() - mask_keys)
+    kept_count = sum(map(len, image_files.values())) + sum(map(len, mask_files.values()))
+    both = [(image_files[stem], mask_files[stem]) for stem in sorted(image_files) if stem in mask_files]
+    without_mask = [
+        (stem, masks.folder / f"{stem}{convention.mask}{extension}") for stem in sorted(image_files.keys() - mask_files)
     ]
-    return Pairs(
+    return FilePairs(
         [(image[0], mask[0]) for image, mask in both if len(image) == len(mask) == 1],
-        [*doubles(image_keys), *doubles(mask_keys)],
-        [(path, expected) for key, expected in alone for path in image_keys[key]],
-        [path for key in sorted(mask_keys.keys() - image_keys) for path in mask_keys[key]],
-        len(images.files) + len(masks.files) - found,
+        [*duplicates(image_files), *duplicates(mask_files)],
+        [(path, expected) for stem, expected in without_mask for path in image_files[stem]],
+        [path for stem in sorted(mask_files.keys() - image_files) for path in mask_files[stem]],
+        len(images.files) + len(masks.files) - kept_count,
     )
 
 
@@ -188,67 +197,64 @@ def recognize(images: Listing, masks: Listing, image_suffix: str = "") -> Conven
     Args:
         images: all images.
         masks: all masks, in another folder.
-        image_suffix: suffix of the images' names, if the user gave it.
+        image_suffix: suffix of the image names, if the user gave it.
 
     Raises:
         DataError: if another convention pairs masks that this one does not.
     """
     known = _known_conventions(images, masks, image_suffix)
-    tried = [Convention(image_suffix), Convention(image_suffix, whole=True), *known]
-    found = [(pair(images, masks, each, strict=bool(image_suffix)).pairs, each) for each in tried]
-    best, convention = max(found, key=lambda each: len(each[0]))
+    candidates = [Convention(image_suffix), Convention(image_suffix, whole=True), *known]
+    results = [(pair(images, masks, each, strict=bool(image_suffix)).pairs, each) for each in candidates]
+    best, convention = max(results, key=lambda result: len(result[0]))
     if not best:
         return None
-    chosen = {mask for _, mask in best}
-    for pairs, _ in found:
-        if other := next((mask for _, mask in pairs if mask not in chosen), None):
+    paired = {mask for _, mask in best}
+    for pairs, _ in results:
+        if other := next((mask for _, mask in pairs if mask not in paired), None):
             raise DataError(_several_kinds(masks.folder, [best[0][1], other]))
     return convention
 
 
 def split_by_each_suffix(
-    listing: Listing, convention: Convention = _UNSAID
+    listing: Listing, convention: Convention = _UNKNOWN
 ) -> list[tuple[Listing, Listing, Convention]]:
-    """Separate images from masks in one folder, for each kind of mask that any image has.
+    """Separate images from masks in one folder, once for each kind of mask that any image has.
 
     Args:
-        listing: all of them.
-        convention: their suffixes, as far as the user gave them; known ones are tried for a mask suffix not given.
+        listing: all files.
+        convention: suffixes given by the user; without a mask suffix, all known ones are tried.
 
     Returns:
         images, masks and the convention that pairs most of them.
     """
     if convention.mask:
-        tried = [[convention]]
-        is_mask = [_has_suffix(listing, convention.mask)]
+        candidates = [([convention], _has_suffix(listing, convention.mask))]
     else:
         whole = set(listing.whole_names())
-        tried = [[Convention(convention.image, whole=True)]]
-        is_mask = [[name in whole for name in listing.names]]
+        candidates = [([Convention(convention.image, whole=True)], [name in whole for name in listing.names])]
         known = _known_conventions(listing, listing, convention.image)
         for suffix in dict.fromkeys(each.mask for each in known):
-            tried.append([each for each in known if each.mask == suffix])
-            is_mask.append(_has_suffix(listing, suffix))
-    found = []
-    for candidates, mask in zip(tried, is_mask, strict=True):
-        images, masks = listing.only([not each for each in mask]), listing.only(mask)
-        count = {each: len(pair(images, masks, each, strict=convention != _UNSAID).pairs) for each in candidates}
-        best = max(candidates, key=count.__getitem__)
+            candidates.append(([each for each in known if each.mask == suffix], _has_suffix(listing, suffix)))
+    results = []
+    for conventions, is_mask in candidates:
+        images, masks = listing.select([not each for each in is_mask]), listing.select(is_mask)
+        count = {each: len(pair(images, masks, each, strict=convention != _UNKNOWN).pairs) for each in conventions}
+        best = max(conventions, key=count.__getitem__)
         if count[best]:
-            found.append((images, masks._replace(others=()), best))
-    return found
+            results.append((images, masks._replace(others=()), best))
+    return results
 
 
-def split_by_suffix(listing: Listing, convention: Convention = _UNSAID) -> tuple[Listing, Listing, Convention] | None:
+def split_by_suffix(listing: Listing, convention: Convention = _UNKNOWN) -> tuple[Listing, Listing, Convention] | None:
     """Separate images from masks in one folder, as `split_by_each_suffix` does; None if no image has a mask.
 
     Raises:
         DataError: if there are masks of several kinds.
     """
-    found = split_by_each_suffix(listing, convention)
-    if len(found) > 1:
-        raise DataError(_several_kinds(listing.folder, [masks.files[0] for _, masks, _ in found]))
-    return found[0] if found else None
+    results = split_by_each_suffix(listing, convention)
+    if len(results) > 1:
+        raise DataError(_several_kinds(listing.folder, [masks.files[0] for _, masks, _ in results]))
+    return results[0] if results else None
 
 
 def _known_conventions(images: Listing, masks: Listing, image_suffix: str) -> list[Convention]:
@@ -258,72 +264,48 @@ def _known_conventions(images: Listing, masks: Listing, image_suffix: str) -> li
 
 
 def _present(listing: Listing, suffixes: Sequence[str]) -> list[str]:
-    """Return those known suffixes that any name ends with, in one pass over the names."""
-    ends = {name[max(map(name.rfind, _JOINTS)) :] for name in listing.names if name.endswith(tuple(suffixes))}
+    """Return those known suffixes that any name ends with, going through the names once."""
+    ends = {name[max(map(name.rfind, _SEPARATORS)) :] for name in listing.names if name.endswith(tuple(suffixes))}
     return [suffix for suffix in suffixes if suffix in ends]
-
-
-def _has_suffix(listing: Listing, suffix: str) -> list[bool]:
-    return [key is not None for key in _stripped(listing, suffix)]
 
 
 def _several_kinds(folder: Path, examples: Sequence[Path]) -> str:
     shown = ", ".join(path.name for path in examples)
     return (
-        f"{folder} holds masks of several kinds ({shown}); say which count with --mask-suffix"
-        " (in a run: data.mask_suffix)"
+        f"{folder} holds masks of several kinds ({shown}); choose one with --mask-suffix (in a run: data.mask_suffix)"
     )
 
 
-def _keys(listing: Listing, suffix: str, *, strict: bool) -> dict[str, list[Path]]:
-    """The files by name without suffix; by their whole name, or not at all if strict, where they do not end so."""
-    keys = zip(_stripped(listing, suffix), listing.names, listing.files, strict=True)
-    return _grouped((name if key is None else key, path) for key, name, path in keys if key is not None or not strict)
+def _has_suffix(listing: Listing, suffix: str) -> list[bool]:
+    return [stem is not None for stem in _stems(listing, suffix)]
+
+
+def _by_stem(listing: Listing, suffix: str, *, strict: bool) -> dict[str, list[Path]]:
+    """Group the files by name without suffix. Files without it keep their whole name; if strict, they are left out."""
+    stems = zip(_stems(listing, suffix), listing.names, listing.files, strict=True)
+    return _grouped(
+        (name if stem is None else stem, path) for stem, name, path in stems if stem is not None or not strict
+    )
 
 
 def _grouped(files: Iterable[tuple[str, Path]]) -> dict[str, list[Path]]:
     groups = defaultdict(list)
-    for key, path in files:
-        groups[key].append(path)
+    for name, path in files:
+        groups[name].append(path)
     return dict(groups)
 
 
-def _stripped(listing: Listing, suffix: str) -> list[str | None]:
-    """Names without the suffix, which may include the extension; None for those without it."""
+def _stems(listing: Listing, suffix: str) -> list[str | None]:
+    """Return the names without the suffix, which may include the extension; None for names without it."""
     if not suffix:
         return list(listing.names)
     suffix = normalized(suffix)
     return [
-        _before(name, suffix) or _before(name + path.suffix, suffix)
+        _remove(suffix, name) or _remove(suffix, name + path.suffix)
         for name, path in zip(listing.names, listing.files, strict=True)
     ]
 
 
-def _before(text: str, suffix: str) -> str | None:
-    key = text.removesuffix(suffix)
-    return key if key != text and key and not key.endswith("/") else None
-
-
-def visible_files(folder: Path, without: Path | None = None) -> Iterator[tuple[str, list[str]]]:
-    """Yield each folder, from `folder` on, with the names of its files; not those that systems leave.
-
-    Raises:
-        DataError: if it is no folder, or one cannot be listed or is reached twice.
-    """
-    if not os.path.isdir(folder):
-        raise DataError(f"{folder} is not a folder; give the one that holds the files")
-
-    def complain(error: OSError) -> None:
-        raise DataError(f"{error.filename}: cannot be listed ({error.strerror}); make it readable") from None
-
-    seen = set[tuple[int, int]]()  # a link may lead back to a folder that holds it
-    for parent, folders, files in os.walk(folder, onerror=complain, followlinks=True):
-        if without is not None and os.path.samefile(parent, without):
-            folders.clear()
-            continue
-        status = os.stat(parent)
-        if (status.st_dev, status.st_ino) in seen:
-            raise DataError(f"{parent}: is reached twice through a symbolic link; remove the link")
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not is_left_by_a_system(name))
-        yield parent, sorted(name for name in files if not is_left_by_a_system(name))
+def _remove(suffix: str, name: str) -> str | None:
+    stem = name.removesuffix(suffix)
+    return stem if stem != name and stem and not stem.endswith("/") else None

@@ -1,4 +1,4 @@
-"""The same work on many items, spread over processes, results in order."""
+"""The same function applied to many items by several processes, with results in order."""
 
 import multiprocessing
 import os
@@ -12,66 +12,62 @@ from typing import Any, TypeVar
 from utils.errors import DataError
 
 _CHUNK = 16
-_AHEAD = 8  # chunks per process that may wait to be taken
+_CHUNKS_AHEAD = 8  # per process: chunks that are computed before their results are taken
 
-_work: Callable[[Any], Any]  # of a worker process
+_function: Callable[[Any], Any]  # of a worker process
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Result, None, None]:
-    """The results of `work` on each item, in their order; with one worker or none, by this process.
+def ordered_map(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Generator[Result, None, None]:
+    """Yield the result of each item in order; with one worker or none, computed by this process.
 
-    Only some results are kept waiting, so that a slow taker does not fill the memory. The processes have ended when
-    the results have, or when the generator is closed: an interpreter that exits while they run fails on
-    their pipes.
+    Only some results are computed ahead, so that a slow consumer does not fill the memory. All processes have ended
+    when the generator is exhausted or closed: an interpreter that exits while they run fails on their pipes.
 
     Raises:
-        DataError: if a worker dies, as for want of memory; and whatever `work` raises.
+        DataError: if a worker is killed, for example when memory runs out; and whatever `function` raises.
     """
     if workers <= 1:
-        yield from map(work, items)
+        yield from map(function, items)
         return
     chunks = _chunks(items)
-    # The work goes to each process once: a list of files that came with every chunk would cost more than the work.
-    pool = ProcessPoolExecutor(workers, initializer=_take_up, initargs=(work,))
+    # Sent to each process only once: its data (such as a list of files) may cost more to send than an item's work.
+    pool = ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(function,))
     try:
-        waiting = [pool.submit(_each, chunk) for chunk in islice(chunks, _AHEAD * workers)]
+        waiting = [pool.submit(_apply, chunk) for chunk in islice(chunks, _CHUNKS_AHEAD * workers)]
         while waiting:
             results = waiting.pop(0).result()
-            waiting += [pool.submit(_each, chunk) for chunk in islice(chunks, 1)]
+            waiting += [pool.submit(_apply, chunk) for chunk in islice(chunks, 1)]
             yield from results
     except BrokenProcessPool:
-        raise DataError("a worker process was killed, perhaps for want of memory; give fewer --workers") from None
+        raise DataError("a worker process was killed, perhaps for lack of memory; give fewer --workers") from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
-    chunk: list[Item] = []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == _CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, _CHUNK)):
         yield chunk
 
 
-def _take_up(work: Callable[[Any], Any]) -> None:
-    global _work
-    _work = work
+def _start_worker(function: Callable[[Any], Any]) -> None:
+    global _function
+    _function = function
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """Without it, the workers of a parent that was killed would wait for work for ever."""
+    """Exit when the parent does: workers of a parent that was killed would otherwise wait forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
 
 
-def _each(chunk: list[Any]) -> list[Any]:
-    return [_work(item) for item in chunk]
+def _apply(chunk: list[Any]) -> list[Any]:
+    return [_function(item) for item in chunk]

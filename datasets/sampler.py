@@ -1,4 +1,4 @@
-"""The order in which the training data are visited."""
+"""Order in which the training data are visited."""
 
 from collections.abc import Iterator
 
@@ -9,15 +9,15 @@ from utils.errors import DataError
 
 
 class InfiniteSampler(Sampler[int]):
-    """Endless shuffled epochs that any number of processes share and that can resume at any position.
+    """Endless shuffled epochs, sharded over the processes and resumable at any position.
 
-    All processes walk one global sequence: position p belongs to epoch p // length and holds
+    All processes share one global sequence: position p belongs to epoch p // length and holds
     permutation(seed, epoch)[p % length]. Process `rank` takes positions start + rank, start + rank + world_size, ...
-    So every sample comes once per epoch over all processes, and a run resumes exactly from the number of samples
+    So every sample is visited once per epoch over all processes, and a run resumes exactly from the number of samples
     it has used, also with another number of processes.
 
     Raises:
-        DataError: for an empty data set or numbers that make no sense.
+        DataError: for an empty data set or numbers out of range.
     """
 
     def __init__(self, length: int, *, rank: int = 0, world_size: int = 1, seed: int = 0, start: int = 0) -> None:

@@ -1,11 +1,11 @@
-"""What a data set can be made of: folders and LMDBs of several layouts, behind one small interface.
+"""Sources of a data set: folders and LMDBs of several layouts, behind one small interface.
 
-A source names its records, reads them one at a time (in any process), and knows what is wrong with its list of files.
+A source names its records, reads them one at a time (in any process), and knows the problems in its list of files.
 """
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,29 +13,30 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from datasets.crop_and_resize import Resized, crop_and_resize
+from datasets.data_config import Crop, ReadBy
 from datasets.decoding import Record, read_image, read_pair, refuse_contradictions
 from datasets.image_mask import ImageMaskDataset
 from datasets.image_only import ImageDataset
 from datasets.labels import ClassTable
-from datasets.layouts import record_keys
-from datasets.lmdb_reading import read, read_meta
-from datasets.palettes import LMDB_REMEDY, REMEDY, ReadBy
+from datasets.lmdb_reading import pair_keys, read_meta
+from datasets.mask_codes import LMDB_REMEDY, REMEDY
 from utils.errors import DataError
 
 
 class Source(ABC):
-    """Records that can be read; made by `datasets.find_source`.
+    """Records that can be read; created by `datasets.find.find_source`.
 
     Attributes:
-        path: what the user named.
-        kind: one line saying what it was taken for.
-        classes: the table its labels follow; None for images alone.
-        problems: what is wrong with the list of files, one line each, beginning with the file.
-        meta: what is stored with the records about them; empty for files.
-        skipped: number of files of each extension that are no images and were ignored.
+        path: path of the data.
+        kind: the recognized layout, one line.
+        classes: class table of the labels; None for images only.
+        problems: problems in the list of files, one line each, beginning with the file.
+        meta: description stored with the records; empty for files.
+        skipped: number of ignored files by extension: those that are no images.
         unpaired: number of problems that are files without a partner.
-        notes: what else a report tells, a line each.
-        palette_remedy: what to do about palettes that differ, for the end of a message.
+        notes: further lines for the report.
+        palette_remedy: remedy in messages about palettes that differ.
     """
 
     kind: str
@@ -53,88 +54,105 @@ class Source(ABC):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """The file or key of a record, as messages name it."""
+        """Return the file or key of a record, for messages."""
 
     @abstractmethod
     def read(self, index: int) -> Record:
-        """Image and labels of a record; raises a DataError that names the file."""
+        """Return image and labels of a record; raises a DataError that names the file."""
 
     def mask_name(self, index: int) -> str:
-        """The file or key of a record's mask, as messages name it."""
+        """Return the file or key of a record's mask, for messages."""
         return self.name(index)
 
-    def refuse_contradictions(self) -> None:
-        """Raise a ContradictionError if the masks' ids and palette colours disagree, before any is used."""
+    def read_resized(self, index: int, resolution: int, crop: Crop) -> Resized:
+        """Return a record as a square with side R, see `crop_and_resize`; raises a DataError that names the file."""
+        record = self.read(index)
+        try:
+            return crop_and_resize(record, resolution, crop)
+        except DataError as error:
+            raise DataError(f"{self.name(index)}: {error}") from None
+
+    def refuse_output(self, path: Path) -> None:
+        """Raise a DataError if output at `path` would be written among the files that are read."""
         return
 
 
 class FileSource(Source):
-    """Records that are files, of which a data set has yet to be made.
+    """Records that are files.
 
     Attributes:
-        folders: those that were searched for images and masks.
+        folders: folders that were searched for images and masks.
     """
 
     folders: Sequence[Path]
 
     @abstractmethod
     def state(self, index: int) -> str:
-        """Text that changes when the record does."""
+        """Return text that changes when a file of the record does."""
 
-
-class FolderSource(FileSource):
-    """Images, each with its mask, or images alone.
-
-    Args:
-        folders: of the images and, if it is another one, of the masks.
-        kind: what it was taken for.
-        pairs: images with their masks; without masks where they are alone.
-        classes: the table that turns masks into labels; None for images alone.
-        problems: of the list of files.
-        skipped: files that are no images, by extension.
-        notes: more lines for the report.
-        read_by: see `datasets.decoding.read_label`.
-        unpaired: how many of the problems are files without a partner.
-    """
-
-    def __init__(
-        self,
-        folders: Sequence[Path],
-        kind: str,
-        pairs: Sequence[tuple[Path, Path | None]],
-        classes: ClassTable | None,
-        problems: Sequence[str],
-        skipped: Mapping[str, int],
-        notes: Sequence[str] = (),
-        read_by: ReadBy = "auto",
-        unpaired: int = 0,
-    ) -> None:
-        self.folders, self.path, self.kind, self.classes = folders, folders[0], kind, classes
-        self.unpaired = unpaired
-        self.problems, self.skipped, self.notes = problems, skipped, notes
-        self._pairs, self._read_by = pairs, read_by
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def name(self, index: int) -> str:
-        return str(self._pairs[index][0])
-
-    def mask_name(self, index: int) -> str:
-        return str(self._pairs[index][1])
-
-    def read(self, index: int) -> Record:
-        image, mask = self._pairs[index]
-        if self.classes is None or mask is None:
-            return Record(read_image(image), None)
-        return read_pair(image, mask, self.classes, self._read_by)
-
-    def state(self, index: int) -> str:
-        return " ".join(file_state(path) for path in self._pairs[index] if path)
+    def refuse_output(self, path: Path) -> None:
+        for folder in self.folders:
+            if path.resolve().is_relative_to(folder.resolve()):
+                raise DataError(f"{path} is inside {folder}, which is read as data: choose a folder elsewhere")
 
     def refuse_contradictions(self) -> None:
-        if self.classes is not None and self._read_by == "auto":
-            refuse_contradictions((mask for _, mask in self._pairs if mask is not None), self.classes)
+        """Raise a ContradictionError if the ids and palette colours of the masks disagree, before any is used."""
+        return
+
+    def refuse_problems(self) -> None:
+        """Raise a DataError that names the first problem in the list of files, or a contradiction in the masks."""
+        if self.problems:
+            raise DataError(f"{self.problems[0]} (problems: {len(self.problems)}; scripts.inspect_data lists all)")
+        self.refuse_contradictions()
+
+
+@dataclass(eq=False)
+class FolderSource(FileSource):
+    """Images with their masks, or images only.
+
+    Attributes:
+        folders: of the images and, if it is another one, of the masks.
+        kind: the recognized layout.
+        pairs: images with their masks; None for images only.
+        classes: class table of the masks; None for images only.
+        problems, skipped, notes, unpaired: see `Source`.
+        read_by: see `datasets.decoding.read_label`.
+    """
+
+    folders: Sequence[Path]
+    kind: str
+    pairs: Sequence[tuple[Path, Path | None]]
+    classes: ClassTable | None
+    problems: Sequence[str] = ()
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    read_by: ReadBy = "auto"
+    unpaired: int = 0
+
+    def __post_init__(self) -> None:
+        self.path = self.folders[0]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def name(self, index: int) -> str:
+        return str(self.pairs[index][0])
+
+    def mask_name(self, index: int) -> str:
+        return str(self.pairs[index][1])
+
+    def read(self, index: int) -> Record:
+        image, mask = self.pairs[index]
+        if self.classes is None or mask is None:
+            return Record(read_image(image), None)
+        return read_pair(image, mask, self.classes, self.read_by)
+
+    def state(self, index: int) -> str:
+        return " ".join(file_state(path) for path in self.pairs[index] if path)
+
+    def refuse_contradictions(self) -> None:
+        if self.classes is not None and self.read_by == "auto":
+            refuse_contradictions((mask for _, mask in self.pairs if mask is not None), self.classes)
 
 
 class LmdbSource(Source):
@@ -142,105 +160,72 @@ class LmdbSource(Source):
 
     Args:
         path: the LMDB.
-        classes: a table in place of the stored or the default one.
+        classes: class table that replaces the stored or default one.
         read_by: see `ImageMaskDataset`.
-        images_only: read no masks.
     """
 
     kind = "LMDB of images and masks"
     palette_remedy = LMDB_REMEDY
 
-    def __init__(
-        self, path: Path, classes: ClassTable | None, read_by: ReadBy = "auto", images_only: bool = False
-    ) -> None:
+    def __init__(self, path: Path, classes: ClassTable | None, read_by: ReadBy = "auto") -> None:
         self.path = path
-        self._images_only = images_only
-        self._data = ImageMaskDataset(path, read_by=read_by, classes=classes)
+        self._dataset = ImageMaskDataset(path, read_by=read_by, classes=classes)
         self.meta = read_meta(path)
-        self.stored: ClassTable = self._data.stored_classes
-        self.classes: ClassTable = self._data.classes
-        self.resolution = self._data.resolution
+        self.stored: ClassTable = self._dataset.stored_classes
+        self.classes: ClassTable = self._dataset.classes
+        self.resolution = self._dataset.resolution
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self._dataset)
 
     def name(self, index: int) -> str:
-        return f"{self.path}: {record_keys(index)[0]}"
-
-    def read(self, index: int) -> Record:
-        if self._images_only:
-            return Record(_picture(self._data.image(index)), None)
-        image, label, palette = self._data.record(index)
-        return Record(_picture(image), label.numpy(), palette=palette)
+        return f"{self.path}: {pair_keys(index)[0]}"
 
     def mask_name(self, index: int) -> str:
-        return f"{self.path}: {record_keys(index)[1]}"
+        return f"{self.path}: {pair_keys(index)[1]}"
+
+    def read(self, index: int) -> Record:
+        image, label, palette = self._dataset.record(index)
+        return Record(_to_pil(image), label.numpy(), palette=palette)
 
 
 class ImageLmdbSource(Source):
-    """The images of an LMDB without masks.
+    """The images of an LMDB without masks, at the largest stored size."""
 
-    Args:
-        path: the LMDB.
-        resolution: side length of the images; default: the largest stored.
-    """
-
-    kind = "LMDB of images alone"
+    kind = "LMDB of images without masks"
     classes = None
 
-    def __init__(self, path: Path, resolution: int | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._data = ImageDataset(path, resolution)
+        self._dataset = ImageDataset(path)
         self.meta = read_meta(path)
-        self.resolution = self._data.resolution
+        self.resolution = self._dataset.resolution
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self._dataset)
 
     def name(self, index: int) -> str:
         return f"{self.path}: record {index}"
 
     def read(self, index: int) -> Record:
-        return Record(_picture(self._data[index]), None)
+        return Record(_to_pil(self._dataset[index]), None)
 
 
-def _picture(image: Tensor) -> Image.Image:
-    """Turn uint8 [3, R, R] into a picture."""
+def _to_pil(image: Tensor) -> Image.Image:
+    """Convert uint8 [3, R, R]."""
     return Image.fromarray(image.permute(1, 2, 0).numpy())
 
 
-def refuse_problems(source: Source) -> None:
-    """Raise a DataError that names the first problem in a source's list of files, or a contradiction in its masks."""
-    if source.problems:
-        raise DataError(f"{source.problems[0]} (problems: {len(source.problems)}; scripts.inspect_data lists all)")
-    source.refuse_contradictions()
-
-
-def refuse_output(path: Path, source: Source) -> None:
-    """Raise a DataError if what a command writes would lie among the files that are read."""
-    for folder in source.folders if isinstance(source, FileSource) else ():
-        if path.resolve().is_relative_to(folder.resolve()):
-            raise DataError(f"{path} lies in {folder}, which is read: choose a folder elsewhere")
-
-
-def is_lmdb(path: Path) -> bool:
-    """Return whether there is an LMDB at `path`, of whatever layout."""
-    return not os.path.isdir(path) or os.path.exists(path / "data.mdb")
-
-
-def holds_pairs(path: Path) -> bool:
-    """Return whether an LMDB has the layout with masks."""
-    return read(path, "length") is None
-
-
 def file_state(path: Path) -> str:
-    """Name, size and time of a file: enough to see that it was replaced.
+    """Return name, size and time of a file, which change if it is replaced.
 
     Raises:
-        DataError: if it has gone.
+        DataError: if it no longer exists.
     """
     try:
         status = path.stat()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); leave the files alone meanwhile") from None
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); do not change the files while they are prepared"
+        ) from None
     return f"{path} {status.st_size} {status.st_mtime_ns}"

@@ -1,7 +1,7 @@
-"""Conversions between bytes and the ranges the networks see, on whatever device the tensors are.
+"""Conversions between stored bytes and network inputs, and mirroring, on the device of the tensors.
 
-Shapes: N batch, K classes, R resolution. Data travel as uint8 and become float or one-hot only on the device: a
-one-hot batch is 4 K times the size of its labels.
+Shapes: N batch, K classes, R resolution. Data stay uint8 until they are on the device: a one-hot batch is 4 K times
+the size of its labels.
 """
 
 import torch
@@ -10,19 +10,19 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 
 def images_to_float(images: Tensor) -> Tensor:
-    """uint8 [..., 3, R, R] in 0..255 to float32 in [-1, 1]."""
+    """Convert uint8 [..., 3, R, R] in 0..255 to float32 in [-1, 1]."""
     return images.to(torch.float32) / 127.5 - 1
 
 
 def float_to_images(images: Tensor) -> Tensor:
-    """Float [N, 3, R, R] to uint8, clamped to [-1, 1] and rounded; the inverse of `images_to_float`."""
+    """Convert float [N, 3, R, R] to uint8, clamped to [-1, 1] and rounded; the inverse of `images_to_float`."""
     return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def labels_to_one_hot(labels: Tensor, num_classes: int) -> Tensor:
-    """uint8 ids [N, R, R] to float32 [N, K, R, R]: 1 in the map of the class, -1 in all others.
+    """Convert class ids, uint8 [N, R, R], to float32 [N, K, R, R]: 1 in the map of the class, -1 in all others.
 
-    In channels_last order, which the discriminator reads.
+    The result is in channels_last order, which the discriminator reads.
     """
     ids = torch.arange(num_classes, dtype=labels.dtype, device=labels.device)
     return (labels[..., None] == ids).permute(0, 3, 1, 2).to(torch.float32) * 2 - 1
@@ -31,11 +31,44 @@ def labels_to_one_hot(labels: Tensor, num_classes: int) -> Tensor:
 def soften(segmentation: Tensor) -> Tensor:
     """Soften the edges of one-hot maps [N, K, R, R]: enlarge them twofold, bilinearly, and average them back.
 
-    So that their sharpness alone does not tell real maps from generated ones. Along a row this is [1, 6, 1] / 8.
+    Otherwise the discriminator could recognize real maps by their sharpness alone. Along a row the filter is
+    [1, 6, 1] / 8.
     """
     return avg_pool2d(interpolate(segmentation, scale_factor=2, mode="bilinear"), 2)
 
 
 def segmentation_to_labels(segmentation: Tensor) -> Tensor:
-    """Scores [N, K, R, R] to the ids of the strongest class, uint8 [N, R, R]."""
+    """Convert scores [N, K, R, R] to the id of the strongest class, uint8 [N, R, R]."""
     return segmentation.argmax(dim=1).to(torch.uint8)
+
+
+def mirror_images(images: Tensor) -> Tensor:
+    """Mirror each image [N, 3, R, R], of any dtype, with probability 1/2."""
+    return _mirror(images, torch.rand(len(images), device=images.device) < 0.5)
+
+
+def mirror_half(images: Tensor, labels: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
+    """Mirror each pair of image and labels with probability 1/2, and swap left and right partner classes.
+
+    Args:
+        images: [N, 3, R, R], any dtype.
+        labels: [N, R, R], any dtype.
+        mirrored: class that each class becomes, uint8 [K].
+    """
+    flipped = torch.rand(len(images), device=images.device) < 0.5
+    return _mirror(images, flipped), swap_labels(_mirror(labels, flipped), flipped, mirrored)
+
+
+def swap_labels(labels: Tensor, flipped: Tensor, mirrored: Tensor) -> Tensor:
+    """Swap the left and right partners in labels [N, R, R] of the flipped samples, bool [N]."""
+    return torch.where(flipped.view(-1, 1, 1), mirrored[labels.long()], labels)
+
+
+def swap_maps(maps: Tensor, flipped: Tensor, mirrored: Tensor) -> Tensor:
+    """Swap the maps [N, K, R, R] of left and right partners in the flipped samples, bool [N]."""
+    return torch.where(flipped.view(-1, 1, 1, 1), maps[:, mirrored.long()], maps)
+
+
+def _mirror(x: Tensor, flipped: Tensor) -> Tensor:
+    """Mirror x [N, ..., R] in the flipped samples, bool [N]."""
+    return torch.where(flipped.view(-1, *[1] * (x.ndim - 1)), x.flip(-1), x)

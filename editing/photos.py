@@ -15,11 +15,11 @@ from typing import Any
 
 from PIL import Image
 
-from datasets.crop_and_resize import CROPS, Crop, Resized, crop_and_resize
+from datasets.crop_and_resize import Resized, crop_and_resize
+from datasets.data_config import CROPS, Crop, ReadBy
 from datasets.decoding import SUFFIXES, Record, read_pair
 from datasets.labels import ClassTable
 from datasets.pairing import same_name
-from datasets.palettes import ReadBy
 from utils.errors import DataError, EditError, ReadingError
 from utils.images import FORMATS
 from utils.reading.checks import check_regular, normalized
@@ -140,7 +140,7 @@ def _stored_size(path: Path) -> tuple[int, int]:
 
 
 def _refuse_small(record: Record, path: Path, resolution: int, crop: Crop) -> None:
-    size = record.picture.size
+    size = record.image.size
     side = max(size) if crop == "pad" else min(size)
     if side < resolution:
         raise EditError(f"{path}: is {side} pixels wide, but the model draws {resolution}; give a larger picture")

@@ -25,8 +25,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 import ops
-from datasets import data_options as options
-from datasets.data_loader import DataConfig
+from datasets.data_config import DataConfig, add_data_options, parsed_data
 from datasets.labels import ClassTable
 from datasets.opening import first_difference, open_dataset
 from metrics.extras import extra
@@ -55,7 +54,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(f"{__doc__}" + "\n".join(lines))
     add = parser.add_argument
     add("--checkpoint", nargs="+", help="checkpoints of a run, or released ones (default: the bundled model)")
-    options.add_options(parser)
+    add_data_options(parser)
     known = f"all, or a comma-separated list of {', '.join(registered())}"
     add("--metrics", help=f"{known}; default: all metrics available here")
     add("--extractor", choices=("efflite0", "inception"), default="efflite0", help="features (default efflite0)")
@@ -135,7 +134,7 @@ def section_configs(args: argparse.Namespace) -> tuple[MetricConfig, DataConfig]
     try:
         config = MetricConfig(names=tuple(names), **values)
         check_metrics(config)
-        return config, replace(options.parsed(args), workers=args.workers)
+        return config, replace(parsed_data(args), workers=args.workers)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 

@@ -30,13 +30,12 @@ import torch
 from torch import Tensor
 
 import ops
-from datasets.class_files import load_table
-from datasets.crop_and_resize import CROPS, Crop, Resized
+from datasets.class_files import CLASSES_FILE, load_table
+from datasets.crop_and_resize import Resized
+from datasets.data_config import CROPS, READ_BY, Crop
 from datasets.decoding import refuse_contradictions
-from datasets.find import CLASSES_FILE
 from datasets.labels import ClassTable
 from datasets.opening import first_difference
-from datasets.palettes import READ_BY
 from editing.encoder import encode, load_encoder
 from editing.inversion import SPACES, InversionConfig, Progress, Target
 from editing.inversion_files import SHEET, check_sheet, file_names, sheet, write_files

@@ -22,8 +22,7 @@ from typing import TypeVar
 import numpy as np
 
 from datasets.class_files import celebamask13
-from datasets.layouts import encode_pair
-from datasets.lmdb_writer import LmdbWriter, new_folder
+from datasets.lmdb_writer import LmdbWriter, encode_pair, new_folder
 from datasets.parallel import ordered_map
 from datasets.synthetic_faces import FRAMINGS, MAX_RESOLUTION, MIN_RESOLUTION, STYLES, Framing, Style, draw_face
 from utils import cli

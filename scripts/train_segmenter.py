@@ -12,9 +12,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets import data_options as options
-from datasets.digest import content_digest
-from datasets.opening import open_dataset
+from datasets.data_config import add_data_options, parsed_data
+from datasets.opening import content_digest, open_dataset
 from metrics.segmenter import Segmenter, segmenter_path
 from metrics.segmenter_training import SegmenterTraining, train_segmenter
 from utils import cli
@@ -27,7 +26,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    options.add_options(parser)
+    add_data_options(parser)
     add("--resolution", type=int, help="side length in pixels, that of the generator (default: as stored)")
     add("--steps", type=int, default=DEFAULTS.steps, help="of the optimizer (default %(default)s)")
     add("--batch-size", type=int, default=DEFAULTS.batch_size, help="pairs per step (default %(default)s)")
@@ -49,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     training = SegmenterTraining(steps=args.steps, batch_size=args.batch_size, seed=args.seed)
     device = cli.usable_device(args.device)
-    dataset = open_dataset(options.parsed(args), args.resolution)
+    dataset = open_dataset(parsed_data(args), args.resolution)
     digest = content_digest(dataset)
     path = args.output or segmenter_path(digest)
     check_free(path.parent, [path.name], overwrite=args.overwrite)

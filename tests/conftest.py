@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from datasets.class_files import celebamask13
-from datasets.layouts import encode_pair
-from datasets.lmdb_writer import LmdbWriter
+from datasets.lmdb_writer import LmdbWriter, encode_pair
 from datasets.synthetic_faces import draw_face
 from models import Discriminator, Generator, ModelConfig
 from models.checkpoint import Networks

@@ -10,8 +10,7 @@ import pytest
 import yaml
 
 from datasets.class_files import celebamask13
-from datasets.layouts import encode_pair
-from datasets.lmdb_writer import LmdbWriter
+from datasets.lmdb_writer import LmdbWriter, encode_pair
 from datasets.synthetic_faces import draw_face
 from tests.processes import ROOT, lint
 from tests.python_server import PythonServer

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from datasets.augment import MAX_PROBABILITY, AugmentConfig
+from datasets.data_config import MAX_PROBABILITY, AugmentConfig
 from utils.distributed import mean_over_processes
 
 ADAPT_EVERY = 4  # iterations

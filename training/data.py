@@ -6,25 +6,33 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from configs import RunConfig
-from datasets import sources
-from datasets.augment import Augmentation
 from datasets.data_loader import make_loader
-from datasets.folder_dataset import SourceDataset
-from datasets.images_alone import ImagesAlone
 from datasets.labels import ClassTable
-from datasets.opening import ShardedDataset, Single, first_difference, open_dataset, open_images
+from datasets.opening import (
+    FolderDataset,
+    ImagesOnlyDataset,
+    PairDataset,
+    ShardedDataset,
+    first_difference,
+    open_dataset,
+    open_images,
+)
 from datasets.sampler import InfiniteSampler
-from datasets.sources import FileSource
-from datasets.survey import Finding, look, summary
 from models.discriminator import GROUP_SIZE
 from training.discriminator_inputs import DiscriminatorInputs, ImageInputs, MicroBatch, PairInputs, split
 from utils.distributed import Process, from_main, gather_on_main, rank_indices
 from utils.errors import ConfigError, DataError
 from utils.progress import progress
 
-Dataset = Single | ShardedDataset | ImagesAlone
+if TYPE_CHECKING:
+    from datasets.augment import Augmentation
+    from datasets.inspection import RecordCheck
+    from datasets.sources import FileSource
+
+Dataset = PairDataset | ImagesOnlyDataset
 
 _MAX_PROBLEMS = 20  # that are printed
 _OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l"}
@@ -112,27 +120,28 @@ class TrainingData:
         Raises:
             DataError: if a file cannot be used.
         """
+        from datasets.inspection import check_records  # only folders need it
+
         config, process = self._config, self._process
         for source in self._folders():
             share = rank_indices(len(source), process)
             bar = partial(progress, total=len(share), desc="checking files", unit="image", disable=not process.is_main)
-            found = look(source, share, config.data.workers, config.model.resolution, config.data.crop, bar)
+            found = check_records(source, share, config.data.workers, config.model.resolution, config.data.crop, bar)
             from_main(process, partial(_report, source, gather_on_main(found)))
 
     def check_output(self, output: Path) -> None:
         """Raise a DataError if the output folder of the run is inside a folder of training images."""
         for source in self._folders():
-            sources.refuse_output(output, source)
+            source.refuse_output(output)
 
     @property
     def _path(self) -> str:
         return ", ".join(self._config.data.path)
 
-    def _folders(self) -> list[FileSource]:
-        shards = self.dataset.shards if isinstance(self.dataset, ShardedDataset) else [self.dataset]
-        opened = [item for shard in shards for item in (shard.sources if isinstance(shard, ImagesAlone) else [shard])]
-        found = [item.source if isinstance(item, SourceDataset) else item for item in opened]
-        return [source for source in found if isinstance(source, FileSource)]
+    def _folders(self) -> list["FileSource"]:
+        dataset = self.dataset
+        shards = dataset.shards if isinstance(dataset, ShardedDataset | ImagesOnlyDataset) else [dataset]
+        return [shard.source for shard in shards if isinstance(shard, FolderDataset)]
 
     def _sampler(self, images: int) -> InfiniteSampler:
         process, seed = self._process, self._config.training.seed
@@ -140,9 +149,12 @@ class TrainingData:
             len(self.dataset), rank=process.rank, world_size=process.world_size, seed=seed, start=images
         )
 
-    def _augmentation(self) -> Augmentation | None:
-        augment = self._config.augment
-        return Augmentation(augment, self.classes, self._process.device) if augment.is_on else None
+    def _augmentation(self) -> "Augmentation | None":
+        if not self._config.augment.is_on:
+            return None
+        from datasets.augment import Augmentation
+
+        return Augmentation(self._config.augment, self.classes, self._process.device)
 
     def _compare_transparency(self) -> None:
         used, listed = self._config.model.transparent_classes, sorted(self.classes.transparent)
@@ -187,8 +199,10 @@ def split_batch(config: RunConfig, world_size: int) -> tuple[int, int]:
     )
 
 
-def _report(source: FileSource, shares: Sequence[Sequence[Finding]]) -> None:
-    found = summary(source, [shares[i % len(shares)][i // len(shares)] for i in range(len(source))])
+def _report(source: "FileSource", shares: Sequence[Sequence["RecordCheck"]]) -> None:
+    from datasets.inspection import summarize
+
+    found = summarize(source, [shares[i % len(shares)][i // len(shares)] for i in range(len(source))])
     for line in found.left_out():
         print(f"{source.path}: {line}")
     if found.problems:

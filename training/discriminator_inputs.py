@@ -3,15 +3,17 @@
 Shapes: N samples of a micro-batch, K classes, R resolution.
 """
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
-from datasets.augment import Augmentation, mirror_half, mirror_images
 from datasets.labels import ClassTable
-from datasets.transforms import images_to_float, labels_to_one_hot, soften
+from datasets.transforms import images_to_float, labels_to_one_hot, mirror_half, mirror_images, soften
 from models.generator import GeneratorOutput
+
+if TYPE_CHECKING:
+    from datasets.augment import Augmentation
 
 MicroBatch = tuple[Tensor, ...]  # images uint8 [N, 3, R, R]; with masks also labels uint8 [N, R, R]
 Inputs = tuple[Tensor, ...]  # images [N, 3, R, R]; with masks also segmentations [N, K, R, R]; both in [-1, 1]
@@ -21,7 +23,7 @@ class DiscriminatorInputs(Protocol):
     """Converts real and generated samples to the discriminator's inputs, augmented if configured."""
 
     names: tuple[str, ...]  # of the inputs, as in the names of the losses
-    augmentation: Augmentation | None
+    augmentation: "Augmentation | None"
 
     def mirror(self, micro_batch: MicroBatch) -> MicroBatch:
         """Mirror half of the samples."""
@@ -42,7 +44,7 @@ class PairInputs:
         self,
         classes: ClassTable,
         device: torch.device,
-        augmentation: Augmentation | None = None,
+        augmentation: "Augmentation | None" = None,
         soft_masks: bool = False,
     ) -> None:
         self.augmentation = augmentation
@@ -64,7 +66,7 @@ class PairInputs:
 
     def fake(self, output: GeneratorOutput, probability: Tensor) -> Inputs:
         if self.augmentation:
-            return self.augmentation.drawn(output.image, output.segmentation, probability)
+            return self.augmentation.fake(output.image, output.segmentation, probability)
         return output.image, output.segmentation
 
 
@@ -73,7 +75,7 @@ class ImageInputs:
 
     names: tuple[str, ...] = ("image",)
 
-    def __init__(self, augmentation: Augmentation | None = None) -> None:
+    def __init__(self, augmentation: "Augmentation | None" = None) -> None:
         self.augmentation = augmentation
 
     def mirror(self, micro_batch: MicroBatch) -> MicroBatch:
@@ -88,7 +90,7 @@ class ImageInputs:
         return self._augment(output.image, probability)
 
     def _augment(self, image: Tensor, probability: Tensor) -> Inputs:
-        return (self.augmentation.alone(image, probability) if self.augmentation else image,)
+        return (self.augmentation.image_only(image, probability) if self.augmentation else image,)
 
 
 def _to_float(images: Tensor) -> Tensor:

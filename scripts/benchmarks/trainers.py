@@ -17,8 +17,7 @@ from torch.utils.flop_counter import flop_registry
 from configs import RunConfig, load_config
 from datasets.class_files import celebamask13
 from datasets.labels import numbered_table
-from datasets.layouts import encode_pair
-from datasets.lmdb_writer import LmdbWriter
+from datasets.lmdb_writer import LmdbWriter, encode_pair
 from datasets.opening import open_dataset
 from datasets.synthetic_faces import draw_face
 from models import Discriminator, Generator

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.crop_and_resize import Crop
+from datasets.data_config import Crop
 from datasets.decoding import SUFFIXES
 from datasets.transforms import float_to_images, images_to_float, segmentation_to_labels
 from editing.background import fit_background

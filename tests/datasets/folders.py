@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.celebamask import FIRST_OF_VALIDATION, IMAGES, MASKS, PAINTING_ORDER
+from datasets.celebamask import FIRST_OF_VALIDATION, IMAGES, MASKS
 from datasets.class_files import celebamask13
+from datasets.labels import PAINTING_ORDER
 from datasets.synthetic_faces import draw_face
 
 SIZE = 32

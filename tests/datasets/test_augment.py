@@ -5,20 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datasets.augment import (
-    Augmentation,
-    AugmentConfig,
-    mirror_half,
-    mirror_images,
-    swap_labels,
-    swap_maps,
-    warp,
-    warp_labels,
-)
+from datasets.augment import Augmentation, recolor, sample_color_maps, sample_geometry, warp, warp_labels
 from datasets.class_files import celebamask13, load_table
-from datasets.geometry import draw_geometry
-from datasets.recoloring import draw_recoloring, recolor
-from datasets.transforms import images_to_float, labels_to_one_hot
+from datasets.data_config import AugmentConfig
+from datasets.transforms import images_to_float, labels_to_one_hot, mirror_half, mirror_images, swap_labels, swap_maps
 
 CPU = torch.device("cpu")
 SIDE, SAMPLES = 32, 64
@@ -65,7 +55,7 @@ def test_image_and_mask_move_together() -> None:
     images = (labels * 255).unsqueeze(1).expand(-1, 3, -1, -1)
     image, segmentation = augmentation(color=False).real(images, labels, probability(0.8))
     assert ((image[:, 0] > 0) != (segmentation[:, 1] > 0)).float().mean() < 0.01
-    drawn, maps = augmentation(color=False).drawn(
+    drawn, maps = augmentation(color=False).fake(
         images_to_float(images), labels_to_one_hot(labels, 13), probability(0.8)
     )
     assert torch.allclose(drawn[:, 0], maps[:, 1], atol=1e-5)
@@ -86,7 +76,7 @@ def test_gradients_pass_to_drawings() -> None:
 
     def change(image: Tensor, segmentation: Tensor) -> tuple[Tensor, Tensor]:
         torch.manual_seed(3)
-        return augmentation().drawn(image, segmentation, probability(0.8))
+        return augmentation().fake(image, segmentation, probability(0.8))
 
     assert torch.autograd.gradcheck(change, (image, segmentation), fast_mode=True)
 
@@ -116,15 +106,14 @@ def draw_flips() -> Tensor:
 
 
 def test_flips_are_told_from_other_changes() -> None:
-    geometry = draw_geometry(4000, SIDE, probability(0.8), quarter_turns=True)
-    determinant = torch.linalg.det(geometry.matrices[:, :, :2])
-    assert torch.equal(determinant < 0, geometry.flipped)
-    assert abs(geometry.flipped.float().mean() - 0.4) < 0.03
+    matrices, flipped = sample_geometry(4000, SIDE, probability(0.8), quarter_turns=True)
+    assert torch.equal(torch.linalg.det(matrices[:, :, :2]) < 0, flipped)
+    assert abs(flipped.float().mean() - 0.4) < 0.03
 
 
 def test_geometry_occurs_as_often_as_asked() -> None:
     """Scales: untouched are those that no draw of the two kinds hit."""
-    matrices = draw_geometry(20000, SIDE, probability(0.3), quarter_turns=False).matrices[:, :, :2]
+    matrices = sample_geometry(20000, SIDE, probability(0.3), quarter_turns=False)[0][:, :, :2]
     scale = torch.linalg.det(matrices).abs()
     assert abs(((scale - 1).abs() > 1e-5).float().mean() - 0.3) < 0.02
     log = scale[(scale - 1).abs() > 1e-5].sqrt().log2()
@@ -142,22 +131,22 @@ def test_whole_pixels_move_without_blur() -> None:
 
 
 def test_colour_maps_are_those_of_the_paper() -> None:
-    change = draw_recoloring(20000, probability(0.5))
+    matrices, offsets = sample_color_maps(20000, probability(0.5))
     axis = torch.full((3,), 1 / math.sqrt(3))
-    along = torch.einsum("nij,j,i->n", change.matrices, axis, axis)  # contrast, and the sign of luma
-    assert torch.allclose(change.matrices @ axis, along[:, None] * axis, atol=1e-4)  # grey stays grey
+    along = torch.einsum("nij,j,i->n", matrices, axis, axis)  # contrast, and the sign of luma
+    assert torch.allclose(matrices @ axis, along[:, None] * axis, atol=1e-4)  # grey stays grey
     assert abs((along < 0).float().mean() - 0.25) < 0.02
     contrast = along.abs()[(along.abs() - 1).abs() > 1e-5].log2()
     assert abs(contrast.std() - 0.5) < 0.03
-    brightness = (change.offsets / along)[change.offsets != 0]
+    brightness = (offsets / along)[offsets != 0]
     assert abs(brightness.std() - 0.2) < 0.01
 
 
 def test_recolouring_is_affine() -> None:
     image = torch.rand(4, 3, 8, 8, dtype=torch.float64)
-    change = draw_recoloring(4, probability(0.8))
-    pixel = change.matrices.double()[2] @ image[2, :, 3, 5] + change.offsets.double()[2]
-    assert torch.allclose(recolor(image, change)[2, :, 3, 5], pixel)
+    matrices, offsets = sample_color_maps(4, probability(0.8))
+    pixel = matrices.double()[2] @ image[2, :, 3, 5] + offsets.double()[2]
+    assert torch.allclose(recolor(image, matrices, offsets)[2, :, 3, 5], pixel)
 
 
 def test_half_of_the_pairs_are_mirrored() -> None:
@@ -183,9 +172,9 @@ def test_half_of_images_alone_are_mirrored() -> None:
 def test_images_alone_change_as_those_of_pairs_do() -> None:
     image, segmentation = torch.rand(SAMPLES, 3, SIDE, SIDE), torch.rand(SAMPLES, 13, SIDE, SIDE)
     torch.manual_seed(1)
-    paired, _ = augmentation().drawn(image, segmentation, probability(0.8))
+    paired, _ = augmentation().fake(image, segmentation, probability(0.8))
     torch.manual_seed(1)
-    alone = augmentation().alone(image.requires_grad_(), probability(0.8))
+    alone = augmentation().image_only(image.requires_grad_(), probability(0.8))
     assert torch.equal(alone, paired)
     assert not torch.equal(alone, image)
     alone.sum().backward()

@@ -3,10 +3,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from datasets.celebamask import PAINTING_ORDER
+from datasets.celebamask import part_classes
 from datasets.class_files import celebamask13, default_table, load_table
 from datasets.labels import ClassTable, numbered_table
-from datasets.mask_codes import part_classes
 from utils.errors import DataError
 
 TABLE = """
@@ -46,7 +45,7 @@ def test_the_shipped_13_are_those_of_the_paper() -> None:
     assert table == celebamask13() == default_table(13)
     assert table.colors == numbered_table(13).colors
     assert table.mirrored().tolist() == list(range(13))
-    classes = part_classes(PAINTING_ORDER, table)
+    classes = part_classes(table)
     assert list(classes.values()) == [1, 10, 2, 2, 3, 3, 4, 4, 4, 5, 7, 6, 6, 8, 8, 9, 11, 12]
 
 
@@ -58,7 +57,7 @@ def test_the_shipped_19_keep_left_and_right_apart() -> None:
         ("l_brow", "r_brow"),
         ("l_ear", "r_ear"),
     ]
-    assert sorted(part_classes(PAINTING_ORDER, table).values()) == list(range(1, 19))
+    assert sorted(part_classes(table).values()) == list(range(1, 19))
     assert len(set(table.colors)) == 19
 
 
@@ -122,7 +121,7 @@ def changed(old: str, new: str) -> str:
         (changed("name: glasses, color", "name: 1.0, color"), "the name 1.0 of class 3 is not text; quote it"),
         (changed("name: glasses, color", "name: 12:30, color"), "YAML reads 12:30 in line 6 as a different number"),
         (changed("name: glasses, color", "name: null, color"), "quote it"),
-        (TABLE.split("remap")[0] + "remap:\n", "remap is empty; take it out, or write its colours in quotes"),
+        (TABLE.split("remap")[0] + "remap:\n", "remap is empty; remove it, or write its colours in quotes"),
         (TABLE.split("remap")[0] + "ignore:\n  - #ffffff\n", "None is neither an id nor a colour"),
         (
             TABLE.split("remap")[0] + "remap:\n  7: 3\n  #ff8000: 3\n",

@@ -8,18 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import decoding
-from datasets import palettes as palettes_module
+from datasets import decoding, mask_codes
 from datasets.class_files import celebamask13
-from datasets.data_loader import DataConfig
+from datasets.data_config import DataConfig, FolderOptions
 from datasets.decoding import read_label, read_pair
-from datasets.find import Layout, find_source
+from datasets.find import find_source
+from datasets.inspection import inspect_source
 from datasets.labels import ClassTable, hex_color
-from datasets.layouts import encode_image
-from datasets.lmdb_writer import LmdbWriter
+from datasets.lmdb_writer import LmdbWriter, encode_image
+from datasets.mask_codes import check_palette
 from datasets.opening import open_dataset, open_images
-from datasets.palettes import check_palette
-from datasets.survey import survey
 from datasets.synthetic_faces import draw_face
 from tests.datasets.folders import SIZE, full_label, write_pairs
 from tests.scripts.test_prepare_data import opened
@@ -29,7 +27,7 @@ COLORS = ((0, 0, 0), (200, 0, 0), (0, 0, 200))
 TABLE = ClassTable(("back", "cat", "dog"), COLORS)
 IDS = np.array([[0, 1, 2, 2]], np.uint8)
 ORDERS = ([0, 1, 2], [2, 1, 0], [1, 2, 0])
-BY_COLOR, BY_INDEX = Layout(read_by="color"), Layout(read_by="index")
+BY_COLOR, BY_INDEX = FolderOptions(read_by="color"), FolderOptions(read_by="index")
 VOC = ((9, 9, 9), (128, 0, 0), (0, 128, 0), (224, 224, 192))
 
 
@@ -61,15 +59,15 @@ def test_a_palette_of_another_order_is_refused(tmp_path: Path) -> None:
         match=r"1\.png: id 0 has the colour #0000c8 .* id 0 is back, but #0000c8 is dog",
     ):
         source.read(1)
-    found = survey(source, workers=0)
+    found = inspect_source(source, workers=0)
     assert len(found.contradictions) == 2
     assert all("--read-by color" in line and "--read-by index" in line for line in found.contradictions)
 
 
 def test_either_is_believed_on_the_users_word(tmp_path: Path) -> None:
-    source = find_source(palettes(tmp_path), layout=BY_COLOR)
+    source = find_source(palettes(tmp_path), BY_COLOR)
     assert [source.read(i).label[0, ::8].tolist() for i in range(3)] == [[0, 1, 2, 2]] * 3
-    source = find_source(tmp_path, layout=BY_INDEX)
+    source = find_source(tmp_path, BY_INDEX)
     assert [source.read(i).label[0, ::8].tolist() for i in range(3)] == [[0, 1, 2, 2], [2, 1, 0, 0], [2, 0, 1, 1]]
 
 
@@ -82,7 +80,7 @@ def test_the_transparent_colour_of_a_palette_is_as_others(tmp_path: Path) -> Non
 
 def test_colours_that_mean_nothing_are_no_contradiction(tmp_path: Path) -> None:
     path = palettes(tmp_path, colors=VOC, orders=([0, 1, 2],) * 3)
-    found = survey(find_source(path), workers=0)
+    found = inspect_source(find_source(path), workers=0)
     assert (len(found.good), found.contradictions) == (3, [])
     find_source(path).refuse_contradictions()
 
@@ -101,14 +99,14 @@ def test_greys_that_are_ids(tmp_path: Path) -> None:
 
 def test_palettes_that_differ_from_file_to_file(tmp_path: Path) -> None:
     source = find_source(palettes(tmp_path, colors=VOC))
-    found = survey(source, workers=0)
+    found = inspect_source(source, workers=0)
     assert len(found.contradictions) == 1
     assert "1.png: its palette shows id 0 as #008000, but" in found.contradictions[0]
     with pytest.raises(
         ContradictionError, match=r"1\.png: its palette shows id 0 as #008000, but .*0\.png .* as #090909"
     ):
         source.refuse_contradictions()
-    assert survey(find_source(tmp_path, layout=BY_INDEX), workers=0).contradictions == []
+    assert inspect_source(find_source(tmp_path, BY_INDEX), workers=0).contradictions == []
 
 
 def test_a_palette_with_a_known_and_one_with_an_unknown_colour(tmp_path: Path) -> None:
@@ -116,7 +114,7 @@ def test_a_palette_with_a_known_and_one_with_an_unknown_colour(tmp_path: Path) -
     path = palettes(tmp_path, orders=([0, 1, 2],) * 3)
     save(path / "masks" / "2.png", np.repeat(np.repeat(IDS, 8, 1), 32, 0), (COLORS[0], (1, 2, 3), COLORS[2]))
     source = find_source(path)
-    found = survey(source, workers=0)
+    found = inspect_source(source, workers=0)
     [line] = found.contradictions
     assert "2.png: its palette shows id 1 as #010203, but" in line
     with pytest.raises(ContradictionError, match=r"2\.png: its palette shows id 1 as #010203"):
@@ -129,7 +127,7 @@ def test_two_colours_that_the_table_gives_to_one_class_agree(tmp_path: Path) -> 
     with (path / "classes.yaml").open("a") as file:
         file.write("remap: {'#010203': cat}\n")
     source = find_source(path)
-    assert survey(source, workers=0).problems == []
+    assert inspect_source(source, workers=0).problems == []
     source.refuse_contradictions()
 
 
@@ -137,7 +135,7 @@ def test_a_colour_that_is_ignored(tmp_path: Path) -> None:
     path = palettes(tmp_path, colors=(*COLORS[:2], (255, 255, 255)), orders=([0, 1, 2],) * 3)
     with (path / "classes.yaml").open("a") as file:
         file.write("ignore: ['#ffffff']\n")
-    found = survey(find_source(path), workers=0)
+    found = inspect_source(find_source(path), workers=0)
     assert len(found.contradictions) == 3
     assert "id 2 is dog, but #ffffff is ignored" in found.contradictions[0]
 
@@ -147,7 +145,7 @@ def test_only_entries_that_pixels_use_count(tmp_path: Path) -> None:
     unused = (*COLORS, (0, 0, 0), (1, 2, 3))
     save(path / "masks" / "1.png", np.repeat(np.repeat(IDS, 8, 1), 32, 0), unused)
     source = find_source(path)
-    assert survey(source, workers=0).problems == []
+    assert inspect_source(source, workers=0).problems == []
     source.refuse_contradictions()
 
 
@@ -194,16 +192,16 @@ def test_tables_that_differ_in_given_colours_only(tmp_path: Path) -> None:
 
 
 def test_the_colours_of_a_table_are_collected_once() -> None:
-    palettes_module._classes_of_colors.cache_clear()
+    mask_codes._classes_of_colors.cache_clear()
     for _ in range(5):
         check_palette(((0, "#000000"),), TABLE)
-    assert palettes_module._classes_of_colors.cache_info().misses == 1
+    assert mask_codes._classes_of_colors.cache_info().misses == 1
 
 
 def test_colours_nobody_gave_say_nothing(tmp_path: Path) -> None:
     path = palettes(tmp_path, colors=((255, 255, 255), (0, 0, 0), (9, 9, 9)), orders=([0, 1, 2],) * 2)
     (path / "classes.yaml").write_text("classes: [{id: 0, name: a}, {id: 1, name: b}, {id: 2, name: c}]")
-    assert survey(find_source(path), workers=0).problems == []
+    assert inspect_source(find_source(path), workers=0).problems == []
 
 
 def test_classes_may_share_a_colour(tmp_path: Path) -> None:
@@ -252,15 +250,15 @@ def test_names_of_an_lmdb_that_are_not_those_of_the_table(tmp_path: Path) -> Non
         writer.add(draw_face(0, 0, SIZE)[0], full_label(0))
     text = Path("datasets/tables/celebamask13.yaml").read_text()
     (tmp_path / "same.yaml").write_text(text.replace("transparent: true", "transparent: false"))
-    assert find_source(tmp_path / "lmdb", classes=str(tmp_path / "same.yaml")).classes.transparent == ()
+    assert find_source(tmp_path / "lmdb", FolderOptions(classes=str(tmp_path / "same.yaml"))).classes.transparent == ()
     swapped = text.replace("name: hair", "name: x").replace("name: hat", "name: hair").replace("name: x", "name: hat")
     (tmp_path / "t.yaml").write_text(swapped)
     with pytest.raises(ContradictionError, match="stores class 7 as hair, but --classes names it hat; drop --classes"):
-        find_source(tmp_path / "lmdb", classes=str(tmp_path / "t.yaml"))
-    source = find_source(tmp_path / "lmdb", classes=str(tmp_path / "t.yaml"), layout=BY_INDEX)
+        find_source(tmp_path / "lmdb", FolderOptions(classes=str(tmp_path / "t.yaml")))
+    source = find_source(tmp_path / "lmdb", FolderOptions(classes=str(tmp_path / "t.yaml"), read_by="index"))
     assert source.classes.names[7] == "hat"
     with pytest.raises(DataError, match="which holds ids; drop --read-by color"):
-        find_source(tmp_path / "lmdb", layout=BY_COLOR)
+        find_source(tmp_path / "lmdb", BY_COLOR)
 
 
 def lmdb_with_palettes(folder: Path, colors: list[tuple]) -> Path:
@@ -283,26 +281,26 @@ def test_labels_of_an_lmdb_whose_palette_contradicts_the_given_table(tmp_path: P
     lines = [f"  - {{id: {k}, name: {name}, color: {list(color)}}}\n" for k, name, color in entries]
     (tmp_path / "t.yaml").write_text("classes:\n" + "".join(lines))
     with pytest.raises(ContradictionError, match=r"label-0000000: id 7 has the colour .* id 7 is hair, but .* is hat"):
-        find_source(path, classes=str(tmp_path / "t.yaml")).read(0)
+        find_source(path, FolderOptions(classes=str(tmp_path / "t.yaml"))).read(0)
     unknown = [line.replace(f"color: {list(colors[7])}", "color: [1, 2, 3]") for line in lines]
     (tmp_path / "t.yaml").write_text("classes:\n" + "".join(unknown).replace(f"{list(colors[11])}", "[3, 2, 1]"))
-    assert find_source(path, classes=str(tmp_path / "t.yaml")).read(0).palette[7][0] == 7
+    assert find_source(path, FolderOptions(classes=str(tmp_path / "t.yaml"))).read(0).palette[7][0] == 7
 
 
 def test_palettes_that_differ_from_record_to_record(tmp_path: Path) -> None:
     path = lmdb_with_palettes(tmp_path, [VOC * 4, (*VOC[:3], (5, 5, 5), *VOC * 3)])
-    found = survey(find_source(path), workers=0)
+    found = inspect_source(find_source(path), workers=0)
     [line] = found.contradictions
     assert "label-0000001: its palette shows id 3 as #050505, but" in line
     assert "prepare the original masks again with --read-by color" in line
-    assert survey(find_source(path, layout=BY_INDEX), workers=0).contradictions == []
+    assert inspect_source(find_source(path, BY_INDEX), workers=0).contradictions == []
 
 
 def test_labels_of_an_lmdb_with_a_palette(tmp_path: Path) -> None:
     lmdb_with_palettes(tmp_path, [celebamask13().colors[::-1]])
     with pytest.raises(ContradictionError, match=r"label-0000000: id 0 has .* prepare the original masks again"):
         find_source(tmp_path / "lmdb").read(0)
-    assert np.array_equal(find_source(tmp_path / "lmdb", layout=BY_INDEX).read(0).label, full_label(0))
+    assert np.array_equal(find_source(tmp_path / "lmdb", BY_INDEX).read(0).label, full_label(0))
     config = DataConfig(path=(str(tmp_path / "lmdb"),))
     with pytest.raises(ContradictionError, match=r"data\.read_by=index"):
         open_dataset(config, SIZE, 13)[0]
@@ -324,4 +322,4 @@ def test_sizes_that_are_transposed_without_an_orientation(tmp_path: Path) -> Non
 
 
 def test_faces_with_their_palette_agree(tmp_path: Path) -> None:
-    assert survey(find_source(write_pairs(tmp_path)), workers=0).problems == []
+    assert inspect_source(find_source(write_pairs(tmp_path)), workers=0).problems == []

@@ -38,7 +38,7 @@ def test_labels_are_never_blended(size: int) -> None:
 
 def test_image_and_mask_may_differ_in_scale() -> None:
     small, large = record(32, 32), record(64, 64)
-    mixed = crop_and_resize(Record(large.picture, small.label), 32, "error")
+    mixed = crop_and_resize(Record(large.image, small.label), 32, "error")
     assert np.array_equal(mixed.label, small.label)
 
 

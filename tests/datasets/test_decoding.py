@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from datasets.class_files import celebamask13
-from datasets.decoding import read_image, read_label, read_pair, read_stencil
+from datasets.decoding import read_image, read_label, read_pair, read_part_mask
 from datasets.labels import ClassTable
 from utils.errors import DataError
 
@@ -82,13 +82,13 @@ def test_few_bits_of_grey_are_not_stretched(tmp_path: Path, bits: int, row: int,
 @pytest.mark.parametrize(("color_type", "channels"), [(2, 3), (6, 4), (4, 2)], ids=["RGB", "RGBA", "LA"])
 def test_16_bits_a_channel_would_lose_half_of_them(tmp_path: Path, color_type: int, channels: int) -> None:
     path = raw_png(tmp_path / "m.png", 16, color_type, b"\0\1" * (channels - 1) + b"\xff\xff")
-    with pytest.raises(DataError, match=r"m\.png: is a mask of 16 bits a channel; store ids as a grey PNG"):
+    with pytest.raises(DataError, match=r"m\.png: is a mask with 16 bits per channel; store ids as a grey PNG"):
         read_label(path, TABLE)
 
 
 def test_a_mask_with_an_orientation_of_its_own(tmp_path: Path) -> None:
     path = saved(tmp_path / "m.png", IDS, exif=oriented(6))
-    for read in (lambda: read_label(path, TABLE), lambda: read_stencil(path)):
+    for read in (lambda: read_label(path, TABLE), lambda: read_part_mask(path)):
         with pytest.raises(DataError, match=r"m\.png: is a mask with an EXIF orientation; save it upright"):
             read()
     assert np.array_equal(read_label(saved(tmp_path / "m.png", IDS, exif=oriented(1)), TABLE), IDS)
@@ -112,7 +112,7 @@ def test_damaged_exif_is_no_traceback(tmp_path: Path, exif: bytes, kind: str) ->
 
 def test_damaged_exif_names_the_file(tmp_path: Path) -> None:
     path = raw_png(tmp_path / "i.png", 8, 2, b"\1\2\3", exif=b"XX*\0")
-    with pytest.raises(DataError, match=r"i\.png: is truncated or damaged; replace it"):
+    with pytest.raises(DataError, match=r"i\.png: is truncated or damaged; replace or remove it"):
         read_image(path)
 
 
@@ -126,7 +126,7 @@ def test_one_bit(tmp_path: Path) -> None:
 def test_ids_of_32_bits_are_not_taken_modulo_16(tmp_path: Path) -> None:
     for value in (65536 + 1, -65536, 2**30):
         path = saved(tmp_path / "m.tif", np.full((2, 2), value, np.int32))
-        with pytest.raises(DataError, match=rf"m\.tif: has ids from {value} to {value}; those of masks lie"):
+        with pytest.raises(DataError, match=rf"m\.tif: has ids from {value} to {value}; mask ids must lie"):
             read_label(path, TABLE)
     assert read_label(saved(tmp_path / "m.tif", IDS.astype(np.int32)), TABLE).tolist() == IDS.tolist()
 
@@ -238,12 +238,12 @@ def test_exif_orientation_turns_image_and_mask(tmp_path: Path, orientation: int,
         rows, columns = ({0: slice(4), -1: slice(-4, None)}[place] for place in CORNERS[orientation])
         label[rows, columns] = 2
     record = read_pair(tmp_path / "i.png", saved(tmp_path / "m.png", label), TABLE)
-    assert record.picture.size == ((8, 16) if turned else (16, 8))
+    assert record.image.size == ((8, 16) if turned else (16, 8))
     assert record.turned == (orientation != 1)
     assert record.ambiguous == (orientation in (2, 3, 4))
     assert record.label is not None
     assert record.label[CORNERS[orientation]] == 2
-    assert np.array_equal(np.asarray(record.picture)[..., 0] == 255, record.label == 2)
+    assert np.array_equal(np.asarray(record.image)[..., 0] == 255, record.label == 2)
 
 
 @pytest.mark.parametrize(("orientation", "ambiguous"), [(1, False), (6, True)])

@@ -13,8 +13,8 @@ from PIL import Image
 from datasets.class_files import celebamask13, default_table
 from datasets.image_mask import ImageMaskDataset
 from datasets.labels import ClassTable
-from datasets.layouts import encode_pair, record_keys
-from datasets.lmdb_writer import LmdbWriter
+from datasets.lmdb_reading import pair_keys
+from datasets.lmdb_writer import LmdbWriter, encode_pair
 from utils.errors import DataError
 
 SIZE, COUNT = 16, 5
@@ -198,7 +198,7 @@ def test_writer_leaves_nothing_after_an_error(tmp_path: Path) -> None:
 
 
 def test_the_map_grows_with_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datasets.lmdb_store._INITIAL_MAP_BYTES", 2**16)
+    monkeypatch.setattr("datasets.lmdb_writer._INITIAL_MAP_BYTES", 2**16)
     payload = np.random.default_rng(0).bytes(2**14)
     with LmdbWriter(tmp_path / "data", SIZE, celebamask13(), "test") as writer:
         writer.add(*make_pair(0))
@@ -208,7 +208,7 @@ def test_the_map_grows_with_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_record_keys_have_seven_digits() -> None:
-    assert record_keys(42) == ("image-0000042", "label-0000042")
+    assert pair_keys(42) == ("image-0000042", "label-0000042")
 
 
 def test_writer_names_a_place_it_cannot_write(tmp_path: Path) -> None:

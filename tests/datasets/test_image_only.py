@@ -8,8 +8,7 @@ import torch
 from datasets.class_files import celebamask13
 from datasets.image_mask import ImageMaskDataset
 from datasets.image_only import ImageDataset
-from datasets.layouts import encode_image
-from datasets.lmdb_writer import LmdbWriter
+from datasets.lmdb_writer import LmdbWriter, encode_image
 from datasets.synthetic_faces import draw_face
 from utils.errors import DataError
 
@@ -41,7 +40,7 @@ def test_the_nearest_size_that_will_do(tmp_path: Path, resolution: int, stored: 
 
 
 def test_too_large_a_resolution(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds images at \[32, 64\], none for 128"):
+    with pytest.raises(DataError, match=r"holds images of sizes \[32, 64\], none of at least 128"):
         ImageDataset(write(tmp_path / "data"), 128)
 
 
@@ -53,7 +52,7 @@ def test_a_missing_record(tmp_path: Path) -> None:
 def test_the_two_layouts_are_told_apart(tmp_path: Path) -> None:
     with LmdbWriter(tmp_path / "pairs", 32, celebamask13(), "tests") as writer:
         writer.add(*draw_face(0, 0, 32))
-    with pytest.raises(DataError, match="no LMDB of images alone"):
+    with pytest.raises(DataError, match="no LMDB of images without masks"):
         ImageDataset(tmp_path / "pairs")
-    with pytest.raises(DataError, match="holds images alone"):
+    with pytest.raises(DataError, match="holds images without masks"):
         ImageMaskDataset(write(tmp_path / "images"))

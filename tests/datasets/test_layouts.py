@@ -9,8 +9,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from datasets.data_loader import DataConfig
-from datasets.find import Layout, find_source
+from datasets.data_config import DataConfig, FolderOptions
+from datasets.find import find_source
 from datasets.image_mask import ImageMaskDataset
 from datasets.image_only import ImageDataset
 from datasets.opening import open_dataset, open_images
@@ -20,7 +20,7 @@ from tests.datasets.folders import SIZE, write_celebamask, write_pairs
 from utils.errors import DataError
 
 ROOT = Path(__file__).parent.parent.parent
-ALONE = Layout(images_only=True)
+ALONE = FolderOptions(images_only=True)
 IDS = np.repeat(np.repeat(np.array([[0, 1], [2, 0]], np.uint8), SIZE // 2, 0), SIZE // 2, 1)
 CLASSES = "classes: [{id: 0, name: rest}, {id: 1, name: cat}, {id: 2, name: dog}]\nignore: [255]\n"
 
@@ -66,7 +66,7 @@ def test_known_layouts(tmp_path: Path, image_name: str, mask_name: str) -> None:
     source = find_source(names(tmp_path, image_name, mask_name))
     assert (len(source), source.problems) == (3, [])
     assert all(np.array_equal(source.read(i).label, IDS) for i in range(3))
-    alone = find_source(tmp_path, layout=ALONE)
+    alone = find_source(tmp_path, ALONE)
     assert [alone.name(i) for i in range(len(alone))] == [source.name(i) for i in range(3)]
     assert len(open_images(DataConfig(path=(str(tmp_path),), images_only=True), SIZE)) == 3
 
@@ -97,26 +97,26 @@ def test_a_folder_of_images_alone_is_asked_for(tmp_path: Path) -> None:
     image(tmp_path / "a.png")
     with pytest.raises(DataError, match="is no known layout"):
         find_source(tmp_path)
-    assert len(find_source(tmp_path, layout=ALONE)) == 1
+    assert len(find_source(tmp_path, ALONE)) == 1
 
 
 @pytest.mark.parametrize("form", ["{}", "./{}"])
 def test_folders_that_the_user_names(tmp_path: Path, monkeypatch, form: str) -> None:
     names(tmp_path / "set", "photos/{}.jpg", "pixels/{}.png")
-    layout = Layout(images_folder=form.format("photos"))
-    assert len(find_source(tmp_path / "set", Path(form.format("pixels")), layout=layout)) == 3
+    options = FolderOptions(images_folder=form.format("photos"), masks=form.format("pixels"))
+    assert len(find_source(tmp_path / "set", options)) == 3
     monkeypatch.chdir(tmp_path)
-    assert len(find_source(Path("set"), Path("set/pixels"), layout=Layout(images_folder="set/photos"))) == 3
-    assert len(find_source(tmp_path / "set", layout=Layout(images_folder="photos", images_only=True))) == 3
+    assert len(find_source(Path("set"), FolderOptions(images_folder="set/photos", masks="set/pixels"))) == 3
+    assert len(find_source(tmp_path / "set", FolderOptions(images_folder="photos", images_only=True))) == 3
     with pytest.raises(DataError, match="absent is not a folder, nor is"):
-        find_source(tmp_path / "set", Path("absent"))
+        find_source(tmp_path / "set", FolderOptions(masks="absent"))
     (tmp_path / "pixels").mkdir()
     with pytest.raises(DataError, match="--masks-folder pixels: there are pixels and set/pixels"):
-        find_source(Path("set"), Path("pixels"), layout=layout)
+        find_source(Path("set"), FolderOptions(images_folder="photos", masks="pixels"))
 
 
 def test_masks_beside_images_in_the_same_folder(tmp_path: Path) -> None:
-    source = find_source(names(tmp_path, "{}.jpg", "pixels/{}.png"), Path("pixels"))
+    source = find_source(names(tmp_path, "{}.jpg", "pixels/{}.png"), FolderOptions(masks="pixels"))
     assert (len(source), source.problems) == (3, [])
 
 
@@ -126,9 +126,9 @@ def test_two_folders_that_could_be_it(tmp_path: Path) -> None:
     (tmp_path / "annotations" / "a.xml").write_text("")
     assert len(find_source(tmp_path)) == 3
     names(tmp_path, "images/{}.jpg", "labels/{}.png")
-    with pytest.raises(DataError, match="holds labels and masks; say which one with --masks-folder"):
+    with pytest.raises(DataError, match="holds labels and masks; choose one with --masks-folder"):
         find_source(tmp_path)
-    assert len(find_source(tmp_path, Path("masks"))) == 3
+    assert len(find_source(tmp_path, FolderOptions(masks="masks"))) == 3
 
 
 def test_masks_of_two_kinds_in_one_folder(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_masks_of_two_kinds_in_a_folder_of_masks(tmp_path: Path) -> None:
     mask(tmp_path / "masks" / "a.png")  # a stray one must not decide for all
     with pytest.raises(DataError, match=r"masks of several kinds \(.*a\.png.*\); .* --mask-suffix"):
         find_source(tmp_path)
-    assert len(find_source(tmp_path, layout=Layout(mask_suffix="_mask"))) == 3
+    assert len(find_source(tmp_path, FolderOptions(mask_suffix="_mask"))) == 3
     (tmp_path / "masks" / "a.png").rename(tmp_path / "masks" / "x.png")
     assert len(find_source(tmp_path)) == 3
 
@@ -164,7 +164,7 @@ def test_an_image_suffix_with_a_known_mask_suffix(tmp_path: Path, folders: tuple
     names(tmp_path, f"{folders[0]}{{}}_left.png", f"{folders[1]}{{}}_mask.png")
     image(tmp_path / folders[0] / "a_right.png")
     image(tmp_path / folders[0] / "c.png")
-    source = find_source(tmp_path, layout=Layout(image_suffix="_left"))
+    source = find_source(tmp_path, FolderOptions(image_suffix="_left"))
     assert [Path(source.name(i)).name for i in range(len(source))] == ["a_left.png", "b_left.png", "c_left.png"]
     assert source.notes == ["files without the given suffixes, ignored: 2"]
 
@@ -172,17 +172,17 @@ def test_an_image_suffix_with_a_known_mask_suffix(tmp_path: Path, folders: tuple
 def test_an_image_suffix_with_masks_of_the_whole_name(tmp_path: Path) -> None:
     names(tmp_path, "{}_left.jpg", "{}_left.jpg.png")
     names(tmp_path, "{}_right.jpg", "{}_right.jpg.png")
-    source = find_source(tmp_path, layout=Layout(image_suffix="_left", skip_unpaired=True))
+    source = find_source(tmp_path, FolderOptions(image_suffix="_left", skip_unpaired=True))
     assert [Path(source.name(i)).name for i in range(len(source))] == ["a_left.jpg", "b_left.jpg", "c_left.jpg"]
 
 
 def test_images_alone_leave_out_masks_and_tell(tmp_path: Path) -> None:
     for name in ("cat", "cat_mask", "cat_seg", "dog"):
         image(tmp_path / f"{name}.png")
-    source = find_source(tmp_path, layout=ALONE)
+    source = find_source(tmp_path, ALONE)
     assert [Path(source.name(i)).name for i in range(len(source))] == ["cat.png", "dog.png"]
     assert source.notes == ["left out as masks: 2 (cat_mask.png, cat_seg.png)"]
-    source = find_source(tmp_path, layout=Layout(images_only=True, mask_suffix="_seg"))
+    source = find_source(tmp_path, FolderOptions(images_only=True, mask_suffix="_seg"))
     assert (len(source), source.notes) == (3, ["left out as masks: 1 (cat_seg.png)"])
 
 
@@ -217,7 +217,7 @@ def test_names_that_pair_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no image in .* by its name \(such as .*a\.jpg and .*a_x\.png\)"):
         find_source(tmp_path)
     for suffix in ("_x", "_x.png"):
-        assert len(find_source(tmp_path, layout=Layout(mask_suffix=suffix))) == 3
+        assert len(find_source(tmp_path, FolderOptions(mask_suffix=suffix))) == 3
 
 
 def test_unpaired_files_are_problems_or_left_out_and_counted(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_unpaired_files_are_problems_or_left_out_and_counted(tmp_path: Path) -> 
     assert [line.split("/")[-2:] for line in source.problems] == [
         ["SegmentationClass", f"{name}.png; add it"] for name in "xy"
     ]
-    source = find_source(tmp_path, layout=Layout(skip_unpaired=True))
+    source = find_source(tmp_path, FolderOptions(skip_unpaired=True))
     assert (len(source), source.problems) == (3, [])
     assert list(source.notes) == ["left out without a partner: 2 (images 2, masks 0)"]
 
@@ -248,7 +248,7 @@ def test_what_systems_leave_is_passed_by(tmp_path: Path) -> None:
 
 
 def test_celebamask_images_alone(tmp_path: Path) -> None:
-    source = find_source(write_celebamask(tmp_path), layout=ALONE)
+    source = find_source(write_celebamask(tmp_path), ALONE)
     assert (len(source), source.classes, source.read(0).label) == (3, None, None)
     image(tmp_path / "CelebA-HQ-img" / "1.JPG")
     assert "1.JPG: is not named <id>.jpg" in find_source(tmp_path).problems[0]
@@ -256,12 +256,12 @@ def test_celebamask_images_alone(tmp_path: Path) -> None:
 
 def test_options_that_do_not_fit(tmp_path: Path) -> None:
     pairs = write_pairs(tmp_path / "set")
-    with pytest.raises(DataError, match="images alone need neither masks nor classes"):
-        find_source(pairs, classes="celebamask13", layout=ALONE)
+    with pytest.raises(DataError, match="--images-only uses neither masks nor classes"):
+        find_source(pairs, FolderOptions(classes="celebamask13", images_only=True))
     main([str(pairs), str(tmp_path / "lmdb"), "--resolution", str(SIZE), "--workers", "0"])
     with pytest.raises(DataError, match="is an LMDB: options for folders and suffixes do not apply"):
-        find_source(tmp_path / "lmdb", layout=Layout(mask_suffix="_mask"))
-    with pytest.raises(DataError, match="leave --images-only out"):
+        find_source(tmp_path / "lmdb", FolderOptions(mask_suffix="_mask"))
+    with pytest.raises(DataError, match="drop --images-only"):
         main([str(tmp_path / "lmdb"), str(tmp_path / "o"), "--resolution", str(SIZE), "--images-only"])
     with pytest.raises(DataError, match=r"data\.mask_suffix is for folders of files"):
         open_dataset(DataConfig(path=(str(tmp_path / "lmdb"),), mask_suffix="_mask"), SIZE)
@@ -371,14 +371,14 @@ def test_a_class_table_of_almost_the_right_name(tmp_path: Path, name: str) -> No
         DataError, match=rf"{name} is not read: rename it to classes\.yaml, or give it, or celebamask13"
     ):
         find_source(tmp_path)
-    assert find_source(tmp_path, classes="celebamask13").classes is not None
+    assert find_source(tmp_path, FolderOptions(classes="celebamask13")).classes is not None
 
 
 def test_a_class_table_beside_the_folder_that_is_given(tmp_path: Path) -> None:
     write_pairs(tmp_path / "set")
     (tmp_path / "set" / "classes.yaml").write_text("classes: [{id: 0, name: a}, {id: 1, name: b}]")
     with pytest.raises(DataError, match=r"set/classes\.yaml is not read for .*images: move it there, or give it"):
-        find_source(tmp_path / "set" / "images", tmp_path / "set" / "masks")
+        find_source(tmp_path / "set" / "images", FolderOptions(masks=str(tmp_path / "set" / "masks")))
 
 
 def test_images_alone_tell_their_folders(tmp_path: Path) -> None:
@@ -386,7 +386,7 @@ def test_images_alone_tell_their_folders(tmp_path: Path) -> None:
     for folder in ("photos", "ground_truth"):
         (tmp_path / "set" / folder).mkdir(parents=True)
         Image.new("L", (16, 16)).save(tmp_path / "set" / folder / f"{folder}.png")
-    assert find_source(tmp_path / "set", layout=Layout(images_only=True)).notes == [
+    assert find_source(tmp_path / "set", FolderOptions(images_only=True)).notes == [
         "images by folder: ground_truth (1), photos (1)"
     ]
 
@@ -396,5 +396,5 @@ def test_known_suffixes_in_upper_case(tmp_path: Path, suffix: str) -> None:
     for name in ("0.jpg", f"0{suffix}.png"):
         Image.new("L", (16, 16)).save(tmp_path / name)
     assert len(find_source(tmp_path)) == 1
-    alone = find_source(tmp_path, layout=Layout(images_only=True))
+    alone = find_source(tmp_path, FolderOptions(images_only=True))
     assert (len(alone), alone.notes) == (1, [f"left out as masks: 1 (0{suffix}.png)"])

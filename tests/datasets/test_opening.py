@@ -1,16 +1,21 @@
+import os
+import shutil
 from pathlib import Path
 
+import lmdb
 import numpy as np
 import pytest
 import torch
 
 from datasets.class_files import celebamask13
-from datasets.data_loader import DataConfig
+from datasets.data_config import DataConfig
+from datasets.image_mask import ImageMaskDataset
 from datasets.labels import ClassTable
 from datasets.lmdb_writer import LmdbWriter
-from datasets.opening import open_dataset
+from datasets.opening import content_digest, open_dataset
 from datasets.synthetic_faces import draw_face
 from tests.datasets.folders import SIZE, full_label, write_pairs
+from tests.processes import ROOT
 from utils.errors import DataError
 
 
@@ -63,7 +68,7 @@ def test_two_folders_side_by_side(tmp_path: Path) -> None:
     [
         (DataConfig(), "data.path is not set"),
         (DataConfig(path=("absent",)), "absent does not exist"),
-        (DataConfig(path=("absent", "")), "data.path has an empty item; leave it out"),
+        (DataConfig(path=("absent", "")), "data.path has an empty item; remove it"),
         (DataConfig(path=("set",), classes="celebamask19"), r"has 19 classes, not 13; give another class table"),
         (DataConfig(path=("set/images",)), "set/images is no known layout of images and masks: it holds faces/"),
     ],
@@ -78,7 +83,7 @@ def test_what_cannot_be_trained_on(tmp_path: Path, monkeypatch, config: DataConf
 @pytest.mark.parametrize("option", [{"masks": "masks"}, {"classes": "celebamask13"}, {"crop": "pad"}])
 def test_options_of_folders_are_not_for_lmdbs(tmp_path: Path, option: dict[str, str]) -> None:
     path = shard(tmp_path / "a", range(2))
-    with pytest.raises(DataError, match=rf"data\.{next(iter(option))} is for folders of files, but .*a is prepared"):
+    with pytest.raises(DataError, match=rf"data\.{next(iter(option))} is for folders of files, but .*a is already"):
         open_dataset(DataConfig(path=(path,), **option), SIZE, 13)
     folder = str(write_pairs(tmp_path / "set"))
     if "masks" not in option:
@@ -103,3 +108,50 @@ def test_a_file_that_does_not_fit_is_named(tmp_path: Path) -> None:
     dataset = open_dataset(DataConfig(path=(str(write_pairs(tmp_path)),)), 64, 13)
     with pytest.raises(DataError, match=r"0\.jpg: is 32 pixels wide, too small for 64"):
         dataset[0]
+
+
+def test_lmdbs_need_no_code_that_reads_folders(python, faces_32):
+    """Training on LMDBs stays free of the modules that find, decode and check files."""
+    modules = [
+        "find",
+        "celebamask",
+        "pairing",
+        "sources",
+        "decoding",
+        "crop_and_resize",
+        "mask_codes",
+        "inspection",
+        "parallel",
+        "augment",
+    ]
+    code = (
+        "import sys; from datasets.opening import DataConfig, open_dataset, open_images;"
+        f" open_dataset(DataConfig(path=({str(faces_32)!r},)), 32, 13)[0];"
+        f" open_images(DataConfig(path=({str(faces_32)!r},), images_only=True), 32)[0];"
+        f" print([name for name in {modules} if f'datasets.{{name}}' in sys.modules])"
+    )
+    result = python(["-c", code], ROOT, os.environ)
+    assert result.stdout.strip().endswith("[]"), result.stdout
+
+
+@pytest.fixture
+def copy(faces_32, tmp_path):
+    return shutil.copytree(faces_32, tmp_path / "copy")
+
+
+def test_it_is_the_content_that_counts(faces_32, copy):
+    assert content_digest(ImageMaskDataset(copy)) == content_digest(ImageMaskDataset(faces_32))
+
+
+@pytest.mark.parametrize("key", [b"image-0000047", b"label-0000000"])
+def test_every_record_counts(faces_32, copy, key):
+    with lmdb.open(str(copy), map_size=1 << 30) as environment, environment.begin(write=True) as transaction:
+        transaction.put(key, transaction.get(key) + b"\0")
+    assert content_digest(ImageMaskDataset(copy)) != content_digest(ImageMaskDataset(faces_32))
+
+
+def test_resolution_and_order_count(faces_32):
+    whole = content_digest(ImageMaskDataset(faces_32))
+    assert content_digest(ImageMaskDataset(faces_32, resolution=16)) != whole
+    twice = open_dataset(DataConfig(path=(str(faces_32), str(faces_32))), 32, 13)
+    assert content_digest(twice) not in (whole, content_digest(ImageMaskDataset(faces_32)))

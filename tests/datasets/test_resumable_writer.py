@@ -7,11 +7,11 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from datasets import lmdb_writer
+from datasets import resumable_writer
 from datasets.class_files import celebamask13
 from datasets.image_mask import ImageMaskDataset
-from datasets.layouts import describe, encode_pair, pair_records
-from datasets.lmdb_writer import ResumableWriter
+from datasets.lmdb_writer import describe, encode_pair, pair_items
+from datasets.resumable_writer import ResumableWriter
 from datasets.synthetic_faces import draw_face
 from tests.processes import PATIENCE
 from utils.errors import DataError
@@ -21,12 +21,12 @@ SIZE, COUNT = 32, 10
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datasets.lmdb_writer._BATCH", 3)
+    monkeypatch.setattr("datasets.resumable_writer.BATCH", 3)
 
 
 def append(writer: ResumableWriter, stop: int) -> None:
     for index in range(writer.count, stop):
-        writer.append(pair_records(index, *encode_pair(*draw_face(0, index, SIZE))))
+        writer.append(pair_items(index, *encode_pair(*draw_face(0, index, SIZE))))
 
 
 def write(path: Path, plan: str = "plan") -> int:
@@ -100,7 +100,7 @@ def write_without_moving(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _write_and_die(path: Path) -> None:
-    lmdb_writer._BATCH = 3
+    resumable_writer.BATCH = 3
     with ResumableWriter(path, "plan") as writer:
         append(writer, 8)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -8,15 +8,16 @@ from PIL import Image
 from datasets.celebamask import IMAGES, MASKS
 from datasets.class_files import celebamask13, load_table
 from datasets.crop_and_resize import crop_and_resize
-from datasets.find import Layout, find_source
+from datasets.data_config import FolderOptions
+from datasets.find import find_source
+from datasets.inspection import inspect_source
 from datasets.lmdb_writer import LmdbWriter
 from datasets.sources import FileSource
-from datasets.survey import survey
 from datasets.synthetic_faces import draw_face
 from tests.datasets.folders import SIZE, full_label, write_celebamask, write_pairs
 from utils.errors import DataError
 
-ALONE = Layout(images_only=True)
+ALONE = FolderOptions(images_only=True)
 
 
 def test_pairs_are_found_by_relative_path_without_extension(tmp_path: Path) -> None:
@@ -30,7 +31,7 @@ def test_pairs_are_found_by_relative_path_without_extension(tmp_path: Path) -> N
 
 def test_a_folder_of_masks_may_lie_elsewhere(tmp_path: Path) -> None:
     write_pairs(tmp_path)
-    source = find_source(tmp_path / "images", tmp_path / "masks")
+    source = find_source(tmp_path / "images", FolderOptions(masks=str(tmp_path / "masks")))
     assert source.classes == celebamask13()
     assert len(source) == 6
 
@@ -42,7 +43,7 @@ def test_neither_file_of_a_double_name_is_used(tmp_path: Path) -> None:
     source = find_source(tmp_path)
     assert [Path(source.name(i)).stem for i in range(len(source))] == ["0", "3", "4", "5"]
     assert len(source.problems) == 2
-    assert len(find_source(tmp_path / "images", layout=ALONE)) == 5
+    assert len(find_source(tmp_path / "images", ALONE)) == 5
 
 
 def test_what_is_no_image_is_counted_and_what_is_hidden_is_not(tmp_path: Path) -> None:
@@ -56,7 +57,7 @@ def test_what_is_no_image_is_counted_and_what_is_hidden_is_not(tmp_path: Path) -
     source = find_source(tmp_path)
     assert (len(source), source.problems) == (6, [])
     assert "files that are no images, ignored: 5: .gif (1), .json (1), .txt (2), no extension (1)" in list(
-        survey(source, workers=0).lines()
+        inspect_source(source, workers=0).lines()
     )
 
 
@@ -69,7 +70,7 @@ def test_a_file_that_has_gone(tmp_path: Path) -> None:
 
 
 def test_images_alone(tmp_path: Path) -> None:
-    source = find_source(write_pairs(tmp_path) / "images", layout=ALONE)
+    source = find_source(write_pairs(tmp_path) / "images", ALONE)
     assert (len(source), source.classes, source.read(0).label) == (6, None, None)
 
 
@@ -78,7 +79,7 @@ def test_masks_in_a_folder_of_another_name_are_no_pictures(tmp_path: Path) -> No
     (tmp_path / "masks").rename(tmp_path / "segmentation")
     with pytest.raises(DataError, match=r"is no known layout .* it holds images/, segmentation/"):
         find_source(tmp_path)
-    source = find_source(tmp_path, tmp_path / "segmentation")
+    source = find_source(tmp_path, FolderOptions(masks="segmentation"))
     assert (len(source), source.problems) == (6, [])
     assert source.read(1).label is not None
     (tmp_path / "images").rename(tmp_path / "photos")
@@ -93,7 +94,7 @@ def test_masks_without_their_images_are_no_pictures(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"is no known layout .* it holds masks/, photos/"):
         find_source(tmp_path)
     with pytest.raises(DataError, match="holds masks, photos: which of these are images"):
-        find_source(tmp_path, layout=ALONE)
+        find_source(tmp_path, ALONE)
 
 
 def test_a_class_table_in_the_folder_is_used(tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_a_class_table_in_the_folder_is_used(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("table", ["celebamask13", "celebamask19"])
 def test_celebamask_is_painted_in_order(tmp_path: Path, table: str) -> None:
-    source = find_source(write_celebamask(tmp_path), classes=table)
+    source = find_source(write_celebamask(tmp_path), FolderOptions(classes=table))
     assert source.kind == "CelebAMask-HQ, train"
     assert len(source) == 3
     record = source.read(1)
@@ -150,7 +151,7 @@ def test_a_part_may_be_left_out(tmp_path: Path) -> None:
 def test_a_part_of_no_class_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.yaml").write_text("classes: [{id: 0, name: background}, {id: 1, name: skin}]")
     with pytest.raises(DataError, match="part eye_g is not in the class table"):
-        find_source(write_celebamask(tmp_path / "set"), classes=str(tmp_path / "t.yaml"))
+        find_source(write_celebamask(tmp_path / "set"), FolderOptions(classes=str(tmp_path / "t.yaml")))
 
 
 def test_faces_without_masks_and_masks_without_an_image(tmp_path: Path) -> None:
@@ -160,8 +161,8 @@ def test_faces_without_masks_and_masks_without_an_image(tmp_path: Path) -> None:
     source = find_source(tmp_path)
     assert (len(source), source.unpaired, len(source.problems)) == (2, 2, 2)
     assert re.search(r"100\.jpg: has no part masks in .*0; add them$", source.problems[0])
-    assert re.search(r"00001_\w+\.png: has no image .*1\.jpg; add it, or take", source.problems[1])
-    skipping = find_source(tmp_path, layout=Layout(skip_unpaired=True))
+    assert re.search(r"00001_\w+\.png: has no image .*1\.jpg; add it, or remove", source.problems[1])
+    skipping = find_source(tmp_path, FolderOptions(skip_unpaired=True))
     assert (len(skipping), list(skipping.problems)) == (2, [])
     assert list(skipping.notes) == ["left out without a partner: 2 faces"]
     assert find_source(tmp_path, split="val").problems == []
@@ -199,7 +200,7 @@ def test_a_part_mask_of_an_unknown_name_is_a_problem(tmp_path: Path, name: str) 
     (problem,) = source.problems
     assert problem.startswith(f"{moved}: is not ")
     assert [Path(source.name(index)).name for index in range(len(source))] == ["0.jpg", "2.jpg"]
-    assert list(find_source(tmp_path, layout=Layout(images_only=True)).problems) == []
+    assert list(find_source(tmp_path, FolderOptions(images_only=True)).problems) == []
 
 
 def test_what_lies_among_the_images_of_celebamask(tmp_path: Path) -> None:
@@ -221,9 +222,9 @@ def test_a_misnamed_image_of_celebamask_is_one_problem(tmp_path: Path) -> None:
     write_celebamask(tmp_path)
     (tmp_path / IMAGES / "1.jpg").rename(tmp_path / IMAGES / "00001.jpg")
     for skip_unpaired in (True, False):
-        source = find_source(tmp_path, layout=Layout(skip_unpaired=skip_unpaired))
+        source = find_source(tmp_path, FolderOptions(skip_unpaired=skip_unpaired))
         (problem,) = source.problems
-        assert problem.endswith("00001.jpg: is not named <id>.jpg; rename it or take it away")
+        assert problem.endswith("00001.jpg: is not named <id>.jpg; rename or remove it")
         assert (len(source), list(source.notes)) == (2, [])
 
 
@@ -239,7 +240,7 @@ def test_part_masks_of_another_shape_than_the_image(tmp_path: Path) -> None:
     write_celebamask(tmp_path)
     for file in (tmp_path / MASKS / "0").glob("00001_*.png"):
         Image.open(file).resize((SIZE, SIZE // 2)).save(file)
-    with pytest.raises(DataError, match=r"1\.jpg: is 64 x 64, its part masks 32 x 16; make their shapes the same"):
+    with pytest.raises(DataError, match=r"1\.jpg: is 64 x 64, its part masks 32 x 16; give both the same aspect ratio"):
         find_source(tmp_path).read(1)
 
 
@@ -287,7 +288,7 @@ def test_rules_for_the_ids_of_an_lmdb(tmp_path: Path, rule: str) -> None:
     classes = ", ".join(f"{{id: {k}, name: n{k}}}" for k in range(13))
     (tmp_path / "t.yaml").write_text(f"classes: [{classes}]\n{rule}\n")
     with pytest.raises(DataError, match=r"is an LMDB, whose ids are not remapped; remove .* from the class table"):
-        find_source(tmp_path / "lmdb", classes=str(tmp_path / "t.yaml"))
+        find_source(tmp_path / "lmdb", FolderOptions(classes=str(tmp_path / "t.yaml")))
 
 
 @pytest.mark.parametrize(
@@ -307,13 +308,13 @@ def test_rules_for_the_ids_of_an_lmdb(tmp_path: Path, rule: str) -> None:
 def test_what_cannot_be_a_source(tmp_path: Path, options: dict[str, str], message: str) -> None:
     write_pairs(tmp_path / "set")
     (tmp_path / "empty").mkdir()
-    arguments = {name: tmp_path / value if name in ("path", "masks") else value for name, value in options.items()}
+    path, split = tmp_path / options.pop("path"), options.pop("split", None)
     with pytest.raises(DataError, match=message):
-        find_source(**arguments)
+        find_source(path, FolderOptions(**options), split)
 
 
 def test_a_survey_counts(tmp_path: Path) -> None:
-    found = survey(find_source(write_pairs(tmp_path)), workers=0)
+    found = inspect_source(find_source(write_pairs(tmp_path)), workers=0)
     assert (list(found.good), found.problems) == ([0, 1, 2, 3, 4, 5], [])
     assert found.sizes == {(SIZE, SIZE): 6}
     assert found.images.tolist() == [6] * 13
@@ -329,17 +330,17 @@ def test_a_survey_tells_of_masks_that_fit_both_ways(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3
     Image.new("RGB", (SIZE, SIZE)).save(tmp_path / "images" / "faces" / "2.jpg", exif=exif)
-    text = "\n".join(survey(find_source(tmp_path), workers=0).lines())
+    text = "\n".join(inspect_source(find_source(tmp_path), workers=0).lines())
     assert "images turned upright by their EXIF orientation: 1;" in text
     assert "of the images turned, 1 have a mask that fits the upright image as well" in text
 
 
 def test_a_survey_is_the_same_with_workers(tmp_path: Path) -> None:
     source = find_source(write_pairs(tmp_path, count=20))
-    alone, together = survey(source, workers=0), survey(source, workers=2)
+    alone, together = inspect_source(source, workers=0), inspect_source(source, workers=2)
     assert list(alone.lines()) == list(together.lines())
 
 
 def test_a_survey_shows_left_and_right(tmp_path: Path) -> None:
-    found = survey(find_source(write_celebamask(tmp_path), classes="celebamask19"), workers=0)
+    found = inspect_source(find_source(write_celebamask(tmp_path), FolderOptions(classes="celebamask19")), workers=0)
     assert any("l_eye" in line and "mirrored: r_eye" in line for line in found.lines())

@@ -16,8 +16,7 @@ from PIL import Image
 from datasets.class_files import celebamask13
 from datasets.find import find_source
 from datasets.image_mask import ImageMaskDataset
-from datasets.layouts import encode_pair
-from datasets.lmdb_writer import LmdbWriter
+from datasets.lmdb_writer import LmdbWriter, encode_pair
 from datasets.synthetic_faces import draw_face
 from tests.hostile import samples
 from tests.hostile.child import refused, refused_all, run

@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from datasets.class_files import celebamask13
+from datasets.data_config import FolderOptions
 from datasets.decoding import read_image, read_label
-from datasets.find import Layout, find_source
-from datasets.survey import survey
+from datasets.find import find_source
+from datasets.inspection import inspect_source
 from editing.photos import read_photo
 from tests.hostile import samples
 from tests.hostile.child import refused, refused_all, run
@@ -121,7 +122,7 @@ def test_a_folder_with_one(what: str, tmp_path: Path) -> None:
         samples.PLACES[what](tmp_path / "b.png")
 
     def look() -> None:
-        found = survey(find_source(tmp_path, layout=Layout(images_only=True)), workers=0)
+        found = inspect_source(find_source(tmp_path, FolderOptions(images_only=True)), workers=0)
         assert list(found.good) == [0]
         assert [str(tmp_path / "b.png") in problem for problem in found.problems] == [True]
 

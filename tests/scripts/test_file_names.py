@@ -12,9 +12,8 @@ from PIL import Image
 import train
 from datasets.class_files import celebamask13
 from datasets.image_mask import ImageMaskDataset
-from datasets.layouts import encode_pair
 from datasets.lmdb_reading import read_meta
-from datasets.lmdb_writer import LmdbWriter
+from datasets.lmdb_writer import LmdbWriter, encode_pair
 from datasets.synthetic_faces import draw_face
 from scripts import evaluate
 from tests.conftest import TINY_OPTIONS

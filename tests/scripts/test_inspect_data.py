@@ -27,7 +27,7 @@ def test_an_lmdb(faces_32: Path, tmp_path: Path, capsys) -> None:
 def test_a_folder_with_problems(tmp_path: Path, capsys) -> None:
     write_pairs(tmp_path)
     (tmp_path / "masks" / "faces" / "3.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r": number of problems, listed above: 1; fix them"):
+    with pytest.raises(DataError, match=r": fix the problems listed above \(number: 1\)"):
         main([str(tmp_path), "--workers", "0"])
     printed = capsys.readouterr().out
     assert "5 records without a problem, 1 problems" in printed
@@ -47,14 +47,14 @@ def test_nothing_is_overwritten(faces_32: Path, tmp_path: Path) -> None:
         ("sheet.txt", "choose a name that ends in .png"),
         ("absent/sheet.png", "absent is not a folder"),
         ("/proc/sheet.png", "cannot write /proc/sheet.png"),
-        ("set/images/sheet.png", "sheet.png lies in .*images, which is read"),
+        ("set/images/sheet.png", "sheet.png is inside .*images, which is read"),
     ],
 )
 def test_a_sheet_that_cannot_be_is_refused_before_the_data_are_read(
     tmp_path: Path, sheet: str, message: str, monkeypatch
 ) -> None:
     write_pairs(tmp_path / "set")
-    monkeypatch.setattr("scripts.inspect_data.survey", None)
+    monkeypatch.setattr("scripts.inspect_data.inspect_source", None)
     with pytest.raises(DataError, match=message):
         main([str(tmp_path / "set"), "--sheet", str(tmp_path / sheet), "--workers", "0"])
 

@@ -16,10 +16,9 @@ from configs import load_config
 from datasets.class_files import celebamask13, load_table
 from datasets.image_mask import ImageMaskDataset
 from datasets.image_only import ImageDataset
-from datasets.layouts import encode_image
+from datasets.inspection import TILE
 from datasets.lmdb_reading import read_meta
-from datasets.lmdb_writer import LmdbWriter
-from datasets.preview_grid import TILE
+from datasets.lmdb_writer import LmdbWriter, encode_image
 from datasets.synthetic_faces import draw_face
 from scripts.prepare_data import _next_step, main
 from tests.datasets.folders import SIZE, full_label, write_celebamask, write_pairs
@@ -182,7 +181,7 @@ def test_an_lmdb_of_images_is_used_where_it_lies(tmp_path: Path) -> None:
 
 def test_an_interrupted_run_goes_on(pairs: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     whole = content(prepare(pairs, tmp_path / "whole"))
-    monkeypatch.setattr("datasets.lmdb_writer._BATCH", 2)
+    monkeypatch.setattr("datasets.resumable_writer.BATCH", 2)
 
     def stop_after_five(items, **options):
         for number, item in enumerate(items):
@@ -196,12 +195,12 @@ def test_an_interrupted_run_goes_on(pairs: Path, tmp_path: Path, monkeypatch, ca
     assert not (tmp_path / "out").exists()
     monkeypatch.setattr("scripts.prepare_data.progress", lambda items, **options: items)
     assert content(prepare(pairs, tmp_path / "out")) == whole
-    assert "going on after 4 records" in capsys.readouterr().out
+    assert "resuming after 4 records" in capsys.readouterr().out
 
 
 KILLED = """
 import os, signal, sys
-from datasets import lmdb_writer
+from datasets import resumable_writer
 from scripts import prepare_data
 
 def stop_after_thirty(items, **options):
@@ -210,7 +209,7 @@ def stop_after_thirty(items, **options):
             os.kill(os.getpid(), signal.SIGKILL)
         yield item
 
-lmdb_writer._BATCH = 4
+resumable_writer.BATCH = 4
 prepare_data.progress = stop_after_thirty
 prepare_data.main(sys.argv[1:])
 """
@@ -224,7 +223,7 @@ def test_a_killed_run_with_workers_goes_on(tmp_path: Path, capsys) -> None:
     killed = run_command(command, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     main(arguments)
-    assert "going on after 28 records" in capsys.readouterr().out
+    assert "resuming after 28 records" in capsys.readouterr().out
     assert content(tmp_path / "out") == content(prepare(source, tmp_path / "whole"))
 
 
@@ -265,7 +264,7 @@ def jpeg_mask(folder: Path) -> None:
 
 PROBLEMS: list[tuple[Callable[[Path], object], str, str]] = [
     (lambda f: mask(f).unlink(), "images/faces/1.jpg: has no mask", "add it"),
-    (lambda f: image(f).unlink(), "masks/faces/1.png: has no image", "take it away"),
+    (lambda f: image(f).unlink(), "masks/faces/1.png: has no image", "remove the mask"),
     (
         lambda f: Image.new("RGB", (32, 32)).save(image(f).with_suffix(".png")),
         "1.png: has the same name as",
@@ -276,12 +275,12 @@ PROBLEMS: list[tuple[Callable[[Path], object], str, str]] = [
     (lambda f: save_mask(f, np.zeros((16, 16), np.uint8)), "1.png: is 16 x 16, its image", "make both the same size"),
     (lambda f: save_mask(f, np.zeros((32, 32, 4), np.uint8)), "1.png: has transparent pixels", "flatten it"),
     (jpeg_mask, "1.jpg: is a mask in a format that can change ids (JPEG)", "export it as PNG"),
-    (lambda f: image(f).write_bytes(b"text"), "1.jpg: is not an image", "replace it"),
-    (lambda f: image(f).write_bytes(image(f).read_bytes()[:700]), "1.jpg: is truncated or damaged", "replace it"),
+    (lambda f: image(f).write_bytes(b"text"), "1.jpg: is not an image", "replace or remove it"),
+    (lambda f: image(f).write_bytes(image(f).read_bytes()[:700]), "1.jpg: is truncated or damaged", "replace or"),
     (lambda f: Image.new("CMYK", (32, 32)).save(image(f)), "1.jpg: is CMYK", "convert it to RGB"),
     (transparent_image, "1.png: has transparent pixels", "flatten it"),
     (rotate_by_exif, "1.png: is 32 x 32, its image", "64 x 32; make both the same size"),
-    (empty_a_class, "class hat (11): no mask shows it", "take it out of the class table"),
+    (empty_a_class, "class hat (11): no mask shows it", "remove it from the class table"),
 ]
 
 
@@ -369,7 +368,7 @@ def test_pictures_that_are_not_square(pairs: Path, tmp_path: Path, refused) -> N
 
 def test_mistakes_in_the_command(pairs: Path, refused, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert "--resolution 48: the networks draw powers of two" in refused(pairs, "--resolution", "48")
+    assert "--resolution 48: the networks support powers of two" in refused(pairs, "--resolution", "48")
     assert "too small for 64" in refused(pairs, "--resolution", "64")
     assert "absent does not exist" in refused(tmp_path / "absent")
     assert "empty holds no images" in refused(tmp_path / "empty")
@@ -436,7 +435,7 @@ def test_an_lmdb_with_an_empty_class(tmp_path: Path, refused) -> None:
         writer.add(draw_face(0, 0, SIZE)[0], full_label(0) % 12)
     said = refused(tmp_path / "lmdb")
     assert "class earring (12): no mask shows it" in said
-    assert said.endswith("or give --skip-bad to go on with empty classes")
+    assert said.endswith("or give --skip-bad to continue with empty classes")
     assert len(ImageMaskDataset(prepare(tmp_path / "lmdb", tmp_path / "out", "--skip-bad"))) == 1
 
 
@@ -467,8 +466,8 @@ def test_the_command_that_is_printed_survives_a_shell(tmp_path: Path, out: str, 
 
 
 def test_out_never_lies_where_it_is_read_again(pairs: Path, refused) -> None:
-    assert "lies in" in refused(pairs, out=pairs / "images" / "out")
-    assert "lies in" in refused(pairs, out=pairs / "masks" / "faces" / "out")
+    assert "is inside" in refused(pairs, out=pairs / "images" / "out")
+    assert "is inside" in refused(pairs, out=pairs / "masks" / "faces" / "out")
 
 
 def test_a_class_table_of_another_ending_is_not_passed_over(pairs: Path, refused) -> None:

@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from datasets.digest import content_digest
 from datasets.image_mask import ImageMaskDataset
+from datasets.opening import content_digest
 from metrics.segmenter import find_segmenter
 from scripts.train_segmenter import main
 from utils.cli import run

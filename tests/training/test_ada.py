@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from datasets.augment import AugmentConfig
+from datasets.data_config import AugmentConfig
 from tests.training.test_trainer import assert_equal, contents
 from training.ada import adapt
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from configs import RunConfig
-from datasets.augment import Augmentation, AugmentConfig
+from datasets.augment import Augmentation
 from datasets.class_files import celebamask13
+from datasets.data_config import AugmentConfig
 from losses import LossConfig
 from models import ModelConfig
 from training import precision as networks

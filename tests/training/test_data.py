@@ -33,7 +33,7 @@ def test_every_file_of_a_folder_is_checked_first(train, tmp_path, capsys):
     assert f"warning: {data / 'images'}: class hat (11): no mask shows it" in told
     assert f"warning: {data / 'images'}: of the images turned, 1 have a mask that fits" in told
     mask.write_bytes(b"")
-    with pytest.raises(DataError, match=r"4\.png: is not an image; replace it or take it away$"):
+    with pytest.raises(DataError, match=r"4\.png: is not an image; replace or remove it$"):
         train(f"data.path={data}", "training.total_images=4", output="refused")
     assert not (tmp_path / "refused").exists()
 
@@ -89,7 +89,7 @@ def test_mirroring_of_sides_without_partners(train, tmp_path, capsys, names, is_
 def test_a_run_does_not_write_among_its_images(train, tmp_path, faces_32, place):
     """Its previews would be read as images when it goes on."""
     data = write_pairs(tmp_path / "set", count=4)
-    with pytest.raises(DataError, match=r"run lies in .*set/\w+, which is read"):
+    with pytest.raises(DataError, match=r"run is inside .*set/\w+, which is read"):
         train(f"data.path=[{faces_32},{data}]", output=f"set/{place}")
     assert not (data / place).exists()
     train(f"data.path={data}", "training.total_images=4", output="set/run")

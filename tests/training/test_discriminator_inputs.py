@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from datasets.augment import Augmentation, AugmentConfig
+from datasets.augment import Augmentation
 from datasets.class_files import celebamask13
+from datasets.data_config import AugmentConfig
 from datasets.transforms import labels_to_one_hot, soften
 from training.discriminator_inputs import PairInputs
 

@@ -277,9 +277,9 @@ def test_pairs_can_start_from_a_checkpoint_too(adapt, origin, faces_32):
         (["training.max_mask_drift=1"], "training.max_mask_drift = 1.0: choose 0 to below 1"),
         (["metrics.every_images=4"], "metrics.every_images = 4, but data.images_only leaves out the masks"),
         (["data.path=empty"], "empty holds no images"),
-        (["data.path=small"], "small holds images at [16], none for 32"),
-        (["data.images_only=false"], "configs/adapt.yaml adapts a trained model to images alone"),
-        (["data.masks=masks"], "data.masks is given, but data.images_only passes masks by"),
+        (["data.path=small"], "small holds images of sizes [16], none of at least 32"),
+        (["data.images_only=false"], "configs/adapt.yaml adapts a trained model to images without masks"),
+        (["data.masks=masks"], "data.masks has no effect with data.images_only, which ignores masks"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(adapt, tmp_path, monkeypatch, capsys, arguments, message):

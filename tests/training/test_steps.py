@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from configs import RunConfig
-from datasets.augment import Augmentation, AugmentConfig
+from datasets.augment import Augmentation
 from datasets.class_files import celebamask13
+from datasets.data_config import AugmentConfig
 from datasets.transforms import images_to_float, labels_to_one_hot
 from losses import LossConfig, path_lengths, r1_penalties
 from models import ModelConfig
@@ -258,7 +259,7 @@ def test_the_scale_holds_for_both_penalties(tiny_config, labelled):
 def test_the_discriminator_sees_augmented_pairs_only(tiny_config, labelled, monkeypatch):
     steps = build(tiny_config, ALL_OPTIONS, AugmentConfig(probability=0.5))
     changed: list[tuple[Tensor, ...]] = []
-    for name in ("real", "drawn"):
+    for name in ("real", "fake"):
         method = getattr(steps.inputs.augmentation, name)
 
         def watched(*arguments: Tensor, method: Any = method) -> tuple[Tensor, ...]:

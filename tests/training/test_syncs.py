@@ -15,8 +15,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from configs import ModelOptions, RunConfig
-from datasets.augment import Augmentation, AugmentConfig, mirror_half
+from datasets.augment import Augmentation
 from datasets.class_files import celebamask13
+from datasets.data_config import AugmentConfig
+from datasets.transforms import mirror_half
 from losses import LossConfig
 from models import ModelConfig
 from ops.bias_act import reference as bias_act

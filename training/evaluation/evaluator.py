@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import torch
 
-from datasets.opening import ShardedDataset, Single
+from datasets.opening import PairDataset
 from metrics.extras import extra
 from metrics.features import efflite0, inception
 from metrics.metric_config import MetricConfig
@@ -47,7 +47,7 @@ class Evaluation:
     def __init__(
         self,
         config: MetricConfig,
-        dataset: Single | ShardedDataset,
+        dataset: PairDataset,
         process: Process,
         *,
         workers: int = 0,

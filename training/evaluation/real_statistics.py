@@ -9,8 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from datasets.data_loader import end_on_lost_batches
-from datasets.digest import content_digest
-from datasets.opening import ShardedDataset, Single
+from datasets.opening import PairDataset, content_digest
 from metrics.cache import load_statistics, store_statistics
 from metrics.registry import Reduce, Samples, State
 from utils.distributed import Process, from_main, gather_on_main, rank_indices
@@ -21,7 +20,7 @@ from utils.progress import progress
 class RealStatistics:
     """Metric states on one data set. All processes must make the same calls, and the main one gets the states."""
 
-    dataset: Single | ShardedDataset  # images and labels
+    dataset: PairDataset  # images and labels
     process: Process  # this process
     batch_size: int
     workers: int = 0  # processes that decode records; 0 decodes in this process

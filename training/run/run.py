@@ -265,7 +265,8 @@ class Run:
 
     def _measure(self) -> None:
         evaluation, history = self.evaluation, self.history
-        assert evaluation and history
+        assert evaluation is not None
+        assert history is not None
         start = time.perf_counter()
         try:
             report = evaluation.measure(self.state.generator_ema, self.state.images, self._raise_if_stopping)

@@ -14,11 +14,9 @@ import pytest
 import torch
 
 from datasets.class_files import celebamask13
-from datasets.data_loader import DataConfig
-from datasets.digest import content_digest
-from datasets.layouts import encode_pair
-from datasets.lmdb_writer import LmdbWriter
-from datasets.opening import open_dataset
+from datasets.data_config import DataConfig
+from datasets.lmdb_writer import LmdbWriter, encode_pair
+from datasets.opening import content_digest, open_dataset
 from datasets.synthetic_faces import draw_face
 from metrics import cache, parts, registry
 from metrics.areas import class_areas, total_variation

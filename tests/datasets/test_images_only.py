@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from datasets.class_files import celebamask13
-from datasets.data_loader import DataConfig, make_loader
+from datasets.data_config import DataConfig
+from datasets.data_loader import make_loader
 from datasets.lmdb_writer import LmdbWriter
 from datasets.opening import open_images
 from datasets.sampler import InfiniteSampler
@@ -91,7 +92,7 @@ def test_an_empty_set_is_one_clear_line(tmp_path: Path, kind: str) -> None:
         ((), "data.path is not set; give an LMDB, several, or a folder of images"),
         (("absent",), "absent does not exist"),
         (("small",), r"small/0\.png: is 16 pixels wide, too small for 32"),
-        (("small_lmdb",), r"holds images at \[32\], none for 64"),
+        (("small_lmdb",), r"holds images of sizes \[32\], none of at least 64"),
         (("broken",), r"0\.png"),
     ],
 )
@@ -106,5 +107,5 @@ def test_what_cannot_be_adapted_to(tmp_path: Path, monkeypatch, paths: tuple[str
 
 @pytest.mark.parametrize(("option", "value"), [("masks", "somewhere"), ("classes", "somewhere"), ("soft_masks", True)])
 def test_masks_are_not_asked_for_and_passed_by(option: str, value: str | bool) -> None:
-    with pytest.raises(ValueError, match=f"data.{option} is given, but data.images_only passes masks by"):
+    with pytest.raises(ValueError, match=f"data.{option} has no effect with data.images_only, which ignores masks"):
         DataConfig(images_only=True, **{option: value})

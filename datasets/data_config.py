@@ -1,0 +1,153 @@
+"""Options of the training data and of its augmentation, and the command line options that fill them."""
+
+import argparse
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+Crop = Literal["error", "center", "pad"]
+CROPS: tuple[Crop, ...] = get_args(Crop)
+ReadBy = Literal["auto", "index", "color"]
+READ_BY: tuple[ReadBy, ...] = get_args(ReadBy)
+MAX_PROBABILITY = 0.8  # with more, the augmentations leak into the generated images (ADA, section 2.3)
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """Description of a folder of images and masks, and how its masks are read.
+
+    Attributes:
+        images_folder, masks: folders of the images and the masks if they have no known name: a path, or a name in the
+            folder.
+        image_suffix, mask_suffix: ends of image and mask names if they are no known ones, with or without the
+            extension; other files are ignored.
+        images_only: use the images without masks, for domain adaptation.
+        skip_unpaired: leave out images without a mask and masks without an image.
+        read_by: what counts in masks with ids and palette colours, see `datasets.decoding.read_label`. For an LMDB,
+            "index" also allows a class table with other names than the stored ones.
+        classes: class table: a YAML file or the name of a built-in one. Default: classes.yaml in the folder, or
+            CelebAMask-HQ's 13 classes. An LMDB stores its own.
+    """
+
+    images_folder: str = ""
+    masks: str = ""
+    image_suffix: str = ""
+    mask_suffix: str = ""
+    images_only: bool = False
+    skip_unpaired: bool = False
+    read_by: ReadBy = "auto"
+    classes: str = ""
+
+
+@dataclass(frozen=True)
+class DataConfig(FolderOptions):
+    """Training data of a run.
+
+    Attributes:
+        path: an LMDB of images and masks, several that form one data set, or a folder of files.
+        crop: what to do with a folder's images that are not square, see `datasets.crop_and_resize.crop_and_resize`.
+        mirror: mirror half of the images with their masks; left and right partner classes are swapped.
+        soft_masks: soften the edges of real masks, see `datasets.transforms.soften`.
+        workers: processes that decode records, per training process; 0 decodes in the training process.
+
+    Raises:
+        ValueError: if a number is out of range, or an option for masks is combined with `images_only`.
+    """
+
+    path: tuple[str, ...] = ()
+    crop: Crop = "error"
+    mirror: bool = False
+    soft_masks: bool = False
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise ValueError(f"data.workers = {self.workers}: choose 0 or more")
+        for option in ("masks", "classes", "skip_unpaired", "read_by", "soft_masks"):
+            if self.images_only and getattr(self, option) not in ("", False, "auto"):
+                raise ValueError(f"data.{option} has no effect with data.images_only, which ignores masks: remove one")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Augmentation of the discriminator's inputs, see `datasets.augment`.
+
+    Attributes:
+        probability: of each augmentation: fixed, or the initial value if there is a target.
+        target: value of the ADA heuristic r_t, the mean sign of the discriminator's logits on real images, that the
+            probability is adjusted to reach (0.6 in the paper). Relativistic losses use real minus fake logits. 0
+            keeps the probability fixed.
+        ramp_images: number of images over which an adjusted probability can go from 0 to 1.
+        geometry: mirror, shift, scale and rotate.
+        color: change brightness, contrast, luma, hue and saturation.
+        quarter_turns: also rotate by multiples of 90 degrees; for images without an up direction.
+
+    Raises:
+        ValueError: if a number is out of range.
+    """
+
+    probability: float = 0.0
+    target: float = 0.0
+    ramp_images: int = 500_000
+    geometry: bool = True
+    color: bool = True
+    quarter_turns: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= MAX_PROBABILITY:
+            raise ValueError(f"augment.probability = {self.probability}: choose 0 to {MAX_PROBABILITY}")
+        if not 0 <= self.target < 1:
+            raise ValueError(f"augment.target = {self.target}: choose 0 to below 1")
+        if self.ramp_images <= 0:
+            raise ValueError(f"augment.ramp_images = {self.ramp_images}: choose above 0")
+
+    @property
+    def is_on(self) -> bool:
+        """Return True if any image is ever augmented."""
+        return (self.geometry or self.color) and (self.probability > 0 or self.target > 0)
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Add --data and the options that `parsed_data` reads."""
+    add = parser.add_argument
+    add("--data", nargs="+", required=True, help="LMDB of images and masks, several that form one set, or a folder")
+    add("--classes", default="", help="class table of a folder: a YAML file, celebamask13 or celebamask19")
+    add("--crop", choices=CROPS, default="error", help="for a folder's images that are not square (default error)")
+    add_folder_options(parser)
+
+
+def add_folder_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that describe a folder's layout, as `parsed_folder` reads them."""
+    group = parser.add_argument_group("folders of images and masks whose layout is not recognized")
+    add = group.add_argument
+    add("--images-folder", default="", metavar="FOLDER", help="images: a path, or a name in the given folder")
+    add(
+        "--masks-folder",
+        "--masks",
+        dest="masks",
+        default="",
+        metavar="FOLDER",
+        help="masks: a path, or a name in the given folder",
+    )
+    add("--image-suffix", default="", metavar="TEXT", help="end of the image names, such as _leftImg8bit")
+    add("--mask-suffix", default="", metavar="TEXT", help="end of the mask names, such as _gtFine_labelIds")
+    add("--skip-unpaired", action="store_true", help="leave out images without a mask and masks without an image")
+    add(
+        "--read-by",
+        choices=READ_BY,
+        default="auto",
+        help="what counts in masks with ids and palette colours (default auto: the ids, if the colours agree)",
+    )
+
+
+def parsed_folder(args: argparse.Namespace) -> FolderOptions:
+    """Return the options of `add_folder_options`, with --classes and --images-only if the command has them."""
+    return FolderOptions(**_folder_values(args))
+
+
+def parsed_data(args: argparse.Namespace) -> DataConfig:
+    """Return the options of `add_data_options`."""
+    return DataConfig(path=tuple(args.data), crop=args.crop, **_folder_values(args))
+
+
+def _folder_values(args: argparse.Namespace) -> dict[str, Any]:
+    return {field.name: getattr(args, field.name) for field in fields(FolderOptions) if hasattr(args, field.name)}

@@ -1,0 +1,219 @@
+"""Inspection of every record of a source before it is used: counts, sizes, classes, problems, and an image grid.
+
+Shapes: K classes, T side length of a tile.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from datasets.crop_and_resize import check_size, make_square
+from datasets.data_config import Crop
+from datasets.labels import ClassTable
+from datasets.mask_codes import Palette, refuse_differences
+from datasets.parallel import ordered_map
+from datasets.sources import Source
+from utils.errors import ContradictionError, DataError, printable
+from utils.images import colorize, grid, overlay
+
+TILE = 160
+_GRID_RECORDS, _GRID_COLUMNS = 24, 6
+_SHOWN_SIZES = 5
+
+ProgressBar = Callable[[Iterable["RecordCheck"]], Iterable["RecordCheck"]]
+
+
+class RecordCheck(NamedTuple):
+    """Properties of one record, or its problem."""
+
+    size: tuple[int, int] = (0, 0)  # width, height
+    pixels: np.ndarray | None = None  # number of each class, int64 [K]
+    turned: bool = False  # see `datasets.decoding.Record`, also for `ambiguous` and `palette`
+    ambiguous: bool = False
+    problem: str = ""
+    is_contradiction: bool = False
+    palette: Palette = ()
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Properties of all records of a source.
+
+    Attributes:
+        source: the source.
+        good: indices of the records without a problem.
+        problems: problems of files, one line each.
+        contradictions: problems that cannot be solved by skipping files: only the user knows what the masks mean.
+        sizes: number of good records of each (width, height).
+        turned: number of good records that were turned by an EXIF orientation.
+        ambiguous: number of these whose mask fits both the stored and the upright image.
+        shares: fraction of each class in the pixels of all good records [K].
+        images: number of good records that show each class [K].
+        empty_classes: a problem for each class that no mask shows.
+    """
+
+    source: Source
+    good: Sequence[int]
+    problems: Sequence[str]
+    contradictions: Sequence[str]
+    sizes: Counter[tuple[int, int]]
+    turned: int
+    ambiguous: int
+    shares: np.ndarray
+    images: np.ndarray
+    empty_classes: Sequence[str]
+
+    @property
+    def all_problems(self) -> list[str]:
+        """Return problems of files and empty classes."""
+        return [*self.problems, *self.empty_classes]
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of the report, without the problems."""
+        kind = printable(self.source.kind)
+        yield f"{kind}: {len(self.good)} records without a problem, {len(self.all_problems)} problems"
+        sizes = [f"{width} x {height} ({count})" for (width, height), count in self.sizes.most_common(_SHOWN_SIZES)]
+        rest = len(self.sizes) - len(sizes)
+        yield f"sizes: {', '.join(sizes) or 'none'}{f' and {rest} others' if rest else ''}"
+        yield from self.left_out()
+        if self.turned:
+            yield (
+                f"images turned upright by their EXIF orientation: {self.turned}; a mask is turned with its image if it"
+                " has the size of the stored image"
+            )
+        yield from self.ambiguities()
+        if self.source.classes:
+            yield from self._class_lines(self.source.classes)
+
+    def left_out(self) -> Iterator[str]:
+        """Yield lines about files that are not used."""
+        if skipped := self.source.skipped:
+            extensions = ", ".join(f"{printable(extension)} ({count})" for extension, count in sorted(skipped.items()))
+            yield f"files that are no images, ignored: {sum(skipped.values())}: {extensions}"
+        yield from map(printable, self.source.notes)
+
+    def ambiguities(self) -> Iterator[str]:
+        """Yield a line if some masks may have been turned wrongly."""
+        if self.ambiguous:
+            yield (
+                f"of the images turned, {self.ambiguous} have a mask that fits the upright image as well; it was turned"
+                " too: check that they match with scripts.inspect_data --sheet, or store such images upright"
+            )
+
+    def _class_lines(self, classes: ClassTable) -> Iterator[str]:
+        partner = dict(classes.partners) | {right: left for left, right in classes.partners}
+        width = max(len(name) for name in classes.names)
+        yield f"{'id':>4} {'class':<{width}} {'pixels':>8} {'images':>8}"
+        for k, name in enumerate(classes.names):
+            notes = [f"mirrored: {classes.names[partner[k]]}"] if k in partner else []
+            notes += ["transparent"] if k in classes.transparent else []
+            line = f"{k:>4} {name:<{width}} {self.shares[k]:>8.3%} {self.images[k]:>8} {', '.join(notes)}"
+            yield line.rstrip()
+
+
+def inspect_source(
+    source: Source, workers: int, resolution: int | None = None, crop: Crop = "error", progress: ProgressBar = iter
+) -> Inspection:
+    """Read and check every record once; for the arguments see `check_records`."""
+    return summarize(source, check_records(source, range(len(source)), workers, resolution, crop, progress))
+
+
+def check_records(
+    source: Source,
+    indices: Sequence[int],
+    workers: int,
+    resolution: int | None = None,
+    crop: Crop = "error",
+    progress: ProgressBar = iter,
+) -> list[RecordCheck]:
+    """Read and check some records.
+
+    Args:
+        source: the source.
+        indices: indices of the records.
+        workers: number of processes; 0 or 1 reads in this one.
+        resolution: required side length; None for any.
+        crop: as in `datasets.crop_and_resize.crop_and_resize`; unused without a resolution.
+        progress: progress bar that wraps the results, such as tqdm.
+    """
+    with closing(ordered_map(partial(_check_record, source, resolution, crop), indices, workers)) as checks:
+        return list(progress(checks))
+
+
+def summarize(source: Source, checks: Sequence[RecordCheck]) -> Inspection:
+    """Summarize the checks of all records of a source, in their order."""
+    good = [i for i, check in enumerate(checks) if not check.problem]
+    contradictions = [check.problem for check in checks if check.is_contradiction]
+    try:
+        refuse_differences(((source.mask_name(i), checks[i].palette) for i in good), source.palette_remedy)
+    except ContradictionError as error:
+        contradictions.append(str(error))
+    others = [check.problem for check in checks if check.problem and not check.is_contradiction]
+    counts = [pixels for i in good if (pixels := checks[i].pixels) is not None]
+    num_classes = source.classes.num_classes if source.classes else 0
+    pixels_of = np.stack(counts) if counts else np.zeros((0, num_classes), np.int64)  # [good records, K]
+    totals, images = pixels_of.sum(0), (pixels_of > 0).sum(0)
+    empty_classes = [
+        f"class {name} ({k}): no mask shows it; remove it from the class table"
+        for k, name in enumerate(source.classes.names if source.classes and good else ())
+        if images[k] == 0
+    ]
+    return Inspection(
+        source,
+        good,
+        [*contradictions, *map(printable, source.problems), *others],
+        contradictions,
+        Counter(checks[i].size for i in good),
+        sum(checks[i].turned for i in good),
+        sum(checks[i].ambiguous for i in good),
+        totals / max(1, totals.sum()),
+        images,
+        empty_classes,
+    )
+
+
+def _check_record(source: Source, resolution: int | None, crop: Crop, index: int) -> RecordCheck:
+    try:
+        record = source.read(index)
+    except DataError as error:
+        return RecordCheck(problem=str(error), is_contradiction=isinstance(error, ContradictionError))
+    try:
+        if resolution is not None:
+            check_size(record, resolution, crop)
+    except DataError as error:
+        return RecordCheck(problem=printable(f"{source.name(index)}: {error}"))
+    if record.label is None or source.classes is None:
+        return RecordCheck(record.image.size, turned=record.turned)
+    pixels = np.bincount(record.label.ravel(), minlength=source.classes.num_classes)
+    return RecordCheck(record.image.size, pixels, record.turned, record.ambiguous, palette=record.palette)
+
+
+def preview_grid(source: Source, indices: Sequence[int], crop: Crop = "pad") -> np.ndarray:
+    """Return a grid of some records, spread evenly over `indices`: uint8 [H, W, 3].
+
+    Each tile is [T, T], or, with a mask, [T, 2 T]: the image, and the image overlaid with the mask.
+
+    Args:
+        source: source of the records.
+        indices: indices of the records that may be shown.
+        crop: what to do with images that are not square, see `crop_and_resize`; "error" if all are square.
+    """
+    places = np.linspace(0, len(indices) - 1, min(_GRID_RECORDS, len(indices))).round().astype(int)
+    tiles = [_tile(source, indices[place], crop) for place in places]
+    return grid(np.stack(tiles), columns=_GRID_COLUMNS, padding=4)
+
+
+def _tile(source: Source, index: int, crop: Crop) -> np.ndarray:
+    record = source.read(index)
+    image = np.asarray(make_square(record.image, crop).resize((TILE, TILE), Image.Resampling.LANCZOS))
+    if record.label is None or source.classes is None:
+        return image
+    label = make_square(Image.fromarray(record.label), crop).resize((TILE, TILE), Image.Resampling.NEAREST)
+    mask = colorize(np.asarray(label), source.classes.palette())
+    return np.concatenate([image, overlay(image, mask)], axis=1)
