@@ -5,9 +5,9 @@
     python -m scripts.export_model --checkpoint CK --output model.onnx
     python -m scripts.export_model --checkpoint CK --output model.pt2
 
-The file holds neither discriminator nor optimizer states, so training cannot resume from it. Half precision concerns
-storage only: images are computed in float32, and differ from the checkpoint's by much less than one grey level on
-average.
+The file holds neither discriminator nor optimizer states, so training cannot resume from it. By default it stores
+weights and noise maps in half precision. Images are still computed in float32, and differ from the checkpoint's by much
+less than one grey level on average.
 
 The extension chooses the format: a checkpoint of this program (.pt), or a graph that runs without it, in ONNX (.onnx)
 or for torch.export.load (.pt2). Graphs take W+ codes, float32 [N, 2 + 2K, D] with any N, as generate.py saves them, and

@@ -90,11 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def check_address(host: str, port: int) -> None:
-    """Check that the page can be served at an address.
-
-    Raises:
-        ConfigError: if it cannot.
-    """
+    """Raise ConfigError if no server can listen at the address."""
     if not 1 <= port <= MAX_PORT:
         raise ConfigError(f"--port {port}: choose one from 1 to {MAX_PORT}")
     try:

@@ -47,7 +47,7 @@ class Form(NamedTuple):
     def seed(self) -> int:
         """Seed of the other face; raises EditError if the field is empty."""
         if self.seed_field is None:
-            raise EditError(f"the seed is empty: enter a whole number from 0 to {MAX_SEED}")
+            raise EditError(f"the seed is empty: enter a whole number from 0 to {MAX_SEED:,}")
         return self.seed_field
 
 

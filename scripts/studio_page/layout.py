@@ -103,10 +103,10 @@ class PageLayout:
 
     def _add_scene_tools(self) -> None:
         with gr.Column(min_width=CARD_WIDTH, elem_id="studio-scene", elem_classes="studio-card"):
-            gr.HTML("<h2>Scene</h2>")
+            gr.HTML("<h2>Background and position</h2>")
             with gr.Row():
                 self.background = gr.UploadButton(
-                    "Background photo", file_types=list(IMAGE_SUFFIXES), min_width=90, elem_id="studio-background"
+                    "Add photo", file_types=list(IMAGE_SUFFIXES), min_width=90, elem_id="studio-background"
                 )
                 self.remove_background = gr.Button(
                     "Remove", min_width=60, interactive=False, elem_id="studio-remove-background"

@@ -150,7 +150,7 @@ class StudioModel:
             EditError: if the seed is out of range.
         """
         if not 0 <= seed <= MAX_SEED:
-            raise EditError(f"seed {seed} is out of range: choose a whole number from 0 to {MAX_SEED}")
+            raise EditError(f"seed {seed} is out of range: choose a whole number from 0 to {MAX_SEED:,}")
         return to_wplus(seed_codes(self.generator, [seed]), self.config).clone()
 
     def scene(self, step: EditStep, placement: Placement | None = None) -> Scene:

@@ -135,7 +135,7 @@ class Uploads:
 
         def optimize(watch: Watcher) -> Tensor:
             target, start = Target(image), None
-            if self.encoder:  # keep the encoder's masks: with the image alone, optimization loses some parts
+            if self.encoder:  # its masks guide the optimization, which would lose parts with the image alone
                 start = encode(self.encoder, generator, target)
                 with torch.no_grad():
                     target = Target(image, segmentation_to_labels(generator.synthesis(start).segmentation))
@@ -165,7 +165,7 @@ class Uploads:
         with _without_folder(path):
             photo, image = self._read(path, "center", IMAGE_SUFFIXES)
             generator, scene = self.model.generator, self.model.scene(step)
-            # Reconstruct the photo without the face, too, which may be moved later.
+            # Also reconstruct the photo without the face, which may be moved later.
             codes = step.codes.expand(2, -1, -1)
             shown = torch.tensor([step.shown, [part == 0 for part in range(len(step.shown))]]).to(image.device)
 

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium")
 STATUS = ".studio-status"
-PICTURES = "#studio-view img.now"
+IMAGES = "#studio-view img.now"
 OPEN = "#studio-head input[type=file]"
 BEHIND = "#studio-scene input[type=file]"
 WARNING = "[data-testid=toast-body]"
@@ -155,7 +155,7 @@ def wait_for_status(page: Any, pattern: str) -> str:
 
 def image_uris(page: Any) -> list[str]:
     """Return the data URIs of image, mask and overlay."""
-    return [edited.get_attribute("src") for edited in page.locator(PICTURES).all()]
+    return [image.get_attribute("src") for image in page.locator(IMAGES).all()]
 
 
 def choose(page: Any, part: str) -> None:
@@ -182,7 +182,7 @@ def position_of(model: StudioModel, part: str, seed: int = 0) -> tuple[float, fl
 
 
 def test_click_resample_and_undo(page, model):
-    box = page.locator(PICTURES).first.bounding_box()
+    box = page.locator(IMAGES).first.bounding_box()
     x, y = position_of(model, "hair")
     first = image_uris(page)
     page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
@@ -421,7 +421,7 @@ def test_an_inversion_can_be_stopped(page, tmp_path):
 
 
 def test_bad_uploads_are_reported_and_the_page_keeps_working(page, tmp_path):
-    (tmp_path / "bad.png").write_bytes(b"not a edited")
+    (tmp_path / "bad.png").write_bytes(b"not an image")
     (tmp_path / "notes.txt").write_text("hello")
     np.save(tmp_path / "other.npy", np.zeros((1, 5), np.float32))
     (tmp_path / "large.png").write_bytes(bytes(11 * 2**20))
@@ -468,7 +468,7 @@ def test_a_phone_needs_no_horizontal_scrolling(visit):
     page.wait_for_function("document.querySelectorAll('#studio-steps button').length === 10")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.locator("#studio-save").scroll_into_view_if_needed()
-    image = page.locator(PICTURES).first.bounding_box()
+    image = page.locator(IMAGES).first.bounding_box()
     assert image["width"] > 200
     assert 0 <= image["y"] < 100  # it stays visible
     status = page.locator(STATUS).bounding_box()
