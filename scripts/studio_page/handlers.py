@@ -76,9 +76,8 @@ class Handlers:
         """Select the part at the clicked position of an image."""
         form = Form.from_values(*values)
         part = self.model.part_at(form.session, float(event.x), float(event.y))
-        choices = self.layout.part_choices(form.session)
         updates = self._updates(form._replace(selection=form.selection._replace(part=part)))
-        return {**updates, self.layout.part: gr.update(choices=choices, value=part)}
+        return {**updates, self.layout.part: gr.update(choices=self.layout.part_choices(form.session), value=part)}
 
     def go_to(self, event: gr.EventData, *values: Any) -> Updates:
         """Go to the step whose thumbnail was clicked."""
@@ -95,11 +94,7 @@ class Handlers:
             return self._warn(error)
 
     def receive(self, path: str) -> Updates:
-        """Keep an upload until the previous ones are done.
-
-        Raises:
-            gr.Error: if the file is gone; this cancels the events that would follow.
-        """
+        """Keep an upload until the previous ones are done; gr.Error if the file is gone, which cancels the opening."""
         try:
             uploaded = self.uploads.receive(Path(path))
         except UserError as error:
@@ -139,17 +134,13 @@ class Handlers:
             gr.Warning(f"{result.name}: {result.advice}", duration=None)
         return {self.layout.result: None, **self._updates(form._replace(session=result.apply(form.session)))}
 
-    def save(self, name: str) -> Callable[[Session], dict[str, str] | None]:
-        """Return a handler that makes a file of DOWNLOADS."""
-
-        def handler(session: Session) -> dict[str, str] | None:
-            try:
-                return markup.download_link(DOWNLOADS[name](self.model, session))
-            except UserError as error:
-                gr.Warning(str(error))
-                return None
-
-        return handler
+    def save(self, name: str, session: Session) -> dict[str, str] | None:
+        """Make a file of DOWNLOADS and return its link, or None after a mistake."""
+        try:
+            return markup.download_link(DOWNLOADS[name](self.model, session))
+        except UserError as error:
+            gr.Warning(str(error))
+            return None
 
     def _updates(self, form: Form) -> Updates:
         """Return updates of `PageLayout.outputs`; the selected part is left alone, as the user may have changed it."""

@@ -66,7 +66,7 @@ def build(model: StudioModel, uploads: Uploads, seed: int) -> gr.Blocks:
         _connect(chosen.then, handlers.show_source, layout.inputs, outputs)
         # Files to save
         for name, button in layout.save.items():
-            made = _connect(button.click, handlers.save(name), [layout.session], [layout.download])
+            made = _connect(button.click, partial(handlers.save, name), [layout.session], [layout.download])
             _connect(made.success, None, [layout.download], [], js=SAVE)
         # Events without effect, which fetch lost answers: see studio.js
         fetched = _connect(layout.fetch.click, lambda: None, [], [], trigger_mode="multiple")
