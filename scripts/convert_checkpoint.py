@@ -1,7 +1,7 @@
-"""Turns a released checkpoint into one of this program: `python -m scripts.convert_checkpoint IN.pt OUT.pt`.
+"""Convert a released checkpoint to this program's format: `python -m scripts.convert_checkpoint IN.pt OUT.pt`.
 
-Both generators and the discriminator are taken over; the optimisers' state is not. The file is read without running
-code from it. Conversion is optional: every command also reads released checkpoints as they are.
+The output holds both generators and the discriminator, but no optimizer states. The input is read without executing
+code from it. Conversion is optional: every command also reads released checkpoints directly.
 """
 
 import argparse
@@ -19,15 +19,15 @@ from utils.files import replacing
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = cli.Parser(__doc__)
     parser.add_argument("source", metavar="IN.pt", help="a released checkpoint")
-    parser.add_argument("target", metavar="OUT.pt", type=Path, help="must not exist yet")
+    parser.add_argument("target", metavar="OUT.pt", type=Path, help="file to write; must not exist yet")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Converts one file."""
+    """Convert one checkpoint."""
     args = parse(argv)
     if os.path.exists(args.target):
         raise ConfigError(f"{args.target} exists: choose another name for the converted checkpoint")
@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with replacing(args.target) as partial, open(partial, "wb") as file:
         torch.save({**networks.to_dict(), "classes": classes}, file)
     config = networks.config
-    found = [name for name in ("generator", "generator_ema", "discriminator") if getattr(networks, name)]
-    print(f"wrote {args.target}: {', '.join(found)} at {config.resolution} pixels, {config.num_classes} classes")
+    names = [name for name in ("generator", "generator_ema", "discriminator") if getattr(networks, name)]
+    print(f"wrote {args.target}: {', '.join(names)} at {config.resolution} pixels, {config.num_classes} classes")
 
 
 if __name__ == "__main__":

@@ -1,30 +1,28 @@
-"""Writes the averaged generator of a checkpoint, ours or a released one, to a small file that is safe to load.
+"""Export the averaged generator of a checkpoint, ours or a released one, to a small file that is safe to load.
 
     python -m scripts.export_model --checkpoint CK --output model.pt
     python -m scripts.export_model --checkpoint CK --output model.pt --precision single
     python -m scripts.export_model --checkpoint CK --output model.onnx
     python -m scripts.export_model --checkpoint CK --output model.pt2
 
-Discriminator, optimisers and configuration of the run stay behind: the file draws, but no training goes on from it.
-Half precision, of the noise maps too, is for storage alone: drawings are computed in float32, and differ from the
-checkpoint's by far less than a grey level on average.
+The file holds neither discriminator nor optimizer states, so training cannot resume from it. By default it stores
+weights and noise maps in half precision. Images are still computed in float32, and differ from the checkpoint's by much
+less than one grey level on average.
 
-By its ending the file is a checkpoint of this program (.pt), or a graph that runs without it: for ONNX (.onnx), or for
-torch.export.load (.pt2). Graphs take codes of W+, float32 [N, 2 + 2K, D] with any N, as generate.py saves them, and
-give image [N, 3, R, R] around [-1, 1] and segmentation [N, K, R, R], whose largest entry is the class.
+The extension chooses the format: a checkpoint of this program (.pt), or a graph that runs without it, in ONNX (.onnx)
+or for torch.export.load (.pt2). Graphs take W+ codes, float32 [N, 2 + 2K, D] with any N, as generate.py saves them, and
+return image [N, 3, R, R] around [-1, 1] and segmentation [N, K, R, R], whose argmax is the class.
 """
 
 import argparse
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.torch_version import TorchVersion
 
 from datasets.class_files import default_table
 from models.bundled import bundled_model
@@ -34,58 +32,54 @@ from utils import cli
 from utils.errors import ConfigError, ModelError
 from utils.files import check_free_file, replacing
 
-OLDEST_FOR_ONNX = "2.7"
+ONNX_MIN_TORCH = (2, 7)  # 2.6 failed with all versions of onnxscript tried, 0.2 to 0.7
 PRECISIONS = {"half": torch.float16, "single": torch.float32}
+FORMATS = (".pt", ".onnx", ".pt2")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = cli.Parser(__doc__)
     parser.add_argument(
-        "--checkpoint", type=Path, help="a file of train.py, or a released one (default the bundled model)"
+        "--checkpoint", type=Path, help="checkpoint of train.py, or a released one (default: the bundled model)"
     )
     parser.add_argument("--output", type=Path, required=True, help="file to write: .pt, .onnx or .pt2")
-    parser.add_argument("--precision", choices=PRECISIONS, default="half", help="how numbers are stored (default half)")
-    parser.add_argument("--overwrite", action="store_true", help="replace a file of that name")
+    parser.add_argument("--precision", choices=PRECISIONS, default="half", help="of the stored weights (default half)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Exports one generator."""
+    """Export one generator."""
     args = parse(argv)
     checkpoint = args.checkpoint or bundled_model()
     if os.path.exists(args.output) and os.path.exists(checkpoint) and args.output.samefile(checkpoint):
         raise ConfigError(f"--output {args.output} is the checkpoint itself: choose another name")
     check_free_file(args.output, overwrite=args.overwrite)
-    writer = find_writer(args.output)
+    check_format(args.output)
     exported = export(load_networks(checkpoint), args.precision)
     with replacing(args.output) as partial:
-        writer(exported, args.precision, partial)
-    print(f"wrote {args.output}: {args.output.stat().st_size / 1e6:.2f} MB, {describe(exported, args.precision)}")
+        write(exported, args.precision, args.output.suffix, partial)
+    model = exported["model"]
+    facts = f"{model['resolution']} pixels, {model['num_classes']} classes, {args.precision} precision"
+    seen = f", {exported['images']} images seen" if "images" in exported else ""
+    print(f"wrote {args.output}: {args.output.stat().st_size / 1e6:.2f} MB, {facts}{seen}")
 
 
-def find_writer(path: Path) -> Callable[[dict[str, Any], str, Path], None]:
-    """What writes a file of that ending.
-
-    Raises:
-        ConfigError: if there is none, PyTorch is too old for it, or a package is missing.
-    """
-    if path.suffix not in WRITERS:
-        raise ConfigError(f"--output {path}: choose a name that ends in {', '.join(WRITERS)}")
-    if path.suffix == ".onnx":
-        check_onnx(path)
-    return WRITERS[path.suffix]
-
-
-def check_onnx(path: Path) -> None:
-    """Check that ONNX files can be written here.
+def check_format(path: Path) -> None:
+    """Check that the format of a file can be written here.
 
     Raises:
-        ConfigError: if PyTorch is too old, or a package is missing.
+        ConfigError: if the extension is unknown, or for ONNX, if PyTorch is too old or a package is missing.
     """
-    if TorchVersion(torch.__version__) < OLDEST_FOR_ONNX:  # 2.6 failed with each onnxscript tried, 0.2 to 0.7
+    if path.suffix not in FORMATS:
+        raise ConfigError(f"--output {path}: choose a name that ends in {', '.join(FORMATS)}")
+    if path.suffix != ".onnx":
+        return
+    if tuple(map(int, torch.__version__.split(".")[:2])) < ONNX_MIN_TORCH:
+        oldest = ".".join(map(str, ONNX_MIN_TORCH))
         raise ConfigError(
-            f"--output {path}: ONNX files need PyTorch {OLDEST_FOR_ONNX} or newer, and this is {torch.__version__};"
+            f"--output {path}: ONNX export needs PyTorch {oldest} or newer, but {torch.__version__} is installed;"
             " update it, or write a .pt2 file"
         )
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
@@ -93,64 +87,47 @@ def check_onnx(path: Path) -> None:
         raise ConfigError(f"package {missing[0]} is not installed: pip install -r requirements-export.txt")
 
 
-def write_checkpoint(exported: dict[str, Any], precision: str, path: Path) -> None:
-    """A file of this program."""
-    with open(path, "wb") as file:
-        torch.save(exported, file)
-
-
-def write_torch(exported: dict[str, Any], precision: str, path: Path) -> None:
-    """A graph for torch.export.load."""
-    with open(path, "wb") as file:
-        torch.export.save(traced(exported, precision), file)
-
-
-def write_onnx(exported: dict[str, Any], precision: str, path: Path) -> None:
-    """A graph for ONNX runtimes; not optimised, which would store half precision's numbers as float32."""
-    names: dict[str, Any] = {"input_names": ["codes"], "output_names": ["image", "segmentation"]}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of onnxscript's own deprecations
-        program = torch.onnx.export(traced(exported, precision), dynamo=True, verbose=False, optimize=False, **names)
-    assert program is not None
-    program.save(str(path))
-
-
-def traced(exported: dict[str, Any], precision: str) -> torch.export.ExportedProgram:
-    """The graph of an exported generator."""
-    return trace(parse_networks(exported, "export").build_generator(), PRECISIONS[precision])
-
-
-WRITERS = {".pt": write_checkpoint, ".onnx": write_onnx, ".pt2": write_torch}
-
-
 def export(networks: Networks, precision: str) -> dict[str, Any]:
-    """What the file of a checkpoint's generator holds, from what the checkpoint holds.
+    """Return the contents of a checkpoint with only the generator.
 
-    `images` (real images seen) and `data` (where they came from) are kept where the checkpoint tells them.
+    `images` (real images seen) and `data` (provenance of the data set) are kept if the checkpoint has them.
+
+    Args:
+        networks: networks of a checkpoint.
+        precision: one of PRECISIONS.
 
     Raises:
-        ModelError: if there is no generator, or its numbers do not fit the precision.
+        ModelError: if there is no generator, or a weight is not finite in this precision.
     """
     generator = networks.build_generator()
-    state = {name: stored(value, name, precision, networks.source) for name, value in generator.state_dict().items()}
+    state = {}
+    for name, value in generator.state_dict().items():
+        state[name] = value.to(PRECISIONS[precision], copy=True)  # a view would be saved with all of its storage
+        if not state[name].isfinite().all():
+            remedy = "choose --precision single" if value.isfinite().all() else "choose an earlier checkpoint"
+            raise ModelError(f"{networks.source}: {name} is not finite in {precision} precision: {remedy}")
     classes = networks.classes or default_table(networks.config.num_classes).to_dict()
     return {**Networks(networks.config, None, state, None, classes).to_dict(), **networks.provenance()}
 
 
-def stored(value: Tensor, name: str, precision: str, source: str) -> Tensor:
-    """A copy in the precision's type, which shares no memory with what else the checkpoint held."""
-    copy = value.to(PRECISIONS[precision], copy=True)
-    if not copy.isfinite().all():
-        remedy = "choose --precision single" if value.isfinite().all() else "choose an earlier checkpoint"
-        raise ModelError(f"{source}: {name} is not finite in {precision} precision: {remedy}")
-    return copy
-
-
-def describe(exported: Mapping[str, Any], precision: str) -> str:
-    """The file in half a line."""
-    model = exported["model"]
-    seen = f", {exported['images']} images seen" if "images" in exported else ""
-    return f"{model['resolution']} pixels, {model['num_classes']} classes, {precision} precision{seen}"
+def write(exported: dict[str, Any], precision: str, suffix: str, path: Path) -> None:
+    """Write an exported checkpoint in the format of a file extension."""
+    if suffix == ".pt":
+        with open(path, "wb") as file:
+            torch.save(exported, file)
+        return
+    graph = trace(parse_networks(exported, "export").build_generator(), PRECISIONS[precision])
+    if suffix == ".pt2":
+        with open(path, "wb") as file:
+            torch.export.save(graph, file)
+        return
+    names: dict[str, Any] = {"input_names": ["codes"], "output_names": ["image", "segmentation"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # onnxscript's deprecation warnings
+        # The optimizer would store weights of half precision as float32.
+        program = torch.onnx.export(graph, dynamo=True, verbose=False, optimize=False, **names)
+    assert program is not None
+    program.save(str(path))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The page of scripts.studio: what its buttons do (workshop), what it shows (markup), and how both are wired (page)."""
+"""Web page of scripts.studio: edits (model, session), files (uploads, downloads), HTML (markup) and Gradio (page)."""

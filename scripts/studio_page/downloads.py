@@ -1,13 +1,14 @@
-"""What can be saved: each function gives a file's name and its bytes, so that nothing of a visitor's stays on the disk.
+"""Files that the page offers for saving, made in memory so that no user data stays on disk.
 
 Shapes: M = B + 2K vectors of a W+ code, D latent width.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from editing.animation import save_animation
@@ -15,63 +16,67 @@ from editing.codes import save_codes
 from editing.generation import generate
 from editing.image_grids import frame
 from editing.mixing import loop
-from scripts.studio_page.session import Place, Session
-from scripts.studio_page.workshop import Workshop
+from scripts.studio_page.model import StudioModel
+from scripts.studio_page.session import Placement, Session
 from utils.errors import EditError
 from utils.images import save_label_png, save_png
 
-FRAMES, FPS = 12, 12  # from one image to the other
+FRAMES, FPS = 12, 12  # frames from the original to the current image, and as many back
 
 
-class File(NamedTuple):
+class DownloadFile(NamedTuple):
     name: str
     mime: str
     content: bytes
 
 
-def image_file(workshop: Workshop, session: Session) -> File:
-    """The image, as drawn."""
-    image = workshop.picture(session.now).image
-    return _file("image.png", "image/png", lambda path: save_png(image, path))
+def image_file(model: StudioModel, session: Session) -> DownloadFile:
+    """Return the current image as PNG."""
+    image = model.generate(session.current).image
+    return _download("image.png", "image/png", lambda path: save_png(image, path))
 
 
-def mask_file(workshop: Workshop, session: Session) -> File:
-    """Class ids, with a palette."""
-    labels, palette = workshop.picture(session.now).labels, workshop.classes.palette()
-    return _file("mask.png", "image/png", lambda path: save_label_png(labels, palette, path))
+def mask_file(model: StudioModel, session: Session) -> DownloadFile:
+    """Return the current mask as PNG: class ids, with the class colours as palette."""
+    labels, palette = model.generate(session.current).labels, model.classes.palette()
+    return _download("mask.png", "image/png", lambda path: save_label_png(labels, palette, path))
 
 
-def codes_file(workshop: Workshop, session: Session) -> File:
-    """The codes [1, M, D], for generate.py --latents or for opening them again."""
-    return _file("codes.npy", "application/octet-stream", lambda path: save_codes(session.now.codes, path))
+def codes_file(model: StudioModel, session: Session) -> DownloadFile:
+    """Return the current codes [1, M, D], for generate.py --latents or to open them in the studio again."""
+    return _download("codes.npy", "application/octet-stream", lambda path: save_codes(session.current.codes, path))
 
 
-def animation_file(workshop: Workshop, session: Session) -> File:
-    """From the image that was opened to the one now, and back: image | mask, before the background now.
+def animation_file(model: StudioModel, session: Session) -> DownloadFile:
+    """Return a GIF of image and mask from the original image to the current one and back.
+
+    All frames have the current background and the current parts.
 
     Raises:
-        EditError: if their codes and places are the same.
+        EditError: if the two images have the same codes and placement.
     """
-    before, now = session.before, session.now
-    ends = torch.cat([before.codes, now.codes])
-    if ends[0].equal(ends[1]) and before.place == now.place:
-        raise EditError("nothing moves yet: change the image, then save the animation of it")
-    shown = torch.tensor([now.shown])
-    steps = loop(ends, FRAMES, torch.arange(ends.shape[1]), workshop.config).split(1)
-    shares = [1 - abs(1 - index / FRAMES) for index in range(len(steps))]  # 0 at the one end, 1 at the other
-    drawings = (
-        next(
-            generate(
-                workshop.generator, codes, shown, scene=workshop.scene(now, _between(before.place, now.place, share))
-            )
+    first, last = session.original, session.current
+    if first.codes.equal(last.codes) and first.placement == last.placement:
+        raise EditError(
+            "there is nothing to animate yet: change a part, zoom or shift first (switching parts off is not animated)"
         )
-        for codes, share in zip(steps, shares, strict=True)
-    )
-    frames = (frame(drawing, workshop.classes.palette()) for drawing in drawings)
-    return _file("animation.gif", "image/gif", lambda path: save_animation(frames, path, "gif", FPS))
+    frames = _animation_frames(model, session)
+    return _download("animation.gif", "image/gif", lambda path: save_animation(frames, path, "gif", FPS))
 
 
-FILES: Mapping[str, Callable[[Workshop, Session], File]] = {
+def _animation_frames(model: StudioModel, session: Session) -> Iterator[np.ndarray]:
+    first, last = session.original, session.current
+    ends = torch.cat([first.codes, last.codes])
+    all_codes = loop(ends, FRAMES, torch.arange(ends.shape[1]), model.config).split(1)
+    for index, codes in enumerate(all_codes):
+        position = 1 - abs(1 - index / FRAMES)  # 0 for the original, 1 for the current image
+        pairs = zip(first.placement, last.placement, strict=True)
+        scene = model.scene(last, Placement(*(start + position * (end - start) for start, end in pairs)))
+        [sample] = generate(model.generator, codes, torch.tensor([last.shown]), scene=scene)
+        yield frame(sample, model.classes.palette())
+
+
+DOWNLOADS: Mapping[str, Callable[[StudioModel, Session], DownloadFile]] = {
     "Image": image_file,
     "Mask": mask_file,
     "Codes": codes_file,
@@ -79,12 +84,8 @@ FILES: Mapping[str, Callable[[Workshop, Session], File]] = {
 }
 
 
-def _between(one: Place, other: Place, share: float) -> Place:
-    return Place(*(start + share * (end - start) for start, end in zip(one, other, strict=True)))
-
-
-def _file(name: str, mime: str, write: Callable[[Path], None]) -> File:
+def _download(name: str, mime: str, write: Callable[[Path], None]) -> DownloadFile:
     with TemporaryDirectory(prefix="studio_") as folder:
         path = Path(folder) / name
         write(path)
-        return File(name, mime, path.read_bytes())
+        return DownloadFile(name, mime, path.read_bytes())

@@ -1,157 +1,168 @@
-"""What happens when something on the page is used: from the form to new values of components.
+"""Event handlers of the page: from the values of its components to their updates.
 
-A mistake is shown as a warning, and the page stays as it is.
+A user's mistake is shown as a warning and changes nothing.
 """
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
 from scripts.studio_page import markup
-from scripts.studio_page.downloads import FILES
-from scripts.studio_page.form import Form
-from scripts.studio_page.layout import Layout
-from scripts.studio_page.session import Session
-from scripts.studio_page.uploads import Behind, Found, Received, Uploads, View
-from scripts.studio_page.workshop import LARGEST_SEED
-from utils.errors import UserError
+from scripts.studio_page.downloads import DOWNLOADS
+from scripts.studio_page.layout import PageLayout
+from scripts.studio_page.model import MAX_SEED, CodeSelection
+from scripts.studio_page.session import Placement, Session
+from scripts.studio_page.uploads import UploadedFile, UploadProgress, UploadResult, Uploads
+from utils.errors import EditError, UserError
 
-Updates = dict[Any, Any]  # values, or updates, of components
-Edit = Callable[[Form], Session]
+Updates = dict[Any, Any]  # new values, or gr.update(...), by component
 
 
-def any_seed() -> int:
-    """For what shall come as chance will have it."""
-    return secrets.randbelow(min(1_000_000, LARGEST_SEED))
+def random_seed() -> int:
+    """Return a seed from 0 to 999,999."""
+    return secrets.randbelow(1_000_000)
+
+
+class Form(NamedTuple):
+    """One user's session and the current values of the page's controls."""
+
+    session: Session
+    selection: CodeSelection
+    seed_field: int | None  # None if empty
+    blend: float
+    placement: Placement
+    strengths: tuple[float, ...]  # of the directions
+
+    @classmethod
+    def from_values(cls, *values: Any) -> "Form":
+        """Take the values of `PageLayout.inputs`."""
+        session, part, kind, seed, blend, zoom, right, down, *strengths = values
+        placement = Placement(zoom, right, down)
+        return cls(session, CodeSelection(part, kind), seed, blend, placement, tuple(strengths))
+
+    @property
+    def seed(self) -> int:
+        """Seed of the other face; raises EditError if the field is empty."""
+        if self.seed_field is None:
+            raise EditError(f"the seed is empty: enter a whole number from 0 to {MAX_SEED:,}")
+        return self.seed_field
 
 
 class Handlers:
-    """Of one page, for all visitors: whatever is a visitor's own comes with the form."""
+    """Handlers of one page for all users; whatever belongs to one user arrives with the form."""
 
-    def __init__(self, layout: Layout, uploads: Uploads) -> None:
+    def __init__(self, layout: PageLayout, uploads: Uploads) -> None:
         self.layout = layout
-        self.workshop = layout.workshop
+        self.model = layout.model
         self.uploads = uploads
 
-    def edit(self, edit: Edit, keep: Sequence[Any] = ()) -> Callable[..., Updates]:
-        """A handler that makes an edit; what is in `keep` is being used and stays as it is."""
+    def edit(self, edit: Callable[[Form], Session], keep: Sequence[Any] = ()) -> Callable[..., Updates]:
+        """Return a handler that applies an edit; components in `keep`, which the user is moving, are not updated."""
 
         def handler(*values: Any) -> Updates:
-            form = Form.of(*values)
+            form = Form.from_values(*values)
             try:
                 updates = self._updates(form._replace(session=edit(form)))
             except UserError as error:
-                return self._refuse(error)
+                return self._warn(error)
             return {component: update for component, update in updates.items() if component not in keep}
 
         return handler
 
-    def click(self, event: gr.EventData, *values: Any) -> Updates:
-        """Chooses the part that is seen where the picture was clicked."""
-        form = Form.of(*values)
-        part = self.workshop.part_at(form.session, float(event.x), float(event.y))
-        updates = self._updates(form._replace(part=part))
-        labels = self.layout.labels(form.session)
-        return {**updates, self.layout.part: gr.update(choices=labels, value=part)}
+    def select_part(self, event: gr.EventData, *values: Any) -> Updates:
+        """Select the part at the clicked position of an image."""
+        form = Form.from_values(*values)
+        part = self.model.part_at(form.session, float(event.x), float(event.y))
+        updates = self._updates(form._replace(selection=form.selection._replace(part=part)))
+        return {**updates, self.layout.part: gr.update(choices=self.layout.part_choices(form.session), value=part)}
 
-    def go(self, event: gr.EventData, *values: Any) -> Updates:
-        """Looks at the step whose picture was clicked."""
+    def go_to(self, event: gr.EventData, *values: Any) -> Updates:
+        """Go to the step whose thumbnail was clicked."""
         step = int(event.step)
-        return self.edit(lambda form: form.session.go(step))(*values)
+        return self.edit(lambda form: form.session.go_to(step))(*values)
 
     def show_source(self, *values: Any) -> Updates:
-        """The face of the seed, before anything is taken from it."""
-        form = Form.of(*values)
-        layout = self.layout
+        """Show the face of the seed, and how far the selection is blended toward it."""
+        form = Form.from_values(*values)
         try:
-            share = self.workshop.share(form.session, form.choice, form.seed)
-            return {layout.source: markup.source(self.workshop, form.seed), layout.blend: share}
+            blend = self.model.blend_amount(form.session, form.selection, form.seed)
+            return {self.layout.source: markup.source_face(self.model, form.seed), self.layout.blend: blend}
         except UserError as error:
-            return self._refuse(error)
+            return self._warn(error)
 
     def receive(self, path: str) -> Updates:
-        """Takes an upload, which has to wait while others are worked on.
-
-        Raises:
-            gr.Error: if it is gone.
-        """
+        """Keep an upload until the previous ones are done; gr.Error if the file is gone, which cancels the opening."""
         try:
-            received = self.uploads.receive(Path(path))
+            uploaded = self.uploads.receive(Path(path))
         except UserError as error:
             raise gr.Error(str(error)) from None
-        return {self.layout.received: received, self.layout.status: markup.status("waiting for a turn")}
+        return {self.layout.uploaded: uploaded, self.layout.status: markup.status("waiting for other uploads")}
 
-    def open(self, received: Received) -> Iterator[Updates]:
-        """Opens an upload: codes at once, photos while it is shown what they have come to."""
-        with received.on_disk() as path:
-            yield from self._look(self.uploads.open(path), f"looking for codes of {path.name}")
+    def open(self, uploaded: UploadedFile) -> Iterator[Updates]:
+        """Open codes, or invert a photo and show previews."""
+        with uploaded.on_disk() as path:
+            yield from self._show_progress(self.uploads.open(path), f"inverting {path.name}")
 
-    def open_background(self, received: Received, *values: Any) -> Iterator[Updates]:
-        """Puts an upload behind the face, while it is shown what that has come to."""
-        with received.on_disk() as path:
-            views = self.uploads.open_background(path, Form.of(*values).session.now)
-            yield from self._look(views, f"putting {path.name} behind")
+    def open_background(self, uploaded: UploadedFile, *values: Any) -> Iterator[Updates]:
+        """Reconstruct a photo as the background and show previews."""
+        with uploaded.on_disk() as path:
+            results = self.uploads.open_background(path, Form.from_values(*values).session.current)
+            yield from self._show_progress(results, f"reconstructing {path.name} as the background")
 
-    def _look(self, views: Iterator[View | Found | Behind], doing: str) -> Iterator[Updates]:
-        """Shows how far the work is, and at last keeps what it came to."""
-        layout = self.layout
+    def _show_progress(self, results: Iterator[UploadProgress | UploadResult], activity: str) -> Iterator[Updates]:
+        """Show previews with the Stop button, and finally store the result."""
+        layout, result = self.layout, None
         try:
-            for view in views:
-                if not isinstance(view, View):
-                    yield {layout.found: view, layout.received: None, layout.stop: gr.update(visible=False)}
-                    return
-                told, stop = markup.status(f"{doing}: {view.share:.0%}"), gr.update(visible=True)
-                yield {layout.view: markup.progress(view), layout.status: told, layout.stop: stop}
+            for result in results:
+                if isinstance(result, UploadProgress):
+                    status, stop = markup.status(f"{activity}: {result.fraction:.0%}"), gr.update(visible=True)
+                    yield {layout.images: markup.progress_panels(result), layout.status: status, layout.stop: stop}
         except UserError as error:
             gr.Warning(str(error), duration=None)
-            yield {layout.found: None, layout.received: None, layout.stop: gr.update(visible=False)}
+            result = None
+        yield {layout.result: result, layout.uploaded: None, layout.stop: gr.update(visible=False)}
 
-    def open_found(self, found: Found | Behind | None, *values: Any) -> Updates:
-        """Puts what an upload came to into the session; without it all is as it was."""
-        form = Form.of(*values)
-        if found is None:
-            return {self.layout.found: None, **self._updates(form)}
-        if found.advice:
-            gr.Warning(f"{found.name}: {found.advice}", duration=None)
-        return {self.layout.found: None, **self._updates(form._replace(session=found.put_into(form.session)))}
+    def apply_upload(self, result: UploadResult | None, *values: Any) -> Updates:
+        """Put the result of an upload into the session; without a result, restore the page."""
+        form = Form.from_values(*values)
+        if result is None:
+            return {self.layout.result: None, **self._updates(form)}
+        if result.advice:
+            gr.Warning(f"{result.name}: {result.advice}", duration=None)
+        return {self.layout.result: None, **self._updates(form._replace(session=result.apply(form.session)))}
 
-    def save(self, name: str) -> Callable[[Session], dict[str, str] | None]:
-        """A handler that makes a file."""
-
-        def handler(session: Session) -> dict[str, str] | None:
-            try:
-                return markup.file_data(FILES[name](self.workshop, session))
-            except UserError as error:
-                gr.Warning(str(error))
-                return None
-
-        return handler
+    def save(self, name: str, session: Session) -> dict[str, str] | None:
+        """Make a file of DOWNLOADS and return its link, or None after a mistake."""
+        try:
+            return markup.download_link(DOWNLOADS[name](self.model, session))
+        except UserError as error:
+            gr.Warning(str(error))
+            return None
 
     def _updates(self, form: Form) -> Updates:
-        """All that is shown of a session; the part stays chosen, which may be another one by now."""
-        layout, workshop, session = self.layout, self.workshop, form.session
-        is_shown = workshop.is_shown(session, form.part)
-        share = 0.0 if form.number is None else workshop.share(session, form.choice, form.number)
+        """Return updates of `PageLayout.outputs`; the selected part is left alone, as the user may have changed it."""
+        layout, model, session = self.layout, self.model, form.session
+        part = form.selection.part
+        toggle = "Switch off" if model.is_shown(session, part) else "Switch on"
+        blend = 0.0 if form.seed_field is None else model.blend_amount(session, form.selection, form.seed_field)
         return {
             layout.session: session,
-            layout.part: gr.update(choices=layout.labels(session)),
-            layout.view: markup.view(workshop, session, form.part),
-            layout.strip: markup.strip(workshop, session),
-            layout.status: markup.status(session.now.name),
+            layout.part: gr.update(choices=layout.part_choices(session)),
+            layout.images: markup.image_panels(model, session, part),
+            layout.history: markup.history(model, session),
+            layout.status: markup.status(session.current.name),
             layout.undo: gr.update(interactive=session.can_undo),
             layout.redo: gr.update(interactive=session.can_redo),
-            layout.toggle: gr.update(
-                value="Switch off" if is_shown else "Switch on", interactive=workshop.is_part(form.part)
-            ),
-            layout.blend: share,
-            layout.clear: gr.update(interactive=session.now.background is not None),
-            **dict(zip(layout.place, session.now.place, strict=True)),
-            **dict(zip(layout.sliders, workshop.strengths(session, form.choice), strict=True)),
+            layout.toggle: gr.update(value=toggle, interactive=model.is_part(part)),
+            layout.blend: blend,
+            layout.remove_background: gr.update(interactive=session.current.background is not None),
+            **dict(zip(layout.placement, session.current.placement, strict=True)),
+            **dict(zip(layout.directions, model.strengths(session, form.selection), strict=True)),
         }
 
-    def _refuse(self, error: Exception) -> Updates:
+    def _warn(self, error: Exception) -> Updates:
         gr.Warning(str(error))
         return {self.layout.status: markup.status(str(error))}

@@ -1,4 +1,4 @@
-"""The components of the page, from top to bottom."""
+"""Components of the page, from top to bottom."""
 
 from typing import Any
 
@@ -6,120 +6,114 @@ import gradio as gr
 
 from editing.mixing import CODE_KINDS
 from scripts.studio_page import markup
-from scripts.studio_page.downloads import FILES
-from scripts.studio_page.session import CENTRED, Session
-from scripts.studio_page.uploads import ENDINGS, PICTURES
-from scripts.studio_page.workshop import EVERYTHING, FACTORS, Workshop
+from scripts.studio_page.downloads import DOWNLOADS
+from scripts.studio_page.model import EVERYTHING, NUM_DIRECTIONS, StudioModel
+from scripts.studio_page.session import Session
+from scripts.studio_page.uploads import IMAGE_SUFFIXES, UPLOAD_SUFFIXES
 
 TITLE = "SemanticStyleGAN Studio"
-HINT = "Open a photo, or start from this face: click a part of it, then change it."
-FARTHEST = 4.0  # of the directions, in standard deviations
-RANGE_OF_ZOOM = 0.5, 1.5
-FARTHEST_SHIFT = 1.0  # half the side
-CARD = 240  # pixels
+HINT = "Open a photo or start with this face: click a part, then edit it."
+MAX_STRENGTH = 4.0  # of a direction, in standard deviations
+MIN_ZOOM, MAX_ZOOM = 0.5, 1.5
+MAX_SHIFT = 1.0  # half the image's width
+CARD_WIDTH = 240  # pixels, at least
 
 
-class Layout:
-    """Made inside `gr.Blocks`; attributes are components that something happens to."""
+class PageLayout:
+    """Creates the components inside `gr.Blocks`; those with events or changing values are attributes."""
 
-    def __init__(self, workshop: Workshop, start: Session, source_seed: int) -> None:
-        self.workshop = workshop
-        self.session = gr.State(start)
-        self.received = gr.State(None)  # an upload
-        self.found = gr.State(None)  # what it came to
-        self.fetch = gr.Button(visible="hidden", elem_id="studio-fetch")  # the page's script clicks it
-        self.saved = gr.JSON(visible=False)  # a file on its way to the visitor
+    def __init__(self, model: StudioModel, session: Session, source_seed: int) -> None:
+        self.model = model
+        self.session = gr.State(session)
+        self.uploaded = gr.State(None)  # UploadedFile that waits or is being opened
+        self.result = gr.State(None)  # its UploadResult
+        self.fetch = gr.Button(visible="hidden", elem_id="studio-fetch")  # clicked by the page's script
+        self.download = gr.JSON(visible=False)  # the file that the page's script saves next
         with gr.Row(elem_id="studio-head"):
             gr.HTML(f"<h1>{TITLE}</h1><p>{HINT}</p>", elem_id="studio-title")
-            self.upload = gr.UploadButton(
-                "Open photo or codes", size="sm", file_types=list(ENDINGS), elem_id="studio-upload"
+            self.open = gr.UploadButton(
+                "Open photo or codes", size="sm", file_types=list(UPLOAD_SUFFIXES), elem_id="studio-upload"
             )
-        self._pictures(start)
-        self._choice(start)
+        self._add_images(session)
+        with gr.Row(elem_id="studio-choice"):
+            parts = self.part_choices(session)
+            self.part = gr.Radio(parts, value=EVERYTHING, label="Part", show_label=False, elem_id="studio-part")
+            self.kind = gr.Radio(CODE_KINDS, value="both", label="Codes", show_label=False, elem_id="studio-kind")
         with gr.Row(elem_id="studio-tools"):
-            self._change_tools()
-            self._source_tools(source_seed)
-            self._scene_tools()
-            self._file_tools()
+            self._add_part_tools()
+            self._add_source_tools(source_seed)
+            self._add_scene_tools()
+            with gr.Column(min_width=CARD_WIDTH, elem_classes="studio-card"):
+                gr.HTML("<h2>Save</h2>")
+                with gr.Row(elem_id="studio-save"):
+                    self.save = {name: gr.Button(name, size="sm", min_width=90) for name in DOWNLOADS}
 
     @property
     def inputs(self) -> list[Any]:
-        """What `Form.of` takes."""
-        return [self.session, self.part, self.kind, self.seed, self.blend, *self.place, *self.sliders]
+        """Components that `Form.from_values` takes."""
+        return [self.session, self.part, self.kind, self.seed, self.blend, *self.placement, *self.directions]
 
     @property
     def outputs(self) -> list[Any]:
-        """All that depends on the session and the form."""
-        pictures = [self.view, self.strip, self.status]
-        buttons = [self.undo, self.redo, self.toggle, self.clear]
-        return [self.session, self.part, *pictures, *buttons, self.blend, *self.place, *self.sliders]
+        """Components that depend on the session and the form."""
+        displays = [self.images, self.history, self.status]
+        buttons = [self.undo, self.redo, self.toggle, self.remove_background]
+        return [self.session, self.part, *displays, *buttons, self.blend, *self.placement, *self.directions]
 
-    def labels(self, session: Session) -> list[tuple[str, str]]:
-        """Labels and values of the choice of a part."""
-        names = self.workshop.choices
-        return [(name if self.workshop.is_shown(session, name) else f"{name} (off)", name) for name in names]
+    def part_choices(self, session: Session) -> list[tuple[str, str]]:
+        """Return labels and values of the part buttons."""
+        names = self.model.part_names
+        return [(name if self.model.is_shown(session, name) else f"{name} (off)", name) for name in names]
 
-    def _pictures(self, start: Session) -> None:
-        script = markup.SCRIPT.read_text(encoding="utf-8")
-        view = markup.view(self.workshop, start, EVERYTHING)
-        self.view = gr.HTML(view, elem_id="studio-view", js_on_load=script, apply_default_css=False)
+    def _add_images(self, session: Session) -> None:
+        html: dict[str, Any] = {"js_on_load": markup.SCRIPT.read_text(encoding="utf-8"), "apply_default_css": False}
+        images = markup.image_panels(self.model, session, EVERYTHING)
+        self.images = gr.HTML(images, elem_id="studio-view", **html)
         with gr.Row(elem_id="studio-history"):
             self.undo = gr.Button("Undo", size="sm", interactive=False, elem_id="studio-undo")
             self.redo = gr.Button("Redo", size="sm", interactive=False, elem_id="studio-redo")
             gr.Button("Hold to compare", size="sm", elem_id="studio-compare")
-            strip = markup.strip(self.workshop, start)
-            self.strip = gr.HTML(strip, elem_id="studio-steps", js_on_load=script, apply_default_css=False)
+            self.history = gr.HTML(markup.history(self.model, session), elem_id="studio-steps", **html)
         with gr.Row(elem_id="studio-now"):
-            self.status = gr.HTML(markup.status(start.now.name), elem_id="studio-status", apply_default_css=False)
+            self.status = gr.HTML(markup.status(session.current.name), elem_id="studio-status", apply_default_css=False)
             self.stop = gr.Button("Stop", size="sm", visible=False, elem_id="studio-stop")
 
-    def _choice(self, start: Session) -> None:
-        with gr.Row(elem_id="studio-choice"):
-            labels = self.labels(start)
-            self.part = gr.Radio(labels, value=EVERYTHING, label="Part", show_label=False, elem_id="studio-part")
-            self.kind = gr.Radio(CODE_KINDS, value="both", label="What of it", show_label=False, elem_id="studio-kind")
-
-    def _change_tools(self) -> None:
-        with gr.Column(min_width=CARD, elem_classes="studio-card"):
-            gr.HTML("<h2>Change</h2>")
+    def _add_part_tools(self) -> None:
+        with gr.Column(min_width=CARD_WIDTH, elem_classes="studio-card"):
+            gr.HTML("<h2>Selected part</h2>")
             with gr.Row():
                 self.resample = gr.Button("Resample", variant="primary", min_width=90, elem_id="studio-resample")
                 self.toggle = gr.Button("Switch off", min_width=90, interactive=False, elem_id="studio-toggle")
-            self.sliders = [
-                gr.Slider(-FARTHEST, FARTHEST, 0.0, step=0.1, label=f"Direction {rank}", buttons=[])
-                for rank in range(1, FACTORS + 1)
+            self.directions = [
+                gr.Slider(-MAX_STRENGTH, MAX_STRENGTH, 0.0, step=0.1, label=f"Direction {rank}", buttons=[])
+                for rank in range(1, NUM_DIRECTIONS + 1)
             ]
 
-    def _source_tools(self, seed: int) -> None:
-        with gr.Column(min_width=CARD, elem_classes="studio-card"):
+    def _add_source_tools(self, seed: int) -> None:
+        with gr.Column(min_width=CARD_WIDTH, elem_classes="studio-card"):
             gr.HTML("<h2>Another face</h2>")
             with gr.Row(elem_id="studio-from"):
-                self.source = gr.HTML(markup.source(self.workshop, seed), apply_default_css=False)
+                self.source = gr.HTML(markup.source_face(self.model, seed), apply_default_css=False)
                 self.seed = gr.Number(seed, label="Seed", precision=0, min_width=80, elem_id="studio-seed")
-                self.dice = gr.Button("Random", size="sm", min_width=60, elem_id="studio-dice")
-            self.blend = gr.Slider(0, 1, 0.0, step=0.05, label="Move toward it", buttons=[], elem_id="studio-blend")
+                self.random_seed = gr.Button("Random", size="sm", min_width=60, elem_id="studio-random")
+            self.blend = gr.Slider(0, 1, 0.0, step=0.05, label="Blend toward it", buttons=[], elem_id="studio-blend")
             with gr.Row():
-                self.take = gr.Button("Take the part", min_width=90, elem_id="studio-take")
-                self.begin = gr.Button("Start from it", min_width=90, elem_id="studio-begin")
+                self.copy = gr.Button("Copy part", min_width=90, elem_id="studio-copy")
+                self.open_seed = gr.Button("Edit this face", min_width=90, elem_id="studio-open-seed")
 
-    def _scene_tools(self) -> None:
-        with gr.Column(min_width=CARD, elem_id="studio-scene", elem_classes="studio-card"):
-            gr.HTML("<h2>Scene</h2>")
+    def _add_scene_tools(self) -> None:
+        with gr.Column(min_width=CARD_WIDTH, elem_id="studio-scene", elem_classes="studio-card"):
+            gr.HTML("<h2>Background and position</h2>")
             with gr.Row():
-                self.behind = gr.UploadButton(
-                    "Photo behind", file_types=list(PICTURES), min_width=90, elem_id="studio-behind"
+                self.background = gr.UploadButton(
+                    "Add photo", file_types=list(IMAGE_SUFFIXES), min_width=90, elem_id="studio-background"
                 )
-                self.clear = gr.Button("Remove", min_width=60, interactive=False, elem_id="studio-clear")
-            self.place = [
-                gr.Slider(*RANGE_OF_ZOOM, CENTRED.zoom, step=0.05, label="Zoom", buttons=[], elem_id="studio-zoom"),
-                *(
-                    gr.Slider(-FARTHEST_SHIFT, FARTHEST_SHIFT, 0.0, step=0.05, label=label, buttons=[])
-                    for label in ("Shift right", "Shift down")
-                ),
+                self.remove_background = gr.Button(
+                    "Remove", min_width=60, interactive=False, elem_id="studio-remove-background"
+                )
+            zoom = gr.Slider(MIN_ZOOM, MAX_ZOOM, 1.0, step=0.05, label="Zoom", buttons=[], elem_id="studio-zoom")
+            shifts = [
+                gr.Slider(-MAX_SHIFT, MAX_SHIFT, 0.0, step=0.05, label=label, buttons=[])
+                for label in ("Shift right", "Shift down")
             ]
-
-    def _file_tools(self) -> None:
-        with gr.Column(min_width=CARD, elem_classes="studio-card"):
-            gr.HTML("<h2>Save</h2>")
-            with gr.Row(elem_id="studio-save"):
-                self.files = {name: gr.Button(name, size="sm", min_width=90) for name in FILES}
+            self.placement = [zoom, *shifts]

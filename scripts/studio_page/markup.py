@@ -1,133 +1,119 @@
-"""What the page shows, as HTML: pictures travel inside it, so that none lies in a file that others could fetch.
+"""HTML of the page; images are embedded in it, so that no user's image is in a file that others could request.
 
-Shapes: R resolution; pictures are uint8 [R, R, 3].
+Shapes: R resolution; images are uint8 [R, R, 3].
 """
 
 import base64
 import html
 import io
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from scripts.studio_page.downloads import File
+from scripts.studio_page.downloads import DownloadFile
+from scripts.studio_page.model import EditedImage, StudioModel
 from scripts.studio_page.session import Session
-from scripts.studio_page.uploads import View
-from scripts.studio_page.workshop import Picture, Workshop
+from scripts.studio_page.uploads import UploadProgress
 from utils.images import colorize, overlay
 
-FOLDER = Path(__file__).parent
-STYLE = FOLDER / "studio.css"
-SCRIPT = FOLDER / "studio.js"
+STYLE = Path(__file__).with_name("studio.css")
+SCRIPT = Path(__file__).with_name("studio.js")
 THUMBNAIL = 64  # pixels
-OPACITY = 0.65  # of the chosen part's colour
-_PIXELATED = 128  # models below this are shown with the pixels they draw
+OPACITY = 0.65  # of the selected part's colour
+_PIXELATED = 128  # images below this size are enlarged without smoothing
 
 
-class Panel(NamedTuple):
-    caption: str
-    now: np.ndarray
-    before: np.ndarray
+def download_link(file: DownloadFile) -> dict[str, str]:
+    """Return the argument of the page script's `studioSave`."""
+    return {"name": file.name, "href": _data_uri(file.content, file.mime)}
 
 
-def data_uri(content: bytes, mime: str) -> str:
-    """The content as an address."""
-    return f"data:{mime};base64,{base64.b64encode(content).decode()}"
-
-
-def file_data(file: File) -> dict[str, str]:
-    """What the page's script saves."""
-    return {"name": file.name, "href": data_uri(file.content, file.mime)}
-
-
-def view(workshop: Workshop, session: Session, part: str) -> str:
-    """Image, mask, and the chosen part laid over the image; each also as it was before."""
-    palette = workshop.classes.palette()
-    now, before = workshop.picture(session.now), workshop.picture(session.before)
-    chosen = (_overlay(picture, palette, workshop, part) for picture in (now, before))
-    return panels(
-        [
-            Panel("image", now.image, before.image),
-            Panel("mask", colorize(now.labels, palette), colorize(before.labels, palette)),
-            Panel(part if workshop.is_part(part) else "all parts", *chosen),
-        ]
+def image_panels(model: StudioModel, session: Session, part: str) -> str:
+    """Return image, mask, and the selected part overlaid on the image, each with its original."""
+    palette = model.classes.palette()
+    current, original = model.generate(session.current), model.generate(session.original)
+    overlays = (_overlay(image, palette, model, part) for image in (current, original))
+    return _row(
+        _panel("image", current.image, original.image),
+        _panel("mask", colorize(current.labels, palette), colorize(original.labels, palette)),
+        _panel(part if model.is_part(part) else "all parts", *overlays),
     )
 
 
-def _overlay(picture: Picture, palette: np.ndarray, workshop: Workshop, part: str) -> np.ndarray:
-    mask = colorize(picture.labels, palette)
-    if not workshop.is_part(part):
-        return overlay(picture.image, mask)
-    where = (picture.labels == workshop.classes.names.index(part))[..., None]
-    return np.where(where, overlay(picture.image, mask, OPACITY), picture.image)
+def _overlay(edited: EditedImage, palette: np.ndarray, model: StudioModel, part: str) -> np.ndarray:
+    mask = colorize(edited.labels, palette)
+    if not model.is_part(part):
+        return overlay(edited.image, mask)
+    is_part = (edited.labels == model.classes.names.index(part))[..., None]
+    return np.where(is_part, overlay(edited.image, mask, OPACITY), edited.image)
 
 
-def progress(view: View) -> str:
-    """What the work has come to."""
-    return panels([Panel(caption, picture, picture) for caption, picture in view.pictures.items()])
+def progress_panels(progress: UploadProgress) -> str:
+    """Return the previews of a running optimization."""
+    return _row(*(_panel(caption, image, image) for caption, image in progress.images.items()))
 
 
-def panels(shown: Sequence[Panel]) -> str:
-    """Pictures side by side."""
-    return f'<div class="studio-panels">{"".join(map(_panel, shown))}</div>'
+def _row(*panels: str) -> str:
+    return f'<div class="studio-panels">{"".join(panels)}</div>'
 
 
-def _panel(panel: Panel) -> str:
-    kind = "pixels" if len(panel.now) < _PIXELATED else ""
-    caption = html.escape(panel.caption)
-    now, before = (data_uri(_encoded(picture, "PNG"), "image/png") for picture in (panel.now, panel.before))
+def _panel(caption: str, current: np.ndarray, original: np.ndarray) -> str:
+    kind = "pixels" if len(current) < _PIXELATED else ""
+    caption = html.escape(caption)
     return (
-        f'<figure class="{kind}"><img class="now" src="{now}" alt="{caption}" draggable="false">'
-        f'<img class="before" src="{before}" alt="{caption} before" draggable="false">'
+        f'<figure class="{kind}"><img class="now" src="{_image_uri(current, "png")}" alt="{caption}" draggable="false">'
+        f'<img class="before" src="{_image_uri(original, "png")}" alt="{caption} before" draggable="false">'
         f"<figcaption>{caption}</figcaption></figure>"
     )
 
 
-def strip(workshop: Workshop, session: Session) -> str:
-    """A small picture of every step."""
-    steps = []
+def history(model: StudioModel, session: Session) -> str:
+    """Return a button with a thumbnail for every step."""
+    buttons = []
     for position, step in enumerate(session.steps):
         current = ' aria-current="step"' if position == session.position else ""
         name = html.escape(f"{position + 1}. {step.name}")
-        picture = thumbnail(workshop.picture(step).image)
-        steps.append(
+        image = thumbnail(model.generate(step).image)
+        buttons.append(
             f'<button type="button" data-step="{position}" title="{name}" aria-label="{name}"{current}>'
-            f'<img src="{picture}" alt="" draggable="false"></button>'
+            f'<img src="{image}" alt="" draggable="false"></button>'
         )
-    return f'<div class="studio-strip" role="group" aria-label="history">{"".join(steps)}</div>'
+    return f'<div class="studio-strip" role="group" aria-label="history">{"".join(buttons)}</div>'
 
 
-def source(workshop: Workshop, seed: int) -> str:
-    """The face of a seed, that parts can be taken from."""
-    image = workshop.picture(workshop.begin(seed).now).image
+def source_face(model: StudioModel, seed: int) -> str:
+    """Return a thumbnail of the face of a seed, from which parts can be copied."""
+    image = model.generate(model.begin(seed).current).image
     return f'<img class="studio-source" src="{thumbnail(image)}" alt="face {seed}">'
 
 
 def thumbnail(image: np.ndarray) -> str:
-    """A small picture's address."""
+    """Return a data URI of the image, reduced to THUMBNAIL pixels."""
     side = min(THUMBNAIL, len(image))
     small = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BOX))
-    return data_uri(_encoded(small, "JPEG"), "image/jpeg")
+    return _image_uri(small, "jpeg")
 
 
 def status(text: str) -> str:
-    """A line that screen readers speak."""
+    """Return a status line, which screen readers read aloud."""
     return f'<p class="studio-status" role="status">{html.escape(text)}</p>'
 
 
-def swatches(workshop: Workshop) -> str:
-    """CSS that gives each part's button its colour in the mask."""
-    first = len(workshop.choices) - workshop.config.num_classes + 1
+def part_colors(model: StudioModel) -> str:
+    """Return CSS that shows each part's mask colour on its button."""
+    first = len(model.part_names) - model.config.num_classes + 1
     return "".join(
         f'#studio-part label:nth-child({first + index})::before {{ content: ""; background: rgb{tuple(color)}; }}\n'
-        for index, color in enumerate(workshop.classes.colors)
+        for index, color in enumerate(model.classes.colors)
     )
 
 
-def _encoded(picture: np.ndarray, kind: str) -> bytes:
+def _image_uri(image: np.ndarray, kind: str) -> str:
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, format=kind, compress_level=1, quality=85)
-    return stream.getvalue()
+    Image.fromarray(image).save(stream, format=kind, compress_level=1, quality=85)
+    return _data_uri(stream.getvalue(), f"image/{kind}")
+
+
+def _data_uri(content: bytes, mime: str) -> str:
+    return f"data:{mime};base64,{base64.b64encode(content).decode()}"

@@ -1,4 +1,4 @@
-"""The page: which handler answers to what."""
+"""The Gradio page: connects the events of its components to handlers, and serves it."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -9,26 +9,27 @@ from typing import Any
 import gradio as gr
 
 from scripts.studio_page import markup
-from scripts.studio_page.handlers import Edit, Handlers, any_seed
-from scripts.studio_page.layout import TITLE, Layout
-from scripts.studio_page.uploads import LARGEST, Uploads
-from scripts.studio_page.workshop import LARGEST_SEED, Workshop
+from scripts.studio_page.handlers import Form, Handlers, random_seed
+from scripts.studio_page.layout import TITLE, PageLayout
+from scripts.studio_page.model import MAX_SEED, StudioModel
+from scripts.studio_page.session import Session
+from scripts.studio_page.uploads import MAX_UPLOAD_BYTES, Uploads
 
-FILES_AT_ONCE = 4  # of all visitors together, as other things that change nothing
-MOST_WAITING = 100
-MOST_VISITORS = 500  # whose history is kept
-UPLOADS = "uploads"  # opened one after the other
-EDITS = "edits"  # they come one after the other, or one could start from what another is replacing
-READY = "() => { document.body.dataset.studio = 'ready'; }"  # before, what is chosen would be set back
+CONCURRENT_EVENTS = 4  # of all users together, for events that change nothing, such as saving files
+MAX_QUEUED_EVENTS = 100
+MAX_SESSIONS = 500  # users whose history is kept
+UPLOAD_QUEUE = "uploads"  # opened one at a time
+EDIT_QUEUE = "edits"  # applied one at a time, so that none starts from a session that another is about to replace
+READY = "() => { document.body.dataset.studio = 'ready'; }"  # until then, Gradio may reset what the user chooses
 FETCHED = "() => window.studioFetched()"
 SAVE = "(file) => { if (file) window.studioSave(file); }"
 
 
-def launch(workshop: Workshop, uploads: Uploads, seed: int, host: str, port: int) -> gr.Blocks:
-    """Serves the page in threads of their own; its `close` ends them."""
+def launch(model: StudioModel, uploads: Uploads, seed: int, host: str, port: int) -> gr.Blocks:
+    """Serve the page from background threads until its `close` is called."""
     with suppress(ImportError):
-        import_module("matplotlib.pyplot")  # where it is installed, Gradio would at the first action: half a second
-    page = build(workshop, uploads, seed)
+        import_module("matplotlib.pyplot")  # if installed, Gradio imports it during the first event, for half a second
+    page = build(model, uploads, seed)
     font = ("system-ui", "sans-serif")
     page.launch(
         server_name=host,
@@ -36,103 +37,100 @@ def launch(workshop: Workshop, uploads: Uploads, seed: int, host: str, port: int
         prevent_thread_lock=True,
         quiet=True,
         share=False,
-        inbrowser=False,
         ssr_mode=False,
         mcp_server=False,
         enable_monitoring=False,
         run_history=False,
         footer_links=[],
-        max_file_size=LARGEST,
-        state_session_capacity=MOST_VISITORS,
+        max_file_size=MAX_UPLOAD_BYTES,
+        state_session_capacity=MAX_SESSIONS,
         theme=gr.themes.Base(
             primary_hue="indigo", neutral_hue="stone", font=font, font_mono=("ui-monospace", "monospace")
         ),
-        css=markup.STYLE.read_text(encoding="utf-8") + markup.swatches(workshop),
+        css=markup.STYLE.read_text(encoding="utf-8") + markup.part_colors(model),
     )
     return page
 
 
-def build(workshop: Workshop, uploads: Uploads, seed: int) -> gr.Blocks:
-    """The page, which begins with the face of a seed."""
+def build(model: StudioModel, uploads: Uploads, seed: int) -> gr.Blocks:
+    """Build the page, which starts with the face of a seed."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 600)) as page:
-        layout = Layout(workshop, workshop.begin(seed), (seed + 1) % LARGEST_SEED)
+        layout = PageLayout(model, model.begin(seed), (seed + 1) % MAX_SEED)
         handlers = Handlers(layout, uploads)
-        _wire_edits(layout, handlers)
-        _wire_source(layout, handlers)
-        _wire_uploads(layout, handlers)
-        _wire_files(layout, handlers)
-        fetched = _quietly(layout.fetch.click, lambda: None, [], [], trigger_mode="multiple")
-        _quietly(fetched.success, None, [], [], js=FETCHED)
-        _quietly(page.load, None, [], [], js=READY)
-    page.queue(max_size=MOST_WAITING, default_concurrency_limit=FILES_AT_ONCE)
+        _connect_edits(layout, handlers)
+        _connect_uploads(layout, handlers)
+        # The other face
+        outputs = [layout.blend, layout.source, layout.status]
+        _connect(layout.seed.input, handlers.show_source, layout.inputs, outputs, trigger_mode="always_last")
+        chosen = _connect(layout.random_seed.click, random_seed, [], [layout.seed])
+        _connect(chosen.then, handlers.show_source, layout.inputs, outputs)
+        # Files to save
+        for name, button in layout.save.items():
+            made = _connect(button.click, partial(handlers.save, name), [layout.session], [layout.download])
+            _connect(made.success, None, [layout.download], [], js=SAVE)
+        # Events without effect, which fetch lost answers: see studio.js
+        fetched = _connect(layout.fetch.click, lambda: None, [], [], trigger_mode="multiple")
+        _connect(fetched.success, None, [], [], js=FETCHED)
+        _connect(page.load, None, [], [], js=READY)
+    page.queue(max_size=MAX_QUEUED_EVENTS, default_concurrency_limit=CONCURRENT_EVENTS)
     return page
 
 
-def _quietly(
+def _connect(
     listener: Callable[..., Any],
     handler: Callable[..., Any] | None,
     inputs: Sequence[Any],
     outputs: Sequence[Any],
     **options: Any,
 ) -> Any:
-    """Wires without covering anything while it works, and leaves it out of the programming interface."""
+    """Connect a handler without a progress overlay, and hide it from Gradio's public API."""
     options = {"show_progress": "hidden", "api_visibility": "private", **options}
     return listener(fn=handler, inputs=list(inputs), outputs=list(outputs), **options)
 
 
-_in_turn = partial(_quietly, concurrency_id=EDITS, concurrency_limit=1)
+_connect_in_turn = partial(_connect, concurrency_id=EDIT_QUEUE, concurrency_limit=1)
 
 
-def _wire_edits(layout: Layout, handlers: Handlers) -> None:
-    workshop = layout.workshop
-    clicks: dict[gr.Button, Edit] = {
+def _connect_edits(layout: PageLayout, handlers: Handlers) -> None:
+    model = layout.model
+    connect = partial(_connect_in_turn, inputs=layout.inputs, outputs=layout.outputs)
+    buttons: dict[gr.Button, Callable[[Form], Session]] = {
         layout.undo: lambda form: form.session.undo(),
         layout.redo: lambda form: form.session.redo(),
-        layout.resample: lambda form: workshop.resample(form.session, form.choice, any_seed()),
-        layout.toggle: lambda form: workshop.toggle(form.session, form.part),
-        layout.take: lambda form: workshop.take(form.session, form.choice, form.seed),
-        layout.begin: lambda form: workshop.open(form.session, form.seed),
-        layout.clear: lambda form: workshop.clear_behind(form.session),
+        layout.resample: lambda form: model.resample(form.session, form.selection, random_seed()),
+        layout.toggle: lambda form: model.toggle(form.session, form.selection.part),
+        layout.copy: lambda form: model.copy(form.session, form.selection, form.seed),
+        layout.open_seed: lambda form: model.open(form.session, form.seed),
+        layout.remove_background: lambda form: model.remove_background(form.session),
     }
-    wire = partial(_in_turn, inputs=layout.inputs, outputs=layout.outputs)
-    for button, edit in clicks.items():
-        wire(button.click, handlers.edit(edit), trigger_mode="multiple")
-    look = handlers.edit(lambda form: form.session)
-    wire(partial(gr.on, [layout.part.input, layout.kind.input]), look, trigger_mode="always_last")
-    wire(layout.view.click, handlers.click)
-    wire(layout.strip.click, handlers.go, trigger_mode="always_last")
-    slid = handlers.edit(lambda form: workshop.slide(form.session, form.choice, form.strengths), keep=layout.sliders)
-    wire(partial(gr.on, [slider.input for slider in layout.sliders]), slid, trigger_mode="always_last")
-    placed = handlers.edit(lambda form: workshop.move(form.session, form.place), keep=layout.place)
-    wire(partial(gr.on, [slider.input for slider in layout.place]), placed, trigger_mode="always_last")
-    blent = handlers.edit(
-        lambda form: workshop.blend(form.session, form.choice, form.seed, form.share), keep=[layout.blend]
-    )
-    wire(layout.blend.input, blent, trigger_mode="always_last")
+    for button, edit in buttons.items():
+        connect(button.click, handlers.edit(edit), trigger_mode="multiple")
+    connect(layout.images.click, handlers.select_part)
+    connect(layout.history.click, handlers.go_to, trigger_mode="always_last")
+    select = handlers.edit(lambda form: form.session)
+    connect(partial(gr.on, [layout.part.input, layout.kind.input]), select, trigger_mode="always_last")
+    sliders: list[tuple[list[gr.Slider], Callable[[Form], Session]]] = [
+        (layout.directions, lambda form: model.move_along(form.session, form.selection, form.strengths)),
+        (layout.placement, lambda form: model.place(form.session, form.placement)),
+        ([layout.blend], lambda form: model.blend(form.session, form.selection, form.seed, form.blend)),
+    ]
+    for group, edit in sliders:
+        inputs = partial(gr.on, [slider.input for slider in group])
+        connect(inputs, handlers.edit(edit, keep=group), trigger_mode="always_last")
 
 
-def _wire_source(layout: Layout, handlers: Handlers) -> None:
-    shown = [layout.blend, layout.source, layout.status]
-    _quietly(layout.seed.input, handlers.show_source, layout.inputs, shown, trigger_mode="always_last")
-    drawn = _quietly(layout.dice.click, any_seed, [], [layout.seed])
-    _quietly(drawn.then, handlers.show_source, layout.inputs, shown)
-
-
-def _wire_uploads(layout: Layout, handlers: Handlers) -> None:
-    shown = [layout.received, layout.found, layout.view, layout.status, layout.stop]
-    kinds = [(layout.upload, handlers.open, []), (layout.behind, handlers.open_background, layout.inputs)]
-    works = []
-    for button, handler, inputs in kinds:
-        received = _quietly(button.upload, handlers.receive, [button], [layout.received, layout.status])
-        taking = [layout.received, *inputs]
-        work = _quietly(received.success, handler, taking, shown, concurrency_id=UPLOADS, concurrency_limit=1)
-        _in_turn(work.success, handlers.open_found, [layout.found, *layout.inputs], [layout.found, *layout.outputs])
-        works.append(work)
-    stopped = _quietly(layout.stop.click, lambda: gr.update(visible=False), [], [layout.stop], cancels=works)
-    _in_turn(stopped.then, handlers.edit(lambda form: form.session), layout.inputs, layout.outputs)
-
-
-def _wire_files(layout: Layout, handlers: Handlers) -> None:
-    for name, button in layout.files.items():
-        made = _quietly(button.click, handlers.save(name), [layout.session], [layout.saved])
-        _quietly(made.success, None, [layout.saved], [], js=SAVE)
+def _connect_uploads(layout: PageLayout, handlers: Handlers) -> None:
+    outputs = [layout.uploaded, layout.result, layout.images, layout.status, layout.stop]
+    running = []
+    for button, handler, inputs in (
+        (layout.open, handlers.open, []),
+        (layout.background, handlers.open_background, layout.inputs),
+    ):
+        received = _connect(button.upload, handlers.receive, [button], [layout.uploaded, layout.status])
+        options = {"concurrency_id": UPLOAD_QUEUE, "concurrency_limit": 1}
+        opened = _connect(received.success, handler, [layout.uploaded, *inputs], outputs, **options)
+        results = [layout.result, *layout.outputs]
+        _connect_in_turn(opened.success, handlers.apply_upload, [layout.result, *layout.inputs], results)
+        running.append(opened)
+    stopped = _connect(layout.stop.click, lambda: gr.update(visible=False), [], [layout.stop], cancels=running)
+    _connect_in_turn(stopped.then, handlers.edit(lambda form: form.session), layout.inputs, layout.outputs)

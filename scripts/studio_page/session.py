@@ -1,87 +1,76 @@
-"""A sitting with one image after another: every step can be undone, done again, and gone back to.
+"""Edit history of one user: steps can be undone, redone and revisited.
 
-All of it is immutable: an edit makes a new session, and two visitors with the same steps share nothing that changes.
+Sessions are immutable: an edit returns a new one, so users share no state that changes.
 
 Shapes: K parts, D latent width, M = B + 2K vectors of a W+ code, F feature channels, r coarse resolution.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from utils.errors import EditError
 
-MAX_STEPS = 40  # the oldest are forgotten
+MAX_STEPS = 40  # the oldest steps are dropped
 
 
-class Knob(NamedTuple):
-    """What sliders are set to: turning them further changes the step that they made, and adds none."""
+class Placement(NamedTuple):
+    """Zoom and shift of all parts but the background, see `models.coordinates.foreground_coordinates`."""
 
-    what: str  # which sliders, of which part
+    zoom: float = 1.0  # about the centre
+    right: float = 0.0  # 2 is the image's width
+    down: float = 0.0  # 2 is the image's height
+
+
+DEFAULT_PLACEMENT = Placement()
+
+
+class SliderState(NamedTuple):
+    """Slider values that made a step; moving the same sliders again replaces the step instead of adding one."""
+
+    sliders: tuple[Any, ...]  # which sliders, and what they change
     values: tuple[float, ...]
 
 
-class Place(NamedTuple):
-    """Where the foreground is drawn, as `models.coordinates.foreground_coordinates` takes it."""
-
-    zoom: float = 1.0  # about the centre
-    right: float = 0.0  # 2 is the whole width
-    down: float = 0.0
-
-
-CENTRED = Place()
-
-
 @dataclass(frozen=True, eq=False)
-class Step:
-    """An image in the history; steps are told apart by identity, so that pictures of them can be kept.
+class EditStep:
+    """One image of the history; compared and hashed by identity, so that generated images can be cached."""
 
-    Attributes:
-        name: what was done, in a few words.
-        codes: of the image, [1, M, D].
-        shown: of the K parts, which are drawn.
-        place: of all parts but the background.
-        background: features [1, F, r, r] in place of the background part's own.
-        opens: whether another image begins here, with which later ones are compared.
-        knob: the sliders that made it, if any did.
-    """
-
-    name: str
-    codes: Tensor
-    shown: tuple[bool, ...]
-    place: Place = CENTRED
-    background: Tensor | None = None
-    opens: bool = False
-    knob: Knob | None = None
+    name: str  # short description of the edit
+    codes: Tensor  # W+, [1, M, D]
+    shown: tuple[bool, ...]  # False for each of the K parts that is switched off
+    placement: Placement = DEFAULT_PLACEMENT
+    background: Tensor | None = None  # features [1, F, r, r] that replace those of the background part
+    is_original: bool = False  # a newly opened image, with which later steps are compared
+    slider_state: SliderState | None = None  # if sliders made the step
 
 
-Change = Callable[[Step], Step]  # of whatever is to change; the name is the session's matter
+Change = Callable[[EditStep], EditStep]  # the session sets the new step's name
 
 
 @dataclass(frozen=True, eq=False)
 class Session:
-    """Steps, oldest first, and the one that is looked at; `Session.begin` makes the first."""
+    """Steps, oldest first, and the position of the current one; create sessions with `Session.begin`."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[EditStep, ...]
     position: int = 0
 
     @classmethod
-    def begin(cls, name: str, codes: Tensor, parts: int) -> "Session":
-        """A session that starts with an image of so many parts, W+ codes [1, M, D], all of them drawn."""
-        return cls((Step(name, codes, (True,) * parts, opens=True),))
+    def begin(cls, name: str, codes: Tensor, num_parts: int) -> "Session":
+        """Start with an image of W+ codes [1, M, D] and all its parts."""
+        return cls((EditStep(name, codes, (True,) * num_parts, is_original=True),))
 
     @property
-    def now(self) -> Step:
-        """The step that is looked at."""
+    def current(self) -> EditStep:
         return self.steps[self.position]
 
     @property
-    def before(self) -> Step:
-        """What it is compared with: the newest opening, or the oldest step left if that is forgotten."""
+    def original(self) -> EditStep:
+        """Step to compare the current one with: the last opened image, or the oldest step if that was dropped."""
         past = self.steps[: self.position + 1]
-        return next((step for step in reversed(past) if step.opens), past[0])
+        return next((step for step in reversed(past) if step.is_original), past[0])
 
     @property
     def can_undo(self) -> bool:
@@ -91,49 +80,51 @@ class Session:
     def can_redo(self) -> bool:
         return self.position < len(self.steps) - 1
 
-    def go(self, position: int) -> "Session":
-        """Looks at another step.
+    def go_to(self, position: int) -> "Session":
+        """Make another step the current one.
 
         Raises:
             EditError: if there is no such step.
         """
         if not 0 <= position < len(self.steps):
-            raise EditError(f"step {position + 1}: the history has {len(self.steps)}; choose one of them")
+            raise EditError(f"there is no step {position + 1}: choose one from 1 to {len(self.steps)}")
         return replace(self, position=position)
 
     def undo(self) -> "Session":
-        """One step back, if there is one."""
-        return self.go(self.position - 1) if self.can_undo else self
+        """Go one step back, if possible."""
+        return self.go_to(self.position - 1) if self.can_undo else self
 
     def redo(self) -> "Session":
-        """One step forward, if there is one."""
-        return self.go(self.position + 1) if self.can_redo else self
+        """Go one step forward, if possible."""
+        return self.go_to(self.position + 1) if self.can_redo else self
 
     def open(self, name: str, codes: Tensor) -> "Session":
-        """Another image, codes [1, M, D], with all parts in their places; the ones before stay in the history."""
-        return self._after(self.position, Step(name, codes, (True,) * len(self.now.shown), opens=True))
+        """Append another image, W+ codes [1, M, D], with all its parts; earlier steps stay in the history."""
+        return self._append(self.position, EditStep(name, codes, (True,) * len(self.current.shown), is_original=True))
 
-    def edit(self, name: str, change: Change) -> "Session":
-        """A step that is a change of the one now; what was undone is dropped."""
-        return self._after(self.position, replace(change(self.now), name=name, opens=False, knob=None))
+    def edit(self, name: str, change: Change, slider_state: SliderState | None = None) -> "Session":
+        """Append a changed copy of the current step; steps that were undone are dropped.
 
-    def turn(self, knob: Knob, name: str, change: Change) -> "Session":
-        """As `edit`, but by sliders: if the same ones made the step now, it is replaced, and its origin changed."""
-        turned = self.can_undo and self.now.knob is not None and self.now.knob.what == knob.what
-        position = self.position - turned
-        return self._after(position, replace(change(self.steps[position]), name=name, opens=False, knob=knob))
+        If the same sliders made the current step, replace it with a changed copy of the step before it.
+        """
+        position = self.position
+        made_by = self.current.slider_state
+        if slider_state and made_by and made_by.sliders == slider_state.sliders and self.can_undo:
+            position -= 1
+        changed = change(self.steps[position])
+        return self._append(position, replace(changed, name=name, is_original=False, slider_state=slider_state))
 
     def toggle(self, part: int, name: str) -> "Session":
-        """A step in which a part is drawn if it was not, and is not if it was.
+        """Switch a part off, or on again.
 
         Raises:
-            EditError: if it is the last part.
+            EditError: if no part would be left.
         """
-        shown = tuple(is_shown != (index == part) for index, is_shown in enumerate(self.now.shown))
+        shown = tuple(is_shown != (index == part) for index, is_shown in enumerate(self.current.shown))
         if not any(shown):
-            raise EditError("one part has to stay: switch another on first")
+            raise EditError("the last part cannot be switched off: switch another part on first")
         return self.edit(name, lambda step: replace(step, shown=shown))
 
-    def _after(self, position: int, step: Step) -> "Session":
+    def _append(self, position: int, step: EditStep) -> "Session":
         steps = (*self.steps[: position + 1], step)[-MAX_STEPS:]
         return Session(steps, len(steps) - 1)

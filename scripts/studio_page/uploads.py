@@ -1,6 +1,6 @@
-"""What visitors upload: codes, and photos to be inverted or put behind, while the page shows how far that is.
+"""Uploaded files: W+ codes, photos to invert, and photos to use as background, with previews of the optimization.
 
-Shapes: N drawings, K parts, M = B + 2K vectors of a W+ code, D latent width, F feature channels, R resolution,
+Shapes: N generated images, M = B + 2K vectors of a W+ code, D latent width, F feature channels, R resolution,
 r coarse resolution.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from tempfile import TemporaryDirectory
 from threading import Event
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -33,193 +33,187 @@ from editing.photos import read_photo
 from editing.reconstruction_quality import POOR_PSNR, psnr
 from metrics.perceptual import EfficientNetDistance, guiding_distance
 from models.latents import to_wplus
-from scripts.studio_page.session import Session, Step
-from scripts.studio_page.workshop import Workshop
+from scripts.studio_page.model import StudioModel
+from scripts.studio_page.session import EditStep, Session
 from utils.errors import DataError, EditError
 
-PICTURES = tuple(sorted(SUFFIXES))
-ENDINGS = (*CODE_FILES, *PICTURES)
-LARGEST = 10 * 2**20  # bytes of a file
-EVERY = 0.25  # seconds between two views
-ABANDONED = 20.0  # seconds in which nobody looks
+IMAGE_SUFFIXES = tuple(sorted(SUFFIXES))
+UPLOAD_SUFFIXES = (*CODE_FILES, *IMAGE_SUFFIXES)
+MAX_UPLOAD_BYTES = 10 * 2**20
+PREVIEW_SECONDS = 0.25  # between two previews
+ABANDONED_SECONDS = 20.0  # stop the optimization if nobody has taken the last preview for so long
 
-
-Made = TypeVar("Made")
-Pictures = Mapping[str, np.ndarray]  # uint8 [R, R, 3], by caption
+Images = Mapping[str, np.ndarray]  # uint8 [R, R, 3], by caption
 
 
 @dataclass(frozen=True)
-class Received:
-    """A visitor's file."""
+class UploadedFile:
+    """An uploaded file, kept in memory until it is used."""
 
     name: str
     content: bytes
 
     @contextmanager
     def on_disk(self) -> Iterator[Path]:
-        """Where it lies for so long."""
+        """Write the file to a temporary folder while the context is open."""
         with TemporaryDirectory(prefix="studio_") as folder:
             path = Path(folder) / self.name
             path.write_bytes(self.content)
             yield path
 
 
-class View(NamedTuple):
-    """Where the work stands."""
+class UploadProgress(NamedTuple):
+    """Preview of a running optimization."""
 
-    share: float  # of the steps, done
-    pictures: Pictures
-
-
-class Found(NamedTuple):
-    """What was opened."""
-
-    name: str
-    codes: Tensor  # [1, M, D]
-    advice: str  # a line about a poor fit, or about what was not opened; or empty
-
-    def put_into(self, session: Session) -> Session:
-        return session.open(self.name, self.codes)
+    fraction: float  # of the steps done, 0 to 1
+    images: Images
 
 
-class Behind(NamedTuple):
-    """A background."""
+class UploadResult(NamedTuple):
+    """An upload that is ready to enter a session."""
 
     name: str
-    features: Tensor  # [1, F, r, r]
-    advice: str = ""
-
-    def put_into(self, session: Session) -> Session:
-        return session.edit(f"background: {self.name}", lambda step: replace(step, background=self.features))
+    apply: Callable[[Session], Session]
+    advice: str = ""  # a warning for the user, if not empty
 
 
 class Uploads:
-    """Reads files of visitors; one inversion takes `steps` steps, from the mean code or from what an encoder says."""
+    """Reads uploaded files; photos are inverted from the mean code, or from the codes that an encoder predicts."""
 
-    def __init__(self, workshop: Workshop, crop: Crop, steps: int, encoder: Encoder | None = None) -> None:
-        self.workshop = workshop
+    def __init__(self, model: StudioModel, crop: Crop, steps: int, encoder: Encoder | None = None) -> None:
+        self.model = model
         self.encoder = encoder
-        self.received: WeakValueDictionary[Path, Received] = WeakValueDictionary()
-        self.crop: Crop = "center" if crop == "error" else crop  # nobody on the page could answer
+        self.uploaded: WeakValueDictionary[Path, UploadedFile] = WeakValueDictionary()
+        self.crop: Crop = "center" if crop == "error" else crop  # the page offers no way to crop a photo
         self.inversion = InversionConfig(steps=steps)
 
     @cached_property
     def distance(self) -> EfficientNetDistance:
-        """Raises MetricError if a package is missing."""
-        device = self.workshop.generator.compositing.weight.device
-        return guiding_distance(self.workshop.config.resolution).to(device).to(memory_format=torch.channels_last)
+        """Perceptual distance; raises MetricError if a package is missing."""
+        device = self.model.generator.compositing.weight.device
+        return guiding_distance(self.model.config.resolution).to(device).to(memory_format=torch.channels_last)
 
-    def receive(self, path: Path) -> Received:
-        """Takes a file from the disk: it may have to wait, and who uploads the same gets the same path.
+    def receive(self, path: Path) -> UploadedFile:
+        """Move an uploaded file from disk to memory, where it can wait for its turn.
+
+        Gradio stores identical uploads of two users at the same path, so the file may have been taken already.
 
         Raises:
-            EditError: if it has just been taken, by somebody who is done with it.
+            EditError: if the file is gone.
         """
         try:
-            received = Received(path.name, path.read_bytes())
+            uploaded = UploadedFile(path.name, path.read_bytes())
         except FileNotFoundError:
-            if (other := self.received.get(path)) is None:
-                raise EditError(f"{path.name} did not arrive: upload it again") from None
+            if (other := self.uploaded.get(path)) is None:
+                raise EditError(f"the upload of {path.name} is no longer available: upload it again") from None
             return other
-        self.received[path] = received
+        self.uploaded[path] = uploaded
         path.unlink(missing_ok=True)
-        return received
+        return uploaded
 
-    def open(self, path: Path) -> Iterator[View | Found]:
-        """Views of the work, if it is long, and at last what was found.
+    def open(self, path: Path) -> Iterator[UploadProgress | UploadResult]:
+        """Load codes, or invert a photo: yield previews and finally the result.
 
         Raises:
-            EditError, DataError: if the file cannot be used.
+            EditError: if the file cannot be used.
             MetricError: if a package that inversion needs is missing.
         """
-        return _told(path, self._codes(path) if path.suffix.lower() in CODE_FILES else self._photo(path))
+        with _without_folder(path):
+            if path.suffix.lower() in CODE_FILES:
+                codes, advice = load_codes(path, self.model.config), ""
+                if len(codes) > 1:
+                    codes, advice = codes[:1], f"the file holds {len(codes)} codes; opened the first"
+                codes = to_wplus(codes, self.model.config).clone()
+            else:
+                codes, advice = yield from self._invert(path)
+            yield UploadResult(path.name, lambda session: session.open(path.name, codes), advice)
 
-    def open_background(self, path: Path, step: Step) -> Iterator[View | Behind]:
-        """Views of a photo that becomes the background of a step, and at last that background.
+    def _invert(self, path: Path) -> Generator[UploadProgress, None, tuple[Tensor, str]]:
+        """Yield previews and return codes [1, M, D], with advice if they reconstruct the photo poorly."""
+        photo, image = self._read(path, self.crop, UPLOAD_SUFFIXES)
+        generator = self.model.generator
 
-        Raises:
-            EditError, DataError: if the file cannot be used.
-        """
-        return _told(path, self._background(path, step))
-
-    def _codes(self, path: Path) -> Iterator[Found]:
-        config = self.workshop.config
-        codes = load_codes(path, config)
-        advice = f"holds {len(codes)} codes, this is the first" if len(codes) > 1 else ""
-        yield Found(path.name, to_wplus(codes[:1], config).clone(), advice)
-
-    def _photo(self, path: Path) -> Iterator[View | Found]:
-        photo, image = self._read(path, self.crop, ENDINGS)
-
-        def work(watch: Watcher) -> Tensor:
-            generator, target = self.workshop.generator, Target(image)
-            start = encode(self.encoder, generator, target) if self.encoder else None
-            if start is not None:  # left to the picture alone, the search would give up parts that the encoder found
+        def optimize(watch: Watcher) -> Tensor:
+            target, start = Target(image), None
+            if self.encoder:  # its masks guide the optimization, which would lose parts with the image alone
+                start = encode(self.encoder, generator, target)
                 with torch.no_grad():
                     target = Target(image, segmentation_to_labels(generator.synthesis(start).segmentation))
             return invert(generator, target, self.distance.toward, self.inversion, start=start, watch=watch).codes
 
-        def show(drawn: np.ndarray) -> Pictures:
-            difference = np.abs(drawn[0].astype(np.int16) - photo).astype(np.uint8)
-            return {"found so far": drawn[0], "photo": photo, "difference": difference}
+        def preview(images: np.ndarray) -> Images:
+            difference = np.abs(images[0].astype(np.int16) - photo).astype(np.uint8)
+            return {"reconstruction": images[0], "photo": photo, "difference": difference}
 
-        yield View(0.0, show(np.full_like(photo, 128)[None]))
-        codes = yield from _watched(work, show)
-        yield Found(path.name, codes, self._advice(codes, photo))
+        yield UploadProgress(0.0, preview(np.full_like(photo, 128)[None]))
+        codes = yield from _optimize_with_previews(optimize, preview)
+        [sample] = generate(generator, codes)
+        quality = psnr(float(np.square((sample.image.astype(float) - photo) / 255).mean()))
+        if quality >= POOR_PSNR:
+            return codes, ""
+        return codes, (
+            f"the reconstruction is poor (PSNR {quality:.1f} dB): crop the photo so that the face has the same size and"
+            " position as in the model's own images"
+        )
 
-    def _background(self, path: Path, step: Step) -> Iterator[View | Behind]:
-        photo, image = self._read(path, "center", PICTURES)
-        workshop = self.workshop
-        # Beside the face the background alone, so that the photo is there, too, where the face moves away.
-        codes = step.codes.expand(2, -1, -1)
-        shown = torch.tensor([step.shown, [part == 0 for part in range(len(step.shown))]]).to(image.device)
+    def open_background(self, path: Path, step: EditStep) -> Iterator[UploadProgress | UploadResult]:
+        """Reconstruct a photo as the background of a step: yield previews and finally the result.
 
-        def work(watch: Watcher) -> Tensor:
-            scene = workshop.scene(step)
-            return fit_background(workshop.generator, image[0], codes, shown, scene, watch=watch).features
+        Raises:
+            EditError: if the file cannot be used.
+        """
+        with _without_folder(path):
+            photo, image = self._read(path, "center", IMAGE_SUFFIXES)
+            generator, scene = self.model.generator, self.model.scene(step)
+            # Also reconstruct the photo without the face, which may be moved later.
+            codes = step.codes.expand(2, -1, -1)
+            shown = torch.tensor([step.shown, [part == 0 for part in range(len(step.shown))]]).to(image.device)
 
-        def show(drawn: np.ndarray) -> Pictures:
-            return {"found so far": drawn[0], "photo": photo, "background alone": drawn[1]}
+            def optimize(watch: Watcher) -> Tensor:
+                return fit_background(generator, image[0], codes, shown, scene, watch=watch).features
 
-        yield View(0.0, show(np.stack([workshop.picture(step).image, np.full_like(photo, 128)])))
-        yield Behind(path.name, (yield from _watched(work, show)))
+            def preview(images: np.ndarray) -> Images:
+                return {"reconstruction": images[0], "photo": photo, "background only": images[1]}
 
-    def _read(self, path: Path, crop: Crop, endings: Sequence[str]) -> tuple[np.ndarray, Tensor]:
-        """A photo, uint8 [R, R, 3], and the same as floats [1, 3, R, R] in [-1, 1] where the generator is."""
-        if path.suffix.lower() not in endings:
-            raise EditError(f"{path.name} is no picture: upload one of {', '.join(endings)}")
-        workshop = self.workshop
-        photo = read_photo(path, None, workshop.classes, workshop.config.resolution, crop).image
+            yield UploadProgress(0.0, preview(np.stack([self.model.generate(step).image, np.full_like(photo, 128)])))
+            features = yield from _optimize_with_previews(optimize, preview)  # [1, F, r, r]
+
+            def apply(session: Session) -> Session:
+                return session.edit(f"background: {path.name}", lambda step: replace(step, background=features))
+
+            yield UploadResult(path.name, apply)
+
+    def _read(self, path: Path, crop: Crop, suffixes: Sequence[str]) -> tuple[np.ndarray, Tensor]:
+        """Return a photo as uint8 [R, R, 3], and as floats [1, 3, R, R] in [-1, 1] on the generator's device."""
+        if path.suffix.lower() not in suffixes:
+            raise EditError(f"{path.name} has an unsupported type: upload one of {', '.join(suffixes)}")
+        model = self.model
+        photo = read_photo(path, None, model.classes, model.config.resolution, crop).image
         image = images_to_float(torch.tensor(photo).permute(2, 0, 1)[None])
-        return photo, image.to(workshop.generator.compositing.weight.device)
-
-    def _advice(self, codes: Tensor, photo: np.ndarray) -> str:
-        [drawing] = generate(self.workshop.generator, codes)
-        error = float(np.square((drawing.image.astype(float) - photo) / 255).mean())
-        decibels = psnr(error)
-        if decibels >= POOR_PSNR:
-            return ""
-        return f"the fit is poor ({decibels:.1f} dB): crop the photo so that the face lies as in the model's own images"
+        return photo, image.to(model.generator.compositing.weight.device)
 
 
-def _told(path: Path, views: Iterator[Made]) -> Iterator[Made]:
-    """The views; errors do not tell where a file lies, which is our matter."""
+@contextmanager
+def _without_folder(path: Path) -> Iterator[None]:
+    """Reduce the path in error messages to the file's name: the temporary folder means nothing to users."""
     try:
-        yield from views
+        yield
     except (DataError, EditError) as error:
         raise EditError(str(error).replace(str(path), path.name)) from None
 
 
-def _watched(work: Callable[[Watcher], Made], show: Callable[[np.ndarray], Pictures]) -> Generator[View, None, Made]:
-    """Does the work in a thread of its own, yields views of it, and returns what came of it.
+def _optimize_with_previews(
+    optimize: Callable[[Watcher], Tensor], preview: Callable[[np.ndarray], Images]
+) -> Generator[UploadProgress, None, Tensor]:
+    """Run an optimization in a thread, yield previews of it, and return its result.
 
-    The work ends when this generator is closed, or nobody has asked for a view for ABANDONED seconds.
+    It stops when this generator is closed, or when nobody has taken a preview for ABANDONED_SECONDS.
 
     Args:
-        work: calls what it is given after every step.
-        show: what is seen of its drawings, uint8 [N, R, R, 3].
+        optimize: calls its argument after every step.
+        preview: turns the images of a step, uint8 [N, R, R, 3], into those to display.
     """
-    views: Queue[View] = Queue(maxsize=1)
+    previews: Queue[UploadProgress] = Queue(maxsize=1)
     closed = Event()
     last = time.monotonic()
 
@@ -227,19 +221,19 @@ def _watched(work: Callable[[Watcher], Made], show: Callable[[np.ndarray], Pictu
         nonlocal last
         if closed.is_set():
             raise InterruptedError
-        if time.monotonic() - last >= EVERY:
-            drawn = float_to_images(progress.images).permute(0, 2, 3, 1).cpu().numpy()
-            views.put(View(progress.step / progress.steps, show(drawn)), timeout=ABANDONED)
+        if time.monotonic() - last >= PREVIEW_SECONDS:
+            images = float_to_images(progress.images).permute(0, 2, 3, 1).cpu().numpy()
+            previews.put(UploadProgress(progress.step / progress.steps, preview(images)), timeout=ABANDONED_SECONDS)
             last = time.monotonic()
 
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(work, watch)
+        future = pool.submit(optimize, watch)
         try:
             while not future.done():
                 with suppress(Empty):
-                    yield views.get(timeout=0.1)
+                    yield previews.get(timeout=0.1)
         finally:
             closed.set()
             with suppress(Empty):
-                views.get_nowait()  # so that the work does not wait for room
+                previews.get_nowait()  # make room, so that the thread does not wait
     return future.result()

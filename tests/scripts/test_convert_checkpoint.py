@@ -10,7 +10,7 @@ from utils.cli import run
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """Case b, made once, as it has hundreds of megabytes."""
+    """Case b, written only once, as it takes hundreds of megabytes."""
     case = next(case for case in golden_cases() if case.name == "b")
     path = tmp_path_factory.mktemp("released") / "released.pt"
     torch.save(case.checkpoint(), path)
@@ -42,7 +42,7 @@ def test_converted_networks_are_the_released_ones(released, tmp_path, capsys):
         ("absent.pt", "ours.pt", "no such file"),
     ],
 )
-def test_mistakes_leave_nothing(released, tmp_path, capsys, source, target, message):
+def test_mistakes_write_no_files(released, tmp_path, capsys, source, target, message):
     with pytest.raises(SystemExit) as exit_:
         run(lambda: main([str(tmp_path / source), str(tmp_path / target)]))
     assert exit_.value.code == 2

@@ -2,14 +2,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.torch_version import TorchVersion
 
 import generate
 import train
 from datasets.class_files import celebamask13
 from models import load_discriminator, load_generator
+from scripts import export_model
 from scripts.convert_checkpoint import main as convert
-from scripts.export_model import find_writer, main
+from scripts.export_model import check_format, main
 from tests.conftest import TINY_OPTIONS
 from tests.editing.tiny import save_tiny
 from tests.golden_cases import golden_cases
@@ -19,7 +19,7 @@ from utils.errors import ConfigError, ModelError
 
 @pytest.fixture
 def checkpoint(tiny_checkpoint):
-    """As a run writes it: with its state, and with weights of the average that no other network has."""
+    """A checkpoint as a run writes it, with a training state, and averaged weights that differ from all others."""
     contents = torch.load(tiny_checkpoint, weights_only=True)
     contents["generator_ema"] = {name: 1.1 * value for name, value in contents["generator_ema"].items()}
     contents["classes"] = celebamask13().to_dict()
@@ -39,7 +39,7 @@ def export(source, *options):
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("half", torch.float16), ("single", torch.float32)])
-def test_holds_the_averaged_generator_and_facts(checkpoint, capsys, precision, dtype):
+def test_exports_hold_the_averaged_generator_and_its_provenance(checkpoint, capsys, precision, dtype):
     target = export(checkpoint, "--precision", precision)
     before, after = (torch.load(path, weights_only=True) for path in (checkpoint, target))
     assert after.keys() == {"format", "model", "classes", "generator_ema", "images", "data"}
@@ -65,7 +65,7 @@ def test_half_precision_costs_little(tmp_path):
     assert images[1].dtype == torch.float32
     difference = (images[0] - images[1]).abs()
     assert 0 < difference.mean() < 1  # grey levels
-    assert images[0].std() > 10  # there is something to differ
+    assert images[0].std() > 10  # not all grey
 
 
 def test_single_precision_costs_nothing(checkpoint):
@@ -94,7 +94,7 @@ def test_released_checkpoints_are_exported(tmp_path, capsys):
     assert contents["classes"]["names"] == [f"class_{k}" for k in range(4)]
 
 
-def test_commands_take_an_export_as_any_checkpoint(checkpoint, tmp_path, capsys):
+def test_commands_accept_exports_as_checkpoints(checkpoint, tmp_path, capsys):
     target = export(checkpoint)
     generate.main(["--checkpoint", str(target), "--output", str(tmp_path / "out"), "--seeds", "0", "--device", "cpu"])
     assert (tmp_path / "out" / "grid.png").exists()
@@ -104,7 +104,7 @@ def test_commands_take_an_export_as_any_checkpoint(checkpoint, tmp_path, capsys)
         load_discriminator(target)
 
 
-def test_training_does_not_go_on_from_an_export(checkpoint, faces_32, tiny_run, tmp_path, capsys):
+def test_training_cannot_resume_from_an_export(checkpoint, faces_32, tiny_run, tmp_path, capsys):
     options = ["--output", str(tmp_path / "run"), "--resume", str(export(checkpoint))]
     options += [*TINY_OPTIONS, f"data.path={faces_32}", "data.workers=0", "training.device=cpu", "ops=native"]
     message = refused(train.main, ["--config", str(tiny_run), *options], capsys)
@@ -113,7 +113,7 @@ def test_training_does_not_go_on_from_an_export(checkpoint, faces_32, tiny_run, 
 
 
 def refused(command, arguments, capsys):
-    """The one line that a command ends with."""
+    """Return the line on stderr of a command that exits with 2."""
     with pytest.raises(SystemExit) as exit_:
         run(lambda: command(arguments))
     assert exit_.value.code == 2
@@ -121,8 +121,8 @@ def refused(command, arguments, capsys):
     return line
 
 
-def damaged(path, change):
-    """The checkpoint after a change of its average."""
+def damage(path, change):
+    """Change the averaged weights of a checkpoint."""
     contents = torch.load(path, weights_only=True)
     change(contents["generator_ema"])
     torch.save(contents, path)
@@ -136,8 +136,8 @@ def damaged(path, change):
         (lambda state: state.pop("compositing.bias"), "another architecture"),
     ],
 )
-def test_numbers_that_cannot_be_stored(checkpoint, tmp_path, capsys, change, remedy):
-    damaged(checkpoint, change)
+def test_weights_that_cannot_be_stored(checkpoint, tmp_path, capsys, change, remedy):
+    damage(checkpoint, change)
     message = refused(main, ["--checkpoint", str(checkpoint), "--output", str(tmp_path / "new.pt")], capsys)
     assert "compositing.bias" in message
     assert remedy in message
@@ -155,7 +155,7 @@ def test_numbers_that_cannot_be_stored(checkpoint, tmp_path, capsys, change, rem
         ("tiny.pt", "new.pt", ["--precision", "double"], "invalid choice"),
     ],
 )
-def test_mistakes_leave_everything_as_it_was(checkpoint, tmp_path, capsys, source, target, options, hint):
+def test_mistakes_change_no_files(checkpoint, tmp_path, capsys, source, target, options, hint):
     (tmp_path / "there.pt").write_text("mine")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     arguments = ["--checkpoint", str(tmp_path / source), "--output", str(tmp_path / target), *options]
@@ -169,10 +169,10 @@ def test_overwrite_replaces(checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("ending", "precision"), [("onnx", "half"), pytest.param("pt2", "single", marks=pytest.mark.long)]
+    ("suffix", "precision"), [("onnx", "half"), pytest.param("pt2", "single", marks=pytest.mark.long)]
 )
-def test_graphs_draw_what_the_checkpoint_draws(checkpoint, ending, precision):
-    target = checkpoint.parent / f"graph.{ending}"
+def test_graphs_generate_the_same_images_as_the_checkpoint(checkpoint, suffix, precision):
+    target = checkpoint.parent / f"graph.{suffix}"
     skip_if_refused(target)
     main(["--checkpoint", str(checkpoint), "--output", str(target), "--precision", precision])
     stored = load_generator(export(checkpoint, "--precision", precision))
@@ -180,23 +180,26 @@ def test_graphs_draw_what_the_checkpoint_draws(checkpoint, ending, precision):
         codes = torch.randn(samples, stored.num_codes, stored.config.latent_dim)
         with torch.no_grad():
             expected = stored.synthesis(codes, "const")
-        drawn = run_onnx(target, codes) if ending == "onnx" else torch.export.load(target).module()(codes)
-        for ours, theirs in zip(drawn, (expected.image, expected.segmentation), strict=True):
+        outputs = run_onnx(target, codes) if suffix == "onnx" else torch.export.load(target).module()(codes)
+        for ours, theirs in zip(outputs, (expected.image, expected.segmentation), strict=True):
             assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
 
 
 def skip_if_refused(target):
     try:
-        find_writer(target)
+        check_format(target)
     except ConfigError as error:
         pytest.skip(str(error))
 
 
 def test_onnx_files_need_a_newer_pytorch(monkeypatch):
-    monkeypatch.setattr(torch, "__version__", TorchVersion("2.6.0+cu124"))
-    with pytest.raises(ConfigError, match=r"ONNX files need PyTorch 2.7 or newer, and this is 2.6.0.*write a .pt2"):
-        find_writer(Path("model.onnx"))
-    find_writer(Path("model.pt2"))
+    monkeypatch.setattr(export_model, "find_spec", lambda name: name)
+    monkeypatch.setattr(torch, "__version__", "2.6.0+cu124")
+    with pytest.raises(ConfigError, match=r"ONNX export needs PyTorch 2.7 or newer, but 2.6.0.*write a .pt2"):
+        check_format(Path("model.onnx"))
+    check_format(Path("model.pt2"))
+    monkeypatch.setattr(torch, "__version__", "2.10.0a0+b558c98")  # compared as numbers; pre-releases count
+    check_format(Path("model.onnx"))
 
 
 def run_onnx(path, codes):
@@ -210,7 +213,7 @@ def run_onnx(path, codes):
     return [torch.from_numpy(x) for x in session.run(None, {"codes": codes.numpy()})]
 
 
-def test_other_endings_are_refused(checkpoint, capsys):
+def test_other_extensions_are_refused(checkpoint, capsys):
     with pytest.raises(SystemExit) as exit_:
         run(lambda: main(["--checkpoint", str(checkpoint), "--output", "model.tflite"]))
     assert exit_.value.code == 2

@@ -1,4 +1,4 @@
-"""The page in a browser, with the bundled model; nothing may be asked of another host, and no script may fail."""
+"""The page in a browser, with the bundled model; no request may go to another host, and no script may fail."""
 
 import os
 import shutil
@@ -20,25 +20,25 @@ from editing.generation import generate
 from editing.loading import load_model
 from models.bundled import bundled_model
 from scripts.studio_page.downloads import FRAMES
-from scripts.studio_page.session import Place
-from scripts.studio_page.workshop import Choice, Workshop
+from scripts.studio_page.model import CodeSelection, StudioModel
+from scripts.studio_page.session import Placement
 from utils.images import save_png
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium")
 STATUS = ".studio-status"
-PICTURES = "#studio-view img.now"
+IMAGES = "#studio-view img.now"
 OPEN = "#studio-head input[type=file]"
 BEHIND = "#studio-scene input[type=file]"
 WARNING = "[data-testid=toast-body]"
-# Keeps all texts that places ever show: what is there for a moment only, a busy machine may look at too late.
-OBSERVE = """places => {
+# Record all texts of some elements: a busy machine may miss those that appear only briefly.
+OBSERVE = """selectors => {
     window.seen = [];
-    const look = () => document.querySelectorAll(places).forEach(place => window.seen.push(place.innerText));
-    new MutationObserver(look).observe(document.body, {childList: true, subtree: true, characterData: true});
+    const record = () => document.querySelectorAll(selectors).forEach(element => window.seen.push(element.innerText));
+    new MutationObserver(record).observe(document.body, {childList: true, subtree: true, characterData: true});
 }"""
-# A slow network for what the server tells, but not for what it is asked.
+# Delay answers of the server, but not requests.
 SLOW_ANSWERS = """
     const plain = window.fetch;
     const wait = () => new Promise(go => setTimeout(go, 300));
@@ -49,9 +49,9 @@ SLOW_ANSWERS = """
         return new Response(answer.body.pipeThrough(new TransformStream(later)), answer);
     };
 """
-# Clicks what is not there yet.
-CLICK_AT_ONCE = """place => new MutationObserver((_, observer) => {
-    const button = document.querySelector(place);
+# Click an element as soon as it exists.
+CLICK_AT_ONCE = """selector => new MutationObserver((_, observer) => {
+    const button = document.querySelector(selector);
     if (button) { observer.disconnect(); setTimeout(() => button.click()); }
 }).observe(document.body, {childList: true, subtree: true})"""
 
@@ -63,23 +63,23 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def workshop() -> Iterator[Workshop]:
-    """What the page must show."""
+def model() -> Iterator[StudioModel]:
+    """The model that the page uses."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the studio does
-    yield Workshop(*load_model(bundled_model(), torch.device("cpu")))
+    yield StudioModel(*load_model(bundled_model(), torch.device("cpu")))
     torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
 def uploads_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the studio keeps what is uploaded."""
+    """Temporary folder of the studio."""
     return tmp_path_factory.mktemp("temporary")
 
 
 @pytest.fixture(scope="module")
 def address(uploads_folder: Path) -> Iterator[str]:
-    """Of a studio, which ends by itself when it is told to, and leaves nothing behind."""
+    """Address of a running studio, which must stop on SIGTERM and leave no files behind."""
     for package in ("gradio", "playwright"):
         pytest.importorskip(package, reason=f"{package} is not installed: pip install -r requirements-dev.txt")
     if CHROMIUM is None:
@@ -113,7 +113,7 @@ def browser(address: str) -> Iterator[Any]:
 
 @pytest.fixture
 def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
-    """Opens the page as a visitor with a browser of their own."""
+    """Return a function that opens the page in a browser context of its own."""
     foreign: list[str] = []
     failures: list[str] = []
     contexts = []
@@ -144,17 +144,18 @@ def page(visit: Callable[..., Any]) -> Any:
     return visit()
 
 
-def told(page: Any, pattern: str) -> str:
-    """Waits until the page tells something."""
+def wait_for_status(page: Any, pattern: str) -> str:
+    """Wait until the status line matches; return it."""
     page.wait_for_function(
-        "([at, how]) => RegExp(how).test(document.querySelector(at)?.innerText)", arg=[STATUS, pattern]
+        "([selector, pattern]) => RegExp(pattern).test(document.querySelector(selector)?.innerText)",
+        arg=[STATUS, pattern],
     )
     return page.inner_text(STATUS)
 
 
-def pictures(page: Any) -> list[str]:
-    """Addresses of image, mask and overlay."""
-    return [picture.get_attribute("src") for picture in page.locator(PICTURES).all()]
+def image_uris(page: Any) -> list[str]:
+    """Return the data URIs of image, mask and overlay."""
+    return [image.get_attribute("src") for image in page.locator(IMAGES).all()]
 
 
 def choose(page: Any, part: str) -> None:
@@ -163,7 +164,7 @@ def choose(page: Any, part: str) -> None:
 
 
 def pick(page: Any, choice: str) -> None:
-    """As people do; the page's own state comes after the click, and so nothing is asked of the input at once."""
+    """Click the label, as users do, and wait: the page updates its state only after the click."""
     page.click(f"#studio-choice label:has(input[value={choice}])")
     page.wait_for_selector(f"#studio-choice label.selected:has(input[value={choice}])")
 
@@ -172,86 +173,86 @@ def caption_is(page: Any, text: str) -> None:
     page.wait_for_function("text => document.querySelectorAll('figcaption')[2].innerText === text", arg=text)
 
 
-def place_of(workshop: Workshop, part: str, seed: int = 0) -> tuple[float, float]:
-    """x and y, from 0 to 1, of a pixel of a part that lies inside it."""
-    labels = workshop.picture(workshop.begin(seed).now).labels
-    where = np.argwhere(labels == workshop.classes.names.index(part))
+def position_of(model: StudioModel, part: str, seed: int = 0) -> tuple[float, float]:
+    """Return x and y, from 0 to 1, of a pixel of a part."""
+    labels = model.generate(model.begin(seed).current).labels
+    where = np.argwhere(labels == model.classes.names.index(part))
     row, column = where[len(where) // 2]
     return (column + 0.5) / len(labels), (row + 0.5) / len(labels)
 
 
-def test_a_part_is_clicked_changed_and_undone(page, workshop):
-    box = page.locator(PICTURES).first.bounding_box()
-    x, y = place_of(workshop, "hair")
-    first = pictures(page)
+def test_click_resample_and_undo(page, model):
+    box = page.locator(IMAGES).first.bounding_box()
+    x, y = position_of(model, "hair")
+    first = image_uris(page)
     page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
     page.wait_for_selector("#studio-part label.selected:has-text('hair')")
-    assert pictures(page)[:2] == first[:2]
-    assert pictures(page)[2] != first[2]
+    assert image_uris(page)[:2] == first[:2]
+    assert image_uris(page)[2] != first[2]
     page.click("#studio-resample")
-    told(page, r"^hair: resampled")
-    second = pictures(page)
+    wait_for_status(page, r"^hair: resampled")
+    second = image_uris(page)
     assert second[0] != first[0]
     page.click("#studio-undo")
-    told(page, "^face 0$")
-    assert pictures(page)[:2] == first[:2]
+    wait_for_status(page, "^face 0$")
+    assert image_uris(page)[:2] == first[:2]
     page.wait_for_selector("#studio-undo:disabled")
     page.click("#studio-redo")
-    told(page, r"^hair: resampled")
-    assert pictures(page) == second
+    wait_for_status(page, r"^hair: resampled")
+    assert image_uris(page) == second
 
 
-def test_all_of_it_can_be_done_with_the_keyboard(page):
+def test_keyboard(page):
     page.get_by_role("radio", name="hat", exact=True).focus()
     page.keyboard.press("Space")
     page.wait_for_selector("#studio-part label.selected:has-text('hat')")
     page.focus("#studio-resample")
     page.keyboard.press("Enter")
-    told(page, "^hat: resampled")
+    wait_for_status(page, "^hat: resampled")
     page.focus("#studio-tools input[type=range]")
     page.keyboard.press("ArrowRight")
-    told(page, r"^hat: moved \+0.1")
+    wait_for_status(page, r"^hat: directions \+0.1")
     page.keyboard.press("ArrowRight")
-    told(page, r"^hat: moved \+0.2")
+    wait_for_status(page, r"^hat: directions \+0.2")
     steps = page.locator("#studio-steps button")
     assert steps.count() == 3
     steps.nth(0).focus()
     page.keyboard.press("Enter")
-    told(page, "^face 0$")
+    wait_for_status(page, "^face 0$")
     page.wait_for_function("document.activeElement.dataset.step === '0'")
 
 
-def test_what_is_chosen_while_the_page_is_busy_is_chosen(page):
+def test_selections_made_while_the_page_is_busy_are_kept(page):
     inputs = {part: f"#studio-part input[value={part}]" for part in ("hair", "hat", "nose")}
     clicks = ["#studio-resample", inputs["hair"], inputs["hat"], inputs["nose"]]
-    page.evaluate("places => places.forEach(place => document.querySelector(place).click())", clicks)
+    page.evaluate("selectors => selectors.forEach(selector => document.querySelector(selector).click())", clicks)
     caption_is(page, "nose")
-    told(page, "^everything: resampled")
+    wait_for_status(page, "^everything: resampled")
     assert page.locator("#studio-part input:checked").get_attribute("value") == "nose"
     page.click("#studio-resample")
-    told(page, "^nose: resampled")
+    wait_for_status(page, "^nose: resampled")
     assert page.locator("#studio-steps button").count() == 3
 
 
-def test_an_answer_that_was_lost_on_the_way_comes(visit):
+def test_lost_answers_are_fetched(visit):
     page = visit(script=SLOW_ANSWERS)
     page.click("#studio-resample")
-    told(page, "^everything: resampled")
-    for gap in (200, 400):  # at these, the stream was closed while an answer was still to come
+    wait_for_status(page, "^everything: resampled")
+    for gap in (200, 400):  # ms; with these, the stream was closed while an answer was pending
         choose(page, "hat")
         count = page.locator("#studio-steps button").count()
         page.evaluate(
-            "([one, other, gap]) => { const click = place => document.querySelector(place).click();"
+            "([one, other, gap]) => { const click = selector => document.querySelector(selector).click();"
             " click(one); setTimeout(click, gap, other); }",
             ["#studio-part input[value=hair]", "#studio-resample", gap],
         )
         page.wait_for_function("n => document.querySelectorAll('#studio-steps button').length > n", arg=count)
 
 
-def test_comparing_shows_what_was_before_while_it_is_held(page):
-    first = pictures(page)
+def test_holding_compare_shows_the_original(page):
+    first = image_uris(page)
     page.click("#studio-resample")
-    told(page, "resampled")
+    wait_for_status(page, "resampled")
     before = page.locator("#studio-view img.before")
     assert not before.first.is_visible()
     assert before.first.get_attribute("src") == first[0]
@@ -271,17 +272,17 @@ def test_comparing_shows_what_was_before_while_it_is_held(page):
 def test_parts_are_switched_off_and_on(page):
     page.wait_for_selector("#studio-toggle:disabled")
     choose(page, "hair")
-    first = pictures(page)
+    first = image_uris(page)
     page.click("#studio-toggle")
-    told(page, "^hair: off$")
-    assert pictures(page)[0] != first[0]
+    wait_for_status(page, "^hair: off$")
+    assert image_uris(page)[0] != first[0]
     page.wait_for_selector("#studio-part label.selected:has-text('hair (off)')")
     page.click("#studio-toggle:has-text('Switch on')")
-    told(page, "^hair: on$")
-    assert pictures(page) == first
+    wait_for_status(page, "^hair: on$")
+    assert image_uris(page) == first
 
 
-def test_parts_come_from_another_face(page, workshop):
+def test_copying_from_another_face(page, model):
     choose(page, "cloth")
     pick(page, "texture")
     face = page.locator(".studio-source").get_attribute("src")
@@ -289,23 +290,23 @@ def test_parts_come_from_another_face(page, workshop):
     page.wait_for_function("face => document.querySelector('.studio-source').src !== face", arg=face)
     page.focus("#studio-blend input[type=range]")
     page.keyboard.press("End")
-    told(page, "^cloth texture: 100% of face 7$")
-    blended = pictures(page)
+    wait_for_status(page, "^cloth texture: blended 100% toward face 7$")
+    blended = image_uris(page)
     page.click("#studio-undo")
-    told(page, "^face 0$")
-    page.click("#studio-take")
-    told(page, "^cloth texture: from face 7$")
-    assert pictures(page) == blended
-    page.click("#studio-begin")
-    told(page, "^face 7$")
+    wait_for_status(page, "^face 0$")
+    page.click("#studio-copy")
+    wait_for_status(page, "^cloth texture: copied from face 7$")
+    assert image_uris(page) == blended
+    page.click("#studio-open-seed")
+    wait_for_status(page, "^face 7$")
     page.fill("#studio-seed input", "")
-    page.click("#studio-take")
+    page.click("#studio-copy")
     page.wait_for_selector(WARNING)
-    assert "no seed: give a whole number" in page.inner_text(WARNING)
+    assert "the seed is empty: enter a whole number" in page.inner_text(WARNING)
     page.fill("#studio-seed input", "-1")
-    told(page, "^seed -1: seeds are whole numbers from 0")
+    wait_for_status(page, "^seed -1 is out of range: choose a whole number from 0")
     page.click("#studio-resample")
-    told(page, "resampled")
+    wait_for_status(page, "resampled")
 
 
 def saved(page: Any, name: str, folder: Path) -> Path:
@@ -316,94 +317,96 @@ def saved(page: Any, name: str, folder: Path) -> Path:
     return path
 
 
-def test_what_is_saved_is_what_is_seen(page, workshop, tmp_path):
+def test_saved_files_hold_the_image_displayed(page, model, tmp_path):
     choose(page, "hair")
-    page.click("#studio-take")
-    told(page, "^hair: from face 1$")
-    expected = workshop.take(workshop.begin(0), Choice("hair", "both"), 1)
-    picture = workshop.picture(expected.now)
+    page.click("#studio-copy")
+    wait_for_status(page, "^hair: copied from face 1$")
+    expected = model.copy(model.begin(0), CodeSelection("hair", "both"), 1)
+    edited = model.generate(expected.current)
     image = np.asarray(Image.open(saved(page, "Image", tmp_path))).astype(int)
-    assert np.abs(image - picture.image).max() <= 1
+    assert np.abs(image - edited.image).max() <= 1
     labels = np.asarray(Image.open(saved(page, "Mask", tmp_path)))
-    assert (labels == picture.labels).mean() > 0.99
+    assert (labels == edited.labels).mean() > 0.99
     codes = torch.from_numpy(np.load(saved(page, "Codes", tmp_path)))
-    torch.testing.assert_close(codes, expected.now.codes)
+    torch.testing.assert_close(codes, expected.current.codes)
     with Image.open(saved(page, "Animation", tmp_path)) as animation:
         assert animation.n_frames == 2 * FRAMES
 
 
-def test_the_foreground_is_moved_and_zoomed(page, workshop, tmp_path):
+def test_zoom(page, model, tmp_path):
     page.focus("#studio-zoom input[type=range]")
     page.keyboard.press("ArrowLeft")
-    told(page, "^zoom 0.95,")
+    wait_for_status(page, "^zoom 0.95,")
     page.fill("#studio-zoom input[type=number]", "0.8")
     page.keyboard.press("Tab")
-    told(page, "^zoom 0.80,")
+    wait_for_status(page, "^zoom 0.80,")
     assert page.locator("#studio-steps button").count() == 2
     image = np.asarray(Image.open(saved(page, "Image", tmp_path))).astype(int)
-    expected = workshop.picture(workshop.move(workshop.begin(0), Place(0.8)).now)
+    expected = model.generate(model.place(model.begin(0), Placement(0.8)).current)
     assert np.abs(image - expected.image).max() <= 1
     page.click("#studio-undo")
-    told(page, "^face 0$")
+    wait_for_status(page, "^face 0$")
     page.wait_for_function("document.querySelector('#studio-zoom input[type=number]').value === '1'")
 
 
-def test_a_photo_comes_behind_the_face_and_goes(page, tmp_path):
+def test_background_photo(page, tmp_path):
     save_png(draw_face(999, 5, 80)[0], tmp_path / "beach.png")
-    first = pictures(page)
-    page.wait_for_selector("#studio-clear:disabled")
+    first = image_uris(page)
+    page.wait_for_selector("#studio-remove-background:disabled")
     page.evaluate(OBSERVE, [STATUS, "figcaption"])
     page.set_input_files(BEHIND, tmp_path / "beach.png")
-    told(page, "^background: beach.png$")
-    assert {"putting beach.png behind: 0%", "background alone", "photo"} <= set(page.evaluate("window.seen"))
-    behind = pictures(page)
+    wait_for_status(page, "^background: beach.png$")
+    assert {"reconstructing beach.png as the background: 0%", "background only", "photo"} <= set(
+        page.evaluate("window.seen")
+    )
+    behind = image_uris(page)
     assert behind[0] != first[0]
     image = np.asarray(Image.open(saved(page, "Image", tmp_path)))
-    page.click("#studio-clear")
-    told(page, "^background: the face's own$")
-    assert pictures(page) == first
-    page.wait_for_selector("#studio-clear:disabled")
+    page.click("#studio-remove-background")
+    wait_for_status(page, "^background photo removed$")
+    assert image_uris(page) == first
+    page.wait_for_selector("#studio-remove-background:disabled")
     page.click("#studio-undo")
-    told(page, "^background: beach.png$")
-    assert pictures(page) == behind
+    wait_for_status(page, "^background: beach.png$")
+    assert image_uris(page) == behind
     np.testing.assert_array_equal(np.asarray(Image.open(saved(page, "Image", tmp_path))), image)
     choose(page, "background")
-    page.click("#studio-take")
-    told(page, "^background: from face 1$")
-    page.wait_for_selector("#studio-clear:disabled")
+    page.click("#studio-copy")
+    wait_for_status(page, "^background: copied from face 1$")
+    page.wait_for_selector("#studio-remove-background:disabled")
 
 
-def test_a_photo_is_uploaded_and_inverted(page, workshop, uploads_folder, tmp_path):
+def test_uploaded_photos_are_inverted(page, model, uploads_folder, tmp_path):
     save_png(draw_face(999, 3, 80)[0], tmp_path / "anna.png")
-    first = pictures(page)
+    first = image_uris(page)
     page.evaluate(OBSERVE, [STATUS, "figcaption"])
     page.set_input_files(OPEN, tmp_path / "anna.png")
-    told(page, "^anna.png$")
+    wait_for_status(page, "^anna.png$")
     seen = page.evaluate("window.seen")
-    assert {"looking for codes of anna.png: 0%", "found so far", "photo", "difference"} <= set(seen)
-    assert pictures(page)[0] != first[0]
+    assert {"inverting anna.png: 0%", "reconstruction", "photo", "difference"} <= set(seen)
+    assert image_uris(page)[0] != first[0]
     page.wait_for_selector("#studio-stop", state="hidden")
     assert [path for path in uploads_folder.rglob("*") if path.is_file() and path.stat().st_size] == []
     codes = torch.from_numpy(np.load(saved(page, "Codes", tmp_path)))
-    inverted = pictures(page)
+    inverted = image_uris(page)
     page.click("#studio-undo")
-    told(page, "^face 0$")
+    wait_for_status(page, "^face 0$")
     page.set_input_files(OPEN, tmp_path / "codes.npy")
-    told(page, "^codes.npy$")
-    assert pictures(page) == inverted
-    [drawing] = generate(workshop.generator, codes)
+    wait_for_status(page, "^codes.npy$")
+    assert image_uris(page) == inverted
+    [sample] = generate(model.generator, codes)
     image = np.asarray(Image.open(saved(page, "Image", tmp_path))).astype(int)
-    assert np.abs(image - drawing.image).max() <= 1
+    assert np.abs(image - sample.image).max() <= 1
 
 
-def test_the_same_file_can_be_uploaded_by_two(visit, tmp_path):
+def test_two_users_upload_the_same_file(visit, tmp_path):
     save_png(draw_face(999, 6, 80)[0], tmp_path / "anna.png")
-    visitors = [visit(), visit()]
-    for page in visitors:
+    users = [visit(), visit()]
+    for page in users:
         page.set_input_files(OPEN, tmp_path / "anna.png")
-    for page in visitors:
-        told(page, "^anna.png$")
-    assert pictures(visitors[0]) == pictures(visitors[1])
+    for page in users:
+        wait_for_status(page, "^anna.png$")
+    assert image_uris(users[0]) == image_uris(users[1])
 
 
 def test_an_inversion_can_be_stopped(page, tmp_path):
@@ -411,14 +414,14 @@ def test_an_inversion_can_be_stopped(page, tmp_path):
     page.evaluate(OBSERVE, [STATUS])
     page.evaluate(CLICK_AT_ONCE, "#studio-stop")
     page.set_input_files(OPEN, tmp_path / "ben.png")
-    page.wait_for_function("window.seen.some(text => text.startsWith('looking for codes of ben.png'))")
-    told(page, "^face 0$")
+    page.wait_for_function("window.seen.some(text => text.startsWith('inverting ben.png'))")
+    wait_for_status(page, "^face 0$")
     page.wait_for_selector("figcaption:has-text('mask')")
     assert "ben.png" not in page.evaluate("window.seen")
 
 
-def test_bad_uploads_are_told_and_the_page_goes_on(page, tmp_path):
-    (tmp_path / "bad.png").write_bytes(b"not a picture")
+def test_bad_uploads_are_reported_and_the_page_keeps_working(page, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"not an image")
     (tmp_path / "notes.txt").write_text("hello")
     np.save(tmp_path / "other.npy", np.zeros((1, 5), np.float32))
     (tmp_path / "large.png").write_bytes(bytes(11 * 2**20))
@@ -435,41 +438,41 @@ def test_bad_uploads_are_told_and_the_page_goes_on(page, tmp_path):
         page.wait_for_selector(f"{WARNING}:has-text('{message}')")
         page.click("[data-testid=toast-close]")
         page.wait_for_selector(WARNING, state="detached")
-    told(page, "^face 0$")
+    wait_for_status(page, "^face 0$")
     page.click("#studio-resample")
-    told(page, "resampled")
+    wait_for_status(page, "resampled")
 
 
-def test_visitors_do_not_see_each_others_images(visit, address):
+def test_users_do_not_see_each_others_images(visit, address):
     anna, ben = visit(), visit()
-    first = pictures(ben)
+    first = image_uris(ben)
     anna.click("#studio-resample")
-    told(anna, "resampled")
+    wait_for_status(anna, "resampled")
     choose(ben, "hair")
     ben.click("#studio-toggle")
-    told(ben, "^hair: off$")
+    wait_for_status(ben, "^hair: off$")
     assert anna.locator("#studio-steps button").count() == ben.locator("#studio-steps button").count() == 2
     assert ben.locator("#studio-steps button").nth(1).get_attribute("title") == "2. hair: off"
     ben.click("#studio-undo")
-    told(ben, "^face 0$")
-    assert pictures(ben)[:2] == first[:2]
-    assert pictures(visit()) == first
+    wait_for_status(ben, "^face 0$")
+    assert image_uris(ben)[:2] == first[:2]
+    assert image_uris(visit()) == first
     answer = anna.request.get(f"{address}/gradio_api/file={ROOT / 'README.md'}")
     assert answer.status in (403, 404)
 
 
-def test_a_phone_shows_all_of_it_without_scrolling_sideways(visit):
+def test_a_phone_needs_no_horizontal_scrolling(visit):
     page = visit(width=390, height=844)
     for _ in range(9):  # a history longer than the screen is wide
         page.click("#studio-resample")
     page.wait_for_function("document.querySelectorAll('#studio-steps button').length === 10")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.locator("#studio-save").scroll_into_view_if_needed()
-    image = page.locator(PICTURES).first.bounding_box()
+    image = page.locator(IMAGES).first.bounding_box()
     assert image["width"] > 200
-    assert 0 <= image["y"] < 100  # it stays in sight
-    told_in = page.locator(STATUS).bounding_box()
-    assert image["y"] + image["height"] < told_in["y"] < 400  # so does what is told
+    assert 0 <= image["y"] < 100  # it stays visible
+    status = page.locator(STATUS).bounding_box()
+    assert image["y"] + image["height"] < status["y"] < 400  # as does the status line
     for name in ("Image", "Mask", "Codes", "Animation"):
         box = page.get_by_role("button", name=name, exact=True).bounding_box()
         assert 0 <= box["x"] < box["x"] + box["width"] <= 390

@@ -1,4 +1,4 @@
-"""The command: what it refuses before anything is served, and the environment in which it serves."""
+"""The command: options that it refuses before serving the page, and the environment it serves in."""
 
 import importlib.util
 import os
@@ -31,17 +31,17 @@ def free_port() -> int:
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *options: str) -> str:
-    """The line of a command that ends with exit code 2."""
+    """Return the line on stderr of a command that exits with 2."""
     monkeypatch.setattr(sys, "argv", ["studio", *options])
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_:
         run(studio.main)
     [line] = capsys.readouterr().err.splitlines()
-    assert ended.value.code == 2
+    assert exit_.value.code == 2
     return line
 
 
 @needs_gradio
-def test_a_port_in_use_is_told(monkeypatch, capsys):
+def test_a_port_in_use_is_refused(monkeypatch, capsys):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -51,7 +51,7 @@ def test_a_port_in_use_is_told(monkeypatch, capsys):
 
 
 @needs_gradio
-def test_other_bad_options_are_told(monkeypatch, capsys, tmp_path):
+def test_other_bad_options_are_refused(monkeypatch, capsys, tmp_path):
     assert "--port 70000: choose one from 1" in refusal(monkeypatch, capsys, "--port", "70000")
     assert "cannot listen on 192.0.2.1" in refusal(monkeypatch, capsys, "--host", "192.0.2.1")
     assert "--seed -1: choose one from 0" in refusal(monkeypatch, capsys, "--seed", "-1")
@@ -60,7 +60,7 @@ def test_other_bad_options_are_told(monkeypatch, capsys, tmp_path):
     assert f"{missing}: no such file" in refusal(monkeypatch, capsys, "--port", port, "--checkpoint", missing)
 
 
-def test_a_missing_package_is_told(monkeypatch, capsys):
+def test_a_missing_package_is_reported(monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert refusal(monkeypatch, capsys) == (
         "error: the studio needs Gradio, which is not installed: pip install -r requirements-studio.txt"
@@ -69,7 +69,7 @@ def test_a_missing_package_is_told(monkeypatch, capsys):
 
 @contextmanager
 def served(environment: Mapping[str, str], host: str = "127.0.0.1") -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """The page of a studio, asked for without a proxy, and the process, which is ended."""
+    """Start a studio; yield its page, requested without a proxy, and its process, which is killed afterwards."""
     port = free_port()
     options = ["--host", host, "--port", str(port), "--device", "cpu", "--ops", "native"]
     command = [sys.executable, "-m", "scripts.studio", *options]
@@ -96,8 +96,8 @@ def served(environment: Mapping[str, str], host: str = "127.0.0.1") -> Iterator[
 
 
 @needs_gradio
-def test_the_environment_of_other_programs_does_not_reach_it():
-    """Proxies above all: its own address is none of theirs."""
+def test_variables_of_other_programs_have_no_effect():
+    """Above all, no request to the studio itself may go to a proxy."""
     with socket.socket() as proxy:
         proxy.bind(("127.0.0.1", 0))
         proxy.listen()
@@ -110,11 +110,11 @@ def test_the_environment_of_other_programs_does_not_reach_it():
         environment |= {"WEB_CONCURRENCY": "x", "HF_HUB_ETAG_TIMEOUT": "x", "SYSTEM": "spaces", "SPACE_ID": "a/b"}
         with served(environment) as (page, process):
             assert "SemanticStyleGAN Studio" in page
-            said = process.stdout.readline()
+            line = process.stdout.readline()
             process.send_signal(signal.SIGINT)
-            assert process.communicate(timeout=PATIENCE)[0] == "closed\n"
+            assert process.communicate(timeout=PATIENCE)[0] == "stopped\n"
             assert process.returncode == 0
-            assert "(Ctrl-C ends it)" in said
+            assert "(press Ctrl-C to stop)" in line
         with pytest.raises(BlockingIOError):
             proxy.accept()
 
@@ -122,6 +122,6 @@ def test_the_environment_of_other_programs_does_not_reach_it():
 @needs_gradio
 @pytest.mark.long
 @pytest.mark.skipif(not socket.has_ipv6, reason="this system has no IPv6")
-def test_addresses_of_ipv6():
+def test_ipv6_addresses():
     with served({}, "[::1]") as (page, _):
         assert "SemanticStyleGAN Studio" in page

@@ -1,26 +1,27 @@
-"""The history, without a model: codes are small tensors."""
+"""The edit history, without a model: codes are small tensors."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
-from scripts.studio_page.session import MAX_STEPS, Change, Knob, Place, Session
+from scripts.studio_page.session import MAX_STEPS, Change, Placement, Session, SliderState
 from utils.errors import EditError
 
 PARTS = 3
+HAIR, HAT = ("directions", "hair"), ("directions", "hat")
 
 
 def plus(amount: float) -> Change:
     return lambda step: replace(step, codes=step.codes + amount)
 
 
-def moved(place: Place) -> Change:
-    return lambda step: replace(step, place=place)
+def moved(placement: Placement) -> Change:
+    return lambda step: replace(step, placement=placement)
 
 
 def value(session: Session) -> float:
-    return session.now.codes.flatten()[0].item()
+    return session.current.codes.flatten()[0].item()
 
 
 @pytest.fixture
@@ -32,20 +33,20 @@ def names(session: Session) -> list[str]:
     return [step.name for step in session.steps]
 
 
-def test_it_begins_with_one_image_and_nothing_to_undo(session):
+def test_begins_with_one_image_and_nothing_to_undo(session):
     assert names(session) == ["face 0"]
-    assert session.now.shown == (True, True, True)
+    assert session.current.shown == (True, True, True)
     assert not session.can_undo
     assert not session.can_redo
     assert session.undo() is session
     assert session.redo() is session
 
 
-def test_an_edit_can_be_undone_and_done_again(session):
+def test_undo_and_redo(session):
     edited = session.edit("one", plus(1)).edit("two", plus(2))
     assert value(edited) == 3
     back = edited.undo()
-    assert (value(back), back.now.name, back.can_redo) == (1, "one", True)
+    assert (value(back), back.current.name, back.can_redo) == (1, "one", True)
     assert value(back.undo()) == 0
     assert value(back.redo()) == 3
     assert not back.redo().can_redo
@@ -62,97 +63,95 @@ def test_sessions_do_not_change(session):
         session.position = 1
 
 
-def test_an_edit_after_undo_drops_what_was_undone(session):
+def test_an_edit_after_undo_drops_the_steps_undone(session):
     edited = session.edit("one", plus(1)).edit("two", plus(1)).undo().undo().edit("other", plus(5))
     assert names(edited) == ["face 0", "other"]
     assert not edited.can_redo
 
 
-def test_any_step_can_be_gone_to(session):
+def test_go_to_any_step(session):
     edited = session.edit("one", plus(1)).edit("two", plus(1))
-    assert edited.go(1).now.name == "one"
-    assert edited.go(1).go(2).now is edited.now
+    assert edited.go_to(1).current.name == "one"
+    assert edited.go_to(1).go_to(2).current is edited.current
     for position in (-1, 3):
-        with pytest.raises(EditError, match="the history has 3"):
-            edited.go(position)
+        with pytest.raises(EditError, match="choose one from 1 to 3"):
+            edited.go_to(position)
 
 
-def test_a_slider_makes_one_step_however_far_it_is_turned(session):
+def test_a_slider_makes_one_step_however_often_it_moves(session):
     first = session.edit("one", plus(1))
-    turned = first.turn(Knob("slide hair", (1.0,)), "hair 1", plus(10)).turn(
-        Knob("slide hair", (2.0,)), "hair 2", plus(20)
-    )
-    assert names(turned) == ["face 0", "one", "hair 2"]
-    assert value(turned) == 21
-    assert turned.now.knob == Knob("slide hair", (2.0,))
-    assert value(turned.undo()) == 1
+    slid = first.edit("hair 1", plus(10), SliderState(HAIR, (1.0,))).edit("hair 2", plus(20), SliderState(HAIR, (2.0,)))
+    assert names(slid) == ["face 0", "one", "hair 2"]
+    assert value(slid) == 21
+    assert slid.current.slider_state == SliderState(HAIR, (2.0,))
+    assert value(slid.undo()) == 1
 
 
-def test_another_slider_goes_on_from_there(session):
-    turned = session.turn(Knob("slide hair", (1.0,)), "hair", plus(10)).turn(Knob("slide hat", (1.0,)), "hat", plus(1))
-    assert names(turned) == ["face 0", "hair", "hat"]
-    assert value(turned) == 11
+def test_another_slider_adds_a_step(session):
+    slid = session.edit("hair", plus(10), SliderState(HAIR, (1.0,))).edit("hat", plus(1), SliderState(HAT, (1.0,)))
+    assert names(slid) == ["face 0", "hair", "hat"]
+    assert value(slid) == 11
 
 
-def test_a_slider_turned_after_undo_starts_where_its_step_started(session):
-    knob = Knob("slide hair", (1.0,))
-    back = session.turn(knob, "hair", plus(10)).edit("one", plus(1)).undo()
-    again = back.turn(Knob("slide hair", (3.0,)), "hair 3", plus(30))
+def test_a_slider_moved_after_undo_replaces_its_step(session):
+    slider = SliderState(HAIR, (1.0,))
+    back = session.edit("hair", plus(10), slider).edit("one", plus(1)).undo()
+    again = back.edit("hair 3", plus(30), SliderState(HAIR, (3.0,)))
     assert names(again) == ["face 0", "hair 3"]
     assert value(again) == 30
 
 
-def test_a_slider_step_that_became_the_oldest_is_where_the_next_turn_starts(session):
-    turned = session.turn(Knob("slide", (1.0,)), "first", plus(1))
+def test_the_oldest_step_is_not_replaced_by_its_slider(session):
+    slid = session.edit("first", plus(1), SliderState(("slide",), (1.0,)))
     for _ in range(MAX_STEPS - 1):
-        turned = turned.edit("more", plus(0))
-    oldest = turned.go(0)
-    assert oldest.now.name == "first"
-    assert value(oldest.turn(Knob("slide", (2.0,)), "second", plus(2))) == 3
+        slid = slid.edit("more", plus(0))
+    oldest = slid.go_to(0)
+    assert oldest.current.name == "first"
+    assert value(oldest.edit("second", plus(2), SliderState(("slide",), (2.0,)))) == 3
 
 
 def test_parts_are_switched_off_and_on(session):
     off = session.toggle(1, "hair off")
-    assert off.now.shown == (True, False, True)
-    assert off.edit("one", plus(1)).now.shown == (True, False, True)
-    assert off.turn(Knob("slide", (1.0,)), "slide", plus(1)).now.shown == (True, False, True)
-    assert off.toggle(1, "hair on").now.shown == (True, True, True)
-    assert off.undo().now.shown == (True, True, True)
+    assert off.current.shown == (True, False, True)
+    assert off.edit("one", plus(1)).current.shown == (True, False, True)
+    assert off.edit("slide", plus(1), SliderState(("slide",), (1.0,))).current.shown == (True, False, True)
+    assert off.toggle(1, "hair on").current.shown == (True, True, True)
+    assert off.undo().current.shown == (True, True, True)
 
 
-def test_the_last_part_stays(session):
-    with pytest.raises(EditError, match="one part has to stay"):
+def test_the_last_part_cannot_be_switched_off(session):
+    with pytest.raises(EditError, match="the last part cannot be switched off"):
         session.toggle(0, "off").toggle(1, "off").toggle(2, "off")
 
 
-def test_another_image_opens_with_all_parts_and_is_what_is_compared_with(session):
+def test_an_opened_image_has_all_parts_and_is_the_original(session):
     edited = session.toggle(1, "off").edit("one", plus(1))
-    assert edited.before is session.now
+    assert edited.original is session.current
     opened = edited.open("face 7", torch.full((1, 8, 4), 7.0))
-    assert opened.now.shown == (True, True, True)
-    assert opened.edit("one", plus(1)).before is opened.now
-    assert opened.undo().before is session.now
+    assert opened.current.shown == (True, True, True)
+    assert opened.edit("one", plus(1)).original is opened.current
+    assert opened.undo().original is session.current
 
 
-def test_steps_hold_the_scene(session):
+def test_steps_keep_placement_and_background(session):
     features = torch.ones(1, 2, 3, 3)
     behind = session.edit("photo", lambda step: replace(step, background=features))
-    away = behind.turn(Knob("place", Place(0.5)), "far", moved(Place(0.5)))
-    assert (away.now.place, away.now.background) == (Place(0.5), features)
-    assert (away.undo().now.place, away.undo().now.background) == (Place(), features)
-    assert away.undo().undo().now.background is None
+    away = behind.edit("far", moved(Placement(0.5)), SliderState(("place",), Placement(0.5)))
+    assert (away.current.placement, away.current.background) == (Placement(0.5), features)
+    assert (away.undo().current.placement, away.undo().current.background) == (Placement(), features)
+    assert away.undo().undo().current.background is None
     edited = away.edit("one", plus(1)).toggle(1, "off")
-    assert (edited.now.place, edited.now.background, value(edited)) == (Place(0.5), features, 1)
-    nearer = away.turn(Knob("place", Place(0.7)), "near", moved(Place(0.7)))
+    assert (edited.current.placement, edited.current.background, value(edited)) == (Placement(0.5), features, 1)
+    nearer = away.edit("near", moved(Placement(0.7)), SliderState(("place",), Placement(0.7)))
     assert names(nearer) == ["face 0", "photo", "near"]
     opened = edited.open("face 7", torch.zeros(1, 8, 4))
-    assert (opened.now.place, opened.now.background) == (Place(), None)
-    assert opened.edit("one", plus(1)).before is opened.now
+    assert (opened.current.placement, opened.current.background) == (Placement(), None)
+    assert opened.edit("one", plus(1)).original is opened.current
 
 
-def test_the_oldest_steps_are_forgotten(session):
+def test_the_oldest_steps_are_dropped(session):
     for count in range(MAX_STEPS + 5):
         session = session.edit(str(count), plus(1))
     assert len(session.steps) == MAX_STEPS
-    assert session.now.name == str(MAX_STEPS + 4)
-    assert session.before is session.steps[0]
+    assert session.current.name == str(MAX_STEPS + 4)
+    assert session.original is session.steps[0]

@@ -1,0 +1,190 @@
+"""Edits of a session with a model, independent of the web page.
+
+Shapes: D latent width, M = B + 2K vectors of a W+ code, n of them edited, K parts, R resolution.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.labels import ClassTable
+from editing.codes import seed_codes
+from editing.direction_search import factors, mapped
+from editing.generation import Scene, generate
+from editing.mixing import CodeKind, code_index, interpolate
+from editing.selection import BASE, parse_parts
+from models import Generator
+from models.coordinates import foreground_coordinates
+from models.latents import to_wplus
+from scripts.studio_page.session import DEFAULT_PLACEMENT, Change, EditStep, Placement, Session, SliderState
+from utils.errors import EditError
+
+EVERYTHING = "everything"
+NUM_DIRECTIONS = 3
+MAX_SEED = 999_999_999  # fits the page's small field
+CACHED_IMAGES = 256
+STATISTICS_SAMPLES = 2000  # samples of w that define a standard deviation, the unit of the direction sliders
+
+
+class CodeSelection(NamedTuple):
+    """Which codes an edit changes."""
+
+    part: str  # EVERYTHING, BASE or a class name
+    kind: CodeKind
+
+    def __str__(self) -> str:
+        return self.part if self.kind == "both" else f"{self.part} {self.kind}"
+
+
+class EditedImage(NamedTuple):
+    """Image and mask of one step."""
+
+    image: np.ndarray  # uint8 [R, R, 3]
+    labels: np.ndarray  # uint8 [R, R]
+
+
+class StudioModel:
+    """A generator with its classes; each editing method takes a session and returns a new one."""
+
+    def __init__(self, generator: Generator, classes: ClassTable) -> None:
+        self.generator = generator
+        self.classes = classes
+        self.config = generator.config
+        self.part_names = (EVERYTHING, BASE, *classes.names)
+        self.generate = lru_cache(CACHED_IMAGES)(self._generate)
+        self.directions = lru_cache(None)(self._directions)
+        self._w = mapped(generator, STATISTICS_SAMPLES)
+
+    def begin(self, seed: int) -> Session:
+        """Start a session with the face of a seed."""
+        return Session.begin(f"face {seed}", self.codes(seed), self.config.num_classes)
+
+    def open(self, session: Session, seed: int) -> Session:
+        """Open the face of a seed."""
+        return session.open(f"face {seed}", self.codes(seed))
+
+    def resample(self, session: Session, selection: CodeSelection, seed: int) -> Session:
+        """Replace the selected codes with those of a random seed."""
+        return session.edit(f"{selection}: resampled ({seed})", self._blend_change(selection, seed, 1.0))
+
+    def copy(self, session: Session, selection: CodeSelection, seed: int) -> Session:
+        """Copy the selected codes from the face of a seed."""
+        return session.edit(f"{selection}: copied from face {seed}", self._blend_change(selection, seed, 1.0))
+
+    def blend(self, session: Session, selection: CodeSelection, seed: int, amount: float) -> Session:
+        """Interpolate the selected codes toward the face of a seed, by an amount from 0 to 1."""
+        name = f"{selection}: blended {amount:.0%} toward face {seed}"
+        state = SliderState(("blend", selection, seed), (amount,))
+        return session.edit(name, self._blend_change(selection, seed, amount), state)
+
+    def blend_amount(self, session: Session, selection: CodeSelection, seed: int) -> float:
+        """Return the position of the blend slider for a seed."""
+        state = session.current.slider_state
+        return state.values[0] if state and state.sliders == ("blend", selection, seed) else 0.0
+
+    def move_along(self, session: Session, selection: CodeSelection, strengths: Sequence[float]) -> Session:
+        """Move the selected codes along their strongest directions, by strengths in standard deviations."""
+        index = self._index(selection)
+        directions = zip(self.directions(selection), strengths, strict=True)
+        offset = sum(direction * strength for direction, strength in directions)
+
+        def change(step: EditStep) -> EditStep:
+            codes = step.codes.clone()
+            codes[:, index] += torch.as_tensor(offset).to(codes)
+            return self._with_codes(step, codes, selection)
+
+        name = f"{selection}: directions {', '.join(f'{strength:+.1f}' for strength in strengths)}"
+        return session.edit(name, change, SliderState(("directions", selection), tuple(strengths)))
+
+    def strengths(self, session: Session, selection: CodeSelection) -> tuple[float, ...]:
+        """Return the positions of the direction sliders."""
+        state = session.current.slider_state
+        return state.values if state and state.sliders == ("directions", selection) else (0.0,) * NUM_DIRECTIONS
+
+    def place(self, session: Session, placement: Placement) -> Session:
+        """Zoom and shift everything but the background."""
+        name = f"zoom {placement.zoom:.2f}, shift {placement.right:+.2f} right, {placement.down:+.2f} down"
+        state = SliderState(("placement",), placement)
+        return session.edit(name, lambda step: replace(step, placement=placement), state)
+
+    def remove_background(self, session: Session) -> Session:
+        """Generate the background from its codes again, if a photo replaces it."""
+        if session.current.background is None:
+            return session
+        return session.edit("background photo removed", lambda step: replace(step, background=None))
+
+    def toggle(self, session: Session, part: str) -> Session:
+        """Switch a part off, or on again.
+
+        Raises:
+            EditError: if it is not a class, or no part would be left.
+        """
+        if not self.is_part(part):
+            raise EditError(f"{part} cannot be switched off: choose a single part")
+        state = "off" if self.is_shown(session, part) else "on"
+        return session.toggle(self.classes.names.index(part), f"{part}: {state}")
+
+    def is_part(self, name: str) -> bool:
+        """Return True for a class, which can be switched off, unlike EVERYTHING and BASE."""
+        return name in self.classes.names
+
+    def is_shown(self, session: Session, name: str) -> bool:
+        """Return True unless the name is a class that is switched off."""
+        return not self.is_part(name) or session.current.shown[self.classes.names.index(name)]
+
+    def part_at(self, session: Session, x: float, y: float) -> str:
+        """Return the class at a position of the image, from (0, 0) top left to (1, 1) bottom right."""
+        labels = self.generate(session.current).labels
+        row, column = (min(max(int(position * len(labels)), 0), len(labels) - 1) for position in (y, x))
+        return self.classes.names[labels[row, column]]
+
+    def codes(self, seed: int) -> Tensor:
+        """Return W+ codes [1, M, D] of the face of a seed.
+
+        Raises:
+            EditError: if the seed is out of range.
+        """
+        if not 0 <= seed <= MAX_SEED:
+            raise EditError(f"seed {seed} is out of range: choose a whole number from 0 to {MAX_SEED:,}")
+        return to_wplus(seed_codes(self.generator, [seed]), self.config).clone()
+
+    def scene(self, step: EditStep, placement: Placement | None = None) -> Scene:
+        """Return background and coordinates of a step, optionally with another placement."""
+        placement = placement or step.placement
+        if placement == DEFAULT_PLACEMENT:
+            return Scene(None, step.background)
+        shift = (placement.right, placement.down)
+        return Scene(foreground_coordinates(self.config, zoom=placement.zoom, shift=shift), step.background)
+
+    def _blend_change(self, selection: CodeSelection, seed: int, amount: float) -> Change:
+        source, index = self.codes(seed), self._index(selection)
+
+        def change(step: EditStep) -> EditStep:
+            codes = step.codes.clone()
+            codes[:, index] = interpolate(step.codes[:, index], source[:, index], amount)
+            return self._with_codes(step, codes, selection)
+
+        return change
+
+    def _with_codes(self, step: EditStep, codes: Tensor, selection: CodeSelection) -> EditStep:
+        """Replace the codes; edits of the background also remove a background photo, which would hide them."""
+        is_background = selection.part == self.classes.names[0]
+        return replace(step, codes=codes, background=None if is_background else step.background)
+
+    def _index(self, selection: CodeSelection) -> Tensor:
+        """Return the positions of the selected vectors among the M of a code, long [n]."""
+        parts = None if selection.part == EVERYTHING else parse_parts(selection.part, self.classes.names)
+        return code_index(self.config, parts, selection.kind)
+
+    def _directions(self, selection: CodeSelection) -> list[Tensor]:
+        """Return the strongest directions, each [D] and one standard deviation long."""
+        return [factor.vector for factor in factors(self.generator, self._index(selection), self._w, NUM_DIRECTIONS)]
+
+    def _generate(self, step: EditStep) -> EditedImage:
+        [sample] = generate(self.generator, step.codes, torch.tensor([step.shown]), scene=self.scene(step))
+        return EditedImage(sample.image, sample.labels)
