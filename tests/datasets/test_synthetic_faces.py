@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from datasets.class_files import celebamask13
-from datasets.faces.backdrop import paint_backdrop
-from datasets.faces.canvas import SUPERSAMPLING, Canvas, majority
-from datasets.faces.sampling import sample_attributes
-from datasets.synthetic_faces import draw_face, framed, paint
+from datasets.faces.attributes import sample_attributes
+from datasets.faces.backdrop import draw_backdrop
+from datasets.faces.canvas import SUPERSAMPLING, Canvas, majority_vote
+from datasets.synthetic_faces import apply_framing, draw_face, draw_parts
 from utils.errors import DataError
 
 SAMPLES = 240
@@ -45,7 +45,7 @@ def test_the_same_face_at_every_size(index: int) -> None:
     large_image, large = draw_face(2, index, 256)
     reduced = np.asarray(Image.fromarray(large_image).reduce(4)).astype(int)
     assert np.abs(reduced - small_image).mean() < 6
-    assert (majority(Image.fromarray(large), 4) == small).mean() > 0.97
+    assert (majority_vote(Image.fromarray(large), 4) == small).mean() > 0.97
 
 
 def test_every_class_occurs_and_the_rare_ones_in_their_share() -> None:
@@ -72,8 +72,8 @@ def test_faces_stand_where_faces_stand() -> None:
 def test_labels_are_the_majority_of_the_fine_drawing() -> None:
     rng = np.random.default_rng([0, 3])
     face = sample_attributes(rng)
-    canvas = Canvas(64, framed(face.pose, "close"), paint_backdrop(rng, face.backdrop))
-    paint(canvas, face, rng)
+    canvas = Canvas(64, apply_framing(face.pose, "close"), draw_backdrop(rng, face.backdrop))
+    draw_parts(canvas, face, rng)
     fine = np.asarray(canvas.label).reshape(64, SUPERSAMPLING, 64, SUPERSAMPLING)
     votes = np.stack([(fine == k).sum(axis=(1, 3)) for k in range(13)])
     assert np.array_equal(draw_face(0, 3, 64)[1], votes.argmax(axis=0))
@@ -110,7 +110,7 @@ def test_faces_vary() -> None:
 
 def test_majority_takes_the_lowest_of_equals_and_keeps_the_rest() -> None:
     fine = np.array([[1, 1, 5, 5], [2, 2, 5, 5], [3, 0, 9, 4], [3, 3, 4, 4]], dtype=np.uint8)
-    assert majority(Image.fromarray(fine), 2).tolist() == [[1, 5], [3, 4]]
+    assert majority_vote(Image.fromarray(fine), 2).tolist() == [[1, 5], [3, 4]]
 
 
 @pytest.mark.parametrize(("seed", "index", "resolution"), [(-1, 0, 64), (0, -1, 64), (0, 0, 31), (0, 0, 513)])
@@ -151,7 +151,7 @@ def test_sketches_are_alike_at_every_size() -> None:
 
 
 def test_an_unknown_style() -> None:
-    with pytest.raises(DataError, match="no style fresco; choose from painted, sketch"):
+    with pytest.raises(DataError, match="unknown face style fresco; choose from painted, sketch"):
         draw_face(0, 0, 64, "fresco")
 
 
@@ -167,7 +167,7 @@ def test_framings(framing: str, eyes_to_mouth: float) -> None:
 
 
 def test_an_unknown_framing() -> None:
-    with pytest.raises(DataError, match="no framing narrow; choose from close, wide"):
+    with pytest.raises(DataError, match="unknown face framing narrow; choose from close, wide"):
         draw_face(0, 0, 64, framing="narrow")
 
 
