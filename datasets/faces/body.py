@@ -28,13 +28,9 @@ def draw_neck(canvas: Canvas, head: Head, outfit: Outfit) -> None:
 def draw_outfit(canvas: Canvas, face: FaceAttributes) -> None:
     """Draw the shoulders, the pattern and folds of the cloth, then the collar."""
     outfit = face.outfit
-    width, top = outfit.shoulders, outfit.top
-    right = [(MIDDLE, top + 0.02), (MIDDLE + outfit.neck * 1.15, top - 0.01), (MIDDLE + width * 0.62, top + 0.045)]
-    right += [
-        (MIDDLE + width * 0.92, top + 0.105),
-        (MIDDLE + width * 1.10, top + 0.25),
-        (MIDDLE + width * 1.15, _FLOOR),
-    ]
+    w, top = outfit.shoulders, outfit.top
+    right = [(MIDDLE, top + 0.02), (MIDDLE + outfit.neck * 1.15, top - 0.01), (MIDDLE + w * 0.62, top + 0.045)]
+    right += [(MIDDLE + w * 0.92, top + 0.105), (MIDDLE + w * 1.10, top + 0.25), (MIDDLE + w * 1.15, _FLOOR)]
     shoulder = smooth(right)
     canvas.fill(between(shoulder, mirrored(shoulder)), outfit.color, CLOTH)
     if outfit.pattern in _PATTERNS:
