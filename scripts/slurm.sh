@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train under Slurm and requeue the job when its time limit is reached. In the project folder, environment active:
+# Train under Slurm and requeue the job at its time limit. Run in the project folder with the environment active:
 # sbatch scripts/slurm.sh --config configs/celebamask_512.yaml
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=8
