@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# What to measure in a short visit to a GPU: `bash scripts/measure_gpu.sh 1`, then 2, then 3, each under nine minutes.
+# Measure the performance of a GPU in three calls of less than nine minutes each: 1, then 2, then 3.
 #   bash scripts/measure_gpu.sh 1|2|3 [FOLDER]    logs and JSON lines go to FOLDER (default measurements/)
-# 1: machine, checks, operators; 2: training at 512 pixels; 3: its kernels, its overheads, compiled, and growth in K.
-# Every part has a time limit and a log; a part that fails does not stop the next. PYTHON names the interpreter,
-# which needs requirements-dev.txt.
+# 1: machine, tests and operators; 2: training at 512 pixels; 3: kernel profile, overheads, torch.compile, and growth
+# with the number of classes. Every part has a time limit and a log; if a part fails, the next one still runs. PYTHON is
+# the interpreter, which needs requirements-dev.txt.
 set -uo pipefail
 call="${1:-}" folder="${2:-measurements}" python="${PYTHON:-python3}"
 if [[ ! "$call" =~ ^[123]$ ]]; then
@@ -15,7 +15,7 @@ if ! nvidia-smi -L >/dev/null 2>&1; then
   exit 2
 fi
 if ! "$python" -c 'import pytest, torch' >/dev/null 2>&1; then
-  echo "$python lacks pytest or torch: pip install -r requirements-dev.txt, or name another by PYTHON" >&2
+  echo "$python lacks pytest or torch: pip install -r requirements-dev.txt, or set PYTHON to another interpreter" >&2
   exit 2
 fi
 case "$python" in */*) python="$(cd "$(dirname "$python")" && pwd)/$(basename "$python")" ;; esac
@@ -44,11 +44,11 @@ sized() { echo "training.batch_size=$1 training.max_batch_per_device=$1"; }
 read -ra batch16 <<<"$(sized 16)"
 case "$call" in
   1)
-    # shellcheck disable=SC2016 # $1 is the inner shell's
+    # shellcheck disable=SC2016 # $1 belongs to the inner shell
     part machine 30 bash -c 'nvidia-smi -L && nvcc --version; exec "$1" -c "import torch
 print(torch.__version__, *torch.cuda.get_arch_list())"' machine "$python"
     part doctor 165 "$python" -m scripts.doctor
-    # One process, as each compiles the operators anew.
+    # One process, because every process compiles the operators again.
     part tests 200 "$python" -m pytest -p no:cacheprovider \
       tests/training/test_syncs.py tests/training/test_cuda_graphs.py tests/ops/test_gpu.py
     benchmark ops 120 90 ops --device cuda --megabytes 256 --dtype float32 bfloat16 float16 --rounds 5

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# From nothing to faces and their masks on a CPU: environment, data, training, samples, class areas.
-# Arguments go to train.py; FACES is the number of training images.
+# Train a small model on a CPU, from environment and data to samples with masks and class areas.
+# Arguments go to train.py; FACES is the number of training images (default 5000).
 set -euo pipefail
 . "$(dirname "$0")/environment.sh" requirements.txt
 data=data/faces_64 run=runs/faces_64_cpu
 
 if [ -e "$data" ]; then
-    echo "training on the faces in $data, which are there already"
+    echo "training on the existing faces in $data"
 else
     python -m scripts.make_faces "$data" --count "${FACES:-5000}" --resolution 64 --seed 0
 fi

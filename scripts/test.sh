@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Linter, type checker and tests, in .venv (made if missing).
-#   bash scripts/test.sh                all of them, but the tests that are slow or need a browser
-#   bash scripts/test.sh --all          these tests, too
-#   bash scripts/test.sh tests/losses   pytest alone, with these arguments
+# Run linter, type checker and tests in .venv, which is created if missing.
+#   bash scripts/test.sh                everything except tests that are slow or need a browser
+#   bash scripts/test.sh --all          everything
+#   bash scripts/test.sh tests/losses   only pytest, with these arguments
 set -euo pipefail
 . "$(dirname "$0")/environment.sh" requirements-dev.txt
 if [ "${1:-}" = --all ]; then
@@ -16,5 +16,5 @@ if [ -z "${only_pytest:-}" ]; then
   ruff format --check .
   mypy
 fi
-# Two processes of one thread each; a file's tests stay together, as they share what takes long to make.
+# Two processes of one thread each; tests of one file stay in one process, because they share expensive fixtures.
 OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" exec python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

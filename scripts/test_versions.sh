@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The tests with other releases of PyTorch, each in an environment of its own below .venvs (6 GB each).
+# Run the tests with several releases of PyTorch, each in its own environment under .venvs (6 GB each).
 #   bash scripts/test_versions.sh                       oldest 2.14.1+0.29.1 2.15.0+0.29.2
 #   bash scripts/test_versions.sh 2.14.1+0.29.1         one pair of torch and torchvision
-# "oldest" takes the oldest release that the requirements files admit, of every package that users need.
+# "oldest" is the oldest supported release of every package in the requirements files for users.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- oldest 2.14.1+0.29.1 2.15.0+0.29.2

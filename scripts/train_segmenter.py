@@ -1,10 +1,10 @@
-"""Trains the segmenter that scripts.evaluate measures `agreement` with, on pairs of image and mask.
+"""Train the segmenter that the metric `agreement` needs, on pairs of image and mask.
 
     python -m scripts.train_segmenter --data LMDB
     python -m scripts.train_segmenter --data FOLDER --resolution 256 [--masks FOLDER] [--classes FILE.yaml]
 
-It is kept in the cache, where scripts.evaluate and runs find it as long as the data are the same. The last tenth of
-the pairs is held out: on it the IoU of every class is measured, shown and stored beside the network.
+The segmenter is written to the cache, where scripts.evaluate and train.py find it by the content of the data set. The
+last tenth of the pairs is held out: the IoU of each class on it is printed and stored in the file.
 """
 
 import argparse
@@ -23,25 +23,25 @@ DEFAULTS = SegmenterTraining()
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add_data_options(parser)
-    add("--resolution", type=int, help="side length in pixels, that of the generator (default: as stored)")
-    add("--steps", type=int, default=DEFAULTS.steps, help="of the optimizer (default %(default)s)")
+    add("--resolution", type=int, help="image size of the generator in pixels (default: as stored)")
+    add("--steps", type=int, default=DEFAULTS.steps, help="optimizer steps (default %(default)s)")
     add("--batch-size", type=int, default=DEFAULTS.batch_size, help="pairs per step (default %(default)s)")
-    add("--seed", type=int, default=DEFAULTS.seed, help="of everything drawn at random (default %(default)s)")
-    add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
-    add("--output", type=Path, metavar="FILE", help="where to write it (default: the cache)")
+    add("--seed", type=int, default=DEFAULTS.seed, help="random seed (default %(default)s)")
+    add("--device", help="such as cpu or cuda:1 (default: cuda if there is a GPU, else cpu)")
+    add("--output", type=Path, metavar="FILE", help="file to write (default: in the cache)")
     add("--overwrite", action="store_true", help="replace the file if it exists")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Trains, writes and shows how good it is.
+    """Train a segmenter, write it and print its IoU on held-out pairs.
 
     Raises:
-        MetricError: if an option makes no sense, or the data are too few, too small or too large.
+        MetricError: if an option is out of range, or there are too few pairs, or they are too small or too large.
         DataError: if the data cannot be read.
         EditError: if the file exists or cannot be written.
     """
@@ -60,11 +60,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def table(segmenter: Segmenter) -> str:
-    """The IoU of each class on pairs held out."""
+    """Format the IoU of each class on held-out pairs as a table."""
     facts = segmenter.facts
     scores = zip((*facts.names, "mean"), (*facts.iou, facts.mean_iou), strict=True)
     rows = [f"  {name:<12} {'none' if math.isnan(value) else f'{value:.3f}':>6}" for name, value in scores]
-    return "\n".join(["IoU on pairs held out", *rows])
+    return "\n".join(["IoU on held-out pairs", *rows])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Small networks and data that many tests share."""
+"""Fixtures shared by many tests: small networks and data, a cache of their own, a fast Python server."""
 
 import os
 from collections.abc import Iterator
@@ -32,13 +32,12 @@ TINY = {
 }
 TINY_OPTIONS = [f"model.{name}={list(value) if isinstance(value, tuple) else value}" for name, value in TINY.items()]
 
-
-# The longest first, so that both processes of pytest have work to the end.
+# Files whose tests take longest come first, so that both processes of pytest are busy until the end.
 FIRST = ["test_readme.py", "test_golden.py", "test_networks.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Bring the files that take longest to the front."""
+    """Sort the files in FIRST to the front."""
     items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
 
 
@@ -54,7 +53,7 @@ def _seed() -> None:
 
 @pytest.fixture(autouse=True)
 def _own_cache(monkeypatch, tmp_path_factory) -> None:
-    """Nothing is read from the user's cache, or left in it; what is compiled serves all processes of pytest."""
+    """Use a separate cache instead of the user's; all processes of pytest share the compiled operators."""
     own = tmp_path_factory.getbasetemp()
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
     monkeypatch.setenv("XDG_CACHE_HOME", str(own / "cache"))
@@ -63,7 +62,7 @@ def _own_cache(monkeypatch, tmp_path_factory) -> None:
 
 @pytest.fixture(scope="session")
 def python() -> Iterator[PythonServer]:
-    """Run Python commands in forks of a process that has imported PyTorch and none of the project."""
+    """Run Python commands in forks of a process that has imported PyTorch but not the project."""
     with python_server(processes.PATIENCE) as server:
         yield server
 
@@ -80,7 +79,7 @@ def tiny_generator(tiny_config) -> Generator:
 
 @pytest.fixture
 def tiny_checkpoint(tiny_config, tiny_generator, tmp_path) -> Path:
-    """A file of ours with untrained networks."""
+    """Return a checkpoint with untrained networks."""
     state = tiny_generator.state_dict()
     path = tmp_path / "tiny.pt"
     torch.save(Networks(tiny_config, state, state, Discriminator(tiny_config).state_dict()).to_dict(), path)
@@ -89,7 +88,7 @@ def tiny_checkpoint(tiny_config, tiny_generator, tmp_path) -> Path:
 
 @pytest.fixture(scope="session")
 def faces_32(tmp_path_factory) -> Path:
-    """An LMDB of 48 small faces."""
+    """Return an LMDB of 48 faces at 32 pixels."""
     path = tmp_path_factory.mktemp("data") / "faces_32"
     with LmdbWriter(path, 32, celebamask13(), "tests") as writer:
         for index in range(48):

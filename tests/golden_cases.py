@@ -1,7 +1,7 @@
-"""Golden cases: released networks whose tensors are filled by rule from their names, and what they compute.
+"""Golden cases: recorded outputs of the released networks, with tensors filled by a rule from their names.
 
 A case is `<name>.json` (configuration, tensor names and shapes, losses, gradient norms) and `<name>.npz` (maps).
-Cases are taken from tests/golden and from the folder named by the environment variable GOLDEN_DIR.
+Cases are read from tests/golden and from the folder in the environment variable GOLDEN_DIR.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def standard_normal(name: str, shape: list[int] | tuple[int, ...]) -> np.ndarray
 
 
 def fill(network: str, key: str, shape: list[int]) -> Tensor:
-    """One tensor of a released network, by the rule of the golden vectors."""
+    """Fill one tensor of a released network by the rule of the golden cases."""
     x = standard_normal(f"{network}.{key}", shape)
     if key.endswith("kernel"):
         taps = np.array([1.0, 3.0, 3.0, 1.0])
@@ -65,18 +65,18 @@ class GoldenCase:
         return torch.from_numpy(standard_normal(f"{self.name}.{name}", shape))
 
     def real_pair(self, samples: int) -> tuple[Tensor, Tensor]:
-        """Real images and one-hot labels in [-1, 1], of which other batch sizes than 4 have their own draws."""
+        """Return real images and one-hot labels in [-1, 1]; 8 samples have random numbers of their own."""
         size, classes = self.config["size"], self.config["seg_dim"]
         suffix = "_8" if samples == 8 else ""
-        draw = np.random.RandomState(zlib.crc32(f"{self.name}.labels{suffix}".encode()))
+        rng = np.random.RandomState(zlib.crc32(f"{self.name}.labels{suffix}".encode()))
         shape = (max(samples, 4), size, size)
-        labels = torch.from_numpy(draw.randint(0, classes, shape))[:samples]
+        labels = torch.from_numpy(rng.randint(0, classes, shape))[:samples]
         images = self.input(f"real_image{suffix}", (shape[0], 3, size, size)).clamp(-1, 1)[:samples]
         one_hot = torch.nn.functional.one_hot(labels, classes).permute(0, 3, 1, 2)
         return images, one_hot.double() * 2 - 1
 
     def state(self, network: str) -> dict[str, Tensor]:
-        """The state dict of `generator` or `discriminator` in float64, whose tensors are shared: not to be changed."""
+        """Return the float64 state dict of `generator` or `discriminator`; do not modify its shared tensors."""
         return dict(self._states[network])
 
     @cached_property
@@ -87,7 +87,7 @@ class GoldenCase:
         }
 
     def checkpoint(self) -> dict[str, Any]:
-        """A file of the released layout, of tensors as in `state`."""
+        """Return the contents of a checkpoint in the released layout, with the tensors of `state`."""
         return {
             "g": self.state("generator"),
             "g_ema": self.state("generator"),
@@ -98,5 +98,5 @@ class GoldenCase:
 
 @cache
 def golden_cases() -> list[GoldenCase]:
-    """All cases, the same objects in every file of tests, as their tensors take seconds to make."""
+    """Return all cases, cached for all tests because creating their tensors takes seconds."""
     return [GoldenCase(folder, path.stem) for folder in FOLDERS for path in sorted(folder.glob("*.npz"))]

@@ -1,4 +1,4 @@
-"""Child processes of tests: default signal handling, bounded waits, none left behind."""
+"""Helpers for child processes of tests: default signal handling, bounded waits, and no process left behind."""
 
 import ctypes
 import gc
@@ -18,16 +18,16 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).parent.parent
-multiprocessing.set_forkserver_preload(["tests.training.live"])  # PyTorch and the project are imported once
-PATIENCE = 120  # seconds; the longest wait of any test, on a machine that is busy with other work
+multiprocessing.set_forkserver_preload(["tests.training.live"])  # import PyTorch and the project only once
+PATIENCE = 120  # seconds; longest wait of any test, long enough for a busy machine
 _SERVERS = ("multiprocessing.forkserver", "multiprocessing.resource_tracker", "_inductor/compile_worker")
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 def default_signals_for_children() -> None:
-    """Undo for child processes what nohup, or a shell's background job, has set to be ignored.
+    """Restore default handling in child processes for signals that nohup or a background job ignores.
 
-    This process goes on ignoring the signals, by handlers: unlike SIG_IGN these do not outlast exec.
+    This process still ignores them, but with handlers, which exec resets, unlike SIG_IGN.
     """
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD):
         if signal.getsignal(number) == signal.SIG_IGN:
@@ -35,18 +35,18 @@ def default_signals_for_children() -> None:
 
 
 def adopt_orphans() -> None:
-    """Make descendants whose parent has died children of this process, where it can end them (Linux)."""
+    """Make orphaned descendants children of this process, so that it can end them (Linux only)."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def running() -> set[psutil.Process]:
-    """Descendants of this process, except the servers that multiprocessing and PyTorch keep for the next use."""
+    """Return the descendants of this process, except servers that multiprocessing and PyTorch keep for reuse."""
     try:
         children = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
-        if children and not any(children):  # known without a look at every process of the machine
+        if children and not any(children):  # no need to scan all processes of the machine
             return set()
-    except OSError:  # a thread has ended meanwhile
+    except OSError:  # a thread ended while its file was read
         pass
     found = set()
     for process in psutil.Process().children(recursive=True):
@@ -60,10 +60,10 @@ def running() -> set[psutil.Process]:
 
 
 def end_all_but(known: set[psutil.Process], grace: float = 3.0) -> list[str]:
-    """Kill the descendants that `known` lacks; return the command lines of those that did not end by themselves."""
+    """Kill descendants that are not in `known`; return the command lines of those that did not exit by themselves."""
     if not running() - known:
         return []
-    gc.collect()  # workers end with the data loader that owns them
+    gc.collect()  # workers exit when their data loader is collected
     psutil.wait_procs(running() - known, timeout=grace)
     left = running() - known
     lines = [_command(process) for process in left]
@@ -75,19 +75,19 @@ def end_all_but(known: set[psutil.Process], grace: float = 3.0) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def no_process_left() -> Iterator[None]:
-    """End what a test started, also when it fails; a test that leaves processes behind fails."""
+    """Kill processes that a test leaves behind, even if it failed, and fail the test."""
     known = running()
     yield
     assert end_all_but(known) == []
 
 
 def run_command(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command in the project's folder, as `subprocess.run` does, with text and a bound."""
+    """Call `subprocess.run` in the project folder, with text output and a timeout."""
     return subprocess.run(command, **{"cwd": ROOT, "encoding": "utf-8", "timeout": PATIENCE, **options})
 
 
 def lint(folder: Path, files: Sequence[str]) -> None:
-    """Check files in a copy of the project as `scripts/test.sh` does."""
+    """Lint files in a copy of the project as `scripts/test.sh` does."""
     shutil.copy(ROOT / "pyproject.toml", folder)
     for check in (["check"], ["format", "--check"]):
         result = run_command([sys.executable, "-m", "ruff", *check, *files], cwd=folder, capture_output=True)
@@ -95,16 +95,16 @@ def lint(folder: Path, files: Sequence[str]) -> None:
 
 
 def without_nvcc() -> dict[str, str]:
-    """Return this process's environment, where there is no GPU with nvcc hidden: it would compile for a minute."""
+    """Return this environment, with nvcc hidden on machines without a GPU, where it would compile for a minute."""
     import torch
 
     return dict(os.environ) if torch.cuda.is_available() else {**os.environ, "CUDA_HOME": "none"}
 
 
 def spawn(function: Callable[..., None], *arguments: Any, processes: int) -> None:
-    """Call function(rank, *arguments) in new processes, as `torch.multiprocessing.spawn` does, with a bound.
+    """Call function(rank, *arguments) in new processes, as `torch.multiprocessing.spawn` does, with a timeout.
 
-    They have the environment that the server had from which they are forked.
+    They inherit the environment of the fork server, not of this process.
     """
     from torch.multiprocessing import start_processes  # slow to import, and most callers need no PyTorch
 
@@ -115,7 +115,7 @@ def spawn(function: Callable[..., None], *arguments: Any, processes: int) -> Non
 
 
 def wait_for(happens: Callable[[], object], processes: Sequence[BaseProcess | subprocess.Popen] = ()) -> None:
-    """Wait until something happens, while the processes live."""
+    """Wait until `happens` returns a true value; fail if a process exits or the time runs out."""
     end = time.monotonic() + PATIENCE
     while not happens():
         assert time.monotonic() < end
@@ -125,7 +125,7 @@ def wait_for(happens: Callable[[], object], processes: Sequence[BaseProcess | su
 
 
 def exit_code(process: subprocess.Popen) -> int:
-    """Wait for a process, with a bound."""
+    """Wait for a process with a timeout and return its exit code."""
     return process.wait(PATIENCE)
 
 

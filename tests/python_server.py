@@ -1,7 +1,7 @@
-"""Run Python commands in forks of a process that has imported PyTorch, which saves seconds for each of them.
+"""Run Python commands in forks of a process that has imported PyTorch, to save its import time for each command.
 
-Started as a script: reads a job a line, JSON with `arguments` (as of the interpreter), `folder`, `environment` and
-`output` (a file for stdout and stderr), and answers with the exit code. The project itself is not imported here.
+As a script, it reads one JSON job per line, with `arguments` (those of the interpreter), `folder`, `environment` and
+`output` (a file for stdout and stderr), and prints the exit code of each. The project itself is not imported here.
 """
 
 import atexit
@@ -20,7 +20,7 @@ from typing import Any
 
 
 class PythonServer:
-    """The other end of the pipes of such a process."""
+    """Client of the server process."""
 
     def __init__(self, process: "subprocess.Popen[str]", patience: float) -> None:
         self.process = process
@@ -29,21 +29,21 @@ class PythonServer:
     def __call__(
         self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
     ) -> "subprocess.CompletedProcess[str]":
-        """Run the interpreter with these arguments; stdout holds what goes to stderr, too."""
+        """Run the interpreter with these arguments; `stdout` of the result includes stderr."""
         assert self.process.stdin
         assert self.process.stdout
         with tempfile.NamedTemporaryFile("r", encoding="utf-8") as output:
             names = {"folder": str(folder), "environment": dict(environment), "output": output.name}
             print(json.dumps({"arguments": list(arguments), **names}), file=self.process.stdin, flush=True)
             if not select.select([self.process.stdout], [], [], self.patience)[0]:
-                self.process.kill()  # else its late answer would be taken for that of the next command
-                raise TimeoutError(f"{arguments} does not end")
+                self.process.kill()  # its late answer must not be taken for that of the next command
+                raise TimeoutError(f"{arguments} did not finish in {self.patience} seconds")
             return subprocess.CompletedProcess(arguments, int(self.process.stdout.readline()), output.read())
 
 
 @contextmanager
 def python_server(patience: float) -> Iterator[PythonServer]:
-    """A server, which is killed at the end of the block; `patience` are the seconds that a command may take."""
+    """Start a server and kill it at the end of the block; a command may take `patience` seconds."""
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen([sys.executable, __file__], env=environment, **pipes) as process:

@@ -1,4 +1,4 @@
-"""The recipes for a loss and for a variant of a network, followed to the letter in a copy of the project."""
+"""Test the recipes for a loss and a network variant in CONTRIBUTING.md by following them in a copy of the project."""
 
 import os
 import re
@@ -20,10 +20,10 @@ QUICK += ["training.preview_samples=2", "data.workers=0", "ops=native", *TINY_OP
 
 
 def follow(python: PythonServer, title: str, folder: Path, data: Path, check: str = "") -> tuple[Path, str]:
-    """Make a recipe's edits in a copy, run its command small, then `check` in the same process.
+    """Apply the edits of a recipe in a copy, run its command at a small size, then `check` in the same process.
 
     Returns:
-        The folder of the run, and what was printed.
+        The folder of the run and the printed output.
     """
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     section = text.split(f"## {title}\n")[1].split("\n## ")[0]
@@ -45,7 +45,7 @@ def follow(python: PythonServer, title: str, folder: Path, data: Path, check: st
 
 
 def edit(path: Path, how: str, old: str, new: str) -> None:
-    """Write a new file, or change one place of a file that is there once."""
+    """Write a new file, or edit the only line of an existing file that starts with `old`."""
     if not how:
         assert not path.exists(), path
         path.write_text(new)

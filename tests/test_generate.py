@@ -1,4 +1,4 @@
-"""The command, in this process: what each mode writes, and what it refuses."""
+"""Test generate.py in this process: the files that each mode writes and the errors of bad options."""
 
 import argparse
 import importlib.util
@@ -43,7 +43,7 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Generator:
 
 @pytest.fixture
 def draw(checkpoint: Path, tmp_path: Path) -> Callable[[str], Path]:
-    """Runs the command with the options of a line and returns the folder it wrote to."""
+    """Run the command with a line of options and return its output folder."""
 
     def run(line: str, output: str = "out") -> Path:
         folder = tmp_path / output
@@ -55,8 +55,8 @@ def draw(checkpoint: Path, tmp_path: Path) -> Callable[[str], Path]:
 
 
 def read(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.asarray(picture)
+    with Image.open(path) as image:
+        return np.asarray(image)
 
 
 def names(folder: Path) -> set[str]:
@@ -64,14 +64,14 @@ def names(folder: Path) -> set[str]:
 
 
 def w_of(generator: Generator, *seeds: int) -> torch.Tensor:
-    """The rule for seeds, in other words: each seeds a generator on the CPU of its own."""
+    """Return the w codes of seeds by the documented rule: one random generator on the CPU per seed."""
     z = [torch.randn(CONFIG.latent_dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     with torch.no_grad():
         return generator.mapping(torch.stack(z))
 
 
 def assert_pictures_close(first: np.ndarray, second: np.ndarray) -> None:
-    """Equal up to rounding, which may differ from one batch size to another."""
+    """Assert equality up to rounding, which may differ between batch sizes."""
     assert first.shape == second.shape
     assert np.abs(first.astype(int) - second).max() <= 1
 
@@ -83,7 +83,7 @@ def test_grid_holds_image_mask_and_overlay(draw: Callable[..., Path], capsys: py
     assert "grid.png" in capsys.readouterr().out
 
 
-def test_files_show_what_the_networks_say(draw: Callable[..., Path], generator: Generator) -> None:
+def test_files_match_the_outputs_of_the_generator(draw: Callable[..., Path], generator: Generator) -> None:
     folder = draw("--seeds 5,12 --files --truncation 0.5 --batch-size 1")
     kinds = ("image", "mask", "labels", "overlay", "coarse", "depth")
     assert names(folder) == {f"seed{seed}_{kind}.png" for seed in ("0005", "0012") for kind in kinds}
@@ -102,7 +102,7 @@ def test_files_show_what_the_networks_say(draw: Callable[..., Path], generator: 
     np.testing.assert_allclose(coarse, (out.coarse[0, 1] + 1) * 127.5, atol=1)
 
 
-def test_a_seed_draws_the_same_in_any_batch(draw: Callable[..., Path]) -> None:
+def test_a_seed_gives_the_same_image_in_any_batch(draw: Callable[..., Path]) -> None:
     alone = draw("--seeds 3 --files", "alone")
     together = draw("--seeds 0-6 --files --batch-size 4", "together")
     assert_pictures_close(read(alone / "seed0003_image.png"), read(together / "seed0003_image.png"))
@@ -205,7 +205,7 @@ def test_slide_goes_from_minus_to_plus_the_strength(
         torch.testing.assert_close(codes[:, column], direction.move(plain, strength, CONFIG))
 
 
-def test_directions_move_what_any_mode_draws(draw: Callable[..., Path], generator: Generator, tmp_path: Path) -> None:
+def test_directions_apply_in_any_mode(draw: Callable[..., Path], generator: Generator, tmp_path: Path) -> None:
     direction = hair_direction(generator, tmp_path / "hair.npz")
     twice = f"--direction {tmp_path}/hair.npz 2 --direction {tmp_path}/hair.npz -0.5"
     folder = draw(f"--seeds 0,1 --interpolate --parts background --frames 2 {twice} --save-latents")
@@ -244,7 +244,7 @@ def test_zoom_and_shift_move_all_but_the_background(draw: Callable[..., Path], g
     np.testing.assert_allclose(read(folder / "seed0003_image.png"), pixels, atol=1)
 
 
-def test_a_photo_behind_all_drawings(
+def test_a_photo_behind_all_samples(
     draw: Callable[..., Path],
     generator: Generator,
     tmp_path: Path,
@@ -253,7 +253,7 @@ def test_a_photo_behind_all_drawings(
 ) -> None:
     monkeypatch.setattr(background, "STEPS", 5)
     wide = np.zeros((40, 80, 3), np.uint8)
-    wide[:, 20:60] = (120, 160, 90)  # the middle, which is all that may show
+    wide[:, 20:60] = (120, 160, 90)  # only the middle is visible
     Image.fromarray(wide).save(tmp_path / "photo.png")
     folder = draw(f"--seeds 3 --files --background {tmp_path}/photo.png --zoom 1.2")
     scene = Scene(foreground_coordinates(CONFIG, zoom=1.2))
@@ -298,7 +298,7 @@ def test_interpolation_is_a_loop_of_one_part(draw: Callable[..., Path], curve: s
         assert sum(frame.info["duration"] for frame in frames) == 15 * 50
 
 
-def test_interpolation_as_a_sheet(draw: Callable[..., Path], generator: Generator) -> None:
+def test_interpolation_as_a_grid(draw: Callable[..., Path], generator: Generator) -> None:
     folder = draw("--seeds 0-2 --interpolate --frames 4 --format png --curve spline --save-latents")
     assert names(folder) == {"interpolation.png", "latents.npy"}
     sheet = read(folder / "interpolation.png")
@@ -338,7 +338,7 @@ def test_released_checkpoints(case: GoldenCase, tmp_path: Path) -> None:
 
 
 def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line that the command ends with."""
+    """Return the only line of the error that the command ends with."""
     monkeypatch.setattr(sys, "argv", ["generate.py", *arguments])
     with pytest.raises(SystemExit) as stopped:
         cli.run(generate.main)
@@ -424,7 +424,7 @@ def test_bad_files(
         assert not (tmp_path / "out").exists()
 
 
-def test_without_a_checkpoint_the_shipped_model_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_checkpoint_the_bundled_model_is_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     generate.main(["--output", str(tmp_path), "--seeds", "0,1", "--device", "cpu", "--ops", "native"])
     named, wrote = capsys.readouterr().out.splitlines()
     assert named.endswith("weights/faces_64.pt")
@@ -440,7 +440,7 @@ def test_a_named_checkpoint_is_not_announced(draw: Callable[..., Path], capsys: 
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
-def test_the_shipped_model_is_gone(
+def test_the_bundled_model_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(bundled, "BUNDLED", tmp_path / "faces_64.pt")
@@ -471,7 +471,7 @@ def test_mp4_without_its_requirement(
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_of_the_users_is_touched(
+def test_files_of_the_user_are_kept(
     draw: Callable[..., Path], checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = draw("--seeds 1,2 --files")

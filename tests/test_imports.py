@@ -1,4 +1,4 @@
-"""Imports point one way: each package knows those below it, and nobody knows the commands."""
+"""Test that imports point one way: packages import only those below them, and nothing imports the commands."""
 
 import ast
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("configs", "datasets", "editing", "losses", "metrics", "models", "ops", "scripts", "training", "utils")
-# What each package may import, beside itself: a whole package, or modules of it.
+# Packages or modules that each package may import besides itself.
 ALLOWED = {
     "utils": set(),
     "ops": {"utils.errors"},
@@ -41,13 +41,13 @@ ALLOWED = {
     },
     "training": {"configs", "datasets", "editing", "losses", "metrics", "models", "ops", "utils"},
 }
-IN_SEVERAL_FILES = {"benchmark": "benchmarks", "studio": "studio_page"}  # a command, and the folder with the rest of it
+IN_SEVERAL_FILES = {"benchmark": "benchmarks", "studio": "studio_page"}  # commands whose code continues in a folder
 COMMANDS = [ROOT / "train.py", ROOT / "generate.py", *sorted((ROOT / "scripts").rglob("*.py"))]
 FILES = [path for package in ALLOWED for path in sorted((ROOT / package).rglob("*.py"))]
 
 
 def imported(path: Path) -> Iterator[str]:
-    """The project's modules that a file imports."""
+    """Yield the project's modules that a file imports."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

@@ -1,4 +1,4 @@
-"""What the other tests rely on when they start processes."""
+"""Test the helpers for child processes in tests/processes.py."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ def test_failed(): print("pid", subprocess.Popen(["sleep", "600"]).pid); assert 
 """
 
 
-def test_an_orphan_in_a_session_of_its_own_is_ended(tmp_path):
+def test_an_orphan_in_its_own_session_is_killed(tmp_path):
     known = running()
     run_command([sys.executable, "-c", ORPHAN, tmp_path / "orphan"], check=True)
     wait_for((tmp_path / "orphan").exists)

@@ -1,5 +1,6 @@
-"""Parts of the procedural faces; `datasets.synthetic_faces.draw_face` puts them together.
+"""Procedural faces: attributes, a canvas, and one module per group of facial parts.
 
-Coordinates everywhere: the unit square, x to the right, y down, of an upright face looking out of the picture. The
-canvas turns, scales and shifts it (the pose). `side` is -1 for the left half of the picture and +1 for the right.
+`datasets.synthetic_faces.draw_face` puts them together. All coordinates are unit coordinates of an upright face that
+looks out of the image: x to the right and y down, both 0 to 1. The canvas applies the pose (rotation, scale, shift).
+`side` is -1 for the left half of the image and +1 for the right half.
 """

@@ -1,35 +1,32 @@
-"""Hats, glasses, earrings."""
+"""Hats, glasses and earrings."""
 
 from collections.abc import Callable
 
 import numpy as np
 
 from datasets.faces.attributes import Earrings, FaceAttributes, Glasses, Hat
-from datasets.faces.canvas import Canvas
-from datasets.faces.colors import shade
-from datasets.faces.curves import Points, between, ellipse, moved, ribbon, ring, smooth
-from datasets.faces.face_parts import BACKGROUND, EAR, EARRING, FACE, GLASSES, HAT, SKIN
+from datasets.faces.canvas import BACKGROUND, EAR, EARRING, FACE, GLASSES, HAT, SKIN, Canvas, shade
+from datasets.faces.curves import Points, between, ellipse, mirrored, moved, ribbon, ring, smooth
 from datasets.faces.head import EAR_Y, MIDDLE, SIDES, ear_x, feature_x
 
-_HAT_Y = 0.325
+_HAT_Y = 0.325  # lower edge of the crown
 
 
 def draw_hat(canvas: Canvas, face: FaceAttributes) -> None:
-    """A hat of its kind, with its shadow on the forehead."""
+    """Draw the hat and its shadow on the forehead."""
     if face.hat is None:
         return
-    shadow = _bent(face, face.head.width + 0.02, _HAT_Y + 0.055)
-    canvas.glaze(
-        between(_bent(face, face.head.width + 0.02, _HAT_Y), shadow), shade(face.head.skin, 0.42), 0.5, FACE, 0.012
-    )
+    reach = face.head.width + 0.02
+    shadow = between(_hat_line(face, reach, _HAT_Y), _hat_line(face, reach, _HAT_Y + 0.055))
+    canvas.glaze(shadow, shade(face.head.skin, 0.42), 0.5, FACE, 0.012)
     _HATS[face.hat.kind](canvas, face, face.hat)
 
 
 def draw_glasses(canvas: Canvas, face: FaceAttributes) -> None:
-    """Two lenses, frame, bridge and temples.
+    """Draw lenses, frame, bridge and temples.
 
-    Through a clear lens eyes, brows and nose keep their labels, as in CelebAMask-HQ; the skin behind it becomes
-    glasses. A dark lens hides all.
+    Eyes, brows and nose keep their labels behind a clear lens, as in CelebAMask-HQ, and the skin behind it is labelled
+    as glasses. A dark lens is labelled as glasses everywhere.
     """
     if face.glasses is None:
         return
@@ -47,43 +44,46 @@ def draw_glasses(canvas: Canvas, face: FaceAttributes) -> None:
         canvas.mark(arm, GLASSES, (SKIN, EAR))
         canvas.fill(ring(lens, glasses.thickness), glasses.color, GLASSES)
         canvas.glaze(ribbon(lens[18:30], 0.003), shade(glasses.color, 1.9), 0.6, (GLASSES,))
-    canvas.fill(ribbon(_bridge(face, glasses), max(0.010, glasses.thickness)), glasses.color, GLASSES)
+    left, right = _lens(face, glasses, -1)[:, 0].max(), _lens(face, glasses, 1)[:, 0].min()
+    y = face.eyes.y - 0.004
+    bridge = smooth([(left - 0.006, y + 0.004), ((left + right) / 2, y - 0.008), (right + 0.006, y + 0.004)])
+    canvas.fill(ribbon(bridge, max(0.010, glasses.thickness)), glasses.color, GLASSES)
 
 
 def draw_earrings(canvas: Canvas, face: FaceAttributes) -> None:
-    """A pair at the lobes, before the hair."""
+    """Draw a pair of earrings at the ear lobes, in front of the hair."""
     if face.earrings is None:
         return
     for side in SIDES:
         _EARRINGS[face.earrings.kind](canvas, face.earrings, ear_x(face.head, side) + side * 0.004, EAR_Y + 0.058)
 
 
-def _bent(face: FaceAttributes, reach: float, y: float, rise: float = 0.020) -> Points:
-    """A line around the head, seen from a little below: higher in the middle."""
+def _hat_line(face: FaceAttributes, reach: float, y: float, rise: float = 0.020) -> Points:
+    """Return a line around the head as seen from slightly below: higher in the middle by `rise`."""
     t = np.linspace(-1, 1, 17)
     return np.stack([feature_x(face.head, 0.5) + t * reach, y - rise * (1 - t**2)], axis=1)
 
 
 def _dome(face: FaceAttributes, reach: float, top: float, power: float) -> Points:
     upper = ellipse((feature_x(face.head, 0.2), _HAT_Y), (reach, _HAT_Y - top), 32, power, np.pi, 2 * np.pi)
-    return between(upper, _bent(face, reach, _HAT_Y))
+    return between(upper, _hat_line(face, reach, _HAT_Y))
 
 
-def _light_hat(canvas: Canvas, face: FaceAttributes, hat: Hat) -> None:
-    top, near = face.head.top - hat.height, face.head.light
-    canvas.glow((MIDDLE + near * 0.09, top + 0.07), (0.08, 0.06), shade(hat.color, 1.4), 0.55, (HAT,))
-    canvas.glow((MIDDLE - near * 0.24, _HAT_Y - 0.04), (0.08, 0.12), shade(hat.color, 0.45), 0.60, (HAT,))
+def _shade_hat(canvas: Canvas, face: FaceAttributes, hat: Hat) -> None:
+    top, light = face.head.top - hat.height, face.head.light
+    canvas.glow((MIDDLE + light * 0.09, top + 0.07), (0.08, 0.06), shade(hat.color, 1.4), 0.55, (HAT,))
+    canvas.glow((MIDDLE - light * 0.24, _HAT_Y - 0.04), (0.08, 0.12), shade(hat.color, 0.45), 0.60, (HAT,))
 
 
-def _beanie(canvas: Canvas, face: FaceAttributes, hat: Hat) -> None:
+def _draw_beanie(canvas: Canvas, face: FaceAttributes, hat: Hat) -> None:
     reach, top = face.head.width + 0.030, face.head.top - hat.height
     if hat.pompom:
         canvas.fill(ellipse((feature_x(face.head, 0.2), top - 0.022), (0.045, 0.042), 20), shade(hat.band, 1.2), HAT)
     canvas.fill(_dome(face, reach, top, 2.2), hat.color, HAT)
-    _light_hat(canvas, face, hat)
-    band = between(_bent(face, reach + 0.006, _HAT_Y - 0.035), _bent(face, reach + 0.006, _HAT_Y + 0.035))
+    _shade_hat(canvas, face, hat)
+    band = between(_hat_line(face, reach + 0.006, _HAT_Y - 0.035), _hat_line(face, reach + 0.006, _HAT_Y + 0.035))
     canvas.fill(band, shade(hat.color, 0.86), HAT)
-    canvas.glaze(ribbon(_bent(face, reach, _HAT_Y - 0.035), 0.006), shade(hat.color, 0.5), 0.7, (HAT,))
+    canvas.glaze(ribbon(_hat_line(face, reach, _HAT_Y - 0.035), 0.006), shade(hat.color, 0.5), 0.7, (HAT,))
     center = feature_x(face.head, 0.5)
 
     def ribs(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -93,20 +93,15 @@ def _beanie(canvas: Canvas, face: FaceAttributes, hat: Hat) -> None:
     canvas.modulate(HAT, ribs)
 
 
-def _cap(canvas: Canvas, face: FaceAttributes, hat: Hat) -> None:
+def _draw_cap(canvas: Canvas, face: FaceAttributes, hat: Hat) -> None:
     head = face.head
     reach, top, x = head.width + 0.020, head.top - hat.height * 0.8, feature_x(head, 0.5)
     canvas.fill(_dome(face, reach, top, 2.3), hat.color, HAT)
-    _light_hat(canvas, face, hat)
+    _shade_hat(canvas, face, hat)
     for side in (-0.55, 0.0, 0.55):
-        seam = smooth(
-            [
-                (x + side * reach * 0.15, top + 0.004),
-                (x + side * reach * 0.9, (top + _HAT_Y) / 2 - 0.02),
-                (x + side * reach, _HAT_Y - 0.02),
-            ]
-        )
-        canvas.glaze(ribbon(seam, 0.004), shade(hat.color, 0.55), 0.7, (HAT,))
+        middle = (x + side * reach * 0.9, (top + _HAT_Y) / 2 - 0.02)
+        seam = [(x + side * reach * 0.15, top + 0.004), middle, (x + side * reach, _HAT_Y - 0.02)]
+        canvas.glaze(ribbon(smooth(seam), 0.004), shade(hat.color, 0.55), 0.7, (HAT,))
     canvas.fill(ellipse((feature_x(head, 0.2), top), (0.010, 0.006), 10), shade(hat.color, 0.7), HAT)
     visor_x = feature_x(head, 2.2)
     t = np.linspace(-1, 1, 19)
@@ -117,7 +112,7 @@ def _cap(canvas: Canvas, face: FaceAttributes, hat: Hat) -> None:
     canvas.glow((visor_x + head.light * 0.06, _HAT_Y + 0.012), (0.07, 0.012), shade(hat.band, 1.5), 0.5, (HAT,))
 
 
-def _fedora(canvas: Canvas, face: FaceAttributes, hat: Hat) -> None:
+def _draw_fedora(canvas: Canvas, face: FaceAttributes, hat: Hat) -> None:
     head = face.head
     reach, top, x = head.width + 0.012, head.top - hat.height - 0.02, feature_x(head, 0.4)
     half = [
@@ -126,11 +121,10 @@ def _fedora(canvas: Canvas, face: FaceAttributes, hat: Hat) -> None:
         (x + reach * 0.86, top + 0.06),
         (x + reach, _HAT_Y),
     ]
-    crown = smooth([*[(2 * x - px, py) for px, py in half[::-1]], *half])
-    canvas.fill(crown, hat.color, HAT)
-    _light_hat(canvas, face, hat)
+    canvas.fill(smooth([*mirrored(np.array(half[::-1]), x), *half]), hat.color, HAT)
+    _shade_hat(canvas, face, hat)
     canvas.glow((x, top + 0.02), (0.022, 0.035), shade(hat.color, 0.6), 0.6, (HAT,))
-    band = between(_bent(face, reach * 0.975, _HAT_Y - 0.055), _bent(face, reach, _HAT_Y - 0.005))
+    band = between(_hat_line(face, reach * 0.975, _HAT_Y - 0.055), _hat_line(face, reach, _HAT_Y - 0.005))
     canvas.fill(band, hat.band, HAT)
     brim = ellipse((x, _HAT_Y + 0.004), (head.width + 0.125, 0.040), 40, 2.0)
     brim[:, 1] += 0.9 * (brim[:, 0] - x) ** 2 * -0.35
@@ -139,26 +133,26 @@ def _fedora(canvas: Canvas, face: FaceAttributes, hat: Hat) -> None:
     canvas.glow((x + head.light * 0.12, _HAT_Y - 0.006), (0.07, 0.010), shade(hat.color, 1.4), 0.5, (HAT,))
 
 
-def _bucket(canvas: Canvas, face: FaceAttributes, hat: Hat) -> None:
+def _draw_bucket(canvas: Canvas, face: FaceAttributes, hat: Hat) -> None:
     head = face.head
     reach, top, x = head.width + 0.014, head.top - hat.height * 0.7, feature_x(head, 0.4)
     crown = [(x - reach, _HAT_Y), (x - reach * 0.86, top + 0.03), (x - reach * 0.70, top + 0.004), (x, top - 0.006)]
     canvas.fill(smooth([*crown, *[(2 * x - px, py) for px, py in crown[-2::-1]]]), hat.color, HAT)
-    _light_hat(canvas, face, hat)
-    brim = between(_bent(face, reach, _HAT_Y - 0.020), _bent(face, reach + 0.060, _HAT_Y + 0.062, 0.012))
+    _shade_hat(canvas, face, hat)
+    brim = between(_hat_line(face, reach, _HAT_Y - 0.020), _hat_line(face, reach + 0.060, _HAT_Y + 0.062, 0.012))
     canvas.fill(brim, shade(hat.color, 0.88), HAT)
-    canvas.glaze(ribbon(_bent(face, reach, _HAT_Y - 0.020), 0.006), shade(hat.color, 0.5), 0.7, (HAT,))
+    canvas.glaze(ribbon(_hat_line(face, reach, _HAT_Y - 0.020), 0.006), shade(hat.color, 0.5), 0.7, (HAT,))
     for row in range(3):
-        stitch = _bent(face, reach + 0.022 + 0.014 * row, _HAT_Y + 0.006 + 0.020 * row, 0.016)
+        stitch = _hat_line(face, reach + 0.022 + 0.014 * row, _HAT_Y + 0.006 + 0.020 * row, 0.016)
         canvas.glaze(ribbon(stitch, 0.003), shade(hat.color, 1.3), 0.5, (HAT,))
     canvas.glow((x - head.light * 0.2, _HAT_Y + 0.03), (0.08, 0.03), shade(hat.color, 0.5), 0.5, (HAT,))
 
 
 _HATS: dict[str, Callable[[Canvas, FaceAttributes, Hat], None]] = {
-    "beanie": _beanie,
-    "cap": _cap,
-    "fedora": _fedora,
-    "bucket": _bucket,
+    "beanie": _draw_beanie,
+    "cap": _draw_cap,
+    "fedora": _draw_fedora,
+    "bucket": _draw_bucket,
 }
 
 
@@ -182,16 +176,10 @@ def _draw_clear_lens(canvas: Canvas, lens: Points) -> None:
     canvas.glaze(lens, (226, 238, 246), 0.10)
     middle, low, high = lens.mean(axis=0), lens.min(axis=0), lens.max(axis=0)
     width = high[0] - low[0]
-    glint = np.array(
-        [
-            (low[0] + 0.20 * width, high[1]),
-            (middle[0], low[1]),
-            (middle[0] + 0.16 * width, low[1]),
-            (low[0] + 0.36 * width, high[1]),
-        ]
-    )
-    inside = np.clip(glint, moved(low, 0, 0.010), moved(high, 0, -0.010))
-    canvas.glaze(inside, (255, 255, 255), 0.13)
+    left = np.array([(low[0] + 0.20 * width, high[1]), (middle[0], low[1])])
+    right = np.array([(low[0] + 0.36 * width, high[1]), (middle[0] + 0.16 * width, low[1])])
+    reflection = np.clip(between(left, right), moved(low, 0, 0.010), moved(high, 0, -0.010))
+    canvas.glaze(reflection, (255, 255, 255), 0.13)
     canvas.mark(lens, GLASSES, within=(BACKGROUND, SKIN, EAR))
 
 
@@ -203,20 +191,14 @@ def _draw_dark_lens(canvas: Canvas, lens: Points, glasses: Glasses) -> None:
     canvas.glow((middle[0] - 0.018, low[1] + 0.022), (0.012, 0.008), (226, 236, 246), 0.65, (GLASSES,))
 
 
-def _bridge(face: FaceAttributes, glasses: Glasses) -> Points:
-    left, right = _lens(face, glasses, -1)[:, 0].max(), _lens(face, glasses, 1)[:, 0].min()
-    y = face.eyes.y - 0.004
-    return smooth([(left - 0.006, y + 0.004), ((left + right) / 2, y - 0.008), (right + 0.006, y + 0.004)])
-
-
-def _stud(canvas: Canvas, earrings: Earrings, x: float, y: float) -> None:
+def _draw_stud(canvas: Canvas, earrings: Earrings, x: float, y: float) -> None:
     r = 0.0165 * earrings.size
     canvas.fill(ellipse((x, y), (r, r), 16), earrings.metal, EARRING)
     canvas.fill(ellipse((x, y), (r * 0.62, r * 0.62), 12), earrings.gem, EARRING)
     canvas.glaze(ellipse((x - r * 0.3, y - r * 0.3), (r * 0.25, r * 0.25), 8), (255, 255, 255), 0.9)
 
 
-def _drop(canvas: Canvas, earrings: Earrings, x: float, y: float) -> None:
+def _draw_drop(canvas: Canvas, earrings: Earrings, x: float, y: float) -> None:
     r = 0.0165 * earrings.size
     tear = smooth([(x, y - r * 0.4), (x + r, y + r * 2.2), (x, y + r * 3.4), (x - r, y + r * 2.2)], closed=True)
     canvas.fill(ellipse((x, y), (r * 0.62, r * 0.62), 12), earrings.metal, EARRING)
@@ -225,11 +207,15 @@ def _drop(canvas: Canvas, earrings: Earrings, x: float, y: float) -> None:
     canvas.glaze(ellipse((x - r * 0.3, y + r * 1.9), (r * 0.2, r * 0.3), 8), (255, 255, 255), 0.8)
 
 
-def _hoop(canvas: Canvas, earrings: Earrings, x: float, y: float) -> None:
+def _draw_hoop(canvas: Canvas, earrings: Earrings, x: float, y: float) -> None:
     r = 0.027 * earrings.size
     hoop = ellipse((x, y + r * 0.8), (r * 0.85, r), 24)
     canvas.fill(ring(hoop, 0.0125), shade(earrings.metal, 0.85), EARRING)
     canvas.glaze(ribbon(moved(hoop[10:18], 0.004, 0), 0.004), shade(earrings.metal, 1.3), 0.9, (EARRING,))
 
 
-_EARRINGS: dict[str, Callable[[Canvas, Earrings, float, float], None]] = {"stud": _stud, "drop": _drop, "hoop": _hoop}
+_EARRINGS: dict[str, Callable[[Canvas, Earrings, float, float], None]] = {
+    "stud": _draw_stud,
+    "drop": _draw_drop,
+    "hoop": _draw_hoop,
+}

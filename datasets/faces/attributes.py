@@ -1,44 +1,72 @@
-"""What a face is made of: everything about it that is chosen before any pixel is painted.
+"""Attributes of a face, sampled before any pixel is drawn, and their distributions.
 
-Lengths are in unit coordinates (see `datasets.faces`).
+Lengths are in unit coordinates (see `datasets.faces`); widths of symmetric parts are half widths.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from datasets.faces.canvas import Pose
-from datasets.faces.colors import Color
+import numpy as np
+
+from datasets.faces.canvas import Color, Pose, mix, palette, shade
+
+T = TypeVar("T")
+
+SKIN_TONES = palette("f8dac2 f0c8aa e6b490 ce9670 aa7250 805238 5c3a2a")
+HAIR_COLORS = palette("221b1a 3a281e 5c3e28 845832 ba8e54 daba7e 964626")
+GREY_HAIR = palette("807e7e c6c3be")
+IRIS_COLORS = palette("3a261a 5c3c22 766232 547452 50769e 6e828c")
+FABRICS = palette("262e42 3a547c 7a98ba e2e0d8 424244 963436 682a3e 48684e 80865c cea85c b0704a 70547c d69ea2 5a888c")
+METALS = palette("e0ba5c ced2d8 cc967a")
+GEMS = palette("f0ece2 96283c 346082 38785c 28282e")
+FRAMES = palette("1c1a1c 543422 7e282c 2c3a58 787a80 be9854")
+EYE_SHADOWS = palette("78506e 5a463c 465a78")
+LIPSTICKS = palette("b22836 96304e c65c5c 782230")
+
+HAIR_STYLES = ("bald", "short", "parted", "quiff", "bob", "long", "waves", "curls", "afro", "bun", "ponytail", "braids")
+_HAIR_WEIGHTS = np.array([1.0, 2.0, 2.0, 1.2, 1.4, 2.0, 2.0, 1.2, 0.9, 1.2, 1.1, 0.9])
+SHORT_STYLES = ("bald", "short", "parted", "quiff")
+BEARDS = ("stubble", "full", "full", "goatee", "moustache")
+OUTFITS = ("crew", "v", "collar", "turtleneck", "jacket")
+PATTERNS = ("plain", "plain", "stripes", "checks", "dots", "knit")
+HATS = ("beanie", "cap", "fedora", "bucket")
+BACKDROPS = ("studio", "foliage", "sky", "room", "lights", "sunset")
+LENS_SHAPES = ("round", "square", "wayfarer", "aviator")
+
+HAT_SHARE, GLASSES_SHARE, EARRING_SHARE = 0.22, 0.26, 0.28
 
 
 @dataclass(frozen=True)
 class Head:
-    width: float  # half width at the ears
-    top: float  # y of the bare skull
-    chin: float
-    jaw: float  # superellipse power of the lower half: 2 oval, 3 square
-    taper: float  # 0 none, 1 pointed
-    yaw: float  # > 0 looks to the right of the picture; features shift by it
+    width: float  # at the ears
+    top: float  # y of the skull without hair
+    chin: float  # y
+    jaw: float  # superellipse power of the lower half: 2 is oval, 3 square
+    taper: float  # 0 (none) to 1 (pointed chin)
+    yaw: float  # shift of the facial features; above 0 the face looks to the right of the image
     skin: Color
-    age: float  # 0 young, 1 old
-    flush: float  # opacity of the cheeks' red
+    age: float  # 0 (young) to 1 (old)
+    flush: float  # opacity of the red on the cheeks
     freckles: bool
-    light: float  # -1 from the left, 1 from the right
+    light: float  # direction: -1 is left, 1 is right
 
 
 @dataclass(frozen=True)
 class Eyes:
     y: float
-    spacing: float  # of each from the middle
-    width: float  # half width
+    spacing: float  # distance of each eye from the middle
+    width: float
     openness: float  # half height
     tilt: float
     iris: Color
     gaze: tuple[float, float]
-    shadow: Color | None  # make-up
+    shadow: Color | None  # eye shadow
 
 
 @dataclass(frozen=True)
 class Brows:
-    height: float  # above the eyes
+    height: float  # distance above the eyes
     thickness: float
     arch: float
     tilt: float
@@ -47,15 +75,15 @@ class Brows:
 
 @dataclass(frozen=True)
 class Nose:
-    width: float  # half width at the wings
-    bottom: float
+    width: float  # at the wings
+    bottom: float  # y
     bridge: float
 
 
 @dataclass(frozen=True)
 class Mouth:
     y: float
-    width: float  # half width
+    width: float
     smile: float
     opening: float
     fullness: float
@@ -68,30 +96,30 @@ class Hair:
     color: Color
     volume: float
     length: float  # y of the tips
-    part: float  # x of the parting from the middle
+    part: float  # x of the parting relative to the middle
     fringe: bool
-    hairline: float
+    hairline: float  # y
     beard: str  # "", "stubble", "full", "goatee", "moustache"
-    phase: float
+    phase: float  # of waves and curls, radians
 
 
 @dataclass(frozen=True)
 class Outfit:
     kind: str
     color: Color
-    second: Color
+    accent: Color
     pattern: str
-    neck: float  # half width
-    shoulders: float  # half width
+    neck: float  # width
+    shoulders: float  # width
     top: float  # y at the neck
     necklace: Color | None
 
 
 @dataclass(frozen=True)
 class Glasses:
-    shape: str
+    shape: str  # one of LENS_SHAPES
     color: Color
-    width: float  # half width of a lens
+    width: float  # of a lens
     height: float
     thickness: float
     dark: bool
@@ -128,3 +156,169 @@ class FaceAttributes:
     glasses: Glasses | None
     hat: Hat | None
     earrings: Earrings | None
+
+
+def pick(rng: np.random.Generator, choices: Sequence[T]) -> T:
+    """Return one of the choices with equal probability."""
+    return choices[int(rng.integers(len(choices)))]
+
+
+def chance(rng: np.random.Generator, probability: float) -> bool:
+    """Return True with the given probability."""
+    return bool(rng.random() < probability)
+
+
+def uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """Return a uniform random number between low and high."""
+    return float(rng.uniform(low, high))
+
+
+def sample_attributes(rng: np.random.Generator) -> FaceAttributes:
+    """Sample all attributes of one face."""
+    pose = Pose(
+        uniform(rng, -0.1, 0.1), uniform(rng, 1.04, 1.2), (uniform(rng, -0.03, 0.03), uniform(rng, -0.05, 0.005))
+    )
+    head = _head(rng)
+    eyes = _eyes(rng, head)
+    hair = _hair(rng, head)
+    return FaceAttributes(
+        pose=pose,
+        backdrop=pick(rng, BACKDROPS),
+        head=head,
+        eyes=eyes,
+        brows=_brows(rng, hair),
+        nose=Nose(uniform(rng, 0.03, 0.045), uniform(rng, 0.595, 0.62), uniform(rng, 0.010, 0.016)),
+        mouth=_mouth(rng, head),
+        hair=hair,
+        outfit=_outfit(rng),
+        glasses=_glasses(rng, eyes) if chance(rng, GLASSES_SHARE) else None,
+        hat=_hat(rng) if chance(rng, HAT_SHARE) else None,
+        earrings=_earrings(rng) if chance(rng, EARRING_SHARE) else None,
+    )
+
+
+def _color_between(rng: np.random.Generator, scale: Sequence[Color]) -> Color:
+    """Return a random colour on the piecewise linear scale through the given colours."""
+    position = uniform(rng, 0, len(scale) - 1.001)
+    return mix(scale[int(position)], scale[int(position) + 1], position % 1)
+
+
+def _head(rng: np.random.Generator) -> Head:
+    width = uniform(rng, 0.172, 0.210)
+    return Head(
+        width=width,
+        top=uniform(rng, 0.205, 0.235),
+        chin=uniform(rng, 0.748, 0.795),
+        jaw=uniform(rng, 2.0, 2.7),
+        taper=uniform(rng, 0.0, 0.45),
+        yaw=uniform(rng, -0.028, 0.028),
+        skin=_color_between(rng, SKIN_TONES),
+        age=uniform(rng, 0, 1),
+        flush=uniform(rng, 0.08, 0.32),
+        freckles=chance(rng, 0.12),
+        light=uniform(rng, -1, 1),
+    )
+
+
+def _eyes(rng: np.random.Generator, head: Head) -> Eyes:
+    shadow = pick(rng, EYE_SHADOWS)
+    return Eyes(
+        y=uniform(rng, 0.485, 0.505),
+        spacing=head.width * uniform(rng, 0.44, 0.49),
+        width=uniform(rng, 0.037, 0.044),
+        openness=uniform(rng, 0.0145, 0.022),
+        tilt=uniform(rng, -0.003, 0.008),
+        iris=pick(rng, IRIS_COLORS),
+        gaze=(uniform(rng, -0.010, 0.010), uniform(rng, -0.002, 0.003)),
+        shadow=pick(rng, (shadow, None, None)),
+    )
+
+
+def _brows(rng: np.random.Generator, hair: Hair) -> Brows:
+    return Brows(
+        height=uniform(rng, 0.046, 0.060),
+        thickness=uniform(rng, 0.013, 0.022),
+        arch=uniform(rng, 0.004, 0.016),
+        tilt=uniform(rng, -0.010, 0.010),
+        color=shade(mix(hair.color, (60, 44, 36), 0.35), 0.8),
+    )
+
+
+def _mouth(rng: np.random.Generator, head: Head) -> Mouth:
+    natural = mix(shade(head.skin, 0.82), (176, 70, 78), 0.42)
+    lipstick = pick(rng, LIPSTICKS)
+    return Mouth(
+        y=uniform(rng, 0.672, 0.690),
+        width=uniform(rng, 0.058, 0.078),
+        smile=uniform(rng, -0.006, 0.030),
+        opening=max(0.0, uniform(rng, -0.03, 0.032)),
+        fullness=uniform(rng, 0.012, 0.021),
+        color=mix(natural, lipstick, 0.75) if chance(rng, 0.3) else natural,
+    )
+
+
+def _hair(rng: np.random.Generator, head: Head) -> Hair:
+    style = HAIR_STYLES[int(rng.choice(len(HAIR_STYLES), p=_HAIR_WEIGHTS / _HAIR_WEIGHTS.sum()))]
+    # Dark skin gets dark hair, and hair turns grey with age.
+    shades = HAIR_COLORS[:3] if sum(head.skin) < 330 else HAIR_COLORS
+    color = shade(pick(rng, shades), uniform(rng, 0.85, 1.15))
+    if head.age > 0.72:
+        color = mix(color, _color_between(rng, GREY_HAIR), uniform(rng, 0.5, 1.0))
+    bearded = chance(rng, 0.5) and style in SHORT_STYLES
+    return Hair(
+        style=style,
+        color=color,
+        volume=uniform(rng, 0.0, 1.0),
+        length=uniform(rng, 0.84, 1.02) if style in ("long", "waves") else uniform(rng, 0.64, 0.76),
+        part=uniform(rng, -0.10, 0.10),
+        fringe=chance(rng, 0.3),
+        hairline=uniform(rng, 0.305, 0.345),
+        beard=pick(rng, BEARDS) if bearded else "",
+        phase=uniform(rng, 0, 2 * np.pi),
+    )
+
+
+def _outfit(rng: np.random.Generator) -> Outfit:
+    return Outfit(
+        kind=pick(rng, OUTFITS),
+        color=shade(pick(rng, FABRICS), uniform(rng, 0.8, 1.15)),
+        accent=pick(rng, FABRICS),
+        pattern=pick(rng, PATTERNS),
+        neck=uniform(rng, 0.092, 0.116),
+        shoulders=uniform(rng, 0.37, 0.45),
+        top=uniform(rng, 0.855, 0.89),
+        necklace=pick(rng, METALS) if chance(rng, 0.25) else None,
+    )
+
+
+def _glasses(rng: np.random.Generator, eyes: Eyes) -> Glasses:
+    shape = pick(rng, LENS_SHAPES)
+    wire = chance(rng, 0.35)
+    return Glasses(
+        shape=shape,
+        color=pick(rng, METALS if wire else FRAMES),
+        width=eyes.spacing * uniform(rng, 0.70, 0.82),
+        height=uniform(rng, 0.046, 0.058) if shape in ("round", "aviator") else uniform(rng, 0.038, 0.050),
+        thickness=0.008 if wire else uniform(rng, 0.011, 0.017),
+        dark=chance(rng, 0.3),
+    )
+
+
+def _hat(rng: np.random.Generator) -> Hat:
+    color = shade(pick(rng, FABRICS), uniform(rng, 0.85, 1.15))
+    return Hat(
+        kind=pick(rng, HATS),
+        color=color,
+        band=shade(pick(rng, FABRICS), 0.8),
+        height=uniform(rng, 0.06, 0.09),
+        pompom=chance(rng, 0.4),
+    )
+
+
+def _earrings(rng: np.random.Generator) -> Earrings:
+    return Earrings(
+        kind=pick(rng, ("stud", "drop", "hoop")),
+        metal=pick(rng, METALS),
+        gem=pick(rng, GEMS),
+        size=uniform(rng, 0.9, 1.25),
+    )

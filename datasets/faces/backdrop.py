@@ -1,114 +1,75 @@
-"""What is behind the face: out-of-focus places, painted at a low resolution and enlarged softly."""
+"""Out-of-focus backdrops, drawn at a low resolution; the canvas enlarges them smoothly."""
+
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from datasets.faces.colors import Color
-from datasets.faces.sampling import chance, pick, uniform
+from datasets.faces.attributes import chance, pick, uniform
+from datasets.faces.canvas import palette
 
 _SIZE = 48
-_PALETTES: dict[str, tuple[tuple[Color, ...], ...]] = {
-    "studio": (
-        ((96, 100, 108), (164, 168, 172)),
-        ((188, 180, 168), (226, 220, 210)),
-        ((58, 62, 72), (112, 118, 130)),
-        ((120, 136, 150), (192, 202, 208)),
-        ((142, 116, 100), (204, 184, 164)),
-    ),
-    "foliage": (
-        ((40, 62, 36), (92, 122, 62), (168, 186, 112)),
-        ((54, 74, 58), (110, 138, 98), (198, 206, 160)),
-        ((84, 66, 40), (150, 118, 66), (206, 176, 110)),
-    ),
-    "sky": (
-        ((118, 158, 200), (178, 204, 226), (226, 234, 238)),
-        ((146, 168, 186), (196, 206, 212), (222, 222, 218)),
-    ),
-    "room": (
-        ((150, 134, 116), (196, 182, 162), (226, 216, 200)),
-        ((104, 112, 112), (160, 166, 160), (206, 206, 196)),
-        ((92, 72, 58), (146, 118, 94), (196, 170, 140)),
-    ),
-    "lights": (((18, 20, 32), (42, 42, 62), (84, 66, 70)), ((26, 18, 20), (60, 42, 36), (104, 74, 50))),
-    "sunset": (((88, 74, 104), (186, 118, 104), (238, 186, 128)), ((60, 82, 112), (150, 132, 140), (232, 196, 160))),
+_PALETTES = {
+    "studio": ("60646c a4a8ac", "bcb4a8 e2dcd2", "3a3e48 707682", "788896 c0cad0", "8e7464 ccb8a4"),
+    "foliage": ("283e24 5c7a3e a8ba70", "364a3a 6e8a62 c6cea0", "544228 967642 ceb06e"),
+    "sky": ("769ec8 b2cce2 e2eaee", "92a8ba c4ced4 dededa"),
+    "room": ("968674 c4b6a2 e2d8c8", "687070 a0a6a0 cecec4", "5c483a 92765e c4aa8c"),
+    "lights": ("121420 2a2a3e 544246", "1a1214 3c2a24 684a32"),
+    "sunset": ("584a68 ba7668 eeba80", "3c5270 96848c e8c4a0"),
 }
-_LAMPS: tuple[Color, ...] = ((255, 206, 130), (255, 170, 110), (250, 236, 210), (150, 190, 240))
+_LAMPS = palette("ffce82 ffaa6e faecd2 96bef0")
+_PANELS = palette("605446 465460 78463c")
+_HILLS = palette("465854 486880 645c54 5c704a")
 
 
-def paint_backdrop(rng: np.random.Generator, kind: str) -> Image.Image:
-    """A blurred place of the given kind, RGB, small and square."""
-    palette = np.array(pick(rng, _PALETTES[kind]), dtype=np.float32)
-    level = _LEVELS[kind](rng)
-    picture = Image.fromarray(_through(palette, level).astype(np.uint8))
-    _FURNITURE.get(kind, _nothing)(rng, picture)
-    return picture.filter(ImageFilter.GaussianBlur(1.2))
+def draw_backdrop(rng: np.random.Generator, kind: str) -> Image.Image:
+    """Return a small, square, blurred RGB image of the given kind of place."""
+    colors = np.array(palette(pick(rng, _PALETTES[kind])), dtype=np.float32)
+    image = Image.fromarray(_interpolate(colors, _brightness(rng, kind)).astype(np.uint8))
+    if kind in _DETAILS:
+        _DETAILS[kind](rng, ImageDraw.Draw(image, "RGBA"))
+    return image.filter(ImageFilter.GaussianBlur(1.2))
 
 
-def _through(palette: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """Colours [H, W, 3] along the palette for levels in 0..1."""
-    position = np.clip(level, 0, 0.999) * (len(palette) - 1)
+def _interpolate(colors: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """Map levels in 0..1 to the piecewise linear scale through the colours; [H, W, 3]."""
+    position = np.clip(level, 0, 0.999) * (len(colors) - 1)
     low = position.astype(int)
-    return palette[low] + (palette[low + 1] - palette[low]) * (position - low)[..., None]
+    return colors[low] + (colors[low + 1] - colors[low]) * (position - low)[..., None]
+
+
+def _brightness(rng: np.random.Generator, kind: str) -> np.ndarray:
+    """Return the position of each pixel on the backdrop's colour scale, about 0 to 1, float32 [H, W]."""
+    down = np.linspace(0, 1, _SIZE, dtype=np.float32)[:, None]
+    if kind == "studio":
+        axis = np.linspace(-0.5, 1.5, _SIZE, dtype=np.float32)
+        spot = (axis[None, :] - uniform(rng, 0.2, 0.8)) ** 2 + (axis[:, None] - uniform(rng, 0.2, 0.6)) ** 2
+        return 1 - spot + 0.15 * _clouds(rng, 4)
+    if kind == "foliage":
+        return 0.62 - 0.25 * down + 0.9 * _clouds(rng, 6) + 0.6 * _clouds(rng, 13)
+    if kind == "room":
+        across = np.linspace(0, uniform(rng, -0.5, 0.5), _SIZE, dtype=np.float32)
+        return 0.6 + across[None, :] - 0.2 * down + 0.2 * _clouds(rng, 5)
+    if kind == "lights":
+        return 0.3 + 0.4 * down + 0.6 * _clouds(rng, 5)
+    return 0.1 + 0.8 * down + 0.7 * _clouds(rng, 5)
 
 
 def _clouds(rng: np.random.Generator, cells: int) -> np.ndarray:
-    """Smooth noise around 0, about -0.5 to 0.5."""
+    """Return smooth noise of about -0.5 to 0.5."""
     coarse = Image.fromarray(rng.random((cells, cells), dtype=np.float32))
     return np.asarray(coarse.resize((_SIZE, _SIZE), Image.Resampling.BICUBIC)) - 0.5
 
 
-def _down() -> np.ndarray:
-    return np.linspace(0, 1, _SIZE, dtype=np.float32)[:, None]
-
-
-def _studio_level(rng: np.random.Generator) -> np.ndarray:
-    across = np.linspace(-0.5, 1.5, _SIZE, dtype=np.float32)
-    spot = (across[None, :] - uniform(rng, 0.2, 0.8)) ** 2 + (across[:, None] - uniform(rng, 0.2, 0.6)) ** 2
-    return 1 - spot + 0.15 * _clouds(rng, 4)
-
-
-def _foliage_level(rng: np.random.Generator) -> np.ndarray:
-    return 0.62 - 0.25 * _down() + 0.9 * _clouds(rng, 6) + 0.6 * _clouds(rng, 13)
-
-
-def _sky_level(rng: np.random.Generator) -> np.ndarray:
-    return 0.1 + 0.8 * _down() + 0.7 * _clouds(rng, 5)
-
-
-def _room_level(rng: np.random.Generator) -> np.ndarray:
-    across = np.linspace(0, uniform(rng, -0.5, 0.5), _SIZE, dtype=np.float32)
-    return 0.6 + across[None, :] - 0.2 * _down() + 0.2 * _clouds(rng, 5)
-
-
-def _lights_level(rng: np.random.Generator) -> np.ndarray:
-    return 0.3 + 0.4 * _down() + 0.6 * _clouds(rng, 5)
-
-
-_LEVELS = {
-    "studio": _studio_level,
-    "foliage": _foliage_level,
-    "sky": _sky_level,
-    "room": _room_level,
-    "lights": _lights_level,
-    "sunset": _sky_level,
-}
-
-
-def _nothing(rng: np.random.Generator, picture: Image.Image) -> None:
-    """Kinds without furniture."""
-
-
-def _bokeh(rng: np.random.Generator, picture: Image.Image) -> None:
-    """Lamps out of focus: translucent discs."""
-    brush = ImageDraw.Draw(picture, "RGBA")
+def _draw_bokeh(rng: np.random.Generator, brush: ImageDraw.ImageDraw) -> None:
+    """Draw out-of-focus lamps as translucent discs."""
     for _ in range(9):
         x, y, r = uniform(rng, 0, _SIZE), uniform(rng, 0, 0.8 * _SIZE), uniform(rng, 1.5, 4.5)
         brush.ellipse((x - r, y - r, x + r, y + r), (*pick(rng, _LAMPS), int(rng.integers(50, 140))))
 
 
-def _leaves(rng: np.random.Generator, picture: Image.Image) -> None:
-    """Light between leaves, and sometimes a trunk."""
-    brush = ImageDraw.Draw(picture, "RGBA")
+def _draw_leaves(rng: np.random.Generator, brush: ImageDraw.ImageDraw) -> None:
+    """Draw light between leaves, and sometimes a trunk."""
     if chance(rng, 0.4):
         x, w = uniform(rng, 0, _SIZE), uniform(rng, 2, 6)
         brush.polygon([(x, 0), (x + w, 0), (x + w + 2, _SIZE), (x - 1, _SIZE)], (60, 44, 34, 170))
@@ -117,23 +78,27 @@ def _leaves(rng: np.random.Generator, picture: Image.Image) -> None:
         brush.ellipse((x - r, y - r, x + r, y + r), (244, 244, 206, int(rng.integers(50, 130))))
 
 
-def _interior(rng: np.random.Generator, picture: Image.Image) -> None:
-    """A window or a picture on one side, a shelf or a doorway on the other."""
-    brush = ImageDraw.Draw(picture, "RGBA")
+def _draw_interior(rng: np.random.Generator, brush: ImageDraw.ImageDraw) -> None:
+    """Draw a window or a framed panel on one side and a shelf on the other."""
     x, y, w, h = uniform(rng, -4, 30), uniform(rng, 0, 14), uniform(rng, 8, 20), uniform(rng, 12, 26)
-    glass = (238, 242, 240, 210) if chance(rng, 0.6) else (*pick(rng, ((96, 84, 70), (70, 84, 96), (120, 70, 60))), 200)
+    glass = (238, 242, 240, 210) if chance(rng, 0.6) else (*pick(rng, _PANELS), 200)
     brush.rectangle((x, y, x + w, y + h), glass)
     brush.rectangle((x + w / 2 - 0.5, y, x + w / 2 + 0.5, y + h), (120, 112, 104, 150))
     shelf = uniform(rng, 20, 40)
     brush.rectangle((0 if x > 14 else 30, shelf, 14 if x > 14 else 48, shelf + 2), (84, 62, 46, 190))
 
 
-def _horizon(rng: np.random.Generator, picture: Image.Image) -> None:
-    """Hills, sea or roofs below the sky."""
-    brush = ImageDraw.Draw(picture, "RGBA")
-    y, color = uniform(rng, 22, 40), pick(rng, ((70, 88, 84), (72, 104, 128), (100, 92, 84), (92, 112, 74)))
+def _draw_horizon(rng: np.random.Generator, brush: ImageDraw.ImageDraw) -> None:
+    """Draw hills, sea or roofs below the sky."""
+    y, color = uniform(rng, 22, 40), pick(rng, _HILLS)
     ridge = [(i * _SIZE / 8, y + uniform(rng, -3, 3)) for i in range(9)]
     brush.polygon([(0, _SIZE), *ridge, (_SIZE, _SIZE)], (*color, 220))
 
 
-_FURNITURE = {"foliage": _leaves, "sky": _horizon, "room": _interior, "lights": _bokeh, "sunset": _horizon}
+_DETAILS: dict[str, Callable[[np.random.Generator, ImageDraw.ImageDraw], None]] = {
+    "foliage": _draw_leaves,
+    "sky": _draw_horizon,
+    "room": _draw_interior,
+    "lights": _draw_bokeh,
+    "sunset": _draw_horizon,
+}

@@ -5,39 +5,42 @@ from collections.abc import Callable
 import numpy as np
 
 from datasets.faces.attributes import FaceAttributes, Head, Outfit
-from datasets.faces.canvas import Canvas
-from datasets.faces.colors import Color, mix, shade
+from datasets.faces.canvas import CLOTH, NECK, Canvas, mix, shade
 from datasets.faces.curves import Points, between, ellipse, mirrored, moved, ribbon, smooth
-from datasets.faces.face_parts import CLOTH, NECK
 from datasets.faces.head import MIDDLE, SIDES, outline
 
-_FLOOR = 1.4  # below the picture under any pose
+_FLOOR = 1.4  # y below the image under every pose
 
 
 def draw_neck(canvas: Canvas, head: Head, outfit: Outfit) -> None:
-    """Neck, collar bones and the shadow of the chin."""
+    """Draw the neck with its tendons and the shadow of the chin."""
     w, skin = outfit.neck, head.skin
     right = smooth([(MIDDLE + w, 0.60), (MIDDLE + w * 0.97, 0.78), (MIDDLE + w * 1.12, 0.87), (MIDDLE + w * 1.9, 0.96)])
     right = np.concatenate([right, [(MIDDLE + 0.30, _FLOOR)]])
     canvas.fill(between(right, mirrored(right)), shade(skin, 0.80), NECK)
     canvas.glow((MIDDLE + head.light * 0.05, 0.90), (0.07, 0.09), shade(skin, 1.0), 0.7, (NECK,))
-    canvas.glaze(moved(outline(head), -0.015 * head.light, 0.040), shade(skin, 0.50), 0.55, (NECK,), softness=0.010)
+    _draw_chin_shadow(canvas, head, 0.55)
     for side in SIDES:
         tendon = [(MIDDLE + side * w * 0.75, 0.80), (MIDDLE + side * w * 0.30, 0.915)]
         canvas.glaze(ribbon(np.array(tendon), 0.014), shade(skin, 0.62), 0.25, (NECK,), softness=0.006)
 
 
 def draw_outfit(canvas: Canvas, face: FaceAttributes) -> None:
-    """Shoulders in cloth with pattern and folds, then the collar of its kind."""
+    """Draw the shoulders, the pattern and folds of the cloth, then the collar."""
     outfit = face.outfit
-    canvas.fill(_shoulders(outfit), outfit.color, CLOTH)
-    _PATTERNS[outfit.pattern](canvas, outfit)
-    _drape(canvas, face)
+    w, top = outfit.shoulders, outfit.top
+    right = [(MIDDLE, top + 0.02), (MIDDLE + outfit.neck * 1.15, top - 0.01), (MIDDLE + w * 0.62, top + 0.045)]
+    right += [(MIDDLE + w * 0.92, top + 0.105), (MIDDLE + w * 1.10, top + 0.25), (MIDDLE + w * 1.15, _FLOOR)]
+    shoulder = smooth(right)
+    canvas.fill(between(shoulder, mirrored(shoulder)), outfit.color, CLOTH)
+    if outfit.pattern in _PATTERNS:
+        _PATTERNS[outfit.pattern](canvas, outfit)
+    _draw_folds(canvas, face)
     _COLLARS[outfit.kind](canvas, face)
 
 
 def draw_necklace(canvas: Canvas, outfit: Outfit) -> None:
-    """A chain on the skin of the neck; it belongs to the neck (neck_l)."""
+    """Draw a chain, labelled as neck like neck_l in CelebAMask-HQ."""
     if outfit.necklace is None or outfit.kind == "turtleneck":
         return
     chain = ellipse((MIDDLE, 0.80), (outfit.neck * 1.12, 0.105), 24, 2.0, 0.15, np.pi - 0.15)
@@ -45,51 +48,32 @@ def draw_necklace(canvas: Canvas, outfit: Outfit) -> None:
     canvas.glaze(ellipse((MIDDLE, 0.91), (0.010, 0.012), 12), shade(outfit.necklace, 1.1), 1.0, (NECK,))
 
 
-def _shoulders(outfit: Outfit) -> Points:
-    s, top, neck = outfit.shoulders, outfit.top, outfit.neck
-    right = smooth(
-        [
-            (MIDDLE, top + 0.02),
-            (MIDDLE + neck * 1.15, top - 0.01),
-            (MIDDLE + s * 0.62, top + 0.045),
-            (MIDDLE + s * 0.92, top + 0.105),
-            (MIDDLE + s * 1.10, top + 0.25),
-            (MIDDLE + s * 1.15, _FLOOR),
-        ]
-    )
-    return between(right, mirrored(right))
-
-
-def _drape(canvas: Canvas, face: FaceAttributes) -> None:
-    outfit, dark, near = face.outfit, shade(face.outfit.color, 0.55), face.head.light
-    canvas.glow((MIDDLE + near * 0.22, outfit.top + 0.10), (0.13, 0.06), shade(outfit.color, 1.35), 0.45, (CLOTH,))
-    canvas.glow((MIDDLE - near * 0.40, outfit.top + 0.20), (0.13, 0.16), dark, 0.55, (CLOTH,))
+def _draw_folds(canvas: Canvas, face: FaceAttributes) -> None:
+    outfit, dark, light = face.outfit, shade(face.outfit.color, 0.55), face.head.light
+    canvas.glow((MIDDLE + light * 0.22, outfit.top + 0.10), (0.13, 0.06), shade(outfit.color, 1.35), 0.45, (CLOTH,))
+    canvas.glow((MIDDLE - light * 0.40, outfit.top + 0.20), (0.13, 0.16), dark, 0.55, (CLOTH,))
     canvas.glow((MIDDLE, outfit.top + 0.005), (0.15, 0.03), dark, 0.40, (CLOTH,))
     for side in SIDES:
         fold = smooth([(MIDDLE + side * 0.16, 0.93), (MIDDLE + side * 0.22, 1.0), (MIDDLE + side * 0.24, 1.1)])
         canvas.glaze(ribbon(fold, (0.004, 0.02, 0.008)), dark, 0.45, (CLOTH,), softness=0.006)
 
 
-def _plain(canvas: Canvas, outfit: Outfit) -> None:
-    """No pattern."""
-
-
-def _stripes(canvas: Canvas, outfit: Outfit) -> None:
+def _draw_stripes(canvas: Canvas, outfit: Outfit) -> None:
     def stripe(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        # Bent over the shoulders like the cloth.
+        # Curved like the cloth over the shoulders.
         return _band(y - 0.35 * (x - MIDDLE) ** 2, 0.045, 0.016) * 0.85
 
-    canvas.dye(CLOTH, mix(outfit.color, outfit.second, 0.7), stripe)
+    canvas.dye(CLOTH, mix(outfit.color, outfit.accent, 0.7), stripe)
 
 
-def _checks(canvas: Canvas, outfit: Outfit) -> None:
+def _draw_checks(canvas: Canvas, outfit: Outfit) -> None:
     def check(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return 0.45 * _band(x, 0.075, 0.022) + 0.45 * _band(y, 0.075, 0.022)
 
-    canvas.dye(CLOTH, mix(outfit.color, outfit.second, 0.6), check)
+    canvas.dye(CLOTH, mix(outfit.color, outfit.accent, 0.6), check)
 
 
-def _dots(canvas: Canvas, outfit: Outfit) -> None:
+def _draw_dots(canvas: Canvas, outfit: Outfit) -> None:
     def dot(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         row = np.floor(y / 0.042)
         across = (x + 0.03 * (row % 2)) % 0.06 - 0.03
@@ -103,7 +87,7 @@ def _band(position: np.ndarray, period: float, width: float) -> np.ndarray:
     return (position % period < width).astype(np.float32)
 
 
-def _knit(canvas: Canvas, outfit: Outfit) -> None:
+def _draw_knit(canvas: Canvas, outfit: Outfit) -> None:
     def rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return 1 + 0.10 * np.sin(y * 420 + 2.2 * np.abs(np.sin(x * 200)))
 
@@ -111,40 +95,34 @@ def _knit(canvas: Canvas, outfit: Outfit) -> None:
 
 
 _PATTERNS: dict[str, Callable[[Canvas, Outfit], None]] = {
-    "plain": _plain,
-    "stripes": _stripes,
-    "checks": _checks,
-    "dots": _dots,
-    "knit": _knit,
+    "stripes": _draw_stripes,
+    "checks": _draw_checks,
+    "dots": _draw_dots,
+    "knit": _draw_knit,
 }
 
 
-def _rim(canvas: Canvas, path: Points, color: Color) -> None:
-    canvas.fill(ribbon(path, 0.016), shade(color, 0.82), CLOTH)
-
-
-def _crew(canvas: Canvas, face: FaceAttributes) -> None:
+def _draw_crew_neck(canvas: Canvas, face: FaceAttributes) -> None:
     outfit = face.outfit
     opening = ellipse((MIDDLE, outfit.top - 0.005), (outfit.neck * 1.22, 0.042), 28)
-    _bare(canvas, face, opening)
-    _rim(canvas, opening[: len(opening) // 2 + 1], outfit.color)
+    _draw_neckline(canvas, face, opening)
+    canvas.fill(ribbon(opening[: len(opening) // 2 + 1], 0.016), shade(outfit.color, 0.82), CLOTH)
 
 
-def _v(canvas: Canvas, face: FaceAttributes) -> None:
+def _draw_v_neck(canvas: Canvas, face: FaceAttributes) -> None:
     outfit = face.outfit
     x, top = outfit.neck * 1.2, outfit.top - 0.015
     cut = np.array([(MIDDLE + x, top), (MIDDLE + x * 0.55, top + 0.06), (MIDDLE, top + 0.125)])
     cut = np.concatenate([cut, mirrored(cut[-2::-1])])
-    _bare(canvas, face, cut)
-    _rim(canvas, cut, outfit.color)
+    _draw_neckline(canvas, face, cut)
+    canvas.fill(ribbon(cut, 0.016), shade(outfit.color, 0.82), CLOTH)
 
 
-def _collar(canvas: Canvas, face: FaceAttributes) -> None:
+def _draw_collar(canvas: Canvas, face: FaceAttributes) -> None:
     outfit = face.outfit
     top, w = outfit.top, outfit.neck
-    _bare(
-        canvas, face, np.array([(MIDDLE - w * 1.1, top - 0.03), (MIDDLE + w * 1.1, top - 0.03), (MIDDLE, top + 0.085)])
-    )
+    cut = [(MIDDLE - w * 1.1, top - 0.03), (MIDDLE + w * 1.1, top - 0.03), (MIDDLE, top + 0.085)]
+    _draw_neckline(canvas, face, np.array(cut))
     placket = np.array([(MIDDLE, top + 0.08), (MIDDLE, _FLOOR)])
     canvas.glaze(ribbon(placket, 0.006), shade(outfit.color, 0.6), 0.8, (CLOTH,))
     for side in SIDES:
@@ -160,31 +138,25 @@ def _collar(canvas: Canvas, face: FaceAttributes) -> None:
         canvas.fill(moved(wing, 0, -0.006), shade(outfit.color, 1.12), CLOTH)
 
 
-def _turtleneck(canvas: Canvas, face: FaceAttributes) -> None:
+def _draw_turtleneck(canvas: Canvas, face: FaceAttributes) -> None:
     outfit = face.outfit
     w, top = outfit.neck * 1.12, outfit.top
     lip = ellipse((MIDDLE, top - 0.075), (w, 0.022), 20, 2.0, 0.0, np.pi)
-    tube = np.concatenate(
-        [lip, [(MIDDLE - w * 1.15, top + 0.03), (MIDDLE, top + 0.05), (MIDDLE + w * 1.15, top + 0.03)]]
-    )
-    canvas.fill(tube, shade(outfit.color, 0.92), CLOTH)
+    base = [(MIDDLE - w * 1.15, top + 0.03), (MIDDLE, top + 0.05), (MIDDLE + w * 1.15, top + 0.03)]
+    canvas.fill(np.concatenate([lip, base]), shade(outfit.color, 0.92), CLOTH)
     canvas.glow((MIDDLE + face.head.light * 0.05, top - 0.02), (0.03, 0.05), shade(outfit.color, 1.3), 0.5, (CLOTH,))
     canvas.glow((MIDDLE - face.head.light * 0.1, top - 0.02), (0.04, 0.05), shade(outfit.color, 0.5), 0.5, (CLOTH,))
 
 
-def _jacket(canvas: Canvas, face: FaceAttributes) -> None:
+def _draw_jacket(canvas: Canvas, face: FaceAttributes) -> None:
     outfit = face.outfit
     top, w = outfit.top, outfit.neck
-    inner = np.array(
-        [
-            (MIDDLE - w * 1.3, top - 0.02),
-            (MIDDLE + w * 1.3, top - 0.02),
-            (MIDDLE + 0.02, _FLOOR),
-            (MIDDLE - 0.02, _FLOOR),
-        ]
+    front = between(
+        np.array([(MIDDLE - w * 1.3, top - 0.02), (MIDDLE + w * 1.3, top - 0.02)]),
+        np.array([(MIDDLE - 0.02, _FLOOR), (MIDDLE + 0.02, _FLOOR)]),
     )
-    canvas.fill(inner, mix(outfit.second, (235, 232, 226), 0.6), CLOTH)
-    _bare(canvas, face, ellipse((MIDDLE, top - 0.01), (w * 1.05, 0.045), 24))
+    canvas.fill(front, mix(outfit.accent, (235, 232, 226), 0.6), CLOTH)
+    _draw_neckline(canvas, face, ellipse((MIDDLE, top - 0.01), (w * 1.05, 0.045), 24))
     for side in SIDES:
         lapel = np.array(
             [
@@ -199,21 +171,24 @@ def _jacket(canvas: Canvas, face: FaceAttributes) -> None:
         canvas.fill(lapel, shade(outfit.color, 0.86), CLOTH)
 
 
-def _bare(canvas: Canvas, face: FaceAttributes, opening: Points) -> None:
-    """Skin where the garment is cut out."""
+def _draw_neckline(canvas: Canvas, face: FaceAttributes, opening: Points) -> None:
+    """Draw skin in the opening of the garment."""
     skin = face.head.skin
     canvas.fill(opening, shade(skin, 0.92), NECK)
     low = float(opening[:, 1].max())
     canvas.glow((MIDDLE, low), (0.07, 0.016), shade(skin, 0.70), 0.4, (NECK,))
-    canvas.glaze(
-        moved(outline(face.head), -0.015 * face.head.light, 0.040), shade(skin, 0.50), 0.45, (NECK,), softness=0.010
-    )
+    _draw_chin_shadow(canvas, face.head, 0.45)
+
+
+def _draw_chin_shadow(canvas: Canvas, head: Head, opacity: float) -> None:
+    shadow = moved(outline(head), -0.015 * head.light, 0.040)
+    canvas.glaze(shadow, shade(head.skin, 0.50), opacity, (NECK,), softness=0.010)
 
 
 _COLLARS: dict[str, Callable[[Canvas, FaceAttributes], None]] = {
-    "crew": _crew,
-    "v": _v,
-    "collar": _collar,
-    "turtleneck": _turtleneck,
-    "jacket": _jacket,
+    "crew": _draw_crew_neck,
+    "v": _draw_v_neck,
+    "collar": _draw_collar,
+    "turtleneck": _draw_turtleneck,
+    "jacket": _draw_jacket,
 }

@@ -1,7 +1,7 @@
-"""A canvas that paints the picture and its label map with the same strokes, so the masks are exact by construction.
+"""Canvas that draws an image and its label map with the same strokes, so the masks are exact by construction.
 
-Both are drawn several times finer than asked for and reduced at the end: the picture by the mean, the labels by the
-majority of each block, so that no part grows or shrinks by the drawing.
+Both are drawn at `SUPERSAMPLING` times the final resolution and downsampled at the end: the image by averaging, the
+labels by majority vote in each block, so that thin parts keep their area. Class ids and colours are defined here too.
 """
 
 from collections.abc import Callable
@@ -11,30 +11,57 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from datasets.faces.colors import Color
 from datasets.faces.curves import Point, Points
 
 SUPERSAMPLING = 3
-PIVOT = (0.5, 0.55)
+BACKGROUND, SKIN, EYE, BROW, MOUTH, NOSE, EAR, HAIR, NECK, CLOTH, GLASSES, HAT, EARRING = range(13)  # class ids
+FACE = (SKIN, NOSE)
+FLESH = (SKIN, NOSE, EAR, NECK)
+_PIVOT = (0.5, 0.55)  # center of rotation and scaling
 _SPRITE_SIZE = 40
 _SPRITE_SIGMAS = 2.6
 _INWARDS = np.array([-1.0, 1.0])
 
+Color = tuple[int, int, int]  # RGB, 0 to 255
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 Parts = tuple[int, ...]
 Field = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
+def palette(hex_codes: str) -> tuple[Color, ...]:
+    """Return the colours of hex codes separated by spaces, such as "ff0000 00ff00"."""
+    return tuple((int(code[:2], 16), int(code[2:4], 16), int(code[4:], 16)) for code in hex_codes.split())
+
+
+def shade(color: Color, factor: float) -> Color:
+    """Return the colour darkened (factor below 1) or lightened (above 1)."""
+    red, green, blue = (max(0, min(255, round(c * factor))) for c in color)
+    return red, green, blue
+
+
+def mix(first: Color, second: Color, amount: float) -> Color:
+    """Interpolate between two colours: the first at amount 0, the second at 1."""
+    red, green, blue = (round(a + (b - a) * amount) for a, b in zip(first, second, strict=True))
+    return red, green, blue
+
+
+def grain(cells: int, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Return noise of cells x cells random values, resized bilinearly: -1 to 1, float32 [H, W] for size (W, H)."""
+    noise = Image.frombytes("L", (cells, cells), rng.bytes(cells**2))
+    return np.asarray(noise.resize(size, Image.Resampling.BILINEAR), dtype=np.float32) / 127.5 - 1
+
+
 @dataclass(frozen=True)
 class Pose:
-    """Turn (radians, clockwise), scale and shift of the upright face about its middle."""
+    """Rotation, scale and shift of the upright face about its center."""
 
-    turn: float = 0.0
-    scale: float = 1.0
-    shift: Point = (0.0, 0.0)
+    turn: float  # radians, clockwise
+    scale: float
+    shift: Point
 
 
 class Canvas:
-    """Image (RGB) and labels of one face while it is drawn, back to front."""
+    """RGB image and label map of one face, drawn back to front."""
 
     def __init__(self, resolution: int, pose: Pose, background: Image.Image) -> None:
         self.size = resolution * SUPERSAMPLING
@@ -44,46 +71,52 @@ class Canvas:
         self._label_brush = ImageDraw.Draw(self.label)
         cos, sin = np.cos(pose.turn) * pose.scale, np.sin(pose.turn) * pose.scale
         self._turn = np.array([[cos, sin], [-sin, cos]])
-        self._shift = np.array(PIVOT) + pose.shift
+        self._shift = np.array(_PIVOT) + pose.shift
         self._scale = pose.scale
         self._to_pixels = self._turn * self.size
-        self._origin = (self._shift - np.array(PIVOT) @ self._turn) * self.size - 0.5
+        self._origin = (self._shift - np.array(_PIVOT) @ self._turn) * self.size - 0.5
 
-    def fill(self, points: Points, color: Color, part: int | None = None) -> None:
-        """Paints an area of the image and, if a part is given, of the labels."""
+    def fill(self, points: Points, color: Color, part: int) -> None:
+        """Fill an area of the image with a colour and the same area of the labels with a class id."""
         outline = _inset(self._pixels(points)).ravel().tolist()
         self._brush.polygon(outline, color)
-        if part is not None:
-            self._label_brush.polygon(outline, part)
+        self._label_brush.polygon(outline, part)
 
     def glaze(
         self, points: Points, color: Color, opacity: float = 1.0, within: Parts | None = None, softness: float = 0.0
     ) -> None:
-        """Paints an area of the image only: translucent, inside given parts, with an edge softened by `softness`."""
+        """Blend a colour into an area of the image, leaving the labels unchanged.
+
+        Args:
+            points: outline of the area.
+            color: RGB.
+            opacity: 0 to 1.
+            within: class ids to which the area is restricted.
+            softness: blur radius of the edge, in unit coordinates.
+        """
         area = self._area(self._pixels(points), opacity, within, softness)
         if area:
-            corner, mask = area
-            self.image.paste(color, _box(corner, mask), mask)
+            self.image.paste(color, *area)
 
     def mark(self, points: Points, part: int, within: Parts | None = None) -> None:
-        """Labels an area, inside given parts only; the image stays."""
+        """Label an area, optionally only within given parts, leaving the image unchanged."""
         area = self._area(_inset(self._pixels(points)), 1.0, within, 0.0)
         if area:
-            corner, mask = area
-            self.label.paste(part, _box(corner, mask), mask)
+            self.label.paste(part, *area)
 
     def glow(self, center: Point, radii: Point, color: Color, opacity: float, within: Parts | None = None) -> None:
-        """Paints a soft spot, strongest in the middle; the radii are its standard deviations."""
+        """Blend a Gaussian spot into the image; the radii are its standard deviations."""
         x, y = self._pixels(np.array(center)).tolist()
         half_w, half_h = (max(1.0, r * _SPRITE_SIGMAS * self._scale * self.size) for r in radii)
-        corner = round(x - half_w), round(y - half_h)
+        left, top = round(x - half_w), round(y - half_h)
         mask = _sprite(round(opacity * 255)).resize((round(2 * half_w), round(2 * half_h)), Image.Resampling.BILINEAR)
         if within is not None:
-            mask = ImageChops.multiply(mask, self._stencil(_box(corner, mask), within))
-        self.image.paste(color, corner, mask)
+            box = left, top, left + mask.width, top + mask.height
+            mask = ImageChops.multiply(mask, _select(self.label.crop(box), within))
+        self.image.paste(color, (left, top), mask)
 
     def modulate(self, part: int, field: Field) -> None:
-        """Multiplies the image inside one part by field(x, y), arrays of upright unit coordinates."""
+        """Multiply the image inside one part by field(x, y), a function of unit coordinates."""
         stencil, box = self._visible(part)
         if box is None:
             return
@@ -93,7 +126,7 @@ class Canvas:
         self.image.paste(patch, box, stencil.crop(box))
 
     def dye(self, part: int, color: Color, field: Field) -> None:
-        """Paints a pattern inside one part with the opacity field(x, y), 0 to 1."""
+        """Blend a colour into one part with the opacity field(x, y), 0 to 1."""
         stencil, box = self._visible(part)
         if box is None:
             return
@@ -101,51 +134,54 @@ class Canvas:
         mask = Image.fromarray((255 * np.clip(opacity, 0, 1)).astype(np.uint8))
         self.image.paste(color, box, ImageChops.multiply(mask, stencil.crop(box)))
 
-    def reduced(self) -> tuple[Image.Image, np.ndarray]:
-        """The picture at the final resolution and its labels, uint8 [R, R]."""
-        return self.image.reduce(SUPERSAMPLING), majority(self.label, SUPERSAMPLING)
+    def downsample(self) -> tuple[Image.Image, np.ndarray]:
+        """Return the image and the labels, uint8 [R, R], at the final resolution."""
+        return self.image.reduce(SUPERSAMPLING), majority_vote(self.label, SUPERSAMPLING)
 
     def _pixels(self, points: Points) -> Points:
         return points @ self._to_pixels + self._origin
 
-    def _coordinates(self, box: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    def _coordinates(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
+        """Return the unit coordinates x and y, before the pose, of the pixels in the box."""
         inverse = np.linalg.inv(self._turn)
-        # Python floats keep the arrays in float32.
+        # Python floats, so that the arrays stay float32.
         shift_x, shift_y = self._shift.tolist()
         (xx, xy), (yx, yy) = inverse.tolist()
         x = ((np.arange(box[0], box[2], dtype=np.float32) + 0.5) / self.size - shift_x)[None, :]
         y = ((np.arange(box[1], box[3], dtype=np.float32) + 0.5) / self.size - shift_y)[:, None]
-        return x * xx + y * yx + PIVOT[0], x * xy + y * yy + PIVOT[1]
+        return x * xx + y * yx + _PIVOT[0], x * xy + y * yy + _PIVOT[1]
 
     def _area(
         self, outline: Points, opacity: float, within: Parts | None, softness: float
-    ) -> tuple[tuple[int, int], Image.Image] | None:
-        """The mask of an area, given in pixels, and its upper left corner; None outside the canvas."""
+    ) -> tuple[Box, Image.Image] | None:
+        """Return the bounding box and the mask of an area, or None if it lies outside the canvas.
+
+        The outline is in pixels.
+        """
         blur = softness * self._scale * self.size
-        # Plain lists: the areas are small, and many.
+        # Plain lists are faster than arrays for many small areas.
         x, y = outline.T.tolist()
         left, top = max(int(min(x) - blur), 0), max(int(min(y) - blur), 0)
         right, bottom = min(int(max(x) + blur) + 2, self.size), min(int(max(y) + blur) + 2, self.size)
         if right <= left or bottom <= top:
             return None
+        box = left, top, right, bottom
         mask = Image.new("L", (right - left, bottom - top), 0)
         ImageDraw.Draw(mask).polygon((outline - (left, top)).ravel().tolist(), round(opacity * 255))
         if blur > 0:
             mask = mask.filter(ImageFilter.BoxBlur(blur))
         if within is not None:
-            mask = ImageChops.multiply(mask, self._stencil((left, top, right, bottom), within))
-        return (left, top), mask
+            mask = ImageChops.multiply(mask, _select(self.label.crop(box), within))
+        return box, mask
 
-    def _visible(self, part: int) -> tuple[Image.Image, tuple[int, int, int, int] | None]:
+    def _visible(self, part: int) -> tuple[Image.Image, Box | None]:
+        """Return the mask of a part over the whole canvas and its bounding box."""
         stencil = _select(self.label, (part,))
         return stencil, stencil.getbbox()
 
-    def _stencil(self, box: tuple[int, int, int, int], parts: Parts) -> Image.Image:
-        return _select(self.label.crop(box), parts)
-
 
 def _inset(outline: Points) -> Points:
-    """The outline half a pixel smaller: Pillow also paints every pixel that the edge touches."""
+    """Shrink an outline by half a pixel, because Pillow also fills every pixel that the edge touches."""
     following = np.concatenate([outline[1:], outline[:1]])
     along = following - np.concatenate([outline[-1:], outline[:-1]])
     turns_right = (outline[:, 0] * following[:, 1] - outline[:, 1] * following[:, 0]).sum() > 0
@@ -153,12 +189,12 @@ def _inset(outline: Points) -> Points:
     return outline + along[:, ::-1] * _INWARDS * ((0.5 if turns_right else -0.5) / length)
 
 
-def majority(label: Image.Image, factor: int) -> np.ndarray:
-    """The most frequent id of every factor x factor block (of several, the lowest), uint8."""
+def majority_vote(label: Image.Image, factor: int) -> np.ndarray:
+    """Return the most frequent id in each factor x factor block, uint8; the lowest id wins a tie."""
     ids = np.asarray(label)
     blocks = np.stack([ids[dy::factor, dx::factor] for dy in range(factor) for dx in range(factor)])
     result = blocks[0].copy()
-    # Most blocks hold one id only; votes are counted where they do not.
+    # Most blocks hold a single id; count votes only in the others.
     mixed = np.nonzero(blocks.max(axis=0) != blocks.min(axis=0))
     votes = blocks[:, mixed[0], mixed[1]].astype(np.intp)
     count, kinds = votes.shape[1], int(ids.max()) + 1
@@ -167,13 +203,9 @@ def majority(label: Image.Image, factor: int) -> np.ndarray:
     return result
 
 
-def _box(corner: tuple[int, int], mask: Image.Image) -> tuple[int, int, int, int]:
-    return corner[0], corner[1], corner[0] + mask.width, corner[1] + mask.height
-
-
 def _select(label: Image.Image, parts: Parts) -> Image.Image:
-    """255 where the label is one of the parts, else 0."""
-    # Faster for these small areas than Image.point, which builds its table anew at every call.
+    """Return a mask that is 255 where the label is one of the parts, else 0."""
+    # Faster for small areas than Image.point, which rebuilds its table at every call.
     return Image.frombytes("L", label.size, label.tobytes().translate(_lookup(parts)))
 
 
@@ -184,6 +216,7 @@ def _lookup(parts: Parts) -> bytes:
 
 @lru_cache(maxsize=256)
 def _sprite(peak: int) -> Image.Image:
+    """Return a Gaussian spot with the given value in the middle."""
     axis = np.linspace(-_SPRITE_SIGMAS, _SPRITE_SIGMAS, _SPRITE_SIZE)
     bell = np.exp(-(axis**2) / 2)
     bell = (bell - bell[0]) / (bell.max() - bell[0])

@@ -1,4 +1,4 @@
-"""Outlines as point lists, float [n, 2] in unit coordinates."""
+"""Curves and outlines as arrays of points, float [n, 2] in unit coordinates."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -14,7 +14,7 @@ _QUARTER_TURN = np.array([-1.0, 1.0])
 def ellipse(
     center: Point, radii: Point, count: int = 32, power: float = 2.0, start: float = 0.0, stop: float = 2 * np.pi
 ) -> Points:
-    """An arc of the superellipse |x/a|^power + |y/b|^power = 1, clockwise on the screen from the right-hand side."""
+    """Return an arc of the superellipse |x/a|^power + |y/b|^power = 1, clockwise from the rightmost point."""
     return np.array(center) + np.array(radii) * _arc(count, power, start, stop)
 
 
@@ -26,7 +26,7 @@ def _arc(count: int, power: float, start: float, stop: float) -> Points:
 
 
 def smooth(points: Sequence[Point] | Points, steps: int = 6, closed: bool = False) -> Points:
-    """A Catmull-Rom spline through the points, `steps` samples for each segment."""
+    """Return a Catmull-Rom spline through the points with `steps` samples per segment."""
     p = np.asarray(points, dtype=float)
     ring = np.concatenate([p[-1:], p, p[:2]]) if closed else np.concatenate([p[:1], p, p[-1:]])
     a, b, c, d = ring[:-3, None], ring[1:-2, None], ring[2:-1, None], ring[3:, None]
@@ -37,7 +37,7 @@ def smooth(points: Sequence[Point] | Points, steps: int = 6, closed: bool = Fals
 
 
 def ribbon(path: Points, widths: float | Sequence[float] | Points) -> Points:
-    """The outline of a brush stroke along the path; widths (full, not half) are spread evenly along it."""
+    """Return the outline of a brush stroke along the path; the (full) widths are spread evenly along it."""
     path = np.asarray(path, dtype=float)
     if not isinstance(widths, float):
         where = np.arange(len(path)) * ((len(widths) - 1) / (len(path) - 1))
@@ -51,7 +51,7 @@ def ribbon(path: Points, widths: float | Sequence[float] | Points) -> Points:
 
 
 def ring(outline: Points, thickness: float) -> Points:
-    """A closed band of even thickness inside the outline, as one polygon with a seam."""
+    """Return a closed band of constant thickness inside the outline, as one polygon with a seam."""
     center = outline.mean(axis=0)
     offset = outline - center
     radius = np.hypot(offset[:, 0], offset[:, 1])[:, None]
@@ -60,22 +60,22 @@ def ring(outline: Points, thickness: float) -> Points:
 
 
 def moved(points: Points, dx: float, dy: float) -> Points:
-    """The same shape elsewhere."""
+    """Shift a shape by (dx, dy)."""
     return points + np.array([dx, dy])
 
 
 def mirrored(points: Points, x: float = 0.5) -> Points:
-    """The same shape on the other side of the upright line at x, in the same order."""
+    """Mirror a shape at the vertical line at x, keeping the order of its points."""
     return points * np.array([-1, 1]) + np.array([2 * x, 0])
 
 
 def between(upper: Points, lower: Points) -> Points:
-    """The area between two curves that run the same way."""
+    """Return the outline of the area between two curves that run in the same direction."""
     return np.concatenate([upper, lower[::-1]])
 
 
 def inside(points: Points, outline: Points) -> np.ndarray:
-    """Which of the points lie in the outline, bool [n], by the even-odd rule."""
+    """Test which points lie inside the outline by the even-odd rule; bool [n]."""
     x, y = points[:, :1], points[:, 1:]
     start, end = outline, np.roll(outline, -1, axis=0)
     rise = end[:, 1] - start[:, 1]

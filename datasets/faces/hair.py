@@ -1,32 +1,30 @@
-"""Hair behind and before the head, its strands, and beards.
+"""Hair behind and in front of the head, its strands, and beards.
 
-A beard counts as skin, as in CelebAMask-HQ.
+Beards are labelled as skin, as in CelebAMask-HQ.
 """
 
 import numpy as np
 
 from datasets.faces.attributes import FaceAttributes, Hair, Head
-from datasets.faces.canvas import Canvas, Field
-from datasets.faces.colors import mix, shade
+from datasets.faces.canvas import HAIR, SKIN, Canvas, Field, mix, shade
 from datasets.faces.curves import Points, between, ellipse, inside, mirrored, moved, ribbon, smooth
-from datasets.faces.face_parts import HAIR, SKIN
 from datasets.faces.head import MIDDLE, SIDES, feature_x, half_width, outline
 
-LONG_STYLES = ("bob", "long", "waves")
-CURLY_STYLES = ("curls", "afro")
+_LONG_STYLES = ("bob", "long", "waves")
+_CURLY_STYLES = ("curls", "afro")
 _TIED_STYLES = ("bun", "ponytail", "braids")
 
 
 def draw_back_hair(canvas: Canvas, face: FaceAttributes) -> None:
-    """What hangs or stands behind head and shoulders."""
+    """Draw the hair behind the head and shoulders."""
     hair, head = face.hair, face.head
     dark = shade(hair.color, 0.72)
-    if hair.style in LONG_STYLES:
+    if hair.style in _LONG_STYLES:
         canvas.fill(_long_mass(head, hair), dark, HAIR)
-    elif hair.style in CURLY_STYLES:
+    elif hair.style in _CURLY_STYLES:
         _draw_curly_mass(canvas, face)
     elif hair.style == "bun" and face.hat is None:
-        canvas.fill(ellipse((feature_x(head, -0.5), _crown(head, hair) - 0.035), (0.075, 0.065)), dark, HAIR)
+        canvas.fill(ellipse((feature_x(head, -0.5), _crown_y(head, hair) - 0.035), (0.075, 0.065)), dark, HAIR)
     elif hair.style == "ponytail":
         side = 1 if hair.part > 0 else -1
         x = MIDDLE + side * (head.width + 0.03)
@@ -37,65 +35,57 @@ def draw_back_hair(canvas: Canvas, face: FaceAttributes) -> None:
 
 
 def draw_front_hair(canvas: Canvas, face: FaceAttributes) -> None:
-    """The cap of hair down to the hairline, and locks that fall before the shoulders."""
+    """Draw the hair down to the hairline, and the locks and braids in front of the shoulders."""
     hair, head = face.hair, face.head
     if hair.style == "bald":
         return
-    if hair.style in LONG_STYLES:
+    if hair.style in _LONG_STYLES:
         _draw_locks(canvas, head, hair)
     elif hair.style == "braids":
         _draw_braids(canvas, head, hair)
-    scalp = between(_cap_outline(face), _hairline(head, hair))
+    scalp = between(_upper_edge(face), _hairline(head, hair))
     canvas.glaze(moved(scalp, 0, 0.014), shade(head.skin, 0.50), 0.40, (SKIN,), softness=0.010)
     canvas.fill(scalp, hair.color, HAIR)
-    if hair.style in CURLY_STYLES:
+    if hair.style in _CURLY_STYLES:
         _draw_curls(canvas, _hairline(head, hair)[4:-4:3], 0.020, hair)
 
 
-def comb(canvas: Canvas, face: FaceAttributes, rng: np.random.Generator) -> None:
-    """Strands, gloss and depth over all the hair."""
-    if face.hair.style in CURLY_STYLES:
-        canvas.modulate(HAIR, _curl_field(face, rng))
-    else:
-        canvas.modulate(HAIR, _strand_field(face, rng))
+def shade_hair(canvas: Canvas, face: FaceAttributes, rng: np.random.Generator) -> None:
+    """Add strands or curls, gloss and depth to all hair."""
+    field = _curl_field if face.hair.style in _CURLY_STYLES else _strand_field
+    canvas.modulate(HAIR, field(face, rng))
 
 
 def draw_beard(canvas: Canvas, face: FaceAttributes, rng: np.random.Generator) -> None:
-    """Stubble, moustache, goatee or a full beard that follows the jaw."""
+    """Draw stubble, a moustache, a goatee or a full beard along the jaw."""
     head, hair = face.head, face.hair
     if not hair.beard:
         return
     color = shade(mix(hair.color, head.skin, 0.12), 0.88)
     if hair.beard == "full":
-        jaw = moved(_jaw(head, 0.66), 0, 0.016)
-        canvas.fill(jaw, color, SKIN)
+        y = 0.66 + (head.chin - 0.66) * np.sin(np.linspace(0, np.pi / 2, 16))
+        right = np.stack([MIDDLE + half_width(head, y), y], axis=1)
+        canvas.fill(moved(between(right, mirrored(right)), 0, 0.016), color, SKIN)
     opacity = 0.30 if hair.beard == "stubble" else 0.90
     for area in _beard_areas(face):
         canvas.glaze(area, color, opacity, (SKIN,), softness=0.009)
         _draw_bristles(canvas, area, hair, rng, 0.5 * opacity)
 
 
-def _crown(head: Head, hair: Hair) -> float:
+def _crown_y(head: Head, hair: Hair) -> float:
     lift = {"quiff": 0.055, "curls": 0.05, "afro": 0.07, "short": 0.014, "bun": 0.018, "ponytail": 0.018}
     return head.top - lift.get(hair.style, 0.026) - 0.02 * hair.volume
 
 
 def _margin(hair: Hair) -> float:
-    """How far the hair stands off the temples."""
-    base = {
-        "short": 0.006,
-        "parted": 0.012,
-        "quiff": 0.006,
-        "bun": 0.008,
-        "ponytail": 0.008,
-        "curls": 0.03,
-        "afro": 0.04,
-    }
+    """Return the thickness of the hair at the temples."""
+    base = {"short": 0.006, "parted": 0.012, "quiff": 0.006, "bun": 0.008, "ponytail": 0.008}
+    base |= {"curls": 0.03, "afro": 0.04}
     return base.get(hair.style, 0.022) + 0.014 * hair.volume
 
 
 def _long_mass(head: Head, hair: Hair) -> Points:
-    w, top = head.width + _margin(hair), _crown(head, hair)
+    w, top = head.width + _margin(hair), _crown_y(head, hair)
     bulge = 0.035 * hair.volume + (0.03 if hair.style == "waves" else 0.012)
     end = hair.length
     middle = 0.40 + 0.55 * (end - 0.40)
@@ -123,10 +113,10 @@ def _draw_curls(canvas: Canvas, centers: Points, radius: float, hair: Hair) -> N
         canvas.fill(ellipse(center, (r, r), 14), shade(hair.color, 0.78 + 0.07 * (i % 3)), HAIR)
 
 
-def _cap_outline(face: FaceAttributes) -> Points:
-    """From the left sideburn over the crown to the right one."""
+def _upper_edge(face: FaceAttributes) -> Points:
+    """Return the upper edge of the hair, from the left sideburn over the crown to the right one."""
     head, hair = face.head, face.hair
-    w, top, low = head.width + _margin(hair), _crown(head, hair), _sideburn(hair)
+    w, top, low = head.width + _margin(hair), _crown_y(head, hair), _sideburn_y(hair)
     if face.hat:
         w, top = head.width + min(0.02, _margin(hair)), head.top
     right = [(MIDDLE + w * 0.97, low), (MIDDLE + w, 0.40), (MIDDLE + w * 0.90, 0.305), (MIDDLE + w * 0.58, top + 0.03)]
@@ -135,40 +125,39 @@ def _cap_outline(face: FaceAttributes) -> Points:
     return smooth([*left, (crest, top), *right[::-1]])
 
 
-def _sideburn(hair: Hair) -> float:
-    if hair.style in LONG_STYLES:
+def _sideburn_y(hair: Hair) -> float:
+    if hair.style in _LONG_STYLES:
         return 0.55
     return 0.47 if hair.style in _TIED_STYLES else 0.515
 
 
 def _hairline(head: Head, hair: Hair) -> Points:
-    """Where the cap ends on the forehead, from the left sideburn to the right one."""
-    low = _sideburn(hair)
+    """Return the lower edge of the hair on the forehead, from the left sideburn to the right one."""
+    low = _sideburn_y(hair)
     x = np.array([-0.985, -0.95, -0.86, -0.66, -0.40, -0.14, 0.14, 0.40, 0.66, 0.86, 0.95, 0.985])
     y = np.array([low, 0.455, 0.40, 0.345, 0.325, 0.32, 0.32, 0.325, 0.345, 0.40, 0.455, low]) + hair.hairline - 0.325
     y[[0, -1]] = low
     part = hair.part / 0.10
-    if hair.fringe and hair.style in (*LONG_STYLES, "short"):
+    if hair.fringe and hair.style in (*_LONG_STYLES, "short"):
         y[2:-2] = 0.432 + 0.008 * np.sin(hair.phase + 2 * np.arange(8)) - (0.045 if hair.style == "short" else 0)
-    elif hair.style in (*LONG_STYLES, "parted"):
-        # Two falls of hair that leave the forehead free at the parting.
+    elif hair.style in (*_LONG_STYLES, "parted"):
+        # Hair falls to both sides and leaves the forehead free at the parting.
         sweep = 0.10 if hair.style != "parted" else 0.055
         fall = hair.hairline - 0.015 + sweep * np.minimum(np.abs(x - 0.75 * part), 1.3) ** 0.8
         y[1:-1] = np.clip(fall, y - 0.012, 0.47)[1:-1]
     elif hair.style in _TIED_STYLES:
         y[1:-1] -= 0.012
     line = smooth(np.stack([MIDDLE + head.yaw * 0.4 * (1 - x**2) + x * head.width, y], axis=1), steps=5)
-    # Locks end in points, unevenly.
+    # An uneven edge, as of pointed locks.
     i = np.arange(len(line) - 8)
     line[4:-4, 1] += 0.007 * (0.5 - np.abs(np.sin(0.8 * i + hair.phase))) * (1.2 + np.sin(2.1 * hair.phase + 0.37 * i))
     return line
 
 
 def _draw_locks(canvas: Canvas, head: Head, hair: Hair) -> None:
-    """Five tapering locks on each side, from under the cap down to the tips."""
+    """Draw five tapering locks on each side."""
     for side in SIDES:
-        for k in range(5):
-            tone = (0.80, 0.98, 0.88, 1.04, 0.92)[k]
+        for k, tone in enumerate((0.80, 0.98, 0.88, 1.04, 0.92)):
             lock = ribbon(_lock_path(head, hair, side, k), (0.030, 0.050, 0.054, 0.054, 0.042, 0.003))
             canvas.fill(lock, shade(hair.color, tone), HAIR)
 
@@ -188,7 +177,7 @@ def _lock_path(head: Head, hair: Hair, side: int, k: int) -> Points:
 
 
 def _draw_braids(canvas: Canvas, head: Head, hair: Hair) -> None:
-    """Two plaits before the shoulders, bead by bead from behind the ears."""
+    """Draw two braids in front of the shoulders as chains of ellipses."""
     for side in SIDES:
         start, end = (head.width * 0.98, 0.575), (head.width * (0.86 + 0.2 * hair.volume), 0.99)
         path = smooth([start, (head.width * 1.16, 0.66), (head.width * 1.06, 0.82), end], steps=5)
@@ -200,10 +189,10 @@ def _draw_braids(canvas: Canvas, head: Head, hair: Hair) -> None:
 
 
 def _strand_field(face: FaceAttributes, rng: np.random.Generator) -> Field:
-    """Brightness along streams that leave the parting, follow the outline and fall down."""
+    """Return the brightness of strands that start at the parting, follow the head and fall down."""
     head, hair = face.head, face.hair
     tones = _strand_tones(rng)
-    top = _crown(head, hair) - 0.03
+    top = _crown_y(head, hair) - 0.03
     parting = feature_x(head, 0.4) + hair.part
     wave = 0.05 if hair.style == "waves" else 0.012
     gloss_y = top + 0.095
@@ -221,7 +210,7 @@ def _strand_field(face: FaceAttributes, rng: np.random.Generator) -> Field:
 
 
 def _strand_tones(rng: np.random.Generator) -> np.ndarray:
-    """Brightness of strands side by side, in locks and singly, about -0.2 to 0.2."""
+    """Return the brightness of adjacent strands at two scales (locks and single strands), about -0.2 to 0.2."""
     position = np.linspace(0, 1, 4096)
     coarse = np.interp(position, np.linspace(0, 1, 40), rng.uniform(-0.10, 0.10, 40))
     fine = np.interp(position, np.linspace(0, 1, 200), rng.uniform(-0.13, 0.13, 200))
@@ -229,7 +218,7 @@ def _strand_tones(rng: np.random.Generator) -> np.ndarray:
 
 
 def _curl_field(face: FaceAttributes, rng: np.random.Generator) -> Field:
-    """Brightness of many small curls, lighter towards the light."""
+    """Return the brightness of many small curls, brighter on the side of the light."""
     cells = 34 if face.hair.style == "afro" else 22
     bumps = rng.uniform(0, 2 * np.pi, (2, cells))
     light = face.head.light
@@ -243,36 +232,21 @@ def _curl_field(face: FaceAttributes, rng: np.random.Generator) -> Field:
     return field
 
 
-def _jaw(head: Head, above: float) -> Points:
-    y = above + (head.chin - above) * np.sin(np.linspace(0, np.pi / 2, 16))
-    right = np.stack([MIDDLE + half_width(head, y), y], axis=1)
-    return np.concatenate([right, mirrored(right[::-1])])
-
-
 def _beard_areas(face: FaceAttributes) -> list[Points]:
     head, mouth, beard = face.head, face.mouth, face.hair.beard
     x, w, y = feature_x(head, 1.25), mouth.width, mouth.y
-    lip = [
-        (x - w - 0.016, y + 0.006),
-        (x - w * 0.6, y - 0.032),
-        (x, y - 0.036),
-        (x + w * 0.6, y - 0.032),
-        (x + w + 0.016, y + 0.006),
-    ]
+    lip = [(x - w - 0.016, y + 0.006), (x - w * 0.6, y - 0.032), (x, y - 0.036)]
+    lip += [(x + w * 0.6, y - 0.032), (x + w + 0.016, y + 0.006)]
     moustache = between(smooth(lip), np.array([(x - w * 0.8, y - 0.002), (x + w * 0.8, y - 0.002)]))
     if beard == "moustache":
         return [moustache]
     if beard == "goatee":
         return [moustache, ellipse((x, y + 0.055), (w * 0.72, 0.050), 24, 2.4)]
-    cheek = [
-        (MIDDLE - head.width, 0.53),
-        (MIDDLE - head.width * 0.84, 0.585),
-        (MIDDLE - head.width * 0.66, 0.635),
-        *lip[1:-1],
-        (MIDDLE + head.width * 0.66, 0.635),
-        (MIDDLE + head.width * 0.84, 0.585),
-        (MIDDLE + head.width, 0.53),
-    ]
+    left, right = (
+        [(MIDDLE + side * head.width * reach, y) for reach, y in ((1.0, 0.53), (0.84, 0.585), (0.66, 0.635))]
+        for side in SIDES
+    )
+    cheek = [*left, *lip[1:-1], *right[::-1]]
     jaw = outline(head)
     lower = jaw[jaw[:, 1] > 0.54]
     lower = moved(lower[lower[:, 0].argsort()], 0, 0.018)
@@ -280,7 +254,7 @@ def _beard_areas(face: FaceAttributes) -> list[Points]:
 
 
 def _draw_bristles(canvas: Canvas, area: Points, hair: Hair, rng: np.random.Generator, opacity: float) -> None:
-    # Roots on a jittered sample of the area's box; those outside are dropped.
+    # Sample roots in the bounding box and drop those outside the area.
     roots = rng.uniform(area.min(axis=0), area.max(axis=0), (48, 2))
     tones = rng.uniform(0.62, 1.35, 48)
     grows = inside(moved(roots, 0, -0.010), area) & inside(moved(roots, 0, 0.016), area)

@@ -1,12 +1,10 @@
-"""The head without hair: ears, skin and its light, eyes, brows, nose, mouth."""
+"""Head without hair: ears, skin and its shading, eyes, brows, nose and mouth."""
 
 import numpy as np
 
-from datasets.faces.attributes import Brows, Eyes, FaceAttributes, Head, Mouth, Nose
-from datasets.faces.canvas import Canvas
-from datasets.faces.colors import Color, mix, shade
+from datasets.faces.attributes import Eyes, FaceAttributes, Head, Mouth, Nose
+from datasets.faces.canvas import BROW, EAR, EYE, FACE, FLESH, MOUTH, NOSE, SKIN, Canvas, Color, mix, shade
 from datasets.faces.curves import Points, between, ellipse, mirrored, moved, ribbon, smooth
-from datasets.faces.face_parts import BROW, EAR, EYE, FACE, FLESH, MOUTH, NOSE, SKIN
 
 MIDDLE = 0.5
 TEMPLE_Y = 0.49
@@ -16,13 +14,13 @@ _RED: Color = (212, 84, 78)
 
 
 def half_width(head: Head, y: np.ndarray) -> np.ndarray:
-    """Half the width of the lower half of the head at heights y."""
+    """Return half the width of the head at heights y below the temples."""
     t = np.clip((y - TEMPLE_Y) / (head.chin - TEMPLE_Y), 0, 1)
     return head.width * (1 - t**head.jaw) ** (1 / head.jaw) * (1 - 0.3 * head.taper * t**1.5)
 
 
 def outline(head: Head) -> Points:
-    """The skull above the temples, cheeks, jaw and chin below."""
+    """Return the outline of the head: skull above the temples; cheeks, jaw and chin below."""
     upper = ellipse((MIDDLE, TEMPLE_Y), (head.width, TEMPLE_Y - head.top), 32, 2.1, np.pi, 2 * np.pi)
     y = TEMPLE_Y + (head.chin - TEMPLE_Y) * np.sin(np.linspace(0, np.pi / 2, 24))
     right = np.stack([MIDDLE + half_width(head, y), y], axis=1)
@@ -31,17 +29,17 @@ def outline(head: Head) -> Points:
 
 
 def feature_x(head: Head, depth: float = 1.0) -> float:
-    """Where the middle of the face is after turning the head; what stands out further (depth > 1) moves more."""
+    """Return the x of the center line in the turned head; protruding features (depth > 1) move more."""
     return MIDDLE + head.yaw * depth
 
 
 def ear_x(head: Head, side: int) -> float:
-    """The middle of an ear; the one on the far side of a turned head hides behind the cheek."""
+    """Return the x of an ear's center; the ear on the far side of a turned head is partly hidden by the cheek."""
     return MIDDLE + side * (head.width + 0.008) - head.yaw * 0.6
 
 
 def draw_ears(canvas: Canvas, head: Head) -> None:
-    """Both ears with the shadow inside."""
+    """Draw both ears and the shadows inside."""
     for side in SIDES:
         x = ear_x(head, side)
         shell = smooth(
@@ -64,13 +62,13 @@ def draw_ears(canvas: Canvas, head: Head) -> None:
 
 
 def draw_skin(canvas: Canvas, face: FaceAttributes) -> None:
-    """The bare face: round by light, with cheeks, sockets, freckles and lines."""
+    """Draw the face without features: shading, cheeks, eye sockets and the lines beside the mouth."""
     head, skin = face.head, face.head.skin
     canvas.fill(outline(head), shade(skin, 0.80), SKIN)
-    x, near = feature_x(head), head.light
-    canvas.glow((x + near * 0.035, 0.47), (head.width * 0.66, 0.20), shade(skin, 1.03), 0.95, FLESH)
-    canvas.glow((x + near * 0.04, 0.345), (0.09, 0.045), shade(skin, 1.12), 0.45)
-    canvas.glow((MIDDLE - near * head.width, 0.58), (0.06, 0.17), shade(skin, 0.58), 0.40 * abs(near), (SKIN,))
+    x, light = feature_x(head), head.light
+    canvas.glow((x + light * 0.035, 0.47), (head.width * 0.66, 0.20), shade(skin, 1.03), 0.95, FLESH)
+    canvas.glow((x + light * 0.04, 0.345), (0.09, 0.045), shade(skin, 1.12), 0.45)
+    canvas.glow((MIDDLE - light * head.width, 0.58), (0.06, 0.17), shade(skin, 0.58), 0.40 * abs(light), (SKIN,))
     for side in SIDES:
         cheek = x + side * head.width * 0.56
         canvas.glow((cheek, 0.605), (0.040, 0.032), mix(skin, _RED, 0.7), head.flush)
@@ -82,7 +80,7 @@ def draw_skin(canvas: Canvas, face: FaceAttributes) -> None:
 
 
 def draw_freckles(canvas: Canvas, head: Head, rng: np.random.Generator) -> None:
-    """Specks over cheeks and nose."""
+    """Draw freckles on cheeks and nose."""
     if not head.freckles:
         return
     spots = rng.normal((feature_x(head), 0.575), (0.075, 0.018), (24, 2))
@@ -91,7 +89,7 @@ def draw_freckles(canvas: Canvas, head: Head, rng: np.random.Generator) -> None:
 
 
 def draw_forehead_lines(canvas: Canvas, head: Head) -> None:
-    """Faint furrows of age."""
+    """Draw faint wrinkles on older foreheads."""
     if head.age < 0.7:
         return
     for row in range(3):
@@ -101,25 +99,32 @@ def draw_forehead_lines(canvas: Canvas, head: Head) -> None:
 
 
 def draw_eyes(canvas: Canvas, face: FaceAttributes) -> None:
-    """Both eyes: lids, white, iris, pupil, lashes."""
+    """Draw both eyes: lids, white, iris, pupil and lashes."""
     for side in SIDES:
         _draw_eye(canvas, face.head, face.eyes, side)
 
 
 def draw_brows(canvas: Canvas, face: FaceAttributes) -> None:
-    """Both brows, tapered outwards."""
+    """Draw both brows, tapering outwards."""
+    brows, thickness = face.brows, face.brows.thickness
     for side in SIDES:
-        path = _brow_path(face.head, face.eyes, face.brows, side)
-        thickness = face.brows.thickness
-        widths = (0.6 * thickness, thickness, 0.9 * thickness, 0.25 * thickness)
-        canvas.fill(ribbon(path, widths), face.brows.color, BROW)
-        canvas.glaze(
-            ribbon(moved(path, 0, -0.22 * thickness), 0.3 * thickness), shade(face.brows.color, 1.35), 0.5, (BROW,)
+        x, y = feature_x(face.head) + side * face.eyes.spacing, face.eyes.y - brows.height
+        path = smooth(
+            [
+                (x - side * 0.042, y + 0.008 + brows.tilt),
+                (x - side * 0.010, y),
+                (x + side * 0.024, y - brows.arch * 0.6),
+                (x + side * 0.056, y + 0.010 - brows.tilt),
+            ]
         )
+        widths = (0.6 * thickness, thickness, 0.9 * thickness, 0.25 * thickness)
+        canvas.fill(ribbon(path, widths), brows.color, BROW)
+        highlight = ribbon(moved(path, 0, -0.22 * thickness), 0.3 * thickness)
+        canvas.glaze(highlight, shade(brows.color, 1.35), 0.5, (BROW,))
 
 
 def draw_nose(canvas: Canvas, head: Head, nose: Nose, eye_y: float) -> None:
-    """The nose by light and shadow; its label runs from between the eyes to the wings."""
+    """Draw the nose by highlights and shadows; its label reaches from between the eyes to the wings."""
     x, tip, skin = feature_x(head), feature_x(head, 1.6), head.skin
     base, away = nose.bottom, -1 if head.light > 0 else 1
     canvas.mark(_nose_outline(nose, x, tip, eye_y), NOSE, within=(SKIN,))
@@ -138,7 +143,7 @@ def draw_nose(canvas: Canvas, head: Head, nose: Nose, eye_y: float) -> None:
 
 
 def draw_mouth(canvas: Canvas, head: Head, mouth: Mouth) -> None:
-    """Lips with a cupid's bow, closed or open over teeth."""
+    """Draw lips with a cupid's bow, closed or open with teeth."""
     t = np.linspace(-1, 1, 25)
     x = feature_x(head, 1.25) + t * mouth.width
     dome = 1 - t**2
@@ -149,9 +154,8 @@ def draw_mouth(canvas: Canvas, head: Head, mouth: Mouth) -> None:
     lips = between(np.stack([x, upper], axis=1), np.stack([x, lower], axis=1))
     canvas.fill(lips, mouth.color, MOUTH)
     gap_top, gap_bottom = line - mouth.opening * 0.30 * dome, line + mouth.opening * dome
-    canvas.glaze(
-        between(np.stack([x, upper], axis=1), np.stack([x, gap_top], axis=1)), shade(mouth.color, 0.8), 0.8, (MOUTH,)
-    )
+    upper_lip = between(np.stack([x, upper], axis=1), np.stack([x, gap_top], axis=1))
+    canvas.glaze(upper_lip, shade(mouth.color, 0.8), 0.8, (MOUTH,))
     canvas.glow((x[12], lower[12] - mouth.fullness * 0.55), (0.024, 0.005), shade(mouth.color, 1.5), 0.5, (MOUTH,))
     if mouth.opening > 0.006:
         _draw_teeth(canvas, x * 0.94 + x[12] * 0.06, gap_top, gap_bottom)
@@ -175,7 +179,7 @@ def _line_beside_mouth(canvas: Canvas, face: FaceAttributes, side: int) -> None:
 
 
 def _draw_eye(canvas: Canvas, head: Head, eyes: Eyes, side: int) -> None:
-    # The far eye of a turned head is narrower.
+    # The eye on the far side of a turned head is narrower.
     width = eyes.width * (1 - 3.0 * side * head.yaw)
     x, y = feature_x(head) + side * eyes.spacing, eyes.y
     t = np.linspace(-1, 1, 17)
@@ -207,18 +211,6 @@ def _draw_iris(canvas: Canvas, eyes: Eyes, center: tuple[float, float]) -> None:
     canvas.glaze(ellipse((x + 0.006, y - 0.006), (0.0042, 0.0042), 10), (255, 255, 255), 0.95, (EYE,))
 
 
-def _brow_path(head: Head, eyes: Eyes, brows: Brows, side: int) -> Points:
-    x, y = feature_x(head) + side * eyes.spacing, eyes.y - brows.height
-    return smooth(
-        [
-            (x - side * 0.042, y + 0.008 + brows.tilt),
-            (x - side * 0.010, y),
-            (x + side * 0.024, y - brows.arch * 0.6),
-            (x + side * 0.056, y + 0.010 - brows.tilt),
-        ]
-    )
-
-
 def _nose_outline(nose: Nose, x: float, tip: float, eye_y: float) -> Points:
     base, w = nose.bottom, nose.width
     right = [
@@ -234,8 +226,8 @@ def _nose_outline(nose: Nose, x: float, tip: float, eye_y: float) -> Points:
 
 
 def _draw_teeth(canvas: Canvas, x: Points, top: Points, bottom: Points) -> None:
-    inside = between(np.stack([x, top], axis=1), np.stack([x, bottom], axis=1))
-    canvas.glaze(inside, (84, 26, 30), within=(MOUTH,))
+    gap = between(np.stack([x, top], axis=1), np.stack([x, bottom], axis=1))
+    canvas.glaze(gap, (84, 26, 30), within=(MOUTH,))
     edge = top + (bottom - top) * 0.62
     canvas.glaze(between(np.stack([x, top], axis=1), np.stack([x, edge], axis=1)), (238, 232, 222), within=(MOUTH,))
     tongue = (float(x[12]), float(bottom[12]))

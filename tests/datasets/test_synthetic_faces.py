@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from datasets.class_files import celebamask13
-from datasets.faces.backdrop import paint_backdrop
-from datasets.faces.canvas import SUPERSAMPLING, Canvas, majority
-from datasets.faces.sampling import sample_attributes
-from datasets.synthetic_faces import draw_face, framed, paint
+from datasets.faces.attributes import sample_attributes
+from datasets.faces.backdrop import draw_backdrop
+from datasets.faces.canvas import SUPERSAMPLING, Canvas, majority_vote
+from datasets.synthetic_faces import apply_framing, draw_face, draw_parts
 from utils.errors import DataError
 
 SAMPLES = 240
@@ -28,7 +28,7 @@ def test_shapes_and_types(resolution: int) -> None:
     assert (label.shape, label.dtype) == ((resolution, resolution), np.uint8)
 
 
-def test_seed_and_index_decide_alone() -> None:
+def test_a_face_depends_only_on_seed_and_index() -> None:
     np.random.seed(1)
     first = draw_face(0, 7, 64)
     draw_face(0, 8, 64)
@@ -40,15 +40,15 @@ def test_seed_and_index_decide_alone() -> None:
 
 
 @pytest.mark.parametrize("index", range(4))
-def test_the_same_face_at_every_size(index: int) -> None:
+def test_the_same_face_at_every_resolution(index: int) -> None:
     small_image, small = draw_face(2, index, 64)
     large_image, large = draw_face(2, index, 256)
     reduced = np.asarray(Image.fromarray(large_image).reduce(4)).astype(int)
     assert np.abs(reduced - small_image).mean() < 6
-    assert (majority(Image.fromarray(large), 4) == small).mean() > 0.97
+    assert (majority_vote(Image.fromarray(large), 4) == small).mean() > 0.97
 
 
-def test_every_class_occurs_and_the_rare_ones_in_their_share() -> None:
+def test_class_frequencies() -> None:
     _, labels = faces()
     table = celebamask13()
     share = {name: (labels == k).any(axis=(1, 2)).mean() for k, name in enumerate(table.names)}
@@ -61,7 +61,7 @@ def test_every_class_occurs_and_the_rare_ones_in_their_share() -> None:
         assert share[name] > 0.5, name
 
 
-def test_faces_stand_where_faces_stand() -> None:
+def test_parts_are_in_anatomical_order() -> None:
     _, labels = faces()
     rows = np.arange(64)[:, None]
     height = {k: (rows * (labels == k)).sum() / (labels == k).sum() for k in range(13)}
@@ -69,32 +69,32 @@ def test_faces_stand_where_faces_stand() -> None:
     assert 0.10 < (labels == 1).mean() < 0.30
 
 
-def test_labels_are_the_majority_of_the_fine_drawing() -> None:
+def test_labels_are_the_majority_of_the_supersampled_labels() -> None:
     rng = np.random.default_rng([0, 3])
     face = sample_attributes(rng)
-    canvas = Canvas(64, framed(face.pose, "close"), paint_backdrop(rng, face.backdrop))
-    paint(canvas, face, rng)
+    canvas = Canvas(64, apply_framing(face.pose, "close"), draw_backdrop(rng, face.backdrop))
+    draw_parts(canvas, face, rng)
     fine = np.asarray(canvas.label).reshape(64, SUPERSAMPLING, 64, SUPERSAMPLING)
     votes = np.stack([(fine == k).sum(axis=(1, 3)) for k in range(13)])
     assert np.array_equal(draw_face(0, 3, 64)[1], votes.argmax(axis=0))
 
 
-def test_parts_do_not_grow_by_the_drawing() -> None:
-    # Drawn at 1x, or with the edges that Pillow adds, small parts would gain a tenth to a third.
+def test_parts_keep_their_area_at_low_resolution() -> None:
+    # Without supersampling, or with the edges that Pillow adds, small parts would grow by a tenth to a third.
     small = np.stack([draw_face(5, index, 64)[1] for index in range(40)])
     large = np.stack([draw_face(5, index, 192)[1] for index in range(40)])
     for k in range(10):
         assert (small == k).mean() == pytest.approx((large == k).mean(), rel=0.08), celebamask13().names[k]
 
 
-def test_image_and_labels_fit_to_the_pixel() -> None:
-    # Shifted against the image, the labels explain its colours worse.
+def test_image_and_labels_are_aligned_to_the_pixel() -> None:
+    # Colours vary more within a class if the labels are shifted relative to the image.
     images, labels = faces()
     assert _spread(images, labels) < min(_spread(images, np.roll(labels, 1, axis=axis)) for axis in (1, 2))
 
 
 def _spread(images: np.ndarray, labels: np.ndarray) -> float:
-    """Mean squared distance of the pixels to the mean colour of their class in their image."""
+    """Return the mean squared distance of the pixels to the mean colour of their class in their image."""
     total = 0.0
     for image, label in zip(images[:60].astype(float), labels, strict=False):
         for k in np.unique(label):
@@ -108,9 +108,9 @@ def test_faces_vary() -> None:
     assert images.std(axis=0).mean() > 35
 
 
-def test_majority_takes_the_lowest_of_equals_and_keeps_the_rest() -> None:
+def test_majority_vote() -> None:
     fine = np.array([[1, 1, 5, 5], [2, 2, 5, 5], [3, 0, 9, 4], [3, 3, 4, 4]], dtype=np.uint8)
-    assert majority(Image.fromarray(fine), 2).tolist() == [[1, 5], [3, 4]]
+    assert majority_vote(Image.fromarray(fine), 2).tolist() == [[1, 5], [3, 4]]
 
 
 @pytest.mark.parametrize(("seed", "index", "resolution"), [(-1, 0, 64), (0, -1, 64), (0, 0, 31), (0, 0, 513)])
@@ -120,7 +120,7 @@ def test_numbers_out_of_range(seed: int, index: int, resolution: int) -> None:
 
 
 @pytest.mark.parametrize("index", range(3))
-def test_a_sketch_is_the_same_face_drawn_otherwise(index: int) -> None:
+def test_a_sketch_has_the_same_labels_and_another_image(index: int) -> None:
     painted, labels = draw_face(0, index, 64)
     sketched, same = draw_face(0, index, 64, "sketch")
     assert np.array_equal(labels, same)
@@ -130,7 +130,7 @@ def test_a_sketch_is_the_same_face_drawn_otherwise(index: int) -> None:
 
 
 @pytest.mark.parametrize("index", range(3))
-def test_a_sketch_is_lines_on_paper(index: int) -> None:
+def test_a_sketch_is_dark_lines_on_bright_paper(index: int) -> None:
     image, labels = draw_face(0, index, 128, "sketch")
     grey = image.astype(int).mean(axis=2)
     padded = np.pad(labels, 2, mode="edge")
@@ -144,14 +144,14 @@ def test_a_sketch_is_lines_on_paper(index: int) -> None:
     assert grey[inner & (labels == 1)].mean() > grey[borders].mean()
 
 
-def test_sketches_are_alike_at_every_size() -> None:
+def test_the_same_sketch_at_every_resolution() -> None:
     small, large = (draw_face(2, 1, side, "sketch")[0] for side in (64, 256))
     reduced = np.asarray(Image.fromarray(large).reduce(4)).astype(int)
     assert np.abs(reduced - small).mean() < 12
 
 
 def test_an_unknown_style() -> None:
-    with pytest.raises(DataError, match="no style fresco; choose from painted, sketch"):
+    with pytest.raises(DataError, match="unknown face style fresco; choose from painted, sketch"):
         draw_face(0, 0, 64, "fresco")
 
 
@@ -167,12 +167,12 @@ def test_framings(framing: str, eyes_to_mouth: float) -> None:
 
 
 def test_an_unknown_framing() -> None:
-    with pytest.raises(DataError, match="no framing narrow; choose from close, wide"):
+    with pytest.raises(DataError, match="unknown face framing narrow; choose from close, wide"):
         draw_face(0, 0, 64, framing="narrow")
 
 
-def test_drawing_is_quick() -> None:
-    # A tenth of the speed of an idle core, so that a busy machine passes and an accident (a slow field) does not.
+def test_drawing_is_fast() -> None:
+    # A tenth of the speed of an idle core: a busy machine passes, an accidentally slow function does not.
     start = time.process_time()
     for index in range(20):
         draw_face(9, index, 64)

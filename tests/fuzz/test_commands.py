@@ -1,4 +1,4 @@
-"""Command lines of generate.py and the scripts: each does its work or is refused in a line, never with a traceback."""
+"""Fuzz the command lines of all commands: each succeeds or prints a one-line error, never a traceback."""
 
 import argparse
 import importlib
@@ -26,7 +26,7 @@ from tests.editing.tiny import CLASSES, CONFIG, NAMES, save_tiny
 from tests.hostile import child
 from tests.hostile.child import run
 
-COMMANDS = {  # with a line that does a little work
+COMMANDS = {  # with valid options for a small amount of work
     "generate": "--checkpoint model.pt --seeds 0 --output new --device cpu",
     "scripts.convert_checkpoint": "model.pt new.pt",
     "scripts.directions": "--checkpoint model.pt --part hair --method sefa --count 1 --output new --edit-samples 2",
@@ -41,7 +41,7 @@ COMMANDS = {  # with a line that does a little work
     "scripts.train_segmenter": "--data lmdb --resolution 32 --output new.pt --steps 1",
     "train": "--config tiny.yaml --output new",
 }
-STOPPED = -14  # SIGALRM: a command that still works after so many seconds was not refused
+STOPPED = -14  # SIGALRM: a command that is still running after SECONDS was accepted
 SECONDS = 4
 FILES = ["model.pt", "codes.npy", "hair.npz", "face.png", "face.jpg", "faces", "lmdb", "table.yaml", "empty", "pipe"]
 ODD = ["", "-", "--", "x", "absent.pt", "a/b/c.npy", "\x1b[2J", "é", "/dev/null", "/dev/zero", ".", "~", "%s"]
@@ -49,7 +49,7 @@ LONG = "x" * 5000
 NUMBERS = ["0", "1", "2", "-1", "0.5", "1e9", "1e400", "nan", "99999999999999999999", "1_0", "٣", "0x10", "9" * 5000]
 SEEDS = ["0", "0-1", "3,4", "1-0", "0-", ",", "0-999999999999", "18446744073709551616"]
 PARTS = ["hair", "skin,hat", "base", "1", "99", "hiar", "", ","]
-FITTING = {  # what makes sense for options of these names
+FITTING = {  # plausible values by name of the option
     "checkpoint": ["model.pt"],
     "config": ["tiny.yaml", "empty"],
     "resume": ["auto", "none", "model.pt"],
@@ -77,27 +77,27 @@ FITTING = {  # what makes sense for options of these names
 OUTPUTS = ("output", "out", "sheet", "target")
 
 
-class _Found(Exception):  # noqa: N818
-    """The parser of a command."""
+class _ParserReached(Exception):  # noqa: N818
+    """Carries the parser of a command."""
 
 
 def parser_of(command: str, monkeypatch: pytest.MonkeyPatch) -> argparse.ArgumentParser:
-    """The parser that a command makes before it does anything else."""
+    """Return the parser that a command creates, without running the command."""
 
-    def tell(self: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
-        raise _Found(self)
+    def interrupt(self: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
+        raise _ParserReached(self)
 
     with monkeypatch.context() as patch:
         for name in ("parse_args", "parse_intermixed_args"):
-            patch.setattr(argparse.ArgumentParser, name, tell)
-        with pytest.raises(_Found) as found:
+            patch.setattr(argparse.ArgumentParser, name, interrupt)
+        with pytest.raises(_ParserReached) as reached:
             importlib.import_module(command).main([])
-    parser: argparse.ArgumentParser = found.value.args[0]
+    parser: argparse.ArgumentParser = reached.value.args[0]
     return parser
 
 
 def word(action: argparse.Action) -> st.SearchStrategy[str]:
-    """A value of an option, plausible or not."""
+    """Generate a value of an option, plausible or not."""
     odd = [*ODD, *NUMBERS, *SEEDS, *PARTS, *FILES]
     if action.choices:
         usual = [str(choice) for choice in action.choices if choice != "compiled"]
@@ -112,29 +112,29 @@ def word(action: argparse.Action) -> st.SearchStrategy[str]:
 
 
 def words(action: argparse.Action) -> st.SearchStrategy[list[str]]:
-    """An option with its values."""
+    """Generate an option with its values."""
     count = {None: (1, 1), "?": (0, 1), "*": (0, 2), "+": (1, 2)}.get(action.nargs, (action.nargs,) * 2)
     values = st.lists(word(action), min_size=int(count[0]), max_size=int(count[1]))
     return values.map(lambda given: [*action.option_strings[-1:], *given])
 
 
-def lines(parser: argparse.ArgumentParser, honest: list[str]) -> st.SearchStrategy[list[str]]:
-    """The honest line with a few more options, and now and then another word in it."""
+def lines(parser: argparse.ArgumentParser, valid: list[str]) -> st.SearchStrategy[list[str]]:
+    """Generate the valid line with a few more options and sometimes one word replaced."""
     actions = [action for action in parser._actions if action.option_strings and action.dest != "help"]
     some = st.lists(st.sampled_from(actions), max_size=3, unique=True) if actions else st.just([])
     more = some.flatmap(
         lambda some: st.tuples(*map(words, some)).map(lambda given: [text for part in given for text in part])
     )
-    places = st.sampled_from([-1, -1, -1, *range(len(honest))])
+    places = st.sampled_from([-1, -1, -1, *range(len(valid))])
     other = st.sampled_from([text for text in [*ODD, *NUMBERS, *SEEDS, *FILES] if len(text) < 256])
     spoilt = st.tuples(places, other).map(
-        lambda drawn: [drawn[1] if place == drawn[0] else text for place, text in enumerate(honest)]
+        lambda drawn: [drawn[1] if place == drawn[0] else text for place, text in enumerate(valid)]
     )
     return st.tuples(spoilt, more).map(lambda drawn: [*drawn[0], *drawn[1]])
 
 
 def tiny_run() -> dict[str, Any]:
-    """A configuration of two iterations on the data below."""
+    """Return a configuration of two iterations on the data of the fixture `folder`."""
     model = {**TINY, "num_classes": len(NAMES), "transparent_classes": []}
     training = {"batch_size": 2, "total_images": 4, "preview_samples": 1, "device": "cpu"}
     return {"model": model, "training": training, "data": {"path": ["lmdb"], "workers": 0}, "ops": "native"}
@@ -142,20 +142,20 @@ def tiny_run() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Files of every kind, honest and other."""
+    """Create one file of each kind that options may name."""
     folder = tmp_path_factory.mktemp("files")
     generator = save_tiny(folder / "model.pt")
     np.save(folder / "codes.npy", np.zeros((2, CONFIG.latent_dim), np.float32))
     moved = torch.zeros(len(part_index(CONFIG, 2, "both")), CONFIG.latent_dim)
     save_direction(Direction("hair", 2, "both", moved, fingerprint(generator), "by hand"), folder / "hair.npz")
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8))
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8))
     (folder / "faces").mkdir()
     for name in ("face.png", "face.jpg", "faces/a.png"):
-        picture.save(folder / name)
+        image.save(folder / name)
     with LmdbWriter(folder / "lmdb", 32, ClassTable.from_dict(CLASSES), "tests") as writer:
         for index in range(48):
-            image, labels = draw_face(0, index, 32)
-            writer.add(image, labels % len(NAMES))
+            face, labels = draw_face(0, index, 32)
+            writer.add(face, labels % len(NAMES))
     (folder / "table.yaml").write_text("classes: [{id: 0, name: a}, {id: 1, name: b}]")
     (folder / "runs").mkdir()
     (folder / "runs" / "metrics.jsonl").write_text('{"images": 3, "values": {"kid": 0.5}}\n')
@@ -165,8 +165,8 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def tried(command: str, argv: list[str], folder: Path, new: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    """The exit code of a command, in a copy of the files."""
+def exit_code(command: str, argv: list[str], folder: Path, new: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run a command in a copy of the files, check its error output and return its exit code."""
     if not new.exists():
         shutil.copytree(folder, new, symlinks=True, ignore=lambda *_: ["pipe"])
         os.mkfifo(new / "pipe")
@@ -181,16 +181,17 @@ def tried(command: str, argv: list[str], folder: Path, new: Path, monkeypatch: p
             os.dup2(nothing.fileno(), 1)
         return main(argv)
 
-    verdict = run(act)
-    assert "Traceback" not in verdict.said, (command, argv, verdict)
-    assert verdict.code in (0, 1, 2, STOPPED), (command, argv, verdict)
-    if verdict.code == 2:
-        mistakes = [line for line in verdict.said.splitlines() if line.startswith("error: ")]
-        assert len(mistakes) == 1, (command, argv, verdict)
-    return verdict.code
+    outcome = run(act)
+    assert "Traceback" not in outcome.stderr, (command, argv, outcome)
+    assert outcome.code in (0, 1, 2, STOPPED), (command, argv, outcome)
+    if outcome.code == 2:
+        mistakes = [line for line in outcome.stderr.splitlines() if line.startswith("error: ")]
+        assert len(mistakes) == 1, (command, argv, outcome)
+    return outcome.code
 
 
-def checked(command: str, folder: Path, new: Path, monkeypatch: pytest.MonkeyPatch, examples: int) -> None:
+def fuzz(command: str, folder: Path, new: Path, monkeypatch: pytest.MonkeyPatch, examples: int) -> None:
+    """Run a command with random lines, of which some must be errors."""
     tally: dict[int, int] = {}
 
     @settings(
@@ -203,7 +204,7 @@ def checked(command: str, folder: Path, new: Path, monkeypatch: pytest.MonkeyPat
     )
     @given(lines(parser_of(command, monkeypatch), COMMANDS[command].split()))
     def any_line(argv: list[str]) -> None:
-        code = tried(command, argv, folder, new, monkeypatch)
+        code = exit_code(command, argv, folder, new, monkeypatch)
         tally[code] = tally.get(code, 0) + 1
 
     any_line()
@@ -218,16 +219,16 @@ def _warm(folder: Path, tmp_path_factory) -> None:
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"scripts.train_encoder"}))
-def test_honest_lines_do_their_work(command: str, folder: Path, tmp_path: Path, monkeypatch) -> None:
-    assert tried(command, COMMANDS[command].split(), folder, tmp_path / "files", monkeypatch) in (0, STOPPED)
+def test_valid_lines_succeed(command: str, folder: Path, tmp_path: Path, monkeypatch) -> None:
+    assert exit_code(command, COMMANDS[command].split(), folder, tmp_path / "files", monkeypatch) in (0, STOPPED)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_some_command_lines(command: str, folder: Path, tmp_path: Path, monkeypatch) -> None:
-    checked(command, folder, tmp_path / "files", monkeypatch, 5)
+    fuzz(command, folder, tmp_path / "files", monkeypatch, 5)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("command", COMMANDS)
 def test_many_command_lines(command: str, folder: Path, tmp_path: Path, monkeypatch) -> None:
-    checked(command, folder, tmp_path / "files", monkeypatch, 100)
+    fuzz(command, folder, tmp_path / "files", monkeypatch, 100)

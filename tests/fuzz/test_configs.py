@@ -1,4 +1,4 @@
-"""Any combination of options trains one iteration or is refused in a line: never a traceback."""
+"""Fuzz the options of a run: any combination trains an iteration or gives a one-line error, never a traceback."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ from configs.loader import option_types
 from tests.conftest import TINY
 from tests.hostile.child import run
 
-NOT_TRIED = {  # minutes of compiling; folders elsewhere; what needs a trained model of its own
+NOT_TESTED = {  # they compile for minutes, name other folders or need a trained model
     "training.compile",
     "ops",
     "data.path",
@@ -29,7 +29,7 @@ STRANGE: list[Any] = [None, [], {}, [[1]], {"a": 1}, True, "many", -3, 0.5, ["lo
 
 
 def values(kind: Any, tame: bool) -> st.SearchStrategy[Any]:
-    """Plausible; if not tame, now and then absurd, or of another type."""
+    """Generate plausible values or, if not `tame`, sometimes absurd ones or ones of another type."""
     if get_origin(kind) is tuple:
         items = SMALL if get_args(kind)[0] is int else [*TEXT, "mapping", "fid", "kid", "areas"]
         plausible, absurd = st.lists(st.sampled_from(items), max_size=3), st.lists(st.sampled_from(WHOLE), max_size=9)
@@ -43,13 +43,13 @@ def values(kind: Any, tame: bool) -> st.SearchStrategy[Any]:
 
 
 KINDS = option_types()
-OPTIONS = sorted(set(KINDS) - NOT_TRIED)
+OPTIONS = sorted(set(KINDS) - NOT_TESTED)
 
 
 def changed(names: list[str], tame: bool) -> st.SearchStrategy[dict[str, Any]]:
-    """New values of these options."""
+    """Generate new values of these options."""
     drawn = {name: values(KINDS[name], tame) for name in names}
-    if "data.workers" in drawn:  # a hundred are allowed, but not kind
+    if "data.workers" in drawn:  # up to a hundred are allowed, but would load the machine
         drawn["data.workers"] = st.sampled_from([0, 1, 2, -1, 257, 10**9, "many", None])
     return st.fixed_dictionaries(drawn)
 
@@ -65,12 +65,12 @@ class _Plain(yaml.SafeDumper):
 
 @pytest.fixture(scope="module")
 def tally() -> dict[int, int]:
-    """How often a run ended with each code."""
+    """Count how many runs ended with each exit code."""
     return {}
 
 
-def tried(changes: dict[str, Any], data: Path, folder: Path) -> int:
-    """The exit code of one iteration."""
+def exit_code(changes: dict[str, Any], data: Path, folder: Path) -> int:
+    """Run one iteration, check its error output and return its exit code."""
     options: dict[str, Any] = {
         "model": {**TINY, "transparent_classes": [10, 12]},
         "data": {"path": [str(data)], "workers": 0},
@@ -82,17 +82,17 @@ def tried(changes: dict[str, Any], data: Path, folder: Path) -> int:
         options.setdefault(section, {})[option] = value
     path = folder / "run.yaml"
     path.write_text(yaml.dump(options, Dumper=_Plain))
-    verdict = run(lambda: train.main(["--config", str(path), "--dry-run"]))
-    assert "Traceback" not in verdict.said, (changes, verdict)
-    assert verdict.code in (0, 2), (changes, verdict)
-    if verdict.code == 2:
-        lines = [line for line in verdict.said.splitlines() if line.startswith("error: ")]
-        assert len(lines) == 1, (changes, verdict)
-        assert len(lines[0]) < 700, (changes, verdict)
-    return verdict.code
+    outcome = run(lambda: train.main(["--config", str(path), "--dry-run"]))
+    assert "Traceback" not in outcome.stderr, (changes, outcome)
+    assert outcome.code in (0, 2), (changes, outcome)
+    if outcome.code == 2:
+        lines = [line for line in outcome.stderr.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1, (changes, outcome)
+        assert len(lines[0]) < 700, (changes, outcome)
+    return outcome.code
 
 
-def checked(data: Path, folder: Path, tally: dict[int, int], examples: int, part: int = 0) -> None:
+def fuzz(data: Path, folder: Path, tally: dict[int, int], examples: int, part: int = 0) -> None:
     @seed(part)
     @settings(
         max_examples=examples,
@@ -103,7 +103,7 @@ def checked(data: Path, folder: Path, tally: dict[int, int], examples: int, part
     )
     @given(CHANGES)
     def any_combination(changes: dict[str, Any]) -> None:
-        code = tried(changes, data, folder)
+        code = exit_code(changes, data, folder)
         tally[code] = tally.get(code, 0) + 1
 
     any_combination()
@@ -112,7 +112,7 @@ def checked(data: Path, folder: Path, tally: dict[int, int], examples: int, part
 
 @pytest.fixture(scope="module", autouse=True)
 def _warm(faces_32: Path, tmp_path_factory) -> None:
-    """Imports everything that a first iteration does, before processes are forked."""
+    """Import everything that the first iteration imports, before processes are forked."""
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     path = tmp_path_factory.mktemp("warm") / "run.yaml"
     path.write_text("")
@@ -121,7 +121,7 @@ def _warm(faces_32: Path, tmp_path_factory) -> None:
 
 
 def test_some_configurations(faces_32: Path, tmp_path: Path, tally) -> None:
-    checked(faces_32, tmp_path, tally, 15)
+    fuzz(faces_32, tmp_path, tally, 15)
     assert tally[0] > 2
     assert tally[2] > 5
 
@@ -130,14 +130,14 @@ def test_some_configurations(faces_32: Path, tmp_path: Path, tally) -> None:
 @pytest.mark.parametrize("part", range(10))
 def test_500_configurations(part: int, faces_32: Path, tmp_path: Path) -> None:
     counts: dict[int, int] = {}
-    checked(faces_32, tmp_path, counts, 50, part)
+    fuzz(faces_32, tmp_path, counts, 50, part)
     assert sum(counts.values()) == 50
 
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_alone(option: str, faces_32: Path, tmp_path: Path) -> None:
-    """The largest, the smallest, and another type: refused, or trained with."""
+    """A huge value, a negative one or one of another type is refused or trains."""
     kind = KINDS[option]
     extremes = {int: [10**9, -1], float: [1e30, -1.0]}.get(kind, [None])
     for value in extremes:
-        tried({option: value}, faces_32, tmp_path)
+        exit_code({option: value}, faces_32, tmp_path)

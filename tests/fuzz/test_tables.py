@@ -1,4 +1,4 @@
-"""Class tables and label maps: whatever they say, they are taken or refused in a line."""
+"""Fuzz class tables and label maps: any content is accepted or gives a one-line error."""
 
 from typing import Any
 

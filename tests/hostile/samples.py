@@ -1,4 +1,4 @@
-"""Files made to harm whoever reads them, by what they do. Each maker gets the path to write."""
+"""Files made to harm their reader, by kind of attack. Each maker writes a file to the given path."""
 
 import argparse
 import functools
@@ -24,7 +24,7 @@ FAR = 10**12
 
 
 class Call:
-    """Pickled, a call."""
+    """Object that calls a function when it is unpickled."""
 
     def __init__(self, function: Callable[..., object], *arguments: object) -> None:
         self.call = function, arguments
@@ -34,14 +34,14 @@ class Call:
 
 
 def contents() -> dict[str, Any]:
-    """An honest file of ours."""
+    """Return the contents of a valid checkpoint."""
     state = dict(tiny_generator().state_dict())
     model = {**vars(CONFIG)}
     return {"format": FORMAT, "model": model, "classes": dict(CLASSES), "generator_ema": state}
 
 
 def changed(**entries: Any) -> Maker:
-    """An honest file but for these entries."""
+    """A valid checkpoint except for these entries."""
     return lambda path: torch.save({**contents(), **entries}, path)
 
 
@@ -51,15 +51,15 @@ def model(**options: Any) -> Maker:
 
 def weight(change: Callable[[torch.Tensor], object], name: str = "compositing.weight") -> Maker:
     def write(path: Path) -> None:
-        honest = contents()
-        honest["generator_ema"][name] = change(honest["generator_ema"][name])
-        torch.save(honest, path)
+        valid = contents()
+        valid["generator_ema"][name] = change(valid["generator_ema"][name])
+        torch.save(valid, path)
 
     return write
 
 
 def canary(path: Path) -> Path:
-    """What a sample would make if it were run."""
+    """Return the path of the file that a sample would create if its code were executed."""
     return path.with_name("canary")
 
 
@@ -76,7 +76,7 @@ def plain_pickle(path: Path) -> None:
 
 
 def repacked(change: Callable[[str, bytes], bytes], method: int = zipfile.ZIP_STORED, tail: bytes = b"") -> Maker:
-    """An honest archive, with other records."""
+    """A valid archive with changed records."""
 
     def write(path: Path) -> None:
         stored = io.BytesIO()
@@ -95,12 +95,12 @@ def raw_pickle(content: bytes) -> Maker:
 
 
 def with_pickle(text: bytes) -> Maker:
-    """One entry beside the honest ones, as pickle code: b'...' leaves one object on the stack."""
+    """An archive with one entry given as pickle code, which must leave one object on the stack."""
     return repacked(lambda name, data: b"\x80\x02}X\1\0\0\0x" + text + b"s." if name.endswith("data.pkl") else data)
 
 
 def inflating(path: Path) -> None:
-    """200 MiB of zeros in 0.2 MiB."""
+    """200 MiB of zeros compressed to 0.2 MiB."""
     path.write_bytes(_inflating())
 
 
@@ -117,7 +117,7 @@ def _write_inflating(path: Path) -> None:
 
 
 def claiming(size: int) -> Maker:
-    """The directory says that each storage is so long."""
+    """An archive with a directory that gives this size for each storage."""
 
     def write(path: Path) -> None:
         repacked(lambda name, data: data)(path)
@@ -132,7 +132,7 @@ def claiming(size: int) -> Maker:
 
 
 def overlapping(path: Path) -> None:
-    """One record of 1 MiB, entered a thousand times."""
+    """An archive with one record of 1 MiB that its directory lists a thousand times."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a/data.pkl", pickle.dumps({}, 2))
         archive.writestr("a/data/0", bytes(2**20))
@@ -146,7 +146,7 @@ def overlapping(path: Path) -> None:
 
 
 def shared(path: Path) -> None:
-    """A thousand names of one tensor of 1 MiB."""
+    """A thousand names for one tensor of 1 MiB."""
     one = torch.zeros(2**18)
     torch.save({**contents(), "generator": {str(index): one for index in range(1000)}}, path)
 
@@ -157,7 +157,7 @@ def views(path: Path) -> None:
 
 
 def laughs(levels: int = 40) -> Any:
-    """A list that would print as 2^40 items."""
+    """Return a list that would print as 2^levels items."""
     item: Any = ["ha"]
     for _ in range(levels):
         item = [item, item]
@@ -188,13 +188,13 @@ def fifo(path: Path) -> None:
 
 def listening(path: Path) -> None:
     place = os.getcwd()
-    os.chdir(path.parent)  # names of sockets are short
+    os.chdir(path.parent)  # socket paths must be short
     with socket.socket(socket.AF_UNIX) as file:
         file.bind(path.name)
     os.chdir(place)
 
 
-PLACES: Mapping[str, Maker] = {  # what stands where a file should
+PLACES: Mapping[str, Maker] = {  # things in place of the expected file
     "nothing": lambda path: None,
     "empty": lambda path: path.touch(),
     "text": lambda path: path.write_text("hello"),
@@ -218,11 +218,11 @@ def quantized(path: Path) -> None:
 
 
 def released(**changes: Any) -> Maker:
-    """Claims to be a released checkpoint."""
+    """A file that claims to be a released checkpoint."""
     return lambda path: torch.save({"g": {}, "g_ema": {"a": torch.zeros(1)}, "d": {}, **changes}, path)
 
 
-ARCHIVES: Mapping[str, Maker] = {  # of torch.save, whatever they are for
+ARCHIVES: Mapping[str, Maker] = {  # archives of torch.save for any reader
     "calls a program": calling(lambda call: {**contents(), "classes": call}),
     "calls a program for its weights": calling(lambda call: {**contents(), "generator_ema": {"a": call}}),
     "calls a program at once": calling(lambda call: call),
@@ -264,7 +264,7 @@ ARCHIVES: Mapping[str, Maker] = {  # of torch.save, whatever they are for
     "lacks its end": truncated(0.999, changed()),
 }
 
-CHECKPOINTS: Mapping[str, Maker] = {  # in which the archive itself is honest
+CHECKPOINTS: Mapping[str, Maker] = {  # valid archives with hostile contents
     "is a list": lambda path: torch.save([1], path),
     "has another format": changed(format=laughs()),
     "has no model": changed(model=None),
@@ -311,7 +311,7 @@ CHECKPOINTS: Mapping[str, Maker] = {  # in which the archive itself is honest
 
 
 def write_all(makers: Mapping[str, Maker], folder: Path) -> dict[str, Path]:
-    """A file of each kind."""
+    """Write a file of each kind and return their paths."""
     paths = {what: folder / f"{index}.file" for index, what in enumerate(makers)}
     for what, path in paths.items():
         makers[what](path)

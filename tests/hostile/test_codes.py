@@ -23,7 +23,7 @@ def header(shape: str = "(1, 16)", descr: str = "'<f4'", fortran: str = "False")
 
 
 def bomb(method: int) -> samples.Maker:
-    """An archive whose one array inflates to 120 MB, though its directory says 200 bytes."""
+    """An archive with one array of 120 MB, though its directory says 200 bytes."""
 
     def make(path: Path) -> None:
         with zipfile.ZipFile(path, "w", method) as archive:
@@ -78,13 +78,13 @@ ARRAYS: dict[str, samples.Maker] = {
 }
 
 
-def test_no_codes(tmp_path: Path) -> None:
+def test_hostile_codes(tmp_path: Path) -> None:
     made = samples.write_all({**ARRAYS, **samples.ARCHIVES, **samples.PLACES}, tmp_path)
     refused_all({what: partial(load_codes, path, CONFIG) for what, path in made.items()})
     assert not samples.canary(tmp_path / "any").exists()
 
 
-def test_other_orders_are_read_right(tmp_path: Path) -> None:
+def test_other_memory_orders_are_read_correctly(tmp_path: Path) -> None:
     codes = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32)
     for stored in (np.asfortranarray(codes), codes.astype(">f4"), codes.astype(np.float64)):
         np.save(tmp_path / "codes.npy", stored)

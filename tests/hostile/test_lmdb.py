@@ -20,11 +20,11 @@ from datasets.lmdb_writer import LmdbWriter, encode_pair
 from datasets.synthetic_faces import draw_face
 from tests.hostile import samples
 from tests.hostile.child import refused, refused_all, run
-from tests.hostile.test_pictures import PICTURES
+from tests.hostile.test_images import IMAGES
 
 
 @pytest.fixture(scope="module")
-def honest(tmp_path_factory) -> Path:
+def valid(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("data") / "faces"
     with LmdbWriter(path, 32, celebamask13(), "tests") as writer:
         for index in range(300):
@@ -33,16 +33,16 @@ def honest(tmp_path_factory) -> Path:
 
 
 def read_all(path: Path) -> None:
-    """As inspect_data does."""
+    """Read all samples, as scripts.inspect_data does."""
     source = find_source(path)
     for index in range(len(source)):
         source.read(index)
 
 
-def changed(honest: Path, folder: Path, records: Mapping[str, bytes | None]) -> Path:
+def changed(valid: Path, folder: Path, records: Mapping[str, bytes | None]) -> Path:
     path = folder / "data"
     folder.mkdir(exist_ok=True)
-    shutil.copytree(honest, path)
+    shutil.copytree(valid, path)
     with lmdb.open(str(path), map_size=2**30, lock=False) as environment, environment.begin(write=True) as transaction:
         for key, value in records.items():
             transaction.delete(key.encode())
@@ -51,24 +51,24 @@ def changed(honest: Path, folder: Path, records: Mapping[str, bytes | None]) -> 
     return path
 
 
-def meta(honest: Path, **entries: object) -> bytes:
-    with lmdb.open(str(honest), readonly=True, lock=False) as environment, environment.begin() as transaction:
+def meta(valid: Path, **entries: object) -> bytes:
+    with lmdb.open(str(valid), readonly=True, lock=False) as environment, environment.begin() as transaction:
         return json.dumps({**json.loads(transaction.get(b"meta")), **entries}).encode()
 
 
-def test_an_honest_one_is_read(honest: Path) -> None:
-    verdict = run(lambda: read_all(honest))
-    assert verdict.code == 0, verdict
+def test_a_valid_lmdb_is_read(valid: Path) -> None:
+    outcome = run(lambda: read_all(valid))
+    assert outcome.code == 0, outcome
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.9, 0.999])
-def test_truncated(share: float, honest: Path, tmp_path: Path) -> None:
-    path = changed(honest, tmp_path, {})
+def test_truncated(share: float, valid: Path, tmp_path: Path) -> None:
+    path = changed(valid, tmp_path, {})
     os.truncate(path / "data.mdb", int(share * (path / "data.mdb").stat().st_size))
     refused(lambda: read_all(path))
 
 
-def test_no_lmdb(tmp_path: Path) -> None:
+def test_other_files_instead_of_an_lmdb(tmp_path: Path) -> None:
     made = samples.write_all(samples.PLACES, tmp_path)
     refused_all({what: partial(read_all, path) for what, path in made.items()})
     refused_all({what: partial(ImageMaskDataset, path) for what, path in made.items()})
@@ -79,34 +79,34 @@ def test_no_lmdb(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("copies", [40, pytest.param(1000, marks=pytest.mark.long)])
-def test_wrong_bytes_never_end_the_process(copies: int, honest: Path, tmp_path: Path) -> None:
-    """Eight in each copy, half of them where pages and nodes begin, which LMDB's library trusts."""
-    whole, chance, codes = (honest / "data.mdb").read_bytes(), random.Random(copies), Counter[int]()
+def test_wrong_bytes_never_kill_the_process(copies: int, valid: Path, tmp_path: Path) -> None:
+    """Change eight bytes per copy, half of them at page and node headers, which the LMDB library trusts."""
+    whole, chance, codes = (valid / "data.mdb").read_bytes(), random.Random(copies), Counter[int]()
     for _ in range(copies):
         content = bytearray(whole)
         for _ in range(8):
             page, anywhere = chance.randrange(len(whole) // 4096) * 4096, chance.randrange(len(whole))
             content[chance.choice((anywhere, page + chance.randrange(64)))] = chance.randrange(256)
         (tmp_path / "data.mdb").write_bytes(content)
-        verdict = run(lambda: read_all(tmp_path))
-        codes[verdict.code] += 1
-        assert verdict.code in (0, 2), verdict
-        assert (verdict.code == 2) == verdict.said.startswith("error: "), verdict
+        outcome = run(lambda: read_all(tmp_path))
+        codes[outcome.code] += 1
+        assert outcome.code in (0, 2), outcome
+        assert (outcome.code == 2) == outcome.stderr.startswith("error: "), outcome
     print(codes)
     assert codes[2] > copies // 2
 
 
 @pytest.mark.parametrize("size", [2**40, 2**62, 2**64 - 1])
-def test_a_map_larger_than_all_memory(size: int, honest: Path, tmp_path: Path) -> None:
-    path = changed(honest, tmp_path, {})
+def test_a_map_larger_than_all_memory(size: int, valid: Path, tmp_path: Path) -> None:
+    path = changed(valid, tmp_path, {})
     content = bytearray((path / "data.mdb").read_bytes())
     for page in (0, 4096):
         place = content.index(b"\xde\xc0\xef\xbe", page)
         content[place + 16 : place + 24] = size.to_bytes(8, "little")
     (path / "data.mdb").write_bytes(content)
-    verdict = run(lambda: read_all(path))  # only what is used of the map costs anything
-    assert verdict.code in (0, 2), verdict
-    assert verdict.grown < 96, verdict
+    outcome = run(lambda: read_all(path))  # only the used part of the map takes memory
+    assert outcome.code in (0, 2), outcome
+    assert outcome.memory < 96, outcome
 
 
 METAS: Mapping[str, object] = {
@@ -136,11 +136,11 @@ METAS: Mapping[str, object] = {
 }
 
 
-def test_hostile_descriptions(honest: Path, tmp_path: Path) -> None:
+def test_hostile_metadata(valid: Path, tmp_path: Path) -> None:
     made = {}
     for what, value in METAS.items():
-        stored = value if isinstance(value, bytes) else meta(honest, **value)  # type: ignore[arg-type]
-        made[what] = partial(read_all, changed(honest, tmp_path / what, {"meta": stored}))
+        stored = value if isinstance(value, bytes) else meta(valid, **value)  # type: ignore[arg-type]
+        made[what] = partial(read_all, changed(valid, tmp_path / what, {"meta": stored}))
     refused_all(made)
 
 
@@ -148,12 +148,12 @@ DIGITS = (b"", b"-1", b"0", b"1e3", b"9" * 6000, b"999999999999", b"\xff", "٣".
 
 
 @pytest.mark.parametrize("keys", [("image-length", "label-length"), ("length",)])
-def test_hostile_lengths(keys: tuple[str, ...], honest: Path, tmp_path: Path) -> None:
+def test_hostile_lengths(keys: tuple[str, ...], valid: Path, tmp_path: Path) -> None:
     nothing = dict.fromkeys(("meta", "image-length", "label-length"))
     refused_all(
         {
             str(digits[:9]): partial(
-                read_all, changed(honest, tmp_path / str(index), {**nothing, **dict.fromkeys(keys, digits)})
+                read_all, changed(valid, tmp_path / str(index), {**nothing, **dict.fromkeys(keys, digits)})
             )
             for index, digits in enumerate(DIGITS)
         }
@@ -161,17 +161,17 @@ def test_hostile_lengths(keys: tuple[str, ...], honest: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("key", ["image-0000000", "label-0000007"])
-def test_hostile_records(key: str, honest: Path, tmp_path: Path) -> None:
-    records = {what: make() for what, make in PICTURES.items()} | {"nothing": None}
+def test_hostile_records(key: str, valid: Path, tmp_path: Path) -> None:
+    records = {what: make() for what, make in IMAGES.items()} | {"nothing": None}
     refused_all(
         {
-            what: partial(read_all, changed(honest, tmp_path / str(index), {key: record}))
+            what: partial(read_all, changed(valid, tmp_path / str(index), {key: record}))
             for index, (what, record) in enumerate(records.items())
         }
     )
 
 
-def test_labels_of_no_class(honest: Path, tmp_path: Path) -> None:
+def test_labels_outside_the_classes(valid: Path, tmp_path: Path) -> None:
     file = io.BytesIO()
     Image.fromarray(np.full((32, 32), 200, np.uint8)).save(file, "PNG")
-    refused(lambda: read_all(changed(honest, tmp_path, {"label-0000003": file.getvalue()})))
+    refused(lambda: read_all(changed(valid, tmp_path, {"label-0000003": file.getvalue()})))

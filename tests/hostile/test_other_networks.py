@@ -1,4 +1,4 @@
-"""Encoders, segmenters, a training's state and directions: as checkpoints, in files of their own."""
+"""Hostile files of encoders, segmenters, encoder training states and directions."""
 
 import io
 from collections.abc import Callable
@@ -45,19 +45,19 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[], dict[str, Any]]]
 
 @pytest.fixture(scope="module", params=READERS)
 def reader(request):
-    """What reads a kind of file, and an honest one's contents."""
+    """Return the reader of one kind of file and the contents of a valid one."""
     read, contents = READERS[request.param]
     return read, contents()
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _warm(tmp_path_factory) -> None:
-    path = tmp_path_factory.mktemp("honest") / "encoder.pt"
+    path = tmp_path_factory.mktemp("valid") / "encoder.pt"
     torch.save(encoder(), path)
     load_encoder(path, GENERATOR)
 
 
-def test_no_network(reader, tmp_path: Path) -> None:
+def test_hostile_networks(reader, tmp_path: Path) -> None:
     made = samples.write_all(SAMPLES, tmp_path)
     refused_all({what: partial(reader[0], path) for what, path in made.items()})
     assert not samples.canary(tmp_path / "any").exists()
@@ -67,12 +67,12 @@ ABSURD = (None, 10**9, samples.laughs(), {}, {"channels": 10**9}, float("nan"), 
 
 
 def test_absurd_entries(reader, tmp_path: Path) -> None:
-    read, honest = reader
-    torch.save(honest, tmp_path / "honest")
-    assert run(lambda: read(tmp_path / "honest")).code == 0
+    read, valid = reader
+    torch.save(valid, tmp_path / "valid")
+    assert run(lambda: read(tmp_path / "valid")).code == 0
     spoilt = {
-        f"{entry}: {brief(value)}": {**honest, entry: value}
-        for entry in honest.keys() - {"facts", "steps", "seed", "resolution", "mean_iou"}
+        f"{entry}: {brief(value)}": {**valid, entry: value}
+        for entry in valid.keys() - {"facts", "steps", "seed", "resolution", "mean_iou"}
         for value in ABSURD
     }
     made = samples.write_all({what: partial(torch.save, contents) for what, contents in spoilt.items()}, tmp_path)
@@ -81,15 +81,15 @@ def test_absurd_entries(reader, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", [lambda w: w * float("nan"), lambda w: w.long(), lambda w: w[:0], lambda w: [1]])
 def test_absurd_weights(reader, change: Callable, tmp_path: Path) -> None:
-    read, honest = reader
-    name = next(name for name, value in honest["network"].items() if value.is_floating_point() and value.any())
+    read, valid = reader
+    name = next(name for name, value in valid["network"].items() if value.is_floating_point() and value.any())
     path = tmp_path / "network.pt"
-    torch.save({**honest, "network": {**honest["network"], name: change(honest["network"][name])}}, path)
+    torch.save({**valid, "network": {**valid["network"], name: change(valid["network"][name])}}, path)
     refused(lambda: read(path))
 
 
 @pytest.mark.parametrize("what", ["calls a program", "inflates", "pipe"])
-def test_no_state_of_a_training(what: str, tmp_path: Path) -> None:
+def test_hostile_training_state(what: str, tmp_path: Path) -> None:
     path = tmp_path / STATE
     SAMPLES[what](path)
     refused(lambda: resume(None, tmp_path, EncoderRun()))  # type: ignore[arg-type]
@@ -100,9 +100,9 @@ def direction(path: Path, **fields: Any) -> None:
     moved = torch.zeros(len(part_index(CONFIG, 1, "both")), CONFIG.latent_dim)
     save_direction(Direction("a", 1, "both", moved, "m", "h"), path)
     with np.load(path) as archive:
-        honest = dict(archive)
+        valid = dict(archive)
     with path.open("wb") as file:
-        np.savez(file, **{**honest, **fields})
+        np.savez(file, **{**valid, **fields})
 
 
 DIRECTIONS: dict[str, samples.Maker] = {
@@ -118,6 +118,6 @@ DIRECTIONS: dict[str, samples.Maker] = {
 }
 
 
-def test_no_direction(tmp_path: Path) -> None:
+def test_hostile_directions(tmp_path: Path) -> None:
     made = samples.write_all({**DIRECTIONS, **samples.PLACES}, tmp_path)
     refused_all({what: partial(load_direction, path, GENERATOR) for what, path in made.items()})

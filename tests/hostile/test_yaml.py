@@ -1,4 +1,4 @@
-"""Configurations and class tables: plain data, of a bounded size."""
+"""Hostile YAML in configurations, class tables and overrides."""
 
 from collections.abc import Callable
 from functools import partial
@@ -66,14 +66,14 @@ def write(what: str) -> samples.Maker:
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_no_yaml(reader: str, tmp_path: Path) -> None:
+def test_hostile_yaml(reader: str, tmp_path: Path) -> None:
     places = {what: make for what, make in samples.PLACES.items() if what != "empty"}
     made = samples.write_all({what: write(what) for what in TEXTS} | places, tmp_path)
     refused_all({what: partial(READERS[reader], path) for what, path in made.items()})
     assert not samples.canary(tmp_path / "any").exists()
 
 
-def test_no_override(tmp_path: Path) -> None:
+def test_hostile_overrides(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.touch()
     texts = {what: text.replace("{canary}", str(samples.canary(path))) for what, text in TEXTS.items()}

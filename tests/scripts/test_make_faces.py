@@ -44,7 +44,7 @@ def test_another_seed_gives_other_faces(tmp_path: Path) -> None:
     assert content(first)[b"image-0000000"] != content(second)[b"image-0000000"]
 
 
-def test_images_alone_in_another_style(tmp_path: Path) -> None:
+def test_images_only_in_another_style(tmp_path: Path) -> None:
     path = make(tmp_path / "faces", "--style", "sketch", "--images-only", "--seed", "4", "--workers", "0")
     dataset = ImageDataset(path)
     assert (len(dataset), dataset.resolution) == (20, 32)
@@ -55,7 +55,7 @@ def test_images_alone_in_another_style(tmp_path: Path) -> None:
     assert meta["source"].endswith("--count 20 --resolution 32 --seed 4 --framing close --style sketch --images-only")
 
 
-def test_files_are_the_faces_themselves(tmp_path: Path) -> None:
+def test_files_contain_the_exact_faces(tmp_path: Path) -> None:
     make(tmp_path / "faces", "--files", "--seed", "4", "--workers", "0")
     image, labels = draw_face(4, 19, 32)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "faces/images/00019.png")), image)

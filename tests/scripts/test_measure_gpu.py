@@ -15,16 +15,16 @@ PARTS = {
 
 
 def measure(call, folder, code=0):
-    """Run a call with stand-ins: for Python, which notes its arguments, and for `timeout`, which notes the limit."""
-    stand_ins = {
+    """Run a call with stubs for Python, which records its arguments, and for `timeout`, which records the limit."""
+    stubs = {
         "python3": '[ "$2" = "import pytest, torch" ] && exit 0\n'
-        f'printf "%s\\0" "$@" >> "{folder}/calls"; echo >> "{folder}/calls"; echo said; exit {code}',
+        f'printf "%s\\0" "$@" >> "{folder}/calls"; echo >> "{folder}/calls"; echo output; exit {code}',
         "timeout": f'echo "$1 $2 $3" >> "{folder}/limits"; shift 3; exec "$@"',
         "nvidia-smi": "echo a card",
         "nvcc": "echo a compiler",
     }
     (folder / "bin").mkdir()
-    for name, body in stand_ins.items():
+    for name, body in stubs.items():
         (folder / "bin" / name).write_text(f"#!/bin/bash\n{body}\n")
         (folder / "bin" / name).chmod(0o755)
     environment = {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "PYTHON": "python3"}
@@ -35,16 +35,16 @@ def measure(call, folder, code=0):
 
 @pytest.mark.parametrize("code", [0, 3])
 @pytest.mark.parametrize("call", PARTS)
-def test_all_parts_run_in_order_and_are_summed_up(call, code, tmp_path):
+def test_all_parts_run_in_order_and_are_summarized(call, code, tmp_path):
     done, calls = measure(call, tmp_path, code)
     assert done.returncode == (1 if code else 0), done.stderr
     assert re.findall(r"^== (\w+): exit code (\d+), \d+ s$", done.stdout, re.MULTILINE) == [
         (part, str(code)) for part in PARTS[call]
     ]
     assert len(calls) == len(PARTS[call])
-    assert done.stdout.count("\nsaid\n") == len(PARTS[call])
+    assert done.stdout.count("\noutput\n") == len(PARTS[call])
     for part in PARTS[call]:
-        assert (tmp_path / "my logs" / f"{part}.log").read_text().endswith("said\n")
+        assert (tmp_path / "my logs" / f"{part}.log").read_text().endswith("output\n")
 
 
 @pytest.mark.parametrize("call", PARTS)
@@ -73,13 +73,13 @@ def test_the_project_accepts_every_command(call, tmp_path):
     assert measured == {"1": 1, "2": 1, "3": 4}[call]
 
 
-def test_a_part_that_takes_too_long_is_ended(tmp_path):
-    """With the real `timeout`."""
+def test_a_part_that_takes_too_long_is_stopped(tmp_path):
+    """Run with the real `timeout`."""
     script = tmp_path / "scripts" / "measure_gpu.sh"
     script.parent.mkdir()
     script.write_text(re.sub(r"\b(part|benchmark) (\w+) \d+", r"\1 \2 0.2", SCRIPT.read_text()))
     ready = '[ "$2" = "import pytest, torch" ] && exit 0'
-    for name, body in (("python3", f"{ready}\necho begun\nexec sleep 60"), ("nvidia-smi", "exit 0")):
+    for name, body in (("python3", f"{ready}\necho started\nexec sleep 60"), ("nvidia-smi", "exit 0")):
         (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
         (tmp_path / name).chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
@@ -87,10 +87,10 @@ def test_a_part_that_takes_too_long_is_ended(tmp_path):
     done = run_command(["bash", script, "3"], capture_output=True, env=environment, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stdout.count("exit code 124") == 2 * len(PARTS["3"])
-    assert (tmp_path / "measurements" / "profile.log").read_text() == "begun\n"
+    assert (tmp_path / "measurements" / "profile.log").read_text() == "started\n"
 
 
-def test_a_machine_without_a_gpu_or_pytest_is_told(tmp_path):
+def test_a_machine_without_a_gpu_or_pytest(tmp_path):
     (tmp_path / "nvidia-smi").write_text("#!/bin/bash\nexit 9\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": "false"}

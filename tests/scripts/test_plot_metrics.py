@@ -26,7 +26,7 @@ def test_points_are_in_order_of_images(run):
 def test_a_class_of_a_table(run):
     folder = run({"images": 10, "values": {}, "tables": {"area_drawn": {"eye": 0.25, "hat": None}}})
     assert read_curve(folder / "metrics.jsonl", "area_drawn.eye") == ((10,), (0.25,))
-    with pytest.raises(ConfigError, match=r"has no kid with the images seen; it has area_drawn\.eye, area_drawn\.hat"):
+    with pytest.raises(ConfigError, match=r"has no kid by number of images; it has area_drawn\.eye, area_drawn\.hat"):
         read_curve(folder / "metrics.jsonl", "kid")
 
 
@@ -34,8 +34,8 @@ def test_mistakes(run, tmp_path):
     folder = run({"images": None, "values": {"kid": 2.0}})
     out = ["--output", str(tmp_path / "x.png")]
     for arguments, message in (
-        ([str(tmp_path / "missing"), "--metric", "kid"], "no such file; measure with"),
-        ([str(folder), "--metric", "kid"], "has no kid with the images seen; it has nothing"),
+        ([str(tmp_path / "missing"), "--metric", "kid"], "no such file; create it with"),
+        ([str(folder), "--metric", "kid"], "has no kid by number of images; it has no metrics"),
     ):
         with pytest.raises(ConfigError, match=message):
             main([*arguments, *out])

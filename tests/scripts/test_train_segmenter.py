@@ -17,7 +17,7 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 def failure(argv, capsys) -> str:
-    """The one line that a mistake is answered with."""
+    """Return the one-line error of the command."""
     with pytest.raises(SystemExit) as exit_:
         run(lambda: main(argv))
     assert exit_.value.code == 2
@@ -25,7 +25,7 @@ def failure(argv, capsys) -> str:
     return line
 
 
-def test_the_cache_then_holds_it(faces_32, capsys):
+def test_the_segmenter_is_in_the_cache(faces_32, capsys):
     main(["--data", str(faces_32), *QUICK])
     dataset = ImageMaskDataset(faces_32)
     segmenter = find_segmenter("", dataset.classes.names, 32, content_digest(dataset))
@@ -47,7 +47,7 @@ def test_a_file_is_replaced_only_when_asked(faces_32, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--steps", "0"], "steps 0"),
         (["--batch-size", "-1"], "batch_size -1"),
@@ -57,6 +57,6 @@ def test_a_file_is_replaced_only_when_asked(faces_32, tmp_path, capsys):
         (["--rate", "1"], "--rate"),
     ],
 )
-def test_mistakes_are_one_line(faces_32, tmp_path, options, said, capsys):
-    assert said in failure(["--data", str(faces_32), *QUICK, *options], capsys)
+def test_mistakes_are_one_line(faces_32, tmp_path, options, message, capsys):
+    assert message in failure(["--data", str(faces_32), *QUICK, *options], capsys)
     assert not list(tmp_path.rglob("*.pt"))

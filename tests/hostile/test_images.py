@@ -1,4 +1,4 @@
-"""Files that pretend to be pictures, in folders of users and behind --background."""
+"""Hostile image files, in folders of users and as --background."""
 
 import functools
 import io
@@ -47,13 +47,13 @@ def moving(kind: str) -> bytes:
 
 @functools.cache
 def bomb() -> bytes:
-    """20000 x 20000 of one colour: the first hundred lines, for nobody gets so far."""
+    """A header of 20000 x 20000 pixels with the first hundred lines; readers must stop before."""
     return png(20_000, 20_000, rows=bytes(100 * 60_001))
 
 
 ROWS = bytes(32 * 97)
 MEBIBYTE = 2**20
-PICTURES: Mapping[str, Callable[[], bytes]] = {
+IMAGES: Mapping[str, Callable[[], bytes]] = {
     "empty": lambda: b"",
     "text": lambda: b"hello",
     "a header alone": lambda: b"\x89PNG\r\n\x1a\n",
@@ -98,40 +98,40 @@ PICTURES: Mapping[str, Callable[[], bytes]] = {
 
 
 def file_of(what: str) -> samples.Maker:
-    return lambda path: path.write_bytes(PICTURES[what]())
+    return lambda path: path.write_bytes(IMAGES[what]())
 
 
 READERS = {"image": read_image, "mask": read_label, "photo": read_photo}
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_no_picture(reader: str, tmp_path: Path) -> None:
+def test_hostile_images(reader: str, tmp_path: Path) -> None:
     table = celebamask13()
     more = {"image": (), "mask": (table,), "photo": (None, table, 32, "center")}[reader]
-    made = samples.write_all({what: file_of(what) for what in PICTURES} | samples.PLACES, tmp_path)
+    made = samples.write_all({what: file_of(what) for what in IMAGES} | samples.PLACES, tmp_path)
     refused_all({what: partial(READERS[reader], path, *more) for what, path in made.items()})
 
 
 @pytest.mark.parametrize("what", ["a bomb", "moving PNG", "PostScript", "pipe", "endless device", "link to itself"])
-def test_a_folder_with_one(what: str, tmp_path: Path) -> None:
-    """The others are looked at all the same, and it is named."""
+def test_a_folder_with_a_hostile_image(what: str, tmp_path: Path) -> None:
+    """The survey reports the hostile file by name and still checks the others."""
     (tmp_path / "a.jpg").write_bytes(encoded("JPEG"))
-    if what in PICTURES:
-        (tmp_path / "b.png").write_bytes(PICTURES[what]())
+    if what in IMAGES:
+        (tmp_path / "b.png").write_bytes(IMAGES[what]())
     else:
         samples.PLACES[what](tmp_path / "b.png")
 
-    def look() -> None:
+    def check() -> None:
         found = inspect_source(find_source(tmp_path, FolderOptions(images_only=True)), workers=0)
         assert list(found.good) == [0]
         assert [str(tmp_path / "b.png") in problem for problem in found.problems] == [True]
 
-    verdict = run(look)
-    assert verdict.code == 0, verdict
-    assert verdict.grown < 96, verdict
+    outcome = run(check)
+    assert outcome.code == 0, outcome
+    assert outcome.memory < 96, outcome
 
 
-def test_folders_that_lead_back(tmp_path: Path) -> None:
+def test_links_to_a_parent_folder(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(encoded("JPEG"))
     for name in ("x", "y"):
         os.symlink(tmp_path, tmp_path / name)
