@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md's recipe of a metric, followed to the letter in a copy of the project."""
+"""CONTRIBUTING.md's recipe for a metric, followed to the letter in a copy of the project."""
 
 import json
 import os
