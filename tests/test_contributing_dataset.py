@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md's recipe for a data set, followed to the letter in a copy of the project."""
+"""Test the recipe for a data set in CONTRIBUTING.md by following it literally in a copy of the project."""
 
 import os
 import re
@@ -18,7 +18,7 @@ LABELS = [np.roll(np.arange(32 * 32, dtype=np.uint8).reshape(32, 32) % 3, shift)
 
 
 def write_streets(folder: Path) -> None:
-    """Three listed pairs whose names have nothing in common, and a file that is not listed."""
+    """Write three listed pairs whose names have nothing in common, and a file that is not listed."""
     folder.mkdir()
     for index, label in enumerate(LABELS):
         Image.new("RGB", (32, 32), (9, 9, 9)).save(folder / f"shot{index}.png")

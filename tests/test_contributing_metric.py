@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md's recipe for a metric, followed to the letter in a copy of the project."""
+"""Test the recipe for a metric in CONTRIBUTING.md by following it literally in a copy of the project."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md's recipes for a loss and a network variant, followed to the letter in a copy of the project."""
+"""Test the recipes for a loss and a network variant in CONTRIBUTING.md by following them in a copy of the project."""
 
 import os
 import re
@@ -20,7 +20,7 @@ QUICK += ["training.preview_samples=2", "data.workers=0", "ops=native", *TINY_OP
 
 
 def apply_recipe(title: str, folder: Path) -> tuple[str, list[str]]:
-    """Apply a recipe's edits to a copy of the project, at most four files.
+    """Apply the edits of a recipe, in at most four files, to a copy of the project.
 
     Returns:
         The section of CONTRIBUTING.md, and the names of the files that were changed.
@@ -58,7 +58,7 @@ def follow(python: PythonServer, title: str, folder: Path, data: Path, check: st
 
 
 def edit(path: Path, how: str, old: str, new: str) -> None:
-    """Write a new file, or change one place of a file that is there once."""
+    """Write a new file, or edit the only line of an existing file that starts with `old`."""
     if not how:
         assert not path.exists(), path
         path.write_text(new)

@@ -1,4 +1,4 @@
-"""Every command of the README and of docs/ runs, in a copy of the project and at small sizes; links lead somewhere.
+"""Run every command of the README and docs/ in a copy of the project and at small sizes, and check all links.
 
 Commands run in the order of the README and of its table of documents, as later ones use what earlier ones write.
 """
@@ -56,10 +56,10 @@ EVERY_PENALTY = "losses.r1_every=1 losses.path_length_every=1"
 
 SHRINK = [
     (r"--count \d+ --resolution \d+", "--count 24 --resolution 32"),
-    # Two processes in one of the commands; the others differ in how these meet, and how often.
+    # Run plain torchrun commands with two processes, and those with further options with one.
     (r"^torchrun --nproc_per_node=\d+ train", "torchrun --nproc_per_node=2 train"),
     (r"^torchrun (.*)--nproc_per_node=\d+ --", r"torchrun \1--nproc_per_node=1 --"),
-    # One node stands for all: the processes meet on this machine, at a free port.
+    # Use a single node, with the rendezvous on this machine at a free port.
     (r"--nnodes=\d+ (.*)--rdzv_endpoint=\S+", r"--nnodes=1 \1--rdzv_endpoint=127.0.0.1:0"),
     (r"^torchrun (?!--nnodes)", "torchrun --standalone "),
     (r"--count 1000", "--count 24"),
@@ -73,10 +73,10 @@ SHRINK = [
     (r"(scripts\.invert .*)", r"\1 --steps 2"),
     (r"(scripts\.directions .*)", r"\1 --samples 64 --edit-samples 4"),
     (r"(scripts\.train_encoder .*)", r"\1 training.steps=2 training.batch_size=2"),
-    (r"scripts\.studio$", "scripts.studio --help"),  # it would not end; its own tests start it
+    (r"scripts\.studio$", "scripts.studio --help"),  # it would run forever; its own tests start it
     (r"--tune \d+", "--tune 1"),
     (r"(runs/adapt/checkpoints/images)_\d+", r"\1_000000008"),
-    (r"^pip install .*", "true"),  # what the tests run with holds it
+    (r"^pip install .*", "true"),  # already installed for the tests
     (r"--checkpoint CK", "--checkpoint runs/first/checkpoints/images_000000016.pt"),
     (r"^tensorboard --logdir runs$", "tensorboard --inspect --logdir runs"),  # the same files, without a server
     (r"quickstart\.sh", f"quickstart.sh {TINY_RUN}"),
@@ -91,7 +91,7 @@ def small(command: str) -> str:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory) -> Path:
-    """The project's files, with this environment as its .venv and a released checkpoint."""
+    """Copy the project, with this environment as its .venv, a checkpoint in the released layout, and photos."""
     folder = tmp_path_factory.mktemp("copy")
     ignore = shutil.ignore_patterns(".*", "__pycache__", "data", "runs", "samples")
     shutil.copytree(ROOT, folder, ignore=ignore, dirs_exist_ok=True)
@@ -110,7 +110,7 @@ def copy(tmp_path_factory) -> Path:
 
 
 def small_study() -> str:
-    """The study of docs/metrics.md, with two stages of few images and one seed."""
+    """Shrink the study of docs/metrics.md to two stages of few images and one seed."""
     options = "".join(f"  - {option}\n" for option in shlex.split(TINY_RUN))
     study = STUDY.replace("# of all runs\n", f"# of all runs\n{options}").replace(
         "- metrics.samples=1000", "- metrics.samples=8"
@@ -132,7 +132,7 @@ def write_photos(folder: Path) -> None:
 
 def environment() -> dict[str, str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    bytecode = {"PYTHONDONTWRITEBYTECODE": ""}  # each command compiles nothing that one before it has
+    bytecode = {"PYTHONDONTWRITEBYTECODE": ""}  # later commands reuse the bytecode of earlier ones
     return {**without_nvcc(), "PATH": path, "VENV": ".venv", "FACES": "24", "OMP_NUM_THREADS": "1", **bytecode}
 
 
@@ -187,7 +187,7 @@ def anchors(text: str) -> set[str]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command(copy, python, command):
-    if command == "bash scripts/test.sh":  # what is running now: that it parses is what is left to ask
+    if command == "bash scripts/test.sh":  # it runs this test: only check that it parses
         run(["bash", "-n", "scripts/test.sh"], copy)
         return
     command = small(command)
