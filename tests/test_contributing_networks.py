@@ -13,21 +13,21 @@ from tests.conftest import TINY_OPTIONS
 from tests.processes import ROOT, lint
 from tests.python_server import PythonServer
 
-PACKAGES = ("configs", "datasets", "editing", "losses", "metrics", "models", "ops", "training", "utils")
+PACKAGES = ("configs", "datasets", "editing", "losses", "metrics", "models", "ops", "scripts", "training", "utils")
 EDIT = re.compile(r"^# (\S+\.py)(?:, (before|after|in place of) `(.+)`)?\n((?:(?!# \S+\.py).*\n)+)", re.MULTILINE)
 QUICK = ["training.batch_size=4", "training.total_images=8", "training.log_every_images=4", "training.device=cpu"]
 QUICK += ["training.preview_samples=2", "data.workers=0", "ops=native", *TINY_OPTIONS]
 
 
-def follow(python: PythonServer, title: str, folder: Path, data: Path, check: str = "") -> tuple[Path, str]:
-    """Apply the edits of a recipe in a copy, run its command at a small size, then `check` in the same process.
+def apply_recipe(title: str, folder: Path) -> tuple[str, list[str]]:
+    """Apply the edits of a recipe, in at most four files, to a copy of the project.
 
     Returns:
-        The folder of the run and the printed output.
+        The section of CONTRIBUTING.md, and the names of the files that were changed.
     """
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     section = text.split(f"## {title}\n")[1].split("\n## ")[0]
-    (code,), (command,) = (re.findall(rf"```{kind}\n(.*?)```", section, re.DOTALL) for kind in ("python", "bash"))
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     for package in PACKAGES:
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "weights"))
     shutil.copy(ROOT / "train.py", folder)
@@ -35,7 +35,20 @@ def follow(python: PythonServer, title: str, folder: Path, data: Path, check: st
     assert "".join(new for *_, new in edits).count("\n") + len(edits) == code.count("\n")
     for name, how, old, new in edits:
         edit(folder / name, how, old, new)
-    lint(folder, [name for name, *_ in edits])
+    names = list(dict.fromkeys(name for name, *_ in edits))
+    assert len(names) <= 4, names
+    return section, names
+
+
+def follow(python: PythonServer, title: str, folder: Path, data: Path, check: str = "") -> tuple[Path, str]:
+    """Apply a recipe, run its training command on small networks, then `check` in the same process.
+
+    Returns:
+        The folder of the run, and what was printed.
+    """
+    section, names = apply_recipe(title, folder)
+    lint(folder, names)
+    (command,) = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
     interpreter, program, *arguments = shlex.split(command)
     assert (interpreter, program) == ("python", "train.py")
     code = f"import train; train.main({[*arguments, f'data.path={data}', *QUICK]})\n{check}"

@@ -1,4 +1,7 @@
-"""Run every command of the README in order, in a copy of the project and at small sizes."""
+"""Run every command of the README and docs/ in a copy of the project and at small sizes, and check all links.
+
+Commands run in the order of the README and of its table of documents, as later ones use what earlier ones write.
+"""
 
 import os
 import re
@@ -15,16 +18,25 @@ from PIL import Image
 
 from datasets.synthetic_faces import draw_face
 from tests.conftest import TINY_OPTIONS
+from tests.datasets.test_layouts import COMMANDS as LAYOUT_COMMANDS  # run there, on data sets of these layouts
 from tests.golden_cases import golden_cases
 from tests.processes import ROOT, run_command, without_nvcc
 from tests.python_server import PythonServer
 from tests.scripts.test_export_model import skip_if_refused
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-COMMANDS = [line for block in BLOCKS for line in block.strip().splitlines()]
-CLASS_TABLE, STUDY = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+LISTED = re.findall(r"^\| \[[^]]+\]\((docs/[\w-]+\.md)\) \|", README, re.MULTILINE)  # the table of documents
+DOCUMENTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", *LISTED)}
+PAGES = [*DOCUMENTS, "CONTRIBUTING.md", "CHANGELOG.md"]
+
+
+def code_blocks(language: str) -> list[str]:
+    return [b for text in DOCUMENTS.values() for b in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)]
+
+
+COMMANDS = [line for block in code_blocks("bash") for line in block.strip().splitlines() if line not in LAYOUT_COMMANDS]
+CLASS_TABLE, STUDY = code_blocks("yaml")
+SNIPPETS = code_blocks("python")
 
 TINY_RUN = shlex.join(
     [
@@ -98,7 +110,7 @@ def copy(tmp_path_factory) -> Path:
 
 
 def small_study() -> str:
-    """Shrink the README's study to two stages of few images and one seed."""
+    """Shrink the study of docs/metrics.md to two stages of few images and one seed."""
     options = "".join(f"  - {option}\n" for option in shlex.split(TINY_RUN))
     study = STUDY.replace("# of all runs\n", f"# of all runs\n{options}").replace(
         "- metrics.samples=1000", "- metrics.samples=8"
@@ -107,7 +119,7 @@ def small_study() -> str:
 
 
 def write_photos(folder: Path) -> None:
-    """Write images and masks for the README's class table: 5 classes, a remapped id and unlabelled pixels."""
+    """Write images and masks that fit the class table of docs/data.md, with a remapped id and unlabelled pixels."""
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
     (folder / "classes.yaml").write_text(CLASS_TABLE)
@@ -135,8 +147,42 @@ def run_python(python: PythonServer, arguments: list[str], folder: Path) -> None
 
 
 def test_commands_are_found():
-    assert len(COMMANDS) >= 15
-    assert SNIPPETS
+    assert len(COMMANDS) >= 50
+    assert {"source scripts/environment.sh requirements.txt", "bash scripts/quickstart.sh"} <= set(COMMANDS)
+    assert "bash scripts/test.sh" in COMMANDS
+    assert len(SNIPPETS) == 2
+
+
+def test_the_readme_is_short_and_lists_every_document():
+    assert len(README.splitlines()) <= 130
+    assert sorted(LISTED) == sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links(page):
+    text = without_code((ROOT / page).read_text(encoding="utf-8"))
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", text):
+        path = ((ROOT / page).parent / target) if target else ROOT / page
+        assert path.exists(), f"{page}: {target}"
+        if anchor:
+            assert anchor in anchors(path.read_text(encoding="utf-8")), f"{page}: {target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", DOCUMENTS)
+def test_named_files_exist(page):
+    folders = [path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()]
+    paths = re.findall(rf"(?<![\w/.-])(?:{'|'.join(folders)}|docs)/[\w/.-]*\w", DOCUMENTS[page])
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(text: str) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", without_code(text), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -158,6 +204,6 @@ def test_snippet(copy, python, snippet):
     run_python(python, ["-c", snippet], copy)
 
 
-def test_every_folder_is_on_the_map():
+def test_every_folder_is_described():
     folders = {path.name for path in ROOT.iterdir() if path.is_dir() and (path / "__init__.py").exists()}
-    assert folders - {"tests"} <= set(re.findall(r"`(\w+)/`", README))
+    assert folders - {"tests"} <= set(re.findall(r"`(\w+)/`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))

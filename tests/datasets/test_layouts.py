@@ -310,7 +310,8 @@ def write_supervisely(folder: Path) -> None:
     (folder / "classes.yaml").unlink()
 
 
-COMMANDS = re.findall(r"^python -m scripts\.prepare_data .*$", (ROOT / "docs" / "data.md").read_text("utf-8"), re.M)
+LAYOUTS = (ROOT / "docs" / "data.md").read_text("utf-8").split("\n## Layouts\n")[1]
+COMMANDS = re.findall(r"^python -m scripts\.prepare_data .*$", LAYOUTS, re.M)
 WRITERS = {"VOC2012": write_voc, "cityscapes": write_cityscapes, "supervisely": write_supervisely}
 COUNTS = {"VOC2012": 3, "cityscapes": 2, "supervisely": 3, "paintings": 1}
 

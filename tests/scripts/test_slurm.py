@@ -28,7 +28,12 @@ def test_only_a_preempted_run_is_requeued(tmp_path, code, requeued):
         assert (tmp_path / "queued").read_text() == "requeue 123\n"
 
 
-def test_the_readme_quotes_the_script():
-    [shown] = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    script = (ROOT / "scripts" / "slurm.sh").read_text().splitlines()
-    assert {line for line in shown.splitlines() if not line.startswith("# srun")} <= set(script)
+def test_the_documentation_quotes_the_script():
+    [shown] = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "long-runs.md").read_text(), re.DOTALL)
+    script = (ROOT / "scripts" / "slurm.sh").read_text()
+    assert set(code_lines(shown)) <= set(code_lines(script))
+
+
+def code_lines(text: str) -> list[str]:
+    """Return the lines of a script without comments, except for the #SBATCH lines."""
+    return [re.sub(r" +#(?!SBATCH).*|^# .*", "", line) for line in text.splitlines()]
