@@ -6,7 +6,6 @@ from typing import Literal
 from datasets.data_config import AugmentConfig, DataConfig
 from losses.loss_config import LossConfig
 from metrics.metric_config import MetricConfig
-from metrics.registry import check_metrics
 from models.model_config import ModelConfig
 from training.training_config import TrainingConfig
 
@@ -71,6 +70,8 @@ class RunConfig:
             if value and not self.model.init_from:
                 raise ValueError(f"{name} is for adapting a trained model: set model.init_from to its checkpoint")
         if self.metrics != MetricConfig():
+            from metrics.registry import check_metrics  # imports all metrics, which a run without them does not need
+
             check_metrics(self.metrics)
         if self.data.images_only and self.metrics.every_images:
             raise ValueError(

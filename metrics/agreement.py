@@ -25,7 +25,7 @@ class Agreement(Metric):
         scores, real_scores, facts = iou(generated["confusion"]), self.segmenter.iou, self.segmenter.facts
         in_data = ~real_scores.isnan()
         how = f"mean IoU of a segmenter's labels with the generated masks, {int(in_data.sum())} classes of the data"
-        how_real = f"the same segmenter ({facts.steps} steps, seed {facts.seed}) on held-out real pairs"
+        how_real = f"the same segmenter ({facts.steps} steps, seed {facts.seed}) on real pairs held out from it"
         return Result(
             {
                 "agreement": Number(scores[in_data].nan_to_num(0).mean().item(), how),

@@ -43,7 +43,7 @@ class LocalityOfEdits(Metric):
             locality = Locality(len(self.classes))
             vars(locality).update({name: generated[f"{kind}_{name}"] for name in vars(locality)})
             counts = f"mean of {len(self.classes)} parts, {self.config.edit_samples} generated"
-            how = f"share of the change inside the part, {counts}; parts that are never generated count 0"
+            how = f"share of the change inside the part, {counts}; parts never generated count 0"
             result.numbers[f"locality_{kind}"] = Number(locality.mean(), how)
             result.tables |= {
                 f"edited_{kind}": dict(zip(self.classes, locality.samples.tolist(), strict=True)),

@@ -56,7 +56,8 @@ class MetricHistory:
 
     def _conditions(self, report: dict[str, Any]) -> tuple[Any, Any]:
         """Return what a number depends on beside the generator: FIDs of 500 and 50,000 samples are not comparable."""
-        return report["facts"], report["how"].get(self.best)
+        how = report["how"].get(self.best)
+        return report["facts"], how and how.replace("drawn", "generated")  # "drawn" in reports of older versions
 
     def _score(self, report: dict[str, Any]) -> float:
         """Return the number, negated if lower is better; -inf without a number."""
