@@ -1,4 +1,4 @@
-"""The generator of a checkpoint together with its classes: what every command that draws begins with."""
+"""Load the generator of a checkpoint together with its class table."""
 
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,21 @@ from models import Generator
 from models.checkpoint import build_generator, find_networks, read_file
 from utils.errors import DataError, EditError
 
-SMALL = 128  # pixels; below, drawing on a second thread saves less than waiting for a busy core costs
+SINGLE_THREAD_RESOLUTION = 128  # up to here a second thread costs more in waiting than it saves
 
 
 def load_model(path: Path, device: torch.device) -> tuple[Generator, ClassTable]:
-    """The EMA generator of a checkpoint, and its classes; a checkpoint that tells none gets the usual ones.
+    """Load the EMA generator and the class table of a checkpoint; without a table, take the default one.
 
     Raises:
         ModelError: if the file cannot be read, or holds no generator that fits its own configuration.
-        EditError: if it names more or fewer classes than its generator draws.
+        EditError: if the class table and the generator differ in the number of classes.
     """
-    return model_in(read_file(path), path, device)
+    return build_model(read_file(path), path, device)
 
 
-def model_in(contents: Any, path: Path, device: torch.device) -> tuple[Generator, ClassTable]:
-    """As `load_model`, from what `models.checkpoint.read_file` found in the file."""
+def build_model(contents: Any, path: Path, device: torch.device) -> tuple[Generator, ClassTable]:
+    """Do the same as `load_model` from the contents that `models.checkpoint.read_file` returned."""
     networks = find_networks(contents, str(path))
     generator = build_generator(networks, str(path)).to(device)
     count = networks.config.num_classes
@@ -34,12 +34,12 @@ def model_in(contents: Any, path: Path, device: torch.device) -> tuple[Generator
     except DataError as error:
         raise EditError(f"{path}: {error}") from None
     if classes.num_classes != count:
-        raise EditError(f"{path} names {classes.num_classes} classes, but its generator draws {count}")
+        raise EditError(f"{path}: its class table has {classes.num_classes} classes, but its generator has {count}")
     return generator, classes
 
 
-def calm_threads(generator: Generator) -> None:
-    """One thread for models on CPUs that draw up to SMALL pixels."""
+def limit_threads(generator: Generator) -> None:
+    """Use one CPU thread for small models on the CPU."""
     device = generator.compositing.weight.device
-    if device.type == "cpu" and generator.config.resolution <= SMALL:
+    if device.type == "cpu" and generator.config.resolution <= SINGLE_THREAD_RESOLUTION:
         torch.set_num_threads(1)

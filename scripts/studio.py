@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 
 from editing.encoder import Encoder, load_encoder
 from editing.generate_options import positive
-from editing.loading import calm_threads, load_model
+from editing.loading import limit_threads, load_model
 from editing.photos import training_crop
 from models import Generator
 from models.bundled import BUNDLED_ENCODER, bundled_model
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     generator, classes = load_model(checkpoint, device)
     encoder = find_encoder(args, generator)
     set_mode(args.ops, device.type)
-    calm_threads(generator)
+    limit_threads(generator)
     with private_gradio():
         from scripts.studio_page.page import launch  # Gradio reads the environment when it is imported
 

@@ -28,7 +28,7 @@ from editing.background import fit_background
 from editing.codes import CODE_FILES, load_codes
 from editing.encoder import Encoder, encode
 from editing.generation import generate
-from editing.inversion import InversionConfig, Progress, Target, Watcher, invert
+from editing.inversion import InversionConfig, Progress, ProgressCallback, Target, invert
 from editing.photos import read_photo
 from editing.reconstruction_quality import POOR_PSNR, psnr
 from metrics.perceptual import EfficientNetDistance, guiding_distance
@@ -151,13 +151,13 @@ class Uploads:
     def _photo(self, path: Path) -> Iterator[View | Found]:
         photo, image = self._read(path, self.crop, ENDINGS)
 
-        def work(watch: Watcher) -> Tensor:
+        def work(callback: ProgressCallback) -> Tensor:
             generator, target = self.workshop.generator, Target(image)
             start = encode(self.encoder, generator, target) if self.encoder else None
             if start is not None:  # left to the picture alone, the search would give up parts that the encoder found
                 with torch.no_grad():
                     target = Target(image, segmentation_to_labels(generator.synthesis(start).segmentation))
-            return invert(generator, target, self.distance.toward, self.inversion, start=start, watch=watch).codes
+            return invert(generator, target, self.distance.toward, self.inversion, start=start, callback=callback).codes
 
         def show(drawn: np.ndarray) -> Pictures:
             difference = np.abs(drawn[0].astype(np.int16) - photo).astype(np.uint8)
@@ -174,9 +174,9 @@ class Uploads:
         codes = step.codes.expand(2, -1, -1)
         shown = torch.tensor([step.shown, [part == 0 for part in range(len(step.shown))]]).to(image.device)
 
-        def work(watch: Watcher) -> Tensor:
+        def work(callback: ProgressCallback) -> Tensor:
             scene = workshop.scene(step)
-            return fit_background(workshop.generator, image[0], codes, shown, scene, watch=watch).features
+            return fit_background(workshop.generator, image[0], codes, shown, scene, callback=callback).features
 
         def show(drawn: np.ndarray) -> Pictures:
             return {"found so far": drawn[0], "photo": photo, "background alone": drawn[1]}
@@ -210,7 +210,9 @@ def _told(path: Path, views: Iterator[Made]) -> Iterator[Made]:
         raise EditError(str(error).replace(str(path), path.name)) from None
 
 
-def _watched(work: Callable[[Watcher], Made], show: Callable[[np.ndarray], Pictures]) -> Generator[View, None, Made]:
+def _watched(
+    work: Callable[[ProgressCallback], Made], show: Callable[[np.ndarray], Pictures]
+) -> Generator[View, None, Made]:
     """Does the work in a thread of its own, yields views of it, and returns what came of it.
 
     The work ends when this generator is closed, or nobody has asked for a view for ABANDONED seconds.

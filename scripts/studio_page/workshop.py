@@ -14,8 +14,7 @@ from torch import Tensor
 
 from datasets.labels import ClassTable
 from editing.codes import seed_codes
-from editing.direction_search import Step as Factor
-from editing.direction_search import factors, mapped
+from editing.direction_search import Shift, sample_w, sefa_directions
 from editing.generation import Scene, generate
 from editing.mixing import CodeKind, code_index, interpolate
 from editing.selection import BASE, parse_parts
@@ -59,7 +58,7 @@ class Workshop:
         self.choices = (EVERYTHING, BASE, *classes.names)
         self.picture = lru_cache(KEPT_PICTURES)(self._picture)
         self.factors = lru_cache(None)(self._factors)
-        self._w = mapped(generator, DEVIATION_SAMPLES)
+        self._w = sample_w(generator, DEVIATION_SAMPLES)
 
     def begin(self, seed: int) -> Session:
         """A session that starts with the face of a seed."""
@@ -181,9 +180,9 @@ class Workshop:
         parts = None if choice.part == EVERYTHING else parse_parts(choice.part, self.classes.names)
         return code_index(self.config, parts, choice.kind)
 
-    def _factors(self, choice: Choice) -> list[Factor]:
+    def _factors(self, choice: Choice) -> list[Shift]:
         """The directions that its sliders move along, strongest first."""
-        return factors(self.generator, self._index(choice), self._w, FACTORS)
+        return sefa_directions(self.generator, self._index(choice), self._w, FACTORS)
 
     def _picture(self, step: Step) -> Picture:
         [drawing] = generate(self.generator, step.codes, torch.tensor([step.shown]), scene=self.scene(step))

@@ -20,7 +20,7 @@ from editing.encoder import encode
 from editing.generation import Scene, generate
 from editing.inversion import Target
 from editing.mixing import code_index
-from editing.selection import Parts
+from editing.selection import PartSelection
 from models.coordinates import foreground_coordinates
 from scripts.studio_page import uploads
 from scripts.studio_page.downloads import FILES, FRAMES
@@ -67,7 +67,7 @@ def moved(before: Session, after: Session) -> set[int]:
 
 
 def vectors(part: int, kind="both") -> set[int]:
-    return set(code_index(CONFIG, Parts((part,), base=False), kind).tolist())
+    return set(code_index(CONFIG, PartSelection((part,), base=False), kind).tolist())
 
 
 @pytest.mark.parametrize("kind", ["shape", "texture", "both"])
