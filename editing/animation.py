@@ -35,11 +35,7 @@ def require_format(kind: Format) -> None:
 def save_animation(frames: Iterable[np.ndarray], path: Path, kind: Format, fps: int) -> None:
     """Write an endless GIF or an MP4 frame by frame, without holding all frames in memory.
 
-    Args:
-        frames: the frames in order.
-        path: the file to write.
-        kind: its format.
-        fps: frames per second, at most `MAX_GIF_FPS` for a GIF.
+    A GIF shows at most `MAX_GIF_FPS` frames per second.
 
     Raises:
         EditError: if the file cannot be written.

@@ -74,11 +74,7 @@ def load_codes(path: Path, config: ModelConfig) -> Tensor:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of a file by name; the array of a `.npy` file has the name "".
-
-    Raises:
-        ReadingError: if the file is damaged or of another type.
-    """
+    """Return the arrays of a file by name; the array of a `.npy` file has the name ""."""
     check_regular(path)
     try:
         with open(path, "rb") as file:
@@ -88,7 +84,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     is_archive = head.startswith(b"PK")
     if not is_archive and path.suffix.lower() != ".pt":
         return {"": read_array(path)}
-    # A ZIP archive is .npz or .pt, whatever its extension: the name of its first record tells them apart.
+    # A ZIP archive is .npz or .pt, whatever its extension; the name of its first file decides.
     first = head[30 : 30 + int.from_bytes(head[26:28], "little")]
     if is_archive and (first.endswith(b".npy") or not first):
         return read_archive(path)
@@ -118,11 +114,7 @@ def _tensors(contents: Any, name: str = "tensor", depth: int = 0) -> Iterator[tu
 
 
 def _choose(arrays: Mapping[str, np.ndarray], path: Path, config: ModelConfig, expected: str) -> np.ndarray:
-    """Return the array that holds the codes, [N, D] or [N, M, D].
-
-    Raises:
-        EditError: if no array fits the model, or several do, or it may be of W or of W+.
-    """
+    """Return the array that holds the codes, [N, D] or [N, M, D], if there is exactly one."""
     with_axis = ((name, _with_batch_axis(array, name, config)) for name, array in arrays.items())
     fitting = {name: codes for name, codes in with_axis if codes is not None}
     chosen = list(fitting) if len(fitting) == 1 else [name for name in fitting if name.rpartition(".")[2] in NAMES]

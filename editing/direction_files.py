@@ -33,23 +33,14 @@ _REPEAT = "it is damaged; find the direction again"
 
 @dataclass(frozen=True)
 class Direction:
-    """An editing direction; strength 1 is one standard deviation.
+    """An editing direction; strength 1 is one standard deviation."""
 
-    Attributes:
-        name: display name and stem of its file.
-        part: the class whose codes it moves; None for the base codes, which all foreground parts share.
-        kind: which codes of the part; base codes have no kind.
-        vector: added to the codes at strength 1, float32 [n, D], in their order in W+.
-        model: `fingerprint` of the generator that it was found for.
-        description: how it was found and its quality, in half a line; "how" in files.
-    """
-
-    name: str
-    part: int | None
-    kind: CodeKind
-    vector: Tensor
-    model: str
-    description: str
+    name: str  # display name and stem of its file
+    part: int | None  # the class whose codes it moves; None: the base codes, which all foreground parts share
+    kind: CodeKind  # which codes of the part; irrelevant for base codes
+    vector: Tensor  # added to the codes at strength 1, float32 [n, D], in their order in W+
+    model: str  # `fingerprint` of the generator that it was found for
+    description: str  # how it was found and its quality, in half a line; "how" in files
 
     def index(self, config: ModelConfig) -> Tensor:
         """Return the positions of the moved vectors among the M of a W+ code, long [n]."""
@@ -132,11 +123,7 @@ def load_direction(path: Path, generator: Generator) -> Direction:
 
 
 def _from_fields(fields: Mapping[str, np.ndarray], path: Path) -> Direction:
-    """Build a direction from the arrays of a file.
-
-    Raises:
-        EditError: if an array has another type, or a value is invalid.
-    """
+    """Build a direction from the arrays of a file, and check their types."""
     texts = [fields[name] for name in ("name", "kind", "model", "how")]
     part, vector = fields["part"], fields["vector"]
     is_typed = all(x.dtype.kind == "U" and x.shape == () for x in texts) and part.dtype.kind == "i" and part.shape == ()

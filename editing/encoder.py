@@ -34,24 +34,13 @@ _SAMPLES = 2000  # samples of w for its mean and deviation
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Architecture of an encoder.
+    """Architecture of an encoder. An EditError reports values out of range."""
 
-    Attributes:
-        channels: channels of the first feature maps; they double whenever the resolution halves.
-        max_channels: limit of the channels, and width of the queries.
-        layers: transformer layers, each with self-attention of the queries and cross-attention to the features.
-        heads: attention heads.
-        rounds: refinement rounds.
-
-    Raises:
-        EditError: if a value is out of range.
-    """
-
-    channels: int = 32
-    max_channels: int = 128
-    layers: int = 2
-    heads: int = 4
-    rounds: int = 3
+    channels: int = 32  # channels of the first feature maps; they double whenever the resolution halves
+    max_channels: int = 128  # limit of the channels, and width of the queries
+    layers: int = 2  # transformer layers: self-attention of the queries, cross-attention to the features
+    heads: int = 4  # attention heads
+    rounds: int = 3  # refinement rounds
 
     def __post_init__(self) -> None:
         for name, most in (("channels", 512), ("max_channels", 2048), ("layers", 24), ("heads", 64), ("rounds", 100)):

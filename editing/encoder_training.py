@@ -40,32 +40,19 @@ class EncoderData(Protocol):
 class EncoderTraining:
     """Options of an encoder's training; weights are relative to the perceptual distance.
 
-    Attributes:
-        steps: number of Adam steps.
-        batch_size: images per step; half of them are real if there is a data set.
-        rate: highest learning rate; it falls to 0 along a cosine.
-        guided: share of the steps in which the encoder sees labels.
-        mse: weight of the mean square error.
-        masks: weight of the cross-entropy between generated masks and labels.
-        codes: weight of the mean square error of known codes, in standard deviations.
-        distance: weight of the mean square distance to the mean code, in standard deviations.
-        seed: random seed.
-        checkpoint_every: steps between checkpoints.
-
-    Raises:
-        EditError: if a value is out of range.
+    An EditError reports values out of range.
     """
 
-    steps: int = 20_000
-    batch_size: int = 8
-    rate: float = 1e-3
-    guided: float = 0.5
-    mse: float = 10.0
-    masks: float = 2.0
-    codes: float = 1.0
-    distance: float = 0.1
-    seed: int = 0
-    checkpoint_every: int = 500
+    steps: int = 20_000  # number of Adam steps
+    batch_size: int = 8  # images per step; half of them are real if there is a data set
+    rate: float = 1e-3  # highest learning rate; it falls to 0 along a cosine
+    guided: float = 0.5  # share of the steps in which the encoder sees labels
+    mse: float = 10.0  # weight of the mean square error
+    masks: float = 2.0  # weight of the cross-entropy between generated masks and labels
+    codes: float = 1.0  # weight of the mean square error of known codes, in standard deviations
+    distance: float = 0.1  # weight of the mean square distance to the mean code, in standard deviations
+    seed: int = 0  # random seed
+    checkpoint_every: int = 500  # steps between checkpoints
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("batch_size", 2), ("seed", 0), ("checkpoint_every", 1)):

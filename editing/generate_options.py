@@ -4,6 +4,7 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from editing.animation import FORMATS, MAX_GIF_FPS
 from editing.mixing import CODE_KINDS, CURVES
@@ -28,8 +29,7 @@ def parse_options(argv: Sequence[str] | None, description: str | None) -> argpar
         ConfigError: if an option is unknown, missing, malformed, or has no effect in the mode.
     """
     parser = cli.Parser(description, prog="python generate.py", allow_abbrev=False)
-    _add_files(parser)
-    _add_generation(parser)
+    _add_files_and_generation(parser)
     _add_edits(parser)
     _add_modes(parser)
     args = parser.parse_args(argv)
@@ -42,21 +42,15 @@ def parse_options(argv: Sequence[str] | None, description: str | None) -> argpar
     return args
 
 
-def _add_files(parser: argparse.ArgumentParser) -> None:
+def _add_files_and_generation(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
     add("--output", type=Path, required=True, help="folder to write to; existing files are kept")
     add("--overwrite", action="store_true", help="replace files of the same name")
     codes = parser.add_mutually_exclusive_group(required=True)
     codes.add_argument("--seeds", help="such as 0-15,42; a seed gives the same image in every batch")
-    codes.add_argument(
-        "--latents", type=Path, help="codes in a .npy, .npz or .pt file, floats [N, D] or [N, B + 2K, D]"
-    )
+    codes.add_argument("--latents", type=Path, help=".npy, .npz or .pt file of codes, floats [N, D] or [N, B + 2K, D]")
     add("--save-latents", action="store_true", help="write the codes of all images, truncated, to latents.npy")
-
-
-def _add_generation(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
     add("--truncation", type=finite, default=1.0, help="1 changes nothing, 0 gives the mean code (default 1)")
     add("--noise", choices=("const", "random"), default="const", help="stored or new noise maps (default const)")
     add("--batch-size", type=positive, default=8, help="images generated at once (default 8)")
@@ -67,32 +61,15 @@ def _add_generation(parser: argparse.ArgumentParser) -> None:
 def _add_edits(parser: argparse.ArgumentParser) -> None:
     """Add the options that change the codes or the scene in every mode."""
     add = parser.add_argument
-    add(
-        "--take",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("SOURCE", "PARTS"),
-        help="take parts from a seed or a .npy, .npz or .pt file of one code, such as 7 hair,hat; may be repeated",
-    )
-    add(
-        "--direction",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("FILE", "STRENGTH"),
-        help="move codes along a direction of scripts.directions, such as hair.npz -2; may be repeated",
-    )
+    pairs: dict[str, Any] = {"nargs": 2, "action": "append", "default": []}
+    take = "take parts from a seed or a .npy, .npz or .pt file of one code, such as 7 hair,hat; may be repeated"
+    add("--take", **pairs, metavar=("SOURCE", "PARTS"), help=take)
+    move = "move codes along a direction of scripts.directions, such as hair.npz -2; may be repeated"
+    add("--direction", **pairs, metavar=("FILE", "STRENGTH"), help=move)
     add("--background", type=_background, help="background for all images: that of a seed, or a photo")
     add("--zoom", type=_above_zero, default=1.0, help="of all parts but the background, about the centre (default 1)")
-    add(
-        "--shift",
-        nargs=2,
-        type=finite,
-        default=(0.0, 0.0),
-        metavar=("X", "Y"),
-        help="of all parts but the background, right and down; 2 is the width of the image (default 0 0)",
-    )
+    shift = "of all parts but the background, right and down; 2 is the width of the image (default 0 0)"
+    add("--shift", nargs=2, type=finite, default=(0.0, 0.0), metavar=("X", "Y"), help=shift)
 
 
 def _add_modes(parser: argparse.ArgumentParser) -> None:

@@ -39,30 +39,17 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True)
 class InversionConfig:
-    """Options of an inversion.
+    """Options of an inversion."""
 
-    Attributes:
-        space: "w" optimises one vector for all parts, "wplus" all vectors of a code, "wplus-noise" also the noise maps
-            of the render net.
-        steps: number of Adam steps; 0 returns the initial codes.
-        rate: highest learning rate, in units of w.
-        warmup: share of the steps in which the learning rate rises from 0.
-        rampdown: share of the steps in which it falls to 0, along a cosine.
-        mse: weight of the mean square error relative to the perceptual distance.
-        distance: weight of the mean square distance to the mean code, which keeps codes editable.
-        masks: weight of the cross-entropy between generated masks and labels.
-        noise: weight of the noise maps' regularisation.
-    """
-
-    space: Space = "wplus"
-    steps: int = 400
-    rate: float = 0.1
-    warmup: float = 0.05
-    rampdown: float = 0.25
-    mse: float = 0.1
-    distance: float = 1.0
-    masks: float = 1.0
-    noise: float = 1e5
+    space: Space = "wplus"  # "w": one vector for all parts; "wplus": all vectors; "wplus-noise": also the noise maps
+    steps: int = 400  # number of Adam steps; 0 returns the initial codes
+    rate: float = 0.1  # highest learning rate, in units of w
+    warmup: float = 0.05  # share of the steps in which the learning rate rises from 0
+    rampdown: float = 0.25  # share of the steps in which it falls to 0, along a cosine
+    mse: float = 0.1  # weight of the mean square error relative to the perceptual distance
+    distance: float = 1.0  # weight of the mean square distance to the mean code, which keeps codes editable
+    masks: float = 1.0  # weight of the cross-entropy between generated masks and labels
+    noise: float = 1e5  # weight of the noise maps' regularisation
 
     def __post_init__(self) -> None:
         if self.steps < 0:
@@ -108,15 +95,19 @@ def invert(
     Raises:
         EditError: if codes or noise maps become non-finite.
     """
+    # The variables: codes, and noise maps if the space has them.
     mean = generator.mean_code()
-    codes = _initial_codes(generator, len(target.images), mean, start, config.space)
+    codes = to_wplus(mean.expand(len(target.images), -1) if start is None else start, generator.config).to(mean)
+    codes = codes.mean(1, keepdim=True) if config.space == "w" else codes  # [N, 1, D] in W, [N, M, D] in W+
+    codes = codes.detach().clone().requires_grad_()
     noise = None
-    if config.space == "wplus-noise":  # the generator's own maps, repeated for every image
-        maps = generator.render_net.const_noise()
+    if config.space == "wplus-noise":
+        maps = generator.render_net.const_noise()  # initial maps of every image
         noise = [each.detach().repeat(len(codes), 1, 1, 1).requires_grad_() for each in maps]
-    frozen, distance = with_noise(generator, noise), distance_to(target.images)
     variables = [codes, *(noise or [])]
     optimizer = torch.optim.Adam(variables, lr=config.rate)
+
+    frozen, distance = with_noise(generator, noise), distance_to(target.images)
     for step in range(1, config.steps + 1):
         optimizer.param_groups[0]["lr"] = rate_at(step, config)
         out = frozen.synthesis(codes.expand(-1, generator.num_codes, -1))
@@ -129,6 +120,7 @@ def invert(
             _normalize(noise)
         if callback:
             callback(Progress(step, config.steps, losses.detach(), out.image.detach()))
+
     if not all(variable.isfinite().all() for variable in variables):
         raise EditError("inversion produced numbers that are not finite; check the checkpoint and the image")
     codes = codes.detach().expand(-1, generator.num_codes, -1).clone()
@@ -171,14 +163,6 @@ def with_noise(generator: Generator, noise: Sequence[Tensor] | None) -> Generato
     for index, maps in enumerate(noise or ()):
         setattr(other.render_net, f"noise_{index}", maps)
     return other
-
-
-def _initial_codes(generator: Generator, samples: int, mean: Tensor, start: Tensor | None, space: Space) -> Tensor:
-    """Return the initial codes as a leaf tensor: [N, 1, D] in W, [N, M, D] in W+."""
-    codes = to_wplus(mean.expand(samples, -1) if start is None else start, generator.config)
-    codes = codes.to(mean)
-    codes = codes.mean(1, keepdim=True) if space == "w" else codes
-    return codes.detach().clone().requires_grad_()
 
 
 def rate_at(step: int, config: InversionConfig) -> float:

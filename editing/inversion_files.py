@@ -23,13 +23,7 @@ COLUMNS = ("target", "its mask", "reconstruction", "mask", "residual")
 
 
 def output_names(stem: str, *, noise: bool, tuned: bool) -> list[str]:
-    """Return the names of the files that `write_outputs` writes for a photo.
-
-    Args:
-        stem: what the names begin with.
-        noise: whether noise maps are optimised.
-        tuned: whether weights are tuned.
-    """
+    """Return the names of the files that `write_outputs` writes if noise maps are optimised and weights are tuned."""
     kinds = ["codes.npy", "reconstruction.png", "mask.png", "residual.png"]
     kinds += ["noise.npz"] if noise else []
     kinds += ["tuned.pt"] if noise or tuned else []
@@ -37,16 +31,10 @@ def output_names(stem: str, *, noise: bool, tuned: bool) -> list[str]:
 
 
 def write_outputs(result: Reconstruction, stem: Path, classes: ClassTable, provenance: Mapping[str, Any]) -> None:
-    """Write the files of one photo, see `output_names`.
+    """Write the files of one photo, see `output_names`; `stem` is their folder and the beginning of their names.
 
     `generate.py --latents NAME_codes.npy` reproduces the reconstruction, with `--checkpoint NAME_tuned.pt` if there is
     one: it contains the photo's noise maps, too. NAME_noise.npz holds these alone, by their names in the render net.
-
-    Args:
-        result: what is written.
-        stem: folder and beginning of the names.
-        classes: class table of the generator.
-        provenance: of the generator's checkpoint, see `models.checkpoint.provenance`.
 
     Raises:
         EditError, DataError: if a file cannot be written.

@@ -1,4 +1,4 @@
-"""Jobs of generate.py: its options become codes to generate, a scene, and files to write.
+"""Turn the options of generate.py into codes to generate, a scene, and files to write.
 
 Shapes: N codes, D latent width, M = B + 2K, P part masks, K parts.
 """
@@ -96,11 +96,7 @@ def _with_background(codes: Tensor, args: argparse.Namespace, generator: Generat
 
 
 def _take_parts(codes: Tensor, takes: Sequence[Sequence[str]], generator: Generator, classes: ClassTable) -> Tensor:
-    """Apply --take: replace parts by those of other codes, given as pairs such as ("7", "hair,hat").
-
-    Raises:
-        EditError: if a source does not have exactly one code, or a part is unknown.
-    """
+    """Apply --take: replace parts by those of other codes, named by pairs such as ("7", "hair,hat")."""
     for source, parts in takes:
         other = source_codes(source, generator)
         if len(other) != 1:
@@ -181,11 +177,7 @@ def slide_job(
     classes: ClassTable,
     name: str = "slide.png",
 ) -> Job:
-    """Write slide.png: a row for every code, from minus to plus the strengths of all directions.
-
-    Raises:
-        EditError: if the image would be too large.
-    """
+    """Write slide.png: a row for every code, from minus to plus the strengths of all directions."""
     middle = SLIDE_COLUMNS // 2
     scales = [(column - middle) / middle for column in range(SLIDE_COLUMNS)]
     captions = [", ".join(f"{s * strength:+.2g}" if s else "0" for _, strength in directions) for s in scales]
@@ -199,9 +191,6 @@ def _interpolation_job(
     """Write interpolation.gif, .mp4 or .png: the first code, with its vectors at `index` moving through all codes.
 
     Animations show image | mask; a PNG has a line of images and a line of masks from each code to the next.
-
-    Raises:
-        EditError: if there is only one code, the format cannot be written, or the image would be too large.
     """
     if len(codes) < 2:
         raise EditError("an interpolation needs at least two codes; give more --seeds or --latents")

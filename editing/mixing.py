@@ -41,17 +41,7 @@ def code_index(config: ModelConfig, parts: PartSelection | None = None, kind: Co
 
 
 def mix_codes(codes: Tensor, source: Tensor, index: Tensor, config: ModelConfig) -> Tensor:
-    """Return `codes` with the vectors at `index` replaced by those of `source`.
-
-    Args:
-        codes: [N, D] or [N, M, D].
-        source: of N codes, or of one code for all.
-        index: positions among the M vectors.
-        config: configuration of the generator.
-
-    Returns:
-        [N, M, D].
-    """
+    """Replace the vectors of `codes` at `index` by those of `source`, which holds N codes or one for all: [N, M, D]."""
     mixed = to_wplus(codes, config).clone()
     mixed[:, index] = to_wplus(source, config)[:, index]
     return mixed

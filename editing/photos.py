@@ -75,12 +75,7 @@ def find_masks(images: Sequence[Path], folder: Path) -> list[Path]:
 
 
 def read_photo(
-    image: Path,
-    mask: Path | None,
-    classes: ClassTable,
-    resolution: int,
-    crop: Crop,
-    read_by: ReadBy = "auto",
+    image: Path, mask: Path | None, classes: ClassTable, resolution: int, crop: Crop, read_by: ReadBy = "auto"
 ) -> Resized:
     """Read a photo as uint8 [R, R, 3], and its labels uint8 [R, R] if there is a mask.
 

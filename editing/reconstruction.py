@@ -1,4 +1,4 @@
-"""Reconstruct photos: invert a batch, tune the generator for each photo if wanted, and measure the quality.
+"""Reconstruct photos: invert a batch, optionally tune the generator for each photo, and measure the quality.
 
 Shapes: N photos, M = B + 2K vectors of a W+ code, D latent width, R resolution, s side of a noise map.
 """
@@ -49,11 +49,7 @@ class Reconstruction(NamedTuple):
 
 
 def reconstruct(
-    generator: Generator,
-    photos: Sequence[Resized],
-    method: InversionMethod,
-    *,
-    callback: StageCallback | None = None,
+    generator: Generator, photos: Sequence[Resized], method: InversionMethod, *, callback: StageCallback | None = None
 ) -> Iterator[Reconstruction]:
     """Invert all photos as one batch, then tune and generate one after the other.
 

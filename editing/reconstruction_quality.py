@@ -38,12 +38,7 @@ def psnr(mse: float) -> float:
 def advice(quality: ReconstructionQuality, perceptual: str, space: str, *, guided: bool, tuned: bool) -> str | None:
     """Return what is poor about a reconstruction and what to try; None if nothing is poor.
 
-    Args:
-        quality: of the reconstruction.
-        perceptual: name of its perceptual distance.
-        space: the space in which the codes were optimised.
-        guided: whether the target had labels.
-        tuned: whether the weights were tuned.
+    `perceptual` is the name of the perceptual distance. `space`, `guided` (by labels) and `tuned` say what was tried.
     """
     problems = []
     max_distance = POOR_DISTANCE.get(perceptual, math.inf)

@@ -21,29 +21,18 @@ from utils.errors import EditError
 
 @dataclass(frozen=True)
 class TuningConfig:
-    """Options of the tuning.
+    """Options of the tuning."""
 
-    Attributes:
-        steps: number of Adam steps.
-        rate: learning rate.
-        mse: weight of the mean square error relative to the perceptual distance.
-        masks: weight of the cross-entropy between generated masks and labels.
-        locality: weight of the changes of nearby samples.
-        reach: distance of nearby codes from the pivot, relative to the root mean square distance between random codes
-            and the mean code.
-        segmentation: weight of changes of the segmentations, at the pivot and nearby, so that the parts keep their
-            meaning. (Not in the paper, whose StyleGAN has no segmentation.)
-        seed: random seed of the nearby codes.
-    """
-
-    steps: int = 300
-    rate: float = 1e-4
-    mse: float = 1.0
-    masks: float = 1.0
-    locality: float = 0.1
+    steps: int = 300  # number of Adam steps
+    rate: float = 1e-4  # learning rate
+    mse: float = 1.0  # weight of the mean square error relative to the perceptual distance
+    masks: float = 1.0  # weight of the cross-entropy between generated masks and labels
+    locality: float = 0.1  # weight of the changes of nearby samples
+    # Distance of nearby codes from the pivot, relative to the root mean square distance from random codes to the mean.
     reach: float = 0.5
+    # Weight of changes of the segmentations, at the pivot and nearby: parts keep their meaning (not in the paper).
     segmentation: float = 1.0
-    seed: int = 0
+    seed: int = 0  # random seed of the nearby codes
 
     def __post_init__(self) -> None:
         if self.steps < 1:

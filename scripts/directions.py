@@ -24,18 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from editing import direction_search as search
 from editing.codes import seed_codes
 from editing.direction_files import Direction, fingerprint, part_index, save_direction
-from editing.direction_search import (
-    ATTRIBUTES,
-    Shift,
-    attribute_direction,
-    pca_directions,
-    read_labels,
-    resample_codes,
-    sample_w,
-    sefa_directions,
-)
 from editing.generate_options import finite, positive
 from editing.generation import generate
 from editing.jobs import slide_job
@@ -64,7 +55,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--part", required=True, help="a class, or base")
     add("--codes", choices=CODE_KINDS, default="both", help="which codes of the part (default both)")
     method = parser.add_mutually_exclusive_group(required=True)
-    method.add_argument("--method", choices=("sefa", "pca", *ATTRIBUTES), help="see above")
+    method.add_argument("--method", choices=("sefa", "pca", *search.ATTRIBUTES), help="see above")
     method.add_argument("--labels", type=Path, help="CSV file with the header seed,value")
     add("--count", type=positive, default=3, help="sefa, pca: number of directions (default 3)")
     add("--samples", type=positive, default=2000, help="area, height, present: samples to learn from (default 2000)")
@@ -134,21 +125,23 @@ def direction_names(args: argparse.Namespace, part: str, latent_dim: int) -> lis
     return [f"{stem}_{rank}" for rank in range(1, args.count + 1)]
 
 
-def find_directions(args: argparse.Namespace, generator: Generator, part: int | None, index: Tensor) -> list[Shift]:
+def find_directions(
+    args: argparse.Namespace, generator: Generator, part: int | None, index: Tensor
+) -> list[search.Shift]:
     """Return the directions by the chosen method."""
     if args.labels:
-        seeds, values = read_labels(args.labels)
+        seeds, values = search.read_labels(args.labels)
         w = seed_codes(generator, seeds).cpu().double()
-        return [attribute_direction(w, values, f"the value in {args.labels}")]
+        return [search.attribute_direction(w, values, f"the value in {args.labels}")]
     if args.method == "sefa":
-        return sefa_directions(generator, index, sample_w(generator, DEVIATION_SAMPLES), args.count)
+        return search.sefa_directions(generator, index, search.sample_w(generator, DEVIATION_SAMPLES), args.count)
     if args.method == "pca":
-        return pca_directions(sample_w(generator, DEVIATION_SAMPLES), args.count)
-    w, codes = resample_codes(generator, index, args.samples, args.seed)
+        return search.pca_directions(search.sample_w(generator, DEVIATION_SAMPLES), args.count)
+    w, codes = search.resample_codes(generator, index, args.samples, args.seed)
     samples = generate(generator, codes, batch_size=args.batch_size)
     bar = progress(samples, total=len(codes), desc="generating", unit="image")
-    values = torch.tensor([ATTRIBUTES[args.method](part_mask(part, sample.labels)) for sample in bar])
-    return [attribute_direction(w, values, f"{args.part}: '{args.method}'")]
+    values = torch.tensor([search.ATTRIBUTES[args.method](part_mask(part, sample.labels)) for sample in bar])
+    return [search.attribute_direction(w, values, f"{args.part}: '{args.method}'")]
 
 
 def part_mask(part: int | None, labels: np.ndarray) -> np.ndarray:
@@ -158,7 +151,7 @@ def part_mask(part: int | None, labels: np.ndarray) -> np.ndarray:
 
 def measure(args: argparse.Namespace, generator: Generator, direction: Direction) -> str:
     """Measure the effect on samples that the direction was not found from: columns of the table."""
-    codes = sample_w(generator, args.edit_samples, args.seed + 1)
+    codes = search.sample_w(generator, args.edit_samples, args.seed + 1)
     locality = Locality(2)  # 1: the part, 0: everything else
     images, masks = images_and_masks(args, generator, direction.part, codes)
     areas = [masks.float().mean().item()] * 3
