@@ -54,12 +54,7 @@ class EncoderConfig:
 
 
 class Encoder(nn.Module):
-    """Network that corrects codes; `refinements` runs all rounds, `forward` one.
-
-    Args:
-        config: architecture of the encoder.
-        model: configuration of the generator.
-    """
+    """Network that corrects the codes of a generator; `refinements` runs all rounds, `forward` one."""
 
     mean: Tensor
     deviation: Tensor
@@ -106,12 +101,7 @@ class Encoder(nn.Module):
         return codes + self.deviation * self.correction(self.decoder(queries, memory))
 
     def refinements(self, generator: Generator, target: Target) -> Iterator[tuple[Tensor, GeneratorOutput]]:
-        """Yield codes [N, M, D] and their sample after each round; gradients stay within a round, as in ReStyle.
-
-        Args:
-            generator: generates the samples; its weights are not trained.
-            target: images, and their labels or None.
-        """
+        """Yield codes [N, M, D] and their sample after each round; gradients stay within a round, as in ReStyle."""
         codes = self.mean.expand(len(target.images), self.model.num_codes, -1)
         with torch.no_grad():
             out = generator.synthesis(codes[:1])

@@ -82,18 +82,15 @@ class EncoderRun:
 
 
 class EncoderTrainer:
-    """Trains an encoder; the random numbers of a step depend on the seed and the step alone.
+    """Trains an encoder for a fixed generator; the random numbers of a step depend on the seed and the step alone.
 
     Args:
         encoder: is trained in place.
-        generator: the model that it encodes for; it is not trained.
+        generator: is not changed.
         distance_to: differentiable perceptual distance.
         config: options.
-        data: real pairs, or None.
+        data: real pairs; an EditError reports if there are too few to hold one out.
         workers: processes that decode them.
-
-    Raises:
-        EditError: if there are too few pairs to hold one out.
     """
 
     def __init__(

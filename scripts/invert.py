@@ -18,7 +18,7 @@ Without --lpips, a distance on features of EfficientNet-Lite0, whose weights com
 import argparse
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -39,10 +39,19 @@ from datasets.palettes import READ_BY
 from editing.encoder import encode, load_encoder
 from editing.image_grids import check_grid_size
 from editing.inversion import SPACES, InversionConfig, Progress, Target
-from editing.inversion_files import COLUMNS, GRID, inversion_grid, output_names, write_outputs
 from editing.loading import build_model, limit_threads
 from editing.photos import find_masks, read_photo, training_crop
-from editing.reconstruction import InversionMethod, Reconstruction, StageCallback, reconstruct
+from editing.reconstruction import (
+    COLUMNS,
+    GRID,
+    InversionMethod,
+    Reconstruction,
+    StageCallback,
+    inversion_grid,
+    output_names,
+    reconstruct,
+    write_outputs,
+)
 from editing.reconstruction_quality import advice, quality_table
 from editing.tuning import TuningConfig
 from metrics.agreement import confusion, mean_iou
@@ -89,13 +98,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 class LoadedModel(NamedTuple):
-    """The generator of a checkpoint, and what is known of its training."""
-
     path: Path
     generator: Generator
     classes: ClassTable
-    crop: Crop  # of the training data
-    provenance: Mapping[str, Any]  # number of training images, and where the data came from
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -105,11 +110,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     checkpoint = args.checkpoint or bundled_model()
     contents = read_file(checkpoint)
     generator, classes = build_model(contents, checkpoint, device)
-    model = LoadedModel(checkpoint, generator, classes, training_crop(contents), provenance(contents))
+    model, trained_on = LoadedModel(checkpoint, generator, classes), provenance(contents)
     guide, reported = perceptual_distances(args.lpips, generator)
     method = choose_method(args, guide, reported, model)
     check_output(args, generator.config.resolution)
-    crop = args.crop or model.crop
+    crop = args.crop or training_crop(contents)
     photos = read_photos(args, model, crop)
 
     ops.set_mode(args.ops, device.type)
@@ -118,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"inverting with {printable(model.path)}; photos that are not square: --crop {crop}", flush=True)
     results, entries = [], []
     for path, result in zip(args.images, in_batches(photos, generator, method, args.batch_size), strict=True):
-        write_outputs(result, args.output / path.stem, classes, model.provenance)
+        write_outputs(result, args.output / path.stem, classes, trained_on)
         results.append(result)
         entries.append(describe(path, result, reported.name, args.space))
 
@@ -126,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "init": args.init,
         "encoder": str(args.encoder or BUNDLED_ENCODER) if args.init == "encoder" else None,
         "checkpoint": str(model.path),
-        "trained_on": model.provenance,
+        "trained_on": trained_on,
         "crop": crop,
         "perceptual": reported.name,
         "inversion": asdict(method.inversion),
