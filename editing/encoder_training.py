@@ -154,6 +154,7 @@ class EncoderTrainer:
 
     def _train_step(self, real: list[Tensor] | None) -> tuple[Tensor, Tensor]:
         """Return the mean square error of the last round, and the gradient norm."""
+        # A batch of generated images, whose codes are known, and real ones.
         config, encoder = self.config, self.encoder
         known_codes, target = generated_batch(self.generator, config.batch_size - (0 if real is None else len(real[0])))
         if real is not None:
@@ -161,9 +162,13 @@ class EncoderTrainer:
             images, labels = (each.to(target.images.device) for each in real)
             images = torch.cat([target.images, images_to_float(images)])
             target = Target(images, torch.cat([target.labels, labels]))
+
+        # Learning rate: linear warm-up, then a cosine to 0.
         progress = self.step / config.steps
-        schedule = min(1.0, (progress + 1e-3) / _WARMUP) * (1 + math.cos(math.pi * progress)) / 2  # warm-up and cosine
+        schedule = min(1.0, (progress + 1e-3) / _WARMUP) * (1 + math.cos(math.pi * progress)) / 2
         self.optimizer.param_groups[0]["lr"] = config.rate * schedule
+
+        # One backward pass per refinement round, then one step.
         self.optimizer.zero_grad()
         image_distance = self.distance_to(target.images)
         visible = target if torch.rand(()) < config.guided else Target(target.images)

@@ -60,6 +60,7 @@ def plan_job(args: argparse.Namespace, generator: Generator, classes: ClassTable
     Raises:
         EditError: if seeds, parts or files are invalid, or an image would be too large.
     """
+    # Codes, and edits that apply to all modes.
     config = generator.config
     if args.latents is None:
         seeds = parse_seeds(args.seeds)
@@ -70,6 +71,8 @@ def plan_job(args: argparse.Namespace, generator: Generator, classes: ClassTable
     codes = _with_background(codes, args, generator)
     directions = [(load_direction(file, generator), strength) for file, strength in args.direction]
     codes = _take_parts(codes, args.take, generator, classes)
+
+    # What the mode makes of them.
     if args.mode == "slide":
         return slide_job(codes, directions, config, classes)
     codes = apply_directions(codes, directions, config)

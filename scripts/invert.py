@@ -19,7 +19,6 @@ import argparse
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -46,7 +45,6 @@ from editing.reconstruction import (
     GRID,
     InversionMethod,
     Reconstruction,
-    StageCallback,
     inversion_grid,
     output_names,
     reconstruct,
@@ -255,20 +253,8 @@ def find_segmenter(path: Path, model: LoadedModel) -> Segmenter:
 def in_batches(
     photos: Sequence[Resized], generator: Generator, method: InversionMethod, batch_size: int
 ) -> Iterator[Reconstruction]:
-    """Invert all photos, `batch_size` at a time, and show the progress."""
-    for start in range(0, len(photos), batch_size):
-        batch = photos[start : start + batch_size]
-        try:
-            with progress_bars(f"{start + len(batch)}/{len(photos)}") as callback:
-                yield from reconstruct(generator, batch, method, callback=callback)
-        except torch.OutOfMemoryError:
-            raise EditError(f"the device ran out of memory: choose a --batch-size below {batch_size}") from None
-
-
-@contextmanager
-def progress_bars(counter: str) -> Iterator[StageCallback]:
-    """Yield a callback that shows one progress bar for each stage."""
-    bar = progress(desc=counter, unit="step", disable=True)
+    """Invert all photos, `batch_size` at a time, with one progress bar for each stage of a batch."""
+    bar: Any = None
 
     def callback(stage: str, state: Progress) -> None:
         nonlocal bar
@@ -278,8 +264,13 @@ def progress_bars(counter: str) -> Iterator[StageCallback]:
         if state.step == state.steps:
             bar.close()
 
-    yield callback
-    bar.close()
+    for start in range(0, len(photos), batch_size):
+        batch = photos[start : start + batch_size]
+        counter = f"{start + len(batch)}/{len(photos)}"
+        try:
+            yield from reconstruct(generator, batch, method, callback=callback)
+        except torch.OutOfMemoryError:
+            raise EditError(f"the device ran out of memory: choose a --batch-size below {batch_size}") from None
 
 
 def describe(path: Path, result: Reconstruction, perceptual: str, space: str) -> dict[str, Any]:
