@@ -1,6 +1,6 @@
-"""Trains SemanticStyleGAN: `python train.py --config configs/faces_64_cpu.yaml [section.option=value ...]`.
+"""Train SemanticStyleGAN: `python train.py --config configs/faces_64_cpu.yaml [section.option=value ...]`.
 
-On several GPUs: `torchrun --nproc_per_node=8 train.py --config ...`. The same command again goes on where it stopped.
+On several GPUs: `torchrun --nproc_per_node=8 train.py --config ...`. Rerun the same command to resume a run.
 """
 
 import argparse
@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from configs import load_config
-from training.finetune import stored_model
+from training.finetune import pretrained_config
 from training.run.preemption import Preemption
 from training.run.run_folder import RunFolder
 from training.trainer import Trainer
@@ -17,35 +17,37 @@ from utils import cli, distributed
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = cli.Parser(__doc__)
-    parser.add_argument("--config", required=True, help="YAML file with what differs from the defaults")
-    parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="options in place of the file's")
-    parser.add_argument("--output", help="folder of the run (default: runs/<name of the config>)")
+    parser.add_argument("--config", required=True, help="YAML file with the options that differ from the defaults")
+    parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="options that override the file")
+    parser.add_argument("--output", help="folder of the run (default: runs/<name of the config file>)")
     parser.add_argument(
         "--resume",
         default="auto",
-        help="auto: go on from the newest checkpoint in --output, if any (default); none: only into an empty folder; "
-        "or the path of a checkpoint",
+        help="auto: resume from the newest checkpoint in --output, if there is one (default); none: require an empty "
+        "folder; or the path of a checkpoint",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="one iteration with every penalty; print time and memory, write nothing"
+        "--dry-run",
+        action="store_true",
+        help="run one iteration with every penalty, print time and memory; write nothing",
     )
     return parser.parse_intermixed_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Trains, or tries one iteration; the exit code is 0, or 75 if a signal ended the run."""
+    """Train, or run one iteration; return the exit code: 0, or 75 if a signal stopped the run."""
     args = parse(argv)
-    config = load_config(args.config, args.overrides, stored_model)
+    config = load_config(args.config, args.overrides, pretrained_config)
     folder = RunFolder(args.output or Path("runs") / Path(args.config).stem)
     if not args.dry_run:
         folder.check(args.resume)
     timeout = timedelta(minutes=config.training.collective_minutes)
-    with Preemption() as preemption, distributed.session(config.training.device, timeout) as process:
+    with Preemption() as preemption, distributed.process_group(config.training.device, timeout) as process:
         trainer = Trainer(config, process)
         if not args.dry_run:
-            return trainer.fit(folder, args.resume, preemption)
+            return trainer.train(folder, args.resume, preemption)
         report = trainer.dry_run()
         if process.is_main:
             print(report)

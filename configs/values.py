@@ -1,7 +1,7 @@
-"""Values of options by their declared type, from text as a user wrote it.
+"""Parsing of option values by their declared type, from the text in a YAML file or on the command line.
 
-Text is taken literally, but for a leading ~ or ~user, which stands for a home folder. Numbers are decimal. Booleans are
-true or false.
+Text is literal, except that a leading ~ or ~user is expanded to a home folder. Numbers are decimal. Booleans are true
+or false.
 """
 
 import math
@@ -11,27 +11,23 @@ import unicodedata
 from typing import Any, Literal, get_args, get_origin
 
 from utils.errors import NOT_UTF8, ConfigError
-from utils.reading.names import brief, label
+from utils.reading.checks import brief, label
 from utils.reading.plain import LARGEST_NUMBER
 
-_LONGEST_TEXT = 4096  # the longest path that there can be
-_NOT_IN_A_LINE = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's controls, surrogates, ends of lines
+_MAX_TEXT = 4096  # characters, as in the longest path
+_NOT_IN_A_LINE = {"Cc", "Cs", "Zl", "Zp"}  # Unicode categories of controls, surrogates and line ends
 _WHOLE = re.compile(r"[+-]?\d+(_\d+)*", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+(_\d+)*(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
-_MOST_DIGITS = 40
+_MAX_DIGITS = 40
 _ITEM = re.compile(r"""\s*(?:"(?P<double>(?:[^"]|"")*)"|'(?P<single>(?:[^']|'')*)'|(?P<bare>[^\s"'\[\],][^\[\],]*))""")
 _END_OF_ITEM = re.compile(r"\s*(?:,|$)\s*")
 
 
-class Given(str):
-    """The text behind the = of an override; for an option that takes a list, `[a, b]` is one of two items."""
+class OverrideText(str):
+    """The text after the = of an override, where `[a, b]` is a list of two items if the option takes a list."""
 
     def items(self) -> list[str] | None:
-        """The items of a list in brackets, None for other text.
-
-        Raises:
-            ValueError: if the list cannot be read.
-        """
+        """Return the items of a list in brackets, None for other text; raise ValueError for a malformed list."""
         text = self.strip()
         if not (text.startswith("[") and text.endswith("]")):
             return None
@@ -50,67 +46,67 @@ class Given(str):
 
 
 def coerce(name: str, value: Any, kind: Any) -> Any:
-    """Return a text, or a value that has the declared type already, as that type.
+    """Convert text, or a value that has the type already, to the declared type of an option.
 
     Args:
-        name: of the option, for messages.
+        name: the option, for messages.
         value: the text, or a list of texts.
         kind: the option's declared type: str, int, float, bool, a Literal or a tuple of any length.
 
     Raises:
-        ConfigError: if the value is not of that type.
+        ConfigError: if the value cannot be converted.
     """
     if get_origin(kind) is tuple:
-        return tuple(coerce(name, item, get_args(kind)[0]) for item in _listed(name, value, kind))
-    found: Any = None
+        return tuple(coerce(name, item, get_args(kind)[0]) for item in _items(name, value, kind))
+    result: Any = None
     if get_origin(kind) is Literal:
-        found = {str(choice): choice for choice in get_args(kind)}.get(str(value).strip())
+        result = {str(choice): choice for choice in get_args(kind)}.get(str(value).strip())
     elif kind is str:
-        found = os.path.expanduser(str(value)) if isinstance(value, str) and _is_line(value) else None
+        result = os.path.expanduser(str(value)) if isinstance(value, str) and _is_line(value) else None
     elif kind is bool:
-        found = {"true": True, "false": False}.get(str(value).strip().lower())
+        result = {"true": True, "false": False}.get(str(value).strip().lower())
     else:
-        found = _number(value, kind)
-    if found is None:
+        result = _number(value, kind)
+    if result is None:
         too_large = kind is int and isinstance(value, str) and _WHOLE.fullmatch(value.strip())
-        raise _mistake(name, value, f"{describe(kind)}{' that fits in 64 bits' if too_large else ''}")
-    return found
+        raise _mistake(name, value, f"{_describe(kind)}{' that fits in 64 bits' if too_large else ''}")
+    return result
 
 
-def _listed(name: str, value: Any, kind: Any) -> list[Any] | tuple[Any, ...]:
-    if isinstance(value, Given):
+def _items(name: str, value: Any, kind: Any) -> list[Any] | tuple[Any, ...]:
+    if isinstance(value, OverrideText):
         try:
             items = value.items()
         except ValueError:
-            wanted = 'a list such as [a, b]; an item with commas or brackets stands in quotes: ["a, b"]'
-            raise _mistake(name, value, wanted) from None
+            expected = 'a list such as [a, b]; quote items with commas or brackets: ["a, b"]'
+            raise _mistake(name, value, expected) from None
         if items is not None:
             return items
         if not value:
-            raise _mistake(name, value, f"{describe(kind)}; write [] for an empty list")
+            raise _mistake(name, value, f"{_describe(kind)}; write [] for an empty list")
     if kind == tuple[str, ...] and isinstance(value, str):
         return [str(value)]
     if not isinstance(value, list | tuple):
         is_item = isinstance(value, str) and _number(value, get_args(kind)[0]) is not None
-        raise _mistake(name, value, f"{describe(kind)}{f'; write [{label(value)}] for one' if is_item else ''}")
+        raise _mistake(name, value, f"{_describe(kind)}{f'; write [{label(value)}] for one' if is_item else ''}")
     return value
 
 
-def _mistake(name: str, value: Any, wanted: str) -> ConfigError:
-    return ConfigError(f"{name} = {'null' if value is None else brief(value)}: expected {wanted}")
+def _mistake(name: str, value: Any, expected: str) -> ConfigError:
+    return ConfigError(f"{name} = {'null' if value is None else brief(value)}: expected {expected}")
 
 
 def _is_line(text: str) -> bool:
-    """Return whether a text is a line, which may hold bytes of a file name that are not valid UTF-8."""
-    return len(text) <= _LONGEST_TEXT and not any(
+    """Return True if a text is one line; bytes of a file name that are not valid UTF-8 are allowed."""
+    return len(text) <= _MAX_TEXT and not any(
         unicodedata.category(each) in _NOT_IN_A_LINE for each in text if ord(each) not in NOT_UTF8
     )
 
 
 def _number(value: Any, kind: type[int] | type[float]) -> int | float | None:
-    """Return the number; None if it is not a finite decimal one, or not a 64-bit integer where one is required."""
-    if isinstance(value, str) and _NUMBER.fullmatch(text := value.strip().strip("'\"")):  # quotes that a shell left
-        value = int(text) if _WHOLE.fullmatch(text) and len(text) <= _MOST_DIGITS else float(text)
+    """Return a finite decimal number, for `int` of 64 bits; None for other values."""
+    if isinstance(value, str) and _NUMBER.fullmatch(text := value.strip().strip("'\"")):  # the shell may leave quotes
+        value = int(text) if _WHOLE.fullmatch(text) and len(text) <= _MAX_DIGITS else float(text)
     if type(value) not in (int, float) or not math.isfinite(value):
         return None
     if kind is float:
@@ -118,12 +114,12 @@ def _number(value: Any, kind: type[int] | type[float]) -> int | float | None:
     return int(value) if value == int(value) and -LARGEST_NUMBER <= value < LARGEST_NUMBER else None
 
 
-def describe(kind: Any) -> str:
-    """Return what a value of a type is, for messages."""
+def _describe(kind: Any) -> str:
+    """Return a description of a type, for messages."""
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, get_args(kind)))
     if kind == tuple[str, ...]:
         return "text or a list of texts"
     if get_origin(kind) is tuple:
-        return f"a list, each {describe(get_args(kind)[0])}"
+        return f"a list, each {_describe(get_args(kind)[0])}"
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text of one line"}[kind]

@@ -22,9 +22,8 @@ from typing import Any
 from datasets.class_rules import check_codes, check_rules, rewritten, unquoted_color
 from datasets.labels import MAX_CLASSES, ClassTable, Code, numbered_table
 from utils.errors import DataError, ReadingError
-from utils.reading.names import brief, label, normalized
+from utils.reading.checks import brief, label, normalized, read_text
 from utils.reading.plain import MAX_YAML_BYTES, parse_yaml
-from utils.reading.regular import read_text
 
 _TABLES = Path(__file__).parent / "tables"
 _FIELDS = {"id", "name", "color", "transparent", "partner"}

@@ -10,7 +10,7 @@ import yaml
 from datasets.labels import COLOR_CODE, ClassTable, Code, hex_color
 from datasets.mask_codes import PAINTING_ORDER
 from utils.errors import DataError
-from utils.reading.names import brief, label
+from utils.reading.checks import brief, label
 
 _UNQUOTED = re.compile(r"""(?:^|[:,\[{-])\s*(\#[0-9a-fA-F]{3,8})\b(?=\s*(?:$|[,:}\]\#]))""")
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")

@@ -26,7 +26,7 @@ from datasets.palettes import (
 )
 from utils.errors import ContradictionError, DataError, ReadingError
 from utils.images import open_image
-from utils.reading.regular import check_regular
+from utils.reading.checks import check_regular
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _LOSSY = frozenset({"JPEG", "MPO", "WEBP"})

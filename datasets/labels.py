@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from utils.errors import DataError
-from utils.reading.names import brief, label, normalized
+from utils.reading.checks import brief, label, normalized
 
 MAX_CLASSES = 64
 MAX_NAME = 64  # characters

@@ -16,10 +16,9 @@ from PIL import Image
 from datasets.layouts import META_FILE, META_KEY, META_VERSION
 from utils.errors import DataError, ReadingError
 from utils.images import open_image
+from utils.reading.checks import brief, check_regular, read_bytes
 from utils.reading.lmdb_pages import check_pages
-from utils.reading.names import brief
 from utils.reading.plain import MAX_JSON_BYTES, parse_json
-from utils.reading.regular import check_regular, read_bytes
 
 if TYPE_CHECKING:
     import lmdb

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from datasets.decoding import SUFFIXES
 from utils.errors import DataError
-from utils.reading.names import normalized
+from utils.reading.checks import normalized
 
 # What systems leave in folders: thumbnails, halves of archives, waste.
 _SYSTEM_NAMES = frozenset(

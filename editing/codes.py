@@ -16,8 +16,7 @@ from models import Generator, ModelConfig
 from utils.errors import EditError, ReadingError
 from utils.files import replacing
 from utils.reading.arrays import MAX_ARCHIVE_BYTES, read_archive, read_array
-from utils.reading.names import label
-from utils.reading.regular import check_regular
+from utils.reading.checks import check_regular, label
 from utils.reading.tensors import load_tensors
 
 CODE_FILES = (".npy", ".npz", ".pt")

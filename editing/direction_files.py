@@ -23,7 +23,7 @@ from models.latents import to_wplus
 from utils.errors import EditError, ReadingError
 from utils.files import replacing
 from utils.reading.arrays import read_arrays
-from utils.reading.names import label
+from utils.reading.checks import label
 
 _FIELDS = ("name", "part", "kind", "vector", "model", "how")
 _MAX_CHARACTERS = 4096  # of all texts together

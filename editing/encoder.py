@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from editing.direction_files import fingerprint
 from editing.inversion import SHARPNESS, Target
 from models import Generator, GeneratorOutput, ModelConfig
-from models.checkpoint import build, model_config
+from models.checkpoint import build
 from utils.errors import EditError, ModelError, ReadingError
 from utils.reading.plain import stored_options
 from utils.reading.tensors import load_tensors
@@ -173,7 +173,7 @@ def load_encoder(path: Path, generator: Generator) -> EncoderFile:
         raise EditError(f"{path} was made for another model; {_REMEDY}")
     try:
         config = EncoderConfig(**stored_options(EncoderConfig, contents.get("encoder")))
-        model = model_config(contents.get("model"))
+        model = ModelConfig.from_dict(contents.get("model"))
     except ReadingError as error:
         raise EditError(f"{path}: its encoder configuration {error}; {_REMEDY}") from None
     except ModelError as error:

@@ -28,7 +28,7 @@ def parse_options(argv: Sequence[str] | None, description: str | None) -> argpar
     Raises:
         ConfigError: if an option is unknown, missing, malformed, or has no effect in the mode.
     """
-    parser = cli.Parser(description, prog="python generate.py", allow_abbrev=False)
+    parser = cli.Parser(description, prog="python generate.py")
     _add_files_and_generation(parser)
     _add_edits(parser)
     _add_modes(parser)

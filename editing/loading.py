@@ -1,14 +1,13 @@
 """Load the generator of a checkpoint together with its class table."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from datasets.class_files import default_table
 from datasets.labels import ClassTable
 from models import Generator
-from models.checkpoint import build_generator, find_networks, read_file
+from models.checkpoint import Networks, load_networks
 from utils.errors import DataError, EditError
 
 SINGLE_THREAD_RESOLUTION = 128  # up to here a second thread costs more in waiting than it saves
@@ -21,13 +20,12 @@ def load_model(path: Path, device: torch.device) -> tuple[Generator, ClassTable]
         ModelError: if the file cannot be read, or holds no generator that fits its own configuration.
         EditError: if the class table and the generator differ in the number of classes.
     """
-    return build_model(read_file(path), path, device)
+    return build_model(load_networks(path), path, device)
 
 
-def build_model(contents: Any, path: Path, device: torch.device) -> tuple[Generator, ClassTable]:
-    """Do the same as `load_model` from the contents that `models.checkpoint.read_file` returned."""
-    networks = find_networks(contents, str(path))
-    generator = build_generator(networks, str(path)).to(device)
+def build_model(networks: Networks, path: Path, device: torch.device) -> tuple[Generator, ClassTable]:
+    """Build generator and class table from the networks of a file that has been read, like `load_model`."""
+    generator = networks.build_generator().to(device)
     count = networks.config.num_classes
     try:
         classes = ClassTable.from_dict(networks.classes) if networks.classes else default_table(count)

@@ -22,8 +22,7 @@ from datasets.pairing import same_name
 from datasets.palettes import ReadBy
 from utils.errors import DataError, EditError, ReadingError
 from utils.images import FORMATS
-from utils.reading.names import normalized
-from utils.reading.regular import check_regular
+from utils.reading.checks import check_regular, normalized
 
 MAX_BYTES = 2**26  # of a file; JPEG and PNG photos of MAX_PIXELS are much smaller
 MAX_PIXELS = 2**26  # 8192 x 8192: 192 MiB decoded

@@ -1,10 +1,10 @@
-"""The training objective's terms. They take tensors and callables, never model classes."""
+"""Terms of the training objective. They take tensors and callables, never model classes."""
 
 from losses.adversarial import discriminator_loss, generator_loss, relativistic_loss
+from losses.gradient_penalty import penalty_scale, r1_penalties
 from losses.loss_config import LossConfig
 from losses.mask import mask_loss
 from losses.path_length import PathLength, path_length_loss, path_lengths
-from losses.r1 import penalty_scale, r1_penalties
 
 __all__ = [
     "LossConfig",

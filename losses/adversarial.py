@@ -1,31 +1,31 @@
-"""The adversarial losses: the paper's non-saturating one, and the relativistic one. Logits are [N, 1].
-
-Non-saturating: Goodfellow et al. 2014, section 3.
-"""
+"""Adversarial losses: non-saturating (the paper's) and relativistic. Logits are [N, 1], losses are scalars."""
 
 import torch.nn.functional as F
 from torch import Tensor
 
 
+# Goodfellow et al. 2014, section 3: log(1 + exp(x)) = softplus(x) is the cross-entropy of a logit.
 def generator_loss(fake_logits: Tensor) -> Tensor:
-    """Mean of softplus(-D(fake)): a scalar."""
+    """Mean of softplus(-D(fake))."""
     return F.softplus(-fake_logits).mean()
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Mean of softplus(D(fake)) + mean of softplus(-D(real)): a scalar."""
+    """Mean of softplus(D(fake)) + mean of softplus(-D(real))."""
     return F.softplus(fake_logits).mean() + F.softplus(-real_logits).mean()
 
 
-def relativistic_loss(favoured: Tensor, other: Tensor) -> Tensor:
-    """Mean of softplus(D(other) - D(favoured)) over pairs, by their place in the batch: a scalar.
+# RSGAN (Jolicoeur-Martineau 2018, section 4), as in R3GAN (RpGAN, Huang et al. 2024, section 2).
+def relativistic_loss(positive_logits: Tensor, negative_logits: Tensor) -> Tensor:
+    """Mean of softplus(negative - positive) over pairs of logits with the same index in the batch.
 
-    The discriminator favours the real one of each pair, the generator its own. Logits count only in relation to each
-    other, never by their sign (RSGAN, Jolicoeur-Martineau 2018, section 4; RpGAN, Huang et al. 2024, R3GAN, section 2).
+    The loss raises the positive logits above the negative ones: the discriminator passes (real, fake), the generator
+    (fake, real). Only differences of logits count, never their signs.
 
     Raises:
-        ValueError: if they are not as many, which would pair each with all.
+        ValueError: if the shapes differ; broadcasting would pair each logit with all others.
     """
-    if favoured.shape != other.shape:
-        raise ValueError(f"logits {list(favoured.shape)} and {list(other.shape)} do not pair up: give as many of each")
-    return F.softplus(other - favoured).mean()
+    if positive_logits.shape != negative_logits.shape:
+        shapes = f"{list(positive_logits.shape)} and {list(negative_logits.shape)}"
+        raise ValueError(f"logits {shapes} do not pair up: give as many of each")
+    return F.softplus(negative_logits - positive_logits).mean()

@@ -1,26 +1,28 @@
-"""Weights and intervals of the losses."""
+"""Configuration of the losses."""
 
 from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """The defaults are the paper's. An interval of 0 switches its penalty off.
+    """Weights and intervals of the losses, by default the paper's. An interval of 0 switches its penalty off.
 
     Attributes:
-        relativistic: judge each real pair against a drawn one, not by itself. What `augment.target` steers by is then
-            the mean sign of these differences.
-        r1_image, r1_segmentation: weights of R1 / 2, on the real pairs' images and segmentations.
-        r2_image, r2_segmentation: likewise of R2 / 2, on drawn pairs, in the same step; 0 and 0 leave R2 out.
-        r1_every: iterations between two such steps, whose penalties are scaled up by as much; 0 leaves out R1 and R2.
-        r1_scale_with_resolution: read the weights of R1 and R2 as those for 512 pixels and batches of 32, and multiply
-            them by (resolution / 512)^2 * 32 / batch_size. Weights that were chosen by hand for a smaller resolution
-            are then reduced once more: give the 512 pixels' instead.
-        path_length_batch_share: of the images of a pass, but one at least.
+        relativistic: use `relativistic_loss`, which compares real and fake logits in pairs. The overfitting heuristic
+            that `augment.target` controls is then the mean sign of their differences.
+        r1_image, r1_segmentation: weights of R1 / 2, on real images and segmentations.
+        r2_image, r2_segmentation: weights of R2 / 2, on fake images and segmentations, in the same step as R1; both 0
+            switches R2 off.
+        r1_every: iterations between two steps with R1 and R2, whose penalties are multiplied by it; 0 switches both
+            off.
+        r1_scale_with_resolution: take the weights of R1 and R2 as chosen at 512 pixels and batches of 32, and multiply
+            them by (resolution / 512)^2 * 32 / batch_size. Do not combine it with weights that were tuned at the
+            run's own resolution: they would be scaled down twice.
+        path_length_batch_share: fraction of each micro-batch that the penalty uses, at least one sample.
         style_mixing: probability.
 
     Raises:
-        ValueError: if a value is negative, or the mixing probability above 1.
+        ValueError: if a value is negative or a probability or fraction is above 1.
     """
 
     relativistic: bool = False
@@ -49,5 +51,5 @@ class LossConfig:
 
     @property
     def has_r2(self) -> bool:
-        """Whether drawn pairs are penalised too."""
+        """Return True if fake pairs are penalised too."""
         return self.r2_image > 0 or self.r2_segmentation > 0

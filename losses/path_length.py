@@ -1,4 +1,4 @@
-"""Path length regularisation (StyleGAN2, section 3.2) on the codes of every local layer."""
+"""Path length regularisation (StyleGAN2, section 3.2 and equation 4) on the codes of all local layers."""
 
 import math
 from collections.abc import Callable
@@ -11,17 +11,17 @@ DECAY = 0.01
 
 
 class PathLength(NamedTuple):
-    loss: Tensor  # scalar: mean of (length - mean)^2
+    loss: Tensor  # scalar: mean of (length - running mean)^2
     mean: Tensor  # scalar: the updated running mean, detached
 
 
 def path_lengths(image: Tensor, layer_codes: Tensor, noise: Tensor) -> Tensor:
-    """[N]: how far the image moves when the codes do.
+    """Return |J^T y| of each sample, [N], with J = d image / d codes and random y: the RMS over codes of their norms.
 
     Args:
-        image: drawings of `layer_codes`, [N, 3, R, R].
+        image: generated from `layer_codes`, [N, 3, R, R].
         layer_codes: the code of every local layer, [N, K, L, D]; a leaf, so that no gradient reaches the mapping.
-        noise: N(0, 1) draws in the image's shape.
+        noise: samples of N(0, 1) in the image's shape; y is noise / sqrt(H W).
     """
     projection = (image * noise).sum() / math.sqrt(image.shape[2] * image.shape[3])
     (gradient,) = torch.autograd.grad(projection, layer_codes, create_graph=True)
@@ -31,13 +31,13 @@ def path_lengths(image: Tensor, layer_codes: Tensor, noise: Tensor) -> Tensor:
 def path_length_loss(
     lengths: Tensor, running_mean: Tensor, reduce_mean: Callable[[Tensor], Tensor] = lambda x: x
 ) -> PathLength:
-    """Deviation of the lengths [N] from their running mean (scalar), which is updated first.
+    """Update the running mean (scalar), then penalise the deviation of the lengths [N] from it.
 
-    The gradient flows through that update.
+    The gradient also flows through the update.
 
     Args:
         lengths: from `path_lengths`.
-        running_mean: as the last call returned it; 0 at the start.
+        running_mean: the mean that the last call returned; 0 at the start.
         reduce_mean: differentiable mean over processes.
     """
     mean = running_mean + DECAY * (reduce_mean(lengths.mean()) - running_mean)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from metrics.extras import extra
 from utils.errors import MetricError, ReadingError
-from utils.reading.regular import check_regular, sha256_of
+from utils.reading.checks import check_regular, sha256_of
 
 EFFICIENTNET_SIZE = 224  # px, what EfficientNet-Lite0 was trained at
 EFFICIENTNET_SHA256 = "57934424"

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from utils.errors import MetricError, ReadingError
+from utils.reading.checks import read_bytes
 from utils.reading.plain import parse_json
-from utils.reading.regular import read_bytes
 
 _MAX_BYTES = 2**26  # of a file of reports
 

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from metrics.cache import cache_folder
 from utils.errors import MetricError, ReadingError
-from utils.reading.names import label
+from utils.reading.checks import label
 from utils.reading.plain import stored_options
-from utils.reading.tensors import load_tensors
-from utils.reading.weights import check_finite, check_shapes
+from utils.reading.tensors import check_finite, check_shapes, load_tensors
 
 FORMAT = "semantic-stylegan-segmenter/1"
 RESOLUTIONS = (32, 1024)  # px, the smallest and the largest

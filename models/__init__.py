@@ -1,4 +1,4 @@
-"""The networks of SemanticStyleGAN, and reading them from files."""
+"""The networks of SemanticStyleGAN, and functions that load them from checkpoints."""
 
 from models.checkpoint import load_discriminator, load_generator
 from models.discriminator import Discriminator

@@ -1,7 +1,4 @@
-"""The bundled model: faces of 64 pixels, `scripts.export_model`'s file of a training run.
-
-Its encoder, `scripts.train_encoder`'s file, lies beside it.
-"""
+"""The bundled model, a generator of 64-pixel faces from `scripts.export_model`, and its encoder."""
 
 from pathlib import Path
 
@@ -12,14 +9,14 @@ BUNDLED_ENCODER = BUNDLED.with_name("faces_64_encoder.pt")
 
 
 def bundled_model() -> Path:
-    """The file.
+    """Return the path of the bundled model.
 
     Raises:
-        ModelError: if somebody removed it.
+        ModelError: if the file is missing.
     """
     if not BUNDLED.is_file():
         raise ModelError(
-            f"the bundled model is missing: put {BUNDLED} back (it is in the repository), "
-            f"or name another with --checkpoint"
+            f"the bundled model is missing: restore {BUNDLED} from the repository, "
+            f"or choose another one with --checkpoint"
         )
     return BUNDLED

@@ -1,6 +1,6 @@
-"""Fusion of the parts (paper section 3.2): depths -> masks -> blended features.
+"""Fusion of the parts (paper section 3.2): pseudo-depths -> coarse masks -> blended features.
 
-Shapes: N batch, K parts, C local channels, r side, P = r x r positions, F feature channels.
+Shapes: N batch, K parts, C local channels, F feature channels, r side of the maps.
 """
 
 import math
@@ -15,29 +15,29 @@ from ops import conv2d
 
 
 def coarse_masks(depth: Tensor, part_mask: Tensor | None = None) -> Tensor:
-    """Softmax of the depths [N, K, r, r] over the parts; parts switched off lose their share to the others.
+    """Return the softmax of the depths over the parts, [N, K, r, r], renormalised without parts that are switched off.
 
     Args:
         depth: pseudo-depth, larger is nearer, [N, K, r, r].
-        part_mask: True (or 1) where a part is drawn, [K] or [N, K].
+        part_mask: True (or 1) for parts to generate, [K] or [N, K]; None for all.
     """
     masks = depth.softmax(dim=1)
     if part_mask is None:
         return masks
     masks = masks * part_mask.to(masks)[..., None, None]
-    return (masks / _epsilon_more(masks.sum(1, keepdim=True))).to(masks)
+    return _normalized(masks, masks.sum(1, keepdim=True))
 
 
-def _epsilon_more(share: Tensor) -> Tensor:
-    """A divisor that is never 0, in float32 at least: half precision would round epsilon to 0."""
-    return share.to(torch.promote_types(share.dtype, torch.float32)) + EPSILON
+def _normalized(masks: Tensor, total: Tensor) -> Tensor:
+    """Return masks / (total + epsilon) with the sum in float32 or wider: half precision would round epsilon to 0."""
+    return (masks / (total.to(torch.promote_types(total.dtype, torch.float32)) + EPSILON)).to(masks)
 
 
 class Compositing(nn.Module):
-    """Blends the parts' features by their masks, with the linear feature head behind the blend.
+    """Blend of the parts' features, weighted by the masks. The linear feature heads are applied after the blend.
 
     The head of part k is f_k = W_k h_k + b_k, so sum_k weight_k f_k = [W_0 .. W_{K-1}] concat_k(weight_k h_k)
-    + sum_k weight_k b_k: one matrix product, and the K maps of F channels never exist.
+    + sum_k weight_k b_k. This is one matrix product that never materialises the K maps of F channels.
     """
 
     opaque: Tensor | None  # [K, 1, 1], 0 for transparent parts
@@ -53,27 +53,32 @@ class Compositing(nn.Module):
         self.register_buffer("opaque", opaque if config.transparent_classes else None, persistent=False)
 
     def forward(self, masks: Tensor, hidden: Sequence[Tensor], background: Tensor | None = None) -> Tensor:
-        """masks [N, K, r, r], hidden [N K, C, r, r] in groups -> features [N, F, r, r].
+        """Masks [N, K, r, r], hidden features [N K, C, r, r] in groups -> blended features [N, F, r, r].
 
-        A background [N or 1, F, r, r] takes the place of what the background part's own features would be.
+        A background [N or 1, F, r, r] replaces the features of the background part.
         """
         weights = self.blend_weights(masks).to(hidden[0].dtype)
-        behind = weights[:, :1]
+        background_weight = weights[:, :1]
         if background is not None:
-            weights = torch.cat([torch.zeros_like(behind), weights[:, 1:]], dim=1)
+            weights = torch.cat([torch.zeros_like(background_weight), weights[:, 1:]], dim=1)
+        # Weighted hidden features of all parts, concatenated along the channels.
         groups = weights.flatten(0, 1)[:, None].split([group.shape[0] for group in hidden])
         blended = cat([weight * group for weight, group in zip(groups, hidden, strict=True)])
         blended = blended.unflatten(0, masks.shape[:2]).permute(0, 3, 4, 1, 2).flatten(3)  # [N, r, r, K C]
+        # The heads of all parts as one 1x1 convolution.
         head = self.weight * self.scale[:, None] / math.sqrt(self.weight.shape[2])
         head = head.transpose(0, 1).flatten(1)  # [F, K C]
         features = conv2d(blended.permute(0, 3, 1, 2), head[:, :, None, None])
         biases = conv2d(weights.contiguous(memory_format=torch.channels_last), self.bias.t()[:, :, None, None])
         features = features.add_(biases)
-        return features if background is None else features + behind * background
+        return features if background is None else features + background_weight * background
 
     def blend_weights(self, masks: Tensor) -> Tensor:
-        """[N, K, r, r]: masks renormalised over the opaque parts; transparent parts come on top (sums may exceed 1)."""
+        """Return the masks [N, K, r, r], renormalised over the opaque parts.
+
+        Transparent parts keep their masks, so that the sum over the parts may exceed 1.
+        """
         if self.opaque is None:
             return masks
-        opaque_share = _epsilon_more((masks * self.opaque).sum(1, keepdim=True))
-        return torch.where(self.opaque > 0, (masks / opaque_share).to(masks), masks)
+        opaque_total = (masks * self.opaque).sum(1, keepdim=True)
+        return torch.where(self.opaque > 0, _normalized(masks, opaque_total), masks)

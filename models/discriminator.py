@@ -1,6 +1,6 @@
-"""The dual-branch discriminator (paper section 3.4): image and segmentation -> realness.
+"""The dual-branch discriminator (paper section 3.4): image and segmentation -> logit.
 
-Shapes: N batch, I and O channels in and out, s side, R resolution, K classes.
+Shapes: N batch, I input and O output channels, s side, R resolution, K classes.
 """
 
 import math
@@ -18,7 +18,7 @@ GROUP_SIZE = 4
 
 
 class ConvLayer(nn.Module):
-    """x [N, I, s, s] -> [N, O, s', s']: convolution, bias, leaky ReLU times `gain` (sqrt 2)."""
+    """Convolution, bias and leaky ReLU times `gain`: x [N, I, s, s] -> [N, O, s', s']."""
 
     def __init__(self, inputs: int, outputs: int, kernel_size: int, *, stride: int = 1, padding: int = 0) -> None:
         super().__init__()
@@ -30,7 +30,10 @@ class ConvLayer(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """x [N, I, s, s] -> [N, O, s/2, s/2]: a residual block. The sum's 1 / sqrt 2 is folded into both branches."""
+    """Residual block (StyleGAN2, figure 7): x [N, I, s, s] -> [N, O, s/2, s/2].
+
+    The factor 1 / sqrt 2 of the sum is folded into the gains of both branches.
+    """
 
     filter: Tensor
 
@@ -42,15 +45,16 @@ class DownBlock(nn.Module):
         self.register_buffer("filter", resampling_filter(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        # A 1x1 convolution of every other pixel: the filter need not compute the rest.
+        # Skip branch. Its 1x1 convolution reads every other pixel only, so the filter computes no others.
         x, skip = branch_filtered(x, self.filter, down=2, padding=1)
         skip = self.skip(skip, gain=math.sqrt(0.5))
+        # Residual branch.
         residual = self.conv2(upfirdn2d(self.conv1(x), self.filter, padding=2), gain=1.0)
         return residual + skip
 
 
 class Trunk(nn.Sequential):
-    """x [N, I, R, R] -> [N, O, 4, 4]."""
+    """Residual trunk: x [N, I, R, R] -> [N, O, 4, 4]."""
 
     def __init__(self, inputs: int, config: ModelConfig) -> None:
         side = config.resolution
@@ -59,7 +63,7 @@ class Trunk(nn.Sequential):
             layers.append(DownBlock(config.channels(side), config.channels(side // 2)))
             side //= 2
         super().__init__(*layers)
-        self.recompute_from = 0  # side of the input of the last layer that is recomputed; 0: none is
+        self.recompute_from = 0  # recompute layers with inputs of at least this side in the backward pass; 0: none
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self:
@@ -72,7 +76,7 @@ BRANCHES = {"residual": Trunk}
 
 
 class Discriminator(nn.Module):
-    """Judges an image together with its segmentation, or an image alone."""
+    """Discriminator of pairs of an image and its segmentation, or of images alone."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -86,11 +90,11 @@ class Discriminator(nn.Module):
         self.logits = EqualizedLinear(channels, 1)
 
     def forward(self, image: Tensor, segmentation: Tensor | None = None, batches: int = 1) -> Tensor:
-        """image [N, 3, R, R], segmentation [N, K, R, R] or None (domain adaptation) -> logits [N, 1].
+        """Image [N, 3, R, R], segmentation [N, K, R, R] or None (domain adaptation) -> logits [N, 1].
 
         Args:
-            batches: how many batches the N samples are, one after the other; the minibatch standard deviation keeps
-                them apart, so that the logits are those of each batch on its own.
+            batches: number of batches concatenated in the N samples. The minibatch standard deviation is computed in
+                each batch, so that the logits equal those of separate calls.
 
         Raises:
             ModelError: if a tensor has another shape.
@@ -103,7 +107,7 @@ class Discriminator(nn.Module):
             return self.logits(self.final_linear(x.flatten(1)))
 
     def _checked(self, name: str, x: Tensor, channels: int) -> Tensor:
-        """The input in channels_last order: convolutions on CPUs, and on GPUs in half types, are fastest in it."""
+        """Return the input in channels_last format, which is fastest on CPUs and, in half precision, on GPUs."""
         side = self.config.resolution
         if x.ndim != 4 or x.shape[1:] != (channels, side, side):
             raise ModelError(
@@ -113,12 +117,13 @@ class Discriminator(nn.Module):
 
 
 def append_minibatch_stddev(x: Tensor, batches: int = 1) -> Tensor:
-    """x [b N, C, s, s] -> [b N, C + 1, s, s]: the group's mean standard deviation as one more channel.
+    """Append the minibatch standard deviation as a channel: x [b N, C, s, s] -> [b N, C + 1, s, s].
 
-    Progressive GAN, section 3. In each of b batches samples n, n + N/g, n + 2N/g, ... form a group of g = min(N, 4).
+    Progressive GAN (Karras et al. 2018), section 3. In each of b batches, the samples n, n + N/g, n + 2N/g, ... form a
+    group of g = min(N, 4), whose mean standard deviation is the value of the channel.
 
     Raises:
-        ModelError: if the batch does not divide into groups.
+        ModelError: if the batch size is not a multiple of the group size.
     """
     samples, (height, width) = x.shape[0] // batches, x.shape[2:]
     group = min(samples, GROUP_SIZE)
@@ -126,7 +131,7 @@ def append_minibatch_stddev(x: Tensor, batches: int = 1) -> Tensor:
         raise ModelError(f"a batch of {samples} does not divide into groups of {group}: choose a multiple of {group}")
     grouped = x.unflatten(0, (batches, group, samples // group))  # [b, g, N/g, C, s, s]
     variance = grouped.var(1, correction=0)
-    # Half precision would round epsilon to 0, and with it the gradient to infinity.
+    # In half precision, epsilon would be rounded to 0 and the gradient of sqrt could be infinite.
     deviation = (variance.to(torch.promote_types(x.dtype, torch.float32)) + EPSILON).sqrt()
     statistic = deviation.mean((2, 3, 4)).to(x.dtype).repeat(1, group).flatten()  # [b N]
     return torch.cat([x, statistic[:, None, None, None].expand(-1, 1, height, width)], dim=1)

@@ -21,14 +21,14 @@ NoiseMode = Literal["const", "random"]
 
 
 class GeneratorOutput(NamedTuple):
-    image: Tensor  # [N, 3, R, R], floats around [-1, 1]
-    segmentation: Tensor  # [N, K, R, R], unbounded; the class is the argmax over K
+    image: Tensor  # [N, 3, R, R], values around [-1, 1]
+    segmentation: Tensor  # [N, K, R, R], unbounded scores; the label is their argmax over K
     coarse: Tensor  # [N, K, r, r], coarse masks scaled to [-1, 1]
     depth: Tensor  # [N, K, r, r], pseudo-depth; larger is nearer
 
 
 class Generator(nn.Module):
-    """Draws an image and its segmentation part by part."""
+    """Generator of images and their segmentation, part by part."""
 
     layer_codes: Tensor
 
@@ -44,11 +44,11 @@ class Generator(nn.Module):
 
     @property
     def num_codes(self) -> int:
-        """Vectors in a W+ code."""
+        """Number of vectors in a W+ code."""
         return self.config.num_codes
 
     def forward(self, z: Tensor, noise: NoiseMode = "random") -> GeneratorOutput:
-        """z [N, D], drawn from N(0, 1) -> drawings."""
+        """Generate images from z [N, D], samples of N(0, 1)."""
         return self.synthesis(self.mapping(z), noise)
 
     def synthesis(
@@ -59,14 +59,15 @@ class Generator(nn.Module):
         coords: Tensor | None = None,
         background: Tensor | None = None,
     ) -> GeneratorOutput:
-        """Draws codes of W [N, D] or W+ [N, M, D].
+        """Generate images from codes in W [N, D] or W+ [N, M, D].
 
         Args:
-            codes: base_0 .. base_{B-1}, then shape_k, texture_k for every part; one vector in W serves as all.
-            noise: "const" takes the stored noise maps, "random" draws new ones.
-            part_mask: True where a part is drawn, [K] or [N, K].
-            coords: positions in [-1, 1], x first: [N or 1, 2, r, r], or [N or 1, K, 2, r, r] for each part its own.
-            background: features [N or 1, F, r, r] in place of the background part's own.
+            codes: base_0 .. base_{B-1}, then shape_k, texture_k of each part; a code in W is repeated for all M.
+            noise: "const" uses the stored noise maps, "random" samples new ones.
+            part_mask: True for parts to generate, [K] or [N, K]; None for all.
+            coords: positions in [-1, 1], x first, [N or 1, 2, r, r] or per part [N or 1, K, 2, r, r]; None for the
+                regular grid.
+            background: features [N or 1, F, r, r] that replace those of the background part.
 
         Raises:
             ModelError: if a tensor has another shape.
@@ -74,7 +75,7 @@ class Generator(nn.Module):
         return self.synthesis_from_layer_codes(self.expand(codes), noise, part_mask, coords, background)
 
     def expand(self, codes: Tensor) -> Tensor:
-        """Codes of W [N, D] or W+ [N, M, D] -> the code of every local layer [N, K, L, D]."""
+        """Codes in W [N, D] or W+ [N, M, D] -> the code of every local layer [N, K, L, D]."""
         return to_wplus(codes, self.config)[:, self.layer_codes]
 
     def synthesis_from_layer_codes(
@@ -85,24 +86,27 @@ class Generator(nn.Module):
         coords: Tensor | None = None,
         background: Tensor | None = None,
     ) -> GeneratorOutput:
-        """As `synthesis`, from the code of every local layer [N, K, L, D]."""
+        """Generate images like `synthesis`, from the code of every local layer [N, K, L, D]."""
         config, samples = self.config, layer_codes.shape[0]
         parts, side = config.num_classes, (config.coarse_resolution,) * 2
         _check("layer_codes", layer_codes, (samples, parts, config.local_layers, config.latent_dim))
         _check("part_mask", part_mask, (parts,), (samples, parts))
         _check("background", background, *((n, config.feature_channels, *side) for n in (1, samples)))
         _check("coords", coords, *((n, *each, 2, *side) for n in (1, samples) for each in ((), (parts,))))
+        # Local generators (section 3.1).
         positions = self.positions(coords[:, None] if coords is not None and coords.ndim == 4 else coords)
         depth, hidden = self.local_generators(positions, self.positions.projection(), layer_codes)
+        # Fusion (section 3.2).
         masks = coarse_masks(depth, part_mask)
         features = self.compositing(masks, hidden, background)
+        # Render net (section 3.3).
         coarse = 2 * masks - 1
         image, segmentation = self.render_net(features, coarse, self._noise_maps(noise, samples))
         return GeneratorOutput(image, segmentation, coarse, depth)
 
     @torch.no_grad()
     def mean_code(self, samples: int = 10_000, seed: int = 0) -> Tensor:
-        """[D]: the mean of w over `samples` draws of z, the same on every device for the same seed."""
+        """Return the mean of w over random z, [D]; for the same seed it is the same on every device."""
         z = torch.randn(samples, self.config.latent_dim, generator=torch.Generator().manual_seed(seed))
         return self.mapping(z.to(self.positions.weight)).mean(0)
 
@@ -115,7 +119,7 @@ class Generator(nn.Module):
 
 
 def _check(name: str, x: Tensor | None, *shapes: tuple[int, ...]) -> None:
-    """Raises ModelError if there is an x and it has none of the shapes."""
+    """Raise ModelError if x is a tensor with none of the allowed shapes."""
     if x is not None and tuple(x.shape) not in shapes:
         allowed = " or ".join(str(list(shape)) for shape in dict.fromkeys(shapes))
         raise ModelError(f"{name} has shape {list(x.shape)}; expected {allowed}")

@@ -1,7 +1,7 @@
-"""W+ codes: which vector feeds which local layer, and how codes are expanded, truncated and mixed.
+"""W+ codes: the vector that each local layer takes, expansion from W, truncation and style mixing.
 
-A code of the space W+ holds B + 2K vectors: base_0 .. base_{B-1}, then shape_k, texture_k for k = 0 .. K-1.
-Shapes: N batch, D latent width, M = B + 2K, K parts, L local layers.
+A code in W+ has M = B + 2K vectors: base_0 .. base_{B-1}, then shape_k, texture_k for k = 0 .. K-1.
+Shapes: N batch, D latent width, K parts, L local layers.
 """
 
 import torch
@@ -12,17 +12,17 @@ from utils.errors import ModelError
 
 
 def shape_index(config: ModelConfig, part: int) -> int:
-    """Position of a part's shape code among the M vectors."""
+    """Return the index of a part's shape code among the M vectors."""
     return config.base_layers + 2 * part
 
 
 def texture_index(config: ModelConfig, part: int) -> int:
-    """Position of a part's texture code among the M vectors."""
+    """Return the index of a part's texture code among the M vectors."""
     return shape_index(config, part) + 1
 
 
 def layer_code_index(config: ModelConfig) -> Tensor:
-    """[K, L] long: the W+ vector that each local layer takes. The background has no base code."""
+    """Return the index of the W+ vector that each local layer takes, [K, L]. The background takes no base codes."""
     index = torch.empty(config.num_classes, config.local_layers, dtype=torch.long)
     for part in range(config.num_classes):
         index[part, : config.depth_layers] = shape_index(config, part)
@@ -32,32 +32,28 @@ def layer_code_index(config: ModelConfig) -> Tensor:
 
 
 def to_wplus(codes: Tensor, config: ModelConfig) -> Tensor:
-    """Codes in W [N, D] or W+ [N, M, D] -> W+ [N, M, D].
+    """Expand codes in W [N, D] or W+ [N, M, D] to W+ [N, M, D].
 
     Raises:
         ModelError: if the codes have another shape.
     """
-    expected = f"[N, {config.latent_dim}] or [N, {config.num_codes}, {config.latent_dim}]"
-    if codes.ndim not in (2, 3) or codes.shape[-1] != config.latent_dim:
+    if codes.shape[1:] not in ((config.latent_dim,), (config.num_codes, config.latent_dim)):
+        expected = f"[N, {config.latent_dim}] or [N, {config.num_codes}, {config.latent_dim}]"
         raise ModelError(f"codes have shape {list(codes.shape)}; this model takes {expected}")
-    if codes.ndim == 2:
-        return codes[:, None].expand(-1, config.num_codes, -1)
-    if codes.shape[1] != config.num_codes:
-        raise ModelError(f"codes have shape {list(codes.shape)}; this model takes {expected}")
-    return codes
+    return codes if codes.ndim == 3 else codes[:, None].expand(-1, config.num_codes, -1)
 
 
 def truncate(w: Tensor, mean: Tensor, psi: float) -> Tensor:
-    """Moves codes [..., D] toward `mean` [D]: psi = 1 changes nothing, 0 gives the mean (StyleGAN, section B)."""
+    """Move codes [..., D] toward `mean` [D] (StyleGAN, appendix B): psi = 1 changes nothing, 0 gives the mean."""
     return mean + psi * (w - mean)
 
 
 def mix_styles(first: Tensor, second: Tensor, probability: float, config: ModelConfig) -> Tensor:
-    """Style mixing: w [N, D] and another w [N, D] -> W+ [N, M, D].
+    """Mix the styles of two w [N, D] each into W+ codes [N, M, D].
 
-    A sample is mixed with the given probability. Its base codes stay with the first w; each of its parts draws
-    one of three at equal odds: both codes from the first, shape from the first and texture from the second, both
-    from the second.
+    A sample is mixed with the given probability. Its base codes come from the first w. Each part samples one of three
+    choices uniformly: both codes from the first w, shape from the first and texture from the second, both from the
+    second.
     """
     samples, parts = first.shape[0], config.num_classes
     mixed = torch.rand(samples, 1, device=first.device) < probability

@@ -1,6 +1,6 @@
-"""Building blocks with an equalised learning rate (Karras et al. 2018, section 4.1) and fixed FIR resampling.
+"""Layers with an equalised learning rate (Karras et al. 2018, section 4.1), and helpers of several networks.
 
-Shapes: N batch, I and O channels in and out, H and W map sides.
+Shapes: N batch, I input and O output channels, H and W sides of the maps.
 """
 
 import math
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ops import bias_act, conv2d, upfirdn2d
+from ops import bias_act, conv2d
 
 EPSILON = 1e-8
 
@@ -20,12 +20,12 @@ Output = TypeVar("Output")
 
 
 def resampling_filter() -> Tensor:
-    """[1, 3, 3, 1] / 8, applied along both axes: [4]."""
+    """Return the filter [1, 3, 3, 1] / 8, which `upfirdn2d` applies along both axes."""
     return torch.tensor([0.125, 0.375, 0.375, 0.125])
 
 
 def run(function: Callable[..., Output], *inputs: Tensor, recompute: bool) -> Output:
-    """function(*inputs); with `recompute` the backward pass computes it again instead of keeping what is inside."""
+    """Return function(*inputs), with activation checkpointing if `recompute`."""
     if not recompute:
         return function(*inputs)
     output: Output = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
@@ -33,24 +33,14 @@ def run(function: Callable[..., Output], *inputs: Tensor, recompute: bool) -> Ou
 
 
 def cat(tensors: Sequence[Tensor]) -> Tensor:
-    """Concatenate along the first axis; one tensor alone is not copied."""
+    """Concatenate along the first axis, without a copy if there is only one tensor."""
     return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
 
 
-def unit_rms(x: Tensor, dim: int) -> Tensor:
-    """`x` over its root mean square along `dim`."""
-    return x * torch.rsqrt(x.square().mean(dim, keepdim=True) + EPSILON)
-
-
-def demodulated(weight: Tensor) -> Tensor:
-    """Scales every output channel's weights [O, I, k, k] to length 1 (StyleGAN2, equation 3)."""
-    return weight * torch.rsqrt(weight.square().sum((1, 2, 3), keepdim=True) + EPSILON)
-
-
 class EqualizedLinear(nn.Module):
-    """x [N, I] -> [N, O], with leaky ReLU (slope 0.2, gain sqrt 2) if `activate`.
+    """Linear layer x [N, I] -> [N, O], followed by leaky ReLU (slope 0.2, gain sqrt 2) if `activate`.
 
-    Weight and bias are stored divided by `lr_multiplier`, so that they train that much slower.
+    Weight and bias are stored divided by `lr_multiplier`, which multiplies their effective learning rate.
     """
 
     def __init__(self, inputs: int, outputs: int, *, activate: bool = False, lr_multiplier: float = 1.0) -> None:
@@ -67,7 +57,7 @@ class EqualizedLinear(nn.Module):
 
 
 class EqualizedConv2d(nn.Module):
-    """x [N, I, H, W] -> [N, O, H', W'] with the weight over sqrt(fan-in) and no bias."""
+    """Convolution x [N, I, H, W] -> [N, O, H', W'] with the weight divided by sqrt(fan-in), without bias."""
 
     def __init__(self, inputs: int, outputs: int, kernel_size: int, *, stride: int = 1, padding: int = 0) -> None:
         super().__init__()
@@ -81,9 +71,9 @@ class EqualizedConv2d(nn.Module):
 
 
 class ScaledConv2d(nn.Module):
-    """The weight of a convolution without style: a learned scale per input channel takes the style's place.
+    """Weight of a modulated convolution whose style is a learned constant: one scale per input channel.
 
-    `forward` returns the weight [O, I, k, k], so that callers may fuse, transpose or concatenate it.
+    `forward` returns the weight [O, I, k, k], so that callers can fuse, transpose or concatenate it.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel_size: int, *, demodulate: bool) -> None:
@@ -95,17 +85,6 @@ class ScaledConv2d(nn.Module):
 
     def forward(self) -> Tensor:
         weight = self.weight * (self.scale * self.weight_gain)[:, None, None]
-        return demodulated(weight) if self.demodulate else weight
-
-
-class Upsample2d(nn.Module):
-    """x [N, I, H, W] -> [N, I, 2H, 2W]: zeros inserted, then the resampling filter; an addend is added."""
-
-    filter: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("filter", resampling_filter(), persistent=False)
-
-    def forward(self, x: Tensor, addend: Tensor | None = None) -> Tensor:
-        return upfirdn2d(x, self.filter, up=2, padding=(2, 1), gain=4.0, addend=addend)
+        if self.demodulate:  # unit norm per output channel (StyleGAN2, equation 3)
+            weight = weight * torch.rsqrt(weight.square().sum((1, 2, 3), keepdim=True) + EPSILON)
+        return weight

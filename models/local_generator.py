@@ -1,11 +1,11 @@
 """The K local generators, run together (paper section 3.1).
 
-Each is an MLP per pixel whose layers are modulated by the part's codes. All parts and layers are stacked in one
-tensor per kind of parameter, so that a layer of many parts and samples is one batched matrix product.
+Each is an MLP per pixel whose layers are modulated by the part's codes. The parameters of all parts and layers are
+stacked, so that one batched matrix product computes a layer of many parts and samples.
 
-Shapes: N batch, K parts, L layers, D latent width, C local channels, J Fourier features, r side, P = r x r positions. A
-map is what one part of one sample is at some layer, [C, r, r], its channels next to each other in memory; a group holds
-B of the N K maps.
+Shapes: N batch, K parts, L layers, D latent width, C local channels, J Fourier features, r side, P = r x r positions.
+The activations of one part of one sample are a map [C, r, r] in channels_last format. Maps go through all layers in
+groups of B out of N K, so that a group stays in a CPU's cache or is recomputed on its own.
 """
 
 import math
@@ -22,20 +22,21 @@ from ops import cast_for_autocast, full_precision
 
 SLOPE = 0.2
 GAIN = math.sqrt(2)
-CACHED_ELEMENTS = 2**18  # of a map group that a CPU's cache can keep from one layer to the next
-RECOMPUTED_GROUPS = 8  # the share of the activations that exists at a time where they are recomputed
+CACHED_ELEMENTS = 2**18  # size of a group that a CPU's cache keeps from one layer to the next
+RECOMPUTED_GROUPS = 8  # with recomputation, 1/8 of the activations exist at a time
 
 
 class LocalOutput(NamedTuple):
     depth: Tensor  # [N, K, r, r], 0 for the background
-    hidden: Sequence[Tensor]  # [B, C, r, r] of each group, together [N K, C, r, r]: what the feature head reads
+    hidden: Sequence[Tensor]  # input of the feature heads [N K, C, r, r], in groups [B, C, r, r]
 
 
 class LocalGenerators(nn.Module):
-    """Fourier features and codes of every layer -> pseudo-depth and hidden features of every part.
+    """Fourier features and the codes of all layers -> pseudo-depth and hidden features of every part.
 
-    With `recompute` the backward pass calculates the activations again, group by group, instead of keeping them.
-    Without `in_groups` all parts of all samples always go together, so that a traced graph holds for any batch.
+    Attributes:
+        recompute: recompute the activations group by group in the backward pass instead of keeping them.
+        in_groups: False runs all maps as one group, so that a traced graph is valid for any batch size.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -51,11 +52,11 @@ class LocalGenerators(nn.Module):
         self.depth_head = DepthHead(parts - 1, channels)
 
     def forward(self, positions: Tensor, projection: Tensor, codes: Tensor) -> LocalOutput:
-        """Draws all parts.
+        """Run all local generators.
 
         Args:
             positions: Fourier features [N or 1, K or 1, J, r, r].
-            projection: [C, J], makes them the first layers' input.
+            projection: weight [C, J] that projects them to the input of the first layers.
             codes: one for every layer, [N, K, L, D].
         """
         samples, parts, _, _ = codes.shape
@@ -64,8 +65,9 @@ class LocalGenerators(nn.Module):
             weight, bias = self._modulated(codes)
             first, others = weight.split((1, len(weight) - 1))
             first = first[0] @ projection  # [N K, C, J]
-        # All layers at once, where each matrix product would cast its own.
+        # Cast all layers at once; otherwise autocast would launch a cast per matrix product.
         first, others, bias = cast_for_autocast(first), cast_for_autocast(others), cast_for_autocast(bias)
+        # Split everything into groups of maps.
         first_weights, weights, biases = _split(first, size), _split(others, size, dim=1), _split(bias, size, dim=1)
         depth_weights, depth_biases = (_split(x.repeat(samples, 1, 1), size) for x in self.depth_head())
         if positions.shape[:2] == (1, 1):
@@ -79,9 +81,10 @@ class LocalGenerators(nn.Module):
     def _layers(
         self, x: Tensor, first: Tensor, weights: Tensor, biases: Tensor, depth_weight: Tensor, depth_bias: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """All layers of a group: x [B, J, r, r] -> depth [B, r, r], hidden features [B, C, r, r].
+        """Run all layers of a group: x [B, J, r, r] -> depth [B, r, r], hidden features [B, C, r, r].
 
-        Weights first [B, C, J], then [L - 1, B, C, C]; biases [L, B, 1, C]; of the depth [B, C, 1] and [B, 1, 1].
+        The weights are [B, C, J] (first) and [L - 1, B, C, C], the biases [L, B, 1, C], the depth head's [B, C, 1] and
+        [B, 1, 1].
         """
         for layer, (weight, bias) in enumerate(zip([first, *weights.unbind(0)], biases.unbind(0), strict=True)):
             x = _activated_linear(x, weight, bias)
@@ -90,7 +93,7 @@ class LocalGenerators(nn.Module):
         return depth, x
 
     def _group_size(self, maps: int, positions: int) -> int | None:
-        """How many maps go through all layers together: what fits into a CPU's cache; None, on a GPU, if all may."""
+        """Return the number of maps in a group, or None for all maps."""
         if not self.in_groups:
             return None
         if self.weight.device.type == "cpu":
@@ -98,15 +101,15 @@ class LocalGenerators(nn.Module):
         return math.ceil(maps / RECOMPUTED_GROUPS) if self.recompute else None
 
     def _modulated(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights [L, N K, C, C] and biases [L, N K, 1, C], both with the activation's gain folded in.
+        """Return modulated, demodulated weights [L, N K, C, C] and biases [L, N K, 1, C] (StyleGAN2, section 2.2).
 
-        The gain is positive, so leaky_relu(x) * gain = leaky_relu(x * gain).
+        The gain of the activation is folded into both: it is positive, so leaky_relu(x) * gain = leaky_relu(x * gain).
         """
         samples, channels = codes.shape[0], self.weight.shape[-1]
         per_layer = codes.permute(2, 1, 0, 3) / math.sqrt(codes.shape[-1])  # [L, K, N, D]
         style = per_layer @ self.style_weight.transpose(2, 3) + self.style_bias[:, :, None]  # [L, K, N, C]
         style = style / math.sqrt(channels)
-        # The squared length of an output channel's modulated weights, without making them: sum_i (w_i s_i)^2.
+        # The squared norm sum_i (w_i s_i)^2 of each output channel, without materialising the modulated weights.
         squares = style.square() @ self.weight.square().transpose(2, 3)  # [L, K, N, C]
         scale = GAIN * torch.rsqrt(squares + EPSILON)
         style, scale = style.transpose(1, 2), scale.transpose(1, 2)  # [L, N, K, C]
@@ -120,7 +123,7 @@ LOCAL_GENERATORS = {"modulated": LocalGenerators}
 
 
 class DepthHead(nn.Module):
-    """Weights [K, C, 1] and biases [K, 1, 1] of the pseudo-depth, linear and unmodulated; the background's are 0."""
+    """Linear, unmodulated pseudo-depth heads: weights [K, C, 1] and biases [K, 1, 1], 0 for the background."""
 
     def __init__(self, parts: int, channels: int) -> None:
         super().__init__()
@@ -134,11 +137,11 @@ class DepthHead(nn.Module):
 
 
 def _activated_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Leaky ReLU of a linear layer: x [B, I, r, r], weight [B, O, I], bias [B, 1, O] -> [B, O, r, r].
+    """Linear layer and leaky ReLU: x [B, I, r, r], weight [B, O, I], bias [B, 1, O] -> [B, O, r, r].
 
-    In place: neither the convolution nor the matrix product needs its own result for the backward pass.
+    The activation works in place, as the backward pass of a linear layer does not need its output.
     """
-    if x.shape[0] == 1:  # on CPUs a convolution is up to three times faster than a matrix product
+    if x.shape[0] == 1:  # on CPUs, a convolution is up to three times faster than a matrix product
         return F.leaky_relu_(F.conv2d(x, weight[0, :, :, None, None], bias[0, 0]), SLOPE)
     output = F.leaky_relu_(torch.baddbmm(bias, _flat(x), weight.transpose(1, 2)), SLOPE)
     return output.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
@@ -149,5 +152,5 @@ def _split(x: Tensor, size: int | None, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def _flat(x: Tensor) -> Tensor:
-    """[B, C, r, r] -> [B, P, C], which is how it lies in memory."""
+    """Return a channels_last map [B, C, r, r] as [B, P, C], without a copy."""
     return x.permute(0, 2, 3, 1).flatten(1, 2)

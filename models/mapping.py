@@ -1,8 +1,9 @@
 """The mapping network (StyleGAN section 2): z [N, D] -> w [N, D]."""
 
+import torch
 from torch import Tensor, nn
 
-from models.layers import EqualizedLinear, unit_rms
+from models.layers import EPSILON, EqualizedLinear
 from models.model_config import ModelConfig
 from ops import full_precision
 from utils.errors import ModelError
@@ -11,7 +12,7 @@ LR_MULTIPLIER = 0.01
 
 
 class MappingNetwork(nn.Module):
-    """Normalises z to unit root mean square and sends it through fully connected layers."""
+    """Normalisation of z to unit root mean square, then fully connected layers."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -22,7 +23,7 @@ class MappingNetwork(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        """z [N, D], drawn from N(0, 1) -> w [N, D].
+        """Map z [N, D], samples of N(0, 1), to w [N, D].
 
         Raises:
             ModelError: if z has another shape.
@@ -30,7 +31,7 @@ class MappingNetwork(nn.Module):
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise ModelError(f"z has shape {list(z.shape)}; this model takes [N, {self.latent_dim}]")
         with full_precision(z):
-            x = unit_rms(z, dim=1)
+            x = z * torch.rsqrt(z.square().mean(1, keepdim=True) + EPSILON)
             for layer in self.layers:
                 x = layer(x)
         return x

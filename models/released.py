@@ -1,9 +1,10 @@
-"""Reads the paper authors' checkpoints: their tensor names are facts, the code is ours.
+"""Conversion of the paper authors' released checkpoints. Their tensor names are facts; the code is ours.
 
-A released file is a dict with the state dicts `g`, `g_ema`, `d` and the options `args`. Their tensors are per part
-and per layer; ours are stacked, so a name of theirs maps to a slice of one of ours.
+A released file is a dict of the state dicts `g`, `g_ema`, `d` and the options `args`. Its tensors are per part and per
+layer, ours are stacked, so each released tensor goes into a slice of one of ours.
 """
 
+import argparse
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
@@ -12,131 +13,138 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from models.checkpoint import Networks, StateDict, stored_state
+from models.discriminator import Discriminator
+from models.generator import Generator
 from models.model_config import ModelConfig
 from utils.errors import ModelError
-from utils.reading.names import label
+from utils.reading.checks import label
 
-StateDict = Mapping[str, Tensor]
+# Keys under which other programs store the whole file or a bare generator; averaged weights come first.
+_NESTED = ("params_ema", "state_dict", "model", "params", "generator")
 
-_WRAPPERS = ("module.", "_orig_mod.")  # of names, by DistributedDataParallel and torch.compile
-_NESTED = ("params_ema", "state_dict", "model", "params", "generator")  # keys of files; averaged weights come first
+# Tensors of a module: released name -> our name.
+_LINEAR = {"weight": "weight", "bias": "bias"}
+_LOCAL_LAYER = {
+    "conv.weight": "weight",
+    "conv.modulation.weight": "style_weight",
+    "conv.modulation.bias": "style_bias",
+    "activate.bias": "bias",
+}
+_PART_HEAD = {"conv.weight": "weight", "conv.modulation": "scale", "bias": "bias"}
+_RENDER_LAYER = {
+    "weight": "conv.weight",
+    "modulation": "conv.scale",
+    "noise.weight": "noise_strength",
+    "activate.bias": "bias",
+}
+_OUTPUT_HEAD = {"conv.weight": "conv.weight", "conv.modulation": "conv.scale", "bias": "bias"}
+_CONV_LAYER = {"0.weight": "conv.weight", "1.bias": "bias"}
+_DOWN_BLOCK = {
+    "conv1.0.weight": "conv1.conv.weight",
+    "conv1.1.bias": "conv1.bias",
+    "conv2.1.weight": "conv2.conv.weight",  # conv2.0 and skip.0 are the filter
+    "conv2.2.bias": "conv2.bias",
+    "skip.1.weight": "skip.weight",
+}
 
 
 class Slot(NamedTuple):
-    """Where a released tensor goes: an index into one tensor of ours."""
+    """Destination of a released tensor: an index into one of our tensors."""
 
     released: str
     ours: str
     at: tuple[int, ...] = ()
 
 
-def as_released(contents: Any, depth: int = 0) -> dict[str, Any] | None:
-    """Return the contents of a file in the released layout, None if they are of another.
+def parse_released(contents: Any, source: str) -> Networks | None:
+    """Return the networks in the contents of a released file, or None if the file has another layout.
 
-    The layout may lie under a key that other programs save it by, and instead of it a bare state dict of a generator
-    may stand, which is taken for `g_ema`.
+    Raises:
+        ModelError: if the file is damaged.
+    """
+    if (checkpoint := _released_layout(contents)) is None:
+        return None
+    generator, average, discriminator = (stored_state(checkpoint, name) for name in ("g", "g_ema", "d"))
+    state = average or generator
+    if state is None:
+        raise ModelError("not a released checkpoint: g and g_ema are empty")
+    args = checkpoint.get("args")
+    config = released_config(state, vars(args) if isinstance(args, argparse.Namespace) else {})
+    with torch.device("meta"):  # only shapes are needed
+        generator_module, discriminator_module = Generator(config), Discriminator(config)
+    return Networks(
+        config,
+        generator and convert_state(generator, generator_slots(config), generator_module),
+        average and convert_state(average, generator_slots(config), generator_module),
+        discriminator and convert_state(discriminator, discriminator_slots(config), discriminator_module),
+        contents=contents,
+        source=source,
+    )
+
+
+def _released_layout(contents: Any, depth: int = 0) -> dict[str, Any] | None:
+    """Return the dict with the keys `g`, `g_ema`, `d`, or None if there is none.
+
+    Other programs nest this dict under a key of their own, or store the bare state dict of a generator, which then
+    counts as `g_ema`.
     """
     if not isinstance(contents, dict) or "format" in contents or depth > len(_NESTED):
         return None
     if {"g", "g_ema"} & contents.keys():
         return contents
     for key in _NESTED:
-        if (inner := as_released(contents.get(key), depth + 1)) is not None:
+        if (inner := _released_layout(contents.get(key), depth + 1)) is not None:
             return {**inner, "args": contents.get("args") if inner.get("args") is None else inner["args"]}
     names = (str(name) for name, value in contents.items() if isinstance(value, Tensor))
     return {"g_ema": contents} if any(name.endswith("local_nets.0.to_feat.bias") for name in names) else None
 
 
-def without_wrappers(state: StateDict, source: str) -> StateDict:
-    """Return a state dict with the names that its tensors have in the network itself.
-
-    DistributedDataParallel puts `module.` before each name, torch.compile `_orig_mod.`, and both may come together.
-
-    Raises:
-        ModelError: if some names begin so and others do not; `source` is what the message calls the state dict.
-    """
-    while prefix := next((prefix for prefix in _WRAPPERS if any(str(name).startswith(prefix) for name in state)), None):
-        if others := [name for name in state if not str(name).startswith(prefix)]:
-            raise ModelError(
-                f"{source}: {len(state) - len(others)} of {len(state)} tensors have names that begin with {prefix}, "
-                f"others, such as {label(others[0])}, do not; save the state dict of the network itself"
-            )
-        state = {str(name)[len(prefix) :]: value for name, value in state.items()}
-    return state
-
-
 def generator_slots(config: ModelConfig) -> Iterator[Slot]:
-    """Every tensor of a released generator, filters aside."""
+    """Yield a slot for every tensor of a released generator except the fixed filters."""
     yield Slot("pos_embed.weights", "positions.weight")
     for layer in range(config.mapping_layers):
-        yield Slot(f"style.{layer + 1}.weight", f"mapping.layers.{layer}.weight")
-        yield Slot(f"style.{layer + 1}.bias", f"mapping.layers.{layer}.bias")
+        yield from _slots(f"style.{layer + 1}", f"mapping.layers.{layer}", _LINEAR)
     for part in range(config.num_classes):
-        yield from _part_slots(config, part)
-    yield from _render_net_slots(config)
-
-
-def _part_slots(config: ModelConfig, part: int) -> Iterator[Slot]:
-    for layer in range(config.local_layers):
-        prefix = f"local_nets.{part}.linears.{layer}"
-        yield Slot(f"{prefix}.conv.weight", "local_generators.weight", (layer, part))
-        yield Slot(f"{prefix}.conv.modulation.weight", "local_generators.style_weight", (layer, part))
-        yield Slot(f"{prefix}.conv.modulation.bias", "local_generators.style_bias", (layer, part))
-        yield Slot(f"{prefix}.activate.bias", "local_generators.bias", (layer, part))
-    yield from _head_slots(f"local_nets.{part}.to_feat", "compositing", part)
-    if part > 0:
-        yield from _head_slots(f"local_nets.{part}.to_depth", "local_generators.depth_head", part - 1)
-
-
-def _head_slots(released: str, ours: str, part: int) -> Iterator[Slot]:
-    yield Slot(f"{released}.conv.weight", f"{ours}.weight", (part,))
-    yield Slot(f"{released}.conv.modulation", f"{ours}.scale", (part,))
-    yield Slot(f"{released}.bias", f"{ours}.bias", (part,))
-
-
-def _render_net_slots(config: ModelConfig) -> Iterator[Slot]:
+        for layer in range(config.local_layers):
+            yield from _slots(f"local_nets.{part}.linears.{layer}", "local_generators", _LOCAL_LAYER, (layer, part))
+        yield from _slots(f"local_nets.{part}.to_feat", "compositing", _PART_HEAD, (part,))
+        if part > 0:
+            yield from _slots(f"local_nets.{part}.to_depth", "local_generators.depth_head", _PART_HEAD, (part - 1,))
     octaves = int(math.log2(config.resolution // config.render_resolution))
     for layer in range(2 * octaves):
-        released, ours = f"render_net.convs.{layer}", f"render_net.layers.{layer}"
-        yield Slot(f"{released}.weight", f"{ours}.conv.weight")
-        yield Slot(f"{released}.modulation", f"{ours}.conv.scale")
-        yield Slot(f"{released}.noise.weight", f"{ours}.noise_strength")
-        yield Slot(f"{released}.activate.bias", f"{ours}.bias")
+        yield from _slots(f"render_net.convs.{layer}", f"render_net.layers.{layer}", _RENDER_LAYER)
         yield Slot(f"render_net.noises.noise_{layer}", f"render_net.noise_{layer}")
     for octave in range(octaves):
-        for released, ours in (("to_rgbs", "to_rgb"), ("to_segs", "to_segmentation")):
-            yield Slot(f"render_net.{released}.{octave}.conv.weight", f"render_net.{ours}.{octave}.conv.weight")
-            yield Slot(f"render_net.{released}.{octave}.conv.modulation", f"render_net.{ours}.{octave}.conv.scale")
-            yield Slot(f"render_net.{released}.{octave}.bias", f"render_net.{ours}.{octave}.bias")
+        yield from _slots(f"render_net.to_rgbs.{octave}", f"render_net.to_rgb.{octave}", _OUTPUT_HEAD)
+        yield from _slots(f"render_net.to_segs.{octave}", f"render_net.to_segmentation.{octave}", _OUTPUT_HEAD)
 
 
 def discriminator_slots(config: ModelConfig) -> Iterator[Slot]:
-    """Every tensor of a released discriminator, filters aside."""
+    """Yield a slot for every tensor of a released discriminator except the fixed filters."""
     for released, ours in (("convs_img", "image_trunk"), ("convs_seg", "segmentation_trunk")):
-        yield Slot(f"{released}.0.0.weight", f"{ours}.0.conv.weight")
-        yield Slot(f"{released}.0.1.bias", f"{ours}.0.bias")
+        yield from _slots(f"{released}.0", f"{ours}.0", _CONV_LAYER)
         for block in range(1, int(math.log2(config.resolution)) - 1):
-            theirs, own = f"{released}.{block}", f"{ours}.{block}"
-            yield Slot(f"{theirs}.conv1.0.weight", f"{own}.conv1.conv.weight")
-            yield Slot(f"{theirs}.conv1.1.bias", f"{own}.conv1.bias")
-            yield Slot(f"{theirs}.conv2.1.weight", f"{own}.conv2.conv.weight")  # index 0 is the filter
-            yield Slot(f"{theirs}.conv2.2.bias", f"{own}.conv2.bias")
-            yield Slot(f"{theirs}.skip.1.weight", f"{own}.skip.weight")
-    yield Slot("final_conv.0.weight", "final_conv.conv.weight")
-    yield Slot("final_conv.1.bias", "final_conv.bias")
-    for index, ours in enumerate(("final_linear", "logits")):
-        yield Slot(f"final_linear.{index}.weight", f"{ours}.weight")
-        yield Slot(f"final_linear.{index}.bias", f"{ours}.bias")
+            yield from _slots(f"{released}.{block}", f"{ours}.{block}", _DOWN_BLOCK)
+    yield from _slots("final_conv", "final_conv", _CONV_LAYER)
+    yield from _slots("final_linear.0", "final_linear", _LINEAR)
+    yield from _slots("final_linear.1", "logits", _LINEAR)
+
+
+def _slots(released: str, ours: str, names: Mapping[str, str], at: tuple[int, ...] = ()) -> Iterator[Slot]:
+    """Yield the slots of a released module's tensors, which go to index `at` of the tensors of our module."""
+    for released_name, our_name in names.items():
+        yield Slot(f"{released}.{released_name}", f"{ours}.{our_name}", at)
 
 
 def convert_state(released: StateDict, slots: Iterator[Slot], module: torch.nn.Module) -> dict[str, Tensor]:
-    """Released state dict -> ours, in the shapes of `module` and the precision of the file.
+    """Convert a released state dict to ours, in the shapes of `module` and the precision of the file.
 
     Raises:
-        ModelError: if tensors are missing, left over or of another size; the message names one.
+        ModelError: if a tensor is missing, unknown or of another size; the message names it.
     """
     pairs = list(slots)
-    _check_slots(released, pairs, module)  # before anything is made of the sizes that the file claims
+    _check_slots(released, pairs, module)  # before allocating the sizes that the file claims
     precision = reduce(torch.promote_types, [value.dtype for value in released.values()])
     state = {name: torch.full(value.shape, math.nan, dtype=precision) for name, value in module.state_dict().items()}
     for slot in pairs:
@@ -150,7 +158,7 @@ def _check_slots(released: StateDict, slots: Sequence[Slot], module: torch.nn.Mo
     unread = {name for name in released if not str(name).endswith(".kernel")}
     for slot in slots:
         if slot.released not in unread:
-            raise ModelError(f"not a released checkpoint: tensor {slot.released} is missing")
+            raise _missing(slot.released)
         unread.remove(slot.released)
         target, source = own[slot.ours][slot.at], released[slot.released]
         if [n for n in target.shape if n > 1] != [n for n in source.shape if n > 1]:
@@ -166,13 +174,32 @@ def _check_slots(released: StateDict, slots: Sequence[Slot], module: torch.nn.Mo
 
 
 def released_config(generator: StateDict, args: Mapping[str, Any]) -> ModelConfig:
-    """The architecture of a released generator: read off its tensors, and off `args` where tensors do not tell.
+    """Return the architecture of a released generator, from its tensor shapes and, where those do not show it, `args`.
 
     Raises:
-        ModelError: if a tensor that tells a size is missing or has too few of them, or an option is of another type.
+        ModelError: if a tensor that shows a size is missing or has too few dimensions, or an option has another type.
     """
     try:
-        return _released_config(generator, args)
+        noises = _count(generator, "render_net.noises.noise_{}")
+        resolution = _shape(generator, f"render_net.noises.noise_{noises - 1}")[-1]
+        channels = _shape(generator, f"render_net.convs.{noises - 1}.weight")[0]
+        features, local_channels = _shape(generator, "local_nets.0.to_feat.conv.weight")[:2]
+        return ModelConfig(
+            resolution=resolution,
+            num_classes=_count(generator, "local_nets.{}.to_feat.bias"),
+            latent_dim=_shape(generator, "style.1.weight")[0],
+            mapping_layers=_count(generator, "style.{}.weight", start=1),
+            base_layers=int(args.get("base_layers", 2)),
+            depth_layers=int(args.get("depth_layers", 6)),
+            local_layers=_count(generator, "local_nets.0.linears.{}.conv.weight"),
+            local_channels=local_channels,
+            coarse_resolution=int(args.get("coarse_size", _coarse_resolution(generator, noises))),
+            feature_channels=features,
+            render_resolution=_shape(generator, "render_net.noises.noise_0")[-1] // 2,
+            channel_base=16384 * int(args.get("channel_multiplier", channels * resolution // 16384)),
+            transparent_classes=tuple(int(part) for part in args.get("transparent_dims") or ()),
+            residual_masks=bool(args.get("residual_refine", False)),
+        )
     except ModelError:
         raise
     except (TypeError, ValueError, IndexError, OverflowError) as error:
@@ -181,31 +208,11 @@ def released_config(generator: StateDict, args: Mapping[str, Any]) -> ModelConfi
         ) from None
 
 
-def _released_config(generator: StateDict, args: Mapping[str, Any]) -> ModelConfig:
-    noises = _count(generator, "render_net.noises.noise_{}")
-    resolution = _shape(generator, f"render_net.noises.noise_{noises - 1}")[-1]
-    channels = _shape(generator, f"render_net.convs.{noises - 1}.weight")[0]
-    features, local_channels = _shape(generator, "local_nets.0.to_feat.conv.weight")[:2]
-    return ModelConfig(
-        resolution=resolution,
-        num_classes=_count(generator, "local_nets.{}.to_feat.bias"),
-        latent_dim=_shape(generator, "style.1.weight")[0],
-        mapping_layers=_count(generator, "style.{}.weight", start=1),
-        base_layers=int(args.get("base_layers", 2)),
-        depth_layers=int(args.get("depth_layers", 6)),
-        local_layers=_count(generator, "local_nets.0.linears.{}.conv.weight"),
-        local_channels=local_channels,
-        coarse_resolution=int(args.get("coarse_size", _coarse_resolution(generator, noises))),
-        feature_channels=features,
-        render_resolution=_shape(generator, "render_net.noises.noise_0")[-1] // 2,
-        channel_base=16384 * int(args.get("channel_multiplier", channels * resolution // 16384)),
-        transparent_classes=tuple(int(part) for part in args.get("transparent_dims") or ()),
-        residual_masks=bool(args.get("residual_refine", False)),
-    )
-
-
 def _coarse_resolution(generator: StateDict, noises: int) -> int:
-    """The side at which the blended features join in: the layer there has more inputs than its predecessor outputs."""
+    """Return the side at which the blended features are concatenated.
+
+    The layer after it has more input channels than the layer before it has outputs.
+    """
     for layer in range(2, noises, 2):
         inputs = _shape(generator, f"render_net.convs.{layer}.weight")[1]
         if inputs > _shape(generator, f"render_net.convs.{layer - 1}.weight")[0]:
@@ -218,11 +225,15 @@ def _count(state: StateDict, pattern: str, start: int = 0) -> int:
     while pattern.format(index) in state:
         index += 1
     if index == start:
-        raise ModelError(f"not a released checkpoint: tensor {pattern.format(start)} is missing")
+        raise _missing(pattern.format(start))
     return index - start
 
 
 def _shape(state: StateDict, name: str) -> torch.Size:
     if name not in state:
-        raise ModelError(f"not a released checkpoint: tensor {name} is missing")
+        raise _missing(name)
     return state[name].shape
+
+
+def _missing(name: str) -> ModelError:
+    return ModelError(f"not a released checkpoint: tensor {name} is missing")

@@ -1,7 +1,7 @@
-"""Building, caching and loading of the compiled kernels, and the choice whether to.
+"""Building and loading the libraries of compiled kernels, once per node and cached.
 
-A library registers its kernels for one device type with the operators that this package defines; from then on the
-dispatcher calls them. Nothing is built before `set_mode` or `load_compiled` is called.
+A library registers its kernels for one device type with the operators of this package; from then on PyTorch's
+dispatcher calls them.
 """
 
 import hashlib
@@ -10,79 +10,25 @@ import re
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from ops import _toolchain
-from ops._library import NAMESPACE
-from ops._lock import exclusive
-from utils.errors import UserError
+from ops._common import NAMESPACE
+from ops._mode import OpsUnavailable
 
 _SOURCES = Path(__file__).parent / "csrc"
 _WAIT_SECONDS = 900.0
-
-_loaded: set[str] = set()
-_failures: dict[str, str] = {}
-
-
-class OpsUnavailable(UserError):  # noqa: N818 - reads as the state it reports
-    """Compiled kernels were asked for and cannot be had; the message says why and what to do."""
-
-
-def backend(device_type: str) -> str:
-    """Return what runs on a device type ("cpu", "cuda"): "compiled" or "native"."""
-    return "compiled" if device_type in _loaded else "native"
-
-
-def set_mode(mode: str, device_type: str | None = None) -> None:
-    """Choose which operators run; to be called once, before the first of them.
-
-    Args:
-        mode: "native" (plain PyTorch), "compiled" (an error if they cannot be had) or "auto" (compiled, or else
-            native with a warning). What has been loaded stays loaded.
-        device_type: "cpu" or "cuda"; by default "cuda" where there is a GPU.
-
-    Raises:
-        OpsUnavailable: mode is "compiled" and the kernels cannot be built or loaded.
-        ValueError: no such mode.
-    """
-    if mode not in ("auto", "native", "compiled"):
-        raise ValueError(f"ops mode must be auto, native or compiled, not {mode!r}")
-    if mode == "native":
-        return
-    device_type = device_type or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        load_compiled(device_type)
-    except OpsUnavailable as error:
-        if mode == "compiled":
-            raise OpsUnavailable(f"{error}, or choose the native operators") from None
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            warnings.warn(f"running the slower plain PyTorch operators: {error}", stacklevel=2)
-
-
-def load_compiled(device_type: str = "cpu") -> None:
-    """Load the kernels for "cpu" or "cuda", after building them if no process of this node has done so before.
-
-    Raises:
-        OpsUnavailable: a compiler is missing or does not match, the build failed, another process blocks it.
-    """
-    if device_type in _loaded:
-        return
-    try:
-        if device_type not in _failures:
-            _build_and_load(device_type)
-            _loaded.add(device_type)
-            return
-    except (OSError, RuntimeError, ImportError, OpsUnavailable) as error:
-        _failures[device_type] = str(error)
-    raise OpsUnavailable(f"no compiled operators for {device_type}: {_failures[device_type]}")
+_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class _Recipe:
-    """All that decides what a library is."""
+    """Everything that a compiled library depends on; the name contains its hash."""
 
     device_type: str
     sources: tuple[Path, ...]
@@ -107,17 +53,23 @@ def _recipe(device_type: str) -> _Recipe:
         return _Recipe(device_type, tuple(sources), ("-O3",), ("-O3", *_toolchain.arch_flags()), tuple(identity))
     sources = sorted(_SOURCES.glob("*.cpp"))
     identity.append(_toolchain.cpu_identity())
-    # OpenMP is compiled in but not linked: its functions then come from the copy that PyTorch itself runs on, with
-    # PyTorch's threads and their number, instead of from a second one whose threads fight over the same cores.
+    # OpenMP is compiled in but not linked, so that its symbols resolve to the copy that PyTorch has loaded. A second
+    # copy would start threads of its own, which compete for the same cores.
     return _Recipe(device_type, tuple(sources), ("-O3", "-march=native", "-fopenmp"), (), tuple(identity))
 
 
 def library_path(device_type: str) -> Path:
-    """Return where the compiled library of a device type is, or will be."""
+    """Return the path of a device type's compiled library, which may not exist yet."""
     return _toolchain.cache_root() / _recipe(device_type).name / "library.so"
 
 
-def _build_and_load(device_type: str) -> None:
+def build_and_load(device_type: str) -> None:
+    """Load the library of a device type, built first if the cache lacks it.
+
+    Raises:
+        OpsUnavailable: a compiler is missing or does not fit, or the build failed.
+        TimeoutError: another process did not finish its build in time.
+    """
     reason = _toolchain.missing(device_type)
     if reason is not None:
         raise OpsUnavailable(reason)
@@ -127,14 +79,14 @@ def _build_and_load(device_type: str) -> None:
 
 
 def _build(recipe: _Recipe, folder: Path, library: Path) -> bool:
-    """Build the library unless another process does it meanwhile; whether it was built, and so loaded, here."""
+    """Build the library, unless another process just has; return True if this process built and thereby loaded it."""
     folder.mkdir(parents=True, exist_ok=True)
     failure = folder / "failure.txt"
     arrived = time.time()
     with exclusive(folder / "lock", _WAIT_SECONDS):
         if library.exists():
             return False
-        # What failed while this process waited would fail again, after as long.
+        # A build that failed while this process waited would fail again.
         if failure.exists() and failure.stat().st_mtime > arrived:
             raise OpsUnavailable(failure.read_text(encoding="utf-8"))
         try:
@@ -145,10 +97,40 @@ def _build(recipe: _Recipe, folder: Path, library: Path) -> bool:
     return True
 
 
+@contextmanager
+def exclusive(path: Path, timeout: float) -> Iterator[None]:
+    """Hold a lock between the processes of a node during the block.
+
+    The operating system releases the lock when its owner ends for any reason; the file itself may stay behind.
+
+    Raises:
+        TimeoutError: another process held the lock for `timeout` seconds; the message names the process.
+    """
+    import fcntl  # not on all platforms, and only building needs it
+
+    deadline = time.monotonic() + timeout
+    with open(path, "a+") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    owner = path.read_text().strip() or "unknown"
+                    raise TimeoutError(
+                        f"process {owner} has held {path} for {timeout:.0f} s; end it or wait for it"
+                    ) from None
+                time.sleep(_POLL_SECONDS)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
 def _compile(recipe: _Recipe, folder: Path, library: Path) -> None:
     print(f"building the operators for {recipe.device_type}, once, into {library.parent}", file=sys.stderr)
     folder.mkdir(exist_ok=True)
-    # Whoever left it is gone, as this process holds the lock around it; PyTorch up to 2.14 would wait for ever.
+    # PyTorch's own lock is stale, as this process holds ours; PyTorch up to 2.14 would wait for it forever.
     (folder / "lock").unlink(missing_ok=True)
     with _toolchain.build_environment(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -161,14 +143,14 @@ def _compile(recipe: _Recipe, folder: Path, library: Path) -> None:
             with_cuda=recipe.device_type == "cuda",
             is_python_module=False,
         )
-    # It appears under its final name only when it is whole, and other processes take it from there.
+    # Atomic: other processes load the library as soon as it has its final name.
     os.replace(next(folder.glob("*.so")), library)
 
 
 def _summary(error: Exception, folder: Path) -> str:
-    """The first line that tells of an error, and where the rest is."""
+    """Write the log of a failed build; return one line with its first error and the log's path."""
     log = folder / "build.log"
     log.write_text(str(error), encoding="utf-8")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines[1:] if re.search("error|fatal", line, re.IGNORECASE)]
-    return f"the build failed ({(telling or lines)[0]}); {log} has all of it"
+    errors = [line for line in lines[1:] if re.search("error|fatal", line, re.IGNORECASE)]
+    return f"the build failed ({(errors or lines)[0]}); see {log}"

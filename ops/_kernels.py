@@ -1,4 +1,4 @@
-"""Registers, memory and instructions of the CUDA kernels, read from a built library; needs no GPU."""
+"""Registers, memory and instructions of compiled CUDA kernels, read from a library without a GPU."""
 
 import importlib.util
 import os
@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from ops import _toolchain
 
-_BLOCK = 256  # threads; kThreads of csrc/grid.h
-_SM_REGISTERS = 65536  # of a multiprocessor; a thread takes a multiple of 8
-_SM_THREADS = {"sm_75": 1024, **dict.fromkeys(["sm_86", "sm_87", "sm_89", "sm_120", "sm_121"], 1536)}  # others 2048
+_BLOCK = 256  # threads per block; kThreads in csrc/grid.h
+_SM_REGISTERS = 65536  # per multiprocessor; they are allocated to a thread in multiples of 8
+_SM_THREADS = {"sm_75": 1024, **dict.fromkeys(["sm_86", "sm_87", "sm_89", "sm_120", "sm_121"], 1536)}  # else 2048
 _DEMANGLERS = ("c++filt", "cu++filt")
-_OF_CUDA = "install it with the CUDA toolkit, or pip install triton"
+_CUDA_REMEDY = "install it with the CUDA toolkit, or pip install triton"
 _SIZES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 _TYPES = {"double": "float64", "float": "float32", "c10::Half": "float16", "c10::BFloat16": "bfloat16"}
 _ORDERS = {"Order)0": "planes", "Order)1": "pixels", "Order)2": "mixed"}
@@ -26,28 +26,28 @@ class Kernel(NamedTuple):
     architecture: str  # "sm_90"
     name: str  # without its suffix "_kernel"
     dtype: str
-    variant: str  # the other arguments of its template, in words
-    registers: int  # of a thread
-    stack: int  # bytes of a thread; registers that nvcc spills lie there
-    local: int  # bytes of a thread
-    shared: int  # bytes of a block
-    instructions: int  # without the padding behind the last
-    an_output: float | None  # instructions; None where a thread's work has no fixed end
+    variant: str  # the other template arguments, in words
+    registers: int  # per thread
+    stack: int  # bytes per thread, where nvcc spills registers
+    local: int  # bytes per thread
+    shared: int  # bytes per block
+    instructions: int  # without the padding at the end
+    per_output: float | None  # instructions per output; None if the number of iterations is not fixed
 
     @property
     def spills(self) -> bool:
-        """Return whether registers do not hold all that its threads keep."""
+        """Return True if registers are spilled to memory."""
         return self.stack + self.local > 0
 
     @property
     def blocks(self) -> int:
-        """Return how many blocks a multiprocessor's registers and its limit of threads let run at once."""
+        """Return the number of blocks that fit on a multiprocessor, given its registers and maximum of threads."""
         taken = _BLOCK * -(-self.registers // 8) * 8
         return min(_SM_REGISTERS // taken, self._threads // _BLOCK)
 
     @property
     def occupancy(self) -> float:
-        """Return the threads of these blocks as a part of the most that a multiprocessor runs."""
+        """Return the threads of these blocks as a fraction of a multiprocessor's maximum."""
         return self.blocks * _BLOCK / self._threads
 
     @property
@@ -56,25 +56,26 @@ class Kernel(NamedTuple):
 
 
 def missing() -> str | None:
-    """Return in one line which tool that reads libraries is missing, with the remedy, or None."""
-    for names, remedy in [(("cuobjdump",), _OF_CUDA), (("nvdisasm",), _OF_CUDA), (_DEMANGLERS, "install binutils")]:
+    """Return which tool for reading libraries is missing, with the remedy, in one line; None if all are there."""
+    needed = [(("cuobjdump",), _CUDA_REMEDY), (("nvdisasm",), _CUDA_REMEDY), (_DEMANGLERS, "install binutils")]
+    for names, remedy in needed:
         if not _find(*names):
-            return f"{' or '.join(names)} is not found; {remedy}"
+            return f"{' or '.join(names)} was not found; {remedy}"
     return None
 
 
 def _find(*names: str) -> str:
-    """Return the first command found in the toolkit, on the PATH, or in Triton, which comes with PyTorch; or ""."""
+    """Return the path of the first command found in the toolkit, on the PATH or in PyTorch's Triton, or ""."""
     home, triton = _toolchain.cuda_home(), importlib.util.find_spec("triton")
     folders = [str(home / "bin")] if home else []
     folders.append(os.environ.get("PATH", os.defpath))
     folders += [f"{root}/backends/nvidia/bin" for root in (triton and triton.submodule_search_locations) or []]
-    found = (shutil.which(name, path=os.pathsep.join(folders)) for name in names)
-    return next(filter(None, found), "")
+    paths = (shutil.which(name, path=os.pathsep.join(folders)) for name in names)
+    return next(filter(None, paths), "")
 
 
 def read(library: Path) -> list[Kernel]:
-    """Describe all kernels of a library, sorted.
+    """Return all kernels of a library, sorted.
 
     Raises:
         RuntimeError: a tool fails.
@@ -87,7 +88,7 @@ def read(library: Path) -> list[Kernel]:
     kernels = []
     for (key, used), name in zip(resources.items(), names, strict=True):
         short, dtype, variant = shorten(name)
-        kernels.append(Kernel(key[0], short, dtype, variant, *used, len(code[key]), _an_output(code[key], dtype)))
+        kernels.append(Kernel(key[0], short, dtype, variant, *used, len(code[key]), _per_output(code[key], dtype)))
     return sorted(kernels, key=lambda kernel: kernel[:4])
 
 
@@ -100,35 +101,35 @@ def _run(command: Sequence[str], text: str = "") -> str:
 
 
 def parse_resources(text: str) -> dict[tuple[str, str], tuple[int, int, int, int]]:
-    """Return registers, stack, local and shared memory by architecture and symbol, from `cuobjdump -res-usage`."""
-    found, architecture, symbol = {}, "", ""
+    """Return registers, stack, local and shared memory per architecture and symbol from `cuobjdump -res-usage`."""
+    resources, architecture, symbol = {}, "", ""
     for line in text.splitlines():
         if head := re.match(r"\s*(?:arch = (\w+)|Function (\S+):)$", line):
             architecture, symbol = head[1] or architecture, head[2] or ""
         elif symbol and (used := re.search(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", line)):
             registers, stack, shared, local = map(int, used.groups())
-            found[architecture, symbol] = (registers, stack, local, shared)
-    return found
+            resources[architecture, symbol] = (registers, stack, local, shared)
+    return resources
 
 
 def parse_code(text: str) -> dict[tuple[str, str], list[str]]:
-    """Return the instructions by architecture and symbol, from `cuobjdump -sass`; each of them takes 16 bytes."""
-    found: dict[tuple[str, str], list[str]] = {}
+    """Return the instructions, 16 bytes each, per architecture and symbol from `cuobjdump -sass`."""
+    kernels: dict[tuple[str, str], list[str]] = {}
     architecture, code = "", []
     for line in text.splitlines():
         if instruction := re.match(r"\s+/\*[0-9a-f]{4,}\*/\s+(.+?)\s*;", line):
             code.append(instruction[1])
         elif head := re.match(r"\s+(?:code for (\w+)|Function : (\S+))$", line):
             architecture = head[1] or architecture
-            code = found.setdefault((architecture, head[2]), []) if head[2] else []
-    for code in found.values():  # behind the end stand a jump to itself and instructions that do nothing
+            code = kernels.setdefault((architecture, head[2]), []) if head[2] else []
+    for code in kernels.values():  # the padding: a jump to itself, then no-ops
         while code and (code[-1] == "NOP" or list(_targets(code[-1])) == [len(code) - 1]):
             code.pop()
-    return found
+    return kernels
 
 
 def shorten(name: str) -> tuple[str, str, str]:
-    """Return name, data type and variant of a demangled kernel."""
+    """Return the short name, data type and variant of a demangled kernel name."""
     parts = re.search(r"(\w+?)(?:_kernel)?<(.*?)>\(", name)
     if parts is None:
         return name, "", ""
@@ -142,22 +143,22 @@ def shorten(name: str) -> tuple[str, str, str]:
     return parts[1], _TYPES.get(first, first), " ".join(words)
 
 
-def _an_output(code: Sequence[str], dtype: str) -> float | None:
+def _per_output(code: Sequence[str], dtype: str) -> float | None:
     path = longest_path(code)
     return path[0] * _SIZES[dtype] / path[1] if path and path[1] and dtype in _SIZES else None
 
 
 def longest_path(code: Sequence[str]) -> tuple[int, int] | None:
-    """Return the instructions on the longest path to an end, and the bytes it stores; None with loops and calls.
+    """Return the number of instructions on the longest path and the bytes it stores; None with loops or calls.
 
-    Being the longest, it passes all stores that conditions guard: it is the path of a tile inside of the output.
+    The longest path takes all conditional stores: it is that of a tile that lies inside the output.
     """
     paths = [(0, 0)] * (len(code) + 1)
     for index, instruction in reversed(list(enumerate(code))):
         targets = list(_targets(instruction))
         if any(target <= index for target in targets) or re.search(r"\b(CALL|RET|BRX|JMP|JMX)\b", instruction):
             return None
-        if not re.match(r"EXIT$|BRA 0x", instruction):  # with a condition, it may also go on
+        if not re.match(r"EXIT$|BRA 0x", instruction):  # a conditional jump may fall through
             targets.append(index + 1)
         length, stored = max((paths[target] for target in targets), default=(0, 0))
         paths[index] = (length + 1, stored + _stored(instruction))
@@ -170,7 +171,7 @@ def _targets(instruction: str) -> Iterator[int]:
 
 
 def _stored(instruction: str) -> int:
-    """Return how many bytes an instruction stores to global memory."""
+    """Return the number of bytes that an instruction stores to global memory."""
     store = re.search(r"\bSTG((?:\.\w+)*)", instruction)
     if store is None:
         return 0

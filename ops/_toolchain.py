@@ -1,4 +1,4 @@
-"""Finding the compilers that build the kernels, and saying what is missing."""
+"""Detection of the compilers that build the kernels, with messages about what is missing."""
 
 import hashlib
 import importlib
@@ -17,14 +17,14 @@ from types import ModuleType
 
 import torch
 
-# What is compiled for where no GPU says what it needs.
+# Compute capabilities to compile for if no GPU is visible.
 _DEFAULT_CAPABILITIES = [(9, 0)]
 
 
 def missing(device_type: str) -> str | None:
-    """Return in one line what keeps kernels for "cpu" or "cuda" from being built, with the remedy, or None."""
+    """Return why kernels for "cpu" or "cuda" cannot be built, with the remedy, in one line; None if they can."""
     if device_type not in ("cpu", "cuda"):
-        return f"there are none for {device_type} devices"
+        return f"there are no kernels for {device_type} devices"
     if shutil.which(cxx()) is None:
         return f"no C++ compiler ({cxx()}) is on the PATH; install g++ or set CXX"
     if shutil.which("ninja", path=search_path()) is None:
@@ -38,36 +38,36 @@ def _missing_cuda() -> str | None:
     home = cuda_home()
     major = torch.version.cuda.split(".")[0]
     if home is None:
-        return f"no CUDA toolkit with nvcc is found; install one of CUDA {major} and set CUDA_HOME to its folder"
-    if any(map(str.isspace, str(home))):  # PyTorch hands the folder to the linker without quotes
-        return f"the CUDA toolkit's folder {home} has blanks in its name; set CUDA_HOME to a link to it without blanks"
+        return f"no CUDA toolkit with nvcc was found; install CUDA {major} and set CUDA_HOME to its folder"
+    if any(map(str.isspace, str(home))):  # PyTorch passes the folder to the linker without quotes
+        return f"the path of the CUDA toolkit, {home}, contains spaces; set CUDA_HOME to a link to it without spaces"
     version = nvcc_version(home)
     if version.split(".")[0] != major:
-        return f"{home} is CUDA {version} and PyTorch CUDA {torch.version.cuda}; set CUDA_HOME to a toolkit {major}.x"
+        return f"{home} is CUDA {version}, PyTorch is built for {torch.version.cuda}; set CUDA_HOME to CUDA {major}.x"
     unknown = [capability for capability in gpu_capabilities() if not _nvcc_knows(home, capability)]
     if unknown and not os.environ.get("TORCH_CUDA_ARCH_LIST"):
         listed = ", ".join(f"{major}.{minor}" for major, minor in unknown)
-        return f"nvcc {version} does not compile for this GPU's compute capability ({listed}); use another toolkit"
+        return f"nvcc {version} does not support this GPU's compute capability ({listed}); use another toolkit"
     return None
 
 
 def cxx() -> str:
-    """Return the C++ compiler's command."""
+    """Return the command of the C++ compiler."""
     return os.environ.get("CXX", "c++")
 
 
 def cxx_version() -> str:
-    """Return the first line of what the C++ compiler says about itself."""
+    """Return the first line of the C++ compiler's version output."""
     return _output(cxx(), "--version").partition("\n")[0]
 
 
 def search_path() -> str:
-    """Return PATH with the folder of this Python's commands, where pip puts ninja even if no environment is active."""
+    """Return PATH with the scripts folder of this Python, where pip installs ninja even if no environment is active."""
     return os.pathsep.join([os.environ.get("PATH", os.defpath), sysconfig.get_path("scripts")])
 
 
 def cuda_home() -> Path | None:
-    """Return the toolkit's folder: CUDA_HOME or CUDA_PATH if set, else where the nvcc on the PATH really lives."""
+    """Return the folder of the CUDA toolkit: CUDA_HOME or CUDA_PATH if set, else that of the nvcc on the PATH."""
     named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     candidates = [Path(named)] if named else _toolkit_candidates()
     return next((folder for folder in candidates if _is_toolkit(folder)), None)
@@ -77,7 +77,7 @@ def _toolkit_candidates() -> Iterator[Path]:
     nvcc = shutil.which("nvcc")
     if nvcc is not None:
         yield Path(nvcc).resolve().parent.parent
-        # The command may be a script around the real nvcc; that one prints its own folder before it does anything.
+        # The command may be a wrapper script around the real nvcc, which prints its own folder in a dry run.
         top = re.search(r"^#\$ TOP=(.+)$", _output(nvcc, "--dryrun", "-E", "any.cu"), re.MULTILINE)
         if top:
             yield Path(top.group(1).strip()).resolve()
@@ -90,7 +90,7 @@ def _is_toolkit(folder: Path) -> bool:
 
 
 def nvcc_version(home: Path) -> str:
-    """Return the toolkit's version as "major.minor", or "unknown"."""
+    """Return the version of the toolkit as "major.minor", or "unknown"."""
     release = re.search(r"release (\d+\.\d+)", _output(str(home / "bin" / "nvcc"), "--version"))
     return release.group(1) if release else "unknown"
 
@@ -106,13 +106,13 @@ def gpu_capabilities() -> list[tuple[int, int]]:
 
 
 def arch_list() -> str:
-    """Return what CUDA code is compiled for, in the form of TORCH_CUDA_ARCH_LIST."""
+    """Return the compute capabilities to compile for, in the format of TORCH_CUDA_ARCH_LIST."""
     capabilities = gpu_capabilities() or _DEFAULT_CAPABILITIES
     return os.environ.get("TORCH_CUDA_ARCH_LIST") or ";".join(f"{major}.{minor}" for major, minor in capabilities)
 
 
 def arch_flags() -> list[str]:
-    """Return nvcc's flags for the GPUs, none where TORCH_CUDA_ARCH_LIST is set: PyTorch reads that itself."""
+    """Return nvcc's flags for the GPUs, or none if TORCH_CUDA_ARCH_LIST is set, which PyTorch reads itself."""
     if os.environ.get("TORCH_CUDA_ARCH_LIST"):
         return []
     capabilities = gpu_capabilities() or _DEFAULT_CAPABILITIES
@@ -120,7 +120,7 @@ def arch_flags() -> list[str]:
 
 
 def cpu_identity() -> str:
-    """Return what code compiled for this very processor depends on, as a short hash."""
+    """Return a short hash of the features of this processor, on which code compiled with -march=native depends."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -130,7 +130,7 @@ def cpu_identity() -> str:
 
 
 def extension_builder() -> ModuleType:
-    """Import torch.utils.cpp_extension without its remarks, pointed at the toolkit found here."""
+    """Import torch.utils.cpp_extension without its log messages, configured for the toolkit of `cuda_home`."""
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     builder = importlib.import_module("torch.utils.cpp_extension")
     home = cuda_home()
@@ -140,15 +140,15 @@ def extension_builder() -> ModuleType:
 
 
 def cache_root() -> Path:
-    """Return the folder that PyTorch keeps built extensions in."""
+    """Return the folder in which PyTorch caches extensions."""
     return Path(os.environ.get("TORCH_EXTENSIONS_DIR") or extension_builder().get_default_build_root())
 
 
 @contextmanager
 def build_environment() -> Iterator[None]:
-    """Run the block with the PATH that ninja is found on; quote the folder of the libraries, which may have blanks.
+    """Put ninja on the PATH and quote PyTorch's library folder, which may contain spaces, during the block.
 
-    An error of the block that has a known remedy is raised with it.
+    If an error of the block has a known remedy, it is added to the message.
     """
     builder = extension_builder()
     libraries = builder.TORCH_LIB_PATH
@@ -172,16 +172,16 @@ def build_environment() -> Iterator[None]:
 
 
 def _remedy(log: str) -> str | None:
-    """Return one line if nvcc refuses the C++ compiler's version, else None; PyTorch passes CC on to nvcc, not CXX."""
+    """Return the remedy if nvcc rejected the C++ compiler's version, else None. PyTorch passes CC to nvcc, not CXX."""
     refusal = re.search(r"#error -- (unsupported [\w ]+ version!.*?)[.! ]*(?:The nvcc flag|$)", log, re.MULTILINE)
     if refusal is None:
         return None
-    remedy = "set CC=gcc-13 or NVCC_PREPEND_FLAGS='-ccbin g++-13', or another that it supports; CXX does not change it"
-    return f"nvcc refuses its C++ compiler with the error: {refusal[1]}; {remedy}"
+    remedy = "set CC=gcc-13 or NVCC_PREPEND_FLAGS='-ccbin g++-13', or another supported version; CXX has no effect"
+    return f"nvcc rejects its C++ compiler with the error: {refusal[1]}; {remedy}"
 
 
 def _output(*command: str) -> str:
-    """What a command prints, on either stream; nothing if it cannot be run."""
+    """Return the output of a command on both streams, or "" if it cannot be run."""
     try:
         result = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=60)
     except (OSError, subprocess.TimeoutExpired):

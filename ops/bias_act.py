@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ops._gradients import parameter_gradients_wanted
-from ops._library import LIBRARY, define, wide_dtype
+from ops._common import LIBRARY, MaybeTensor, define, parameter_gradients_enabled, wide_dtype
 
 
 def bias_act(
@@ -25,22 +24,22 @@ def bias_act(
 ) -> Tensor:
     """Return leaky_relu(x + noise_strength * noise + bias, slope) * gain in x's shape, dtype and memory format.
 
-    The default gain keeps the variance of a normal input (StyleGAN2, and section 3 of the specification). Bias, noise
-    and strength take part in the dtype that is calculated in, x's own or float32 for half types, whatever theirs is;
-    each gets its gradient in its own.
+    The default gain approximately preserves the variance of a normal input (StyleGAN2). The operator computes in x's
+    dtype, or in float32 for half types; bias, noise and strength are cast to it, and their gradients have their own
+    dtypes.
 
     Args:
-        x: floating-point tensor of any rank; with a bias, of rank 1 at least.
+        x: floating-point tensor of any rank; at least 1 with a bias.
         bias: [x.shape[dim]] or None.
         noise: [N or 1, 1, H, W] for an x of [N, C, H, W] and dim 1, or None.
-        noise_strength: [1], the noise's factor; goes with noise.
-        dim: the axis the bias runs along.
-        slope: factor of negative values, >= 0. The backward pass reads the branch off the sign of the output.
+        noise_strength: [1], the factor of the noise; required with it.
+        dim: the axis of the bias.
+        slope: factor of negative values, >= 0, so that the backward pass can read the branch from the output's sign.
         gain: factor of all values, > 0.
 
     Raises:
-        ValueError: a bias, noise or strength of another shape or device, noise without strength or the other way
-            round, a slope below 0, a gain not above 0, an x of integers.
+        ValueError: a bias, noise or strength has another shape or device, only one of noise and strength is passed,
+            slope or gain is out of range, or x holds integers.
     """
     if not x.is_floating_point():
         raise ValueError(f"bias_act: x must be floating point, not {x.dtype}")
@@ -57,7 +56,7 @@ def bias_act(
     return torch.ops.semantic_gan.bias_act(x, bias, noise, noise_strength, dim, slope, gain)
 
 
-def _check_bias(x: Tensor, bias: Tensor | None, dim: int) -> None:
+def _check_bias(x: Tensor, bias: MaybeTensor, dim: int) -> None:
     if bias is None:
         return
     if not -x.ndim <= dim < x.ndim:
@@ -69,7 +68,7 @@ def _check_bias(x: Tensor, bias: Tensor | None, dim: int) -> None:
         )
 
 
-def _check_noise(x: Tensor, noise: Tensor | None, strength: Tensor | None, dim: int) -> None:
+def _check_noise(x: Tensor, noise: MaybeTensor, strength: MaybeTensor, dim: int) -> None:
     if noise is None and strength is None:
         return
     if noise is None or strength is None:
@@ -86,17 +85,11 @@ def _check_noise(x: Tensor, noise: Tensor | None, strength: Tensor | None, dim: 
 
 
 def reference(
-    x: Tensor,
-    bias: Tensor | None,
-    noise: Tensor | None,
-    noise_strength: Tensor | None,
-    dim: int,
-    slope: float,
-    gain: float,
+    x: Tensor, bias: MaybeTensor, noise: MaybeTensor, noise_strength: MaybeTensor, dim: int, slope: float, gain: float
 ) -> Tensor:
-    """The operator in plain PyTorch; in place on its own result, so that one activation is all the memory it takes.
+    """Plain PyTorch version of `bias_act`. It works in place on its result, so that only one activation is allocated.
 
-    Half types are rounded once, at the end: rounding in between would take some values to the other branch.
+    Half types are rounded once, at the end: rounding in between could change the sign of a value and thus its branch.
     """
     out = torch.empty_like(x, dtype=wide_dtype(x))
     shifted = x
@@ -112,50 +105,42 @@ def reference(
 
 
 def reference_backward(grad: Tensor, output: Tensor, slope: float, gain: float) -> Tensor:
-    """Multiply grad by the derivative where `output` came from, whose sign is the input's because gain > 0."""
-    # Arithmetic on a 0/1 mask in grad's own dtype: selecting by booleans is several times slower on a CPU.
+    """Multiply grad by the derivative of the activation, whose branch is the sign of `output`."""
+    # Arithmetic on a 0/1 mask in grad's dtype; selecting by booleans is several times slower on a CPU.
     positive = torch.gt(output, 0, out=torch.empty_like(output, dtype=grad.dtype))
     return positive.mul_(gain - gain * slope).add_(gain * slope).mul_(grad)
 
 
 def reference_gradients(
-    grad: Tensor, output: Tensor, noise: Tensor | None, bias_sum: bool, dim: int, slope: float, gain: float
+    grad: Tensor, output: Tensor, noise: MaybeTensor, bias_sum: bool, dim: int, slope: float, gain: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The backward operator in plain PyTorch: the gradients of x, of the bias and of the noise's strength.
+    """Plain PyTorch version of the backward operator: the gradients of x, the bias and the noise strength.
 
-    That of x lies in memory as `output` does. Those of parameters come in the wide dtype, and empty where they are not
-    asked for, by `bias_sum` and by passing the noise.
+    The gradient of x has the memory format of `output`. Those of the parameters have the wide dtype; they are empty
+    without `bias_sum` and without noise, respectively.
     """
     grad_x = reference_backward(grad, output, slope, gain)
     grad_bias, grad_strength = _fake_sums(output, noise, bias_sum, dim)
     if bias_sum:
         others = [axis for axis in range(grad_x.ndim) if axis != dim]
-        # No axes would mean all of them.
+        # An empty list of axes would mean all axes.
         grad_bias = grad_x.sum(others, dtype=wide_dtype(grad_x)) if others else grad_bias.copy_(grad_x)
     if noise is not None:
         grad_strength = (grad_x.sum(1, keepdim=True, dtype=noise.dtype) * noise).sum().reshape(1)
     return grad_x, grad_bias, grad_strength
 
 
-def _fake(
-    x: Tensor,
-    bias: Tensor | None,
-    noise: Tensor | None,
-    noise_strength: Tensor | None,
-    dim: int,
-    slope: float,
-    gain: float,
-) -> Tensor:
+def _fake(x: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(x)
 
 
-def _fake_sums(output: Tensor, noise: Tensor | None, bias_sum: bool, dim: int) -> tuple[Tensor, Tensor]:
+def _fake_sums(output: Tensor, noise: MaybeTensor, bias_sum: bool, dim: int) -> tuple[Tensor, Tensor]:
     grad_bias = output.new_empty(output.shape[dim] if bias_sum else 0, dtype=wide_dtype(output))
     return grad_bias, output.new_empty(0 if noise is None else 1, dtype=wide_dtype(output))
 
 
 def _fake_backward(
-    grad: Tensor, output: Tensor, noise: Tensor | None, bias_sum: bool, dim: int, slope: float, gain: float
+    grad: Tensor, output: Tensor, noise: MaybeTensor, bias_sum: bool, dim: int, slope: float, gain: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(output), *_fake_sums(output, noise, bias_sum, dim)
 
@@ -165,12 +150,12 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(output, noise, noise_strength)
 
 
-def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[MaybeTensor, ...]:
     output, noise, strength = ctx.saved_tensors
     needs_x, needs_bias, needs_noise, needs_strength = ctx.needs_input_grad[:4]
-    if not parameter_gradients_wanted():
+    if not parameter_gradients_enabled():
         needs_bias = needs_strength = False
-    # A noise that itself needs a gradient, as only inversion's does, shares its sums with its strength.
+    # Only inversion needs the gradient of the noise; the sums below then serve noise and strength.
     summed = noise if needs_strength and not needs_noise else None
     grad_x, grad_bias, grad_strength = torch.ops.semantic_gan.bias_act_backward(
         grad, output, summed, needs_bias, ctx.dim, ctx.slope, ctx.gain
@@ -192,27 +177,27 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     _, reference_output, noise, _, ctx.dim, ctx.slope, ctx.gain = inputs
     ctx.save_for_backward(reference_output, noise)
-    ctx.set_materialize_grads(False)  # zeros in the place of gradients that nobody has would be added below
+    ctx.set_materialize_grads(False)  # gradients that do not exist stay None, so that no zeros are added
 
 
 def _differentiate_backward(
-    ctx: Any, of_x: Tensor | None, of_bias: Tensor | None, of_strength: Tensor | None
-) -> tuple[Tensor | None, ...]:
-    """Linear in its first input and piecewise constant in its second: its derivative is the operator itself.
+    ctx: Any, grad_grad_x: MaybeTensor, grad_grad_bias: MaybeTensor, grad_grad_strength: MaybeTensor
+) -> tuple[MaybeTensor, ...]:
+    """Differentiate the backward operator, which is linear in `grad` and piecewise constant in `output`.
 
-    The noise is a constant here: one that needs a gradient is not passed.
+    Its derivative is therefore the operator itself. The noise is a constant here: noise with a gradient is not passed.
     """
     output, noise = ctx.saved_tensors
     wide = []
-    if of_bias is not None and of_bias.numel() > 0:
-        wide.append(of_bias.view([-1 if axis == ctx.dim else 1 for axis in range(output.ndim)]))
-    if of_strength is not None and of_strength.numel() > 0:
-        wide.append(of_strength * noise)
-    if of_x is None and not wide:
+    if grad_grad_bias is not None and grad_grad_bias.numel() > 0:
+        wide.append(grad_grad_bias.view([-1 if axis == ctx.dim else 1 for axis in range(output.ndim)]))
+    if grad_grad_strength is not None and grad_grad_strength.numel() > 0:
+        wide.append(grad_grad_strength * noise)
+    if grad_grad_x is None and not wide:
         return (None,) * 7
-    total = of_x
+    total = grad_grad_x
     if wide:
-        total = sum(wide, torch.zeros_like(output) if of_x is None else of_x).to(output.dtype)
+        total = sum(wide, torch.zeros_like(output) if grad_grad_x is None else grad_grad_x).to(output.dtype)
     grad, _, _ = torch.ops.semantic_gan.bias_act_backward(total, output, None, False, ctx.dim, ctx.slope, ctx.gain)
     return grad, *(None,) * 6
 

@@ -1,13 +1,13 @@
 """Convolutions whose derivatives of every order are convolutions with kernels of the same size.
 
-PyTorch differentiates a convolution twice by exchanging batch and channels, which makes a kernel as large as the image
-and, from 256 pixels on, takes 3 to 5 times longer than the work does. A convolution is bilinear in input and weight,
-and so are its two gradients; the three differentiate into one another, and none of them needs a larger kernel:
+For second derivatives PyTorch exchanges batch and channels of a convolution. Its kernel is then as large as the image,
+which from 256 pixels on takes 3 to 5 times longer than necessary. A convolution is bilinear in input and weight, and
+so are its two gradients. All derivatives of the three are again one of them, without larger kernels:
 
-    out(x, w)          gradients: x' = transposed(g, w),   w' = weight_gradient(g, x)
-    weight_gradient(g, x)         g' = out(x, gw),         x' = transposed(g, gw)
+    out(x, w)               gradients: x' = transposed(g, w), w' = weight_gradient(g, x)
+    weight_gradient(g, x)   gradients: g' = out(x, gw),       x' = transposed(g, gw)
 
-Shapes: N batch, I and O channels in and out, k kernel side, H, W and H', W' sides in and out.
+Shapes: N batch, I input and O output channels, k kernel side, H, W input and H', W' output sides.
 """
 
 import functools
@@ -18,20 +18,19 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from ops._autocast import autocast_dtype, cast_for_autocast
-from ops._gradients import parameter_gradients_wanted
+from ops._common import autocast_dtype, cast_for_autocast, parameter_gradients_enabled
 
 _PACK_BYTES = 16
-_aten = torch.ops.aten  # public PyTorch has no gradient of the weight alone
+_aten = torch.ops.aten  # the public API cannot compute the gradient of the weight alone
 
 
 def conv2d(x: Tensor, weight: Tensor, *, gain: float = 1.0, stride: int = 1, padding: int = 0) -> Tensor:
     """Return `torch.nn.functional.conv2d(x, gain * weight)`: x [N, I, H, W], weight [O, I, k, k] -> [N, O, H', W'].
 
-    Gradients of any order. Under autocast both inputs are cast. Inside `no_parameter_gradients` the weight gets no
-    gradient, except on CPUs, where the convolution is PyTorch's own.
+    Differentiable any number of times. Autocast casts both inputs. Inside `no_parameter_gradients` the weight gets no
+    gradient, except on CPUs, which run PyTorch's own convolution.
     """
-    if x.device.type == "cpu":  # PyTorch's own is about as fast there, and can be exported
+    if x.device.type == "cpu":  # about as fast as ours, and can be exported
         return F.conv2d(x, weight if gain == 1 else weight * gain, stride=stride, padding=padding)
     x, padded = _full_packs(*_laid_out_for_the_device(cast_for_autocast(x), _scaled(weight, gain)))
     output: Tensor = _Convolution.apply(x, padded, _Geometry(stride, padding))
@@ -41,7 +40,7 @@ def conv2d(x: Tensor, weight: Tensor, *, gain: float = 1.0, stride: int = 1, pad
 def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
     """Return `torch.nn.functional.conv_transpose2d(x, weight)`: x [N, I, H, W], weight [I, O, k, k] -> [N, O, H', W'].
 
-    Otherwise as `conv2d`.
+    Gradients and autocast work as in `conv2d`.
     """
     if x.device.type == "cpu":
         return F.conv_transpose2d(x, weight, stride=stride, padding=padding)
@@ -51,7 +50,7 @@ def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int
 
 
 def _full_packs(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Pad channels with zeros to multiples of 16 bytes, as tensor cores want: [N, I', H, W], [O', I', k, k]."""
+    """Pad channels with zeros to multiples of 16 bytes, which tensor cores need: [N, I', H, W], [O', I', k, k]."""
     if x.dtype == torch.float64:
         return x, weight
     pack = _PACK_BYTES // x.element_size()
@@ -64,9 +63,9 @@ def _full_packs(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _laid_out_for_the_device(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Make both contiguous where cuDNN is faster with that than with channels_last: in float32 before Ampere.
+    """Make both contiguous in float32 on GPUs before Ampere, where cuDNN is slower with channels_last.
 
-    A V100 took 1.68 s in place of 2.76 s (pytorch/pytorch#44943); not measured here.
+    A V100 took 1.68 s instead of 2.76 s (pytorch/pytorch#44943); not measured here.
     """
     if x.dtype == torch.float32 and not torch.compiler.is_compiling() and _capability(x.device) < (8, 0):
         return x.contiguous(), weight.contiguous()
@@ -75,21 +74,21 @@ def _laid_out_for_the_device(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]
 
 @functools.cache
 def _capability(device: torch.device) -> tuple[int, int]:
-    """Return the compute capability of a GPU; for other devices one above all."""
+    """Return the compute capability of a GPU, or a value above all capabilities for other devices."""
     return torch.cuda.get_device_capability(device) if device.type == "cuda" else (99, 0)
 
 
 def _scaled(weight: Tensor, gain: float) -> Tensor:
-    """Return gain * weight in the type that autocast gives it."""
+    """Return gain * weight in the dtype in which autocast runs convolutions."""
     dtype = autocast_dtype(weight)
-    if gain == 1 or dtype == weight.dtype or torch.compiler.is_compiling():  # compilers fuse the two themselves
+    if gain == 1 or dtype == weight.dtype or torch.compiler.is_compiling():  # compilers fuse product and cast
         return (weight if gain == 1 else weight * gain).to(dtype)
     scaled: Tensor = _ScaledCast.apply(weight, gain, dtype)
     return scaled
 
 
 class _ScaledCast(Function):
-    """gain * x in a narrower type, by one kernel."""
+    """gain * x in a narrower dtype, computed by one kernel."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: float, dtype: torch.dtype) -> Tensor:
@@ -99,7 +98,7 @@ class _ScaledCast(Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         gain, dtype = ctx.options
-        return gradients[0].to(dtype) * gain, None, None  # the other way round the product would be rounded
+        return gradients[0].to(dtype) * gain, None, None  # cast first, so that the product is not rounded
 
 
 class _Geometry(NamedTuple):
@@ -114,7 +113,7 @@ class _Geometry(NamedTuple):
 
 
 class _Convolution(Function):
-    """out(x, w): plain, or transposed."""
+    """out(x, w): a convolution or a transposed convolution."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
@@ -129,19 +128,19 @@ class _Convolution(Function):
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
             grad_x = _input_gradient(gradient, weight, x.shape, ctx.geometry)
-        if ctx.needs_input_grad[1] and parameter_gradients_wanted():
+        if ctx.needs_input_grad[1] and parameter_gradients_enabled():
             grad_weight = _WeightGradient.apply(gradient, x, weight.shape, ctx.geometry)
         return grad_x, grad_weight, None
 
 
 class _WeightGradient(Function):
-    """The gradient with respect to the weight: w'(g, x)."""
+    """w'(g, x): the gradient of a convolution with respect to its weight."""
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, x: Tensor, shape: torch.Size, geometry: _Geometry) -> Tensor:
         ctx.save_for_backward(gradient, x)
         ctx.geometry = geometry
-        weight = gradient.new_empty(()).expand(shape)  # only its shape counts
+        weight = gradient.new_empty(()).expand(shape)  # only its shape is used
         mask = [False, True, False]
         result: Tensor = _aten.convolution_backward(gradient, x, weight, None, *geometry.arguments(), mask)[1]
         return result
@@ -164,8 +163,8 @@ def _convolve(x: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
 
 
 def _input_gradient(gradient: Tensor, weight: Tensor, shape: torch.Size, geometry: _Geometry) -> Tensor:
-    """x'(g, w): the convolution of the other kind, with the same weight."""
-    # Rows and columns at the far edge that the stride skipped; a plain convolution skips none.
+    """x'(g, w): the transposed convolution with the same weight, or the plain one if the convolution was transposed."""
+    # Rows and columns at the far edge that the stride skipped; a transposed convolution skips none.
     skipped, (stride, padding, transposed, _) = (0, 0), geometry
     if not transposed:
         rows, columns = (
@@ -177,7 +176,7 @@ def _input_gradient(gradient: Tensor, weight: Tensor, shape: torch.Size, geometr
 
 
 def _laid_out_like(x: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient in channels_last where x is: slicing and concatenating change a gradient's layout."""
+    """Return the gradient in x's memory format, which slicing and concatenation may have changed."""
     if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
         return gradient
     return gradient.contiguous(memory_format=torch.channels_last)

@@ -1,28 +1,22 @@
-"""The two operators in terms of PyTorch's own, for graphs that are to run without this package.
+"""The operators written with PyTorch's own, for exported graphs that run without this package.
 
-Functions of the operators' own signatures, functional throughout, as traced graphs want them; not for training.
+They have the operators' signatures and no in-place operations, as export requires. They are not for training.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ops._library import wide_dtype
+from ops._common import Ints, MaybeTensor, wide_dtype
 
 
 def bias_act(
-    x: Tensor,
-    bias: Tensor | None,
-    noise: Tensor | None,
-    noise_strength: Tensor | None,
-    dim: int,
-    slope: float,
-    gain: float,
+    x: Tensor, bias: MaybeTensor, noise: MaybeTensor, noise_strength: MaybeTensor, dim: int, slope: float, gain: float
 ) -> Tensor:
-    """`ops.bias_act` by sums and a leaky ReLU."""
+    """`ops.bias_act` as sums and a leaky ReLU."""
     result = x.to(wide_dtype(x))
     if noise is not None and noise_strength is not None:
         result = result + noise * noise_strength
@@ -32,16 +26,9 @@ def bias_act(
 
 
 def upfirdn2d(
-    x: Tensor,
-    filter: Tensor,
-    up: Sequence[int],
-    down: Sequence[int],
-    padding: Sequence[int],
-    flip: bool,
-    gain: float,
-    addend: Tensor | None = None,
+    x: Tensor, filter: Tensor, up: Ints, down: Ints, padding: Ints, flip: bool, gain: float, addend: MaybeTensor = None
 ) -> Tensor:
-    """`ops.upfirdn2d` by a convolution with one channel."""
+    """`ops.upfirdn2d` as a convolution with one channel."""
     samples, channels, height, width = x.shape
     result = x.to(filter.dtype).reshape(samples * channels, 1, height, 1, width, 1)
     result = F.pad(result, (0, up[1] - 1, 0, 0, 0, up[0] - 1)).reshape(-1, 1, height * up[0], width * up[1])
@@ -54,6 +41,6 @@ def upfirdn2d(
 
 
 def decompositions() -> dict[Any, Callable[..., Tensor]]:
-    """For `torch.export.ExportedProgram.run_decompositions`."""
+    """Return the table for `torch.export.ExportedProgram.run_decompositions`."""
     operators = torch.ops.semantic_gan
     return {operators.bias_act.default: bias_act, operators.upfirdn2d.default: upfirdn2d}

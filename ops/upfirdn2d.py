@@ -1,51 +1,49 @@
-"""Upsample, FIR-filter and downsample images in one operator, differentiable any number of times.
+"""Upsampling, FIR filtering and downsampling of images in one operator, differentiable any number of times.
 
 Shapes: x is [N, C, H, W]; pairs are (vertical, horizontal); padding is (top, bottom, left, right).
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ops._library import LIBRARY, define, wide_dtype
+from ops._common import LIBRARY, Ints, MaybeTensor, define, wide_dtype
 
 
 def upfirdn2d(
     x: Tensor,
     filter: Tensor,
     *,
-    up: int | Sequence[int] = 1,
-    down: int | Sequence[int] = 1,
-    padding: int | Sequence[int] = 0,
+    up: int | Ints = 1,
+    down: int | Ints = 1,
+    padding: int | Ints = 0,
     flip: bool = False,
     gain: float = 1.0,
     addend: Tensor | None = None,
 ) -> Tensor:
-    """Insert zeros, pad, convolve, keep every down-th sample, multiply by gain.
+    """Insert zeros, pad, convolve, keep every down-th sample, multiply by gain, add the addend.
 
-    Per axis this is `scipy.signal.upfirdn` with padding: every sample is followed by up - 1 zeros, the padding
-    (a negative one crops) is added around that, the filter slides over it without going over its edges, and of the
-    results every down-th is kept, from the first one on.
+    Along each axis this is `scipy.signal.upfirdn` with padding: insert up - 1 zeros after every sample, pad (negative
+    padding crops), convolve without further padding, and keep every down-th sample, starting with the first.
 
     Args:
         x: [N, C, H, W], floating point.
-        filter: [fh, fw], or [f] for one that acts on both axes (the outer product with itself, at the cost of a
-            one-dimensional filter per axis). A constant on x's device; used in x's dtype, in float32 for half types.
+        filter: [fh, fw], or [f] for the separable filter outer(f, f), which costs one 1D filter per axis. A constant
+            on x's device, used in x's dtype, or in float32 for half types.
         up, down: factor, or (vertical, horizontal) factors.
         padding: width on all sides, (before, after) on both axes, or (top, bottom, left, right).
-        flip: correlate (as PyTorch's convolutions do) where the definition of a convolution flips the filter.
+        flip: correlate, as PyTorch's convolutions do, instead of convolving with the flipped filter.
         gain: factor of the result.
-        addend: of the result's shape, x's dtype and device, or None; added to the result.
+        addend: tensor with the result's shape and x's dtype and device, or None.
 
     Returns:
         [N, C, OH, OW] with OH = (H * up + top + bottom - fh) // down + 1, in x's dtype and memory format.
 
     Raises:
-        ValueError: ranks, factors or padding that make no sense, an empty result, a filter that requires grad, an
-            addend of another shape, dtype or device.
+        ValueError: an invalid rank, factor or padding, an empty result, a filter that requires grad, or an addend of
+            another shape, dtype or device.
     """
     up_pair, down_pair, sides = _checked(x, filter, up, down, padding)
     size = (*x.shape[:2], *_output_size(x, filter, up_pair, down_pair, sides))
@@ -62,33 +60,28 @@ def branch_filtered(
     x: Tensor,
     filter: Tensor,
     *,
-    up: int | Sequence[int] = 1,
-    down: int | Sequence[int] = 1,
-    padding: int | Sequence[int] = 0,
+    up: int | Ints = 1,
+    down: int | Ints = 1,
+    padding: int | Ints = 0,
     flip: bool = False,
     gain: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """Return x itself and upfirdn2d(x, ...), for an x that another branch of the network uses too.
+    """Return x and upfirdn2d(x, ...), for an x that another branch of the network also uses.
 
-    The values are those of `upfirdn2d`. In the backward pass, the gradient of the other branch is added where that of
-    the filter is written, so that no pass over memory adds the two.
+    The backward pass adds the gradient of the other branch in the operator, without another pass over memory.
     """
     up_pair, down_pair, sides = _checked(x, filter, up, down, padding)
     arguments = filter.to(wide_dtype(x)), up_pair, down_pair, sides, flip, gain
-    if torch.compiler.is_compiling():  # compilers fuse sums themselves
+    if torch.compiler.is_compiling():  # compilers fuse the sum
         return x, torch.ops.semantic_gan.upfirdn2d(x, *arguments, None)
     same, filtered = _BranchFiltered.apply(x, *arguments)
     return same, filtered
 
 
 def _checked(
-    x: Tensor,
-    filter: Tensor,
-    up: int | Sequence[int],
-    down: int | Sequence[int],
-    padding: int | Sequence[int],
+    x: Tensor, filter: Tensor, up: int | Ints, down: int | Ints, padding: int | Ints
 ) -> tuple[list[int], list[int], list[int]]:
-    """Return up and down in pairs and the padding of all sides, or raise ValueError."""
+    """Return up and down as pairs and the padding of all four sides, or raise ValueError."""
     up_pair, down_pair, sides = _pair("up", up), _pair("down", down), _sides(padding)
     if x.ndim != 4 or not x.is_floating_point():
         raise ValueError(f"upfirdn2d: x must be floating point [N, C, H, W], not {x.dtype} {list(x.shape)}")
@@ -106,14 +99,14 @@ def _checked(
     return up_pair, down_pair, sides
 
 
-def _pair(name: str, factor: int | Sequence[int]) -> list[int]:
+def _pair(name: str, factor: int | Ints) -> list[int]:
     pair = [factor, factor] if isinstance(factor, int) else list(factor)
     if len(pair) != 2 or min(pair) < 1:
         raise ValueError(f"upfirdn2d: {name} must be a factor >= 1 or a (vertical, horizontal) pair, not {factor}")
     return pair
 
 
-def _sides(padding: int | Sequence[int]) -> list[int]:
+def _sides(padding: int | Ints) -> list[int]:
     sides = [padding] if isinstance(padding, int) else list(padding)
     if len(sides) not in (1, 2, 4):
         raise ValueError(
@@ -126,9 +119,7 @@ def _filter_size(filter: Tensor) -> tuple[int, int]:
     return filter.shape[0], filter.shape[-1]
 
 
-def _output_size(
-    x: Tensor, filter: Tensor, up: Sequence[int], down: Sequence[int], padding: Sequence[int]
-) -> tuple[int, int]:
+def _output_size(x: Tensor, filter: Tensor, up: Ints, down: Ints, padding: Ints) -> tuple[int, int]:
     height, width = (
         (x.shape[2 + axis] * up[axis] + padding[2 * axis] + padding[2 * axis + 1] - taps) // down[axis] + 1
         for axis, taps in enumerate(_filter_size(filter))
@@ -137,16 +128,9 @@ def _output_size(
 
 
 def reference(
-    x: Tensor,
-    filter: Tensor,
-    up: Sequence[int],
-    down: Sequence[int],
-    padding: Sequence[int],
-    flip: bool,
-    gain: float,
-    addend: Tensor | None = None,
+    x: Tensor, filter: Tensor, up: Ints, down: Ints, padding: Ints, flip: bool, gain: float, addend: MaybeTensor = None
 ) -> Tensor:
-    """The operator in plain PyTorch: weighted sums of slices, so no TF32 on any device."""
+    """Plain PyTorch version of `upfirdn2d`: weighted sums of slices, which never use TF32."""
     taps = filter if flip else filter.flip(list(range(filter.ndim)))
     result = x.to(wide_dtype(x))
     for weights, axes in _passes(taps, up, gain):
@@ -163,24 +147,19 @@ def reference(
     return result.to(x.dtype)
 
 
-def _passes(taps: Tensor, up: Sequence[int], gain: float) -> list[tuple[Tensor, tuple[int, ...]]]:
-    """The correlation kernels to apply one after the other, each with the axes it acts on."""
+def _passes(taps: Tensor, up: Ints, gain: float) -> list[tuple[Tensor, tuple[int, ...]]]:
+    """Return the correlation kernels to apply one after the other, each with the axes on which it acts."""
     if taps.ndim == 2:
         return [(taps * gain, (0, 1))]
     vertical, horizontal = (taps[:, None] * gain, (0,)), (taps[None, :], (1,))
-    # Whole rows are cheapest to add: the vertical pass goes where the image is larger.
+    # Adding whole rows is cheapest, so the vertical pass runs where the image is larger.
     return [horizontal, vertical] if up[0] > 1 else [vertical, horizontal]
 
 
 def _filter(
-    x: Tensor,
-    weights: Tensor,
-    up: Sequence[int],
-    down: Sequence[int],
-    padding: Sequence[int],
-    memory_format: torch.memory_format,
+    x: Tensor, weights: Tensor, up: Ints, down: Ints, padding: Ints, memory_format: torch.memory_format
 ) -> Tensor:
-    """Correlate with weights [fh, fw]; the inserted and the padded zeros are left out of the sums, not made."""
+    """Correlate with weights [fh, fw], without materialising the inserted and padded zeros."""
     size = _output_size(x, weights, up, down, padding)
     rows, columns = (
         _terms(x.shape[2 + axis], size[axis], weights.shape[axis], up[axis], down[axis], padding[2 * axis])
@@ -194,11 +173,11 @@ def _filter(
 
 
 def _terms(size: int, out_size: int, taps: int, up: int, down: int, before: int) -> list[tuple[int, slice, slice]]:
-    """Along one axis, the sum as (tap, the outputs that see it, the inputs they read), two slices of one length.
+    """Return the terms of the sum along one axis: (tap, slice of outputs, slice of the inputs that they read).
 
-    Output o sees through tap t the sample at o * down + t - before of the zero-inserted signal, which is input
-    i = (o * down + t - before) / up where that is whole and inside. Outputs `period` apart see the same taps, and read
-    inputs `stride` apart.
+    Tap t of output o reads position o * down + t - before of the zero-inserted signal. This is the input
+    i = (o * down + t - before) / up if that is an integer inside the image. Outputs that are `period` apart use the
+    same taps and read inputs that are `stride` apart.
     """
     common = math.gcd(up, down)
     period, stride = up // common, down // common
@@ -216,22 +195,13 @@ def _terms(size: int, out_size: int, taps: int, up: int, down: int, before: int)
 
 
 def _memory_format(x: Tensor) -> torch.memory_format:
-    """channels_last for an x that is laid out so and not also plainly contiguous."""
+    """Return channels_last if x has this format and is not also contiguous, else contiguous_format."""
     if not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
         return torch.channels_last
     return torch.contiguous_format
 
 
-def _fake(
-    x: Tensor,
-    filter: Tensor,
-    up: Sequence[int],
-    down: Sequence[int],
-    padding: Sequence[int],
-    flip: bool,
-    gain: float,
-    addend: Tensor | None = None,
-) -> Tensor:
+def _fake(x: Tensor, filter: Tensor, up: Ints, down: Ints, padding: Ints, *_: Any) -> Tensor:
     size = x.shape[:2] + _output_size(x, filter, up, down, padding)
     return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=_memory_format(x))
 
@@ -249,23 +219,23 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _transposed_padding(size: int, out_size: int, taps: int, up: int, down: int, before: int) -> tuple[int, int]:
-    """The (before, after) with which the transposed operator, up and down swapped, gives back `size` samples.
+    """Return the padding (before, after) of the transposed operator, which swaps up and down and yields `size` samples.
 
-    Output o reads input i through tap t = i * up + before - o * down. Read from the input's side with the tap order
-    reversed, t' = taps - 1 - t, that is o * down = i * up + t' - (taps - 1 - before): the same operator again.
+    Output o reads input i through tap t = i * up + before - o * down. With reversed taps, t' = taps - 1 - t, this is
+    o * down = i * up + t' - (taps - 1 - before): the same operator with outputs and inputs exchanged.
     """
     transposed_before = taps - 1 - before
     return transposed_before, (size - 1) * up + taps - transposed_before - out_size * down
 
 
-def _transposed(ctx: Any, grad: Tensor, addend: Tensor | None) -> Tensor:
-    """The gradient of the filter's input, plus another."""
+def _transposed(ctx: Any, grad: Tensor, addend: MaybeTensor) -> Tensor:
+    """Return the gradient of the operator's input, plus another one."""
     (filter,) = ctx.saved_tensors
     arguments = ctx.down, ctx.up, ctx.padding, not ctx.flip, ctx.gain
     return torch.ops.semantic_gan.upfirdn2d(grad, filter, *arguments, addend)
 
 
-def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[MaybeTensor, ...]:
     grad_x = _transposed(ctx, grad, None) if ctx.needs_input_grad[0] else None
     return grad_x, *(None,) * 6, grad if ctx.needs_input_grad[7] else None
 
@@ -279,7 +249,7 @@ class _BranchFiltered(torch.autograd.Function):
         return x.view_as(x), filtered
 
     @staticmethod
-    def backward(ctx: Any, grad_same: Tensor | None, grad_filtered: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_same: MaybeTensor, grad_filtered: MaybeTensor) -> tuple[MaybeTensor, ...]:
         grad = grad_same if grad_filtered is None else _transposed(ctx, grad_filtered, grad_same)
         return grad, *(None,) * 6
 

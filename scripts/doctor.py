@@ -1,10 +1,10 @@
-"""Report whether this machine can run the compiled operators, and whether they agree with plain PyTorch.
+"""Check that this machine can run the compiled operators, and that they agree with plain PyTorch.
 
     python -m scripts.doctor
-    python -m scripts.doctor --kernels    instead, what nvcc made of each CUDA kernel; needs no GPU
+    python -m scripts.doctor --kernels    describe the compiled CUDA kernels instead; needs nvcc, but no GPU
 
-Exits with 0 if everything works that the tools found here allow, with 1 if a build fails in spite of them, a compiled
-operator disagrees with its reference, or a kernel spills registers.
+Exits with 0 if everything works for which the tools are installed, and with 1 if a build fails although its tools are,
+if a compiled operator disagrees with its reference, or if a kernel spills registers.
 """
 
 import platform
@@ -23,12 +23,12 @@ _KERNELS_ROW = "{:<18} {:<9} {:<42}" + " {:>9} {:>6} {:>6} {:>6} {:>6} {:>9} {:>
 _KERNELS_COLUMNS = ("registers", "stack", "local", "shared", "blocks", "occupancy", "SASS", "an output")
 _KERNELS_LEGEND = """\
 registers, stack, local: of a thread, memory in bytes; shared: bytes of a block
-blocks, occupancy: how many blocks of 256 threads the 65,536 registers of a multiprocessor let run at once, and their
-  part of the threads that it can run; shared memory is left out
+blocks, occupancy: how many blocks of 256 threads fit in the 65,536 registers of a multiprocessor, and their part of its
+  maximum number of threads; shared memory is not considered
 SASS: instructions of the kernel's code, without padding
 an output: instructions on the longest path from entry to exit of a kernel without loops (upfirdn2d_tiles), divided by
-  the outputs stored on this path, which are all of a tile; where a 16-bit contiguous 1,1 tile lies inside of the
-  image, it takes a shorter path"""
+  the outputs stored on this path, which are all of a tile; a 16-bit contiguous 1,1 tile inside the image takes a
+  shorter path"""
 
 # Relative to the largest value. Sums of eight terms in another order differ by a few units in the last place.
 _TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-12, torch.float16: 4e-3, torch.bfloat16: 3e-2}
@@ -40,10 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--kernels", action="store_true", help="describe the compiled CUDA kernels and stop")
     if parser.parse_args(argv).kernels:
         return _report_kernels()
-    _print_versions()
-    _print_tools()
+    _print_environment()
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    # References first: a loaded library replaces them.
+    # References first: once a library is loaded, it replaces them.
     expected = {device: _results(device) for device in devices}
     healthy = True
     for device in ["cpu", "cuda"]:
@@ -51,11 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         healthy &= _check_build(device)
         if device in expected and ops.backend(device) == "compiled":
             healthy &= _check_parity(expected[device], _results(device))
-    print("\neverything that should work works" if healthy else "\nsomething is wrong, see FAILED above")
+    print("\nall checks passed" if healthy else "\nsome checks failed: see FAILED above")
     return 0 if healthy else 1
 
 
 def _report_kernels() -> int:
+    """Print a summary, then a table for each compute capability; return the exit code."""
     reason = _toolchain.missing("cuda") or _kernels.missing()
     if reason is not None:
         print(f"kernels: not possible: {reason}")
@@ -66,39 +66,29 @@ def _report_kernels() -> int:
     except RuntimeError as error:
         print(f"kernels: FAILED: {error}")
         return 1
-    return _print_kernels(kernels)
-
-
-def _print_kernels(kernels: Sequence[_kernels.Kernel]) -> int:
-    """Print a summary, then a table for each compute capability; return the exit code."""
     spilling = sum(kernel.spills for kernel in kernels)
     architectures = sorted({kernel.architecture for kernel in kernels})
     highest = max(kernel.registers for kernel in kernels)
-    told = f"{'FAILED: ' if spilling else ''}{spilling} with spills (stack or local memory)"
-    print(f"{len(kernels)} kernels for {' and '.join(architectures)}: {told}, at most {highest} registers\n")
+    spills = f"{'FAILED: ' if spilling else ''}{spilling} with spills (stack or local memory)"
+    print(f"{len(kernels)} kernels for {' and '.join(architectures)}: {spills}, at most {highest} registers\n")
     print(_KERNELS_LEGEND)
     for architecture in architectures:
         print("\n" + _KERNELS_ROW.format(architecture, "type", "variant", *_KERNELS_COLUMNS))
-        for kernel in kernels:
-            if kernel.architecture != architecture:
-                continue
-            memory = (kernel.stack, kernel.local, kernel.shared)
-            occupancy = (kernel.blocks, f"{kernel.occupancy:.0%}")
-            code = (kernel.instructions, "-" if kernel.an_output is None else f"{kernel.an_output:.1f}")
+        for kernel in (kernel for kernel in kernels if kernel.architecture == architecture):
             name = (kernel.name, kernel.dtype, kernel.variant)
-            print(_KERNELS_ROW.format(*name, kernel.registers, *memory, *occupancy, *code))
+            memory = (kernel.registers, kernel.stack, kernel.local, kernel.shared)
+            occupancy = (kernel.blocks, f"{kernel.occupancy:.0%}")
+            code = (kernel.instructions, "-" if kernel.per_output is None else f"{kernel.per_output:.1f}")
+            print(_KERNELS_ROW.format(*name, *memory, *occupancy, *code))
     return 1 if spilling else 0
 
 
-def _print_versions() -> None:
+def _print_environment() -> None:
     print("versions")
     _print_row("python", platform.python_version())
     _print_row("torch", torch.__version__)
     _print_row("torchvision", torchvision.__version__)
     _print_row("CUDA of torch", torch.version.cuda or "none")
-
-
-def _print_tools() -> None:
     home = _toolchain.cuda_home()
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     print("\ntools")
@@ -115,7 +105,7 @@ def _print_row(name: str, value: str) -> None:
 
 
 def _check_build(device: str) -> bool:
-    """Build and load; a missing tool is reported but is not a fault."""
+    """Build and load the operators; return False if that fails, but True if a tool is missing."""
     reason = _toolchain.missing(device)
     if reason is not None:
         _print_row("build", f"not possible: {reason}")
@@ -141,7 +131,7 @@ def _check_parity(expected: dict[str, Tensor], actual: dict[str, Tensor]) -> boo
 
 
 def _results(device: str) -> dict[str, Tensor]:
-    """Value and gradients of every operator in every dtype, by whatever runs on the device at the moment."""
+    """Return value and gradients of every operator in every dtype, by the implementation that is now in use."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device=device) / 8
     calls: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "bias_act": lambda x, bias: ops.bias_act(x, bias),
@@ -153,22 +143,17 @@ def _results(device: str) -> dict[str, Tensor]:
     results = {}
     for dtype in _TOLERANCES:
         for name, call in calls.items():
-            for part, tensor in _value_and_gradients(call, device, dtype).items():
-                results[f"{name}, {str(dtype).removeprefix('torch.')}, {part}"] = tensor
+            generator = torch.Generator().manual_seed(0)
+            x = torch.randn(2, 3, 9, 8, generator=generator).to(device, dtype).requires_grad_()
+            bias = torch.randn(3, generator=generator).to(device, dtype).requires_grad_()
+            value = call(x, bias)
+            weights = torch.randn(value.shape, generator=generator).to(device, dtype)
+            gradients = torch.autograd.grad(value, [x, bias], weights, allow_unused=True)
+            parts = {"value": value.detach(), "gradient": gradients[0], "bias gradient": gradients[1]}
+            for part, tensor in parts.items():
+                if tensor is not None:  # upfirdn2d has no bias
+                    results[f"{name}, {str(dtype).removeprefix('torch.')}, {part}"] = tensor
     return results
-
-
-def _value_and_gradients(
-    call: Callable[[Tensor, Tensor], Tensor], device: str, dtype: torch.dtype
-) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 3, 9, 8, generator=generator).to(device, dtype).requires_grad_()
-    bias = torch.randn(3, generator=generator).to(device, dtype).requires_grad_()
-    value = call(x, bias)
-    weights = torch.randn(value.shape, generator=generator).to(device, dtype)
-    gradients = torch.autograd.grad(value, [x, bias], weights, allow_unused=True)
-    named = zip(["value", "gradient", "bias gradient"], [value.detach(), *gradients], strict=True)
-    return {part: tensor for part, tensor in named if tensor is not None}
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from metrics.registry import registered
 from metrics.report import Report
 from models import ModelConfig
 from models.bundled import bundled_model
-from models.checkpoint import build_generator, find_networks, load_generator, provenance, read_file
+from models.checkpoint import load_generator, load_networks
 from training.evaluation.evaluator import Evaluation
 from training.run.events import check_name
 from utils import cli, distributed
@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     dataset = open_dataset(data, model.resolution, model.num_classes)
     check_classes(checkpoints, dataset.classes, ", ".join(args.data))
     ops.set_mode(args.ops, device.type)
-    with distributed.session(device.type) as process:
+    with distributed.process_group(device.type) as process:
         if process.world_size == 1:
             process = replace(process, device=device)
         evaluation = Evaluation(config, dataset, process, workers=data.workers, skip_missing=args.metrics is None)
@@ -171,10 +171,9 @@ def look_into(path: str | Path) -> Checkpoint:
     Raises:
         ModelError: if it holds no generator that fits its own configuration.
     """
-    contents = read_file(path)
-    networks = find_networks(contents, str(path))
-    build_generator(networks, str(path))
-    return Checkpoint(str(path), networks.config, networks.classes, provenance(contents).get("images"))
+    networks = load_networks(path)
+    networks.build_generator()
+    return Checkpoint(str(path), networks.config, networks.classes, networks.provenance().get("images"))
 
 
 def in_order_of_training(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:

@@ -28,7 +28,7 @@ from torch.torch_version import TorchVersion
 
 from datasets.class_files import default_table
 from models.bundled import bundled_model
-from models.checkpoint import Networks, build_generator, find_networks, provenance, read_file
+from models.checkpoint import Networks, load_networks, parse_networks
 from models.tracing import trace
 from utils import cli
 from utils.errors import ConfigError, ModelError
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ConfigError(f"--output {args.output} is the checkpoint itself: choose another name")
     check_free_file(args.output, overwrite=args.overwrite)
     writer = find_writer(args.output)
-    exported = export(read_file(checkpoint), args.precision, str(checkpoint))
+    exported = export(load_networks(checkpoint), args.precision)
     with replacing(args.output) as partial:
         writer(exported, args.precision, partial)
     print(f"wrote {args.output}: {args.output.stat().st_size / 1e6:.2f} MB, {describe(exported, args.precision)}")
@@ -117,25 +117,24 @@ def write_onnx(exported: dict[str, Any], precision: str, path: Path) -> None:
 
 def traced(exported: dict[str, Any], precision: str) -> torch.export.ExportedProgram:
     """The graph of an exported generator."""
-    return trace(build_generator(find_networks(exported, "export"), "export"), PRECISIONS[precision])
+    return trace(parse_networks(exported, "export").build_generator(), PRECISIONS[precision])
 
 
 WRITERS = {".pt": write_checkpoint, ".onnx": write_onnx, ".pt2": write_torch}
 
 
-def export(contents: Any, precision: str, source: str) -> dict[str, Any]:
+def export(networks: Networks, precision: str) -> dict[str, Any]:
     """What the file of a checkpoint's generator holds, from what the checkpoint holds.
 
     `images` (real images seen) and `data` (where they came from) are kept where the checkpoint tells them.
 
     Raises:
-        ModelError: if there is no generator, or its numbers do not fit the precision; `source` is what messages name.
+        ModelError: if there is no generator, or its numbers do not fit the precision.
     """
-    networks = find_networks(contents, source)
-    generator = build_generator(networks, source)
-    state = {name: stored(value, name, precision, source) for name, value in generator.state_dict().items()}
+    generator = networks.build_generator()
+    state = {name: stored(value, name, precision, networks.source) for name, value in generator.state_dict().items()}
     classes = networks.classes or default_table(networks.config.num_classes).to_dict()
-    return {**Networks(networks.config, None, state, None, classes).to_dict(), **provenance(contents)}
+    return {**Networks(networks.config, None, state, None, classes).to_dict(), **networks.provenance()}
 
 
 def stored(value: Tensor, name: str, precision: str, source: str) -> Tensor:

@@ -57,13 +57,13 @@ from metrics.perceptual import EfficientNetDistance, Lpips, PerceptualDistance, 
 from metrics.segmenter import Segmenter, load_segmenter
 from models import Generator
 from models.bundled import BUNDLED_ENCODER, bundled_model
-from models.checkpoint import provenance, read_file
+from models.checkpoint import load_networks
 from utils import cli
 from utils.errors import ConfigError, EditError, printable
 from utils.files import check_free, make_folder, replacing
 from utils.images import save_png
 from utils.progress import progress
-from utils.reading.names import normalized
+from utils.reading.checks import normalized
 
 REPORT = "report.json"
 
@@ -106,13 +106,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     device = cli.usable_device(args.device)
     checkpoint = args.checkpoint or bundled_model()
-    contents = read_file(checkpoint)
-    generator, classes = build_model(contents, checkpoint, device)
-    model, trained_on = LoadedModel(checkpoint, generator, classes), provenance(contents)
+    networks = load_networks(checkpoint)
+    generator, classes = build_model(networks, checkpoint, device)
+    model, trained_on = LoadedModel(checkpoint, generator, classes), networks.provenance()
     guide, reported = perceptual_distances(args.lpips, generator)
     method = choose_method(args, guide, reported, model)
     check_output(args, generator.config.resolution)
-    crop = args.crop or training_crop(contents)
+    crop = args.crop or training_crop(networks.contents)
     photos = read_photos(args, model, crop)
 
     ops.set_mode(args.ops, device.type)

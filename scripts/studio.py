@@ -26,7 +26,7 @@ from editing.loading import limit_threads, load_model
 from editing.photos import training_crop
 from models import Generator
 from models.bundled import BUNDLED_ENCODER, bundled_model
-from models.checkpoint import read_file
+from models.checkpoint import load_networks
 from ops import set_mode
 from scripts.studio_page.uploads import Uploads
 from scripts.studio_page.workshop import LARGEST_SEED, Workshop
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         from scripts.studio_page.page import launch  # Gradio reads the environment when it is imported
 
         workshop = Workshop(generator, classes)
-        uploads = Uploads(workshop, training_crop(read_file(checkpoint)), args.steps, encoder)
+        uploads = Uploads(workshop, training_crop(load_networks(checkpoint).contents), args.steps, encoder)
         try:
             page = launch(workshop, uploads, args.seed, host, args.port)
         except OSError:  # taken since it was checked, while the model was loaded

@@ -42,7 +42,7 @@ from editing.loading import load_model
 from metrics.extras import extra
 from metrics.plots import Panel, panels
 from metrics.report import read_numbers
-from training.finetune import stored_model
+from training.finetune import pretrained_config
 from training.logged import training_seconds
 from utils import cli
 from utils.errors import ConfigError
@@ -92,7 +92,7 @@ def read_study(path: Path) -> Study:
         raise ConfigError(f"{path}: two variants have the same name but for punctuation and case: rename one")
     for seed, variant in product(study.seeds, study.variants):
         try:
-            batch = load_config(study.config, study.overrides_of(variant, seed), stored_model).training.batch_size
+            batch = load_config(study.config, study.overrides_of(variant, seed), pretrained_config).training.batch_size
         except ConfigError as error:
             raise ConfigError(f"{path}: variants.{variant}: {error}") from None
         if uneven := [n for n in study.images if n % batch or n < batch]:
@@ -141,7 +141,7 @@ def is_complete(study: Study, output: Path, variant: str, seed: int) -> bool:
         ConfigError: if its folder holds a run of another configuration, or lacks a stage or column for good.
     """
     folder = folder_of(output, variant, seed)
-    config = load_config(study.config, study.overrides_of(variant, seed), stored_model)
+    config = load_config(study.config, study.overrides_of(variant, seed), pretrained_config)
     files = sorted(folder.glob("config*.yaml"))  # the newest is the last
     stored = read_sections(files[-1]) if files else None
     try:

@@ -370,7 +370,7 @@ def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytes
         ("--seeds 0 --mix --sources 1-", "1-"),
         ("--seeds 0 --mix --sources 1 --parts hiar", "did you mean 'hair'?"),
         ("--seeds 0 --mix --sources 1 --parts nonsense", "choose from background, skin, hair, hat, base"),
-        (("--seeds 0 --mix --sources 1 --parts=", "an argument is empty, behind '--parts'")),
+        (("--seeds 0 --mix --sources 1 --parts=", "empty argument after '--parts'")),
         ("--seeds 0 --mix --sources 1 --frames 3", "--interpolate"),
         ("--seeds 0 --parts hair", "--mix or --interpolate"),
         ("--seeds 0 --sources 3", "--mix"),
@@ -445,7 +445,7 @@ def test_the_bundled_model_is_gone(
 ) -> None:
     monkeypatch.setattr(bundled, "BUNDLED", tmp_path / "faces_64.pt")
     message = refused(["--output", str(tmp_path / "out"), "--seeds", "0"], monkeypatch, capsys)
-    assert f"put {tmp_path / 'faces_64.pt'} back" in message
+    assert f"restore {tmp_path / 'faces_64.pt'} from the repository" in message
     assert "--checkpoint" in message
     assert not (tmp_path / "out").exists()
 

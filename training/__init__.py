@@ -1,1 +1,1 @@
-"""The training loop and what it needs: phases, state, processes, logs."""
+"""Training: the trainer, its steps, and the state that they change."""

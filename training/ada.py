@@ -1,4 +1,4 @@
-"""Steering the probability of augmentation by the discriminator's own judgement (ADA, section 3)."""
+"""Adaptive discriminator augmentation (ADA, Karras et al. 2020, section 3)."""
 
 import torch
 from torch import Tensor
@@ -6,23 +6,32 @@ from torch import Tensor
 from datasets.augment import MAX_PROBABILITY, AugmentConfig
 from utils.distributed import mean_over_processes
 
-ADAPT_EVERY = 4  # iterations whose signs are averaged
+ADAPT_EVERY = 4  # iterations
+
+
+def count_signs(logits: Tensor) -> Tensor:
+    """Return the sum of the logits' signs and their number, [2]; the logits are those of real samples, [N, 1].
+
+    For a relativistic loss give real minus fake logits: only their difference has a meaning.
+    """
+    signs = logits.detach().sign().nan_to_num()
+    return torch.stack([signs.sum(), torch.ones_like(signs).sum()])
 
 
 @torch.no_grad()
 def adapt(probability: Tensor, signs: Tensor, images: int, config: AugmentConfig) -> Tensor:
-    """Moves the probability toward where the mean sign of real logits, r_t, is the target; all on the device.
+    """Move the augmentation probability toward the target of r_t, the mean sign of real logits; all on the device.
 
-    The discriminator that is sure of the real images, r_t above the target, has begun to learn them by heart.
+    An r_t above the target means that the discriminator overfits to the real images.
 
     Args:
-        probability: scalar, changed in place.
-        signs: sum of the signs and their number since the last call [2], set to 0 in place.
-        images: images of all processes since the last call.
+        probability: scalar, updated in place.
+        signs: sum of `count_signs` since the last call [2], reset to 0 in place.
+        images: number of images, over all processes, since the last call.
         config: target and speed.
 
     Returns:
-        r_t, scalar.
+        r_t, a scalar.
     """
     total, count = mean_over_processes(signs).unbind()
     mean_sign = total / count

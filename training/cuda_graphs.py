@@ -1,6 +1,6 @@
-"""Steps as CUDA graphs: all kernels of a step are recorded once and from then on started by one call.
+"""CUDA graphs of the training steps: all kernels of a step are recorded once, then launched by a single call.
 
-A step has thousands of kernels; PyTorch needs longer to start them than a fast GPU to run them on small batches.
+A step launches thousands of kernels. On small batches a fast GPU runs them faster than PyTorch can launch them.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -9,11 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from training.discriminator_inputs import Records
-from training.run.nonfinite import Look, StepGuard
+from training.discriminator_inputs import MicroBatch
+from training.run.nonfinite import NonfiniteGuard, StepRecord
 from training.stats import Stats
-
-Step = Callable[[Sequence[Records]], None]
 
 
 class _Recording(NamedTuple):
@@ -21,61 +19,69 @@ class _Recording(NamedTuple):
 
     graph: torch.cuda.CUDAGraph
     reports: list[tuple[str, Tensor]]
-    looks: list[Look]
+    records: list[StepRecord]
 
 
 class StepGraphs:
-    """Runner of steps: as they are until each has run once, then recorded, from then on replayed.
+    """Run each step eagerly once, record it the next time, and replay the graph from then on.
 
-    In the first run libraries choose their algorithms and optimizers make their states; the memory of first runs and
-    that of graphs are not needed at the same time. A recorded step works on the same tensors every time: the batch is
-    copied to where it was. What it reports, and what the guard sees, is copied from where the graph leaves it. All
-    graphs share one memory pool, since no two run at the same time. A step must not depend on Python values that
-    change, on random numbers of the CPU, or on values that it reads from the GPU.
+    In the eager run libraries choose their algorithms and optimizers allocate their states; recording starts only when
+    every step has run, so that eager runs and graphs do not need memory at the same time. A graph works on the same
+    tensors every time: `load` copies the batch to them. All graphs share one memory pool, since no two run at the same
+    time. A step must not depend on Python values that change, on random numbers of the CPU, or on values read from the
+    GPU.
 
     Args:
-        steps: names of all steps that will run.
-        stats: where the steps report.
-        guard: which looks at each step.
+        step: runs the step of a name on a batch.
+        names: all steps that will run.
+        stats: where the steps report; a replay reports the same tensors again.
+        guard: checks each step; a replay records the same check again.
     """
 
-    def __init__(self, steps: Iterable[str], stats: Stats, guard: StepGuard) -> None:
-        self._not_run = set(steps)
+    def __init__(
+        self,
+        step: Callable[[str, Sequence[MicroBatch]], None],
+        names: Iterable[str],
+        stats: Stats,
+        guard: NonfiniteGuard,
+    ) -> None:
+        self._step = step
+        self._not_run = set(names)
         self._stats = stats
         self._guard = guard
         self._pool: Any = None
-        self._batch: list[Records] = []
+        self._batch: list[MicroBatch] = []
         self._recordings: dict[str, _Recording] = {}
 
-    def load(self, batch: Sequence[Records]) -> list[Records]:
-        """Copy a batch, which has the same shapes every time, to the tensors that the graphs read; return these."""
+    def load(self, batch: Sequence[MicroBatch]) -> list[MicroBatch]:
+        """Copy a batch to the tensors that the graphs read, and return these; shapes must not change between calls."""
         if not self._batch:
-            self._batch = [tuple(x.clone() for x in records) for records in batch]
+            self._batch = [tuple(x.clone() for x in micro_batch) for micro_batch in batch]
         else:
             for target, source in zip(self._batch, batch, strict=True):
                 torch._foreach_copy_(list(target), list(source))
         return self._batch
 
-    def run(self, name: str, step: Step, batch: Sequence[Records]) -> None:
+    def run(self, name: str, batch: Sequence[MicroBatch]) -> None:
         """Run a step on what `load` returned."""
         if self._not_run:
-            step(batch)
+            self._step(name, batch)
             self._not_run.discard(name)
             return
         if name not in self._recordings:
-            self._recordings[name] = self._record(step, batch)
+            self._recordings[name] = self._record(name, batch)
         recording = self._recordings[name]
         recording.graph.replay()
         for report, value in recording.reports:
             self._stats.report(report, value)
-        for look in recording.looks:
-            self._guard.repeat(look)
+        for record in recording.records:
+            self._guard.repeat(record)
 
-    def _record(self, step: Step, batch: Sequence[Records]) -> _Recording:
+    def _record(self, name: str, batch: Sequence[MicroBatch]) -> _Recording:
         graph = torch.cuda.CUDAGraph()
-        # Other threads, which load data, may allocate memory meanwhile: thread_local.
+        # "thread_local": other threads, such as the data loader's, may allocate memory during the recording.
         recording = torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local")
-        with self._stats.recorded() as reports, self._guard.recorded() as looks, recording:
-            step(batch)
+        with self._stats.recorded() as reports, self._guard.recorded() as records, recording:
+            self._step(name, batch)
         self._pool = self._pool or graph.pool()
-        return _Recording(graph, reports, [look._replace(batch=(), random={}) for look in looks])
+        return _Recording(graph, reports, records)

@@ -1,106 +1,190 @@
-"""Training data of a run: pairs of image and mask, or, for domain adaptation, images alone."""
+"""Training data of a run: pairs of image and mask, or images alone (domain adaptation), as batches on the device."""
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
-
-import torch
 
 from configs import RunConfig
 from datasets import sources
 from datasets.augment import Augmentation
+from datasets.data_loader import make_loader
 from datasets.folder_dataset import SourceDataset
 from datasets.images_alone import ImagesAlone
 from datasets.labels import ClassTable
 from datasets.opening import ShardedDataset, Single, first_difference, open_dataset, open_images
+from datasets.sampler import InfiniteSampler
 from datasets.sources import FileSource
 from datasets.survey import Finding, look, summary
-from training.discriminator_inputs import ImageView, PairView, View
-from utils.distributed import Process, from_main, gather_on_main, own_share
+from models.discriminator import GROUP_SIZE
+from training.discriminator_inputs import DiscriminatorInputs, ImageInputs, MicroBatch, PairInputs, split
+from utils.distributed import Process, from_main, gather_on_main, rank_indices
 from utils.errors import ConfigError, DataError
 from utils.progress import progress
 
-_LISTED = 20  # problems
+Dataset = Single | ShardedDataset | ImagesAlone
+
+_MAX_PROBLEMS = 20  # that are printed
 _OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l"}
 
 
-class Material(NamedTuple):
-    dataset: Single | ShardedDataset | ImagesAlone
-    classes: ClassTable  # of the masks: the data's, or, where they are images alone, the trained model's
-    view: View
-
-
-def open_material(config: RunConfig, process: Process, learnt: ClassTable | None) -> Material:
-    """Open the data of a run, and read one record: what does not fit shows now, not in a loader's worker.
+class TrainingData:
+    """The data set of a run and this process's share of it. Which images a process takes depends on the images seen.
 
     Args:
-        config: of the run.
-        process: this one.
-        learnt: the classes that the run's networks know from the start, if they know any.
+        config: configuration of the run.
+        process: this process.
+        pretrained: class table of the pretrained model, if the run starts from one.
+
+    Attributes:
+        dataset: the opened data set.
+        classes: its class table; for images alone that of the pretrained model.
+        inputs: converts samples to the discriminator's inputs.
+        micro_batches: number of micro-batches in this process's share of a batch.
+        micro_batch_size: samples of each.
 
     Raises:
-        DataError: if the data cannot be used.
-        ConfigError: if their classes are not those of the networks.
+        DataError: if the data cannot be used; one record is read, so that problems show now and not in a worker.
+        ConfigError: if the classes are not those of the pretrained model, or the batch cannot be split.
     """
-    if config.data.images_only:
-        assert learnt is not None, "RunConfig asks for model.init_from"
-        images = open_images(config.data, config.model.resolution)
-        images[0]
-        return Material(images, learnt, ImageView(_augmentation(config, learnt, process.device)))
-    pairs = open_dataset(config.data, config.model.resolution, config.model.num_classes)
-    pairs[0]
-    if learnt:
-        check_meaning(learnt, pairs.classes, config.model.init_from, config)
-    if process.is_main:
-        _compare_transparency(pairs.classes, config)
-        _compare_sides(pairs.classes, config)
-    augmentation = _augmentation(config, pairs.classes, process.device)
-    view = PairView(pairs.classes, process.device, augmentation, config.data.soft_masks)
-    return Material(pairs, pairs.classes, view)
 
+    def __init__(self, config: RunConfig, process: Process, pretrained: ClassTable | None) -> None:
+        self._config = config
+        self._process = process
+        self.dataset: Dataset
+        self.inputs: DiscriminatorInputs
+        if config.data.images_only:
+            assert pretrained is not None, "RunConfig requires model.init_from"
+            self.dataset, self.classes = open_images(config.data, config.model.resolution), pretrained
+            self.inputs = ImageInputs(self._augmentation())
+        else:
+            self.dataset = open_dataset(config.data, config.model.resolution, config.model.num_classes)
+            self.classes = self.dataset.classes
+            augmentation = self._augmentation()
+            self.inputs = PairInputs(self.classes, process.device, augmentation, config.data.soft_masks)
+        self.dataset[0]
+        if pretrained:
+            self.check_classes(pretrained, config.model.init_from)
+        if process.is_main and not config.data.images_only:
+            self._compare_transparency()
+            self._compare_sides()
+        self.micro_batches, self.micro_batch_size = split_batch(config, process.world_size)
 
-def check_meaning(learnt: ClassTable, classes: ClassTable, source: str, config: RunConfig) -> None:
-    """The classes of trained networks have meanings, which other data must not change without a word.
+    def batches(self, images: int) -> Iterator[list[MicroBatch]]:
+        """Yield this process's micro-batches of all batches after so many images, on its device, without end."""
+        device, data = self._process.device, self._config.data
+        share = self.micro_batches * self.micro_batch_size
+        loader = make_loader(self.dataset, self._sampler(images), share, data.workers, device.type == "cuda")
+        for batch in loader:
+            samples: MicroBatch = tuple(x.to(device, non_blocking=True) for x in batch)
+            if data.mirror:
+                samples = self.inputs.mirror(samples)
+            yield split(samples, self.micro_batches)
 
-    Raises:
-        ConfigError: if the data call them otherwise; `source` is where the networks come from.
-    """
-    if learnt.names != classes.names:
-        raise ConfigError(
-            f"{source} was trained on other classes than {', '.join(config.data.path)} has: "
-            f"{first_difference(learnt, classes)}; prepare the data with the classes of the run, or start a new one"
+    def record_numbers(self, images: int) -> list[int]:
+        """Return the numbers of this process's records in the batch after so many images."""
+        return list(islice(self._sampler(images), self.micro_batches * self.micro_batch_size))
+
+    def check_classes(self, trained: ClassTable, source: str) -> None:
+        """Check that trained networks and data agree on the meaning of the classes.
+
+        Args:
+            trained: class table of the networks.
+            source: where the networks come from, for the message.
+
+        Raises:
+            ConfigError: if class names differ.
+        """
+        if trained.names != self.classes.names:
+            raise ConfigError(
+                f"{source} was trained on other classes than {self._path}: "
+                f"{first_difference(trained, self.classes)}; prepare the data with the classes of the run, or start a "
+                "new one"
+            )
+
+    def check_files(self) -> None:
+        """Check all files of folders as scripts.prepare_data does; each process checks a share of them.
+
+        Empty classes and ambiguous orientations are warnings.
+
+        Raises:
+            DataError: if a file cannot be used.
+        """
+        config, process = self._config, self._process
+        for source in self._folders():
+            share = rank_indices(len(source), process)
+            bar = partial(progress, total=len(share), desc="checking files", unit="image", disable=not process.is_main)
+            found = look(source, share, config.data.workers, config.model.resolution, config.data.crop, bar)
+            from_main(process, partial(_report, source, gather_on_main(found)))
+
+    def check_output(self, output: Path) -> None:
+        """Raise a DataError if the output folder of the run is inside a folder of training images."""
+        for source in self._folders():
+            sources.refuse_output(output, source)
+
+    @property
+    def _path(self) -> str:
+        return ", ".join(self._config.data.path)
+
+    def _folders(self) -> list[FileSource]:
+        shards = self.dataset.shards if isinstance(self.dataset, ShardedDataset) else [self.dataset]
+        opened = [item for shard in shards for item in (shard.sources if isinstance(shard, ImagesAlone) else [shard])]
+        found = [item.source if isinstance(item, SourceDataset) else item for item in opened]
+        return [source for source in found if isinstance(source, FileSource)]
+
+    def _sampler(self, images: int) -> InfiniteSampler:
+        process, seed = self._process, self._config.training.seed
+        return InfiniteSampler(
+            len(self.dataset), rank=process.rank, world_size=process.world_size, seed=seed, start=images
         )
 
+    def _augmentation(self) -> Augmentation | None:
+        augment = self._config.augment
+        return Augmentation(augment, self.classes, self._process.device) if augment.is_on else None
 
-def check_files(dataset: Single | ShardedDataset | ImagesAlone, config: RunConfig, process: Process) -> None:
-    """Check all files of folders as scripts.prepare_data does, each process a share of them.
+    def _compare_transparency(self) -> None:
+        used, listed = self._config.model.transparent_classes, sorted(self.classes.transparent)
+        if listed != sorted(used):
+            names = ", ".join(self.classes.names[k] for k in listed) or "none"
+            print(
+                f"note: transparent classes in {self._path} are {listed} ({names}), "
+                f"model.transparent_classes = {list(used)}"
+            )
 
-    Empty classes and ambiguous orientations are warnings.
+    def _compare_sides(self) -> None:
+        classes = self.classes
+        with_partner = {k for pair in classes.partners for k in pair}
+        alone = [name for k, name in enumerate(classes.names) if k not in with_partner and _has_side(name, classes)]
+        if self._config.data.mirror and alone:
+            print(
+                f"warning: data.mirror mixes the sides of {', '.join(alone)}, which have no partner in the class table "
+                f"of {self._path}",
+                file=sys.stderr,
+            )
+
+
+def split_batch(config: RunConfig, world_size: int) -> tuple[int, int]:
+    """Split each process's share of the batch into as few equal micro-batches as the device can hold.
+
+    Returns:
+        The number of micro-batches and the samples of each.
 
     Raises:
-        DataError: if a file cannot be used.
+        ConfigError: if the batch does not divide, or micro-batches not into groups of the minibatch standard deviation.
     """
-    for source in _folders(dataset):
-        share = own_share(len(source), process)
-        bar = partial(progress, total=len(share), desc="checking files", unit="image", disable=not process.is_main)
-        found = look(source, share, config.data.workers, config.model.resolution, config.data.crop, bar)
-        from_main(process, partial(_report, source, gather_on_main(found)))
-
-
-def refuse_output(dataset: Single | ShardedDataset | ImagesAlone, output: Path) -> None:
-    """Raise a DataError if the output of a run would lie among the files that it reads."""
-    for source in _folders(dataset):
-        sources.refuse_output(output, source)
-
-
-def _folders(dataset: Single | ShardedDataset | ImagesAlone) -> list[FileSource]:
-    shards = dataset.shards if isinstance(dataset, ShardedDataset) else [dataset]
-    opened = [source for shard in shards for source in (shard.sources if isinstance(shard, ImagesAlone) else [shard])]
-    found = [item.source if isinstance(item, SourceDataset) else item for item in opened]
-    return [source for source in found if isinstance(source, FileSource)]
+    total, limit = config.training.batch_size, config.training.max_batch_per_device
+    if total % world_size:
+        raise ConfigError(f"training.batch_size = {total} does not divide among {world_size} processes")
+    share = total // world_size
+    for count in range(1, share + 1):
+        size = share // count
+        if share % count == 0 and size <= limit and (size < GROUP_SIZE or size % GROUP_SIZE == 0):
+            return count, size
+    raise ConfigError(
+        f"training.batch_size = {total}: {share} images per process do not split into micro-batches of at most {limit}"
+    )
 
 
 def _report(source: FileSource, shares: Sequence[Sequence[Finding]]) -> None:
@@ -109,40 +193,15 @@ def _report(source: FileSource, shares: Sequence[Sequence[Finding]]) -> None:
         print(f"{source.path}: {line}")
     if found.problems:
         first, *others = found.problems
-        for problem in others[:_LISTED]:
+        for problem in others[:_MAX_PROBLEMS]:
             print(problem)
-        raise DataError(f"{first}{f' (problems: {len(others) + 1}, the first of which are listed)' if others else ''}")
+        raise DataError(f"{first}{f' (the first of {len(others) + 1} problems)' if others else ''}")
     for warning in (*found.empty_classes, *found.ambiguities()):
         print(f"warning: {source.path}: {warning}", file=sys.stderr)
 
 
-def _augmentation(config: RunConfig, classes: ClassTable, device: torch.device) -> Augmentation | None:
-    return Augmentation(config.augment, classes, device) if config.augment.is_on else None
-
-
-def _compare_transparency(classes: ClassTable, config: RunConfig) -> None:
-    used, listed = config.model.transparent_classes, sorted(classes.transparent)
-    if listed != sorted(used):
-        names = ", ".join(classes.names[k] for k in listed) or "none"
-        print(
-            f"note: transparent classes in {', '.join(config.data.path)} are {listed} ({names}), "
-            f"model.transparent_classes = {list(used)}"
-        )
-
-
-def _compare_sides(classes: ClassTable, config: RunConfig) -> None:
-    with_partner = {k for pair in classes.partners for k in pair}
-    alone = [name for k, name in enumerate(classes.names) if k not in with_partner and _is_of_a_side(name, classes)]
-    if config.data.mirror and alone:
-        print(
-            f"warning: data.mirror mixes the sides of {', '.join(alone)}, which have no partner in the class table of"
-            f" {', '.join(config.data.path)}",
-            file=sys.stderr,
-        )
-
-
-def _is_of_a_side(name: str, classes: ClassTable) -> bool:
-    """Return whether a name says left or right; l and r count only where there is a class of the other side."""
+def _has_side(name: str, classes: ClassTable) -> bool:
+    """Return True if a class name says left or right; "l" and "r" count only if the opposite class exists."""
     words = re.split(r"([_ -])", name)
     for place in (0, len(words) - 1):
         if other := _OTHER_SIDE.get(words[place].lower()):

@@ -1,6 +1,6 @@
-"""What the discriminator is shown of real images and of drawings: pairs of image and segmentation, or images alone.
+"""The discriminator's inputs: images with their segmentations, or images alone (domain adaptation).
 
-Shapes: N samples of a pass, K classes, R resolution.
+Shapes: N samples of a micro-batch, K classes, R resolution.
 """
 
 from typing import Protocol
@@ -13,30 +13,30 @@ from datasets.labels import ClassTable
 from datasets.transforms import images_to_float, labels_to_one_hot, soften
 from models.generator import GeneratorOutput
 
-Records = tuple[Tensor, ...]  # images uint8 [N, 3, R, R], and labels uint8 [N, R, R] unless the images are alone
-Inputs = tuple[Tensor, ...]  # of the discriminator: images [N, 3, R, R], and segmentations [N, K, R, R] likewise
+MicroBatch = tuple[Tensor, ...]  # images uint8 [N, 3, R, R]; with masks also labels uint8 [N, R, R]
+Inputs = tuple[Tensor, ...]  # images [N, 3, R, R]; with masks also segmentations [N, K, R, R]; both in [-1, 1]
 
 
-class View(Protocol):
-    """Attributes: inputs, the discriminator's; augmentation, of what it sees, if it shall not see all as it is."""
+class DiscriminatorInputs(Protocol):
+    """Converts real and generated samples to the discriminator's inputs, augmented if configured."""
 
-    inputs: tuple[str, ...]
+    names: tuple[str, ...]  # of the inputs, as in the names of the losses
     augmentation: Augmentation | None
 
-    def mirror(self, records: Records) -> Records:
-        """Half of a pass mirrored."""
+    def mirror(self, micro_batch: MicroBatch) -> MicroBatch:
+        """Mirror half of the samples."""
 
-    def real(self, records: Records, probability: Tensor) -> Inputs:
-        """What is seen of real records, in [-1, 1], augmented with a probability (scalar)."""
+    def real(self, micro_batch: MicroBatch, probability: Tensor) -> Inputs:
+        """Return the inputs for real samples; `probability` (scalar) is that of each augmentation."""
 
-    def drawn(self, drawing: GeneratorOutput, probability: Tensor) -> Inputs:
-        """Likewise of drawings; gradients pass."""
+    def fake(self, output: GeneratorOutput, probability: Tensor) -> Inputs:
+        """Return the inputs for generated samples; differentiable."""
 
 
-class PairView:
+class PairInputs:
     """Images with their segmentations (paper, section 3.4)."""
 
-    inputs: tuple[str, ...] = ("image", "segmentation")
+    names: tuple[str, ...] = ("image", "segmentation")
 
     def __init__(
         self,
@@ -50,47 +50,55 @@ class PairView:
         self._num_classes = classes.num_classes
         self._mirrored = torch.from_numpy(classes.mirrored()).to(device)
 
-    def mirror(self, records: Records) -> Records:
-        images, labels = records
+    def mirror(self, micro_batch: MicroBatch) -> MicroBatch:
+        images, labels = micro_batch
         return mirror_half(images, labels, self._mirrored)
 
-    def real(self, records: Records, probability: Tensor) -> Inputs:
-        images, labels = records
+    def real(self, micro_batch: MicroBatch, probability: Tensor) -> Inputs:
+        images, labels = micro_batch
         if self.augmentation:
             image, segmentation = self.augmentation.real(images, labels, probability)
         else:
             image, segmentation = _to_float(images), labels_to_one_hot(labels, self._num_classes)
         return image, soften(segmentation) if self.soft_masks else segmentation
 
-    def drawn(self, drawing: GeneratorOutput, probability: Tensor) -> Inputs:
+    def fake(self, output: GeneratorOutput, probability: Tensor) -> Inputs:
         if self.augmentation:
-            return self.augmentation.drawn(drawing.image, drawing.segmentation, probability)
-        return drawing.image, drawing.segmentation
+            return self.augmentation.drawn(output.image, output.segmentation, probability)
+        return output.image, output.segmentation
 
 
-class ImageView:
-    """Images alone (domain adaptation): no segmentation reaches the discriminator, which has a branch less then."""
+class ImageInputs:
+    """Images alone: the discriminator runs without its segmentation branch."""
 
-    inputs: tuple[str, ...] = ("image",)
+    names: tuple[str, ...] = ("image",)
 
     def __init__(self, augmentation: Augmentation | None = None) -> None:
         self.augmentation = augmentation
 
-    def mirror(self, records: Records) -> Records:
-        (images,) = records
+    def mirror(self, micro_batch: MicroBatch) -> MicroBatch:
+        (images,) = micro_batch
         return (mirror_images(images),)
 
-    def real(self, records: Records, probability: Tensor) -> Inputs:
-        (images,) = records
-        return self._augmented(_to_float(images), probability)
+    def real(self, micro_batch: MicroBatch, probability: Tensor) -> Inputs:
+        (images,) = micro_batch
+        return self._augment(_to_float(images), probability)
 
-    def drawn(self, drawing: GeneratorOutput, probability: Tensor) -> Inputs:
-        return self._augmented(drawing.image, probability)
+    def fake(self, output: GeneratorOutput, probability: Tensor) -> Inputs:
+        return self._augment(output.image, probability)
 
-    def _augmented(self, image: Tensor, probability: Tensor) -> Inputs:
+    def _augment(self, image: Tensor, probability: Tensor) -> Inputs:
         return (self.augmentation.alone(image, probability) if self.augmentation else image,)
 
 
 def _to_float(images: Tensor) -> Tensor:
-    """uint8 [N, 3, R, R] to [-1, 1], in channels_last order, which the discriminator reads."""
+    """Convert uint8 [N, 3, R, R] to [-1, 1] in channels_last order, the order that the discriminator reads."""
     return images_to_float(images.contiguous(memory_format=torch.channels_last))
+
+
+def split(micro_batch: MicroBatch, parts: int) -> list[MicroBatch]:
+    """Split samples into equal parts by stride, as the sampler distributes samples over processes.
+
+    So the groups of the minibatch standard deviation contain the same images however a batch is split.
+    """
+    return [tuple(x[first::parts] for x in micro_batch) for first in range(parts)]

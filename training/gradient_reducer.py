@@ -1,7 +1,7 @@
-"""Gradients averaged over the processes in buckets, sent while the backward pass still runs.
+"""Average gradients over the processes, in buckets that are sent while the backward pass is still running.
 
-Why not DistributedDataParallel: it wraps one module's forward and expects its backward to follow, but a step here
-calls a network several times, or parts of it, differentiates twice, and keeps parameters without gradient at None.
+DistributedDataParallel does not fit: it wraps one module's forward pass and expects its backward pass to follow. A
+step here calls a network several times, or parts of it, differentiates twice, and leaves some gradients at None.
 """
 
 from collections.abc import Iterable
@@ -19,18 +19,18 @@ Bucket = list[nn.Parameter]
 
 
 class GradientReducer:
-    """Runs the backward passes of one kind of step; after the last of a step, gradients are means over the processes.
+    """Run the backward passes of one step (such as the R1 step), and average the gradients after the last of them.
 
-    It lives as long as the run. In its first step it sends all gradients after the backward pass, and the processes
-    agree on the order in which they arrived. From then on they are sent in that order, in buckets, each as soon as it
-    is complete, and what is missing at the end is sent then. So all processes issue the same collectives in the same
-    order, and the host waits for none of them on a GPU. Should a later step have gradients for other parameters, it
-    is treated as the first. Without processes there are no hooks.
+    One reducer serves a step for the whole run. The first time, it sends all gradients after the backward pass, and the
+    processes agree on the order in which they became ready. From then on gradients are sent in that order, in buckets,
+    each as soon as it is complete; incomplete buckets follow at the end. So all processes issue the same collectives in
+    the same order, and the host does not wait for a GPU. If gradients exist for other parameters than before, the order
+    is agreed on again. With a single process there are no hooks.
 
-    Every process must have gradients for the same parameters; those without keep None.
+    Every process must have gradients for the same parameters; the others stay at None.
 
     Args:
-        parameters: of the network that the step changes; those that need no gradient now are left out for good.
+        parameters: parameters that the step trains; those that do not require gradients now are ignored from then on.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -44,11 +44,11 @@ class GradientReducer:
                 parameter.register_post_accumulate_grad_hook(self._arrive)
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
-        """Adds the loss's gradients to those of the step's earlier passes, and after the last averages them.
+        """Accumulate the gradients of a micro-batch; after the last one, average them over the processes.
 
         Raises:
-            RuntimeError: if a gradient arrives again after it was sent; in a step that has to find its order, if
-                processes have gradients for different parameters, which later is undefined.
+            RuntimeError: if a gradient is computed again after it was sent; or, while the order is agreed on, if
+                processes have gradients for different parameters (undefined behaviour later).
         """
         if not (self._is_parallel and last):
             loss.backward()
@@ -64,19 +64,21 @@ class GradientReducer:
             self._clear()
 
     def _clear(self) -> None:
-        self._arrived: dict[nn.Parameter, None] = {}  # in order
-        self._missing = [set(bucket) for bucket in self._plan]  # what each bucket waits for
-        self._next = 0  # bucket to send
+        self._arrived: dict[nn.Parameter, None] = {}  # ready gradients, in order
+        self._missing = [set(bucket) for bucket in self._plan]  # parameters that each bucket waits for
+        self._next = 0  # index of the next bucket to send
         self._sent: set[nn.Parameter] = set()
         self._parcels: list[_Parcel] = []
 
     def _arrive(self, parameter: Tensor) -> None:
-        """Called by autograd when a parameter's gradient is complete."""
+        """Send the next buckets if they are complete; autograd calls this when a parameter's gradient is ready."""
         if not self._is_open:
             return
         assert isinstance(parameter, nn.Parameter)
         if parameter in self._sent:
-            raise RuntimeError("a gradient arrived again after it was sent: no reentrant checkpoints in training")
+            raise RuntimeError(
+                "a gradient was computed again after it was sent: reentrant checkpointing is not supported"
+            )
         self._arrived[parameter] = None
         for missing in self._missing:
             missing.discard(parameter)
@@ -85,7 +87,9 @@ class GradientReducer:
             self._next += 1
 
     def _send_rest(self) -> None:
-        others = (p for p in self._parameters if p.grad is not None and p not in self._arrived)  # of earlier passes
+        others = (
+            p for p in self._parameters if p.grad is not None and p not in self._arrived
+        )  # of earlier micro-batches
         order = [*self._arrived, *others]
         if set(order) != {parameter for bucket in self._plan for parameter in bucket}:
             self._plan = _fill_buckets(self._agree(order))
@@ -100,7 +104,7 @@ class GradientReducer:
         self._sent.update(bucket)
 
     def _agree(self, order: list[nn.Parameter]) -> list[nn.Parameter]:
-        """The first process's order."""
+        """Return the order of the first process."""
         places = {parameter: place for place, parameter in enumerate(self._parameters)}
         orders = gather([places[parameter] for parameter in order])
         if any(set(other) != set(orders[0]) for other in orders):
@@ -110,11 +114,11 @@ class GradientReducer:
 
 class _Parcel(NamedTuple):
     gradients: list[Tensor]
-    flat: Tensor  # all of them, on their way
+    flat: Tensor  # all gradients, being averaged
     work: dist.Work
 
     def unpack(self) -> None:
-        """Replaces the gradients by their means; on a GPU it is the stream that waits."""
+        """Replace the gradients by their means; on a GPU the stream waits, not the host."""
         self.work.wait()
         means = self.flat.div_(dist.get_world_size()).split([gradient.numel() for gradient in self.gradients])
         shaped = [mean.view_as(gradient) for mean, gradient in zip(means, self.gradients, strict=True)]
@@ -122,7 +126,7 @@ class _Parcel(NamedTuple):
 
 
 def _fill_buckets(parameters: Iterable[nn.Parameter]) -> list[Bucket]:
-    """Neighbours together, up to BUCKET_BYTES and at least one."""
+    """Group consecutive parameters into buckets of at most BUCKET_BYTES, or one parameter."""
     buckets: list[Bucket] = []
     room = 0
     for parameter in parameters:

@@ -1,4 +1,4 @@
-"""Peak memory of this process: on the GPU what PyTorch took, on the CPU the resident set. And memory kept for reuse."""
+"""Peak memory of this process: PyTorch's allocations on a GPU, the resident set on a CPU."""
 
 import contextlib
 import ctypes
@@ -7,19 +7,19 @@ import sys
 
 import torch
 
-# Of glibc's malloc.h.
+# From glibc's malloc.h.
 TRIM_THRESHOLD = -1
 MMAP_THRESHOLD = -3
 
 
 def reset_peak(device: torch.device) -> None:
-    """Starts measuring anew; the CPU's peak cannot be reset."""
+    """Start a new measurement; the peak on a CPU cannot be reset."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak(device: torch.device) -> int:
-    """Bytes."""
+    """Return the peak memory in bytes."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
@@ -27,12 +27,13 @@ def peak(device: torch.device) -> int:
 
 
 def keep_freed_memory() -> None:
-    """On Linux with glibc: what the C library frees stays with the process, for the next iteration to take.
+    """Let glibc keep freed memory for the next iteration.
 
-    Giving blocks of megabytes back to the system and taking them again at every step costs a page fault for each 4 kB.
+    By default it returns blocks of megabytes to the system and requests them again at every step, which costs a page
+    fault for each 4 kB.
     """
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library, or none of that name
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library, or another operating system
         libc = ctypes.CDLL(None)
-        # Older versions allow less, and a threshold that stayed at its start would be worse than none.
+        # Older versions allow smaller thresholds only. Without a higher one trimming must stay as it is.
         if libc.mallopt(MMAP_THRESHOLD, 1 << 30) or libc.mallopt(MMAP_THRESHOLD, 32 << 20):
             libc.mallopt(TRIM_THRESHOLD, 2**31 - 1)

@@ -1,6 +1,6 @@
-"""How the adversarial steps run the networks: in half types, compiled, or simply as they are.
+"""How the adversarial steps run the networks: in half precision, compiled, or as they are.
 
-The penalties differentiate twice: they take the networks themselves, in float32.
+The penalties differentiate twice and use the networks themselves, in float32.
 """
 
 import re
@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+import ops
+from configs import RunConfig
 from models.generator import Generator, GeneratorOutput
 from ops import autocast_device
 from training import memory
@@ -19,27 +21,27 @@ from utils.errors import ConfigError
 
 
 class AdversarialNetworks:
-    """Both networks as training's configuration wants them run; their parameters stay as they are."""
+    """Both networks with the configured precision and compilation; they share the parameters of the originals."""
 
     def __init__(self, generator: Generator, discriminator: nn.Module, config: TrainingConfig) -> None:
         self._dtype = getattr(torch, config.precision)
         self._synthesis: Callable[..., GeneratorOutput] = generator.synthesis
         self._discriminator: Callable[..., Tensor] = discriminator
         if config.compile:
-            # A batch has one size, and a graph that breaks would be slow without a word.
+            # Batches have one size. A graph break is an error: it would silently make training slow.
             self._synthesis = torch.compile(generator.synthesis, fullgraph=True, dynamic=False)
             self._discriminator = torch.compile(discriminator, fullgraph=True, dynamic=False)
 
-    def draw(self, codes: Tensor) -> GeneratorOutput:
-        """Codes [N, M, D] -> drawings with new noise."""
+    def generate(self, codes: Tensor) -> GeneratorOutput:
+        """Generate from codes [N, M, D] with random noise."""
         with self._autocast(codes):
             return self._synthesis(codes, noise="random")
 
     def score(self, *batches: tuple[Tensor, ...]) -> list[Tensor]:
-        """Logits [N, 1] of each batch, all of one size, in one forward pass.
+        """Return the logits [N, 1] of each batch; all are scored in one forward pass.
 
         Args:
-            batches: image [N, 3, R, R], and segmentation [N, K, R, R] if the discriminator takes one.
+            batches: image [N, 3, R, R], and segmentation [N, K, R, R] if the discriminator uses it; of one size.
         """
         inputs = batches[0] if len(batches) == 1 else [torch.cat(each) for each in zip(*batches, strict=True)]
         with self._autocast(inputs[0]):
@@ -51,31 +53,34 @@ class AdversarialNetworks:
         return torch.autocast(autocast_device(x), self._dtype)
 
 
-def prepare_device(device: torch.device, config: TrainingConfig) -> None:
-    """Sets what holds for the whole process: on a GPU TF32.
+def prepare_device(device: torch.device, config: RunConfig) -> None:
+    """Apply settings that hold for the whole process: compiled operators, TF32.
 
-    cuDNN's search for the fastest convolutions stays off: at 512 pixels on an H200 it made iterations 2 % faster, took
-    50 s at the start and twice the memory.
+    cuDNN's search for the fastest convolutions stays off: at 512 pixels on an H200 it made iterations 2 % faster, but
+    took 50 s at the start and twice the memory.
 
     Raises:
         ConfigError: if the GPU lacks the precision, or PyTorch lacks code for the GPU.
+        OpsUnavailable: if compiled operators are required and not available.
     """
+    training = config.training
+    ops.set_mode(config.ops, device.type)
     if device.type == "cpu":
         memory.keep_freed_memory()
     if device.type == "cuda":
-        if config.cuda_graphs and dist.is_initialized():
+        if training.cuda_graphs and dist.is_initialized():
             raise ConfigError("training.cuda_graphs works in one process only: leave it off, or start without torchrun")
         _check_architecture(torch.cuda.get_device_capability(device))
-        if config.precision == "bfloat16" and torch.cuda.get_device_capability(device) < (8, 0):
+        if training.precision == "bfloat16" and torch.cuda.get_device_capability(device) < (8, 0):
             raise ConfigError("training.precision = bfloat16, which this GPU lacks: choose float16 or float32")
-        torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
-        torch.backends.cudnn.allow_tf32 = config.tf32
+        torch.set_float32_matmul_precision("high" if training.tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = training.tf32
 
 
 def _check_architecture(capability: tuple[int, int]) -> None:
     """Raise ConfigError if PyTorch has no code for a GPU.
 
-    Code for sm_XY runs on a GPU X.Z with Z >= Y; compute_XY is compiled for any later one when it is loaded.
+    Code for sm_XY runs on a GPU X.Z with Z >= Y; compute_XY is compiled for any later GPU when it is loaded.
     """
     built = [re.fullmatch(r"(sm|compute)_(\d+)(\d)[af]?", name) for name in torch.cuda.get_arch_list()]
     known = [(match[1], (int(match[2]), int(match[3]))) for match in built if match]

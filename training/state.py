@@ -1,4 +1,4 @@
-"""Everything that training changes, in one object: what a checkpoint holds beside the configuration."""
+"""The training state: everything that training changes, in one object that checkpoints store."""
 
 import copy
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ from utils.distributed import Process, gather
 
 @dataclass
 class TrainingState:
-    """Networks, optimisers and counters of one process."""
+    """Networks, optimizers and counters of one process."""
 
     generator: Generator
     discriminator: Discriminator
@@ -27,12 +27,12 @@ class TrainingState:
     discriminator_optimizer: torch.optim.Optimizer
     path_mean: Tensor  # scalar: running mean of the path lengths
     augment_probability: Tensor  # scalar
-    augment_signs: Tensor  # [2]: sum and number of the real logits' signs since the probability was last adapted
-    loss_scaler: torch.amp.GradScaler  # of both optimisers, at work in float16 only
-    images: int = 0  # real images seen, which is also the sampler's position
+    augment_signs: Tensor  # [2]: sum and number of signs since the probability was last adapted, see `count_signs`
+    loss_scaler: torch.amp.GradScaler  # for both optimizers; enabled in float16 only
+    images: int = 0  # real images seen, which is also the position of the sampler
     iteration: int = 0
-    skipped_steps: int = 0  # whose numbers were bad
-    bad_iterations: int = 0  # of which one was skipped, in a row
+    skipped_steps: int = 0  # because of non-finite gradients
+    bad_iterations: int = 0  # in a row, with a skipped step
 
     @property
     def is_on_gpu(self) -> bool:
@@ -40,7 +40,7 @@ class TrainingState:
         return self.path_mean.device.type == "cuda"
 
     def to_dict(self) -> dict[str, Any]:
-        """Counters, optimisers and random streams, as plain data and tensors. Every process must call it."""
+        """Return counters, optimizers and random states as plain data and tensors. Every process must call it."""
         return {
             "images": self.images,
             "iteration": self.iteration,
@@ -56,7 +56,7 @@ class TrainingState:
         }
 
     def networks(self, classes: Mapping[str, Any]) -> Networks:
-        """The networks as a checkpoint holds them."""
+        """Return the networks as a checkpoint stores them."""
         return Networks(
             self.generator.config,
             self.generator.state_dict(),
@@ -66,10 +66,10 @@ class TrainingState:
         )
 
     def restore(self, networks: Networks, values: Mapping[str, Any], process: Process, source: str) -> None:
-        """Takes over a checkpoint. With another number of processes the random streams start anew.
+        """Restore a checkpoint. With another number of processes the random generators are seeded again.
 
         Raises:
-            ModelError: if the checkpoint is of another architecture.
+            ModelError: if the checkpoint has another architecture.
         """
         for module, state in (
             (self.generator, networks.generator),
@@ -91,23 +91,23 @@ class TrainingState:
             torch.manual_seed(hash((self.images, process.rank)))
 
     def _restore_augmentation(self, values: Mapping[str, Any], process: Process) -> None:
-        if "augment_probability" not in values:  # of a run before there was any
+        if "augment_probability" not in values:  # a checkpoint of an older version
             return
         self.augment_probability.copy_(values["augment_probability"])
         if len(values["augment_signs"]) == process.world_size:
             self.augment_signs.copy_(values["augment_signs"][process.rank])
-        elif process.is_main:  # only the sum over all counts
+        elif process.is_main:  # only the sum over the processes matters
             self.augment_signs.copy_(torch.stack(values["augment_signs"]).sum(0))
 
 
 def build_state(config: RunConfig, process: Process) -> TrainingState:
-    """New networks, the same in every process, and each process's own random stream from here on."""
+    """Create networks, the same in every process, and seed each process's own random generators."""
     torch.manual_seed(config.training.seed)
     model = architecture(config.model)
     generator, discriminator = Generator(model), Discriminator(model)
     torch.manual_seed(config.training.seed + 1 + process.rank)
     generator, discriminator = generator.to(process.device), discriminator.to(process.device)
-    if process.device.type != "cpu":  # where convolutions would otherwise reorder them in every call
+    if process.device.type != "cpu":  # otherwise convolutions would reorder the weights in every call
         _order_channels_last(generator.render_net)
         _order_channels_last(discriminator)
     generator.local_generators.recompute = config.training.recompute_local
@@ -127,7 +127,7 @@ def build_state(config: RunConfig, process: Process) -> TrainingState:
 
 
 def freeze(generator: Generator, names: Iterable[str]) -> None:
-    """Takes modules (`FREEZABLE`) out of training: without gradients, optimisers pass their weights by."""
+    """Freeze modules (see `FREEZABLE`): without gradients, optimizers do not change their weights."""
     for module in (module for name in names for module in FREEZABLE[name]):
         generator.get_submodule(module).requires_grad_(False)
 
@@ -143,7 +143,7 @@ def build_optimizers(
 
 
 def _lazy_adam(module: nn.Module, config: TrainingConfig, penalty_every: int) -> torch.optim.Adam:
-    """Adam corrected for a penalty step after every `penalty_every` others (StyleGAN2, appendix B)."""
+    """Return Adam, corrected for a regularization step after every `penalty_every` steps (StyleGAN2, appendix B)."""
     correction = penalty_every / (penalty_every + 1) if penalty_every else 1.0
     return torch.optim.Adam(
         module.parameters(),
@@ -156,23 +156,23 @@ def _lazy_adam(module: nn.Module, config: TrainingConfig, penalty_every: int) ->
 
 
 def _order_channels_last(module: nn.Module) -> None:
-    """Lay out the weights of convolutions as GPUs read them; names, shapes and values stay."""
+    """Store the weights of convolutions in the order that GPUs read; names, shapes and values do not change."""
     for parameter in module.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
-    """Takes over the moments, but not the rates: those are the configuration's, which may have changed."""
+    """Restore the moments, but not the learning rates: those come from the configuration, which may have changed."""
     optimizer.load_state_dict({**saved, "param_groups": optimizer.state_dict()["param_groups"]})
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
-            if value.shape == parameter.shape and value.stride() != parameter.stride():  # of a run on another device
+            if value.shape == parameter.shape and value.stride() != parameter.stride():  # saved on another device
                 values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
-    """Of this process's random streams. A GPU is not waited for."""
+    """Return the states of this process's random generators, without waiting for a GPU."""
     state = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
@@ -180,7 +180,7 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
-    """Goes back to what `random_state` gave."""
+    """Restore what `random_state` returned."""
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,4 +1,4 @@
-"""Means of what the phases report and the time they take; nothing is read from the device before the tick."""
+"""Means of reported values and times of phases; nothing is read from the device before the log tick."""
 
 import time
 from collections import defaultdict
@@ -12,11 +12,11 @@ from utils.distributed import mean_over_processes
 
 
 class Stats:
-    """Collects tensors between two ticks. Every process must report the same names."""
+    """Collect values between two log ticks. Every process must report the same names."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self.running = ""  # the phase that is, or that an exception ended
+        self.running = ""  # the current phase, also after an exception in it
         self._clear()
 
     def _clear(self) -> None:
@@ -25,16 +25,16 @@ class Stats:
 
     @property
     def reported(self) -> bool:
-        """Whether there is something that no tick has given yet."""
+        """True if values were reported since the last tick."""
         return bool(self._reports)
 
     def report(self, name: str, value: Tensor) -> None:
-        """Adds the mean of a tensor to the mean that the next tick gives."""
+        """Add the mean of a tensor to the mean of that name."""
         self._reports[name].append(value.detach().float().mean())
 
     @contextmanager
     def recorded(self) -> Iterator[list[tuple[str, Tensor]]]:
-        """Redirect the means of what is reported inside the block to a list."""
+        """Collect what is reported inside the block in a list of its own."""
         before, self._reports = self._reports, defaultdict(list)
         reports: list[tuple[str, Tensor]] = []
         try:
@@ -45,7 +45,7 @@ class Stats:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Times a phase, on the device's own clock."""
+        """Time the block, on the device's own clock."""
         watch = _Stopwatch(self._device)
         self.running = name
         yield
@@ -54,7 +54,7 @@ class Stats:
         self._seconds[name].append(watch)
 
     def tick(self) -> dict[str, float]:
-        """Mean of each report over time and processes, and seconds per call of each phase; then starts anew."""
+        """Return the mean of each value over time and processes and the seconds per phase, then start again."""
         names = sorted(self._reports)
         means = torch.stack([torch.stack(self._reports[name]).mean() for name in names]) if names else torch.zeros(0)
         values = dict(zip(names, mean_over_processes(means).tolist(), strict=True))
@@ -65,7 +65,7 @@ class Stats:
 
 
 class _Stopwatch:
-    """Runs from its making to `stop`; a GPU's time is read only afterwards, so that nothing waits for it."""
+    """Measure the time from creation to `stop`. The clock of a GPU is read later, so that the host does not wait."""
 
     def __init__(self, device: torch.device) -> None:
         self._on_gpu = device.type == "cuda"

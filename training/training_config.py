@@ -1,10 +1,10 @@
-"""Schedule, optimisers and outputs of a run. Everything that repeats is counted in images."""
+"""Schedule, optimizers and outputs of a run. Intervals are counted in images."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-# What can be frozen, and the generator's modules that it consists of. All that a part is drawn by is `local`: its
-# coordinates, its layers, and its share of the feature head.
+# Choices of training.freeze, and the generator's modules that each freezes. "local" is everything that generates the
+# parts: positions, local generators, and the heads that composite them.
 FREEZABLE = {
     "mapping": ("mapping",),
     "local": ("positions", "local_generators", "compositing"),
@@ -17,44 +17,44 @@ class TrainingConfig:
     """The defaults are the paper's at 512 pixels.
 
     Attributes:
-        freeze: modules of the generator that keep the weights they start with, see `FREEZABLE`.
-        on_failed_checkpoint: whether a run goes on that cannot write a checkpoint, as on a full disk, or stops. If it
-            goes on and cannot write the last one either, it fails in the end.
-        on_bad_numbers: what follows on a step whose gradients are not finite. No such step changes the weights; the
-            run stops, or it counts and tells them and goes on. In float16, where they belong to the scaling of the
-            loss, they are always left out.
-        max_mask_drift: stop at the next log, with a checkpoint, where the masks have drifted further from those of
-            the model that the run started from, see `training.finetune.MaskDrift`; 0: never.
+        freeze: modules of the generator that keep their pretrained weights, see `FREEZABLE`.
+        on_failed_checkpoint: "continue" or "stop" when a checkpoint cannot be written, for example on a full disk. A
+            run that continues fails at the end if the last checkpoint could not be written either.
+        on_bad_numbers: "stop" the run at a step with non-finite gradients, or "skip" the step, count and report it.
+            Either way the step does not change the weights. In float16 such steps are part of loss scaling, and are
+            always skipped.
+        max_mask_drift: stop at the next log tick, with a checkpoint, if masks have drifted further than this from those
+            of the pretrained model, see `training.finetune.MaskDrift`; 0: no limit.
 
     Raises:
-        ValueError: if a number makes no sense.
+        ValueError: if a value is out of range.
     """
 
     batch_size: int = 32  # total over all processes
-    max_batch_per_device: int = 32  # more is accumulated over several passes
+    max_batch_per_device: int = 32  # larger batches accumulate gradients over micro-batches
     total_images: int = 4_800_000
-    max_minutes: float = 0  # stop at the next log after so long, with a checkpoint; 0 never
+    max_minutes: float = 0  # stop at the next log tick after this time, with a checkpoint; 0: no limit
     learning_rate: float = 0.002
     adam_beta2: float = 0.99
     ema_half_life_images: int = 10_000
-    ema_rampup: float = 0  # half-life at most so much of the images seen before, 0.05 is usual; 0: no such bound
+    ema_rampup: float = 0  # limit the half-life to this share of the images seen, usually 0.05; 0: no limit
     freeze: tuple[str, ...] = ()
     max_mask_drift: float = 0
     seed: int = 0
-    collective_minutes: float = 30  # a process that waits longer for the others gives up
+    collective_minutes: float = 30  # timeout when a process waits for the others
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the adversarial steps; penalties: float32
-    tf32: bool = True  # let a GPU round float32 products and convolutions to TF32
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the adversarial steps; penalties use float32
+    tf32: bool = True  # TF32 for float32 matrix products and convolutions on GPUs
     compile: bool = False  # torch.compile for the adversarial steps
-    cuda_graphs: bool = False  # on one GPU: start each step's kernels by one call, see training.cuda_graphs
-    recompute_local: bool = False  # keep no activations of the local generators: less memory, more time
-    recompute_from: int = 0  # likewise for both networks' layers at so many pixels and more; 0: for none
+    cuda_graphs: bool = False  # record each step as a CUDA graph, see training.cuda_graphs; one GPU only
+    recompute_local: bool = False  # recompute activations of the local generators: less memory, more time
+    recompute_from: int = 0  # likewise for layers of both networks from this resolution on; 0: none
     log_every_images: int = 1_600
     preview_every_images: int = 50_000
     preview_samples: int = 16
     checkpoint_every_images: int = 50_000
-    keep_checkpoints: int = 5  # the newest ones; 0 keeps all
-    milestone_every_images: int = 0  # the first checkpoint after each so many stays for good; 0: none does
+    keep_checkpoints: int = 5  # number of newest checkpoints to keep; 0 keeps all
+    milestone_every_images: int = 0  # keep the first checkpoint after each multiple; 0: none
     on_failed_checkpoint: Literal["continue", "stop"] = "continue"
     on_bad_numbers: Literal["stop", "skip"] = "stop"
 
@@ -88,4 +88,4 @@ class TrainingConfig:
             if name not in FREEZABLE:
                 raise ValueError(f"training.freeze has {name}: choose from {', '.join(FREEZABLE)}")
         if set(self.freeze) == set(FREEZABLE):
-            raise ValueError("training.freeze names every module, so that nothing is left to train: leave one out")
+            raise ValueError("training.freeze freezes every module, so nothing is left to train: remove one")

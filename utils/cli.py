@@ -1,7 +1,7 @@
-"""What every command shares: a user's mistake, or a machine that lacks something (`utils.shortages`), is one line and
-exit code 2; anything else keeps its traceback.
+"""Shared by all commands: the option parser, the device, and errors that end a command.
 
-Runs have exit codes of their own: see docs/reliability.md.
+An error that the user can fix, or a shortage of the machine (`utils.shortages`), is one line on stderr and exit code 2;
+other errors keep their traceback. Training runs have exit codes of their own: see docs/reliability.md.
 """
 
 import argparse
@@ -19,144 +19,144 @@ import torch
 import torch.distributed as dist
 
 from utils.errors import ConfigError, ExitCode, RunError, UserError, printable
-from utils.shortages import shortage
+from utils.shortages import shortage  # imported now: once file handles run out, no module can be imported
 
 
 class Parser(argparse.ArgumentParser):
-    """Shows a module's docstring as it stands, and reports a mistake as all other mistakes are."""
+    """ArgumentParser that shows a module's docstring unchanged, and raises ConfigError for mistakes."""
 
     def __init__(self, description: str | None = None, **options: Any) -> None:
-        started = getattr(sys.modules["__main__"], "__spec__", None)
-        if started and started.name.startswith("scripts."):  # as the user typed it, not the file's name
-            options.setdefault("prog", f"python -m {started.name}")
-        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        if spec and spec.name.startswith("scripts."):  # the command as the user typed it, in place of the file's name
+            options.setdefault("prog", f"python -m {spec.name}")
+        layout = argparse.RawDescriptionHelpFormatter
+        super().__init__(description=description, formatter_class=layout, allow_abbrev=False, **options)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse like argparse; refuse empty arguments, and expand ~ in --option=~/path, which shells leave as it is."""
-        given = sys.argv[1:] if args is None else args
-        for before, argument in zip(["", *given], given, strict=False):
+        """Parse like argparse; refuse empty arguments, and expand ~ in --option=~/path, which shells do not expand."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        for i, argument in enumerate(arguments):
             option, equals, value = argument.partition("=")
-            if not argument or (option.startswith("--") and equals and not value):
-                self.error(f"an argument is empty, behind '{option or before}': give a value or leave the option out")
-        return super().parse_known_args([_expand_home(argument) for argument in given], namespace)
+            is_assignment = bool(equals) and option.startswith("--")
+            if not argument or (is_assignment and not value):
+                after = option or (arguments[i - 1] if i else "")
+                self.error(f"empty argument after '{after}': give a value or leave the option out")
+            if is_assignment:
+                arguments[i] = f"{option}={os.path.expanduser(value)}"
+        return super().parse_known_args(arguments, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message} ({self.prog} --help lists all options)")
 
 
-def _expand_home(argument: str) -> str:
-    option, equals, value = argument.partition("=")
-    return f"{option}={os.path.expanduser(value)}" if equals and option.startswith("--") else argument
-
-
 def run(main: Callable[[], int | None]) -> None:
-    """Call `main` and exit with its return value; with 2, after a line on stderr, for errors that the user can fix."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold what a terminal's encoding lacks
-        codecs.register_error("semantic_stylegan.shown", _escape)
-        sys.stdout.reconfigure(errors="semantic_stylegan.shown")
+    """Call `main` and exit with its return value, or after an error that needs no traceback, with that error's code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may have characters that the terminal cannot encode
+        codecs.register_error("semantic_stylegan.escape", _escape_unencodable)
+        sys.stdout.reconfigure(errors="semantic_stylegan.escape")
     try:
-        _exit_with(main)
-    except BaseException as ending:
+        _exit_with_result_of(main)
+    except BaseException as error:
         if dist.is_initialized() and dist.get_backend() != "gloo":
-            _leave(ending)
+            _exit_without_shutdown(error)
         raise
 
 
-def _exit_with(main: Callable[[], int | None]) -> NoReturn:
+def _exit_with_result_of(main: Callable[[], int | None]) -> NoReturn:
     try:
         sys.exit(main() or 0)
     except UserError as error:
-        _tell_once(_one_line(error))
+        _print_error(_one_line(error))
         sys.exit(ExitCode.MISTAKE)
     except RunError as error:
-        _tell_once(str(error))
+        _print_error(str(error))
         sys.exit(error.exit_code)
     except torch.OutOfMemoryError as error:
-        _tell_once(f"{_one_line(error)} Take smaller batches")
+        _print_error(f"{_one_line(error)} Choose smaller batches")
         sys.exit(ExitCode.MISTAKE)
     except (OSError, RuntimeError, MemoryError) as error:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler raises an error whenever a worker ends
-        if (told := shortage(error)) is None:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler raises an error whenever a worker exits
+        if (message := shortage(error)) is None:
             raise
-        _end_workers()
-        _tell_once(told)
+        _kill_workers()
+        _print_error(message)
         sys.exit(ExitCode.MISTAKE)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(ExitCode.INTERRUPTED)
 
 
-def _leave(ending: BaseException) -> NoReturn:
-    """End the process as Python would, but without its shutdown.
+def _exit_without_shutdown(error: BaseException) -> NoReturn:
+    """Exit as Python would after an exception, but without the interpreter's shutdown.
 
-    There the destructor of NCCL's process group, which an exception has left behind, could wait without end for
-    collectives that other processes are in: nothing would be shown, and torchrun would see no exit.
+    During shutdown the destructor of NCCL's process group could wait forever for collectives that other ranks are in:
+    nothing would be printed, and torchrun would not notice that this process has failed.
     """
     code = 1
     try:
-        if isinstance(ending, SystemExit) and isinstance(ending.code, int | None):
-            code = ending.code or 0
-        elif isinstance(ending, SystemExit):
-            print(ending.code, file=sys.stderr)
+        if isinstance(error, SystemExit) and isinstance(error.code, int | None):
+            code = error.code or 0
+        elif isinstance(error, SystemExit):
+            print(error.code, file=sys.stderr)
         else:
-            sys.excepthook(type(ending), ending, ending.__traceback__)
+            sys.excepthook(type(error), error, error.__traceback__)
         sys.stdout.flush()
         sys.stderr.flush()
-        _end_workers()
-    finally:  # whatever fails
+        _kill_workers()
+    finally:  # exit whatever fails above
         os._exit(code)
 
 
-def _escape(error: UnicodeError) -> tuple[str, int]:
-    """Escape what a stream cannot encode: bytes of file names, and characters, as in caf\\xe9."""
+def _escape_unencodable(error: UnicodeError) -> tuple[str, int]:
+    """Error handler for `codecs`: escape characters, and bytes of file names, that a stream cannot encode."""
     assert isinstance(error, UnicodeEncodeError)
     text = printable(error.object[error.start : error.end])
     return text.encode("ascii", "backslashreplace").decode(), error.end
 
 
 def usable_device(name: str | None) -> torch.device:
-    """The device of that name; without a name CUDA where there is a GPU, else the CPU.
+    """Return the device of that name; without a name a GPU if there is one, else the CPU.
 
     Raises:
-        ConfigError: if there is no such device.
+        ConfigError: if the device is unknown or absent.
     """
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and "LOCAL_RANK" in os.environ:  # one GPU for each of torchrun's processes
+    if name == "cuda" and "LOCAL_RANK" in os.environ:  # torchrun: one GPU for each process
         name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         torch.zeros(1, device=name).item()
-    except (AssertionError, NotImplementedError, RuntimeError) as error:  # unknown, not built in, not there
+    except (AssertionError, NotImplementedError, RuntimeError) as error:  # unknown, not compiled in, or absent
         raise ConfigError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from None
     return torch.device(name)
 
 
-def _tell_once(message: str) -> None:
-    """To stderr; of torchrun's processes the first one that has this to say says it.
+def _print_error(message: str) -> None:
+    """Print an error to stderr; of torchrun's processes only the first one with this message prints it.
 
-    They ask the store through which torchrun brought them together: it is there also where a mistake shows before
-    they have joined, and after they have lost each other.
+    They share messages through torchrun's own store, which also works before the processes have joined a process group
+    and after they have lost each other.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        key = f"told/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}/{message}"
+        key = f"printed/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}/{message}"
         try:
-            where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-            if dist.TCPStore(*where, is_master=False, timeout=timedelta(seconds=10)).add(key, 1) > 1:
+            address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+            if dist.TCPStore(*address, is_master=False, timeout=timedelta(seconds=10)).add(key, 1) > 1:
                 return
-        except (RuntimeError, KeyError, ValueError):  # no store: better twice than never
+        except (RuntimeError, KeyError, ValueError):  # no store: print it too often rather than never
             pass
     print(f"error: {printable(message)}", file=sys.stderr)
 
 
-def _end_workers() -> None:
-    """Kill the workers of a loader or pool that failed: exit would wait for them, and they would add tracebacks."""
+def _kill_workers() -> None:
+    """Kill data loader and pool workers: exiting would wait for them, and they would print tracebacks of their own."""
     for child in multiprocessing.active_children():
         child.kill()
 
 
 def _one_line(error: Exception) -> str:
+    """Return the message of an error; of one that a data loader's worker raised, without the worker's traceback."""
     message = str(error).strip()
     if not message.startswith("Caught "):
         return message
-    # A data loader's worker sends its traceback along; the last line is `module.Error: message`.
-    last = message.splitlines()[-1]
+    last = message.splitlines()[-1]  # module.Error: message
     return last.removeprefix(f"{type(error).__module__}.{type(error).__qualname__}: ")

@@ -1,6 +1,6 @@
-"""One training process among one or many: who it is, and the few collectives training needs.
+"""The process group of `torchrun`, and the collectives that training needs.
 
-Without `torchrun` there is one process and every collective returns its input.
+Without `torchrun` there is one process, and every collective returns its input.
 """
 
 import os
@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-# If it is first imported once there is a process group, which building an optimiser does, this module keeps the group:
-# gloo's threads then outlive it and, now and then, abort the process at its end.
+# Imported before there is a process group: otherwise an optimizer imports it while there is one, the module keeps the
+# group alive, and gloo's threads may abort the process when it exits.
 import torch.distributed.nn.functional
 from torch import Tensor
 
@@ -24,13 +24,13 @@ from utils.errors import ConfigError, ExitCode, RunError
 
 T = TypeVar("T")
 
-TIMEOUT = timedelta(minutes=30)  # after which a process gives up waiting for the others
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds and their period; PyTorch counts cores without it
+TIMEOUT = timedelta(minutes=30)  # of collectives
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # a container's quota and its period in microseconds; PyTorch ignores it
 
 
 @dataclass(frozen=True)
 class Process:
-    """This process's place among all of the run."""
+    """Device, rank and world size of this process."""
 
     device: torch.device
     rank: int = 0
@@ -42,25 +42,25 @@ class Process:
 
 
 @contextmanager
-def session(device: str = "auto", timeout: timedelta = TIMEOUT) -> Iterator[Process]:
-    """Join the processes that `torchrun` started, if it did: NCCL on GPUs, gloo on CPUs.
+def process_group(device: str = "auto", timeout: timedelta = TIMEOUT) -> Iterator[Process]:
+    """Join the process group of `torchrun`, if it started this process: NCCL on GPUs, gloo on CPUs.
 
-    If an exception ends the session, a group of NCCL is left as it is, for `utils.cli.run` to end the process with.
+    After an exception a group of NCCL is not destroyed; `utils.cli.run` then exits without Python's shutdown.
 
     Args:
-        device: "cuda", "cpu", or "auto" for a GPU where there is one.
+        device: "cuda", "cpu", or "auto" for a GPU if there is one.
         timeout: of collectives.
 
     Raises:
-        ConfigError: if a GPU is asked for and there is none, or the environment is not that of a launcher.
-        RunError: as `report_lost_ranks`.
+        ConfigError: if a GPU is requested but absent, or the launcher's environment variables are incomplete.
+        RunError: like `report_lost_ranks`.
     """
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if "WORLD_SIZE" in os.environ and missing:
         raise ConfigError(f"WORLD_SIZE is set, but {missing[0]} is not: start the processes with torchrun, or unset it")
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT"):
         if not (value := os.environ.get(name, "0")).isdecimal():
-            raise ConfigError(f"{name} = {value!r} is no number: start the processes with torchrun, or unset it")
+            raise ConfigError(f"{name} = {value!r} is not a number: start the processes with torchrun, or unset it")
     world_size, local_rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("training.device = cuda, but PyTorch sees no GPU: choose cpu or auto")
@@ -71,22 +71,24 @@ def session(device: str = "auto", timeout: timedelta = TIMEOUT) -> Iterator[Proc
         torch.cuda.set_device(local_rank)
     else:
         _limit_threads(int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
-    here = torch.device("cuda", local_rank) if use_cuda else torch.device("cpu")
+    own_device = torch.device("cuda", local_rank) if use_cuda else torch.device("cpu")
     if world_size == 1:
-        yield Process(here)
+        yield Process(own_device)
         return
-    process = Process(here, int(os.environ["RANK"]), world_size)
-    with report_lost_ranks(process, lambda: "the start"):
+    process = Process(own_device, int(os.environ["RANK"]), world_size)
+    with report_lost_ranks(process, lambda: "startup"):
         store, rank, _ = next(dist.rendezvous("env://", timeout=timeout))
-        store = _of_this_start(store)
+        if os.environ.get("GROUP_WORLD_SIZE") == "1":  # several nodes may count restarts differently
+            # A prefix for each restart hides the addresses of the processes that torchrun has replaced.
+            store = dist.PrefixStore(f"start_{os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)
         dist.init_process_group(
             "nccl" if use_cuda else "gloo", store=store, rank=rank, world_size=world_size, timeout=timeout
         )
         try:
             yield process
         except BaseException:
-            # NCCL's group waits for collectives in which other processes may be without this one, so that the
-            # exception would never be shown. Gloo's must go: its threads would abort the process at its end.
+            # Destroying NCCL's group would wait for ranks that are in a collective, before the exception is printed.
+            # Gloo's group must be destroyed: otherwise its threads abort the process when it exits.
             if dist.get_backend() == "gloo":
                 destroy_group()
             raise
@@ -94,30 +96,21 @@ def session(device: str = "auto", timeout: timedelta = TIMEOUT) -> Iterator[Proc
 
 
 def destroy_group() -> None:
-    """Destroy the process group, after a pause in which Gloo's threads can finish.
+    """Destroy the process group, after a pause in which gloo's threads can finish.
 
-    PyTorch 2.6 waits for them with the GIL held, which they may need to free the tensors of the last collective.
+    PyTorch 2.6 waits for these threads with the GIL held, but they may need the GIL to free the tensors of the last
+    collective.
     """
     if dist.get_backend() == "gloo":
         time.sleep(0.1)  # releases the GIL
     dist.destroy_process_group()
 
 
-def _of_this_start(store: dist.Store) -> dist.Store:
-    """Without what earlier processes wrote, whom torchrun has replaced: their addresses lead nowhere.
-
-    With several nodes the counts can differ, and nothing is done.
-    """
-    if os.environ.get("GROUP_WORLD_SIZE") != "1":
-        return store
-    return dist.PrefixStore(f"start_{os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)
-
-
 def _limit_threads(local_processes: int) -> None:
-    """Leaves this process no more threads than its share of the cores, as more of them wait for each other.
+    """Limit this process to its share of the cores: more threads would wait for each other.
 
-    OMP_NUM_THREADS is the user's choice. It can also be torchrun's, which sets 1 for several processes, with a
-    warning; as the two cannot be told apart, that 1 stays.
+    If OMP_NUM_THREADS is set, the number stays. The user may have set it, or torchrun, which sets 1 for several
+    processes and prints a warning; the two cannot be distinguished.
     """
     share = max(1, usable_cores() // local_processes)
     if "OMP_NUM_THREADS" not in os.environ and share < torch.get_num_threads():
@@ -125,11 +118,11 @@ def _limit_threads(local_processes: int) -> None:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on, and no more than a container's quota is worth."""
+    """Return the number of cores that this process may use, limited by the container's CPU quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = map(int, CPU_QUOTA.read_text().split())
-    except (OSError, ValueError):  # none, or "max"
+    except (OSError, ValueError):  # no such file, or no limit ("max")
         return cores
     return max(1, min(cores, quota // period))
 
@@ -141,7 +134,7 @@ class _AllReduceMean(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        # Each process's x has a share of 1 / world_size in every process's result.
+        # Each rank's x contributes 1 / world_size to every rank's result.
         return _all_reduce_mean(gradients[0])
 
 
@@ -152,15 +145,14 @@ def _all_reduce_mean(x: Tensor) -> Tensor:
 
 
 def mean_over_processes(x: Tensor) -> Tensor:
-    """Mean of a tensor over all processes, differentiable."""
+    """Return the mean of a tensor over all ranks, differentiable."""
     if not dist.is_initialized():
         return x
-    result: Tensor = _AllReduceMean.apply(x)
-    return result
+    return _AllReduceMean.apply(x)
 
 
 def gather(value: Any) -> list[Any]:
-    """The values of all processes, by rank."""
+    """Return the values of all ranks, in order, on every rank."""
     if not dist.is_initialized():
         return [value]
     values: list[Any] = [None] * dist.get_world_size()
@@ -169,7 +161,7 @@ def gather(value: Any) -> list[Any]:
 
 
 def gather_on_main(value: Any) -> list[Any]:
-    """The values of all processes, by rank; none on other processes than the main one."""
+    """Return the values of all ranks, in order, on rank 0, and an empty list on the others."""
     if not dist.is_initialized():
         return [value]
     values: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
@@ -178,13 +170,13 @@ def gather_on_main(value: Any) -> list[Any]:
 
 
 def from_main(process: Process, compute: Callable[[], T]) -> T:
-    """What the main process computes, which no other does. If it fails, its exception is raised by all of them."""
+    """Call `compute` on rank 0 only, and return its result, or raise its exception, on every rank."""
     error: Exception | None = None
     value: Any = None
     if process.is_main:
         try:
             value = compute()
-        except Exception as caught:  # the others must not wait for a process that has given up
+        except Exception as caught:  # broadcast, so that the other ranks do not wait for a failed one
             error = caught
     outcome = [(value, error)]
     if dist.is_initialized():
@@ -192,21 +184,21 @@ def from_main(process: Process, compute: Callable[[], T]) -> T:
     value, error = outcome[0]
     if error is not None:
         raise error
-    result: T = value
-    return result
+    return value
 
 
-def any_process(says: bool, device: torch.device) -> bool:
-    """Whether one of the processes says so. The host waits for all."""
-    return mean_over_processes(torch.tensor(float(says), device=device)).item() > 0
+def any_process(flag: bool, device: torch.device) -> bool:
+    """Return True if the flag is set on any rank. The host waits for all ranks."""
+    return mean_over_processes(torch.tensor(float(flag), device=device)).item() > 0
 
 
 @contextmanager
 def report_lost_ranks(process: Process, place: Callable[[], str]) -> Iterator[None]:
-    """What a collective fails of, another process's death or silence, is told with the rank and the place.
+    """Raise RunError, from PyTorch's own error, if a collective fails because another rank died or does not respond.
 
-    Raises:
-        RunError: in place of PyTorch's own error, which is its cause.
+    Args:
+        process: this process.
+        place: returns what the process is doing, for the message.
     """
     try:
         yield
@@ -215,10 +207,11 @@ def report_lost_ranks(process: Process, place: Callable[[], str]) -> Iterator[No
             raise
         reason = str(error).strip().splitlines()[0]
         raise RunError(
-            f"process {process.rank} of {process.world_size} lost the others in {place()}: {reason}", ExitCode.LOST
+            f"rank {process.rank} of {process.world_size} lost contact with the other ranks during {place()}: {reason}",
+            ExitCode.LOST,
         ) from error
 
 
-def own_share(count: int, process: Process) -> range:
-    """Of the numbers 0 to count - 1 those that this process takes: every so many-th, from its rank on."""
+def rank_indices(count: int, process: Process) -> range:
+    """Return the indices below `count` that belong to this rank: every `world_size`-th, starting at the rank."""
     return range(process.rank, count, process.world_size)

@@ -29,7 +29,7 @@ class DataError(UserError):
     """Training data that cannot be used."""
 
     def __init__(self, message: str) -> None:
-        # A DataLoader re-raises a worker's error with its traceback, "Caught DataError in ...": keep that as it is.
+        # A DataLoader re-raises a worker's error with its traceback, "Caught DataError in ...": keep that unchanged.
         super().__init__(message if message.startswith("Caught ") else printable(message))
 
 
@@ -46,13 +46,13 @@ class MetricError(UserError):
 
 
 class EditError(UserError):
-    """A request that generation or editing cannot fulfil."""
+    """A request that generation or editing cannot fulfil, or an output file that cannot be written."""
 
 
 class ReadingError(ValueError):
-    """A file that is not what it should be.
+    """A file that has the wrong format or is damaged.
 
-    The message is the rest of a line that starts with the file's name; callers raise a `UserError` from it.
+    The message continues a line that starts with the file's name; callers raise a `UserError` from it.
     """
 
 
@@ -71,18 +71,18 @@ class RunError(Exception):
         return str(self.args[0])
 
 
+NOT_UTF8 = range(0xDC80, 0xDD00)  # the surrogates by which os.fsdecode represents bytes that are not valid UTF-8
+
+
 def printable(text: object) -> str:
     """Return `str(text)` as one printable line; other characters are escaped, as in 'caf\\xe9'.
 
-    File names may hold bytes that are not valid UTF-8: Python represents them as surrogates, which cannot be encoded.
+    File names may have bytes that are not valid UTF-8: Python represents them as surrogates, which cannot be encoded.
     """
-    return "".join(c if c.isprintable() else _escaped(c) for c in str(text))
 
+    def escaped(character: str) -> str:
+        if ord(character) in NOT_UTF8:
+            return f"\\x{ord(character) - 0xDC00:02x}"
+        return character.encode("unicode_escape").decode()
 
-def _escaped(character: str) -> str:
-    if ord(character) in NOT_UTF8:
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode()
-
-
-NOT_UTF8 = range(0xDC80, 0xDD00)  # the surrogates that os.fsdecode makes of bytes that are not valid UTF-8
+    return "".join(c if c.isprintable() else escaped(c) for c in str(text))

@@ -1,4 +1,4 @@
-"""Output folders and files: nothing is overwritten unasked, and a file appears under its name only when complete."""
+"""Output folders and files: nothing is overwritten without --overwrite, and files are replaced atomically."""
 
 import os
 import tempfile
@@ -11,60 +11,55 @@ from utils.errors import EditError
 
 def reason_not_writable(folder: Path) -> str:
     """Return why files cannot be created in a folder, which need not exist yet; "" if they can."""
-    existing = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     try:
-        tempfile.TemporaryFile(dir=existing).close()  # permissions alone do not tell: /proc, read-only disks
+        tempfile.TemporaryFile(dir=existing).close()  # permissions do not show it for /proc and read-only disks
     except OSError as error:
         return f"{existing}: {error.strerror}"
     return ""
 
 
 def check_free(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
-    """Make sure that files may be written to a folder, which need not exist yet.
+    """Check that files can be written to a folder, which need not exist yet.
 
     Raises:
-        EditError: if a file exists and `overwrite` is off, a folder has a file's name, or the folder cannot be written.
+        EditError: if a file exists and `overwrite` is off, a folder has a file's name, or the folder is not writable.
     """
     for path in (folder / name for name in names):
         if path.is_dir():
             raise EditError(f"{path} is a folder; choose another --output")
         if path.exists() and not overwrite:
             raise EditError(f"{path} exists; choose another --output, or replace files with --overwrite")
-    if reason := reason_not_writable(folder):
-        raise EditError(f"cannot write to {folder} ({reason}); choose another --output")
+    _check_writable(folder)
 
 
 def check_free_file(path: Path, *, overwrite: bool) -> None:
-    """Make sure that a file may be written.
-
-    Raises:
-        EditError: as `check_free`, or if its folder does not exist.
-    """
+    """Check that a file can be written; raise EditError like `check_free`, or if its folder does not exist."""
     if not os.path.isdir(path.parent):
         raise EditError(f"cannot write {path}: {path.parent} is not a folder; choose another --output")
     check_free(path.parent, [path.name], overwrite=overwrite)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, if need be, in which files can be made.
-
-    Raises:
-        EditError: if that is impossible.
-    """
+    """Create a folder unless it exists; raise EditError if it cannot be created or written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EditError(f"cannot write to {folder}: {error.strerror}; choose another --output") from None
+    _check_writable(folder)
+
+
+def _check_writable(folder: Path) -> None:
     if reason := reason_not_writable(folder):
         raise EditError(f"cannot write to {folder} ({reason}); choose another --output")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; the file takes the place of `path` once it is complete.
+    """Give the name of a temporary file beside `path`, which replaces `path` after the block.
 
     Raises:
-        EditError: if it cannot be written.
+        EditError: if the file cannot be written.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

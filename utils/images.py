@@ -1,4 +1,4 @@
-"""Pictures for people: coloured masks, overlays, contact sheets, lossless files.
+"""Images for people: colored masks, overlays, image grids, lossless files.
 
 Shapes: images are uint8 [..., H, W, 3] (RGB), labels uint8 [..., H, W] (class ids), palettes uint8 [K, 3].
 """
@@ -13,65 +13,57 @@ from PIL import Image
 
 from utils.errors import DataError, ReadingError
 
-FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # a JPEG of several pictures, MPO, is one, too
+FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # JPEG includes MPO, a JPEG file of several images
 MAX_PIXELS = 2**27  # 384 MiB decoded
 
 
 def colorize(labels: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Labels [..., H, W] to their colours, uint8 [..., H, W, 3].
-
-    Raises:
-        DataError: if an id has no colour.
-    """
+    """Return the colors of labels [..., H, W], uint8 [..., H, W, 3]; raise DataError for an id without a color."""
     if labels.size and int(labels.max()) >= len(palette):
-        raise DataError(f"label id {int(labels.max())} has no colour in a palette of {len(palette)}")
+        raise DataError(f"label id {int(labels.max())} has no color in a palette of {len(palette)}")
     return palette[labels]
 
 
 def overlay(image: np.ndarray, color_mask: np.ndarray, opacity: float = 0.5) -> np.ndarray:
-    """The coloured mask laid over the image, both uint8 [..., H, W, 3]; opacity 0 shows the image, 1 the mask."""
+    """Blend a colored mask over an image, both uint8 [..., H, W, 3]; opacity 0 shows the image, 1 the mask."""
     mixed = image.astype(np.float32) * (1 - opacity) + color_mask.astype(np.float32) * opacity
     return np.rint(mixed).astype(np.uint8)
 
 
 def grid(tiles: np.ndarray, columns: int, padding: int = 0) -> np.ndarray:
-    """Tiles [n, H, W, 3] row by row on a white sheet, uint8 [H', W', 3]; the last row may be short."""
+    """Arrange tiles [n, H, W, 3] row by row on white, uint8 [H', W', 3]; the last row may be short."""
     count, height, width, channels = tiles.shape
     columns = max(1, min(columns, count))
     rows = -(-count // columns)
     step_y, step_x = height + padding, width + padding
-    sheet = np.full((rows * step_y + padding, columns * step_x + padding, channels), 255, dtype=np.uint8)
+    result = np.full((rows * step_y + padding, columns * step_x + padding, channels), 255, dtype=np.uint8)
     for i, tile in enumerate(tiles):
         top, left = padding + i // columns * step_y, padding + i % columns * step_x
-        sheet[top : top + height, left : left + width] = tile
-    return sheet
+        result[top : top + height, left : left + width] = tile
+    return result
 
 
 def save_png(image: np.ndarray, path: str | Path) -> None:
-    """Writes uint8 [H, W, 3] or [H, W] losslessly.
-
-    Raises:
-        DataError: if the file cannot be written.
-    """
+    """Save uint8 [H, W, 3] or [H, W] losslessly; raise DataError if the file cannot be written."""
     _save(Image.fromarray(image), Path(path))
 
 
 def save_label_png(labels: np.ndarray, palette: np.ndarray, path: str | Path) -> None:
-    """Writes ids [H, W] as a palette PNG: viewers show colours, readers of indices get the ids back.
+    """Save ids [H, W] as a palette PNG, in which viewers show colors and programs that read indices get the ids.
 
     Raises:
         DataError: if the file cannot be written.
     """
-    picture = Image.fromarray(labels)
-    picture.putpalette(palette.astype(np.uint8).tobytes())
-    _save(picture, Path(path))
+    image = Image.fromarray(labels)
+    image.putpalette(palette.astype(np.uint8).tobytes())
+    _save(image, Path(path))
 
 
-def _save(picture: Image.Image, path: Path) -> None:
-    # Written beside and moved, so that an interrupted run leaves no half picture under the final name.
+def _save(image: Image.Image, path: Path) -> None:
+    # Saved beside `path` and renamed, so that an interrupted command leaves no incomplete image.
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        picture.save(partial, format="PNG")
+        image.save(partial, format="PNG")
         os.replace(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
@@ -79,20 +71,21 @@ def _save(picture: Image.Image, path: Path) -> None:
         raise DataError(f"cannot write {path}: {reason}; choose a folder that exists and is writable") from None
 
 
-def open_image(file: Path | io.BytesIO, most: int = MAX_PIXELS) -> Image.Image:
-    """A picture whose header is read, and nothing decoded yet.
+def open_image(file: Path | io.BytesIO, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Read an image's header without decoding its pixels.
 
     Raises:
-        ReadingError: if it has more than so many pixels, or moves; and whatever else a damaged header trips over.
+        ReadingError: if the image has more than `max_pixels` pixels, several pages or an animation.
+        Exception: errors of any type if the header is damaged.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is told
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is the limit
         try:
-            picture = Image.open(file, formats=FORMATS)
+            image = Image.open(file, formats=FORMATS)
         except Image.DecompressionBombError:
             raise ReadingError("is too large") from None
-    if picture.width * picture.height > most:
-        raise ReadingError(f"is too large ({picture.width} x {picture.height}, more than {most} pixels)")
-    if picture.format in ("PNG", "WEBP", "TIFF") and getattr(picture, "n_frames", 1) > 1:
-        raise ReadingError("has several pages" if picture.format == "TIFF" else "is an animation")
-    return picture
+    if image.width * image.height > max_pixels:
+        raise ReadingError(f"is too large ({image.width} x {image.height}, more than {max_pixels} pixels)")
+    if image.format in ("PNG", "WEBP", "TIFF") and getattr(image, "n_frames", 1) > 1:
+        raise ReadingError("has several pages" if image.format == "TIFF" else "is an animation")
+    return image

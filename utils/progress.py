@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, plain lines in a log file."""
+"""Progress of long work: a tqdm bar on a terminal, plain lines in a log file."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-FIRST, INTERVAL = 1.0, 10.0  # seconds to the first line, and between two lines
+FIRST, INTERVAL = 1.0, 10.0  # seconds before the first line, and between two lines
 _LINE = "{desc}: {n_fmt}/{total_fmt} {unit} ({percentage:.0f}%), {elapsed} elapsed, {remaining} left{postfix}"
 _LINE_WITHOUT_TOTAL = "{desc}: {n_fmt} {unit}, {elapsed} elapsed{postfix}"
 
@@ -22,16 +22,16 @@ def progress(
     disable: bool = False,
     delay: float = 0,
 ) -> "tqdm[Any] | Lines":
-    """Wrap an iterable, or count by `update`: tqdm on a terminal, otherwise `Lines`, which has the same methods.
+    """Wrap an iterable, or count calls of `update`: tqdm on a terminal, otherwise `Lines`, with the same methods.
 
     Args:
-        items: to go through.
+        items: the iterable.
         desc: name of the work.
-        unit: of the count.
-        total: how many there are (default: the length of `items`).
-        initial: how many were done before.
-        disable: show nothing, as in all processes but the main one.
-        delay: seconds; work that is shorter shows nothing.
+        unit: singular name of what is counted.
+        total: number of items (default: the length of `items`).
+        initial: number of items that were done before.
+        disable: show nothing, as on all ranks but 0.
+        delay: seconds; shorter work shows nothing.
     """
     if disable or sys.stderr.isatty():
         options: dict[str, Any] = {"desc": desc, "unit": unit, "total": total, "initial": initial}
@@ -40,11 +40,13 @@ def progress(
 
 
 class Lines:
-    """Lines on stderr: the first after a second, or once all is done; one every ten seconds at most, of all `Lines`
-    together; and a last one for work that has had others.
+    """Progress lines on stderr.
+
+    The first comes after a second or when all is done; then at most one every ten seconds, counting all objects of this
+    class; and a last one at the end if there were others before.
     """
 
-    due = 0.0  # when the next line may be written
+    due = 0.0  # time.monotonic() at which the next line may be printed
 
     def __init__(
         self, items: Iterable[Any] | None, desc: str, unit: str, total: int | None, initial: int, delay: float
@@ -57,7 +59,7 @@ class Lines:
         self.delay = delay
         self.postfix = ""
         self._start = time.monotonic()
-        self._told = False
+        self._has_printed = False
 
     def __enter__(self) -> "Lines":
         return self
@@ -72,24 +74,24 @@ class Lines:
         self.close()
 
     def update(self, n: int = 1) -> None:
-        """Count `n` more."""
+        """Add `n` to the count."""
         self.n += n
         now = time.monotonic()
         done = self.total is not None and self.n - n < self.total <= self.n
         is_long = now - self._start >= (self.delay if done else max(FIRST, self.delay))
-        if (is_long and now >= Lines.due) or (done and self._told):
+        if (is_long and now >= Lines.due) or (done and self._has_printed):
             Lines.due = now + INTERVAL
-            self._told = True
-            self._write(now - self._start)
+            self._has_printed = True
+            self._print(now - self._start)
 
     def set_postfix(self, **values: str) -> None:
-        """Show these at the end of the next lines."""
+        """Append values to the following lines."""
         self.postfix = ", ".join(f"{name}={value}" for name, value in values.items())
 
     def close(self) -> None:
-        """Write nothing more: what was finished has had its last line."""
+        """Do nothing: `update` has printed the last line if all is done."""
 
-    def _write(self, elapsed: float) -> None:
+    def _print(self, elapsed: float) -> None:
         line = tqdm.format_meter(
             self.n,
             self.total,

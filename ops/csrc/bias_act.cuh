@@ -1,7 +1,7 @@
 // The CUDA kernels of bias_act and the choice between them. No torch includes: T is any type that converts to and from
-// Wide<T>, which it is calculated in; Index an integer wide enough for twice the number of elements.
+// Wide<T>, the compute type; Index is an integer type wide enough for twice the number of elements.
 //
-// A thread takes one pack of neighbours in memory at a time.
+// A thread processes one pack of adjacent elements at a time.
 #pragma once
 
 #include "bias_act.h"
@@ -11,11 +11,11 @@
 
 namespace semantic_gan {
 
-// How packs lie among channels and pixels.
+// The contents of a pack.
 enum class Order {
-  kPlanes,  // a pack is one channel of neighbouring pixels
-  kPixels,  // a pack is neighbouring channels of one pixel
-  kMixed,   // a pack may begin and end anywhere
+  kPlanes,  // one channel of adjacent pixels
+  kPixels,  // adjacent channels of one pixel
+  kMixed,   // any adjacent elements
 };
 
 template <Order ORDER, int N, typename A, typename Index>
@@ -51,7 +51,7 @@ SEMANTIC_GAN_HOST_DEVICE void activate_pack(const T* x, T* out, const Shift<Wide
   store(out + element, values);
 }
 
-// x and out in one order of memory, in packs of N; the elements after the last whole pack are taken one by one.
+// x and out have the same strides. Elements after the last whole pack of N are processed one by one.
 template <typename T, typename Index, Order ORDER, int N>
 __global__ void bias_act_kernel(const T* __restrict__ x, T* __restrict__ out, Index count, Shift<Wide<T>, Index> shift,
                                 Wide<T> slope, Wide<T> gain) {
@@ -91,21 +91,22 @@ __global__ void bias_act_backward_kernel(const T* __restrict__ grad, const T* __
   if (N > 1 && rest < count) differentiate_pack<1>(grad, output, out, rest, slope, gain);
 }
 
-// Where the kernel below leaves its sums, one row or one number of each part of the work; what is null is not summed.
+// Partial sums that the kernel below writes; null pointers are skipped.
 template <typename A>
 struct Sums {
   A* by_channel;  // [parts, channels]
   A* of_noise;    // [blocks]
 };
 
-// How the kernel below is cut: into parts of the pixels, which each have one block, or with kPlanes one a channel.
+// Partition of the kernel below: the pixels are divided into parts, with one block per part (kPixels) or one block per
+// part and channel (kPlanes).
 struct Cut {
   Order order;
   int parts;
   int blocks;
 };
 
-// Sums the rows of a matrix in shared memory into its first row, in an order that never changes.
+// Sums the rows of a matrix in shared memory into its first row, in a fixed order, so that results are reproducible.
 template <typename A>
 SEMANTIC_GAN_DEVICE void sum_rows(A* matrix, int rows, int columns) {
   __syncthreads();
@@ -117,13 +118,14 @@ SEMANTIC_GAN_DEVICE void sum_rows(A* matrix, int rows, int columns) {
   }
 }
 
-// Packs that a thread reads before it uses the first of them: enough bytes have to be on their way from memory.
+// Number of packs that a thread loads before it uses the first one, to have enough loads in flight.
 constexpr int kPacksAtOnce = 2;
 
-// The backward pass with the gradients of parameters: multiplies by the derivative and sums what it gets by channel
-// and, times the noise, over everything. The sums are of values that are not rounded yet. A thread always takes the
-// same channels, so that it sums in registers. With kPixels, a block takes all channels of some pixels at a time; with
-// kPlanes, one channel of all images. `steps` is how many packs there are from one pixel to the next, or in a plane.
+// The backward pass with parameter gradients. The kernel multiplies the gradient by the derivative, sums the products
+// per channel (bias) and sums products times noise over all elements (strength). It sums the values before they are
+// rounded to T. The channels of a thread never change, so that it sums in registers. With kPixels, a block processes
+// all channels of some pixels at a time; with kPlanes, one channel of all images. `steps` is the number of packs per
+// pixel (kPixels) or per plane (kPlanes).
 template <typename T, typename Index, Order ORDER, int N>
 __global__ void __launch_bounds__(kThreads, 4)
     bias_act_sums_kernel(const T* __restrict__ grad, const T* __restrict__ output, T* __restrict__ out, Index count,
@@ -134,7 +136,7 @@ __global__ void __launch_bounds__(kThreads, 4)
   constexpr bool kByPixel = ORDER == Order::kPixels;
   const int thread = threadIdx.x;
   const Index channels = shift.channels.value(), inner_size = shift.inner_size.value();
-  // In kPixels, threads that are neighbours in memory take the packs of one pixel, and some of the last may be idle.
+  // With kPixels, `width` consecutive threads process the packs of one pixel; the last threads of a block may be idle.
   const int width = kByPixel ? static_cast<int>(steps.value()) : 1;
   const int lanes = kThreads / width;
   const int lane = thread / width;
@@ -219,7 +221,7 @@ Order order_of(const Shift<A, Index>& shift) {
   return pixels && aligned(shift.bias) ? Order::kPixels : Order::kMixed;
 }
 
-// Runs the kernel that suits by launch(kernel, threads, arguments...); count is at least 1.
+// Chooses a kernel and calls launch(kernel, threads, arguments...). Requires count >= 1.
 template <typename T, typename Index, typename Launch>
 void launch_bias_act(const Launch& launch, const T* x, T* out, Index count, const Shift<Wide<T>, Index>& shift,
                      double slope, double gain) {
@@ -238,7 +240,7 @@ void launch_bias_act(const Launch& launch, const T* x, T* out, Index count, cons
   }
 }
 
-// The same for the backward pass.
+// Like `launch_bias_act`, for the backward pass.
 template <typename T, typename Index, typename Launch>
 void launch_bias_act_backward(const Launch& launch, const T* grad, const T* output, T* out, Index count, double slope,
                               double gain) {
@@ -251,8 +253,8 @@ void launch_bias_act_backward(const Launch& launch, const T* grad, const T* outp
   return run(bias_act_backward_kernel<T, Index, 1>, count);
 }
 
-// How to cut the kernel that sums, for so many elements, at least one, of tensors that packs can be read from; no blocks
-// mean that it does not cover the case.
+// Returns the partition of the kernel that sums, or 0 blocks if the kernel does not support the case. Requires count >=
+// 1 and tensors with the alignment of packs.
 template <typename T, typename Index>
 Cut cut_for_sums(Index count, const Shift<Wide<T>, Index>& shift, int multiprocessors) {
   constexpr int N = kPackSize<T>;
@@ -273,7 +275,7 @@ Cut cut_for_sums(Index count, const Shift<Wide<T>, Index>& shift, int multiproce
   return {Order::kMixed, 0, 0};
 }
 
-// The backward pass with sums, cut as the function above says.
+// Launches the backward pass with sums, partitioned by `cut_for_sums`.
 template <typename T, typename Index, typename Launch>
 void launch_bias_act_sums(const Launch& launch, const Cut& cut, const T* grad, const T* output, T* out, Index count,
                           const Shift<Wide<T>, Index>& shift, const Sums<Wide<T>>& sums, double slope, double gain) {

@@ -1,5 +1,4 @@
-// What bias_act does to one element: the activation, its derivative, and where the element stands among channels and
-// pixels. No torch includes.
+// bias_act for one element: the activation, its derivative, and the element's channel and pixel. No torch includes.
 #pragma once
 
 #include "divisor.h"
@@ -12,26 +11,26 @@ SEMANTIC_GAN_HOST_DEVICE A activate(A value, A slope, A gain) {
   return (value > A(0) ? value : value * slope) * gain;
 }
 
-// The derivative where `output` came from: gain > 0 and slope >= 0, so the output's sign tells the branch.
+// The derivative of the activation, whose branch is the sign of its output because gain > 0 and slope >= 0.
 template <typename A>
 SEMANTIC_GAN_HOST_DEVICE A derivative(A output, A slope, A gain) {
   return output > A(0) ? gain : gain * slope;
 }
 
-// What is added to the elements before the activation. In memory, element (outer, channel, inner) is number
-// (outer * channels + channel) * inner_size + inner. With noise, outer and inner together are the pixels of all images,
-// in the order of the noise, which starts over after its last one.
+// Bias and noise, which are added before the activation. Element (outer, channel, inner) has the memory offset
+// (outer * channels + channel) * inner_size + inner. With noise, (outer, inner) enumerates the pixels of all images in
+// the order of the noise, which repeats if it has fewer pixels.
 template <typename A, typename Index>
 struct Shift {
   const A* bias;      // [channels], or null
   const A* noise;     // [pixels], or null
-  const A* strength;  // [1], the factor of the noise
+  const A* strength;  // [1], factor of the noise
   Divisor<Index> inner_size;
   Divisor<Index> channels;
   Divisor<Index> pixels;
 };
 
-// Where an element takes its bias and its noise from.
+// Indices of an element's bias (channel) and noise (pixel).
 template <typename Index>
 struct Place {
   Index inner;
@@ -41,14 +40,14 @@ struct Place {
 
 template <typename A, typename Index>
 SEMANTIC_GAN_HOST_DEVICE Place<Index> place_of(const Shift<A, Index>& shift, Index element) {
-  const Division<Index> stretch = shift.inner_size.divide(element);
-  const Division<Index> outer = shift.channels.divide(stretch.quotient);
-  Index pixel = outer.quotient * shift.inner_size.value() + stretch.remainder;
+  const Division<Index> run = shift.inner_size.divide(element);
+  const Division<Index> outer = shift.channels.divide(run.quotient);
+  Index pixel = outer.quotient * shift.inner_size.value() + run.remainder;
   if (shift.noise != nullptr) pixel = shift.pixels.divide(pixel).remainder;
-  return {stretch.remainder, outer.remainder, pixel};
+  return {run.remainder, outer.remainder, pixel};
 }
 
-// Goes on by `count` elements, at most to the end of the stretch that belongs to one channel.
+// Advances by `count` elements, at most to the end of the contiguous run of one channel.
 template <typename A, typename Index>
 SEMANTIC_GAN_HOST_DEVICE void advance(const Shift<A, Index>& shift, Place<Index>& place, Index count) {
   place.inner += count;

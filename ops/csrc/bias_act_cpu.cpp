@@ -1,4 +1,4 @@
-// bias_act on the CPU: one pass over memory, in stretches of one channel or of the channels of one pixel.
+// bias_act on the CPU: one pass over memory, in runs of the pixels of one channel or of the channels of one pixel.
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
@@ -13,7 +13,7 @@
 namespace semantic_gan {
 namespace {
 
-constexpr int64_t kGrain = 1 << 15;  // elements a thread gets at least
+constexpr int64_t kGrain = 1 << 15;  // minimum number of elements per thread
 
 template <typename T>
 void activate_all(const T* __restrict__ x, T* __restrict__ out, int64_t count, Wide<T> shift, Wide<T> slope,
@@ -21,14 +21,14 @@ void activate_all(const T* __restrict__ x, T* __restrict__ out, int64_t count, W
   for (int64_t i = 0; i < count; ++i) out[i] = activate(Wide<T>(x[i]) + shift, slope, gain);
 }
 
-// Each element has an addend of its own, times `factor`, and all have `shift`.
+// Adds addends[i] * factor + shift to element i before the activation.
 template <typename T>
 void activate_each(const T* __restrict__ x, T* __restrict__ out, int64_t count, const Wide<T>* __restrict__ addends,
                    Wide<T> factor, Wide<T> shift, Wide<T> slope, Wide<T> gain) {
   for (int64_t i = 0; i < count; ++i) out[i] = activate(Wide<T>(x[i]) + addends[i] * factor + shift, slope, gain);
 }
 
-// Neighbouring pixels of one channel.
+// Adjacent pixels of one channel.
 template <typename T>
 void activate_pixels(const T* x, T* out, int64_t count, const Shift<Wide<T>, int64_t>& shift,
                      const Place<int64_t>& place, Wide<T> slope, Wide<T> gain) {
@@ -37,7 +37,7 @@ void activate_pixels(const T* x, T* out, int64_t count, const Shift<Wide<T>, int
   activate_each(x, out, count, shift.noise + place.pixel, *shift.strength, bias, slope, gain);
 }
 
-// Neighbouring channels of one pixel.
+// Adjacent channels of one pixel.
 template <typename T>
 void activate_channels(const T* x, T* out, int64_t count, const Shift<Wide<T>, int64_t>& shift,
                        const Place<int64_t>& place, Wide<T> slope, Wide<T> gain) {
@@ -53,11 +53,11 @@ void activate_range(const T* x, T* out, int64_t begin, int64_t end, const Shift<
   const int64_t inner_size = shift.inner_size.value();
   Place<int64_t> place = place_of(shift, begin);
   while (begin < end) {
-    const int64_t stretch = inner_size == 1 ? shift.channels.value() - place.channel : inner_size - place.inner;
-    const int64_t count = std::min(end - begin, stretch);
+    const int64_t run = inner_size == 1 ? shift.channels.value() - place.channel : inner_size - place.inner;
+    const int64_t count = std::min(end - begin, run);
     if (inner_size == 1) {
       activate_channels(x + begin, out + begin, count, shift, place, slope, gain);
-      place.channel = shift.channels.value() - 1;  // the last of the stretch
+      place.channel = shift.channels.value() - 1;  // the last of the run
       advance<Wide<T>, int64_t>(shift, place, 1);
     } else {
       activate_pixels(x + begin, out + begin, count, shift, place, slope, gain);
@@ -71,7 +71,7 @@ at::Tensor bias_act(const at::Tensor& x, const MaybeTensor& bias, const MaybeTen
                     const MaybeTensor& strength, int64_t dim, double slope, double gain) {
   at::Tensor out = at::empty_like(x);
   if (x.scalar_type() == at::kHalf) {
-    // Compilers convert halves one by one; PyTorch's own conversion of whole tensors is many times faster.
+    // Compilers convert halves one by one; PyTorch's vectorised conversion of tensors is many times faster.
     return out.copy_(bias_act(x.to(at::kFloat), bias, noise, strength, dim, slope, gain));
   }
   if (noise && !pixels_are_neighbours(out)) {

@@ -1,4 +1,4 @@
-// bias_act on CUDA: what stands between torch and the kernels.
+// bias_act on CUDA: the operators that launch the kernels.
 #include <ATen/Dispatch.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
@@ -39,13 +39,13 @@ at::Tensor bias_act(const at::Tensor& x, const MaybeTensor& bias, const MaybeTen
   return out;
 }
 
-// Sums of the parts of the work, which add up to gradients; undefined where they are not wanted or not made.
+// Partial sums of the gradients of bias and strength; undefined if they are not needed or not computed.
 struct PartialSums {
   at::Tensor by_channel;  // [parts, channels], or [channels]
   at::Tensor of_noise;    // [blocks]
 };
 
-// Writes the gradient of x to `out` and returns the partial sums, where one kernel can do both.
+// Writes the gradient of x to `out`, and returns the partial sums if one kernel can compute both.
 template <typename T, typename Index>
 PartialSums run_backward(const at::Tensor& grad, const at::Tensor& output, at::Tensor& out, const Operands& operands,
                          bool bias_sum, bool noise_sum, double slope, double gain) {

@@ -1,4 +1,4 @@
-// bias_act between torch and the kernels of either device: one order of memory for all tensors, and what it means.
+// Host code of bias_act for both devices: conversion of torch tensors to the operands of the kernels.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,12 +19,12 @@ namespace semantic_gan {
 
 using MaybeTensor = std::optional<at::Tensor>;
 
-// The gradients of x, bias and strength; the last two are empty where they are not wanted.
+// The gradients of x, bias and strength; the last two are empty if they are not needed.
 using Gradients = std::tuple<at::Tensor, at::Tensor, at::Tensor>;
 
-// The other inputs of bias_act for an x that lies in memory as `out` does. Bias, noise and its strength have the dtype
-// of A; noise, [N or 1, 1, H, W], needs an `out` that is contiguous or channels_last. `by_channel` says that channels
-// matter even without a bias.
+// Bias and noise for an x with the strides of `out`. Bias, noise and strength have the dtype of A. Noise, of shape
+// [N or 1, 1, H, W], requires an `out` that is contiguous or channels_last. `by_channel` keeps the channels apart even
+// without a bias.
 class Operands {
  public:
   Operands(const at::Tensor& out, const MaybeTensor& bias, const MaybeTensor& noise, const MaybeTensor& strength,
@@ -40,7 +40,7 @@ class Operands {
     pixels_ = noise ? noise->numel() : 1;
   }
 
-  // Not for an empty x.
+  // Requires a non-empty x.
   template <typename A, typename Index>
   Shift<A, Index> shift() const {
     const auto divisor = [](int64_t value) { return Divisor<Index>(static_cast<Index>(value)); };
@@ -62,34 +62,34 @@ class Operands {
   int64_t pixels_;
 };
 
-// The dtype that values of x are calculated in.
+// The dtype in which the operator computes.
 inline at::ScalarType wide_type(const at::Tensor& x) {
   return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
-// What stands for a gradient that is not wanted.
+// Placeholder of a gradient that is not needed.
 inline at::Tensor no_gradient(const at::Tensor& grad_x) {
   return at::empty({0}, grad_x.options().dtype(wide_type(grad_x)));
 }
 
-// The gradient of the bias, from that of x.
+// The gradient of the bias from that of x.
 inline at::Tensor sum_by_channel(const at::Tensor& grad_x, int64_t dim) {
   std::vector<int64_t> others;
   for (int64_t axis = 0; axis < grad_x.dim(); ++axis) {
     if (axis != dim) others.push_back(axis);
   }
-  // No axes would mean all of them.
+  // An empty list of axes would mean all axes.
   if (others.empty()) return at::empty_like(grad_x, grad_x.options().dtype(wide_type(grad_x))).copy_(grad_x);
   return at::sum(grad_x, others, false, wide_type(grad_x));
 }
 
-// The gradient of the strength, from that of x [N, C, H, W].
+// The gradient of the strength from that of x [N, C, H, W].
 inline at::Tensor sum_of_noise(const at::Tensor& grad_x, const at::Tensor& noise) {
   at::Tensor by_pixel = at::sum(grad_x, {1}, true, wide_type(grad_x));
   return at::mul(by_pixel, noise).sum().reshape({1});
 }
 
-// Whether the pixels of one image, or of one channel of it, are neighbours in memory.
+// Returns true if the pixels of an image (channels_last) or of each channel (contiguous) are adjacent in memory.
 inline bool pixels_are_neighbours(const at::Tensor& out) {
   return out.is_contiguous() || out.is_contiguous(at::MemoryFormat::ChannelsLast);
 }

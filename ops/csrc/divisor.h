@@ -1,4 +1,4 @@
-// Division of indices by a number that the host knows and all threads share. No torch includes.
+// Fast division of indices by a divisor that the host prepares for all threads. No torch includes.
 #pragma once
 
 #include "host_device.h"
@@ -27,7 +27,7 @@ class Divisor {
   Index value_;
 };
 
-// GPUs divide in some twenty instructions; this takes three (Granlund and Montgomery, "Division by invariant integers
+// GPUs divide in about twenty instructions; this takes three (Granlund and Montgomery, "Division by invariant integers
 // using multiplication", 1994, figure 4.1). With 2^(s - 1) < d <= 2^s and m = floor(2^32 (2^s - d) / d) + 1, the
 // quotient of every 0 <= n < 2^31 is (n + floor(m n / 2^32)) / 2^s, and no step of that exceeds 32 bits.
 template <>

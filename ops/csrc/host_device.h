@@ -1,5 +1,5 @@
-// Marks functions that the compiled CPU kernels and the CUDA kernels share. No torch includes in files that use it
-// only, so that device code compiles with nothing but a CUDA compiler.
+// Qualifiers of functions that CPU and CUDA kernels share. Headers marked "No torch includes" need only a CUDA
+// compiler.
 #pragma once
 
 #if defined(__CUDACC__)

@@ -1,4 +1,4 @@
-// Memory orders of tensors, for the code between torch and the kernels.
+// Memory formats of tensors.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -6,12 +6,12 @@
 
 namespace semantic_gan {
 
-// The tensor itself, or a copy of it, with the strides of `model`.
+// Returns the tensor, copied if necessary, with the strides of `model`.
 inline at::Tensor ordered_like(const at::Tensor& tensor, const at::Tensor& model) {
   return tensor.strides() == model.strides() ? tensor : at::empty_like(model).copy_(tensor);
 }
 
-// channels_last for a tensor that is laid out so and not also plainly contiguous.
+// Returns channels_last if x has this format and is not also contiguous, else contiguous.
 inline at::MemoryFormat memory_format_of(const at::Tensor& x) {
   const bool last = !x.is_contiguous() && x.is_contiguous(at::MemoryFormat::ChannelsLast);
   return last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;

@@ -1,4 +1,4 @@
-// Neighbouring values that a GPU loads and stores at once. No torch includes.
+// Packs of adjacent values that a GPU loads and stores with one instruction. No torch includes.
 #pragma once
 
 #include "host_device.h"
@@ -7,7 +7,7 @@
 #include <cstring>
 #endif
 
-// Tests look at each access here.
+// Tests define this to check the alignment of each access.
 #if !defined(SEMANTIC_GAN_ON_ACCESS)
 #define SEMANTIC_GAN_ON_ACCESS(pointer, alignment)
 #endif
@@ -16,11 +16,11 @@ namespace semantic_gan {
 
 constexpr int kPackBytes = 16;  // the widest access of one thread
 
-// How many values fit into one access.
+// Number of values per access.
 template <typename T>
 constexpr int kPackSize = kPackBytes / static_cast<int>(sizeof(T));
 
-// The alignment is that of one access even where a pack takes several.
+// Packs wider than one access have the alignment of one access.
 template <typename T, int N>
 struct alignas(sizeof(T) * N < kPackBytes ? sizeof(T) * N : kPackBytes) Pack {
   T at[N];
@@ -38,7 +38,7 @@ SEMANTIC_GAN_HOST_DEVICE void store(T* target, const Pack<T, N>& pack) {
   *reinterpret_cast<Pack<T, N>*>(target) = pack;
 }
 
-// The elements from N * index on.
+// Returns N elements, starting at N * index.
 template <int N, typename T, int M>
 SEMANTIC_GAN_HOST_DEVICE Pack<T, N> part(const Pack<T, M>& pack, int index) {
   Pack<T, N> result;
@@ -47,7 +47,7 @@ SEMANTIC_GAN_HOST_DEVICE Pack<T, N> part(const Pack<T, M>& pack, int index) {
   return result;
 }
 
-// A pack's bits, which are all zero for zeros of any type.
+// The bits of a pack; they are all zero for zeros of any type.
 template <int BYTES>
 struct alignas(BYTES < kPackBytes ? BYTES : kPackBytes) Bits {
   unsigned words[BYTES / 4];
@@ -58,7 +58,7 @@ struct Bits<2> {
   unsigned short word;
 };
 
-// What `source` points to, or zeros. Loading bits, compilers make the condition part of the load instruction.
+// Loads a pack if `condition`, else returns zeros. Loading it as bits lets compilers predicate the load instruction.
 template <int N, typename T>
 SEMANTIC_GAN_HOST_DEVICE Pack<T, N> load_if(bool condition, const T* source) {
   using PackBits = Bits<N * static_cast<int>(sizeof(T))>;
@@ -72,7 +72,7 @@ SEMANTIC_GAN_HOST_DEVICE Pack<T, N> load_if(bool condition, const T* source) {
   return pack;
 }
 
-// Whether packs can start at the pointer.
+// Returns true if packs can start at the pointer.
 inline bool aligned(const void* pointer) { return reinterpret_cast<unsigned long long>(pointer) % kPackBytes == 0; }
 
 }  // namespace semantic_gan

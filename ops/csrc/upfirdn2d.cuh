@@ -1,5 +1,5 @@
 // The CUDA kernel of upfirdn2d for any filter and any factors. No torch includes: T is any type that converts to and
-// from Wide<T>, which the sums are made in; Index an integer wide enough for twice the number of elements.
+// from Wide<T>, the type of the sums; Index is an integer type wide enough for twice the number of elements.
 #pragma once
 
 #include "upfirdn2d.h"
@@ -13,7 +13,7 @@ struct Images {
   Axis<Index> horizontal;
   Index batch;
   Index channels;
-  bool channels_last;  // the order of memory of both the input and the output
+  bool channels_last;  // memory format of the input and the output
 };
 
 template <typename Index>
@@ -24,7 +24,7 @@ struct Position {
   Index column;
 };
 
-// Neighbouring threads take neighbours in memory.
+// Adjacent threads compute adjacent elements in memory.
 template <typename Index>
 SEMANTIC_GAN_HOST_DEVICE Position<Index> output_position(const Images<Index>& images, Index i) {
   const Index height = images.vertical.out_size, width = images.horizontal.out_size, channels = images.channels;
@@ -41,7 +41,7 @@ SEMANTIC_GAN_HOST_DEVICE Index input_index(const Images<Index>& images, const Po
   return ((at.image * images.channels + at.channel) * height + at.row) * width + at.column;
 }
 
-// x and out are [N, C, H, W] in the order that `images` says; the filter is [fh, fw], or separable [f] for both axes.
+// x and out are [N, C, H, W] in the memory format of `images`; the filter is [fh, fw], or [f] if separable.
 template <typename T, typename Index>
 __global__ void upfirdn2d_kernel(const T* __restrict__ x, const Wide<T>* __restrict__ filter, T* __restrict__ out,
                                  Images<Index> images, bool separable, bool flip, Wide<T> gain) {

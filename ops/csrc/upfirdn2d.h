@@ -1,8 +1,8 @@
-// Which inputs and which filter taps one output of upfirdn2d sees, along one axis.
+// The inputs and filter taps that contribute to an output of upfirdn2d, along one axis.
 //
-// The signal is made of `size` samples, each followed by up - 1 zeros, with `before` zeros in front (fewer than none
-// crops). Output o lays tap t on position o * down + t - before of the zero-inserted signal, where input i lies on
-// position i * up. So an output reads consecutive inputs, through taps that are `up` apart.
+// In the zero-inserted signal, input i has position i * up. Tap t of output o reads position o * down + t - before,
+// with `before` zeros of padding (negative values crop). An output thus reads consecutive inputs through taps that are
+// `up` apart.
 #pragma once
 
 #include "host_device.h"
@@ -21,9 +21,9 @@ struct Axis {
 
 template <typename Index>
 struct Window {
-  Index input;  // the first input that is read
-  Index tap;    // the tap it is read through
-  Index count;  // how many inputs are read
+  Index input;  // first input that is read
+  Index tap;    // its tap
+  Index count;  // number of inputs that are read
 };
 
 template <typename Index>
@@ -32,7 +32,7 @@ SEMANTIC_GAN_HOST_DEVICE Index floor_divide(Index numerator, Index denominator) 
   return quotient - (numerator % denominator < 0);
 }
 
-// The window as if the signal went on for ever on both sides.
+// The window in a signal without ends.
 template <typename Index>
 SEMANTIC_GAN_HOST_DEVICE Window<Index> unbounded_window(const Axis<Index>& axis, Index output) {
   const Index position = output * axis.down - axis.before;
@@ -41,7 +41,7 @@ SEMANTIC_GAN_HOST_DEVICE Window<Index> unbounded_window(const Axis<Index>& axis,
   return {first, first * axis.up - position, last - first + 1};
 }
 
-// The window without the inputs that do not exist; its count may be 0.
+// The window restricted to existing inputs; its count may be 0.
 template <typename Index>
 SEMANTIC_GAN_HOST_DEVICE Window<Index> window(const Axis<Index>& axis, Index output) {
   const Window<Index> all = unbounded_window(axis, output);
@@ -50,7 +50,7 @@ SEMANTIC_GAN_HOST_DEVICE Window<Index> window(const Axis<Index>& axis, Index out
   return {first, all.tap + (first - all.input) * axis.up, stop > first ? stop - first : 0};
 }
 
-// Where the weight of a tap stands in the filter: a convolution runs through the filter backwards.
+// Index of a tap's weight in the filter, which a convolution reads backwards.
 template <typename Index>
 SEMANTIC_GAN_HOST_DEVICE Index weight_at(Index tap, Index taps, bool flip) {
   return flip ? tap : taps - 1 - tap;

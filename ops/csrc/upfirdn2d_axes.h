@@ -1,4 +1,4 @@
-// The two axes of upfirdn2d, from what torch passes.
+// The axes of upfirdn2d from the operator's arguments.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,7 +1,7 @@
-// upfirdn2d on the CPU, one output row after the other: a weighted sum of input rows goes into a buffer that is small
-// enough for the fastest cache, and from there through the horizontal filter into the output.
+// upfirdn2d on the CPU, row by row: the vertical filter writes a weighted sum of input rows to a buffer that fits in
+// the L1 cache, and the horizontal filter computes the output row from it.
 //
-// A row holds `inner` interleaved images: 1 for contiguous [N, C, H, W], C for channels_last.
+// A row holds `inner` interleaved channels: 1 for contiguous [N, C, H, W], C for channels_last.
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
@@ -18,14 +18,14 @@
 namespace semantic_gan {
 namespace {
 
-constexpr int64_t kGrain = 1 << 14;  // output elements a thread gets at least
+constexpr int64_t kGrain = 1 << 14;  // minimum number of output elements per thread
 
 template <typename T>
 void add_scaled(const T* __restrict__ x, T weight, T* __restrict__ out, int64_t count) {
   for (int64_t i = 0; i < count; ++i) out[i] += weight * x[i];
 }
 
-// The sum of COUNT rows that are `pitch` apart.
+// Weighted sum of COUNT rows that are `pitch` apart.
 template <int COUNT, typename T>
 void sum_rows(const T* __restrict__ rows, int64_t pitch, const T* weights, int64_t step, T* __restrict__ out,
               int64_t count) {
@@ -54,8 +54,9 @@ void filter_vertically(const T* image, int64_t pitch, const Window<int64_t>& row
   }
 }
 
-// The horizontal filter. Outputs `period` apart (one phase) see the same taps and read inputs `stride` apart, so each
-// phase is a loop without conditions, over a row with margins of zeros for the inputs that do not exist.
+// The horizontal filter. Outputs that are `period` apart (one phase) use the same taps and read inputs that are
+// `stride` apart. Each phase is a loop without conditions, because margins of zeros replace the inputs that do not
+// exist.
 template <typename T>
 class RowFilter {
  public:
@@ -81,7 +82,7 @@ class RowFilter {
     accumulate(buffer, weights, out);
   }
 
-  // The same, added to out, for any factors and any number of taps.
+  // Adds the result to out; works for any factors and any number of taps.
   void accumulate(const T* buffer, const T* weights, T* out) const {
     for (int64_t phase = 0; phase < std::min(period_, axis_.out_size); ++phase) {
       const Window<int64_t> seen = unbounded_window(axis_, phase);
@@ -94,7 +95,7 @@ class RowFilter {
   }
 
  private:
-  // All phases at once, each with COUNT taps: neighbouring outputs come from one loop, which then vectorises.
+  // All phases, each with COUNT taps, in one loop over adjacent outputs, which compilers can vectorise.
   template <int PERIOD, int STRIDE, int COUNT>
   void apply_fixed(const T* __restrict__ buffer, const T* weights, T* __restrict__ out) const {
     T local[PERIOD][COUNT];
@@ -134,13 +135,13 @@ class RowFilter {
   int64_t right_;
 };
 
-// The filter's weights [fh, fw] or [f] in the order of the taps.
+// Returns the weights of a filter [fh, fw] or [f] in the order of the taps.
 template <typename T>
 std::vector<T> ordered_weights(const at::Tensor& filter, bool flip) {
   const at::Tensor flat = filter.to(c10::CppTypeToScalarType<T>::value).contiguous();
   const T* stored = flat.template const_data_ptr<T>();
   std::vector<T> weights(flat.numel());
-  // Turning both axes of a matrix around turns its elements around in memory.
+  // Flipping both axes of a matrix reverses its elements in memory.
   for (int64_t i = 0; i < flat.numel(); ++i) weights[i] = stored[weight_at(i, flat.numel(), flip)];
   return weights;
 }

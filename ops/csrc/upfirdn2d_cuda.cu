@@ -1,4 +1,4 @@
-// upfirdn2d on CUDA: what stands between torch and the kernels.
+// upfirdn2d on CUDA: the operator that launches the kernels.
 #include <ATen/Dispatch.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>

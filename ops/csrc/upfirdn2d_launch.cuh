@@ -25,8 +25,8 @@ void launch_any_upfirdn2d(const Launch& launch, const T* x, const Wide<T>* filte
   launch(upfirdn2d_kernel<T, Index>, count, x, filter, out, narrow, separable, flip, static_cast<Wide<T>>(gain));
 }
 
-// Runs the kernel that suits by launch(kernel, threads, arguments...); there is at least one output. Returns whether
-// the addend, which may be null, has been added.
+// Chooses a kernel and calls launch(kernel, threads, arguments...). Requires at least one output. Returns true if the
+// addend, which may be null, has been added.
 template <typename T, typename Launch>
 bool launch_upfirdn2d(const Launch& launch, const T* x, const Wide<T>* filter, const T* addend, T* out,
                       const Images<long long>& images, bool separable, bool flip, double gain) {

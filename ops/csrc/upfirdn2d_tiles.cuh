@@ -1,10 +1,10 @@
-// The CUDA kernel of upfirdn2d for a separable filter of four taps at the factors the networks use, and the choice of
-// its variants. No torch includes: T is any type that converts to and from Wide<T>, which the sums are made in.
+// The CUDA kernel of upfirdn2d for separable filters of four taps and the factors of the networks, and the choice of
+// its variants. No torch includes: T is any type that converts to and from Wide<T>, the type of the sums.
 //
-// A thread makes a tile of the output, two columns of some rows, for one pack of channels. It walks down the input,
-// filters each row horizontally, once, and adds the result to the outputs that see it, which stay in registers until
-// they are complete. Threads that are neighbours in memory read the same lines of the cache, so no shared memory has to
-// bring the pieces together, and odd sizes and crops cost nothing.
+// A thread computes a tile of the output, two columns of several rows, for one pack of channels. It walks down the
+// input, filters each row horizontally once, and adds the result to the outputs that use it, which stay in registers
+// until they are complete. Adjacent threads read the same cache lines, so shared memory is unnecessary, and odd sizes
+// and crops cost nothing.
 #pragma once
 
 #include "divisor.h"
@@ -18,12 +18,12 @@ namespace semantic_gan {
 constexpr int kTileTaps = 4;
 constexpr int kTileColumns = 2;  // a multiple of every UP
 
-// Rows of a tile of packs of N, a multiple of every UP. More of them share what a thread prepares and reads, and take
-// more registers: packs of 8 have enough for 8 rows where outputs and inputs are equally many.
+// Rows of a tile for packs of N, a multiple of every UP. More rows reuse more loads but need more registers. Packs of 8
+// leave registers for 8 rows only if outputs and inputs have the same size.
 template <int N, int UP, int DOWN>
 constexpr int kTileRows = N == 1 ? 16 : N == 8 && UP == 1 && DOWN == 1 ? 8 : 4;
 
-// Positions inside an image take 32 bits, the image's place in memory 64.
+// Positions inside an image have 32 bits, memory offsets of images 64.
 struct Tiles {
   int height;
   int width;
@@ -31,35 +31,35 @@ struct Tiles {
   int out_width;
   int top;
   int left;
-  int pitch;             // elements from one column to the next: 1, or for channels_last the number of channels
-  Divisor<int> packs;    // from one column to the next
-  Divisor<int> columns;  // of tiles in an image
-  Divisor<int> rows;     // of tiles in an image
+  int pitch;             // elements between columns: 1, or the number of channels for channels_last
+  Divisor<int> packs;    // packs between columns
+  Divisor<int> columns;  // columns of tiles in an image
+  Divisor<int> rows;     // rows of tiles in an image
   int threads;
-  bool paired;  // whether a pair of columns always exists and can be stored at once
+  bool paired;  // both columns of every tile exist and can be stored at once
 };
 
-// Through which tap output `output` of a tile sees input `input` of those that the tile sees; taps that do not exist
-// mean that it does not. PHASE is how many inserted zeros, 0 or UP - 1, the tile's first output sees before an input.
+// The tap through which a tile's output `output` reads the tile's input `input`; out of range if it does not read it.
+// PHASE is the number of inserted zeros, 0 or UP - 1, that the tile's first output reads before its first input.
 template <int UP, int DOWN, int PHASE>
 SEMANTIC_GAN_HOST_DEVICE constexpr int tap_between(int input, int output) {
   return input * UP + PHASE - output * DOWN;
 }
 
-// How many inputs so many outputs see.
+// The number of inputs that this many outputs read.
 template <int UP, int DOWN, int PHASE>
 SEMANTIC_GAN_HOST_DEVICE constexpr int inputs_of(int outputs) {
   return ((outputs - 1) * DOWN + kTileTaps - 1 - PHASE) / UP + 1;
 }
 
-// The first input that a tile sees whose first output is `output`. The division leaves no remainder.
+// The first input of the tile whose first output is `output`. The division has no remainder.
 template <int UP, int DOWN, int PHASE>
 SEMANTIC_GAN_HOST_DEVICE int first_input(int output, int before) {
   return (output * DOWN - before + PHASE) / UP;
 }
 
-// Makes CUDA's compiler keep a pointer to global memory in registers, where it would calculate the address of each
-// access from its beginning again, and keeps it from loading far ahead of stores, at the cost of more registers.
+// Hides the origin of a pointer to global memory from the compiler. It then keeps the pointer in registers instead of
+// recomputing the address of each access, and does not move loads far ahead of stores, which would need more registers.
 template <typename T>
 SEMANTIC_GAN_HOST_DEVICE void forget_origin(T*& pointer) {
 #if defined(__CUDA_ARCH__)
@@ -69,12 +69,12 @@ SEMANTIC_GAN_HOST_DEVICE void forget_origin(T*& pointer) {
 #endif
 }
 
-// Whether tiles that lie inside of the image, as most do, get code of their own, without conditions on rows. Where few
-// bytes go with each instruction it pays.
+// True if tiles inside the image, which most are, have separate code without conditions on rows. This pays off where an
+// instruction moves few bytes.
 template <typename T, int UP, int DOWN, bool CHANNELS_LAST>
 constexpr bool kSplitTiles = !CHANNELS_LAST && UP == 1 && DOWN == 1 && sizeof(T) == 2;
 
-// Blocks that have to fit on a multiprocessor at once, so many registers may they take; 0 leaves it to the compiler.
+// Minimum number of resident blocks per multiprocessor, which limits the registers; 0 leaves it to the compiler.
 template <typename T, int UP, int DOWN, bool CHANNELS_LAST, int N>
 constexpr int kTileBlocks = kSplitTiles<T, UP, DOWN, CHANNELS_LAST> ? 3 : N == 8 && UP == 1 ? 2 : 0;
 
@@ -85,24 +85,24 @@ struct Tile {
   static constexpr int kInputRows = inputs_of<UP, DOWN, PHASE>(kRows);
   static constexpr int kInputColumns = inputs_of<UP, DOWN, PHASE>(kTileColumns);
   static constexpr bool kSplit = kSplitTiles<T, UP, DOWN, CHANNELS_LAST>;
-  // Rows that are read before the first of them is used: enough bytes have to be on their way from memory.
+  // Number of rows that are loaded before the first one is used, to have enough loads in flight.
   static constexpr int kAtOnce = N == 1 ? (kSplit ? 4 : 6) * UP / DOWN : 1;
 
-  const T* source;  // the tile's first input; only what is inside the image is read
+  const T* source;  // the tile's first input; only inputs inside the image are read
   T* target;        // its first output
-  const T* addend;  // what is added to that; only with ADDEND
-  int pitch;        // elements from one column to the next
-  int first_row;    // of the input
-  int height;       // of the input
-  int rows_left;    // of the output, from the tile's first on
+  const T* addend;  // added to the outputs; only with ADDEND
+  int pitch;        // elements between columns
+  int first_row;    // row of the first input
+  int height;       // height of the input image
+  int rows_left;    // output rows from the tile's first one to the end of the image
   int columns_left;
-  int input_pitch;   // elements from one row to the next
+  int input_pitch;  // elements between rows
   long long output_pitch;
   bool inside[kInputColumns];
   A taps[kTileTaps];
   A scaled_taps[kTileTaps];
 
-  // One row of the input, filtered horizontally.
+  // Filters one input row horizontally.
   SEMANTIC_GAN_HOST_DEVICE void filter_row(const Pack<T, N> (&values)[kInputColumns],
                                            Pack<A, N> (&filtered)[kTileColumns]) const {
 #pragma unroll
@@ -118,7 +118,7 @@ struct Tile {
     }
   }
 
-  // One row of the output, as far as it exists.
+  // Stores one output row, as far as it is inside the image.
   template <bool WHOLE, bool PAIRED>
   SEMANTIC_GAN_HOST_DEVICE void store_row(int row, const Pack<A, N> (&sums)[kTileColumns]) const {
     if (!WHOLE && row >= rows_left) return;
@@ -146,7 +146,7 @@ struct Tile {
     }
   }
 
-  // Adds filtered input row r to the outputs that see it, and stores those that are complete.
+  // Adds the filtered input row r to the outputs that use it, and stores those that are complete.
   template <bool WHOLE, bool PAIRED>
   SEMANTIC_GAN_HOST_DEVICE void add(int r, const Pack<A, N> (&filtered)[kTileColumns],
                                     Pack<A, N> (&sums)[kRows][kTileColumns]) const {
@@ -163,8 +163,7 @@ struct Tile {
     }
   }
 
-  // Reads, filters and stores all of the tile. WHOLE says that all of its rows exist, PAIRED that all of its columns do
-  // and that they can be stored at once.
+  // Computes the tile. WHOLE: all of its rows exist. PAIRED: all of its columns exist and can be stored at once.
   template <bool WHOLE, bool PAIRED>
   SEMANTIC_GAN_HOST_DEVICE void make_as() const {
     Pack<A, N> sums[kRows][kTileColumns] = {};
@@ -242,19 +241,20 @@ __global__ void __launch_bounds__(kThreads, (kTileBlocks<T, UP, DOWN, CHANNELS_L
   }
 }
 
-// Whether the kernel's indices reach every row and column that a thread looks at, inside or outside of the image.
+// Returns true if 32-bit indices can hold all rows and columns that a thread accesses or skips, inside and outside the
+// image.
 inline bool tiles_reach(const Images<long long>& images) {
   const Axis<long long>&vertical = images.vertical, &horizontal = images.horizontal;
-  const auto looked_at = [](const Axis<long long>& axis) {
+  const auto extent = [](const Axis<long long>& axis) {
     return 2 * (axis.out_size + kTileRows<1, 1, 1>) + kTileTaps + (axis.before < 0 ? -axis.before : axis.before);
   };
   const long long pitch = images.channels_last ? images.channels : 1;
   const long long tiles = (vertical.out_size / kTileRows<kPackSize<double>, 1, 2> + 1) * (horizontal.out_size + 1);
-  return fits_32_bits(looked_at(vertical)) && fits_32_bits(looked_at(horizontal) * pitch) &&
+  return fits_32_bits(extent(vertical)) && fits_32_bits(extent(horizontal) * pitch) &&
          fits_32_bits(images.batch * images.channels * tiles);
 }
 
-// All images in tiles of packs of N channels.
+// Divides all images into tiles for packs of N channels.
 template <int N, int UP, int DOWN>
 Tiles tiles_of(const Images<long long>& images, bool paired = false) {
   const auto narrow = [](long long value) { return static_cast<int>(value); };
@@ -296,16 +296,16 @@ void launch_tiles(const Launch& launch, const T* x, const Wide<T>* filter, const
   }
 }
 
-// What became of a call.
+// The result of a call.
 enum class Outcome {
-  kNone,      // nothing ran
-  kFiltered,  // the addend, if there is one, is still to be added
+  kNone,      // the case is not supported, and no kernel was launched
+  kFiltered,  // the addend, if there is one, has not been added
   kAdded,
 };
 
-// Runs the kernel above by launch(kernel, threads, arguments...) if it covers the case of a separable filter. The
-// transposes of its cases are among them. Addends meet the gradients of downsampling, so that the kernel knows them
-// there only.
+// Calls launch(kernel, threads, arguments...) with the kernel above if it supports the case; the filter is separable.
+// The supported cases include their own transposes. Addends occur with the gradients of downsampling, so that only
+// upsampling supports them.
 template <typename T, typename Launch>
 Outcome launch_upfirdn2d_tiles(const Launch& launch, const T* x, const Wide<T>* filter, const T* addend, T* out,
                                const Images<long long>& images, bool flip, double gain) {

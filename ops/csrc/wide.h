@@ -1,4 +1,4 @@
-// The type that a tensor's values are calculated in: their own, but float for half types. No torch includes.
+// The type in which values are computed: double for double, else float. No torch includes.
 #pragma once
 
 namespace semantic_gan {

@@ -1,1 +1,1 @@
-"""What `scripts.benchmark` measures, a module for each subject, and how: timing, ceilings, work, machine, report."""
+"""The subjects of `scripts.benchmark`, a module for each, and what they share: tables, timing, trainers."""

@@ -1,14 +1,13 @@
-"""What a run spends on other things than steps: waiting for data, averaging weights, logs, previews, checkpoints.
+"""Cost of everything in a run but its steps: waiting for data, averaging weights, logs, previews, checkpoints.
 
-The share is the time of each divided by that of the iterations in its interval. Checkpoints go into the system's
-temporary folder. On a GPU waiting for data is the host's, which may cost the GPU nothing.
+The share is the time of each, divided by that of the iterations in its interval. Checkpoints are written to the
+system's temporary folder. On a GPU only the host waits for data, which may cost the GPU nothing.
 """
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stderr
-from functools import partial
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,15 +15,15 @@ from tempfile import TemporaryDirectory
 import torch
 
 from scripts.benchmarks import trainers
-from scripts.benchmarks.tables import Column, Job, Row, Table, Tables
-from scripts.benchmarks.timing import Spread, in_turn
-from training.run.log import Log
+from scripts.benchmarks.tables import BenchmarkReport, Column
+from scripts.benchmarks.timing import Spread, time_call, time_in_turn
+from training.run.preemption import Preemption
+from training.run.run import Run
 from training.run.run_folder import RunFolder
-from training.run.saving import Saver
-from utils.distributed import session
+from utils.distributed import process_group
 
 _COLUMNS = (
-    Column("what", heading="what", width=17),
+    Column("what", width=17),
     Column("ms", "{:.2f}", "ms each time", width=28),
     Column("every_images", "{:,}", "every ... images"),
     Column("share", "{:.2%}", "of the time"),
@@ -33,30 +32,30 @@ _COLUMNS = (
 add_options, check = trainers.add_options, trainers.load_run
 
 
-def tables(args: argparse.Namespace, device: torch.device) -> Tables:
-    """One row for each cost, and their sum."""
+def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkReport) -> None:
+    """Add a row for each cost, and their sum."""
     with ExitStack() as stack:
-        stack.enter_context(session(device.type))
-        config = stack.enter_context(trainers.data_for_runs())(trainers.load_run(args))
-        trainer, training = trainers.our_trainer(config, device), config.training
-        state, previews, batches = trainer.state, trainer.previews, trainer.batches.after(0)
-        folder = RunFolder(Path(stack.enter_context(TemporaryDirectory())) / "run")
-        folder.prepare(config, 0)
-        with redirect_stderr(StringIO()):  # the progress bar keeps the stream that it finds
-            log = stack.enter_context(Log(folder, trainer.process, training.total_images, 0))
-        saver = Saver(folder, trainer.process, training, 0, print)
+        stack.enter_context(process_group(device.type))
+        temporary = stack.enter_context(TemporaryDirectory())
+        config = trainers.with_data(trainers.load_run(args), temporary)
+        trainer, training = trainers.build_trainer(config, device), config.training
+        state, batches = trainer.state, trainer.data.batches(0)
+        folder = RunFolder(Path(temporary) / "run")
+        run = Run(trainer, folder, "none", Preemption())
+        with redirect_stderr(StringIO()):  # the progress bar keeps the stream of its creation
+            log = stack.enter_context(run.log)
         period = trainers.penalty_period(config)
-        waits: list[float] = []  # seconds, by round
+        waiting: list[float] = []  # seconds of each round
         averaging: list[float] = []
-        per_image: list[float] = []  # milliseconds
+        ms_per_image: list[float] = []  # of the iteration, then of each cost
 
         def iterate(iterations: int = period) -> None:
-            waits.append(0.0)
+            waiting.append(0.0)
             for _ in range(iterations):
                 start = time.perf_counter()
                 batch = next(batches)
-                waits[-1] += (time.perf_counter() - start) / iterations
-                trainer.phases.iterate(batch, training.batch_size)
+                waiting[-1] += (time.perf_counter() - start) / iterations
+                trainer.steps.iterate(batch)
 
         def write_log() -> None:
             values = trainer.stats.tick()
@@ -64,37 +63,30 @@ def tables(args: argparse.Namespace, device: torch.device) -> Tables:
             with redirect_stderr(StringIO()):
                 log.tick(values, state.images)
 
-        def cost(what: str, seconds: Sequence[float], every: int) -> Row:
+        def add(what: str, seconds: Sequence[float], every: int) -> None:
             spread = Spread.of([1000 * each for each in seconds[-args.rounds :]])
-            per_image.append(spread.median / every)  # first those of iterations
-            return {"what": what, "ms": spread, "every_images": every, "share": per_image[-1] / per_image[0]}
+            ms_per_image.append(spread.median / every)
+            share = ms_per_image[-1] / ms_per_image[0]
+            report.add({"what": what, "ms": spread, "every_images": every, "share": share})
 
-        def train() -> Iterator[Row]:
+        title = f"costs besides the steps, {args.rounds} rounds, a log after {period} iterations; aim: together 3%"
+        report.begin(title, _COLUMNS, {"config": config})
+        if report.has_time("iterations"):
             iterate(trainers.warm_up(trainer))
             write_log()
-            seconds = in_turn({"iterations": iterate, "log": write_log}, device, args.rounds, warm_up=0)
-            yield cost("iteration", [each / period for each in seconds["iterations"]], training.batch_size)
-            yield cost("waiting for data", waits, training.batch_size)
-            yield cost("averaging weights", averaging, training.batch_size)
-            yield cost("log", seconds["log"], training.log_every_images)
-
-        def other(what: str, call: Callable[[], None], every: int) -> Iterator[Row]:
-            yield cost(what, in_turn({"": call}, device, args.rounds)[""], every)
-
-        def together() -> Iterator[Row]:
-            yield {"what": "together", "share": sum(per_image[1:]) / per_image[0]}
-
-        def preview() -> None:
-            log.preview(previews.sheet(state.generator_ema), state.images)
-
-        def save() -> None:
-            saver.save(trainer.contents(), state.images)
-
-        jobs = [
-            Job("iterations", train),
-            Job("preview", partial(other, "preview", preview, training.preview_every_images)),
-            Job("checkpoint", partial(other, "checkpoint", save, training.checkpoint_every_images)),
-            Job("together", together),
-        ]
-        title = f"what else takes time, {args.rounds} rounds, a log after {period} iterations; aim: together 3%"
-        yield Table(title, _COLUMNS, jobs, {"config": config})
+            seconds = time_in_turn({"iterations": iterate, "log": write_log}, device, args.rounds, warm_up=0)
+            add("iteration", [each / period for each in seconds["iterations"]], training.batch_size)
+            add("waiting for data", waiting, training.batch_size)
+            add("averaging weights", averaging, training.batch_size)
+            add("log", seconds["log"], training.log_every_images)
+        if report.has_time("preview"):
+            average = state.generator_ema
+            preview = time_call(
+                lambda: log.preview(run.previews.generate(average)[0], state.images), device, args.rounds
+            )
+            add("preview", preview, training.preview_every_images)
+        if report.has_time("checkpoint"):
+            saving = time_call(lambda: run.saver.save(run.contents(), state.images), device, args.rounds)
+            add("checkpoint", saving, training.checkpoint_every_images)
+        if report.has_time("together"):
+            report.add({"what": "together", "share": sum(ms_per_image[1:]) / ms_per_image[0]})

@@ -1,4 +1,4 @@
-"""Tables on the screen and as JSON lines: each row is printed and written as soon as it is measured."""
+"""Benchmark tables on the screen and as JSON lines, to which rows are added as they are measured."""
 
 import argparse
 import json
@@ -7,9 +7,9 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,79 +18,75 @@ import torch
 
 from utils.errors import ConfigError
 
-SCHEMA = 2  # raised when a reader of the files would have to change
+SCHEMA = 2  # of the JSON lines; increased when programs that read them have to change
 
 Row = dict[str, Any]
 
 
 class Column(NamedTuple):
-    key: str  # of the value in the row; a value that is missing or None is shown as "-"
-    form: str = "{}"  # in the syntax of `str.format`
-    heading: str = ""
+    key: str  # of the value in a row; a missing value or None is printed as "-"
+    form: str = "{}"  # for `str.format`
+    heading: str = ""  # default: the key
     width: int = 8  # at least
 
-    def cell(self, row: Row) -> str:
-        value = row.get(self.key)
-        return "-" if value is None else self.form.format(value)
+    @property
+    def title(self) -> str:
+        return self.heading or self.key
 
 
-class Job(NamedTuple):
-    """Rows that are still to be measured; after --seconds no job begins, and the names of those left out are shown."""
-
-    name: str
-    measure: Callable[[], Iterable[Row]]
-
-
-@dataclass(frozen=True)
-class Table:
-    title: str  # what is measured and how
-    columns: Sequence[Column]  # what is shown of the rows, which JSON gets whole
-    rows: Iterable[Row | Job]
-    facts: Row = field(default_factory=dict)  # what holds for all rows, for JSON only
-
-
-Tables = Generator[Table, None, None]
-
-
-class Report:
-    """Prints and writes machine and date when it is made, and each row when it is measured."""
+class BenchmarkReport:
+    """Prints the machine, the date and the rows of one table; with --json it also writes them to a file."""
 
     def __init__(self, command: str, device: torch.device, args: argparse.Namespace) -> None:
         self.path, self.seconds = args.json, math.inf if args.seconds is None else args.seconds
         self.start = time.monotonic()
+        self.title, self.columns = "", tuple[Column, ...]()
+        self.form = ""  # of a printed row, with the widths of its columns
+        self.skipped: list[str] = []  # names of measurements for which there was no time
         if self.path:
-            _create(self.path, args.overwrite)
+            self._create_file(args.overwrite)
         machine, date = describe_machine(device), datetime.now().astimezone().isoformat(timespec="seconds")
         print(f"{', '.join(f'{name} {value}' for name, value in machine.items())}; {date}", flush=True)
         self._write({"schema": SCHEMA, "command": command, "date": date, "machine": machine})
 
-    def add(self, table: Table) -> None:
-        """Measure, print and write the rows of a table, and tell what --seconds left out."""
-        print(f"\n{table.title}", flush=True)
-        self._write({"table": table.title, "facts": table.facts})
-        form, left_out = "", list[str]()
-        for row in self._measured(table.rows, left_out):
-            cells = [column.cell(row) for column in table.columns]
-            if not form:  # the first row tells which columns are text
-                for cell, (key, _, heading, width) in zip(cells, table.columns, strict=True):
-                    form += (
-                        f"  {{:{'<' if isinstance(row.get(key), str) else '>'}{max(width, len(heading), len(cell))}}}"
-                    )
-                print(form.format(*(column.heading for column in table.columns)).rstrip(), flush=True)
-            print(form.format(*cells).rstrip(), flush=True)
-            self._write({"table": table.title, "row": row})
-        if left_out:
-            print(f"  the {self.seconds:g} seconds are over; not measured: {'; '.join(left_out)}", flush=True)
-            self._write({"table": table.title, "left_out": left_out})
+    def begin(self, title: str, columns: Sequence[Column], facts: Row) -> None:
+        """Print the title and choose the columns to print; JSON has all values, and facts that hold for all rows."""
+        self.title, self.columns = title, tuple(columns)
+        print(f"\n{title}", flush=True)
+        self._write({"table": title, "facts": facts})
 
-    def _measured(self, rows: Iterable[Row | Job], left_out: list[str]) -> Iterator[Row]:
-        for item in rows:
-            if not isinstance(item, Job):
-                yield item
-            elif time.monotonic() - self.start < self.seconds:
-                yield from item.measure()
-            else:
-                left_out.append(item.name)
+    def has_time(self, name: str) -> bool:
+        """Return True if a measurement may start; after --seconds its name is listed as not measured."""
+        if time.monotonic() - self.start < self.seconds:
+            return True
+        self.skipped.append(name)
+        return False
+
+    def add(self, row: Row) -> None:
+        """Print and write a row."""
+        cells = ["-" if row.get(column.key) is None else column.form.format(row[column.key]) for column in self.columns]
+        if not self.form:  # the first row shows which columns are text
+            for cell, column in zip(cells, self.columns, strict=True):
+                width = max(column.width, len(column.title), len(cell))
+                self.form += f"  {{:{'<' if isinstance(row.get(column.key), str) else '>'}{width}}}"
+            print(self.form.format(*(column.title for column in self.columns)).rstrip(), flush=True)
+        print(self.form.format(*cells).rstrip(), flush=True)
+        self._write({"table": self.title, "row": row})
+
+    def end(self) -> None:
+        """Print and write the names of the measurements that --seconds left out."""
+        if self.skipped:
+            print(f"  the {self.seconds:g} seconds are over; not measured: {'; '.join(self.skipped)}", flush=True)
+            self._write({"table": self.title, "left_out": self.skipped})
+
+    def _create_file(self, overwrite: bool) -> None:
+        if self.path.is_dir():
+            raise ConfigError(f"--json {self.path} is a folder; name a file")
+        try:
+            self.path.open("w" if overwrite else "x").close()
+        except OSError as error:
+            remedy = "choose another file" + ", or replace it with --overwrite" * isinstance(error, FileExistsError)
+            raise ConfigError(f"--json {self.path} cannot be written: {error.strerror}; {remedy}") from None
 
     def _write(self, content: Row) -> None:
         if self.path:
@@ -98,18 +94,8 @@ class Report:
                 file.write(json.dumps(content, default=asdict) + "\n")
 
 
-def _create(path: Path, overwrite: bool) -> None:
-    if path.is_dir():
-        raise ConfigError(f"--json {path} is a folder; name a file")
-    try:
-        path.open("w" if overwrite else "x").close()
-    except OSError as error:
-        remedy = "choose another file" + ", or replace it with --overwrite" * isinstance(error, FileExistsError)
-        raise ConfigError(f"--json {path} cannot be written: {error.strerror}; {remedy}") from None
-
-
 def describe_machine(device: torch.device) -> Row:
-    """Return versions, processor, load (of others: this process has just begun), and the GPU if the device is one."""
+    """Return versions, processor, load (of other processes, as this one has just started), and the GPU if used."""
     facts: Row = {"python": platform.python_version(), "torch": torch.__version__, "cpu": platform.machine()}
     with suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

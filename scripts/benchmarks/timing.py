@@ -1,4 +1,4 @@
-"""Seconds of calls, and what the device can do at best: the speed of a large copy and of a large matrix product."""
+"""Timing of calls, and the device's limits: the bandwidth of a large copy, the rate of a large matrix product."""
 
 import statistics
 import time
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import torch
 
-# More than the last-level cache of most processors: reading this much leaves nothing else in it.
+# More than the last-level cache of most processors: after reading this much, nothing else is left in the cache.
 _CACHE_BYTES = {"cpu": 128 << 20, "cuda": 256 << 20}
-_READINGS = {"cpu": 1, "cuda": 8}  # half a millisecond and more, in which a GPU's queue gets the timed kernels
+_READS = {"cpu": 1, "cuda": 8}  # on a GPU they take half a millisecond or more, enough to queue the timed kernels
 _COPY_BYTES = {"cpu": 256 << 20, "cuda": 1 << 30}
 _SIDES = {"cpu": (256, 2048), "cuda": (256, 8192)}  # of the smallest and the largest matrix
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Median of some measurements with the smallest and the largest; prints as `0.52 (0.50 to 0.61)`."""
+    """Median, minimum and maximum of measurements; formatted as `0.52 (0.50 to 0.61)`."""
 
     median: float
     low: float
@@ -30,35 +30,41 @@ class Spread:
         return f"{self.median:{spec}} ({self.low:{spec}} to {self.high:{spec}})"
 
 
-def in_turn(
+def time_in_turn(
     calls: Mapping[str, Callable[[], object]], device: torch.device, rounds: int, warm_up: int = 1, cold: bool = False
 ) -> dict[str, list[float]]:
-    """Return the seconds of each call in each round, after `warm_up` rounds; a machine that slows down slows all alike.
+    """Return the seconds of each call in each round, by name, after `warm_up` rounds without timing.
 
-    With `cold`, for single kernels, other memory is read before each call: what the kernel reads is not in the caches,
-    and nothing has to leave them at its expense. A GPU is still reading when the call is in its queue, so that the
-    launch is not part of the time, as where a network keeps the queue filled.
+    The calls take turns, so that a machine that slows down affects all of them. With `cold`, for single kernels, other
+    memory is read before each call: its inputs are not in the caches, and it does not pay for evicting other data. A
+    GPU is still reading while the call is queued, so that the time excludes the launch, as in a network that keeps the
+    queue filled.
     """
     filler = torch.ones(_CACHE_BYTES[device.type] // 4, device=device) if cold else None
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for round_ in range(warm_up + rounds):
         for name, call in calls.items():
             if filler is not None:
-                for _ in range(_READINGS[device.type]):
+                for _ in range(_READS[device.type]):
                     filler.sum()
-            elapsed = _seconds_on_gpu(call, device, wait=not cold) if device.type == "cuda" else _seconds(call)
+            elapsed = _seconds(call, device, wait=not cold)
             if round_ >= warm_up:
                 seconds[name].append(elapsed)
     return seconds
 
 
-def _seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    _result = call()  # to free it takes no part of the time
-    return time.perf_counter() - start
+def time_call(
+    call: Callable[[], object], device: torch.device, rounds: int, warm_up: int = 1, cold: bool = False
+) -> list[float]:
+    """Return the seconds of one call in each round; see `time_in_turn`."""
+    return time_in_turn({"": call}, device, rounds, warm_up, cold)[""]
 
 
-def _seconds_on_gpu(call: Callable[[], object], device: torch.device, wait: bool) -> float:
+def _seconds(call: Callable[[], object], device: torch.device, wait: bool) -> float:
+    if device.type != "cuda":
+        begin = time.perf_counter()
+        _result = call()  # kept, so that freeing it is not timed
+        return time.perf_counter() - begin
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     if wait:
         torch.cuda.synchronize(device)
@@ -69,31 +75,31 @@ def _seconds_on_gpu(call: Callable[[], object], device: torch.device, wait: bool
     return start.elapsed_time(end) / 1000
 
 
-def ratios(seconds: Sequence[float], others: Sequence[float]) -> Spread:
-    """Return what one call takes as a part of what another does: the spread over the rounds."""
+def ratio_by_round(seconds: Sequence[float], others: Sequence[float]) -> Spread:
+    """Return the spread of the rounds' ratios, for calls that were timed in turn."""
     return Spread.of([a / b for a, b in zip(seconds, others, strict=True)])
 
 
-def quotient(seconds: Sequence[float], others: Sequence[float]) -> Spread:
-    """Return the ratio of the medians of calls that were not timed in turn, between the least and most it may be."""
+def ratio_of_medians(seconds: Sequence[float], others: Sequence[float]) -> Spread:
+    """Return the ratio of the medians between its possible extremes, for calls that were not timed in turn."""
     a, b = Spread.of(seconds), Spread.of(others)
     return Spread(a.median / b.median, a.low / b.high, a.high / b.low)
 
 
 def copy_bandwidth(device: torch.device, size: int | None = None) -> float:
-    """Return bytes read plus bytes written per second by the copy of one large tensor, or of one of `size` bytes."""
+    """Return the bytes read and written per second by copying a large tensor, or one of `size` bytes."""
     source = torch.ones((size or _COPY_BYTES[device.type]) // 4, device=device)
     target = torch.empty_like(source)
-    return 2 * source.nbytes / statistics.median(in_turn({"": lambda: target.copy_(source)}, device, 10, cold=True)[""])
+    return 2 * source.nbytes / statistics.median(time_call(lambda: target.copy_(source), device, 10, cold=True))
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Return floating-point operations per second, two a multiply-add, of a large matrix product."""
+    """Return the floating-point operations per second of a large matrix product; a multiply-add counts as two."""
 
     def seconds(side: int, rounds: int) -> float:
-        # Random values: a GPU that multiplies zeros draws less power, and runs faster.
+        # Random values: a GPU that multiplies zeros uses less power and runs faster.
         a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-        return statistics.median(in_turn({"": lambda: torch.matmul(a, b)}, device, rounds)[""])
+        return statistics.median(time_call(lambda: torch.matmul(a, b), device, rounds))
 
     side, largest = _SIDES[device.type]
     while side < largest and seconds(side, 1) < 0.02:  # some CPUs are a thousand times slower in float16

@@ -1,12 +1,12 @@
-"""Operators, bytes and memory of each training step on a GPU, by trace: nothing is computed, no GPU is needed.
+"""Operators, memory traffic and peak memory of each training step on a GPU, by trace: no GPU is needed.
 
-Runs the real steps on the meta device, which knows shapes, types and layouts only, with what a GPU adds: the casts of
-autocast, and the layouts of cuDNN's convolutions. GB moved are what operators read and write, each counted as if
-nothing stayed in a cache. Peak GB are live tensors, with networks, average and moments, without workspaces and
-fragmentation. Host ms is the CPU time to run the step on the meta device, which stands in for the time to start its
+Runs the real steps on the meta device, which has shapes, types and memory formats but no data, and adds what a GPU
+does: the casts of autocast and the memory formats of cuDNN's convolutions. GB moved are what operators read and write,
+as if nothing stayed in a cache. Peak GB are live tensors, with networks, average and Adam's moments, without workspaces
+and fragmentation. Host ms is the CPU time of the step on the meta device, an estimate of the time to launch its
 kernels. Augmentation is left out.
 
-Peaks measured on an H200 were within 4 % of those traced for the same tree (docs/performance.md).
+On an H200 the measured peaks were within 4 % of the traced ones (docs/performance.md).
 """
 
 import argparse
@@ -16,7 +16,6 @@ import weakref
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -28,16 +27,16 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from configs import RunConfig, load_config
 from datasets.class_files import default_table
-from scripts.benchmarks.tables import Column, Job, Row, Table, Tables
-from training.batches import split_batch
-from training.discriminator_inputs import PairView
+from scripts.benchmarks.tables import BenchmarkReport, Column
+from training.data import split_batch
+from training.discriminator_inputs import PairInputs
 from training.state import build_state
 from training.stats import Stats
-from training.steps import Phases
+from training.steps import TrainingSteps
 from utils.distributed import Process
 
 META = torch.device("meta")
-# In this order; the first that holds an operator's name decides.
+# By the operator's name; all others are elementwise.
 KINDS = {
     "convolutions": {"convolution", "convolution_backward"},
     "products": {"mm", "addmm", "bmm", "baddbmm"},
@@ -46,14 +45,15 @@ KINDS = {
     "casts, copies": {"_to_copy", "copy_", "clone", "cat", "stack", "constant_pad_nd", "slice_backward"},
     "sums": {"sum", "mean", "var", "_foreach_norm"},
 }
-_IDLE = {"empty", "empty_like", "new_empty", "new_empty_strided", "empty_strided", "detach"}  # start no kernel
+_IDLE = {"empty", "empty_like", "new_empty", "new_empty_strided", "empty_strided", "detach"}  # launch no kernel
 _WRITERS = {"fill_", "zero_", "normal_", "new_zeros", "new_full"}  # read nothing
+# What CUDA's autocast runs in half precision and in float32.
 _HALF = {F.linear, F.conv2d, torch.baddbmm, torch.matmul, Tensor.matmul, Tensor.__matmul__}
 _FLOAT32 = {torch.softmax, Tensor.softmax, torch.rsqrt, Tensor.rsqrt, torch.sum, Tensor.sum, Tensor.pow, Tensor.square}
-_LARGE = 1 << 20
+_LARGE = 1 << 20  # bytes
 _COLUMNS = (
-    Column("step", "{:<17}", "step"),
-    Column("operators", "{:.0f}", "operators"),
+    Column("step", "{:<17}"),
+    Column("operators", "{:.0f}"),
     Column("host_ms", "{:.0f}", "host ms"),
     Column("peak_gigabytes", "{:.1f}", "peak GB"),
     Column("gigabytes", "{:.1f}", "GB moved"),
@@ -64,7 +64,7 @@ _COLUMNS = (
 
 
 class Autocast(TorchFunctionMode):
-    """CUDA's autocast for functions of PyTorch that the networks call; the operators of `ops` cast by themselves."""
+    """CUDA's autocast for the PyTorch functions that the networks call; the operators of `ops` cast by themselves."""
 
     def __torch_function__(
         self, function: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -76,14 +76,14 @@ class Autocast(TorchFunctionMode):
 
 
 class Trace(TorchDispatchMode):
-    """Count inside the block what operators do; views and allocations count nothing.
+    """Counts what the operators inside the block do; views and allocations are not counted.
 
     Attributes:
-        operators: calls by name.
-        bytes: read and written, by name.
-        peak: bytes of the tensors made inside the block that were live at the same time.
-        largest_kernel: side of a convolution's weight.
-        layouts: bytes written in channels_last and contiguous order, of tensors [N, C, H, W] above 1 MB.
+        operators: calls by operator.
+        bytes: bytes read and written by operator.
+        peak: largest number of bytes of tensors from the block that were live at the same time.
+        largest_kernel: largest side of a convolution's kernel.
+        layouts: bytes written to tensors [N, C, H, W] above 1 MB, by True for channels_last and False for contiguous.
     """
 
     def __init__(self) -> None:
@@ -104,16 +104,17 @@ class Trace(TorchDispatchMode):
         if name in KINDS["convolutions"]:
             weight = args[1 if name == "convolution" else 2]
             self.largest_kernel = max(self.largest_kernel, *weight.shape[2:])
-            if any(_is_channels_last(x) for x in args[:3]):  # as cuDNN then does; the meta device does not
+            if any(_is_channels_last(x) for x in args[:3]):  # unlike the meta device, cuDNN keeps it
                 result = tree_map(_channels_last, result)
         inputs, outputs = _tensors((args, kwargs)), _tensors(result)
         shared = {_storage(x) for x in inputs}
         written = outputs if function._schema.is_mutable else [x for x in outputs if _storage(x) not in shared]
         for x in written:
-            self._hold(x)
+            self._track(x)
         if written and name not in _IDLE:
             self.operators[name] += 1
-            read = [] if name in _WRITERS or name.endswith("_like") else _tensors((args, _without_out(kwargs)))
+            options = {key: value for key, value in (kwargs or {}).items() if key != "out"}
+            read = [] if name in _WRITERS or name.endswith("_like") else _tensors((args, options))
             if name == "copy_":
                 read = read[1:]
             self.bytes[name] += sum(map(_size, [*read, *written]))
@@ -122,7 +123,7 @@ class Trace(TorchDispatchMode):
                     self.layouts[_is_channels_last(x)] += _size(x)
         return result
 
-    def _hold(self, x: Tensor) -> None:
+    def _track(self, x: Tensor) -> None:
         if (key := _storage(x)) not in self._storages:
             size = x.untyped_storage().nbytes()
             self._storages.add(key)
@@ -137,15 +138,15 @@ class Trace(TorchDispatchMode):
 
 class StepTrace(NamedTuple):
     trace: Trace
-    seconds: float  # of CPU time, without the trace
-    before: int  # bytes of tensors that are there all the time
-    every: int  # iterations
+    seconds: float  # CPU time without tracing
+    resident: int  # bytes of networks, average and moments, which are always allocated
+    every: int  # number of iterations from one such step to the next
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The subject's options."""
+    """Add the subject's options."""
     parser.add_argument("--config", default="configs/celebamask_512.yaml", help="YAML file (default %(default)s)")
-    parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="options in place of the file's")
+    parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="options that replace the file's")
     parser.set_defaults(device="cpu")
 
 
@@ -154,89 +155,74 @@ def check(args: argparse.Namespace) -> None:
     split_batch(load_config(args.config, args.overrides), world_size=1)
 
 
-def tables(args: argparse.Namespace, device: torch.device) -> Tables:
-    """One row a step, and the average iteration."""
+def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkReport) -> None:
+    """Add a row for each step, and one for the average iteration."""
     config = load_config(args.config, args.overrides)
-    passes, samples = split_batch(config, world_size=1)
+    micro_batches, samples = split_batch(config, world_size=1)
     title = (
         f"by trace, nothing timed on a GPU: {config.model.resolution} pixels, K = {config.model.num_classes}, "
-        f"{passes} x {samples} images, {config.training.precision}\n"
-        "GB moved by kind of operator; kernel: the largest convolution's; NCHW: share of large maps that lie contiguous"
+        f"{micro_batches} x {samples} images, {config.training.precision}\n"
+        "GB moved by kind of operator; kernel: the largest convolution's; NCHW: share of large maps that are contiguous"
     )
-    yield Table(title, _COLUMNS, [Job("steps", partial(_rows, config))], {"config": config})
-
-
-def _rows(config: RunConfig) -> Iterator[Row]:
+    report.begin(title, _COLUMNS, {"config": config})
+    if not report.has_time("steps"):
+        return
     average: dict[str, float] = defaultdict(float)
-    for name, step in trace_steps(config):
-        trace = step.trace
-        kinds: dict[str, float] = defaultdict(float)
+    for name, (trace, seconds, resident, every) in trace_steps(config):
+        values: dict[str, float] = defaultdict(float)
         for operator, size in trace.bytes.items():
-            kinds[_kind(operator)] += size / 1e9
-        counts = {
-            "operators": trace.operators.total(),
-            "host_ms": 1000 * step.seconds,
-            "gigabytes": trace.bytes.total() / 1e9,
-            **kinds,
-        }
-        for key, value in counts.items():
-            average[key] += value / step.every
-        yield {
-            "step": name if step.every == 1 else f"{name} / {step.every}",
-            **counts,
-            "peak_gigabytes": (trace.peak + step.before) / 1e9,
-            "largest_kernel": trace.largest_kernel,
-            "contiguous_share": trace.layouts[False] / max(1, trace.layouts.total()),
-            "calls": dict(trace.operators.most_common()),
-        }
-    yield {"step": "average iteration", **average}
+            kind = next((kind for kind, operators in KINDS.items() if operator in operators), "elementwise")
+            values[kind] += size / 1e9
+        values["operators"], values["host_ms"] = trace.operators.total(), 1000 * seconds
+        values["gigabytes"] = trace.bytes.total() / 1e9
+        for key, value in values.items():
+            average[key] += value / every
+        report.add(
+            {"step": name if every == 1 else f"{name} / {every}", **values}
+            | {"peak_gigabytes": (trace.peak + resident) / 1e9, "largest_kernel": trace.largest_kernel}
+            | {"contiguous_share": trace.layouts[False] / max(1, trace.layouts.total())}
+            | {"calls": dict(trace.operators.most_common())}
+        )
+    report.add({"step": "average iteration", **average})
 
 
 def trace_steps(config: RunConfig) -> Iterator[tuple[str, StepTrace]]:
-    """Trace each optimizer step of a configuration, by name."""
+    """Yield the name and the trace of each optimizer step of a configuration."""
     model, losses = config.model, config.losses
-    # The scaler of float16 does not know the meta device; it adds one kernel a step.
+    # float32: the loss scaler of float16 does not support the meta device; it would add one kernel to a step.
     training = replace(config.training, precision="float32", compile=False)
     state = build_state(replace(config, training=training), Process(META))
-    before = sum(map(_size, [*state.generator.state_dict().values(), *state.discriminator.state_dict().values()]))
-    before += sum(map(_size, state.generator_ema.state_dict().values()))
+    resident = sum(map(_size, [*state.generator.state_dict().values(), *state.discriminator.state_dict().values()]))
+    resident += sum(map(_size, state.generator_ema.state_dict().values()))
     for network, optimizer in (("generator", "generator_optimizer"), ("discriminator", "discriminator_optimizer")):
         parameters = list(getattr(state, network).parameters())
-        before += 2 * sum(map(_size, parameters))  # both moments of Adam
+        resident += 2 * sum(map(_size, parameters))  # Adam's moments
         setattr(state, optimizer, _NoStep(parameters, {}))
-    view = PairView(default_table(model.num_classes), META, soft_masks=config.data.soft_masks)
-    phases = Phases(state, losses, replace(config.training, compile=False), Stats(META), view)
-    passes, samples = split_batch(config, world_size=1)
-    shape = samples, model.resolution, model.resolution
-    images, labels = (torch.empty(x, dtype=torch.uint8, device=META) for x in ((samples, 3, *shape[1:]), shape))
+    inputs = PairInputs(default_table(model.num_classes), META, soft_masks=config.data.soft_masks)
+    steps = TrainingSteps(state, losses, replace(config.training, compile=False), Stats(META), inputs)
+    micro_batches, samples = split_batch(config, world_size=1)
+    sides = (model.resolution, model.resolution)
+    images, labels = (torch.empty(samples, *x, dtype=torch.uint8, device=META) for x in ((3, *sides), sides))
     every = {"r1": losses.r1_every, "path_length": losses.path_length_every}
-    for name, step in phases.steps().items():
+    for name in steps.terms:
         with Autocast():
             start = time.process_time()
-            step([(images, labels)] * passes)
+            steps.step(name, [(images, labels)] * micro_batches)
             seconds = time.process_time() - start
-            with Trace() as trace:  # the second time: what is stored by the first is not counted
-                step([(images, labels)] * passes)
-        yield name, StepTrace(trace, seconds, before, every.get(name, 1))
+            with Trace() as trace:  # not the first call, which caches tensors
+                steps.step(name, [(images, labels)] * micro_batches)
+        yield name, StepTrace(trace, seconds, resident, every.get(name, 1))
 
 
 class _NoStep(torch.optim.Optimizer):
-    """Stands in for the fused Adam, one kernel a step, which does not know the meta device."""
+    """Replaces the fused Adam, one kernel a step, which does not support the meta device."""
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Leave the parameters as they are."""
 
 
-def _kind(operator: str) -> str:
-    return next((kind for kind, operators in KINDS.items() if operator in operators), "elementwise")
-
-
 def _tensors(tree: Any) -> list[Tensor]:
     return [x for x in tree_leaves(tree) if isinstance(x, Tensor)]
-
-
-def _without_out(kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {name: value for name, value in (kwargs or {}).items() if name != "out"}
 
 
 def _storage(x: Tensor) -> int:
@@ -244,17 +230,14 @@ def _storage(x: Tensor) -> int:
 
 
 def _size(x: Tensor) -> int:
-    """Bytes of the tensor's elements, each counted once where it is expanded."""
+    """Return the bytes of a tensor's elements, without the repetitions of expanded dimensions."""
     return x.element_size() * math.prod(size for size, stride in zip(x.shape, x.stride(), strict=True) if stride)
 
 
 def _is_channels_last(x: Any) -> bool:
-    return (
-        isinstance(x, Tensor)
-        and x.ndim == 4
-        and x.is_contiguous(memory_format=torch.channels_last)
-        and not x.is_contiguous()
-    )
+    if not isinstance(x, Tensor) or x.ndim != 4 or x.is_contiguous():
+        return False
+    return x.is_contiguous(memory_format=torch.channels_last)
 
 
 def _channels_last(x: Any) -> Any:

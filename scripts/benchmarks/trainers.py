@@ -1,15 +1,12 @@
-"""The real training loop, with this program's networks or literal ones (tests/reference), whose work is counted."""
+"""Trainers to measure, with our networks or literal ones (tests/reference), their data, and the work of a step."""
 
 import argparse
 import copy
 import math
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, cast
 from unittest import mock
 
@@ -28,72 +25,63 @@ from models import Discriminator, Generator
 from tests.reference.discriminator import LiteralDiscriminator
 from tests.reference.generator import LiteralGenerator
 from training import trainer
-from training.batches import split_batch
+from training.data import split_batch
 from training.state import TrainingState, build_optimizers, build_state
 from training.stats import Stats
-from training.steps import Phases
+from training.steps import TrainingSteps
 from utils.distributed import Process
 from utils.errors import ConfigError
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that describe a run and how it is timed."""
+    """Add the options for a run and its timing."""
     parser.add_argument("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     parser.add_argument("--config", default="configs/faces_64_cpu.yaml", help="YAML file (default %(default)s)")
-    parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="options in place of the file's")
+    parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="options that replace the file's")
     parser.add_argument("--data", metavar="FOLDER", help="prepared data (default: generated faces that fit the model)")
-    parser.add_argument("--rounds", type=int, default=3, help="timed, after a warm-up (default 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds to time, after a warm-up (default 3)")
 
 
-def load_run(args: argparse.Namespace, further: str = "") -> RunConfig:
-    """Return the run's configuration; raise ConfigError or DataError if options or data do not fit."""
-    options = [*args.overrides, *shlex.split(further)]
+def load_run(args: argparse.Namespace, more_options: str = "") -> RunConfig:
+    """Return the run's configuration; raise ConfigError or DataError if options or data do not match."""
+    options = [*args.overrides, *shlex.split(more_options)]
     config = load_config(args.config, options)
     if args.rounds < 1:
         raise ConfigError(f"--rounds {args.rounds}: give 1 or more")
-    is_given = args.data or any(option.startswith("data.path=") for option in options)
-    path = ((args.data,) if args.data else config.data.path) if is_given else ()
+    has_data = args.data or any(option.startswith("data.path=") for option in options)
+    path = ((args.data,) if args.data else config.data.path) if has_data else ()
     config = replace(config, data=replace(config.data, path=path))
-    if is_given:
+    if has_data:
         open_dataset(config.data, config.model.resolution, config.model.num_classes)
     return config
 
 
-@contextmanager
-def data_for_runs() -> Iterator[Callable[[RunConfig], RunConfig]]:
-    """Give a function that completes a configuration without data by faces that fit, written when first needed."""
-    with TemporaryDirectory() as folder:
-
-        @cache
-        def faces(resolution: int, num_classes: int, transparent: tuple[int, ...]) -> str:
-            path = Path(folder) / f"{resolution}_{num_classes}_{'_'.join(map(str, transparent))}"
-            classes = celebamask13() if num_classes == celebamask13().num_classes else numbered_table(num_classes)
-            faces = [draw_face(0, index, resolution) for index in range(32)]
-            pairs = [encode_pair(image, label % num_classes) for image, label in faces]  # all parts, whatever the names
-            with LmdbWriter(path, resolution, replace(classes, transparent=transparent), "scripts.benchmark") as writer:
-                for index in range(256):
-                    writer.add_encoded(*pairs[index % len(pairs)])
-            return str(path)
-
-        def complete(config: RunConfig) -> RunConfig:
-            model = config.model
-            path = config.data.path or (faces(model.resolution, model.num_classes, model.transparent_classes),)
-            return replace(config, data=replace(config.data, path=path))
-
-        yield complete
+def with_data(config: RunConfig, folder: str | Path) -> RunConfig:
+    """Return the configuration; one without data gets generated faces, which are written to the folder once."""
+    if config.data.path:
+        return config
+    model = config.model
+    path = Path(folder, f"{model.resolution}_{model.num_classes}_{'_'.join(map(str, model.transparent_classes))}")
+    if not path.exists():
+        is_default = model.num_classes == celebamask13().num_classes
+        classes = celebamask13() if is_default else numbered_table(model.num_classes)
+        classes = replace(classes, transparent=model.transparent_classes)
+        faces = [draw_face(0, index, model.resolution) for index in range(32)]
+        pairs = [encode_pair(image, label % model.num_classes) for image, label in faces]  # every class occurs
+        with LmdbWriter(path, model.resolution, classes, "scripts.benchmark") as writer:
+            for index in range(256):
+                writer.add_encoded(*pairs[index % len(pairs)])
+    return replace(config, data=replace(config.data, path=(str(path),)))
 
 
-def our_trainer(config: RunConfig, device: torch.device) -> trainer.Trainer:
-    """Return a trainer as the program has it."""
-    return trainer.Trainer(config, Process(device))
-
-
-def literal_trainer(config: RunConfig, device: torch.device) -> trainer.Trainer:
-    """Return the same loop around literal copies of the networks, in float32."""
-    plain = replace(config.training, precision="float32", compile=False, cuda_graphs=False)
-    # Before anything else of the trainer sees them: compiled or wrapped versions are made from the networks.
+def build_trainer(config: RunConfig, device: torch.device, literal: bool = False) -> trainer.Trainer:
+    """Return the program's trainer, or with `literal` the same loop with literal networks, in float32."""
+    if not literal:
+        return trainer.Trainer(config, Process(device))
+    training = replace(config.training, precision="float32", compile=False, cuda_graphs=False)
+    # The networks must be replaced before the trainer compiles or wraps them.
     with mock.patch.object(trainer, "build_state", _literal_state):
-        return trainer.Trainer(replace(config, training=plain), Process(device))
+        return trainer.Trainer(replace(config, training=training), Process(device))
 
 
 def _literal_state(config: RunConfig, process: Process) -> TrainingState:
@@ -107,10 +95,10 @@ def _literal_state(config: RunConfig, process: Process) -> TrainingState:
 
 
 class FlopCounter(TorchDispatchMode):
-    """Adds up, inside the block, two operations for every multiply-add, backward passes included.
+    """Counts operations inside the block, two for a multiply-add, backward passes included.
 
-    PyTorch's FlopCounterMode fails where a gradient with respect to a module's own input is taken. Its formulas count a
-    grouped convolution's weight gradient once for each group: give networks that make a group of a sample one sample.
+    PyTorch's FlopCounterMode fails for gradients with respect to a module's own input. Its formulas count the weight
+    gradient of a grouped convolution once for each group: with networks that make each sample a group, use one sample.
     """
 
     flops = 0
@@ -123,9 +111,9 @@ class FlopCounter(TorchDispatchMode):
 
 
 def work_per_iteration(config: RunConfig) -> float:
-    """Return the literal networks' operations in an iteration, each penalty by its share of iterations."""
-    losses, (passes, samples) = config.losses, split_batch(config, 1)
-    images = {"path_length": passes * max(1, round(samples * losses.path_length_batch_share))}
+    """Return the operations of the literal networks in an average iteration."""
+    losses, (micro_batches, samples) = config.losses, split_batch(config, 1)
+    images = {"path_length": micro_batches * max(1, round(samples * losses.path_length_batch_share))}
     every = {"r1": losses.r1_every, "path_length": losses.path_length_every}
     work = work_per_sample(RunConfig(model=config.model, losses=losses))
     return sum(n * images.get(step, config.training.batch_size) / every.get(step, 1) for step, n in work.items())
@@ -133,25 +121,26 @@ def work_per_iteration(config: RunConfig) -> float:
 
 @cache
 def work_per_sample(config: RunConfig, device: str = "meta") -> dict[str, int]:
-    """Return the literal networks' operations in each step for one sample; the meta device computes nothing."""
+    """Return the operations of the literal networks in each step for one sample; the meta device computes nothing."""
     state = _literal_state(config, Process(torch.device(device)))
     for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
         optimizer.step = lambda: None  # type: ignore[method-assign,assignment]  # the meta device has no Adam
-    phases, side = Phases(state, config.losses, config.training, Stats(torch.device(device))), config.model.resolution
+    steps = TrainingSteps(state, config.losses, config.training, Stats(torch.device(device)))
+    side = config.model.resolution
     batch = tuple(torch.zeros(1, *shape, side, side, dtype=torch.uint8, device=device) for shape in ((3,), ()))
     work = {}
-    for name, step in phases.steps().items():
+    for name in steps.terms:
         with FlopCounter() as counter:
-            step([batch])
+            steps.step(name, [batch])
         work[name] = counter.flops
     return work
 
 
 def penalty_period(config: RunConfig) -> int:
-    """Return after how many iterations each penalty has come as often as it does on average."""
+    """Return the number of iterations after which the schedule of the penalties repeats."""
     return math.lcm(config.losses.r1_every or 1, config.losses.path_length_every or 1)
 
 
 def warm_up(loop: trainer.Trainer) -> int:
-    """Return how many iterations come before the clock starts: with CUDA graphs until every step is recorded."""
-    return 2 + (penalty_period(loop.config) if loop.phases.graphs else 0)
+    """Return the number of iterations before timing starts: with CUDA graphs until every step is recorded."""
+    return 2 + (penalty_period(loop.config) if loop.steps.graphs else 0)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from configs import RunConfig, architecture, load_config, to_yaml
-from configs.loader import option_names
+from configs.loader import option_types
 from models import ModelConfig
-from training.finetune import stored_model
+from training.finetune import pretrained_config
 from utils.errors import ConfigError
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
@@ -27,8 +27,8 @@ def write(tmp_path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_shipped_files_load_and_hold_differences_only(path, write):
-    config = load_config(path, (), stored_model)
-    assert load_config(write(to_yaml(config)), (), stored_model) == config
+    config = load_config(path, (), pretrained_config)
+    assert load_config(write(to_yaml(config)), (), pretrained_config) == config
     defaults = asdict(RunConfig())
     for section, options in __import__("yaml").safe_load(path.read_text()).items():
         for option, value in options.items():
@@ -37,7 +37,9 @@ def test_shipped_files_load_and_hold_differences_only(path, write):
 
 
 def test_the_quickstart_trains_the_networks_of_the_long_training():
-    quick, long = (load_config(CONFIGS / f"{name}.yaml", (), stored_model) for name in ("faces_64_cpu", "faces_64"))
+    quick, long = (
+        load_config(CONFIGS / f"{name}.yaml", (), pretrained_config) for name in ("faces_64_cpu", "faces_64")
+    )
     assert quick.model == long.model
 
 
@@ -174,6 +176,6 @@ def test_missing_file():
 
 
 def test_every_option_has_a_name():
-    names = list(option_names())
+    names = list(option_types())
     assert {"model.resolution", "data.path", "losses.mask", "training.batch_size", "ops"} <= set(names)
     assert len(names) == len(set(names))

@@ -10,8 +10,8 @@ import torch
 import yaml
 
 from configs import RunConfig, load_config, to_yaml
-from configs.loader import _kinds, load_options, option_names
-from configs.values import Given, coerce
+from configs.loader import load_options, option_types
+from configs.values import OverrideText, coerce
 from editing.encoder_training import EncoderRun
 from models import ModelConfig
 from utils.errors import ConfigError
@@ -184,7 +184,7 @@ def test_lists_of_the_command_line(load, text, items):
 
 @pytest.mark.parametrize("text", ["[a,,b]", "[,]", "[a]/[b]", "[[a]]", "['a]", "['a'b]", "[a, [b, c]]"])
 def test_lists_that_cannot_be_read(load, text):
-    with pytest.raises(ConfigError, match=r"data.path = .* stands in quotes") as raised:
+    with pytest.raises(ConfigError, match=r"data.path = .* quote items") as raised:
         load(f"data.path={text}")
     assert "\n" not in str(raised.value)
 
@@ -322,8 +322,7 @@ def other_values(kind: Any) -> list[Any]:
 
 @pytest.mark.parametrize("schema", [RunConfig, EncoderRun])
 def test_every_option_reads_back_from_files_and_checkpoints(schema, tmp_path):
-    kinds, path = _kinds(schema), tmp_path / "config.yaml"
-    assert list(kinds) == list(option_names(schema))
+    kinds, path = option_types(schema), tmp_path / "config.yaml"
     tried = 0
     for index, (name, kind) in enumerate(kinds.items()):
         values = other_values(kind)
@@ -349,9 +348,9 @@ def test_stored_options_are_plain(load, tmp_path):
     yaml.safe_load(to_yaml(config))
 
 
-def test_given_text_is_a_list_only_in_brackets():
-    assert Given("a, b").items() is None
-    assert Given("[a, b]").items() == ["a", "b"]
+def test_override_text_is_a_list_only_in_brackets():
+    assert OverrideText("a, b").items() is None
+    assert OverrideText("[a, b]").items() == ["a", "b"]
 
 
 def test_commands_read_files_alike(tmp_path: Path):

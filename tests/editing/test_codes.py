@@ -56,7 +56,7 @@ def test_files_that_hold_no_codes(tmp_path: Path) -> None:
         with pytest.raises(EditError, match=r"not a \.npy array"):
             load_codes(path, CONFIG)
     (tmp_path / "codes.pt").write_bytes(b"no archive")
-    with pytest.raises(EditError, match=r"is no archive of torch.save"):
+    with pytest.raises(EditError, match=r"is not an archive of torch.save"):
         load_codes(tmp_path / "codes.pt", CONFIG)
 
 

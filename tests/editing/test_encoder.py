@@ -121,7 +121,7 @@ def test_files_that_cannot_be(generator: Generator, tmp_path: Path) -> None:
         with pytest.raises(EditError, match=said):
             load_encoder(path, generator)
     path.write_bytes(b"nothing")
-    with pytest.raises(EditError, match=r"is no archive of torch\.save .*train one"):
+    with pytest.raises(EditError, match=r"is not an archive of torch\.save .*train one"):
         load_encoder(path, generator)
 
 

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin
 
 import pytest
 import yaml
@@ -10,8 +10,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 import train
-from configs import RunConfig
-from configs.loader import option_names
+from configs.loader import option_types
 from tests.conftest import TINY
 from tests.hostile.child import run
 
@@ -29,14 +28,6 @@ TEXT = ["", "x", "absent/file.pt", "efflite0", "error", "a\0b", "\x1b[2J", "x" *
 STRANGE: list[Any] = [None, [], {}, [[1]], {"a": 1}, True, "many", -3, 0.5, ["local", "render"], [10, 12], [0, 0], [-1]]
 
 
-def kinds(schema: Any = RunConfig, prefix: str = "") -> dict[str, Any]:
-    """The type of every option."""
-    found: dict[str, Any] = {}
-    for name, kind in get_type_hints(schema).items():
-        found |= kinds(kind, f"{prefix}{name}.") if hasattr(kind, "__dataclass_fields__") else {prefix + name: kind}
-    return found
-
-
 def values(kind: Any, tame: bool) -> st.SearchStrategy[Any]:
     """Plausible; if not tame, now and then absurd, or of another type."""
     if get_origin(kind) is tuple:
@@ -51,8 +42,8 @@ def values(kind: Any, tame: bool) -> st.SearchStrategy[Any]:
     return plausible if tame else st.one_of(*[plausible] * 4, absurd, absurd, st.sampled_from(STRANGE))
 
 
-KINDS = kinds()
-OPTIONS = sorted(set(option_names()) - NOT_TRIED)
+KINDS = option_types()
+OPTIONS = sorted(set(KINDS) - NOT_TRIED)
 
 
 def changed(names: list[str], tame: bool) -> st.SearchStrategy[dict[str, Any]]:

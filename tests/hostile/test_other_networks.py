@@ -18,7 +18,7 @@ from scripts.train_encoder import STATE, resume
 from tests.editing.tiny import CONFIG, NAMES, tiny_generator
 from tests.hostile import samples
 from tests.hostile.child import refused, refused_all, run
-from utils.reading.names import brief
+from utils.reading.checks import brief
 
 GENERATOR = tiny_generator()
 SAMPLES = {**samples.PLACES, **samples.ARCHIVES}

@@ -58,7 +58,7 @@ def test_the_scale_of_the_penalties(resolution, batch, scale):
 
 
 def test_scaled_penalties_do_not_depend_on_the_number_of_pixels():
-    """D judges the means over the same 4 x 4 areas, however many pixels they have."""
+    """D sees the means over the same 4 x 4 areas, regardless of their number of pixels."""
     content, weights = torch.randn(2, 3, 4, 4), torch.randn(3, 4, 4)
     scaled = []
     for resolution in (4, 8, 32):

@@ -1,4 +1,4 @@
-"""The file that ships: small, safe to load, and what its name says."""
+"""The bundled model is small, safe to load, and what its name says."""
 
 import torch
 
@@ -41,7 +41,7 @@ def test_draws_the_13_classes_of_faces_at_64_pixels():
     assert ClassTable.from_dict(networks.classes).names == celebamask13().names
     generator = load_generator(bundled_model())
     with torch.no_grad():
-        drawing = generator(torch.randn(2, generator.config.latent_dim), noise="const")
-    assert drawing.image.dtype == torch.float32
-    assert drawing.image.isfinite().all()
-    assert drawing.segmentation.shape == (2, 13, 64, 64)
+        output = generator(torch.randn(2, generator.config.latent_dim), noise="const")
+    assert output.image.dtype == torch.float32
+    assert output.image.isfinite().all()
+    assert output.segmentation.shape == (2, 13, 64, 64)

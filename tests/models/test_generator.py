@@ -103,7 +103,7 @@ def test_whole_steps_move_what_is_drawn(tiny_config, tiny_generator):
 
 
 def test_another_background(tiny_config, tiny_generator):
-    """The part's own features give the same drawing, those of another sample what its codes give."""
+    """The part's own features give the same image, those of another sample the image of its codes."""
     w, index = codes(tiny_config), [tiny_config.base_layers, tiny_config.base_layers + 1]
     with torch.no_grad():
         plain = tiny_generator.synthesis(w)
@@ -136,11 +136,11 @@ def test_noise_modes(tiny_config, tiny_generator):
     for layer in tiny_generator.render_net.layers:
         torch.nn.init.ones_(layer.noise_strength)
     w = codes(tiny_config)
-    draw = tiny_generator.synthesis
-    assert torch.equal(draw(w).image, draw(w).image)
-    assert not torch.allclose(draw(w, noise="random").image, draw(w, noise="random").image)
+    synthesize = tiny_generator.synthesis
+    assert torch.equal(synthesize(w).image, synthesize(w).image)
+    assert not torch.allclose(synthesize(w, noise="random").image, synthesize(w, noise="random").image)
     with pytest.raises(ModelError, match="const"):
-        draw(w, noise="none")
+        synthesize(w, noise="none")
 
 
 @pytest.mark.parametrize("shape", [(2, 17), (2, 27, 16), (16,), (2, 28, 16, 1)])
@@ -185,7 +185,7 @@ def test_style_mixing(tiny_config):
 
 
 def test_masks_stay_finite_in_half_precision(tiny_config):
-    """Where a part that is off, or a transparent one, has all but all of the mask."""
+    """A part that is off, or transparent, has nearly all of the mask."""
     depth = torch.zeros(1, 13, 2, 2).half()
     depth[:, 10] = 30
     only_background = torch.arange(13) == 0
@@ -229,7 +229,7 @@ def test_random_noise_of_each_layer_and_sample_is_its_own(tiny_generator):
 
 
 def test_position_features_serve_training_after_inference(tiny_config):
-    """The features that inference stored first."""
+    """The features are first stored under inference mode."""
     coordinates._stored_grid_features.cache_clear()
     generator = Generator(tiny_config)
     with torch.inference_mode():

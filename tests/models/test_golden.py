@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from losses import discriminator_loss, generator_loss, mask_loss, path_length_loss, path_lengths, r1_penalties
 from models import Discriminator, Generator
-from models.checkpoint import build, build_generator, find_networks
+from models.checkpoint import parse_networks
 from models.generator import GeneratorOutput
 from models.latents import truncate
 from models.released import Slot, discriminator_slots, generator_slots
@@ -60,9 +60,8 @@ SMALL_CASE = pytest.mark.parametrize("loaded", [pytest.param("a", marks=pytest.m
 @pytest.fixture(scope="module", params=CASES)
 def loaded(request, device) -> Loaded:
     case = CASES[request.param]
-    networks = find_networks(case.checkpoint(), case.name)
-    discriminator = build(lambda: Discriminator(networks.config), networks.discriminator, case.name).eval()
-    return Loaded(case, build_generator(networks, case.name).to(device), discriminator.to(device))
+    networks = parse_networks(case.checkpoint(), case.name)
+    return Loaded(case, networks.build_generator().to(device), networks.build_discriminator().to(device))
 
 
 @pytest.fixture(scope="module")

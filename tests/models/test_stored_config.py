@@ -6,6 +6,7 @@ from typing import Literal
 import pytest
 import torch
 
+from editing import encoder
 from editing.encoder import load_encoder
 from models import ModelConfig, checkpoint, load_generator
 from models.bundled import BUNDLED, BUNDLED_ENCODER
@@ -14,7 +15,7 @@ from utils.errors import EditError, ModelError
 
 @dataclass(frozen=True)
 class NewerConfig(ModelConfig):
-    """With options that no file has yet."""
+    """A configuration with options that no file has yet."""
 
     activation: Literal["leaky_relu", "sinus"] = "leaky_relu"
     extra: tuple[int, ...] = (1,)
@@ -35,7 +36,8 @@ def stored(tiny_checkpoint):
 
 
 def test_new_options_take_their_defaults(monkeypatch):
-    monkeypatch.setattr(checkpoint, "ModelConfig", NewerConfig)
+    for module in (checkpoint, encoder):
+        monkeypatch.setattr(module, "ModelConfig", NewerConfig)
     generator = load_generator(BUNDLED)
     assert (generator.config.activation, generator.config.extra) == ("leaky_relu", (1,))
     assert load_encoder(BUNDLED_ENCODER, generator).encoder.model == generator.config

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import ops
-from ops._library import NAMESPACE
+from ops._common import NAMESPACE
 from ops.bias_act import reference as bias_act_reference
 from ops.bias_act import reference_gradients as bias_act_backward_reference
 from ops.upfirdn2d import reference as upfirdn2d_reference

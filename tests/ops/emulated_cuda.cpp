@@ -1,5 +1,5 @@
 // Runs the CUDA kernels on the CPU, one thread after the other, chosen and started by the same code as on a GPU, so
-// that all but the GPU itself can be tested anywhere. Types are told by the bytes of an element.
+// that all but the GPU itself can be tested anywhere. Types are identified by their size in bytes.
 #undef _FORTIFY_SOURCE  // which some compilers define: its longjmp takes a jump to another stack for an error
 #include <setjmp.h>
 #include <ucontext.h>

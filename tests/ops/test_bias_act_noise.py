@@ -29,8 +29,8 @@ def gradients(function, tensors, requiring):
     tensors = [t.clone().requires_grad_() if name in requiring else t for name, t in zip(NAMES, tensors, strict=True)]
     value = function(*tensors)
     weights = normal(*value.shape, device=value.device, seed=9)
-    wanted = [tensor for tensor in tensors if tensor.requires_grad]
-    return torch.autograd.grad((value * weights).sum(), wanted, allow_unused=True)
+    inputs_with_grad = [tensor for tensor in tensors if tensor.requires_grad]
+    return torch.autograd.grad((value * weights).sum(), inputs_with_grad, allow_unused=True)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -99,15 +99,15 @@ def test_second_gradients_exist_where_those_of_two_passes_do(device):
 @pytest.mark.parametrize("samples", [1, 2])
 @pytest.mark.parametrize("with_bias", [False, True])
 def test_gradients_for_a_constant_noise(device, layout, samples, with_bias):
-    """As in training: the noise's strength needs a gradient and the noise none."""
+    """In training the noise strength needs a gradient and the noise does not."""
     x, bias, noise, strength = inputs(device, shape=(2, 3, 2, 2), samples=samples, layout=layout)
-    wanted = [tensor.requires_grad_() for tensor in ((x, bias, strength) if with_bias else (x, strength))]
+    inputs_with_grad = [tensor.requires_grad_() for tensor in ((x, bias, strength) if with_bias else (x, strength))]
 
     def function(x, *others):
         return one_pass(x, others[0] if with_bias else None, noise, others[-1])
 
-    assert torch.autograd.gradcheck(function, wanted, atol=1e-9, rtol=1e-7, fast_mode=True)
-    assert torch.autograd.gradgradcheck(function, wanted, atol=1e-9, rtol=1e-7, fast_mode=True)
+    assert torch.autograd.gradcheck(function, inputs_with_grad, atol=1e-9, rtol=1e-7, fast_mode=True)
+    assert torch.autograd.gradgradcheck(function, inputs_with_grad, atol=1e-9, rtol=1e-7, fast_mode=True)
 
 
 @pytest.mark.parametrize("bias_sum", [False, True])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import ops
-from ops import _build, _lock, _toolchain
+from ops import _build, _mode, _toolchain
 from tests.processes import PATIENCE, run_command, spawn
 
 
@@ -21,8 +21,8 @@ def fresh(monkeypatch, tmp_path):
     sources.mkdir()
     (sources / "tiny.cpp").write_text("int tiny() { return 1; }\n")
     monkeypatch.setattr(_build, "_SOURCES", sources)
-    monkeypatch.setattr(_build, "_loaded", set())
-    monkeypatch.setattr(_build, "_failures", {})
+    monkeypatch.setattr(_mode, "_loaded", set())
+    monkeypatch.setattr(_mode, "_failures", {})
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     return sources
@@ -76,7 +76,7 @@ def test_pytorch_may_lie_in_a_folder_with_blanks(fresh, compiler, monkeypatch, t
 
 def test_finished_library_is_only_loaded(fresh, compiler, monkeypatch):
     ops.load_compiled("cpu")
-    monkeypatch.setattr(_build, "_loaded", set())
+    monkeypatch.setattr(_mode, "_loaded", set())
     monkeypatch.setattr(_build, "_compile", None)
     ops.load_compiled("cpu")
     assert ops.backend("cpu") == "compiled"
@@ -106,7 +106,7 @@ def test_compiled_is_an_error_with_the_remedy(fresh, monkeypatch):
 
 
 def test_devices_without_kernels(fresh):
-    with pytest.raises(ops.OpsUnavailable, match="there are none for mps devices"):
+    with pytest.raises(ops.OpsUnavailable, match="there are no kernels for mps devices"):
         ops.load_compiled("mps")
 
 
@@ -217,7 +217,7 @@ def lock_owner(tmp_path):
 
 
 def _hold_lock(path, sender):
-    with _lock.exclusive(path, 5):
+    with _build.exclusive(path, 5):
         sender.send("held")
         time.sleep(PATIENCE)
 
@@ -225,21 +225,21 @@ def _hold_lock(path, sender):
 def test_lock_ends_with_its_owner(tmp_path, lock_owner):
     lock_owner.kill()
     lock_owner.join(PATIENCE)
-    with _lock.exclusive(tmp_path / "lock", 0.5):
+    with _build.exclusive(tmp_path / "lock", 0.5):
         pass
 
 
 def test_waiting_ends_and_names_the_owner(tmp_path, lock_owner):
     message = f"process {lock_owner.pid} has held"
-    with pytest.raises(TimeoutError, match=message), _lock.exclusive(tmp_path / "lock", 0.3):
+    with pytest.raises(TimeoutError, match=message), _build.exclusive(tmp_path / "lock", 0.3):
         pass
 
 
 def test_concurrent_processes_build_once(fresh, compiler, tmp_path):
     spawn(_load, fresh, tmp_path, processes=3)
-    told = [(tmp_path / f"{rank}.txt").read_text() for rank in range(3)]
-    assert [text.splitlines()[-1] for text in told] == ["compiled"] * 3
-    assert sum("building" in text for text in told) == 1
+    printed = [(tmp_path / f"{rank}.txt").read_text() for rank in range(3)]
+    assert [text.splitlines()[-1] for text in printed] == ["compiled"] * 3
+    assert sum("building" in text for text in printed) == 1
 
 
 def _load(rank, sources, folder):
@@ -247,8 +247,8 @@ def _load(rank, sources, folder):
     _build._SOURCES = sources
     with (folder / f"{rank}.txt").open("w") as sys.stdout:
         sys.stderr = sys.stdout
-        _build.load_compiled("cpu")
-        print(_build.backend("cpu"))
+        ops.load_compiled("cpu")
+        print(ops.backend("cpu"))
 
 
 def test_cache_depends_on_all_that_matters(fresh, compiler, monkeypatch):
@@ -277,14 +277,14 @@ def test_toolkit_of_another_major_version(monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
     monkeypatch.setattr(torch.version, "cuda", "13.2")
     monkeypatch.setattr(_toolchain.shutil, "which", lambda name, path=None: name)
-    assert "is CUDA 12.8 and PyTorch CUDA 13.2; set CUDA_HOME to a toolkit 13.x" in _toolchain.missing("cuda")
+    assert "is CUDA 12.8, PyTorch is built for 13.2; set CUDA_HOME to CUDA 13.x" in _toolchain.missing("cuda")
 
 
 def test_no_toolkit(monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
     monkeypatch.setattr(torch.version, "cuda", "13.2")
     monkeypatch.setattr(_toolchain.shutil, "which", lambda name, path=None: name)
-    assert "install one of CUDA 13 and set CUDA_HOME" in _toolchain.missing("cuda")
+    assert "install CUDA 13 and set CUDA_HOME" in _toolchain.missing("cuda")
 
 
 def test_torch_without_cuda(monkeypatch):
@@ -297,7 +297,7 @@ def test_toolkit_in_a_folder_with_blanks(monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(_toolchain.shutil, "which", lambda name, path=None: name)
     monkeypatch.setattr(_toolchain, "cuda_home", lambda: Path("/opt/cuda 13"))
-    assert "/opt/cuda 13 has blanks in its name; set CUDA_HOME to a link" in str(_toolchain.missing("cuda"))
+    assert "toolkit, /opt/cuda 13, contains spaces; set CUDA_HOME to a link" in str(_toolchain.missing("cuda"))
 
 
 def test_toolkit_behind_a_wrapper_script(monkeypatch, tmp_path):

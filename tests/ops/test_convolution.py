@@ -163,7 +163,7 @@ def test_scaled_and_cast_at_once(device):
     [((7, 0), torch.float32, True), ((7, 0), torch.float16, False), ((8, 0), torch.float32, False)],
 )
 def test_layout_by_compute_capability(monkeypatch, capability, dtype, contiguous):
-    """What cuDNN is given; there is no such GPU here."""
+    """The layout that cuDNN gets; the GPU is simulated."""
     monkeypatch.setattr(convolution, "_capability", lambda device: capability)
     x, weight = (
         torch.empty(shape, dtype=dtype, device="meta").contiguous(memory_format=torch.channels_last)

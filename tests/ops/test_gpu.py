@@ -1,4 +1,4 @@
-"""What only a GPU can show; all other tests of the operators run there too, wherever one is found."""
+"""Tests that need a GPU; all other tests of the operators also run on a GPU if there is one."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def gpu():
 
 
 def kernels_of(call):
-    """The names of the kernels that a call starts, in their order."""
+    """Return the names of the kernels that a call launches, in order."""
     call()  # what happens only once, happens now
     torch.cuda.synchronize()
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
@@ -145,7 +145,7 @@ def test_addend_is_added_in_the_kernel(gpu, dtype, layout, size, options):
 
 
 def arguments_of(x, taps, options):
-    """The operator's arguments but the addend, with the filter in the dtype that it is used in."""
+    """Return the operator's arguments except the addend, with the filter in its compute dtype."""
     padding = options["padding"]
     sides = [padding] * 4 if isinstance(padding, int) else [*padding] * 2
     return x, taps.to(torch.promote_types(x.dtype, torch.float32)), [2, 2], [1, 1], sides, False, 1.0

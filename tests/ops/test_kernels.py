@@ -64,7 +64,7 @@ def pointer(tensor):
 
 
 def placed(tensor, offset):
-    """A copy with the same strides, among NaNs, that starts `offset` elements behind an aligned address."""
+    """Return a copy with the same strides, surrounded by NaNs, `offset` elements after an aligned address."""
     margin = 64
     storage = torch.full([tensor.numel() + 2 * margin], torch.nan, dtype=tensor.dtype)
     return storage.as_strided(tensor.shape, tensor.stride(), margin + offset).copy_(tensor)
@@ -90,7 +90,7 @@ def test_divisor(emulator, divisor):
 
 
 def run_bias_act(emulator, x, bias, noise, strength, *, long_index=False, offset=0):
-    """The kernel's result at an address that is `offset` elements off."""
+    """Return the kernel's result at an address that is `offset` elements after an aligned one."""
     x = placed(x, offset)
     out = placed(torch.full_like(x, torch.nan), offset)
     contiguous = x.is_contiguous()
@@ -192,7 +192,7 @@ def test_bias_act_backward_kernel_with_sums(emulator, dtype, layout, shape, inpu
 
 
 def run_upfirdn2d(emulator, x, kernel, setting, *, flip=False, offset=0, with_addend=False):
-    """The result, what it should be, and whether it came from the kernel for any filter."""
+    """Return the result, the expected result, and True if the kernel for any filter computed it."""
     up, down, padding = pair(setting[0]), pair(setting[1]), sides(setting[2])
     expected = upfirdn2d_reference(x.to(wide(x.dtype)), kernel, up, down, padding, flip, 2.0)
     x = placed(x, offset)
@@ -276,7 +276,7 @@ def test_what_the_kernel_for_tiles_does_not_cover(emulator, setting):
 
 
 def package_folders(name: str) -> list[Path]:
-    """Where a package of NVIDIA's lies, if it is installed."""
+    """Return the folder of an NVIDIA package if it is installed."""
     spec = importlib.util.find_spec(name) if importlib.util.find_spec("nvidia") else None
     return [Path(folder) for folder in spec.submodule_search_locations or []] if spec else []
 

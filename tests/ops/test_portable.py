@@ -1,4 +1,4 @@
-"""The operators that exported graphs are made of equal the references."""
+"""The portable operators, which exported graphs contain, equal the references."""
 
 import pytest
 import torch

@@ -52,7 +52,7 @@ def by_scipy(x, taps, up, down, padding, axis):
 
 
 def by_loops(x, kernel, up, down, padding, flip):
-    """The definition word by word: insert zeros, pad or crop, slide, keep every down-th."""
+    """Follow the definition literally: insert zeros, pad or crop, convolve, keep every down-th."""
     (up_y, up_x), (down_y, down_x), (top, bottom, left, right) = pair(up), pair(down), sides(padding)
     spread = np.zeros((*x.shape[:2], x.shape[2] * up_y, x.shape[3] * up_x))
     spread[:, :, ::up_y, ::up_x] = x

@@ -1,1 +1,1 @@
-"""The paper's program in the plainest PyTorch: what the fast code must agree with, and what it is compared with."""
+"""Literal versions of the networks and operators in plain PyTorch, with which the fast code must agree."""

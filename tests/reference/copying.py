@@ -8,7 +8,7 @@ from torch import nn
 
 
 class Counterpart(NamedTuple):
-    """A parameter of the literal network, and the parameter of the fast one, or the slice of it, that it copies."""
+    """A parameter of the literal network and the source that it copies: a parameter of the fast network or a slice."""
 
     literal: str
     fast: str

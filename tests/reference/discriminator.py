@@ -1,4 +1,4 @@
-"""The discriminator layer by layer: nothing folded, every filter over the whole map.
+"""The discriminator layer by layer, without folded factors; filters run over whole maps.
 
 Shapes: N batch, I and O channels in and out, s side, R resolution, K classes.
 """
@@ -78,7 +78,7 @@ class LiteralDiscriminator(nn.Module):
         copy_weights(self.to(fast.logits.weight), fast, self.counterparts())
 
     def counterparts(self) -> Iterator[Counterpart]:
-        """Where each parameter comes from."""
+        """Yield each parameter and its source."""
         for name, _ in self.named_parameters():
             folder, _, kind = name.rpartition(".")
             is_conv = kind == "weight" and "linear" not in name and "logits" not in name and "skip" not in name

@@ -1,4 +1,4 @@
-"""The generator as the paper's figures draw it, one box after the other.
+"""The generator as in the paper's figures, box by box.
 
 K separate local generators of grouped modulated convolutions, K maps of F channels, no fused operators: slow, and so
 what the fast one is measured and tested against.
@@ -122,7 +122,7 @@ class LiteralGenerator(nn.Module):
         copy_weights(self.to(fast.positions.weight), fast, self.counterparts())
 
     def counterparts(self) -> Iterator[Counterpart]:
-        """Where each parameter comes from."""
+        """Yield each parameter and its source."""
         yield from (Counterpart(f"mapping.{name}", f"mapping.{name}") for name, _ in self.mapping.named_parameters())
         yield Counterpart("position_weight", "positions.weight")
         for name, _ in self.local_generators.named_parameters():
@@ -186,8 +186,8 @@ class LiteralGenerator(nn.Module):
                 x = torch.cat([x, features], dim=1)
             for index in (2 * octave, 2 * octave + 1):
                 constant = self.const_noise[index]
-                drawn = torch.randn_like(constant.expand(len(x), -1, -1, -1)) if noise == "random" else constant
-                x = self.layers[index](x, drawn)
+                maps = torch.randn_like(constant.expand(len(x), -1, -1, -1)) if noise == "random" else constant
+                x = self.layers[index](x, maps)
             image = to_rgb(x) if image is None else to_rgb(x) + upsampled(image)
             segmentation = to_segmentation(x) if segmentation is None else to_segmentation(x) + upsampled(segmentation)
             if config.residual_masks and x.shape[2] == config.coarse_resolution:

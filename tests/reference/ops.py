@@ -1,4 +1,4 @@
-"""The operators written out word by word, differentiable any number of times, in any floating-point dtype."""
+"""Literal versions of the operators, differentiable any number of times, in any floating-point dtype."""
 
 import math
 from collections.abc import Sequence

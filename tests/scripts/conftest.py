@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts.benchmarks import op_speed as ops
-from scripts.benchmarks import timing
+from scripts.benchmarks import op_speed, timing
 from tests.conftest import TINY
 
 
@@ -16,7 +15,7 @@ def _hasty_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     for sizes in (timing._CACHE_BYTES, timing._COPY_BYTES):
         monkeypatch.setitem(sizes, "cpu", 1 << 16)
     monkeypatch.setitem(timing._SIDES, "cpu", (32, 64))
-    monkeypatch.setitem(ops._SIDES, "cpu", 16)
+    monkeypatch.setitem(op_speed._SIDES, "cpu", 16)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from scripts.benchmark import main
-from scripts.benchmarks import op_speed as subject
+from scripts.benchmarks import op_speed
 
 CPU = torch.device("cpu")
 
@@ -19,7 +19,7 @@ def test_rows(tmp_path, capsys):
         assert text in printed
     _, facts, *rows = map(json.loads, path.read_text().splitlines())
     rows = [line["row"] for line in rows]
-    assert len(rows) == 2 * 2 * 2 * len(subject.CASES)
+    assert len(rows) == 2 * 2 * 2 * len(op_speed.CASES)
     assert {row["dtype"] for row in rows} == {"float32", "bfloat16"}
     for row in rows:
         assert len(row["rounds_ms"]["ours"]) == len(row["rounds_ms"]["literal"]) == 2
@@ -29,10 +29,10 @@ def test_rows(tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("_hasty_benchmark")
-@pytest.mark.parametrize("layout", subject.LAYOUTS.values(), ids=str)
-@pytest.mark.parametrize("case", subject.CASES)
+@pytest.mark.parametrize("layout", op_speed.LAYOUTS.values(), ids=str)
+@pytest.mark.parametrize("case", op_speed.CASES)
 def test_ours_and_literal_compute_the_same(case, layout):
-    passes = subject.passes(case, 0.05, CPU, torch.float64, layout)
+    passes = op_speed.forward_and_backward(case, 0.05, CPU, torch.float64, layout)
     (forward, _), (backward, _) = passes["forward"], passes["backward"]
     out = forward["ours"]()
     torch.testing.assert_close(out, forward["literal"]())
@@ -51,12 +51,10 @@ def test_bytes_moved_are_those_of_inputs_and_outputs():
         "upfirdn2d, up 2": (8, 16),
         "upfirdn2d, padding 1": (17, 16),
     }
-    assert subject.CASES.keys() == sides.keys()
+    assert op_speed.CASES.keys() == sides.keys()
     for case, (before, after) in sides.items():
-        moved = {
-            name: size
-            for name, (_, size) in subject.passes(case, 0.3, CPU, torch.float64, torch.contiguous_format).items()
-        }
+        passes = op_speed.forward_and_backward(case, 0.3, CPU, torch.float64, torch.contiguous_format)
+        moved = {name: size for name, (_, size) in passes.items()}
         maps = 2 * 64 * 8  # samples of 0.13 MB, channels, bytes
         expected = maps * (before**2 + after**2)
         assert moved == {"forward": expected, "backward": expected + (case == "bias_act") * maps * after**2}

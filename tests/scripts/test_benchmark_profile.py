@@ -27,7 +27,7 @@ def test_classes_of_kernels(kernel, expected):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--device", "cpu"], "profile tells a GPU's kernels apart, and this is cpu"),
+        (["--device", "cpu"], "profile needs a GPU, but the device is cpu"),
         (["--rounds", "0"], "--rounds 0: give 1 or more"),
         (["training.batch_sise=4"], "did you mean training.batch_size"),
     ],

@@ -47,7 +47,7 @@ def test_networks_average_and_moments_are_there_all_the_time(tiny_config):
     generator, discriminator = Generator(tiny_config), Discriminator(tiny_config)
     g, d = (sum(p.numel() for p in network.parameters()) for network in (generator, discriminator))
     noise = sum(x.numel() for x in generator.render_net.const_noise())
-    assert next(trace.trace_steps(config))[1].before == 4 * (4 * g + 3 * d + 2 * noise)
+    assert next(trace.trace_steps(config))[1].resident == 4 * (4 * g + 3 * d + 2 * noise)
 
 
 def test_convolutions_answer_as_on_a_gpu():
@@ -116,7 +116,7 @@ def test_large_maps_stay_in_channels_last(steps, name):
     ("name", "limit"), [("discriminator", 18.5), ("r1", 16), ("generator", 14), ("path_length", 10)]
 )
 def test_memory_of_the_steps(steps, name, limit):
-    peak = (steps[name].trace.peak + steps[name].before) / 1e9
+    peak = (steps[name].trace.peak + steps[name].resident) / 1e9
     assert 0.9 * limit < peak <= limit
 
 

@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from configs import RunConfig, load_config
 from models import Generator
 from scripts.benchmark import main, parse
-from scripts.benchmarks import trainers
-from scripts.benchmarks import training_speed as train
-from scripts.benchmarks.trainers import FlopCounter, literal_trainer, our_trainer
+from scripts.benchmarks import trainers, training_speed
+from scripts.benchmarks.trainers import FlopCounter, build_trainer
 from tests.reference.discriminator import LiteralDiscriminator
 from tests.reference.generator import LiteralGenerator
 from utils.errors import ConfigError, DataError
@@ -97,14 +96,14 @@ def test_overheads(tiny_run, faces_32, tmp_path, capsys):
 
 def test_the_literal_loop_trains_literal_networks(tiny_run, faces_32):
     config = load_config(tiny_run, [f"data.path={faces_32}", "data.workers=0"])
-    ours, literal = our_trainer(config, CPU), literal_trainer(config, CPU)
+    ours, literal = build_trainer(config, CPU), build_trainer(config, CPU, literal=True)
     assert isinstance(ours.state.generator, Generator)
     assert isinstance(literal.state.generator, LiteralGenerator)
     assert isinstance(literal.state.generator_ema, LiteralGenerator)
     assert isinstance(literal.state.discriminator, LiteralDiscriminator)
     networks = [literal.state.generator, literal.state.discriminator, literal.state.generator_ema]
     before = [torch.cat([p.detach().flatten() for p in network.parameters()]) for network in networks]
-    literal.phases.iterate(next(literal.batches.after(0)), 4)
+    literal.steps.iterate(next(literal.data.batches(0)))
     for network, weights in zip(networks, before, strict=True):
         assert (torch.cat([p.flatten() for p in network.parameters()]) != weights).any()
 
@@ -116,11 +115,11 @@ def test_both_loops_have_the_same_losses(tiny_run, faces_32):
     """
     config = load_config(tiny_run, [f"data.path={faces_32}", "data.workers=0", "losses.path_length_every=0"])
     losses = []
-    for build in (our_trainer, literal_trainer):
-        trainer = build(config, CPU)
-        batch = next(trainer.batches.after(0))
+    for literal in (False, True):
+        trainer = build_trainer(config, CPU, literal)
+        batch = next(trainer.data.batches(0))
         torch.manual_seed(1)
-        trainer.phases.iterate(batch, 4)
+        trainer.steps.iterate(batch)
         losses.append({name: x for name, x in trainer.stats.tick().items() if name.startswith("losses/")})
     assert losses[0] == pytest.approx(losses[1], rel=1e-2, abs=1e-4)
 
@@ -142,10 +141,10 @@ def test_work_of_known_calls():
 def test_work_is_that_of_the_literal_loop(tiny_run, faces_32):
     """Counted without computing, the same as in a real iteration of one image."""
     config = load_config(tiny_run, [f"data.path={faces_32}", "data.workers=0", "training.batch_size=1"])
-    trainer = literal_trainer(config, CPU)
-    batch = next(trainer.batches.after(0))
+    trainer = build_trainer(config, CPU, literal=True)
+    batch = next(trainer.data.batches(0))
     with FlopCounter() as counter:
-        trainer.phases.iterate(batch, 1)
+        trainer.steps.iterate(batch)
     work = trainers.work_per_sample(RunConfig(model=config.model, losses=config.losses))
     assert work.keys() == {"discriminator", "r1", "generator", "path_length"}
     assert sum(work.values()) == counter.flops
@@ -162,13 +161,12 @@ def test_work_grows_with_the_batch_and_penalties_count_by_their_share(tiny_run):
 
 
 @pytest.mark.parametrize("classes", [2, 13, 20])
-def test_generated_data_fit_the_model(tiny_run, classes, recwarn):
+def test_generated_data_fit_the_model(tiny_run, tmp_path, classes, recwarn):
     options = [f"model.num_classes={classes}", "model.transparent_classes=[1]"]
     args = parse(["overheads", "--config", str(tiny_run), *options])
-    with trainers.data_for_runs() as with_data:
-        config = with_data(trainers.load_run(args))
-        assert our_trainer(config, CPU).classes.num_classes == classes
-        assert with_data(trainers.load_run(args)) == config
+    config = trainers.with_data(trainers.load_run(args), tmp_path)
+    assert build_trainer(config, CPU).data.classes.num_classes == classes
+    assert trainers.with_data(trainers.load_run(args), tmp_path) == config
     assert not recwarn.list
 
 
@@ -209,12 +207,12 @@ class Loop:
 
     def __init__(self, config, device):
         self.config, self.counts, self.graphs = config, [0], True
-        self.phases = self.batches = self.stats = self
+        self.steps = self.data = self.stats = self
 
-    def after(self, images):
+    def batches(self, images):
         yield from range(1000)
 
-    def iterate(self, batch, total_batch):
+    def iterate(self, batch):
         self.counts[-1] += 1
 
     def tick(self):
@@ -230,5 +228,5 @@ def test_all_graphs_are_recorded_before_the_clock_starts(tiny_run):
         loops.append(Loop(config, device))
         return loops[-1]
 
-    train.time_training(build, config, CPU, argparse.Namespace(iterations=32, rounds=2))
+    training_speed.time_training(build, config, CPU, argparse.Namespace(iterations=32, rounds=2))
     assert loops[0].counts == [18, 32, 32, 0]

@@ -1,7 +1,7 @@
 import pytest
 
 import ops
-from ops import _build, _kernels, _toolchain
+from ops import _kernels, _mode, _toolchain
 from scripts import doctor
 
 TILES = "_ZN12semantic_gan22upfirdn2d_tiles_kernelIN3c108BFloat16ELi1ELi1ELi0ELb1ELi8ELb0EEEvPKT_"
@@ -192,7 +192,9 @@ def test_no_spills_is_no_failure(recorded, monkeypatch, capsys):
 def test_tool_that_is_missing(recorded, monkeypatch, capsys):
     monkeypatch.setattr(_kernels, "_find", lambda *names: "" if "nvdisasm" in names else names[0])
     assert doctor.main(["--kernels"]) == 0
-    expected = "kernels: not possible: nvdisasm is not found; install it with the CUDA toolkit, or pip install triton\n"
+    expected = (
+        "kernels: not possible: nvdisasm was not found; install it with the CUDA toolkit, or pip install triton\n"
+    )
     assert capsys.readouterr().out == expected
 
 
@@ -218,7 +220,7 @@ def test_kernels_of_this_tree(monkeypatch, capsys):
     """Shares one build with tests/ops/test_gpu.py: both keep the library in the same folder."""
     if (reason := _toolchain.missing("cuda") or _kernels.missing()) is not None:
         pytest.skip(reason)
-    monkeypatch.setattr(_build, "_failures", {})
+    monkeypatch.setattr(_mode, "_failures", {})
     assert doctor.main(["--kernels"]) == 0
     told = capsys.readouterr().out
     assert " 0 with spills" in told.splitlines()[0]

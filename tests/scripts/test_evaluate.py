@@ -197,4 +197,4 @@ def test_a_full_gpu_is_told_in_one_line(capsys):
     with pytest.raises(SystemExit) as exit_:
         run(full)
     assert exit_.value.code == 2
-    assert capsys.readouterr().err == "error: CUDA out of memory. Tried to allocate 2.00 GiB. Take smaller batches\n"
+    assert capsys.readouterr().err == "error: CUDA out of memory. Tried to allocate 2.00 GiB. Choose smaller batches\n"

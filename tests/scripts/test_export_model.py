@@ -151,7 +151,7 @@ def test_numbers_that_cannot_be_stored(checkpoint, tmp_path, capsys, change, rem
         ("tiny.pt", "tiny.pt", ["--overwrite"], "is the checkpoint itself"),
         ("tiny.pt", "absent/new.pt", [], "cannot write"),
         ("absent.pt", "new.pt", [], "no such file"),
-        ("there.pt", "new.pt", [], "is no archive of torch.save"),
+        ("there.pt", "new.pt", [], "is not an archive of torch.save"),
         ("tiny.pt", "new.pt", ["--precision", "double"], "invalid choice"),
     ],
 )

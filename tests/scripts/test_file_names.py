@@ -21,7 +21,7 @@ from tests.conftest import TINY_OPTIONS
 from tests.datasets.folders import SIZE
 from tests.processes import run_command
 from utils.errors import ConfigError, DataError, printable
-from utils.reading.names import normalized
+from utils.reading.checks import normalized
 
 NOT_UTF8 = os.fsdecode(b"caf\xe9")
 NAMES = (NOT_UTF8, "\u00e4pfel", "two\nlines", "a b'c")

@@ -173,7 +173,7 @@ def test_a_signal_ends_a_study_with_its_runs(study, tmp_path, number):
     wait_for(lambda: log.exists() and "images/s" in log.read_text(), [process])
     process.send_signal(number)
     assert exit_code(process) == 130
-    assert "asked to end by a signal" in log.read_text().splitlines()[-1]  # the run has ended before the study
+    assert "stopped by a signal" in log.read_text().splitlines()[-1]  # the run has ended before the study
     assert list((out / "paper-0" / "checkpoints").iterdir())
 
 

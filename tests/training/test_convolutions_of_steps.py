@@ -7,10 +7,10 @@ from configs import RunConfig
 from datasets.class_files import celebamask13
 from losses import LossConfig
 from tests.ops.test_convolution import Convolutions
-from training.discriminator_inputs import PairView
+from training.discriminator_inputs import PairInputs
 from training.state import build_state
 from training.stats import Stats
-from training.steps import Phases
+from training.steps import TrainingSteps
 from training.training_config import TrainingConfig
 from utils.distributed import Process
 
@@ -18,10 +18,10 @@ META = torch.device("meta")
 
 
 @pytest.fixture
-def phases(tiny_config):
+def steps(tiny_config):
     training, losses = TrainingConfig(batch_size=8), LossConfig()
     state = build_state(RunConfig(model=tiny_config, losses=losses, training=training), Process(META))
-    return Phases(state, losses, training, Stats(META), PairView(celebamask13(), META))
+    return TrainingSteps(state, losses, training, Stats(META), PairInputs(celebamask13(), META))
 
 
 @pytest.fixture
@@ -30,22 +30,22 @@ def records():
     return images, torch.empty(8, 32, 32, dtype=torch.uint8, device=META)
 
 
-def loss(phases, records, term):
-    return phases._path_length(8).loss if term == "path length" else getattr(phases, term)(records)
+def loss(steps, records, term):
+    return getattr(steps, term)(records)
 
 
-@pytest.mark.parametrize("term", ["_judge", "_penalize_real", "_deceive", "path length"])
-def test_no_kernel_is_larger_than_3x3(phases, records, term):
+@pytest.mark.parametrize("term", ["_discriminator_loss", "_r1_loss", "_generator_loss", "_path_length_loss"])
+def test_no_kernel_is_larger_than_3x3(steps, records, term):
     with Convolutions() as seen:
-        loss(phases, records, term).backward()
+        loss(steps, records, term).backward()
     assert seen.kernels == {(1, 1), (3, 3)}
 
 
-@pytest.mark.parametrize("term", ["_penalize_real", "path length"])
-def test_penalties_compute_no_gradient_of_weights_to_throw_it_away(phases, records, term):
+@pytest.mark.parametrize("term", ["_r1_loss", "_path_length_loss"])
+def test_penalties_compute_no_gradient_of_weights_to_throw_it_away(steps, records, term):
     """None when they differentiate with respect to images or codes, all in the backward pass."""
     with Convolutions() as seen:
-        penalty = loss(phases, records, term)
+        penalty = loss(steps, records, term)
     assert seen.weight_gradients == 0
     with Convolutions() as seen:
         penalty.backward()

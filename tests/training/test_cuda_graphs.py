@@ -14,11 +14,11 @@ from losses import LossConfig
 from models import ModelConfig
 from training import precision as networks
 from training.cuda_graphs import StepGraphs
-from training.discriminator_inputs import PairView
-from training.run.nonfinite import StepGuard
+from training.discriminator_inputs import PairInputs
+from training.run.nonfinite import NonfiniteGuard
 from training.state import build_state
 from training.stats import Stats
-from training.steps import Phases
+from training.steps import TrainingSteps
 from training.training_config import TrainingConfig
 from utils.distributed import Process
 from utils.errors import ConfigError
@@ -30,14 +30,14 @@ GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
 def build(
     model: ModelConfig, augment: AugmentConfig | None = None, losses: LossConfig = LOSSES, **options: object
-) -> Phases:
+) -> TrainingSteps:
     """On a GPU, always the same networks and random stream."""
     device = torch.device("cuda")
     training = TrainingConfig(batch_size=16, max_batch_per_device=8, **options)
     state = build_state(RunConfig(model=model, losses=losses, training=training), Process(device))
     augmentation = Augmentation(augment, celebamask13(), device) if augment else None
-    view = PairView(celebamask13(), device, augmentation, soft_masks=True)
-    return Phases(state, losses, training, Stats(device), view)
+    inputs = PairInputs(celebamask13(), device, augmentation, soft_masks=True)
+    return TrainingSteps(state, losses, training, Stats(device), inputs)
 
 
 def batches(count: int) -> list[list[tuple[torch.Tensor, ...]]]:
@@ -47,8 +47,8 @@ def batches(count: int) -> list[list[tuple[torch.Tensor, ...]]]:
     return [[(draw(256, 8, 3, 32, 32), draw(13, 8, 32, 32)) for _ in range(2)] for _ in range(count)]
 
 
-def weights(phases: Phases) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in phases.state.generator.parameters()])
+def weights(steps: TrainingSteps) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in steps.state.generator.parameters()])
 
 
 @GPU
@@ -68,11 +68,11 @@ def test_the_same_training(tiny_config, precision, augment, losses, options):
     """Random numbers, micro-batches, penalties and averages included."""
     told = {}
     for graphs in (False, True):
-        phases = build(tiny_config, augment, losses, precision=precision, cuda_graphs=graphs, **options)
+        steps = build(tiny_config, augment, losses, precision=precision, cuda_graphs=graphs, **options)
         for batch in batches(6):
-            phases.iterate(batch, 16)
-        told[graphs] = phases.stats.tick(), weights(phases)
-        assert (phases.graphs is not None) == graphs
+            steps.iterate(batch)
+        told[graphs] = steps.stats.tick(), weights(steps)
+        assert (steps.graphs is not None) == graphs
     (eager, eager_weights), (graphed, graphed_weights) = told[False], told[True]
     assert {name for name in eager if name.startswith("losses")} == {n for n in graphed if n.startswith("losses")}
     for name, value in eager.items():
@@ -83,30 +83,30 @@ def test_the_same_training(tiny_config, precision, augment, losses, options):
 
 @GPU
 def test_batch_and_random_numbers_are_new_each_time(tiny_config):
-    phases = build(tiny_config, cuda_graphs=True)
+    steps = build(tiny_config, cuda_graphs=True)
     reports = []
     for batch in [*batches(3)[:1] * 5, batches(3)[1]]:
-        phases.iterate(batch, 16)
-        reports.append(phases.stats.tick())
+        steps.iterate(batch)
+        reports.append(steps.stats.tick())
     for name in ("losses/score_fake", "losses/score_real", "losses/mask"):
         assert len({report[name] for report in reports}) == len(reports), name
 
 
 @GPU
 def test_bad_steps_are_left_out_and_explained(tiny_config):
-    phases = build(tiny_config, cuda_graphs=True)
+    steps = build(tiny_config, cuda_graphs=True)
     for batch in batches(4):
-        phases.iterate(batch, 16)
-    bad, _ = phases.guard.found()
+        steps.iterate(batch)
+    bad, _ = steps.guard.collect()
     assert bad.item() == 0
     with torch.no_grad():
-        phases.state.generator.mapping.layers[0].bias.fill_(torch.nan)
-    poisoned = weights(phases).clone()
-    phases.iterate(batches(1)[0], 16)
-    bad, evidence = phases.guard.found()
+        steps.state.generator.mapping.layers[0].bias.fill_(torch.nan)
+    poisoned = weights(steps).clone()
+    steps.iterate(batches(1)[0])
+    bad, record = steps.guard.collect()
     assert bad.item() >= 2
-    assert torch.equal(weights(phases).nan_to_num(7), poisoned.nan_to_num(7))
-    assert "mapping" in phases.guard.trace(evidence)
+    assert torch.equal(weights(steps).nan_to_num(7), poisoned.nan_to_num(7))
+    assert "mapping" in steps.guard.first_bad_module(record, steps.replay)
 
 
 def test_steps_are_recorded_once_each_has_run(monkeypatch):
@@ -116,10 +116,11 @@ def test_steps_are_recorded_once_each_has_run(monkeypatch):
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graph)
     monkeypatch.setattr(torch.cuda, "graph", lambda *arguments, **options: nullcontext())
     device = torch.device("cpu")
-    graphs = StepGraphs(["one", "other"], Stats(device), StepGuard({}, device))
+    guard = NonfiniteGuard({}, device, is_enabled=True)
+    graphs = StepGraphs(lambda name, batch: calls.append("step"), ["one", "other"], Stats(device), guard)
     for name in ("one", "one", "other", "one", "one", "other"):
         calls.append(f"{name}:")
-        graphs.run(name, lambda batch: calls.append("step"), [])
+        graphs.run(name, [])
     told = " ".join(calls)
     assert told == "one: step one: step other: step one: step replay one: replay other: step replay"
 
@@ -127,10 +128,12 @@ def test_steps_are_recorded_once_each_has_run(monkeypatch):
 def test_one_process_only(monkeypatch):
     monkeypatch.setattr(networks.dist, "is_initialized", lambda: True)
     with pytest.raises(ConfigError, match="cuda_graphs works in one process only"):
-        networks.prepare_device(torch.device("cuda"), TrainingConfig(cuda_graphs=True))
+        networks.prepare_device(
+            torch.device("cuda"), RunConfig(training=TrainingConfig(cuda_graphs=True), ops="native")
+        )
 
 
 def test_no_effect_on_a_cpu(tiny_config):
     config = TrainingConfig(cuda_graphs=True)
     state = build_state(RunConfig(model=tiny_config, training=config), Process(torch.device("cpu")))
-    assert Phases(state, LossConfig(), config, Stats(torch.device("cpu"))).graphs is None
+    assert TrainingSteps(state, LossConfig(), config, Stats(torch.device("cpu"))).graphs is None

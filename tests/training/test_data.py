@@ -12,7 +12,7 @@ from configs import load_config
 from tests.conftest import TINY_OPTIONS
 from tests.datasets.folders import write_pairs
 from tests.training.live import finish, newest, start, text
-from training.data import open_material
+from training.data import TrainingData
 from utils.distributed import Process
 from utils.errors import ConfigError, DataError
 
@@ -43,8 +43,8 @@ def test_soft_masks_are_an_option_of_a_run(tmp_path, faces_32, soft_masks):
     (tmp_path / "config.yaml").write_text("")
     options = [*TINY_OPTIONS, f"data.path={faces_32}", f"data.soft_masks={str(soft_masks).lower()}"]
     config = load_config(tmp_path / "config.yaml", options)
-    dataset, _, view = open_material(config, Process(torch.device("cpu")), None)
-    _, segmentation = view.real(default_collate([dataset[0], dataset[1]]), torch.tensor(0.0))
+    data = TrainingData(config, Process(torch.device("cpu")), None)
+    _, segmentation = data.inputs.real(default_collate([data.dataset[0], data.dataset[1]]), torch.tensor(0.0))
     assert (len(segmentation.unique()) > 2) == soft_masks
 
 
@@ -114,7 +114,7 @@ def test_problems_are_listed(train, tmp_path, capsys):
     data = write_pairs(tmp_path / "set", count=30)
     for number in range(1, 30):
         (data / "masks" / "faces" / f"{number}.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"is not an image; .* \(problems: 29, the first of which are listed\)"):
+    with pytest.raises(DataError, match=r"is not an image; .* \(the first of 29 problems\)"):
         train(f"data.path={data}")
     assert capsys.readouterr().out.count(": is not an image") == 20
 
@@ -144,7 +144,7 @@ def test_each_process_checks_a_share(tmp_path):
         (data / "masks" / "faces" / f"{number}.png").write_bytes(b"")
     assert finish(start(tmp_path / "run", data, "training.total_images=4", processes=2)) == [2, 2]
     told = [text(tmp_path / "run", rank) for rank in range(2)]
-    problem = r"error: .*2\.png: is not an image; .* \(problems: 2, the first of which are listed\)$"
+    problem = r"error: .*2\.png: is not an image; .* \(the first of 2 problems\)$"
     assert all(re.search(problem, each, re.MULTILINE) for each in told)
     assert [len(re.findall(r"^\S*3\.png: is not an image", each, re.M)) for each in told] == [1, 0]
     write_pairs(tmp_path / "whole", count=5)

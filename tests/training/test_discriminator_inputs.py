@@ -4,7 +4,7 @@ import torch
 from datasets.augment import Augmentation, AugmentConfig
 from datasets.class_files import celebamask13
 from datasets.transforms import labels_to_one_hot, soften
-from training.discriminator_inputs import PairView
+from training.discriminator_inputs import PairInputs
 
 CPU = torch.device("cpu")
 
@@ -16,8 +16,8 @@ def test_real_masks_are_soft_if_asked_for(augmented):
     seen = []
     for soft_masks in (False, True):
         torch.manual_seed(0)
-        view = PairView(celebamask13(), CPU, augmentation, soft_masks)
-        seen.append(view.real(records, torch.tensor(0.5))[1])
+        inputs = PairInputs(celebamask13(), CPU, augmentation, soft_masks)
+        seen.append(inputs.real(records, torch.tensor(0.5))[1])
     assert torch.equal(seen[1], soften(seen[0]))
     assert set(seen[0].unique().tolist()) == {-1, 1}
     assert augmented or torch.equal(seen[0], labels_to_one_hot(records[1], 13))

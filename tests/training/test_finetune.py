@@ -21,7 +21,7 @@ from tests.processes import ROOT
 from tests.training.live import finish, start, text
 from tests.training.test_trainer import assert_equal, contents
 from train import main
-from training.finetune import MaskDrift, Origin, stored_model
+from training.finetune import MaskDrift, Pretrained, pretrained_config
 from training.trainer import Trainer
 from utils.cli import run
 from utils.distributed import Process
@@ -83,7 +83,7 @@ def build(sketches, origin) -> Callable[..., Trainer]:
 
     def build(*arguments: str) -> Trainer:
         overrides = [f"model.init_from={origin}", f"data.path={sketches}", *OPTIONS, *arguments]
-        return Trainer(load_config(ADAPT, overrides, stored_model), CPU)
+        return Trainer(load_config(ADAPT, overrides, pretrained_config), CPU)
 
     return build
 
@@ -132,7 +132,7 @@ def test_each_module_can_be_frozen(adapt, origin, frozen, kept, changed):
 
 def test_frozen_modules_get_no_gradient(build):
     trainer = build()
-    trainer.phases.iterate(next(trainer.batches.after(trainer.state.images)), 4)
+    trainer.steps.iterate(next(trainer.data.batches(trainer.state.images)))
     with_gradient = {name for name, p in trainer.state.generator.named_parameters() if p.grad is not None}
     assert with_gradient
     assert not any(name.startswith(LOCAL) for name in with_gradient)
@@ -148,13 +148,13 @@ def test_resuming_equals_never_stopping(adapt):
 
 def test_a_run_starts_from_the_average_and_the_discriminator(build, origin):
     before, trainer = load_networks(origin), build()
-    started = trainer.contents()
+    started = trainer.state.networks(trainer.data.classes.to_dict()).to_dict()
     assert_equal(dict(started["generator"]), before.generator_ema)
     assert_equal(dict(started["generator_ema"]), before.generator_ema)
     assert_equal(dict(started["discriminator"]), before.discriminator)
     assert started["classes"] == celebamask13().to_dict()
     assert started["model"] == asdict(before.config)
-    assert [data["count"] for data in started["data"]] == [12]
+    assert [data["count"] for data in trainer.data.dataset.provenance] == [12]
 
 
 def test_no_segmentation_reaches_the_discriminator(adapt, origin, monkeypatch):
@@ -184,7 +184,7 @@ def test_a_file_without_discriminator(adapt, origin, tmp_path, capsys):
     bare = tmp_path / "bare.pt"
     torch.save(Networks(networks.config, None, networks.generator_ema, None).to_dict(), bare)
     folder = adapt(f"model.init_from={bare}", "training.total_images=4")
-    assert f"starting from {bare}, which has no discriminator: that one starts anew" in capsys.readouterr().out
+    assert f"starting from {bare}; it has no discriminator, which starts from random weights" in capsys.readouterr().out
     assert contents(folder, 4)["generator_ema"].keys() == networks.generator_ema.keys()
 
 
@@ -197,13 +197,13 @@ def test_files_in_other_precisions_start_runs_in_float32(build, origin):
     trainer = build()
     for ours, theirs in zip((trainer.state.generator, trainer.state.discriminator), states, strict=True):
         assert_equal(dict(ours.state_dict()), {name: x.float() for name, x in theirs.items()})
-    trainer.phases.iterate(next(trainer.batches.after(trainer.state.images)), 4)
+    trainer.steps.iterate(next(trainer.data.batches(trainer.state.images)))
 
 
 def test_the_shipped_model_by_name():
-    assert Origin("shipped").path == bundled_model()
-    assert stored_model("shipped") == load_networks(bundled_model()).config
-    assert load_config(ADAPT, (), stored_model).model.init_from == "shipped"
+    assert Pretrained("shipped").path == bundled_model()
+    assert pretrained_config("shipped") == load_networks(bundled_model()).config
+    assert load_config(ADAPT, (), pretrained_config).model.init_from == "shipped"
 
 
 def test_drift_counts_what_moved(tiny_generator):
@@ -250,7 +250,9 @@ def test_the_model_that_a_run_started_from_must_stay(adapt, origin, tiny_config)
     state = Generator(tiny_config).state_dict()
     torch.save(Networks(tiny_config, state, state, None).to_dict(), origin)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("[!.]*")}
-    with pytest.raises(ConfigError, match=r"origin\.pt is not what the run started from .*: put that back"):
+    with pytest.raises(
+        ConfigError, match=r"origin\.pt is not the model that the run started from .*: restore that file"
+    ):
         adapt()
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("[!.]*")} == before
 
@@ -270,7 +272,7 @@ def test_pairs_can_start_from_a_checkpoint_too(adapt, origin, faces_32):
         (["model.init_from=absent.pt"], "model.init_from: absent.pt: no such file"),
         (["model.init_from="], "data.images_only is for adapting a trained model: set model.init_from"),
         (["training.freeze=[lokal]"], "training.freeze has lokal: choose from mapping, local, render"),
-        (["training.freeze=[local,mapping,render]"], "training.freeze names every module"),
+        (["training.freeze=[local,mapping,render]"], "training.freeze freezes every module"),
         (["training.freeze=[local,render]"], "losses.path_length_every = 2, but the path length changes nothing"),
         (["training.max_mask_drift=1"], "training.max_mask_drift = 1.0: choose 0 to below 1"),
         (["metrics.every_images=4"], "metrics.every_images = 4, but data.images_only leaves out the masks"),

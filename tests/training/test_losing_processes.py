@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,10 +17,8 @@ from tests.conftest import TINY
 from tests.processes import PATIENCE, ROOT, exit_code, wait_for
 from tests.training.live import OPTIONS, contents, finish, leftovers, newest, start, text
 from train import main
-from training.run import faults
-from training.run.faults import Faults
-from training.run.nonfinite import Cause, Evidence, Look
-from training.run.sync import Beat
+from training.run import nonfinite
+from training.run.nonfinite import IterationRecord, NonfinitePolicy, StepRecord
 from training.state import build_state
 from training.training_config import TrainingConfig
 from utils import cli
@@ -104,7 +101,7 @@ def test_a_dead_process_is_told_with_rank_and_phase(tmp_path, faces_32):
     wait_for(lambda: newest(folder) >= 8, processes)
     os.kill(processes[1].pid, signal.SIGKILL)
     assert finish(processes) == [ExitCode.LOST, -signal.SIGKILL]
-    assert re.search(r"error: process 0 of 2 lost the others in iteration \d+, phase [\w ]+: ", text(folder))
+    assert re.search(r"error: rank 0 of 2 lost contact .* during iteration \d+, phase [\w ]+: ", text(folder))
 
 
 def test_a_silent_process_is_told_with_rank_and_phase(tmp_path, faces_32):
@@ -115,7 +112,7 @@ def test_a_silent_process_is_told_with_rank_and_phase(tmp_path, faces_32):
     os.kill(processes[1].pid, signal.SIGSTOP)
     processes[0].join(PATIENCE)
     assert processes[0].exitcode == ExitCode.LOST
-    assert re.search(r"process 0 of 2 lost the others in iteration \d+, phase [\w ]+: .*[Tt]im", text(folder))
+    assert re.search(r"rank 0 of 2 lost contact .* during iteration \d+, phase [\w ]+: .*[Tt]im", text(folder))
     processes[1].kill()
     finish(processes)
 
@@ -124,7 +121,7 @@ def test_a_process_that_never_comes_is_told(tmp_path, faces_32):
     processes = start(tmp_path / "run", faces_32, "training.collective_minutes=0.05", processes=2)
     processes[1].kill()
     assert finish(processes) == [ExitCode.LOST, -signal.SIGKILL]
-    assert "error: process 0 of 2 lost the others in the start: " in text(tmp_path / "run")
+    assert "error: rank 0 of 2 lost contact with the other ranks during startup: " in text(tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", ["WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"])
@@ -133,7 +130,7 @@ def test_a_launchers_variable_that_is_no_number_is_told(train, monkeypatch, name
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", "29500")
     monkeypatch.setenv(name, "x")
-    with pytest.raises(ConfigError, match=f"{name} = 'x' is no number: start the processes with torchrun"):
+    with pytest.raises(ConfigError, match=f"{name} = 'x' is not a number: start the processes with torchrun"):
         train()
 
 
@@ -143,23 +140,25 @@ def test_a_lone_rank_is_told_how_to_start(train, monkeypatch):
         train()
 
 
-def test_the_process_tells_the_cause_in_which_it_lies(monkeypatch):
-    """Gradients are bad in all of them once they are reduced."""
-    look = Look("generator", ("weight",), torch.tensor([1.0, float("nan")]), torch.ones(()), len, [], {})
-    mine = Cause(is_here=False, text="the loss is finite")
+def test_the_process_with_the_bad_loss_reports_the_cause(monkeypatch):
+    """Gradients are bad in all processes, because they are averaged."""
+    step = StepRecord("generator", ("weight",), torch.tensor([1.0, float("nan")]), torch.ones(()))
     theirs = (True, "the loss is nan, first in the output of Generator.x")
-    monkeypatch.setattr(faults, "explain", lambda evidence: mine)
-    monkeypatch.setattr(faults, "gather", lambda value: [value, theirs] if isinstance(value, tuple) else [value, [5]])
-    told = []
+    monkeypatch.setattr(nonfinite, "describe", lambda record: (False, "the loss is finite"))
+    monkeypatch.setattr(
+        nonfinite, "gather", lambda value: [value, theirs] if isinstance(value, tuple) else [value, [5]]
+    )
+    warnings = []
     state = build_state(RunConfig(model=ModelOptions(**TINY)), Process(torch.device("cpu")))
-    judge = Faults(
+    policy = NonfinitePolicy(
         state,
-        SimpleNamespace(numbers=lambda images: [4]),
         Process(torch.device("cpu"), 0, 2),
         TrainingConfig(on_bad_numbers="skip"),
         None,
-        told.append,
+        None,
+        lambda images: [4],
+        warnings.append,
     )
-    judge.judge(Beat(False, 1, Evidence(3, 12, (look,))))
-    assert told == [f"process 1 of 2: {theirs[1]}; records 4, 5 of the data; the step was left out"]
+    policy.handle(1, IterationRecord(3, 12, [], {}, (step,)))
+    assert warnings == [f"process 1 of 2: {theirs[1]}; records 4, 5 of the data; the step was skipped"]
     assert state.skipped_steps == 1

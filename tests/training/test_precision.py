@@ -15,7 +15,7 @@ from training import state
 from training.precision import AdversarialNetworks, prepare_device
 from training.state import build_state
 from training.stats import Stats
-from training.steps import Phases
+from training.steps import TrainingSteps
 from training.training_config import TrainingConfig
 from utils.distributed import Process
 from utils.errors import ConfigError
@@ -27,15 +27,15 @@ WATCHED = ("losses/discriminator", "losses/generator", "losses/mask")
 
 
 @pytest.fixture
-def build(tiny_config) -> Callable[..., Phases]:
-    """New phases with training options: always the same networks, always the same random stream from there on."""
+def build(tiny_config) -> Callable[..., TrainingSteps]:
+    """New steps with training options: always the same networks, always the same random stream from there on."""
 
-    def build(model: ModelConfig = tiny_config, **options) -> Phases:
+    def build(model: ModelConfig = tiny_config, **options) -> TrainingSteps:
         config = RunConfig(model=model, losses=LOSSES, training=TrainingConfig(**options))
         state = build_state(config, Process(CPU))
         for layer in state.generator.render_net.layers:
             torch.nn.init.ones_(layer.noise_strength)
-        return Phases(state, LOSSES, config.training, Stats(CPU))
+        return TrainingSteps(state, LOSSES, config.training, Stats(CPU))
 
     return build
 
@@ -53,16 +53,16 @@ def batches(faces_32) -> Callable[[int], tuple[torch.Tensor, torch.Tensor]]:
     return batch
 
 
-def train(phases: Phases, batches, iterations: int) -> dict[str, float]:
+def train(steps: TrainingSteps, batches, iterations: int) -> dict[str, float]:
     """Mean losses of the last half."""
     for index in range(iterations):
         if index == iterations // 2:
-            phases.stats.tick()
-        phases.iterate([batches(index)], 4)
-    return phases.stats.tick()
+            steps.stats.tick()
+        steps.iterate([batches(index)])
+    return steps.stats.tick()
 
 
-def difference(one: Phases, other: Phases) -> float:
+def difference(one: TrainingSteps, other: TrainingSteps) -> float:
     """The largest difference of the generators' weights after the same steps."""
     pairs = zip(one.state.generator.parameters(), other.state.generator.parameters(), strict=True)
     return max((a - b).abs().max().item() for a, b in pairs)
@@ -70,13 +70,13 @@ def difference(one: Phases, other: Phases) -> float:
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_what_stays_in_float32(build, tiny_config, precision):
-    phases = build(precision=precision)
+    steps = build(precision=precision)
     seen: dict[str, set[torch.dtype]] = {}
 
     def watch(name: str, module: torch.nn.Module) -> None:
         module.register_forward_hook(lambda _, inputs, output: seen.setdefault(name, set()).add(output.dtype))
 
-    generator, discriminator = phases.state.generator, phases.state.discriminator
+    generator, discriminator = steps.state.generator, steps.state.discriminator
     for name, module in {
         "mapping": generator.mapping,
         "layer": generator.render_net.layers[0],
@@ -84,8 +84,8 @@ def test_what_stays_in_float32(build, tiny_config, precision):
         "final": discriminator.final_conv,
     }.items():
         watch(name, module)
-    fake = phases.networks.draw(phases._codes(4))
-    (logits,) = phases.networks.score((fake.image, fake.segmentation))
+    fake = steps.networks.generate(steps._codes(4))
+    (logits,) = steps.networks.score((fake.image, fake.segmentation))
     half, full = {getattr(torch, precision)}, {torch.float32}
     assert seen == {"mapping": full, "layer": half, "block": half, "final": full}
     assert {x.dtype for x in (*fake, logits)} == full
@@ -93,15 +93,15 @@ def test_what_stays_in_float32(build, tiny_config, precision):
 
 def test_penalties_are_computed_in_float32(build, batches):
     """The same gradients whatever the precision of the other steps."""
-    steps = {}
+    gradients = {}
     for precision in ("float32", "bfloat16"):
-        phases = build(precision=precision)
+        steps = build(precision=precision)
         torch.manual_seed(3)
-        phases._step("r1", phases.state.discriminator_optimizer, [batches(0)], phases._penalize_real)
-        phases._regularize_paths([batches(0)])
-        networks = phases.state.generator, phases.state.discriminator
-        steps[precision] = [p.grad for network in networks for p in network.parameters() if p.grad is not None]
-    assert all(torch.equal(a, b) for a, b in zip(*steps.values(), strict=True))
+        steps.step("r1", [batches(0)])
+        steps.step("path_length", [batches(0)])
+        networks = steps.state.generator, steps.state.discriminator
+        gradients[precision] = [p.grad for network in networks for p in network.parameters() if p.grad is not None]
+    assert all(torch.equal(a, b) for a, b in zip(*gradients.values(), strict=True))
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -109,10 +109,10 @@ def test_gradients_of_half_types(build, batches, precision):
     """Close to those of float32 in direction, for each parameter that matters."""
     gradients = {}
     for name in ("float32", precision):
-        phases = build(precision=name)
+        steps = build(precision=name)
         torch.manual_seed(3)
-        (phases._deceive(batches(0)) + phases._judge(batches(0))).backward()
-        networks = {"g": phases.state.generator, "d": phases.state.discriminator}
+        (steps._generator_loss(batches(0)) + steps._discriminator_loss(batches(0))).backward()
+        networks = {"g": steps.state.generator, "d": steps.state.discriminator}
         gradients[name] = {
             f"{which}.{key}": p.grad for which, network in networks.items() for key, p in network.named_parameters()
         }
@@ -125,12 +125,12 @@ def test_gradients_of_half_types(build, batches, precision):
 
 def test_a_step_that_overflows_is_left_out(build, batches):
     """Loss scaling: weights stay, the scale halves, and training goes on."""
-    phases = build(precision="float16")
-    phases.state.loss_scaler = torch.amp.GradScaler("cpu", init_scale=1e30)
-    before = [p.clone() for p in phases.state.discriminator.parameters()]
-    phases._step("discriminator", phases.state.discriminator_optimizer, [batches(0)], phases._judge)
-    assert all(map(torch.equal, before, phases.state.discriminator.parameters()))
-    assert phases.state.loss_scaler.get_scale() == pytest.approx(5e29)
+    steps = build(precision="float16")
+    steps.state.loss_scaler = torch.amp.GradScaler("cpu", init_scale=1e30)
+    before = [p.clone() for p in steps.state.discriminator.parameters()]
+    steps.step("discriminator", [batches(0)])
+    assert all(map(torch.equal, before, steps.state.discriminator.parameters()))
+    assert steps.state.loss_scaler.get_scale() == pytest.approx(5e29)
 
 
 def test_losses_in_bfloat16_are_those_in_float32(build, batches):
@@ -161,9 +161,9 @@ def test_recomputation_changes_nothing(build, batches, tiny_config):
     assert saving.state.generator.local_generators.recompute
     for part in (saving.state.generator.render_net, discriminator.image_trunk, discriminator.segmentation_trunk):
         assert part.recompute_from == 8
-    for phases in (plain, saving):
+    for steps in (plain, saving):
         torch.manual_seed(3)
-        train(phases, batches, 4)
+        train(steps, batches, 4)
     assert difference(plain, saving) < 1e-5
 
 
@@ -209,11 +209,11 @@ def test_compiled_networks(build, batches, tiny_config, monkeypatch, options, to
     def halved(index: int) -> tuple[torch.Tensor, ...]:
         return tuple(x[..., ::2, ::2] for x in batches(index))
 
-    for phases in (plain, compiled):
-        for layer in phases.state.generator.render_net.layers:
+    for steps in (plain, compiled):
+        for layer in steps.state.generator.render_net.layers:
             torch.nn.init.zeros_(layer.noise_strength)  # compiled code draws other noise
         torch.manual_seed(3)
-        train(phases, halved, 4)
+        train(steps, halved, 4)
     assert difference(plain, compiled) < tolerance
     torch.compiler.set_stance("fail_on_recompile")
     try:
@@ -229,13 +229,13 @@ def test_networks_compiled_by_inductor(build):
     codes, image = plain._codes(4).detach(), torch.randn(4, 3, 32, 32)
     segmentation = torch.randn(4, 13, 32, 32)
 
-    def gradients(phases: Phases) -> list[torch.Tensor]:
-        for layer in phases.state.generator.render_net.layers:
+    def gradients(steps: TrainingSteps) -> list[torch.Tensor]:
+        for layer in steps.state.generator.render_net.layers:
             torch.nn.init.zeros_(layer.noise_strength)  # compiled code draws other noise
-        fake = phases.networks.draw(codes)
-        real_logits, fake_logits = phases.networks.score((image, segmentation), (fake.image, fake.segmentation))
+        fake = steps.networks.generate(codes)
+        real_logits, fake_logits = steps.networks.score((image, segmentation), (fake.image, fake.segmentation))
         (fake_logits - real_logits).mean().backward()
-        networks = phases.state.generator, phases.state.discriminator
+        networks = steps.state.generator, steps.state.discriminator
         named = [(name, p) for network in networks for name, p in network.named_parameters() if p.grad is not None]
         found = [p.grad.clone() for name, p in named if not name.endswith("noise_strength")]
         for _, parameter in named:
@@ -252,22 +252,22 @@ def test_networks_compiled_by_inductor(build):
 
 
 def test_without_options_the_networks_run_as_they_are(tiny_config, build):
-    phases = build()
-    networks = AdversarialNetworks(phases.state.generator, phases.state.discriminator, TrainingConfig())
-    codes = phases._codes(2)
+    steps = build()
+    networks = AdversarialNetworks(steps.state.generator, steps.state.discriminator, TrainingConfig())
+    codes = steps._codes(2)
     torch.manual_seed(1)
-    ours = networks.draw(codes).image
+    ours = networks.generate(codes).image
     torch.manual_seed(1)
-    assert torch.equal(ours, phases.state.generator.synthesis(codes, noise="random").image)
+    assert torch.equal(ours, steps.state.generator.synthesis(codes, noise="random").image)
 
 
 def test_the_loss_scale_survives_a_checkpoint(build, batches):
-    phases, resumed = build(precision="float16"), build(precision="float16")
-    train(phases, batches, 3)
-    scaler = phases.state.loss_scaler.state_dict()
+    steps, resumed = build(precision="float16"), build(precision="float16")
+    train(steps, batches, 3)
+    scaler = steps.state.loss_scaler.state_dict()
     assert scaler != resumed.state.loss_scaler.state_dict()
-    networks = phases.state.networks({})
-    resumed.state.restore(networks, phases.state.to_dict(), Process(CPU), "test")
+    networks = steps.state.networks({})
+    resumed.state.restore(networks, steps.state.to_dict(), Process(CPU), "test")
     assert resumed.state.loss_scaler.state_dict() == scaler
 
 
@@ -296,11 +296,11 @@ def test_a_gpu_is_prepared(monkeypatch, tf32):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not tf32)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
     monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_70"])
-    prepare_device(torch.device("cuda"), TrainingConfig(tf32=tf32))
+    prepare_device(torch.device("cuda"), RunConfig(training=TrainingConfig(tf32=tf32), ops="native"))
     assert chosen == ["high" if tf32 else "highest"]
     assert torch.backends.cudnn.allow_tf32 == tf32
     with pytest.raises(ConfigError, match="choose float16 or float32"):
-        prepare_device(torch.device("cuda"), TrainingConfig(precision="bfloat16"))
+        prepare_device(torch.device("cuda"), RunConfig(training=TrainingConfig(precision="bfloat16"), ops="native"))
 
 
 @pytest.mark.parametrize(
@@ -321,8 +321,8 @@ def test_pytorch_may_lack_code_for_a_gpu(monkeypatch, built, capability, works):
     monkeypatch.setattr(torch, "set_float32_matmul_precision", lambda precision: None)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     if works:
-        prepare_device(torch.device("cuda"), TrainingConfig())
+        prepare_device(torch.device("cuda"), RunConfig(training=TrainingConfig(), ops="native"))
     else:
         remedy = "a newer CUDA" if capability == (12, 0) else "an older CUDA"
         with pytest.raises(ConfigError, match=rf"no code for this GPU, compute capability \d+\.\d .* {remedy}"):
-            prepare_device(torch.device("cuda"), TrainingConfig())
+            prepare_device(torch.device("cuda"), RunConfig(training=TrainingConfig(), ops="native"))

@@ -16,10 +16,10 @@ from datasets.transforms import images_to_float, labels_to_one_hot
 from losses import LossConfig, path_lengths, r1_penalties
 from models import ModelConfig
 from models.latents import mix_styles
-from training.discriminator_inputs import PairView
+from training.discriminator_inputs import PairInputs
 from training.state import TrainingState, build_state
 from training.stats import Stats
-from training.steps import Phases
+from training.steps import TrainingSteps
 from training.training_config import TrainingConfig
 from utils.distributed import Process
 
@@ -29,15 +29,15 @@ BATCH = 4
 ALL_OPTIONS = LossConfig(relativistic=True, r2_image=5.0, r2_segmentation=500.0, r1_scale_with_resolution=True)
 
 
-def build(model: ModelConfig, losses: LossConfig | None = None, augment: Any = None, **training: Any) -> Phases:
-    """New phases: always the same networks, always the same random stream from there on."""
+def build(model: ModelConfig, losses: LossConfig | None = None, augment: Any = None, **training: Any) -> TrainingSteps:
+    """New steps: always the same networks, always the same random stream from there on."""
     losses = losses or LossConfig()
     config = RunConfig(model=model, losses=losses, training=TrainingConfig(batch_size=BATCH, **training))
     state = build_state(config, Process(CPU))
     for layer in state.generator.render_net.layers:
         torch.nn.init.ones_(layer.noise_strength)
     augmentation = Augmentation(augment, celebamask13(), CPU) if augment else None
-    return Phases(state, losses, config.training, Stats(CPU), PairView(celebamask13(), CPU, augmentation))
+    return TrainingSteps(state, losses, config.training, Stats(CPU), PairInputs(celebamask13(), CPU, augmentation))
 
 
 @pytest.fixture
@@ -114,45 +114,45 @@ def assert_close(ours: list[Tensor], theirs: list[Tensor]) -> None:
 
 
 def test_without_options_it_is_the_papers_iteration_bit_for_bit(tiny_config, labelled):
-    phases = build(tiny_config)
+    steps = build(tiny_config)
     for _ in range(2):
-        phases.iterate([labelled], BATCH)
+        steps.iterate([labelled])
     literal = build(tiny_config).state
     for literal.iteration in range(2):
         judge_and_deceive(literal, labelled)
         if literal.iteration % 4 == 0:
             regularize_paths(literal)
         average(literal)
-    assert all(torch.equal(a, b) for a, b in zip(weights(phases.state), weights(literal), strict=True))
-    assert torch.equal(phases.state.path_mean, literal.path_mean)
+    assert all(torch.equal(a, b) for a, b in zip(weights(steps.state), weights(literal), strict=True))
+    assert torch.equal(steps.state.path_mean, literal.path_mean)
 
 
 @pytest.mark.parametrize("augment", [None, AugmentConfig(probability=0.5, target=0.6)])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_all_options_train(tiny_config, labelled, augment, precision):
-    phases = build(tiny_config, ALL_OPTIONS, augment, ema_rampup=0.05, precision=precision)
-    before = copy.deepcopy(phases.state)
-    phases.iterate([labelled], BATCH)
+    steps = build(tiny_config, ALL_OPTIONS, augment, ema_rampup=0.05, precision=precision)
+    before = copy.deepcopy(steps.state)
+    steps.iterate([labelled])
     for name in ("generator", "discriminator", "generator_ema"):
-        pairs = zip(getattr(before, name).parameters(), getattr(phases.state, name).parameters(), strict=True)
+        pairs = zip(getattr(before, name).parameters(), getattr(steps.state, name).parameters(), strict=True)
         changed = [not torch.equal(a, b) for a, b in pairs]
         assert sum(changed) > 0.9 * len(changed), name
-    assert all(x.isfinite().all() for x in weights(phases.state))
-    reports = phases.stats.tick()
+    assert all(x.isfinite().all() for x in weights(steps.state))
+    reports = steps.stats.tick()
     assert {f"losses/{name}_{of}" for name in ("r1", "r2") for of in ("image", "segmentation")} <= reports.keys()
 
 
 def test_relativistic_steps(tiny_config, labelled):
     """Both losses by their formulas; the real pairs' logits carry no gradient when the generator learns."""
-    phases = build(tiny_config, LossConfig(relativistic=True, mask=0))
-    state = phases.state
+    steps = build(tiny_config, LossConfig(relativistic=True, mask=0))
+    state = steps.state
     torch.manual_seed(3)
     with torch.no_grad():
         fake = state.generator.synthesis(codes(state, BATCH), noise="random")
     differences = state.discriminator(*real_pair(labelled)) - state.discriminator(fake.image, fake.segmentation)
     expected = torch.autograd.grad(F.softplus(-differences).mean(), list(state.discriminator.parameters()))
     torch.manual_seed(3)
-    phases._judge(labelled).backward()
+    steps._discriminator_loss(labelled).backward()
     assert_close(
         gradients(state.discriminator)[:-1], list(expected)[:-1]
     )  # that of the last bias is 0 but for rounding
@@ -166,19 +166,19 @@ def test_relativistic_steps(tiny_config, labelled):
     expected = gradients(state.generator)
     state.generator.zero_grad()
     torch.manual_seed(3)
-    phases._deceive(labelled).backward()
+    steps._generator_loss(labelled).backward()
     assert_close(gradients(state.generator), expected)
     assert gradients(state.discriminator) == []
 
 
 def test_r2_is_the_penalty_of_r1_on_drawn_pairs(tiny_config, labelled):
-    phases = build(tiny_config, LossConfig(r1_image=0, r1_segmentation=0, r2_image=6, r2_segmentation=70, r1_every=2))
-    state = phases.state
+    steps = build(tiny_config, LossConfig(r1_image=0, r1_segmentation=0, r2_image=6, r2_segmentation=70, r1_every=2))
+    state = steps.state
     torch.manual_seed(3)
-    phases._penalize_drawn(labelled).backward()
+    steps._r2_loss(labelled).backward()
     ours = [x for x in gradients(state.discriminator) if x.any()]
     assert gradients(state.generator) == []
-    reports = phases.stats.tick()
+    reports = steps.stats.tick()
 
     state.discriminator.zero_grad()
     torch.manual_seed(3)
@@ -195,18 +195,18 @@ def test_r2_is_the_penalty_of_r1_on_drawn_pairs(tiny_config, labelled):
 @pytest.mark.parametrize(("samples", "parts"), [(4, [4]), (8, [4, 4]), (12, [4, 4, 4]), (16, [8, 8])])
 def test_penalties_of_parts_are_those_of_the_whole(tiny_config, monkeypatch, samples, parts):
     """Groups of the minibatch standard deviation included."""
-    phases = build(tiny_config)
+    steps = build(tiny_config)
     records = (
         torch.randint(256, (samples, 3, 32, 32), dtype=torch.uint8),
         torch.randint(13, (samples, 32, 32), dtype=torch.uint8),
     )
-    discriminator = phases.state.discriminator
-    expected = torch.autograd.grad(phases._penalize_real(records), list(discriminator.parameters()), allow_unused=True)
+    discriminator = steps.state.discriminator
+    expected = torch.autograd.grad(steps._r1_loss(records), list(discriminator.parameters()), allow_unused=True)
     sizes, forward = [], discriminator.forward
     monkeypatch.setattr(
         discriminator, "forward", lambda image, *rest: sizes.append(len(image)) or forward(image, *rest)
     )
-    phases._penalize_discriminator([records])
+    steps.step("r1", [records])
     assert sizes == parts
     for (name, parameter), gradient in zip(discriminator.named_parameters(), expected, strict=True):
         scale = 1e-30 if gradient is None else gradient.abs().max()
@@ -215,16 +215,17 @@ def test_penalties_of_parts_are_those_of_the_whole(tiny_config, monkeypatch, sam
 
 
 def test_bad_penalties_are_searched_for_in_the_same_parts(tiny_config, monkeypatch):
-    phases = build(tiny_config, replace(LossConfig(), r2_image=1.0, r2_segmentation=1.0))
+    steps = build(tiny_config, replace(LossConfig(), r2_image=1.0, r2_segmentation=1.0))
     seen = []
-    weights = next(phases.state.discriminator.parameters())
-    for term in ("_penalize_real", "_penalize_drawn"):
-        monkeypatch.setattr(phases, term, lambda part, term=term: seen.append((term, part)) or weights.sum())
-    phases.guard.begin(0, 0, [(torch.arange(8), torch.arange(8, 16))])
-    phases._penalize_discriminator([(torch.arange(8), torch.arange(8, 16))])
-    trained, (look,) = list(seen), phases.guard.found()[1].looks
+    weights = next(steps.state.discriminator.parameters())
+    steps.terms["r1"] = [
+        lambda part, term=term: seen.append((term, part)) or weights.sum() for term in ("_r1_loss", "_r2_loss")
+    ]
+    batch = [(torch.arange(8), torch.arange(8, 16))]
+    steps.step("r1", batch)
+    trained = list(seen)
     seen.clear()
-    look.losses(look.batch)
+    steps.replay("r1", batch)
     assert [(term, [x.tolist() for x in part]) for term, part in seen] == [
         (term, [x.tolist() for x in part]) for term, part in trained
     ]
@@ -233,14 +234,14 @@ def test_bad_penalties_are_searched_for_in_the_same_parts(tiny_config, monkeypat
 
 def test_both_penalties_add_up(tiny_config, labelled):
     def step(*names: str) -> list[Tensor]:
-        phases = build(tiny_config, LossConfig(r2_image=6, r2_segmentation=70))
+        steps = build(tiny_config, LossConfig(r2_image=6, r2_segmentation=70))
         torch.manual_seed(3)
-        terms = [getattr(phases, name) for name in names]
-        phases._step("r1", phases.state.discriminator_optimizer, [labelled], *terms)
-        return [p.grad for p in phases.state.discriminator.parameters() if p.grad is not None]
+        steps.terms["r1"] = [getattr(steps, name) for name in names]
+        steps.step("r1", [labelled])
+        return [p.grad for p in steps.state.discriminator.parameters() if p.grad is not None]
 
-    alone = [step("_penalize_real"), step("_penalize_drawn")]
-    assert_close(step("_penalize_real", "_penalize_drawn"), [a + b for a, b in zip(*alone, strict=True)])
+    alone = [step("_r1_loss"), step("_r2_loss")]
+    assert_close(step("_r1_loss", "_r2_loss"), [a + b for a, b in zip(*alone, strict=True)])
 
 
 def test_the_scale_holds_for_both_penalties(tiny_config, labelled):
@@ -248,26 +249,26 @@ def test_the_scale_holds_for_both_penalties(tiny_config, labelled):
     scaled = LossConfig(r2_image=6, r2_segmentation=70, r1_scale_with_resolution=True)
     values = []
     for options in (losses, scaled):
-        phases = build(tiny_config, options)
+        steps = build(tiny_config, options)
         torch.manual_seed(3)
-        values.append([phases._penalize_real(labelled).item(), phases._penalize_drawn(labelled).item()])
+        values.append([steps._r1_loss(labelled).item(), steps._r2_loss(labelled).item()])
     assert values[1] == pytest.approx([value * (32 / 512) ** 2 * (32 / BATCH) for value in values[0]], rel=1e-5)
 
 
 def test_the_discriminator_sees_augmented_pairs_only(tiny_config, labelled, monkeypatch):
-    phases = build(tiny_config, ALL_OPTIONS, AugmentConfig(probability=0.5))
+    steps = build(tiny_config, ALL_OPTIONS, AugmentConfig(probability=0.5))
     changed: list[tuple[Tensor, ...]] = []
     for name in ("real", "drawn"):
-        method = getattr(phases.view.augmentation, name)
+        method = getattr(steps.inputs.augmentation, name)
 
         def watched(*arguments: Tensor, method: Any = method) -> tuple[Tensor, ...]:
             changed.append(method(*arguments))
             return changed[-1]
 
-        monkeypatch.setattr(phases.view.augmentation, name, watched)
+        monkeypatch.setattr(steps.inputs.augmentation, name, watched)
     seen: list[tuple[Tensor, ...]] = []
-    phases.state.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
-    phases.iterate([labelled], BATCH)
+    steps.state.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+    steps.iterate([labelled])
     assert len(seen) == 5  # real and drawn: judged together, penalised, compared
     assert len(changed) == 6
     for together, *apart in zip(seen[0], *changed[:2], strict=True):
@@ -276,19 +277,21 @@ def test_the_discriminator_sees_augmented_pairs_only(tiny_config, labelled, monk
 
 
 @pytest.mark.parametrize("relativistic", [False, True])
-def test_what_steers_the_augmentation(tiny_config, relativistic):
-    """Signs of the real logits; of their differences to the drawn ones, where only these mean anything."""
+def test_what_steers_the_augmentation(tiny_config, labelled, monkeypatch, relativistic):
+    """Signs of the real logits; of real minus fake logits if the loss is relativistic."""
     augment = AugmentConfig(probability=0.5, target=0.6)
-    phases = build(tiny_config, LossConfig(relativistic=relativistic), augment)
-    phases._count_signs(torch.tensor([[3.0], [2.0], [1.0]]), torch.tensor([[2.0], [4.0], [3.0]]))
-    assert phases.state.augment_signs.tolist() == [-1 if relativistic else 3, 3]
+    steps = build(tiny_config, LossConfig(relativistic=relativistic), augment)
+    logits = torch.tensor([[3.0], [2.0], [1.0]]), torch.tensor([[2.0], [4.0], [3.0]])
+    monkeypatch.setattr(steps.networks, "score", lambda *inputs: logits)
+    steps._discriminator_loss(labelled)
+    assert steps.state.augment_signs.tolist() == [-1 if relativistic else 3, 3]
 
 
 def test_the_average_ramps_up_with_the_images_seen_before(tiny_config, labelled):
-    phases = build(tiny_config, ema_rampup=1.0)
-    tracked = [state.mapping.layers[0].weight for state in (phases.state.generator_ema, phases.state.generator)]
-    phases.iterate([labelled], BATCH)
+    steps = build(tiny_config, ema_rampup=1.0)
+    tracked = [state.mapping.layers[0].weight for state in (steps.state.generator_ema, steps.state.generator)]
+    steps.iterate([labelled])
     first = tracked[1].detach().clone()
     assert torch.equal(tracked[0], first)  # none had been seen: a copy
-    phases.iterate([labelled], BATCH)
+    steps.iterate([labelled])
     assert torch.allclose(tracked[0], (first + tracked[1]) / 2)  # one batch: half of it is left after another

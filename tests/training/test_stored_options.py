@@ -28,9 +28,9 @@ def test_a_run_of_an_older_version_is_resumed(train, capsys):
     change(train("training.total_images=8"), 8, make_older)
     capsys.readouterr()
     train("training.total_images=8", "training.log_every_images=8")
-    assert "at 8 images; options that changed: training.log_every_images\n" in capsys.readouterr().out
+    assert "at 8 images; changed options: training.log_every_images\n" in capsys.readouterr().out
     train("training.total_images=8", "training.tf32=false")
-    assert "options that changed: training.tf32\n" in capsys.readouterr().out
+    assert "changed options: training.tf32\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,10 @@ from ops.bias_act import reference as bias_act
 from ops.bias_act import reference_backward as bias_act_backward
 from ops.upfirdn2d import reference as upfirdn2d
 from training.ada import ADAPT_EVERY
-from training.discriminator_inputs import ImageView, PairView, View
+from training.discriminator_inputs import DiscriminatorInputs, ImageInputs, PairInputs
 from training.state import build_state
 from training.stats import Stats
-from training.steps import Phases
+from training.steps import TrainingSteps
 from training.training_config import TrainingConfig
 from utils.distributed import Process
 
@@ -71,20 +71,20 @@ class Watch(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
-def phases(
+def build(
     config: ModelConfig,
     device: torch.device,
     augment: AugmentConfig | None = AUGMENT,
     losses: LossConfig = LOSSES,
-    view: View | None = None,
+    inputs: DiscriminatorInputs | None = None,
     **options: Any,
-) -> Phases:
+) -> TrainingSteps:
     training = TrainingConfig(**options)
     model = ModelOptions(**asdict(config), init_from="a checkpoint")
     state = build_state(RunConfig(model=model, augment=augment or AugmentConfig(), training=training), Process(device))
     augmentation = Augmentation(augment, celebamask13(), device) if augment else None
-    view = view or PairView(celebamask13(), device, augmentation, soft_masks=True)
-    return Phases(state, losses, training, Stats(device), view)
+    inputs = inputs or PairInputs(celebamask13(), device, augmentation, soft_masks=True)
+    return TrainingSteps(state, losses, training, Stats(device), inputs)
 
 
 def batch(device: torch.device) -> list[tuple[Tensor, Tensor]]:
@@ -94,35 +94,35 @@ def batch(device: torch.device) -> list[tuple[Tensor, Tensor]]:
     return [(images[i::2], labels[i::2]) for i in range(2)]
 
 
-def iterate(phases: Phases, whole: list[tuple[Tensor, Tensor]], mirrored: Tensor) -> None:
+def iterate(steps: TrainingSteps, whole: list[tuple[Tensor, Tensor]], mirrored: Tensor) -> None:
     """Run an iteration that adapts the augmentation's probability, and one with each penalty."""
-    phases.state.iteration = ADAPT_EVERY - 1
+    steps.state.iteration = ADAPT_EVERY - 1
     for _ in range(2):
-        phases.iterate([mirror_half(*labelled, mirrored) for labelled in whole], 8)
+        steps.iterate([mirror_half(*labelled, mirrored) for labelled in whole])
 
 
 @pytest.mark.parametrize("losses", [LOSSES, ALL_LOSSES])
 @pytest.mark.parametrize("augment", [AUGMENT, None])
 def test_an_iteration_reads_nothing(tiny_config, augment, losses):
-    phases_ = phases(tiny_config, META, augment, losses, ema_rampup=0.05)
+    steps = build(tiny_config, META, augment, losses, ema_rampup=0.05)
     for name in ("generator", "discriminator"):  # Adam, PyTorch's own, knows no such device
-        optimizer = Descent(getattr(phases_.state, name).parameters(), foreach=True)
-        setattr(phases_.state, f"{name}_optimizer", optimizer)
+        optimizer = Descent(getattr(steps.state, name).parameters(), foreach=True)
+        setattr(steps.state, f"{name}_optimizer", optimizer)
     whole, mirrored = batch(META), torch.empty(13, dtype=torch.uint8, device=META)
     with Watch():
-        iterate(phases_, whole, mirrored)
+        iterate(steps, whole, mirrored)
 
 
 def test_an_adapting_iteration_reads_nothing(tiny_config):
-    view = ImageView(Augmentation(AUGMENT, celebamask13(), META))
-    phases_ = phases(tiny_config, META, view=view, freeze=("local",))
+    inputs = ImageInputs(Augmentation(AUGMENT, celebamask13(), META))
+    steps = build(tiny_config, META, inputs=inputs, freeze=("local",))
     for name in ("generator", "discriminator"):
-        optimizer = Descent(getattr(phases_.state, name).parameters(), foreach=True)
-        setattr(phases_.state, f"{name}_optimizer", optimizer)
-    phases_.state.iteration = ADAPT_EVERY - 1  # as above
+        optimizer = Descent(getattr(steps.state, name).parameters(), foreach=True)
+        setattr(steps.state, f"{name}_optimizer", optimizer)
+    steps.state.iteration = ADAPT_EVERY - 1  # as above
     with Watch():
         for _ in range(2):
-            phases_.iterate([view.mirror((images,)) for images, _ in batch(META)], 8)
+            steps.iterate([inputs.mirror((images,)) for images, _ in batch(META)])
 
 
 @pytest.mark.parametrize("up", [1, 2])
@@ -176,10 +176,10 @@ def test_what_would_wait_is_seen(read: Callable[[Tensor], object]):
 
 
 def test_a_read_within_an_iteration_is_seen(tiny_config, monkeypatch):
-    phases_ = phases(tiny_config, META, None)
-    monkeypatch.setattr(phases_.stats, "report", lambda name, value: value.mean().item())
+    steps = build(tiny_config, META, None)
+    monkeypatch.setattr(steps.stats, "report", lambda name, value: value.mean().item())
     with Watch(), pytest.raises(SyncError, match="_local_scalar_dense"):
-        phases_.iterate(batch(META), 8)
+        steps.iterate(batch(META))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; the device meta stood in for it above")
@@ -188,14 +188,14 @@ def test_a_read_within_an_iteration_is_seen(tiny_config, monkeypatch):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_a_gpu_is_never_waited_for(tiny_config, augment, losses, precision):
     device = torch.device("cuda")
-    phases_ = phases(tiny_config, device, augment, losses, precision=precision)
+    steps = build(tiny_config, device, augment, losses, precision=precision)
     whole, mirrored = batch(device), torch.arange(13, dtype=torch.uint8).to(device)
-    iterate(phases_, whole, mirrored)  # libraries and optimisers start
+    iterate(steps, whole, mirrored)  # libraries and optimisers start
     torch.cuda.set_sync_debug_mode("error")
     try:
-        iterate(phases_, whole, mirrored)
+        iterate(steps, whole, mirrored)
         with pytest.raises(RuntimeError, match="synchroniz"):
-            phases_.state.path_mean.item()
+            steps.state.path_mean.item()
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert all(value == value for value in phases_.stats.tick().values())
+    assert all(value == value for value in steps.stats.tick().values())

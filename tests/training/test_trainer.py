@@ -15,7 +15,7 @@ from datasets.synthetic_faces import draw_face
 from models import load_generator
 from tests.datasets.folders import write_pairs
 from tests.training.live import finish, start
-from training.batches import split_batch
+from training.data import split_batch
 from training.previews import Previews
 from training.training_config import TrainingConfig
 from utils.cli import run
@@ -156,7 +156,7 @@ def test_penalties_can_be_off(train):
 def test_previews_show_the_same_samples(tiny_generator):
     for layer in tiny_generator.render_net.layers:
         torch.nn.init.ones_(layer.noise_strength)
-    first, second = (Previews(3, 16, celebamask13(), batch_size).sheet(tiny_generator) for batch_size in (2, 3))
+    first, second = (Previews(3, 16, celebamask13(), batch_size).generate(tiny_generator)[0] for batch_size in (2, 3))
     assert np.abs(first.astype(int) - second).max() <= 1
 
 
@@ -164,7 +164,7 @@ def test_dry_run_writes_nothing(train, tmp_path, capsys):
     train("--dry-run")
     assert not (tmp_path / "run").exists()
     report = capsys.readouterr().out
-    for word in ("r1", "path_length", "peak memory", "1 passes of 4 images"):
+    for word in ("r1", "path_length", "peak memory", "1 micro-batches of 4 images"):
         assert word in report
 
 
@@ -242,7 +242,7 @@ def test_resuming_from_a_file_into_another_folder(train):
 
 def test_resuming_into_the_middle_of_a_run_is_refused(train):
     folder = train()
-    with pytest.raises(ConfigError, match="does not follow: choose another --output"):
+    with pytest.raises(ConfigError, match="holds checkpoints of another state than"):
         train("--resume", str(folder / "checkpoints" / "images_000000004.pt"))
     assert len(list((folder / "checkpoints").iterdir())) == 3
 
@@ -269,7 +269,9 @@ def test_notes_are_added_only_when_something_changed(train):
 
 def test_time_is_up(train, capsys):
     folder = train("training.max_minutes=1e-9")
-    assert "training.max_minutes is over at 4 of 12 images; the same command goes on" in capsys.readouterr().out
+    assert (
+        "reached training.max_minutes at 4 of 12 images; rerun the same command to continue" in capsys.readouterr().out
+    )
     assert [path.stem for path in (folder / "checkpoints").iterdir()] == ["images_000000004"]
     assert (folder / "previews" / "images_000000004.png").exists()
 
@@ -312,9 +314,7 @@ def test_resuming_on_data_of_other_classes(train, tmp_path):
         writer.add(*draw_face(0, 0, 32))
     folder = train("training.total_images=4")
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != ".lock"}
-    with pytest.raises(
-        ConfigError, match=f"other classes than .*other has: class 1 is {names[1]} there, {names[2]} here"
-    ):
+    with pytest.raises(ConfigError, match=f"other classes than .*other: class 1 is {names[1]} there, {names[2]} here"):
         train(f"data.path={tmp_path / 'other'}")
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != ".lock"} == before
 

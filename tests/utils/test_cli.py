@@ -30,8 +30,15 @@ def test_empty_arguments_are_refused(arguments):
     parser = Parser()
     parser.add_argument("--output")
     parser.add_argument("values", nargs="*")
-    with pytest.raises(ConfigError, match=r"argument is empty, behind '(--output|a)': give a value or leave"):
+    with pytest.raises(ConfigError, match=r"empty argument after '(--output|a)': give a value or leave"):
         parser.parse_args(arguments)
+
+
+def test_abbreviated_options_are_refused():
+    parser = Parser()
+    parser.add_argument("--output")
+    with pytest.raises(ConfigError, match="unrecognized arguments: --out"):
+        parser.parse_args(["--out", "a"])
 
 
 STAND_IN = """
@@ -62,9 +69,9 @@ def end(backend: str, ending: str) -> subprocess.CompletedProcess[str]:
     ("ending", "code", "told"),
     [
         (
-            "raise RunError('process 0 of 2 lost the others', ExitCode.LOST)",
+            "raise RunError('rank 0 of 2 lost contact', ExitCode.LOST)",
             69,
-            "error: process 0 of 2 lost the others\n",
+            "error: rank 0 of 2 lost contact\n",
         ),
         ("raise ConfigError('a mistake')", 2, "error: a mistake\n"),
         ("raise KeyboardInterrupt", 130, "interrupted\n"),

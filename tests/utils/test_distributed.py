@@ -1,4 +1,4 @@
-"""However a batch is split over processes and passes, the gradients are those of the whole batch."""
+"""However a batch is split over processes and micro-batches, the gradients are those of the whole batch."""
 
 import os
 import socket
@@ -17,10 +17,10 @@ from tests.processes import spawn
 from training import gradient_reducer as reduction
 from training.state import TrainingState, build_state
 from training.stats import Stats
-from training.steps import Phases
+from training.steps import TrainingSteps
 from training.training_config import TrainingConfig
 from utils import distributed
-from utils.distributed import from_main, gather_on_main, session, usable_cores
+from utils.distributed import from_main, gather_on_main, process_group, usable_cores
 from utils.errors import ConfigError
 
 BATCH = 8
@@ -44,15 +44,17 @@ class Recorder:
         self.steps.append({name: p.grad.clone() for name, p in named if p.grad is not None})
 
 
-class FixedPhases(Phases):
-    """Draws no random numbers: sample n of the batch has code n and noise n, whoever computes it."""
+class FixedSteps(TrainingSteps):
+    """Uses no random numbers: sample n of the batch has code n and noise n, on every rank."""
 
-    def __init__(self, state: TrainingState, losses: LossConfig, rank: int, world_size: int, passes: int) -> None:
+    def __init__(
+        self, state: TrainingState, losses: LossConfig, rank: int, world_size: int, micro_batches: int
+    ) -> None:
         super().__init__(state, losses, TrainingConfig(), Stats(torch.device("cpu")))
         stream = torch.Generator().manual_seed(5)
         w = torch.randn(BATCH, state.generator.config.latent_dim, generator=stream, dtype=torch.float64)
         self.noise = torch.randn(BATCH, 3, 32, 32, generator=stream, dtype=torch.float64)
-        self.shares = [slice(rank + world_size * i, None, world_size * passes) for i in range(passes)]
+        self.shares = [slice(rank + world_size * i, None, world_size * micro_batches) for i in range(micro_batches)]
         self.w, self.calls = w, 0
         state.generator.render_net.random_noise = lambda samples: state.generator.render_net.const_noise()
 
@@ -66,15 +68,15 @@ class FixedPhases(Phases):
         return tuple(x.double() for x in super()._real_inputs(records))
 
 
-def real_batch(rank: int, world_size: int, passes: int) -> list[tuple[Tensor, Tensor]]:
+def real_batch(rank: int, world_size: int, micro_batches: int) -> list[tuple[Tensor, Tensor]]:
     stream = torch.Generator().manual_seed(6)
     images = torch.randint(256, (BATCH, 3, 32, 32), generator=stream, dtype=torch.uint8)[rank::world_size]
     labels = torch.randint(13, (BATCH, 32, 32), generator=stream, dtype=torch.uint8)[rank::world_size]
-    return [(images[i::passes], labels[i::passes]) for i in range(passes)]
+    return [(images[i::micro_batches], labels[i::micro_batches]) for i in range(micro_batches)]
 
 
 def gradients(
-    rank: int, world_size: int, passes: int, config: ModelConfig, losses: LossConfig, path: Path, port: int = 0
+    rank: int, world_size: int, micro_batches: int, config: ModelConfig, losses: LossConfig, path: Path, port: int = 0
 ) -> None:
     """Every step's gradients, saved by the first process."""
     reduction.BUCKET_BYTES = 2**14
@@ -85,11 +87,11 @@ def gradients(
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size))
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     try:
-        with session("cpu") as process:
+        with process_group("cpu") as process:
             state = build_run_state(config, process)
-            phases = FixedPhases(state, losses, rank, world_size, passes)
+            steps = FixedSteps(state, losses, rank, world_size, micro_batches)
             for _ in range(ITERATIONS):
-                phases.iterate(real_batch(rank, world_size, passes), BATCH)
+                steps.iterate(real_batch(rank, world_size, micro_batches))
             recorders = (state.discriminator_optimizer, state.generator_optimizer)
             if rank == 0:
                 torch.save({"steps": [r.steps for r in recorders], "path_mean": state.path_mean}, path)
@@ -139,10 +141,10 @@ def test_two_processes(whole, tiny_config, losses, tmp_path):
     assert_same(torch.load(path), whole, 1e-9)
 
 
-def test_two_passes(whole, tiny_config, losses, tmp_path):
+def test_two_micro_batches(whole, tiny_config, losses, tmp_path):
     path = tmp_path / "gradients.pt"
     gradients(0, 1, 2, tiny_config, losses, path)
-    # The path length's running mean carries gradient of one pass only: a deviation of DECAY's order.
+    # The path length's running mean carries gradient of one micro-batch only: a deviation of DECAY's order.
     assert_same(torch.load(path), whole, 2e-2)
     ours = torch.load(path)["steps"]
     for network, step in ((0, 0), (0, 1), (1, 0)):  # all but the path length
@@ -151,29 +153,29 @@ def test_two_passes(whole, tiny_config, losses, tmp_path):
 
 
 def _spawned(
-    rank: int, world_size: int, passes: int, config: ModelConfig, losses: LossConfig, path: Path, port: int
+    rank: int, world_size: int, micro_batches: int, config: ModelConfig, losses: LossConfig, path: Path, port: int
 ) -> None:
-    gradients(rank, world_size, passes, config, losses, path, port)
+    gradients(rank, world_size, micro_batches, config, losses, path, port)
     assert not dist.is_initialized()
     if sys.platform.startswith("linux"):
         assert [name for name in thread_names() if "gloo" in name] == []
 
 
-def test_what_the_main_process_finds_or_fails_at_all_are_told(tmp_path):
+def test_results_and_errors_of_rank_0_reach_all_ranks(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    spawn(_told_spawned, port, tmp_path, processes=2)
+    spawn(_spawned_from_main, port, tmp_path, processes=2)
     assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == ["7 [0, 1] no file", "7 [] no file"]
 
 
-def _told_spawned(rank: int, port: int, folder: Path) -> None:
+def _spawned_from_main(rank: int, port: int, folder: Path) -> None:
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
 
     def fail() -> None:
         raise ConfigError("no file")
 
-    with session("cpu") as process:
+    with process_group("cpu") as process:
         value = from_main(process, lambda: 7 + 10 * process.rank)
         gathered = gather_on_main(process.rank)
         with pytest.raises(ConfigError) as raised:
@@ -183,20 +185,20 @@ def _told_spawned(rank: int, port: int, folder: Path) -> None:
 
 @pytest.fixture(params=["nccl", "gloo"])
 def group(request, monkeypatch) -> tuple[str, list[str]]:
-    """A backend, in whose place nothing stands, and what the process group was told: "init", "destroy"."""
-    told: list[str] = []
+    """A backend without a process group behind it, and the calls that it would get: "init", "destroy"."""
+    calls: list[str] = []
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("GROUP_WORLD_SIZE", raising=False)
     monkeypatch.setattr(dist, "rendezvous", lambda url, timeout: iter([(None, 0, 2)]))
-    monkeypatch.setattr(dist, "init_process_group", lambda *args, **options: told.append("init"))
+    monkeypatch.setattr(dist, "init_process_group", lambda *args, **options: calls.append("init"))
     monkeypatch.setattr(dist, "get_backend", lambda: request.param)
-    monkeypatch.setattr(dist, "destroy_process_group", lambda: told.append("destroy"))
-    return request.param, told
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: calls.append("destroy"))
+    return request.param, calls
 
 
-def test_a_group_ends_with_its_session(group):
-    with session("cpu"):
+def test_a_group_ends_with_its_block(group):
+    with process_group("cpu"):
         pass
     assert group[1] == ["init", "destroy"]
 
@@ -204,11 +206,11 @@ def test_a_group_ends_with_its_session(group):
 @pytest.mark.parametrize("error", [ValueError("a mistake"), SystemExit(75), KeyboardInterrupt()])
 def test_a_group_of_nccl_outlives_an_exception(group, error):
     """To destroy it would wait for processes that are in a collective, before the exception is shown."""
-    backend, told = group
-    with pytest.raises(type(error)) as raised, session("cpu"):
+    backend, calls = group
+    with pytest.raises(type(error)) as raised, process_group("cpu"):
         raise error
     assert raised.value is error
-    assert told == (["init"] if backend == "nccl" else ["init", "destroy"])
+    assert calls == (["init"] if backend == "nccl" else ["init", "destroy"])
 
 
 def thread_names() -> list[str]:
@@ -231,14 +233,14 @@ def test_threads_are_a_share_of_the_cores(threads, monkeypatch, environment, exp
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    with session("cpu"):
+    with process_group("cpu"):
         assert threads() == expected
 
 
 def test_the_user_chooses_threads(threads, monkeypatch):
     monkeypatch.setattr(distributed, "usable_cores", lambda: 6)
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
-    with session("cpu"):
+    with process_group("cpu"):
         assert threads() == 8
 
 

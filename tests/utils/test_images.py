@@ -29,16 +29,16 @@ def test_overlay_mixes() -> None:
 
 def test_grid_places_tiles_row_by_row() -> None:
     tiles = np.arange(3, dtype=np.uint8)[:, None, None, None].repeat(4, 1).repeat(4, 2).repeat(3, 3)
-    sheet = grid(tiles, columns=2, padding=1)
-    assert sheet.shape == (11, 11, 3)
-    assert (sheet[1:5, 1:5] == 0).all()
-    assert (sheet[1:5, 6:10] == 1).all()
-    assert (sheet[6:10, 1:5] == 2).all()
-    assert (sheet[6:10, 6:10] == 255).all()
-    assert (sheet[0] == 255).all()
+    result = grid(tiles, columns=2, padding=1)
+    assert result.shape == (11, 11, 3)
+    assert (result[1:5, 1:5] == 0).all()
+    assert (result[1:5, 6:10] == 1).all()
+    assert (result[6:10, 1:5] == 2).all()
+    assert (result[6:10, 6:10] == 255).all()
+    assert (result[0] == 255).all()
 
 
-def test_pictures_are_written_losslessly(tmp_path: Path) -> None:
+def test_images_are_written_losslessly(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
     save_png(image, tmp_path / "a.png")
     assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), image)
@@ -48,10 +48,10 @@ def test_pictures_are_written_losslessly(tmp_path: Path) -> None:
 def test_label_png_keeps_ids_and_shows_colours(tmp_path: Path) -> None:
     labels = np.arange(13, dtype=np.uint8).reshape(1, 13).repeat(3, 0)
     save_label_png(labels, celebamask13().palette(), tmp_path / "a.png")
-    picture = Image.open(tmp_path / "a.png")
-    assert picture.mode == "P"
-    assert np.array_equal(np.asarray(picture), labels)
-    assert np.array_equal(np.asarray(picture.convert("RGB")), colorize(labels, celebamask13().palette()))
+    image = Image.open(tmp_path / "a.png")
+    assert image.mode == "P"
+    assert np.array_equal(np.asarray(image), labels)
+    assert np.array_equal(np.asarray(image.convert("RGB")), colorize(labels, celebamask13().palette()))
 
 
 def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:

@@ -36,19 +36,19 @@ WORKER = "Caught RuntimeError in DataLoader worker process 0.\nOriginal Tracebac
         ),
         (OSError(errno.ENOSPC, "No space left on device", "/data/x"), "No space left on device: /data/x: free some"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "free some space"),
-        (OSError(errno.EROFS, "Read-only file system", "/x"), "can be written to"),
+        (OSError(errno.EROFS, "Read-only file system", "/x"), "writable file system"),
         (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), "set TMPDIR"),
     ],
 )
 def test_what_a_machine_lacks_is_one_line_with_a_remedy(error: Exception, remedy: str) -> None:
-    told = shortage(error)
-    assert told
-    assert remedy in told
-    assert "\n" not in told
-    assert "Traceback" not in told
+    message = shortage(error)
+    assert message
+    assert remedy in message
+    assert "\n" not in message
+    assert "Traceback" not in message
     wrapped = RuntimeError("the loader ended")
     wrapped.__cause__ = error
-    assert shortage(wrapped) == told
+    assert shortage(wrapped) == message
 
 
 @pytest.mark.parametrize(
@@ -121,3 +121,19 @@ def test_few_file_handles_for_a_pool() -> None:
     assert found.returncode == 2
     assert found.stderr.count("\n") == 1, found.stderr
     assert "ulimit -n 4096" in found.stderr
+
+
+KEPT_FILES = """
+kept = []
+def main():
+    while True:
+        kept.append(open("/dev/null"))
+"""
+
+
+def test_handles_that_stay_in_use() -> None:
+    """With none left, reporting the error cannot open a file, not even a module to import."""
+    found = ended(KEPT_FILES, handles=40)
+    assert found.returncode == 2
+    assert found.stderr.count("\n") == 1, found.stderr
+    assert "the limit is 40 open files" in found.stderr

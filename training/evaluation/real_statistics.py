@@ -12,7 +12,7 @@ from datasets.digest import content_digest
 from datasets.opening import ShardedDataset, Single
 from metrics.cache import load_statistics, store_statistics
 from metrics.registry import Reduce, Samples, State
-from utils.distributed import Process, from_main, gather_on_main, own_share
+from utils.distributed import Process, from_main, gather_on_main, rank_indices
 from utils.progress import progress
 
 
@@ -68,7 +68,7 @@ class RealStatistics:
     def _batches(self, what: str, samples: int) -> Iterator[tuple[int, Samples]]:
         """(number, batch): this process's batches of `samples` records, evenly spread."""
         batches = (torch.arange(samples) * len(self.dataset) // samples).split(self.batch_size)
-        mine = own_share(len(batches), self.process)
+        mine = rank_indices(len(batches), self.process)
         records = [batches[i].tolist() for i in mine]
         loader = DataLoader(
             self.dataset,

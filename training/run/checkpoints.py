@@ -1,7 +1,7 @@
-"""The checkpoints of one run: written whole or not at all, checked before they are trusted, the old ones dropped.
+"""Checkpoints of a run: written completely or not at all, verified before use, old ones removed.
 
-A checkpoint is a zip archive, as torch.save writes it: with every record goes its CRC-32, which torch.load does not
-look at. It is looked at here. A checksum inside the file cannot be lost, nor belong to another file.
+A checkpoint is a zip archive, as torch.save writes it. Every record of the archive carries a CRC-32, which torch.load
+does not check; it is checked here. A checksum inside the file cannot be lost or belong to another file.
 """
 
 import errno
@@ -11,28 +11,32 @@ import re
 import sys
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from models.checkpoint import NETWORKS
-from utils.errors import ConfigError, EditError, ReadingError
+from training.run.nonfinite import first_bad_tensor
+from training.training_config import TrainingConfig
+from utils.distributed import Process, from_main
+from utils.errors import ConfigError, EditError, ExitCode, ReadingError, RunError
 from utils.files import replacing
-from utils.reading.regular import check_regular
+from utils.reading.checks import check_regular
 from utils.reading.tensors import load_tensors
 
 NAME = re.compile(r"images_(\d{9,})\.pt")
-ASIDE = ".damaged"  # appended to the name of a checkpoint that cannot be read: it stays, and is not in the way
+DAMAGED = ".damaged"  # suffix for a checkpoint that cannot be read: it is kept, but ignored
+_OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
 
 
 class WriteError(ConfigError):
-    """A checkpoint could not be written; the earlier ones are as they were."""
+    """A checkpoint could not be written; earlier ones are unchanged."""
 
 
 class _File(io.BufferedWriter):
-    """Remembers an error, which PyTorch's archive writer hides behind one of its own bookkeeping."""
+    """A file that remembers its write error, because torch.save replaces it by an unspecific one."""
 
     error: OSError | None = None
 
@@ -45,10 +49,10 @@ class _File(io.BufferedWriter):
 
 
 def write(contents: dict[str, Any], path: Path) -> None:
-    """Writes a checkpoint that appears under its name only once all of it is on the disk.
+    """Write a checkpoint, which appears under its name only when all of it is on the disk.
 
     Raises:
-        WriteError: if that fails, as on a full disk.
+        WriteError: if it cannot be written, for example because the disk is full.
     """
     try:
         with replacing(path) as partial, _File(io.FileIO(partial, "w")) as file:
@@ -61,116 +65,212 @@ def write(contents: dict[str, Any], path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
     except EditError as error:
-        raise WriteError(f"{error}; the earlier checkpoints are as they were") from None
+        raise WriteError(f"{error}; earlier checkpoints are unchanged") from None
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint's file, all of which is read for it; None if it is as it was written.
+    """Verify a checkpoint by reading all of it: return what is wrong, None if it is as it was written.
 
     Raises:
-        ConfigError: if it cannot be read, which says nothing of what is in it.
+        ConfigError: if it cannot be read, which says nothing about its contents.
     """
     try:
         check_regular(path)
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
     except OSError as error:
-        if error.errno not in (None, errno.EINVAL):  # EINVAL: a place in it that it says to be before its beginning
-            raise ConfigError(f"cannot read {path} ({error.strerror}); try again when that is mended") from None
+        if error.errno not in (None, errno.EINVAL):  # EINVAL: a corrupt offset that points before the file's start
+            raise ConfigError(f"cannot read {path} ({error.strerror}); try again when this is fixed") from None
         return f"it is truncated or altered ({error})"
     except (ReadingError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as e:
         return f"it is truncated or altered ({e})"
-    return f"it was altered: the checksum of {bad} does not fit" if bad else None
+    return f"it was altered: the checksum of {bad} does not match" if bad else None
 
 
 def unusable(path: Path) -> str | None:
-    """Why a run cannot go on from a file: it is damaged, or no checkpoint of a run; None if it can.
+    """Return why a run cannot resume from a file, None if it can.
 
     Raises:
-        ConfigError: as `damage`.
+        ConfigError: see `damage`.
     """
-    if wrong := damage(path):
-        return wrong
+    if problem := damage(path):
+        return problem
     try:
         contents = load_tensors(path)
     except ReadingError as error:
         return f"it {error}"
     if not isinstance(contents, dict) or not {"training", "config", *NETWORKS} <= contents.keys():
-        return "it holds no training's state"
+        return "it holds no training state"
     return None
 
 
 class Checkpoints:
-    """Of one run, in a folder that need not exist yet."""
+    """The checkpoints in a folder, which need not exist yet."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def paths(self) -> list[Path]:
-        """All of them, oldest first."""
+        """Return all checkpoints, oldest first."""
         return sorted((path for path in self.folder.glob("*.pt") if NAME.fullmatch(path.name)), key=_images)
 
     def newest_usable(self) -> Path | None:
-        """The newest one that a run can go on from; those after it are set aside, and told of. None if there are none.
+        """Return the newest checkpoint that a run can resume from, None if the folder has no checkpoints.
+
+        Newer ones that cannot be used are renamed, with a warning.
 
         Raises:
-            ConfigError: if there are some, but none can be used, or one cannot be read; nothing is changed then.
+            ConfigError: if no checkpoint can be used, or one cannot be read; nothing is renamed then.
         """
-        passed: list[tuple[Path, str]] = []
+        damaged: list[tuple[Path, str]] = []
         for path in reversed(self.paths()):
-            if not (wrong := unusable(path)):
-                _set_aside(passed)
+            if not (problem := unusable(path)):
+                _rename_damaged(damaged)
                 return path
-            passed.append((path, wrong))
-        if passed:
-            path, wrong = passed[0]
+            damaged.append((path, problem))
+        if damaged:
+            path, problem = damaged[0]
             raise ConfigError(
-                f"no checkpoint of {self.folder} can be used ({path.name}: {wrong}): choose another --output to start "
-                "anew, or put one back"
+                f"no checkpoint in {self.folder} can be used ({path.name}: {problem}): choose another --output to "
+                "start a new run, or restore a checkpoint"
             )
         return None
 
     def save(self, contents: dict[str, Any], images: int, keep: int, milestone_every: int = 0) -> list[str]:
-        """Writes one, and drops those that need not be kept, once the new one has been read again.
+        """Write a checkpoint; once it has been read back, remove old ones.
 
         Args:
-            contents: of the file.
-            images: seen so far.
-            keep: so many of the newest; 0 keeps all.
-            milestone_every: of every so many images, the first checkpoint stays for good; 0: none does.
+            contents: contents of the file.
+            images: images seen so far.
+            keep: number of newest checkpoints to keep; 0 keeps all.
+            milestone_every: keep the first checkpoint after every so many images; 0: no such milestones.
 
         Returns:
-            What could not be dropped, and why.
+            A message for each old checkpoint that could not be removed.
 
         Raises:
-            WriteError: if it cannot be written, or is damaged as soon as it is; then nothing is dropped.
+            WriteError: if it cannot be written, or reads back damaged; then nothing is removed.
         """
         path = self.folder / f"images_{images:09d}.pt"
         write(contents, path)
-        old, left = _beyond(self.paths(), keep, milestone_every), []
-        if old and (wrong := damage(path)):
-            raise WriteError(f"{path} was written, but {wrong}; the earlier checkpoints are as they were")
+        old, messages = _old(self.paths(), keep, milestone_every), []
+        if old and (problem := damage(path)):
+            raise WriteError(f"{path} was written, but {problem}; earlier checkpoints are unchanged")
         for unneeded in old:
             try:
                 unneeded.unlink(missing_ok=True)
             except OSError as error:
-                left.append(f"{unneeded} is not needed any more, but cannot be removed ({error.strerror})")
-        return left
+                messages.append(f"cannot remove {unneeded}, which is not needed anymore ({error.strerror})")
+        return messages
 
 
-def _set_aside(damaged: Sequence[tuple[Path, str]]) -> None:
-    for path, wrong in damaged:
-        aside = path.with_name(path.name + ASIDE)
-        path.replace(aside)
-        print(f"warning: {path} cannot be used, {wrong}; it is {aside.name} now", file=sys.stderr)
+class Saver:
+    """Saves the checkpoints of a run. Every process must call it; the main process writes.
+
+    Args:
+        checkpoints: where they are written.
+        best: path of the checkpoint with the best metric.
+        process: this process.
+        config: how many to keep, and what to do if one cannot be written.
+        images: images seen by the checkpoint that the run resumes from, 0 for a new run.
+        warn: prints and logs a warning.
+
+    Attributes:
+        images: images seen when it last saved or tried to.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        best: Path,
+        process: Process,
+        config: TrainingConfig,
+        images: int,
+        warn: Callable[[str], None],
+    ) -> None:
+        self.images = images
+        self._checkpoints = checkpoints
+        self._best = best
+        self._process = process
+        self._config = config
+        self._warn = warn
+        self._failure: str | None = None  # why the last checkpoint could not be written
+
+    def save(self, contents: dict[str, Any], images: int) -> None:
+        """Save a checkpoint.
+
+        Args:
+            contents: contents of the file.
+            images: images seen so far.
+
+        Raises:
+            RunError: if a network or an optimizer is not finite; nothing is written then.
+            WriteError: if it cannot be written, and `training.on_failed_checkpoint` is "stop".
+        """
+        config = self._config
+
+        def save() -> str | None:
+            networks = {name: contents[name] for name in NETWORKS}
+            optimizers = {name: contents["training"][name]["state"] for name in _OPTIMIZERS}
+            if bad := first_bad_tensor({**networks, **optimizers}):
+                raise RunError(
+                    f"{bad} is not finite after {images} images, so this state is not saved: the checkpoints in "
+                    f"{self._checkpoints.folder} are from before",
+                    ExitCode.BAD_NUMBERS,
+                )
+            try:
+                messages = self._checkpoints.save(
+                    contents, images, config.keep_checkpoints, config.milestone_every_images
+                )
+            except WriteError as error:
+                return self._continue_after(error)
+            for message in messages:
+                self._warn(message)
+            return None
+
+        self._failure = from_main(self._process, save)
+        self.images = images
+
+    def save_best(self, contents: dict[str, Any]) -> None:
+        """Save the checkpoint with the best metric.
+
+        Raises:
+            WriteError: see `save`.
+        """
+
+        def save() -> None:
+            try:
+                write(contents, self._best)
+            except WriteError as error:
+                self._continue_after(error)
+
+        from_main(self._process, save)
+
+    def conclude(self) -> None:
+        """Raise WriteError if the last checkpoint could not be written: what came after the one before is lost."""
+        if self._failure:
+            raise WriteError(self._failure)
+
+    def _continue_after(self, error: WriteError) -> str:
+        if self._config.on_failed_checkpoint == "stop":
+            raise error
+        self._warn(f"{error}; training continues (training.on_failed_checkpoint)")
+        return str(error)
+
+
+def _rename_damaged(damaged: Sequence[tuple[Path, str]]) -> None:
+    for path, problem in damaged:
+        renamed = path.with_name(path.name + DAMAGED)
+        path.replace(renamed)
+        print(f"warning: cannot use {path}, {problem}; renamed it to {renamed.name}", file=sys.stderr)
 
 
 def _images(path: Path) -> int:
     return int(path.stem.split("_")[1])
 
 
-def _beyond(paths: Sequence[Path], keep: int, milestone_every: int) -> list[Path]:
-    """Of checkpoints, oldest first, those that are neither among the newest `keep` nor milestones."""
+def _old(paths: Sequence[Path], keep: int, milestone_every: int) -> list[Path]:
+    """Return the checkpoints, of those given oldest first, that are neither milestones nor among the newest `keep`."""
     milestones: dict[int, Path] = {}
     for path in paths if milestone_every else ():
         milestones.setdefault(_images(path) // milestone_every, path)

@@ -1,19 +1,19 @@
-"""Progress and TensorBoard logs of a run; training continues if they cannot be written.
+"""Progress, TensorBoard and preview images of a run. Training continues if they cannot be written.
 
-Progress is a bar on a terminal, and otherwise a line at each tick.
+Progress is a bar on a terminal, otherwise a line at each log tick.
 """
 
 import math
 import sys
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from metrics.report import Report
 from training import memory
 from training.run.events import Events
 from training.run.run_folder import RunFolder
@@ -22,19 +22,22 @@ from utils.distributed import Process
 from utils.errors import DataError
 from utils.images import save_png
 
-# Shown with the progress, if there are such.
+if TYPE_CHECKING:
+    from metrics.report import Report
+
+# Values shown with the progress.
 SHOWN = ("losses/discriminator", "losses/generator", "losses/mask", MASK_DRIFT)
-WIDEST = 1024  # pixels of a sheet in TensorBoard's files, which grow by it; the PNG beside them has all of it
+MAX_WIDTH = 1024  # pixels of an image grid in event files, to keep them small; the PNG file has full size
 
 
 class Log:
-    """Opened by every process; only the main one writes.
+    """The log of a run. Every process opens one; only the main process writes.
 
     Args:
-        folder: of the run.
-        process: this one.
-        total_images: where the training ends.
-        images: seen before, in a run that is resumed.
+        folder: folder of the run.
+        process: this process.
+        total_images: images at the end of training.
+        images: images seen before, if the run is resumed.
     """
 
     def __init__(self, folder: RunFolder, process: Process, total_images: int, images: int) -> None:
@@ -63,57 +66,56 @@ class Log:
             self.bar.close()
 
     def advance(self, images: int) -> None:
-        """Moves the progress bar."""
+        """Advance the progress bar."""
         if self.process.is_main:
             self.bar.update(images)
 
     def warn(self, message: str, images: int) -> None:
-        """A line for the user, above the bar, and for TensorBoard."""
+        """Print a warning, and add it to TensorBoard."""
         if self.process.is_main:
-            self._tell(message)
+            self._print_warning(message)
             self._events.add(images, lambda writer: writer.add_text("warnings", message, images))
 
     def flush(self) -> None:
-        """Puts what was written onto the disk: before a checkpoint, after which it would not be written again."""
+        """Write everything to the disk. To be called before saving a checkpoint: resumed runs do not write it again."""
         if self.process.is_main:
             self._try(self._events.flush)
 
     def tick(self, values: Mapping[str, float], images: int) -> None:
-        """Writes the values of a tick at `images` seen, with speed and memory."""
-        then, images_then = self.last_tick
+        """Log the means since the last tick, with speed and memory."""
+        last_time, last_images = self.last_tick
         self.last_tick = (time.perf_counter(), images)
-        speed = (images - images_then) / (self.last_tick[0] - then)
+        speed = (images - last_images) / (self.last_tick[0] - last_time)
         peak = memory.peak(self.process.device) / 2**30
         self.numbers({**values, "speed/images_per_second": speed, "memory/peak_gib": peak}, images)
         if self.process.is_main:
             shown = {name.split("/")[1]: f"{values[name]:.2f}" for name in SHOWN if name in values}
             self.bar.set_postfix(shown)
             if self.bar.disable:
-                self._print_tick(images, speed, shown)
+                self._print_progress(images, speed, shown)
 
-    def leave_out(self, seconds: float) -> None:
-        """Time that was no training's, and no part of its speed."""
-        then, images_then = self.last_tick
-        self.last_tick = (then + seconds, images_then)
+    def exclude(self, seconds: float) -> None:
+        """Exclude time that was not spent on training, such as metrics, from the speed."""
+        last_time, last_images = self.last_tick
+        self.last_tick = (last_time + seconds, last_images)
 
-    def metrics(self, report: Report) -> None:
-        """Writes a measurement's numbers, and those by class."""
+    def metrics(self, report: "Report") -> None:
+        """Log the numbers of a report, including those by class."""
         if report.images is not None:
             tables = {f"{table}/{name}": v for table, values in report.tables.items() for name, v in values.items()}
-            found = {**report.values, **tables}
-            self.numbers({f"metrics/{name}": v for name, v in found.items() if v is not None}, report.images)
+            values = {f"metrics/{name}": v for name, v in {**report.values, **tables}.items() if v is not None}
+            self.numbers(values, report.images)
             self.flush()
 
-    def preview(self, sheet: np.ndarray, images: int) -> None:
-        """Writes a sheet of samples [H, W, 3] as a picture and into TensorBoard."""
-
-        self._try(lambda: save_png(sheet, self.folder.previews / f"images_{images:09d}.png"))
-        small = np.asarray(Image.fromarray(sheet).reduce(math.ceil(sheet.shape[1] / WIDEST)))
+    def preview(self, grid: np.ndarray, images: int) -> None:
+        """Write an image grid [H, W, 3] to a PNG file and to TensorBoard."""
+        self._try(lambda: save_png(grid, self.folder.previews / f"images_{images:09d}.png"))
+        small = np.asarray(Image.fromarray(grid).reduce(math.ceil(grid.shape[1] / MAX_WIDTH)))
         self._events.add(images, lambda writer: writer.add_image("samples", small, images, dataformats="HWC"))
         self._try(self._events.flush)
 
     def numbers(self, values: Mapping[str, float], images: int) -> None:
-        """Writes values at `images` seen into TensorBoard."""
+        """Write scalars to TensorBoard."""
 
         def write(writer: SummaryWriter) -> None:
             for name, value in values.items():
@@ -123,7 +125,7 @@ class Log:
             self._events.add(images, write)
             self._try(self._events.flush)
 
-    def _print_tick(self, images: int, speed: float, shown: Mapping[str, str]) -> None:
+    def _print_progress(self, images: int, speed: float, shown: Mapping[str, str]) -> None:
         left = tqdm.format_interval(max(0, self.total_images - images) / speed) if speed else "?"
         losses = "".join(f", {name}={value}" for name, value in shown.items())
         print(
@@ -139,8 +141,8 @@ class Log:
             self._fails = False
         except (OSError, DataError) as error:
             if not self._fails:
-                self._tell(f"cannot write the log in {self.folder.path}, and goes on without: {error}")
+                self._print_warning(f"cannot write the log in {self.folder.path}, training continues without: {error}")
             self._fails = True
 
-    def _tell(self, message: str) -> None:
+    def _print_warning(self, message: str) -> None:
         self.bar.write(f"warning: {message}", file=sys.stderr)

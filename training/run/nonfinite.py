@@ -1,6 +1,6 @@
-"""Numbers that go bad: steps with bad gradients never reach the weights, and where they went bad is told.
+"""Guard against non-finite numbers: a step with bad gradients never changes the weights, and its cause is reported.
 
-All of it happens on the device; nothing is read from there unless a step went bad.
+The check runs on the device. The host reads the result only after the iteration, and details only if a step was bad.
 """
 
 import math
@@ -12,117 +12,110 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from training.discriminator_inputs import Records
-from training.state import random_state, set_random_state
+from training.discriminator_inputs import MicroBatch
+from training.state import TrainingState, random_state, set_random_state
+from training.training_config import TrainingConfig
+from utils.distributed import Process, gather
+from utils.errors import ExitCode, RunError
 
-LARGEST = 1e18  # of good gradients: Adam squares them, and a moment that overflows keeps its weight still for ever
+LOSS_SCALE = "losses/scale"
+SKIPPED = "faults/skipped_steps"
+MAX_GRADIENT = 1e18  # Adam squares gradients; if the second moment overflows, the weight stops updating
+MAX_BAD_ITERATIONS = 20  # in a row: a run that skips more does not learn anymore
+_MAX_WARNINGS = 10  # causes that are reported in full
 
 
-class Look(NamedTuple):
-    """At one step."""
+class StepRecord(NamedTuple):
+    """The check of one optimizer step."""
 
     step: str
-    names: tuple[str, ...]  # of the tensors that have gradients
-    values: Tensor  # the sum of its losses, then the largest gradient of each tensor [1 + tensors]
-    bad: Tensor  # scalar: 1 if the step was left out, else 0
-    losses: Callable[[Sequence[Records]], object]  # computes them from the batch
-    batch: Sequence[Records]
-    random: Mapping[str, Tensor]  # the random streams before the step
+    names: tuple[str, ...]  # of the parameters that have gradients
+    values: Tensor  # the loss, then the largest gradient of each parameter [1 + parameters]
+    bad: Tensor  # scalar: 1 if the step was skipped, else 0
 
-    def bad_tensors(self) -> list[str]:
-        """Names of those with bad gradients. Reads from the device."""
-        return [name for name, value in zip(self.names, self.values.tolist()[1:], strict=True) if not value < LARGEST]
+    def bad_parameters(self) -> list[str]:
+        """Return the names of parameters with bad gradients. Waits for the device."""
+        gradients = self.values.tolist()[1:]
+        return [name for name, value in zip(self.names, gradients, strict=True) if not value < MAX_GRADIENT]
 
 
-class Evidence(NamedTuple):
-    """All looks of one iteration."""
+class IterationRecord(NamedTuple):
+    """The checks of one iteration, and what is needed to run it again."""
 
     iteration: int
-    images: int  # seen before it
-    looks: tuple[Look, ...]
+    images: int  # seen before the iteration
+    batch: Sequence[MicroBatch]
+    random: Mapping[str, Tensor]  # random state before the iteration
+    steps: tuple[StepRecord, ...]
 
-    def bad_look(self) -> Look:
-        """The first one that found something. Reads from the device."""
-        return next(look for look in self.looks if look.bad_tensors())
-
-
-class Cause(NamedTuple):
-    """Of a bad step."""
-
-    is_here: bool  # gradients are bad in all processes, losses only where it comes from
-    text: str
+    def first_bad_step(self) -> int:
+        """Return the index of the first step with bad gradients. Waits for the device."""
+        return next(index for index, step in enumerate(self.steps) if step.bad_parameters())
 
 
-class StepGuard:
-    """Looks at each step after its backward pass, before the optimiser.
+class NonfiniteGuard:
+    """Check gradients before each optimizer step, and let the optimizer skip the step if one is bad.
 
     Args:
-        modules: the network that each step changes.
+        networks: the network that each step trains.
         device: of the networks.
+        is_enabled: False in float16, where the loss scaler does the same and lowers its scale.
     """
 
-    def __init__(self, modules: Mapping[str, nn.Module], device: torch.device) -> None:
-        self._modules = modules
+    def __init__(self, networks: Mapping[str, nn.Module], device: torch.device, *, is_enabled: bool) -> None:
+        self._networks = networks
         self._device = device
+        self._is_enabled = is_enabled
         self.begin(0, 0, [])
 
-    def begin(self, iteration: int, images: int, batch: Sequence[Records]) -> None:
-        """Forgets the iteration before; `images` were seen up to here."""
-        self._position = iteration, images
-        self._batch = batch
-        self._looks: list[Look] = []
-        self.begin_step()
+    def begin(self, iteration: int, images: int, batch: Sequence[MicroBatch]) -> None:
+        """Start a new iteration; `images` were seen before it."""
+        self._iteration = IterationRecord(iteration, images, batch, random_state(self._device), ())
+        self._steps: list[StepRecord] = []
 
-    def begin_step(self) -> None:
-        """Remembers the random streams."""
-        self._random = random_state(self._device)
+    def check(self, step: str, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        """Let the optimizer skip its next step, on the device, if a gradient is not finite or above MAX_GRADIENT.
 
-    def look(
-        self,
-        step: str,
-        loss: Tensor,
-        optimizer: torch.optim.Optimizer,
-        losses: Callable[[Sequence[Records]], object],
-    ) -> None:
-        """Has the optimiser leave out its next step, on the device, if a gradient is not finite, or above LARGEST.
-
-        What decides are the gradients alone: after their reduction they are the same in all processes, losses are not.
+        Only gradients decide: unlike losses they are the same in all processes, because they have been averaged.
         """
-        named = [(name, p.grad) for name, p in self._modules[step].named_parameters() if p.grad is not None]
+        if not self._is_enabled:
+            return
+        named = [(name, p.grad) for name, p in self._networks[step].named_parameters() if p.grad is not None]
         largest = torch.stack(torch._foreach_norm([gradient for _, gradient in named], math.inf))
-        bad = largest.lt(LARGEST).all().logical_not().float()
-        # As torch.amp.GradScaler does for fused optimisers.
-        optimizer.found_inf = bad  # type: ignore[attr-defined]
-        values = torch.cat([loss.detach().to(largest.dtype).reshape(1), largest])
-        names = tuple(name for name, _ in named)
-        self._looks.append(Look(step, names, values, bad, losses, self._batch, self._random))
+        bad = largest.lt(MAX_GRADIENT).all().logical_not().float()
+        optimizer.found_inf = bad  # type: ignore[attr-defined]  # the interface that GradScaler and fused Adam use
+        values = torch.cat([loss.to(largest.dtype).reshape(1), largest])
+        self._steps.append(StepRecord(step, tuple(name for name, _ in named), values, bad))
 
     @contextmanager
-    def recorded(self) -> Iterator[list[Look]]:
-        """Redirect looks inside the block to a list."""
-        before, self._looks = self._looks, []
+    def recorded(self) -> Iterator[list[StepRecord]]:
+        """Collect the checks inside the block in a list of their own."""
+        before, self._steps = self._steps, []
         try:
-            yield self._looks
+            yield self._steps
         finally:
-            self._looks = before
+            self._steps = before
 
-    def repeat(self, look: Look) -> None:
-        """Adds a look at the same step of this iteration, whose values are in the same tensors."""
-        values, bad = look.values.clone(), look.bad.clone()
-        self._looks.append(look._replace(values=values, bad=bad, batch=self._batch, random=self._random))
+    def repeat(self, record: StepRecord) -> None:
+        """Add the check of a replayed step; its tensors hold new values and will be overwritten by the next replay."""
+        self._steps.append(record._replace(values=record.values.clone(), bad=record.bad.clone()))
 
-    def found(self) -> tuple[Tensor, Evidence]:
-        """Bad steps of the iteration (scalar), and what there is to explain them."""
-        bads = [look.bad for look in self._looks]
-        bad = torch.stack(bads).sum() if bads else torch.zeros((), device=self._device)
-        return bad, Evidence(*self._position, tuple(self._looks))
+    def collect(self) -> tuple[Tensor, IterationRecord]:
+        """Return the number of bad steps in this iteration (scalar), and its record."""
+        bad = [step.bad for step in self._steps]
+        count = torch.stack(bad).sum() if bad else torch.zeros((), device=self._device)
+        return count, self._iteration._replace(steps=tuple(self._steps))
 
-    def trace(self, evidence: Evidence) -> str:
-        """Names the module in which numbers first went bad: computes the step's losses once more.
+    def first_bad_module(self, record: IterationRecord, replay: Callable[[str, Sequence[MicroBatch]], None]) -> str:
+        """Run an iteration's losses again up to the bad step, and name the first module with non-finite outputs.
 
-        The random streams, which it changes, are as they were then. On a GPU the weights have gone one iteration on.
+        The random state, which this changes, is that of the iteration. On a GPU the weights are one iteration newer.
+
+        Args:
+            record: of the iteration.
+            replay: computes the losses of a step.
         """
-        networks = dict.fromkeys(self._modules.values())
+        networks = dict.fromkeys(self._networks.values())
         names = {module: f"{type(net).__name__}.{name}" for net in networks for name, module in net.named_modules()}
         bad: list[str] = []
 
@@ -131,36 +124,137 @@ class StepGuard:
             if not bad and module in names and not all(x.isfinite().all() for x in outputs):
                 bad.append(names[module])
 
-        hook = register_module_forward_hook(watch)
         try:
-            with torch.compiler.set_stance("force_eager"):  # compiled modules cannot be looked into
-                look = evidence.bad_look()
-                set_random_state(look.random, self._device)
-                look.losses(look.batch)
-        except Exception as error:  # what is known without it must be told; memory may be short
+            with torch.compiler.set_stance("force_eager"):  # hooks do not run in compiled modules
+                *good_steps, bad_step = record.steps[: record.first_bad_step() + 1]
+                set_random_state(record.random, self._device)
+                for step in good_steps:
+                    replay(step.step, record.batch)
+                hook = register_module_forward_hook(watch)
+                try:
+                    replay(bad_step.step, record.batch)
+                finally:
+                    hook.remove()
+        except Exception as error:  # such as lack of memory: report what is known without the module
             return f"the module was not found ({type(error).__name__})"
-        finally:
-            hook.remove()
         return f"first in the output of {bad[0]}" if bad else "while the outputs of all modules are finite"
 
 
-def explain(evidence: Evidence) -> Cause:
-    """What went bad first: phase, loss, tensors. Reads from the device."""
-    look = evidence.bad_look()
-    bad, loss = look.bad_tensors(), look.values[0].item()
-    told = bad[0] if len(bad) == 1 else f"{bad[0]} to {bad[-1]}"
-    cause = f"the loss is {loss:g}" if not math.isfinite(loss) else f"the loss is finite ({loss:g})"
+class NonfinitePolicy:
+    """Stop the run at a bad step, or count and report it, as `training.on_bad_numbers` says.
+
+    Args:
+        state: counts skipped steps, also across resumed runs.
+        process: this process.
+        config: `on_bad_numbers`.
+        guard: checks the steps.
+        replay: computes the losses of a step, to find the module.
+        record_numbers: returns the numbers of the records that follow so many images, for this process.
+        warn: prints and logs a warning.
+    """
+
+    def __init__(
+        self,
+        state: TrainingState,
+        process: Process,
+        config: TrainingConfig,
+        guard: NonfiniteGuard,
+        replay: Callable[[str, Sequence[MicroBatch]], None],
+        record_numbers: Callable[[int], list[int]],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._state = state
+        self._process = process
+        self._config = config
+        self._guard = guard
+        self._replay = replay
+        self._record_numbers = record_numbers
+        self._warn = warn
+        self._warnings = 0
+        self._since_tick = 0
+
+    def handle(self, bad_steps: int, record: IterationRecord) -> None:
+        """Handle the result of an iteration, which is the same in all processes. Every process must call it.
+
+        Raises:
+            RunError: if a step was bad and the run is to stop then, or too many iterations in a row were bad.
+        """
+        state = self._state
+        state.bad_iterations = state.bad_iterations + 1 if bad_steps else 0
+        if not bad_steps:
+            return
+        state.skipped_steps += bad_steps
+        self._since_tick += bad_steps
+        if self._config.on_bad_numbers == "stop":
+            raise RunError(
+                f"{self._cause(record, find_module=True)}. The step was skipped; the checkpoints are from before. To "
+                "skip such steps and continue: training.on_bad_numbers=skip",
+                ExitCode.BAD_NUMBERS,
+            )
+        if state.bad_iterations >= MAX_BAD_ITERATIONS:
+            raise RunError(
+                f"{self._cause(record, find_module=True)}. This happened in {MAX_BAD_ITERATIONS} iterations in a row",
+                ExitCode.BAD_NUMBERS,
+            )
+        if self._warnings < _MAX_WARNINGS:
+            self._warnings += 1
+            self._warn(f"{self._cause(record, find_module=False)}; the step was skipped")
+
+    def check_means(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Check the means of a log tick; return the number of skipped steps to log, if there are any.
+
+        In float16 the loss scaler skips steps and lowers its scale as long as gradients are not finite.
+
+        Raises:
+            RunError: if a loss is not finite although no step was bad, or the loss scale has fallen below 1.
+        """
+        if values.get(LOSS_SCALE, 1.0) < 1:
+            raise RunError(
+                f"the loss scale has fallen to {values[LOSS_SCALE]:g}: gradients are not finite in float16 at any "
+                "scale; resume an earlier checkpoint, with training.precision=bfloat16 or float32",
+                ExitCode.BAD_NUMBERS,
+            )
+        bad = [name for name, value in values.items() if name.startswith("losses/") and not math.isfinite(value)]
+        if bad and not self._since_tick and LOSS_SCALE not in values:  # losses of skipped steps are part of the means
+            raise RunError(
+                f"the mean of {bad[0]} is {values[bad[0]]:g}, although all gradients were finite; the checkpoints are "
+                "from before",
+                ExitCode.BAD_NUMBERS,
+            )
+        self._since_tick = 0
+        return {SKIPPED: float(self._state.skipped_steps)} if self._state.skipped_steps else {}
+
+    def _cause(self, record: IterationRecord, *, find_module: bool) -> str:
+        """Describe the bad step as seen by the process whose loss is bad, with the record numbers of all processes."""
+        is_here, text = describe(record)
+        module = f", {self._guard.first_bad_module(record, self._replay)}" if find_module else ""
+        descriptions = gather((is_here, f"{text}{module}"))
+        rank = next((rank for rank, (is_there, _) in enumerate(descriptions) if is_there), 0)
+        where = f"process {rank} of {self._process.world_size}: " if self._process.world_size > 1 else ""
+        numbers = ", ".join(str(number) for share in gather(self._record_numbers(record.images)) for number in share)
+        return f"{where}{descriptions[rank][1]}; records {numbers} of the data"
+
+
+def describe(record: IterationRecord) -> tuple[bool, str]:
+    """Return True if the loss itself is bad in this process, and a description of the bad step. Waits for the device.
+
+    Gradients are bad in all processes, because they are averaged; losses only in the process where it started.
+    """
+    step = record.steps[record.first_bad_step()]
+    bad, loss = step.bad_parameters(), step.values[0].item()
+    where = bad[0] if len(bad) == 1 else f"{bad[0]} to {bad[-1]}"
+    cause = f"the loss is finite ({loss:g})" if math.isfinite(loss) else f"the loss is {loss:g}"
     text = (
-        f"iteration {evidence.iteration}, phase {look.step}: {cause}, and gradients are not finite, or above "
-        f"{LARGEST:g}, in {len(bad)} of {len(look.names)} tensors ({told})"
+        f"iteration {record.iteration}, phase {step.step}: {cause}, and gradients are not finite, or above "
+        f"{MAX_GRADIENT:g}, in {len(bad)} of {len(step.names)} tensors ({where})"
     )
-    return Cause(not math.isfinite(loss), text)
+    return not math.isfinite(loss), text
 
 
 def first_bad_tensor(states: Mapping[str, Any]) -> str | None:
-    """The first of many tensors in nested dicts that is not finite, by its names; None if all are.
+    """Return the dotted name of the first tensor in nested dicts that is not finite, None if all are.
 
-    Reads once from the device for each outermost dict.
+    Waits for the device once for each outermost dict.
     """
     for name, state in states.items():
         floats = {place: x for place, x in _tensors(state, name) if x.is_floating_point() and x.dim()}

@@ -1,4 +1,4 @@
-"""Being asked to end: a signal is noted, and the run ends where it can do so with a checkpoint."""
+"""Signals that ask a run to stop: the run notes them, and ends where it can save a checkpoint."""
 
 import os
 import signal
@@ -10,28 +10,27 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from training.run.stop import Ending
 from utils.errors import ExitCode
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-_AGAIN = 1.0  # seconds: launchers pass a signal on that processes have had already
+_DEBOUNCE = 1.0  # seconds: launchers forward signals that processes have already received
 
 
 class InterruptionError(Exception):
-    """Work that can be done again was given up, by all processes at the same point, because the run is to end."""
+    """Work that can be repeated was abandoned by all processes at the same point, because the run is to stop."""
 
 
 class Preemption:
-    """Notes SIGTERM, SIGINT (Ctrl-C), SIGUSR1 and SIGHUP while it is entered. A second SIGINT ends the process at once.
+    """Note SIGTERM, SIGINT (Ctrl-C), SIGUSR1 and SIGHUP while entered. A second SIGINT ends the process at once.
 
-    SIGHUP says that the terminal is gone, unless it is ignored, as under nohup; a second SIGINT within a second does
-    not count.
+    SIGHUP means that the terminal was closed, unless it is ignored, as under nohup. A second SIGINT within a second is
+    ignored.
 
-    What comes before there is anything to save, such as reading the data, is not waited for: outside `deferred` a
-    signal ends the process by itself, with the same exit code, or as Ctrl-C always does.
+    Outside `deferred` there is nothing to save, such as while data are read: there a signal ends the process at once,
+    with the same exit code, and Ctrl-C as usual.
 
     Attributes:
-        requested: whether this process was asked to end.
+        requested: True if this process was asked to stop.
     """
 
     def __init__(self) -> None:
@@ -41,9 +40,9 @@ class Preemption:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Preemption":
-        if threading.current_thread() is threading.main_thread():  # no other may set handlers
-            heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-            self._before = {number: signal.signal(number, self._note) for number in heard}
+        if threading.current_thread() is threading.main_thread():  # other threads cannot set handlers
+            handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._note) for number in handled}
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -52,7 +51,7 @@ class Preemption:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Here a signal is only noted: who enters looks at `requested`."""
+        """Only note signals inside the block, which must check `requested`."""
         self._defers = True
         try:
             yield
@@ -62,7 +61,7 @@ class Preemption:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
             _leave_terminal()
-        is_second = self.requested and time.monotonic() - self._since > _AGAIN
+        is_second = self.requested and time.monotonic() - self._since > _DEBOUNCE
         if number == signal.SIGINT and (is_second or not self._defers):
             raise KeyboardInterrupt
         if not self._defers:
@@ -70,19 +69,14 @@ class Preemption:
         if not self.requested:
             self.requested, self._since = True, time.monotonic()
             if number == signal.SIGINT and os.environ.get("RANK", "0") == "0":
-                # Not by print: the signal may have interrupted one.
-                os.write(2, b"\nending with a checkpoint after this iteration; Ctrl-C again ends at once\n")
+                # os.write, because the signal may have interrupted a print.
+                os.write(2, b"\nstopping with a checkpoint after this iteration; press Ctrl-C again to stop at once\n")
 
 
 def _leave_terminal() -> None:
-    """What is written to it from now on would fail."""
+    """Redirect stdout and stderr from a closed terminal to nowhere, where writing does not fail."""
     for stream in (1, 2):
         if stat.S_ISCHR(os.fstat(stream).st_mode):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream)
             os.close(nowhere)
-
-
-def preempted() -> Ending:
-    """How a run ends that was asked to."""
-    return Ending("asked to end by a signal", "the same command goes on", ExitCode.PREEMPTED)

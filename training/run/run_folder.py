@@ -1,14 +1,14 @@
-"""The folder of one run: configuration, versions, checkpoints, previews, logs. It never takes over another run's.
+"""The folder of a run, which is never mixed with another run's.
 
-config.yaml                              every option of the run; a resumed run with other options adds
-config_from_000012800_images.yaml        the ones in force from there on
+config.yaml                              every option of the run
+config_from_000012800_images.yaml        the options from there on, if a resumed run changed some
 versions.json
 checkpoints/images_000012800.pt          the newest `keep_checkpoints`, and milestones
-best.pt                                  a checkpoint too: the one that measured best, if `metrics.best` says in what
+best.pt                                  the checkpoint with the best `metrics.best`
 previews/images_000012800.png
-metrics.jsonl                            what was measured, with all that it depends on
+metrics.jsonl                            all measurements, with everything that they depend on
 tensorboard/
-.lock                                    who uses the folder
+.lock                                    held while a run uses the folder
 """
 
 import json
@@ -31,7 +31,7 @@ from utils.errors import ConfigError, EditError
 from utils.files import reason_not_writable, replacing
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "lmdb", "tensorboard")
-# What a run was writing when it was killed, under the names that `replacing` gives.
+# Files that a killed run was writing, by the names that `replacing` gives.
 PARTIAL = re.compile(r"\.(images_\d{9,}\.(pt|png)|best\.pt|metrics\.jsonl|(config|versions)[\w.]*)\.\d+\.partial")
 
 
@@ -47,22 +47,21 @@ class RunFolder:
         self.best = self.path / "best.pt"
 
     def check(self, resume: str) -> None:
-        """Check that a run can be resumed, or started, here; see `resume_from`.
+        """Check that a run can start or resume here; see `resume_from`.
 
         Raises:
-            ConfigError: if the folder holds what the run would mix with, its name is not valid UTF-8, or the file does
-                not exist.
+            ConfigError: if the folder holds something else, its name is not valid UTF-8, or the checkpoint is missing.
         """
         check_name(self.path)
-        exists = os.path.exists(self.path)  # unlike Path's, False for names that cannot be
+        exists = os.path.exists(self.path)  # unlike Path.exists, False for impossible names
         if exists and not self.path.is_dir():
             raise ConfigError(f"--output {self.path} is a file: choose a folder")
-        occupied = exists and any(map(_counts, self.path.iterdir()))
+        is_occupied = exists and any(map(_occupies, self.path.iterdir()))
         if reason := reason_not_writable(self.path):
             raise ConfigError(f"--output {self.path}: {reason}; choose a writable folder")
-        if resume == "none" and occupied:
-            raise ConfigError(f"{self.path} is not empty: choose another --output, or --resume auto to go on")
-        if occupied and not (self.path / "config.yaml").exists():
+        if resume == "none" and is_occupied:
+            raise ConfigError(f"{self.path} is not empty: choose another --output, or --resume auto to continue")
+        if is_occupied and not (self.path / "config.yaml").exists():
             raise ConfigError(f"{self.path} holds files, but no run of this program: choose another --output")
         if resume in ("auto", "none"):
             return
@@ -70,18 +69,18 @@ class RunFolder:
             raise ConfigError(f"--resume {resume}: no such file; give auto, none or a checkpoint")
         newest = next(reversed(self.checkpoints.paths()), None)
         if newest and not newest.samefile(resume):
-            raise ConfigError(f"{self.path} holds checkpoints that {resume} does not follow: choose another --output")
+            raise ConfigError(f"{self.path} holds checkpoints of another state than {resume}: choose another --output")
 
     @contextmanager
     def claimed(self, process: Process) -> Iterator[None]:
-        """No other run can use the folder meanwhile. What a killed one was writing is removed.
+        """Keep other runs out of the folder inside the block, and remove what a killed run was writing.
 
         Raises:
             ConfigError: if another run uses it, or it cannot be written.
         """
 
         def claim() -> None:
-            stack.enter_context(run_lock.only_user(self.path))
+            stack.enter_context(run_lock.locked(self.path))
             self._remove_partial()
 
         with ExitStack() as stack:
@@ -89,34 +88,34 @@ class RunFolder:
             yield
 
     def resume_from(self, resume: str) -> Path | None:
-        """The checkpoint to start from: the newest usable one for "auto", none for "none", else the given file.
+        """Return the checkpoint to resume from: the newest usable one for "auto", none for "none", else the given file.
 
         Raises:
-            ConfigError: as `check`, or if all checkpoints are damaged, or there are none of a run that had some.
+            ConfigError: see `check`; also if all checkpoints are damaged, or those of an earlier run are missing.
         """
         self.check(resume)
         if resume in ("auto", "none"):
             newest = self.checkpoints.newest_usable()
             if not newest and os.path.exists(self.metrics) and self.metrics.stat().st_size:
                 raise ConfigError(
-                    f"{self.path} holds measurements, but no checkpoint: choose another --output to start anew, or put "
-                    "one back"
+                    f"{self.path} holds measurements, but no checkpoint: choose another --output to start a new run, "
+                    "or restore a checkpoint"
                 )
             return newest
-        if wrong := damage(Path(resume)):
-            raise ConfigError(f"--resume {resume}: {wrong}; give another checkpoint")
+        if problem := damage(Path(resume)):
+            raise ConfigError(f"--resume {resume}: {problem}; give another checkpoint")
         return Path(resume)
 
     def prepare(self, config: RunConfig, images: int) -> None:
-        """Fills the folder, and notes configuration and versions.
+        """Create the subfolders, and store configuration and versions.
 
         Raises:
-            ConfigError: if it cannot be written.
+            ConfigError: if the folder cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._note("config", ".yaml", to_yaml(config), images)  # first: it marks the folder as a run's
-            self._note("versions", ".json", json.dumps(_versions(), indent=2) + "\n", images)
+            self._store("config", ".yaml", to_yaml(config), images)  # first: it marks the folder as a run's
+            self._store("versions", ".json", json.dumps(_versions(), indent=2) + "\n", images)
             for folder in (self.checkpoints.folder, self.previews, self.tensorboard):
                 folder.mkdir(exist_ok=True)
         except (OSError, EditError) as error:
@@ -129,8 +128,8 @@ class RunFolder:
                 if PARTIAL.fullmatch(path.name):
                     path.unlink(missing_ok=True)
 
-    def _note(self, name: str, suffix: str, text: str, images: int) -> None:
-        """Adds a file beside the earlier ones of that name, if there is something new to say."""
+    def _store(self, name: str, suffix: str, text: str, images: int) -> None:
+        """Write a file beside earlier ones of that name, unless the latest has the same text."""
         earlier = sorted(self.path.glob(f"{name}_from_*{suffix}")) or list(self.path.glob(name + suffix))
         if earlier and earlier[-1].read_bytes() == text.encode():
             return
@@ -139,8 +138,8 @@ class RunFolder:
             partial.write_text(text, encoding="utf-8")
 
 
-def _counts(path: Path) -> bool:
-    """Whether a file says that its folder is in use: not what a run leaves that was killed before it began."""
+def _occupies(path: Path) -> bool:
+    """Return True unless a file was left by a run that was killed before it began."""
     return path.name != run_lock.NAME and not PARTIAL.fullmatch(path.name)
 
 

@@ -1,4 +1,4 @@
-"""One run folder, one run: who writes to it holds a lock that ends with the process, however that ends."""
+"""A lock on the run folder, so that only one run uses it; it ends with the process, however the process ends."""
 
 import contextlib
 import fcntl
@@ -16,36 +16,36 @@ NAME = ".lock"
 
 
 @contextmanager
-def only_user(folder: Path) -> Iterator[None]:
-    """Holds a folder, which is made if need be, and taken away again if nothing comes into it.
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a folder, which is created if needed, and removed afterwards if nothing was written to it.
 
-    The lock is POSIX's: a loader's worker does not inherit it, so that it does not outlive a run that was killed, and
-    network file systems know it. Its file stays as long as its folder.
+    The lock is a POSIX one: worker processes do not inherit it, so it does not outlive a killed run, and network file
+    systems support it. Its file is kept as long as the folder.
 
     Raises:
-        ConfigError: if a live process holds it, or the folder cannot be written.
+        ConfigError: if a live process holds the lock, or the folder cannot be written.
     """
     is_new = not os.path.exists(folder)
-    with _locked(folder) as file:
-        with contextlib.suppress(OSError):  # a full disk is no reason not to go on
+    with _locked_file(folder) as file:
+        with contextlib.suppress(OSError):  # a full disk is no reason to stop
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}\n".encode())
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # somebody else has put something there, or taken it away
+            with contextlib.suppress(OSError):  # somebody else has put something there, or removed it
                 if is_new and os.listdir(folder) == [NAME]:
                     (folder / NAME).unlink()
                     folder.rmdir()
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[FileIO]:
-    """The lock's file, until it is the one that others find, too: an earlier user may have taken it away meanwhile."""
+def _locked_file(folder: Path) -> Iterator[FileIO]:
+    """Open and lock the file; repeat if an earlier user has removed it in between."""
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / NAME).open("ab+", buffering=0)  # or a full disk would be told at its closing
+            file = (folder / NAME).open("ab+", buffering=0)  # unbuffered, or a full disk would fail at closing
         except OSError as error:
             raise ConfigError(f"--output {folder}: {error.strerror or error}; choose a writable folder") from None
         with file:
@@ -61,6 +61,6 @@ def _lock(file: FileIO, folder: Path) -> None:
     except (BlockingIOError, PermissionError):
         file.seek(0)
         holder = file.read().decode(errors="replace").strip() or "another process"
-        raise ConfigError(f"{folder} is in use by {holder}: wait for it, end it, or choose another --output") from None
+        raise ConfigError(f"{folder} is in use by {holder}: wait for it, stop it, or choose another --output") from None
     except OSError as error:
-        print(f"warning: {folder} cannot be locked ({error.strerror}): let no other run use it", file=sys.stderr)
+        print(f"warning: cannot lock {folder} ({error.strerror}): let no other run use it", file=sys.stderr)

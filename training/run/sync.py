@@ -1,102 +1,105 @@
-"""What the processes tell each other after every iteration: that one is to end, or that numbers went bad.
+"""The flags that processes exchange after every iteration: a signal asks to stop, or a step was bad.
 
-The host never waits for a GPU's current work: there the answer is read one iteration late, from pinned memory, when
-the next iteration is queued already. So the run ends with the iteration in which a signal came, or with the next one.
+The host never waits for a GPU's current work. On a GPU the result is read one iteration late, from pinned memory, when
+the next iteration is already queued; so a run ends with the iteration in which a signal arrived, or the next one.
 
-A GPU that waits for a lost process raises nothing on the host: there an answer that does not arrive is the sign of it.
+A GPU that waits for a lost process raises no error on the host: a result that does not arrive in time is the sign.
 """
 
 import time
 from collections import deque
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-T = TypeVar("T")
+from training.run.nonfinite import IterationRecord
 
-MARGIN = 10.0  # seconds between the end of the wait and that of NCCL's
+MARGIN = 10.0  # seconds between the end of our wait and NCCL's timeout
 POLL = 0.001  # seconds
 
 
-class Beat(NamedTuple, Generic[T]):
-    """What all processes know of one iteration, and know at the same time."""
+class SyncResult(NamedTuple):
+    """The flags of one iteration, the same in all processes."""
 
     stop: bool
     bad_steps: int
-    evidence: T  # what was sent along, which stayed in this process
+    record: IterationRecord  # this process's own
 
 
-class _Pending(NamedTuple, Generic[T]):
-    answer: Tensor
+class _Pending(NamedTuple):
+    flags: Tensor
     arrived: torch.cuda.Event | None
     sent: float  # seconds of the monotonic clock
-    evidence: T
+    record: IterationRecord
 
 
-class Pulse(Generic[T]):
-    """Every process sends once an iteration, and reads the same answers in the same iterations.
+class IterationSync:
+    """Exchange flags once an iteration; all processes read the same results in the same iterations.
 
     Args:
         device: of this process.
-        collective_minutes: after which a collective of the processes gives up.
+        collective_minutes: timeout of the process group.
     """
 
     def __init__(self, device: torch.device, collective_minutes: float) -> None:
         self._collective_minutes = collective_minutes
         self._device = device
         self._late = int(device.type == "cuda")  # iterations
-        self._pending: deque[_Pending[T]] = deque()
+        self._pending: deque[_Pending] = deque()
 
-    def send(self, stop: bool, bad_steps: Tensor, evidence: T) -> list[Beat[T]]:
-        """Tells that this process is to end, and how many steps went bad (scalar); gives the answers that are there.
+    def exchange(self, stop: bool, bad_steps: Tensor, record: IterationRecord) -> list[SyncResult]:
+        """Send this process's flags, and return the results that have arrived: none in a GPU's first iteration.
 
-        In a GPU's first iteration there is none yet.
+        Args:
+            stop: True if this process was asked to stop.
+            bad_steps: number of bad steps, a scalar.
+            record: of the iteration; returned with its result.
 
         Raises:
-            DistBackendError: if a GPU's answer does not arrive in time; see `report_lost_ranks`.
+            DistBackendError: if a GPU's result does not arrive in time; see `report_lost_ranks`.
         """
         flags = torch.stack([torch.full_like(bad_steps, stop), bad_steps])
         if dist.is_initialized():
-            dist.all_reduce(flags, op=dist.ReduceOp.MAX)  # all have the same gradients, and so the same bad steps
-        self._pending.append(self._fetch(flags, evidence))
+            dist.all_reduce(flags, op=dist.ReduceOp.MAX)  # gradients, and so bad steps, are the same everywhere
+        self._pending.append(self._fetch(flags, record))
         return self._read(len(self._pending) - self._late)
 
-    def rest(self) -> list[Beat[T]]:
-        """The answers that have not been read yet. Waits for a GPU."""
+    def flush(self) -> list[SyncResult]:
+        """Return the results that have not been read yet. Waits for the device."""
         return self._read(len(self._pending))
 
-    def _fetch(self, flags: Tensor, evidence: T) -> _Pending[T]:
+    def _fetch(self, flags: Tensor, record: IterationRecord) -> _Pending:
         if self._device.type != "cuda":
-            return _Pending(flags, None, time.monotonic(), evidence)
-        answer = torch.empty(flags.shape, dtype=flags.dtype, pin_memory=True)
-        answer.copy_(flags, non_blocking=True)
+            return _Pending(flags, None, time.monotonic(), record)
+        pinned = torch.empty(flags.shape, dtype=flags.dtype, pin_memory=True)
+        pinned.copy_(flags, non_blocking=True)
         arrived = torch.cuda.Event()
         arrived.record()
-        return _Pending(answer, arrived, time.monotonic(), evidence)
+        return _Pending(pinned, arrived, time.monotonic(), record)
 
-    def _read(self, count: int) -> list[Beat[T]]:
-        beats = []
+    def _read(self, count: int) -> list[SyncResult]:
+        results = []
         for _ in range(count):
-            answer, arrived, sent, evidence = self._pending.popleft()
+            flags, arrived, sent, record = self._pending.popleft()
             if arrived:
                 self._wait(arrived, sent)
-            stop, bad_steps = answer.tolist()
-            beats.append(Beat(stop > 0, int(bad_steps), evidence))
-        return beats
+            stop, bad_steps = flags.tolist()
+            results.append(SyncResult(stop > 0, int(bad_steps), record))
+        return results
 
     def _wait(self, arrived: torch.cuda.Event, sent: float) -> None:
-        """Wait for a GPU's answer; one that depends on other processes is given up before NCCL aborts this one."""
+        """Wait for a GPU's result, and give up before NCCL aborts this process."""
         if not dist.is_initialized():
             arrived.synchronize()
             return
-        # NCCL's watchdog aborts the process when a collective has not ended `collective_minutes` after its launch. So
-        # the wait is counted from the sending, and ends before the watchdog's; but not long before, because the main
-        # process may be busy with previews, checkpoints or measurements for as long, while the others wait here.
+        # NCCL's watchdog aborts the process if a collective has not ended `collective_minutes` after its launch. So
+        # count from the sending, and give up a little earlier; but not much earlier, because the main process may be
+        # busy with previews, checkpoints or metrics while the others wait here.
         allowed = 60 * self._collective_minutes
-        patience = max(allowed - MARGIN, allowed / 2)
+        timeout = max(allowed - MARGIN, allowed / 2)
         while not arrived.query():
-            if time.monotonic() - sent > patience:
-                raise dist.DistBackendError(f"no answer in {patience:g} seconds (training.collective_minutes)")
+            if time.monotonic() - sent > timeout:
+                raise dist.DistBackendError(f"no answer in {timeout:g} seconds (training.collective_minutes)")
             time.sleep(POLL)

@@ -1,8 +1,8 @@
-"""The tree of an LMDB's pages: LMDB's own library trusts it, and one wrong byte there can end the process by a signal.
+"""Check of the B+ tree in an LMDB file. LMDB's library trusts it, and one wrong byte can crash the process.
 
-As LMDB 0.9 writes it on machines of 64 bits (lmdb.h, mdb.c): a page begins with a header of 16 bytes; in branches and
-leaves the places of their nodes follow, uint16, up to `lower`. A node is four uint16 (lo, hi, flags, length of the
-key), the key, and in leaves the value, or the number of the page where a long one begins.
+The format is that of LMDB 0.9 on 64-bit machines (lmdb.h, mdb.c). A page begins with a header of 16 bytes; in branches
+and leaves the offsets of their nodes follow, uint16, up to `lower`. A node consists of four uint16 (lo, hi, flags,
+length of the key), the key, and in leaves the value, or the number of the first page of a long value.
 """
 
 import mmap
@@ -17,14 +17,14 @@ from utils.errors import ReadingError
 
 _HEADER = 16
 _BRANCH, _LEAF = 0x01, 0x02
-_KINDS = ~0x10  # flags that say what a page is: all but "not written yet"
-_ELSEWHERE = 0x01  # flag of a node whose value has pages of its own
-_NONE = 2**64 - 1  # in place of an empty tree's root
-_DEEPEST = 32
+_TYPE_FLAGS = ~0x10  # all flags of a page but P_DIRTY, "not written yet"
+_BIG_VALUE = 0x01  # flag of a node whose value has overflow pages of its own
+_NO_ROOT = 2**64 - 1  # root of an empty tree
+_MAX_DEPTH = 32
 
 
 class _Tree(NamedTuple):
-    """What the description of the tree says, in one of the file's first two pages."""
+    """The fields of a meta page, one of the first two pages of the file, that describe the tree."""
 
     page_size: int
     flags: int
@@ -34,76 +34,76 @@ class _Tree(NamedTuple):
     transaction: int
 
 
-_DESCRIPTION = struct.Struct("<40x I 44x 4x H H 32x Q Q Q")
+_META = struct.Struct("<40x I 44x 4x H H 32x Q Q Q")
 
 
 def check_pages(file: Path) -> None:
-    """Follows every branch to its leaves: they lie in the file, as do all values, and no page is met twice.
+    """Check that all pages and values of the tree are inside the file, and that no page is reached twice.
 
-    Keys and values themselves are not looked at. The file is one that LMDB has opened.
+    Keys and values themselves are not checked. The file must be one that LMDB can open.
 
     Raises:
-        ReadingError: if that is not so.
+        ReadingError: if the tree is damaged.
     """
     with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
         try:
-            _follow(content, _newest(content))
+            _check_tree(content, _newest_meta(content))
         except ReadingError:
             raise
         except (struct.error, IndexError, ValueError) as error:
             raise ReadingError(f"is damaged ({error})") from None
 
 
-def _newest(content: mmap.mmap) -> _Tree:
-    """Of the two descriptions the one that LMDB takes."""
-    first = _Tree(*_DESCRIPTION.unpack_from(content, 0))
-    second = _Tree(*_DESCRIPTION.unpack_from(content, first.page_size))
+def _newest_meta(content: mmap.mmap) -> _Tree:
+    """Return the meta page of the later transaction, which is the one that LMDB uses."""
+    first = _Tree(*_META.unpack_from(content, 0))
+    second = _Tree(*_META.unpack_from(content, first.page_size))
     return second if first.transaction < second.transaction else first
 
 
-def _follow(content: mmap.mmap, tree: _Tree) -> None:
-    if tree.root == _NONE:
+def _check_tree(content: mmap.mmap, tree: _Tree) -> None:
+    if tree.root == _NO_ROOT:
         return
-    _require(0 < tree.depth <= _DEEPEST and not tree.flags, "its tree is too deep, or of another kind")
+    _require(0 < tree.depth <= _MAX_DEPTH and not tree.flags, "its tree is too deep, or of an unsupported kind")
     level = np.array([tree.root], np.uint64)
     for _ in range(tree.depth - 1):
         level = np.concatenate([_children(page) for page in _pages(content, tree, level, _BRANCH)])
         _require(len(np.unique(level)) == len(level), "two branches lead to one page")
     for page in _pages(content, tree, level, _LEAF):
-        _check_values(page, tree)
+        _check_leaf(page, tree)
 
 
 def _pages(content: mmap.mmap, tree: _Tree, numbers: np.ndarray, kind: int) -> Iterator[np.ndarray]:
-    """uint8 [page size] each."""
-    _require(numbers.min() >= 2 and numbers.max() <= tree.last_page, "it points to pages outside of it")
+    """Yield the pages of these numbers, each uint8 [page size], after checking their type."""
+    _require(numbers.min() >= 2 and numbers.max() <= tree.last_page, "it points to pages outside the file")
     for number in numbers.tolist():
         start = number * tree.page_size
         page = np.frombuffer(content[start : start + tree.page_size], np.uint8)
-        _require(int(_words(page)[5]) & _KINDS == kind, f"page {number} is of another kind")
+        _require(int(_words(page)[5]) & _TYPE_FLAGS == kind, f"page {number} has the wrong type")
         yield page
 
 
 def _children(branch: np.ndarray) -> np.ndarray:
-    """Numbers of pages, uint64."""
+    """Return the page numbers that a branch points to, uint64 [N]."""
     starts, (low, high, higher, key) = _nodes(branch, least=2)
     _require((starts + 8 + key).max() <= len(branch), "a key is longer than its page")
     return (low | high << 16 | higher << 32).astype(np.uint64)
 
 
-def _check_values(leaf: np.ndarray, tree: _Tree) -> None:
+def _check_leaf(leaf: np.ndarray, tree: _Tree) -> None:
     starts, (low, high, flags, key) = _nodes(leaf, least=1)
-    sizes, ends, elsewhere = low | high << 16, starts + 8 + key, flags == _ELSEWHERE
-    _require((flags[~elsewhere] == 0).all(), "it holds more than keys and values")
-    _require((ends + np.where(elsewhere, 8, sizes)).max() <= len(leaf), "a value is longer than its page")
-    if elsewhere.any():
-        first = leaf[ends[elsewhere, None] + np.arange(8)].view("<u8")[:, 0]
-        _require(first.min() >= 2 and first.max() <= tree.last_page, "it points to pages outside of it")
+    sizes, ends, is_big = low | high << 16, starts + 8 + key, flags == _BIG_VALUE
+    _require((flags[~is_big] == 0).all(), "it contains more than keys and values")
+    _require((ends + np.where(is_big, 8, sizes)).max() <= len(leaf), "a value is longer than its page")
+    if is_big.any():
+        first = leaf[ends[is_big, None] + np.arange(8)].view("<u8")[:, 0]
+        _require(first.min() >= 2 and first.max() <= tree.last_page, "it points to pages outside the file")
         room = (tree.last_page + 1 - first.astype(np.int64)) * tree.page_size
-        _require((_HEADER + sizes[elsewhere] <= room).all(), "a value is longer than the file")
+        _require((_HEADER + sizes[is_big] <= room).all(), "a value is longer than the file")
 
 
 def _nodes(page: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where nodes begin, int64 [N], and the four numbers that each begins with, int64 [4, N]."""
+    """Return the offsets of a page's nodes, int64 [N], and the four numbers at the start of each, int64 [4, N]."""
     lower = int(_words(page)[6])
     _require(_HEADER + 2 * least <= lower <= len(page), "a page has too few nodes, or too many")
     starts = _words(page)[_HEADER // 2 : lower // 2].astype(np.int64)
@@ -115,6 +115,6 @@ def _words(page: np.ndarray) -> np.ndarray:
     return page.view("<u2")
 
 
-def _require(holds: bool | np.bool_, otherwise: str) -> None:
-    if not holds:
-        raise ReadingError(f"is damaged: {otherwise}")
+def _require(condition: bool | np.bool_, problem: str) -> None:
+    if not condition:
+        raise ReadingError(f"is damaged: {problem}")

@@ -1,7 +1,7 @@
-"""YAML and JSON as plain data of a bounded size: no objects, no aliases, no keys given twice.
+"""Safe reading of YAML and JSON: plain data of bounded size, without objects, aliases or duplicate keys.
 
-The safe loader of YAML runs no code, but aliases make gigabytes of a hundred bytes, and it passes on whatever a number,
-a date or a nesting trips over.
+YAML's safe loader runs no code, but aliases expand a hundred bytes to gigabytes, and malformed numbers, dates and
+nesting raise errors of many types.
 """
 
 import json
@@ -13,86 +13,87 @@ import yaml
 from yaml.nodes import MappingNode, Node
 
 from utils.errors import ReadingError
-from utils.reading.names import brief, label
-from utils.reading.regular import read_text
+from utils.reading.checks import brief, label, read_text
 
-MAX_YAML_BYTES = 2**18  # those that ship have 4 KiB at most
+MAX_YAML_BYTES = 2**18  # the bundled files have 4 KiB at most
 MAX_JSON_BYTES = 2**22
 MAX_DEPTH = 32
-LARGEST_NUMBER = 2**63  # whole numbers lie below
+LARGEST_NUMBER = 2**63  # integers are at least -LARGEST_NUMBER, and less than LARGEST_NUMBER
+_OTHER_VERSION = "use the version that wrote it, or a newer one"
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses, as YAML's errors, what the safe loader lets pass."""
+    """SafeLoader that also refuses aliases, deep nesting and duplicate keys, with YAMLError."""
 
     depth = 0
 
     def compose_node(self, parent: Node | None, index: int) -> Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not read: write it out")
+            raise yaml.YAMLError("aliases (*name) are not supported: write the value out")
         if self.depth == MAX_DEPTH:
             raise yaml.YAMLError(f"it is nested more than {MAX_DEPTH} deep")
         self.depth += 1
-        node: Node | None = super().compose_node(parent, index)
+        node = super().compose_node(parent, index)
         self.depth -= 1
         return node
 
     def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         seen = set[str]()
-        for key, (where, _) in zip(map(repr, keys), node.value, strict=True):
+        for key_node, _ in node.value:
+            key = repr(self.construct_object(key_node, deep=True))
             if key in seen:
-                raise yaml.YAMLError(f"{key} is given twice, again in line {where.start_mark.line + 1}")
+                raise yaml.YAMLError(f"{key} is given twice, again in line {key_node.start_mark.line + 1}")
             seen.add(key)
-        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
-        return mapping
+        return super().construct_mapping(node, deep)
 
 
 class _TextLoader(_Loader):
-    """Keeps scalars as the text of the file; only null, ~ and nothing at all resolve, to None."""
+    """Loader that keeps scalars as text; only null, ~ and empty values become None."""
 
-    yaml_implicit_resolvers = {  # noqa: RUF012, as the parent has it
+    yaml_implicit_resolvers = {  # noqa: RUF012, an attribute of the parent
         first: [(tag, pattern) for tag, pattern in resolvers if tag == "tag:yaml.org,2002:null"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
 
 def parse_yaml(text: str, as_text: bool = False) -> Any:
-    """Plain data of a YAML document.
+    """Parse a YAML document to plain data.
 
     Args:
         text: the document.
-        as_text: return scalars as they are written, not as YAML 1.1 reads them (010 is 8, 1:30 is 90, yes is true).
+        as_text: keep scalars as they are written, without YAML 1.1's types (010 is 8, 1:30 is 90, yes is true).
 
     Raises:
-        ReadingError: if it is none, too long or too deep, or has objects, aliases, doubled keys or numbers beyond
-            64 bits.
+        ReadingError: if it is not YAML, too long or nested too deep, or has objects, aliases, duplicate keys or
+            integers of more than 64 bits.
     """
     if len(text) > MAX_YAML_BYTES:
         raise ReadingError(f"has {len(text)} characters, more than {MAX_YAML_BYTES}")
     try:
-        data = yaml.load(text, _TextLoader if as_text else _Loader)  # safe loaders
-    except Exception as error:  # numbers and dates that are none raise errors of Python's own
-        raise ReadingError(f"is not YAML: {' '.join(str(error).split())[:300]}") from None
+        data = yaml.load(text, _TextLoader if as_text else _Loader)  # both are safe loaders
+    except Exception as error:  # malformed numbers and dates raise Python's own errors
+        raise ReadingError(f"is not YAML: {_yaml_problem(error)[:300]}") from None
     _check_numbers(data)
     return data
 
 
-def read_yaml(path: str | Path, as_text: bool = False) -> Any:
-    """As `parse_yaml`, of a file.
+def _yaml_problem(error: Exception) -> str:
+    """Return a parser's error as one line, without its excerpt of the document."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        mark, problem = error.problem_mark, str(error.problem)
+        if problem.startswith("but "):  # it continues the context
+            problem = f"{error.context}, {problem}"
+        return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+    return " ".join(str(error).split())
 
-    Raises:
-        ReadingError: as `parse_yaml`, and if it is no regular file.
-    """
+
+def read_yaml(path: str | Path, as_text: bool = False) -> Any:
+    """Read a YAML file like `parse_yaml`; raise ReadingError also if it is not a regular file or not UTF-8."""
     return parse_yaml(read_text(path, MAX_YAML_BYTES), as_text)
 
 
 def parse_json(text: bytes) -> Any:
-    """Plain data of a JSON document of ours.
-
-    Raises:
-        ReadingError: if it is none, too long or too deep, or has numbers beyond 64 bits.
-    """
+    """Parse a JSON document to plain data; raise ReadingError for the same reasons as `parse_yaml`."""
     if len(text) > MAX_JSON_BYTES:
         raise ReadingError(f"has {len(text)} bytes, more than {MAX_JSON_BYTES}")
     try:
@@ -104,42 +105,36 @@ def parse_json(text: bytes) -> Any:
 
 
 def stored_options(schema: type, values: Any) -> Mapping[str, Any]:
-    """Options of a dataclass as a file of ours stores them, checked by name and declared type; some may be missing.
+    """Check the options of a dataclass that a file stores, by name and declared type; some may be missing.
 
     Raises:
-        ReadingError: if `values` are no options, or one is unknown or of another type.
+        ReadingError: if `values` is not a dict, or has an option that is unknown or of another type.
     """
     if not isinstance(values, dict):
         raise ReadingError(f"has {brief(values)} for its configuration")
     kinds = get_type_hints(schema)
     for name, value in values.items():
         if name not in kinds:
-            raise ReadingError(
-                f"has the option {label(name)}, which this version does not know: use the version that wrote it, "
-                "or a newer one"
-            )
-        if not _is_of_kind(value, kinds[name]):
-            raise ReadingError(f"has {name} = {brief(value)}{_remedy(kinds[name])}")
+            raise ReadingError(f"has the option {label(name)}, which this version does not know: {_OTHER_VERSION}")
+        if not _has_kind(value, kinds[name]):
+            remedy = ""
+            if get_origin(kinds[name]) is Literal:
+                choices = ", ".join(map(str, get_args(kinds[name])))
+                remedy = f", but this version has only {choices}: {_OTHER_VERSION}"
+            raise ReadingError(f"has {name} = {brief(value)}{remedy}")
     return values
 
 
-def _is_of_kind(value: Any, kind: Any) -> bool:
+def _has_kind(value: Any, kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if get_origin(kind) is tuple:
-        return type(value) is tuple and all(_is_of_kind(item, get_args(kind)[0]) for item in value)
+        return type(value) is tuple and all(_has_kind(item, get_args(kind)[0]) for item in value)
     return type(value) is kind
 
 
-def _remedy(kind: Any) -> str:
-    if get_origin(kind) is not Literal:
-        return ""
-    known = ", ".join(map(str, get_args(kind)))
-    return f", but this version has only {known}: use the version that wrote it, or a newer one"
-
-
 def _check_numbers(data: Any, depth: int = 0) -> None:
-    """Also the depth, which JSON's reader leaves to Python's."""
+    """Check the size of integers, and the nesting, which the JSON parser does not limit."""
     if depth > MAX_DEPTH:
         raise ReadingError(f"is nested more than {MAX_DEPTH} deep")
     if isinstance(data, int) and not -LARGEST_NUMBER <= data < LARGEST_NUMBER:

@@ -1,37 +1,52 @@
-"""Files of `torch.save`: tensors and plain data, and never more memory than the file is long, a few times over.
+"""Safe loading of `torch.save` files: tensors and plain data only, with memory bounded by the size of the file.
 
 `torch.load(weights_only=True)` runs no code of a file. It does inflate compressed records, make byte arrays of any
-size and build tensors that claim more elements than they store, so the archive and its pickle are looked at before,
-and what came out of them after.
+size and build tensors that claim more elements than they store. So the archive and its pickle are checked before it
+runs, and the loaded contents afterwards.
 """
 
 import argparse
+import pickletools
 import struct
 import zipfile
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from utils.errors import ReadingError
-from utils.reading.pickles import claimed_storages
+from utils.reading.checks import check_regular, label
 from utils.reading.plain import LARGEST_NUMBER
-from utils.reading.regular import check_regular
 
-MAX_PLAIN_BYTES = 2**23  # of the pickle beside the tensors; that of a training of ours has 0.2 MiB
+MAX_PLAIN_BYTES = 2**23  # of the pickle beside the tensors; that of a training run has 0.2 MiB
 _MAX_DIRECTORY_BYTES = 2**23
-_SHARING = 8  # times that a file's bytes may stand in its tensors: an average may be the network itself
-_END, _END_64, _LOCATOR_64 = b"PK\5\6", b"PK\6\6", b"PK\6\7"
+_MAX_SHARING = 8  # how often tensors may use the same bytes of a file: an average may share the network's storage
+_END, _END_64, _LOCATOR_64 = b"PK\5\6", b"PK\6\6", b"PK\6\7"  # signatures of a ZIP archive
 _END_BYTES, _END_64_BYTES, _LOCATOR_BYTES = 22, 56, 20
+_STORAGES = {  # bytes of an element by the storage's class
+    f"torch {kind}Storage": size
+    for size, kinds in {1: ("Char", "Byte", "Bool"), 2: ("Half", "BFloat16", "Short"), 4: ("Float", "Int")}.items()
+    for kind in kinds
+} | {"torch DoubleStorage": 8, "torch LongStorage": 8}
+_GLOBALS = {
+    "torch._utils _rebuild_tensor_v2",
+    "torch._utils _rebuild_parameter",
+    "torch Size",
+    "collections OrderedDict",
+    "argparse Namespace",
+    *_STORAGES,
+}
+_MARK = object()
 
 
 def load_tensors(path: str | Path) -> Any:
-    """What `torch.save` wrote of tensors, plain data and `argparse.Namespace`: on the CPU, dicts and lists.
+    """Load tensors, plain data and `argparse.Namespace` from a `torch.save` file, on the CPU, in dicts and lists.
 
     Raises:
-        ReadingError: if it is no regular file or no such archive, is damaged, or holds or claims anything else.
+        ReadingError: if it is not a regular file or not such an archive, is damaged, or contains anything else.
     """
     size = check_regular(path)
     try:
@@ -41,41 +56,41 @@ def load_tensors(path: str | Path) -> Any:
                 _check_records(archive, size)
         with torch.serialization.safe_globals([argparse.Namespace]):
             contents = torch.load(path, map_location="cpu", weights_only=True)
-        return _Plain(_SHARING * size).copy(contents)
+        return _PlainCopy(_MAX_SHARING * size).copy(contents)
     except ReadingError:
         raise
     except OSError as error:
         raise ReadingError(f"cannot be read ({error.strerror or 'damaged'})") from None
-    except Exception as error:  # torch.load raises whatever a damaged archive trips over
-        # Its own words are left to the traceback's cause: they would advise to run the file's code.
-        raise ReadingError("is no file of tensors and plain data, or damaged") from error
+    except Exception as error:  # torch.load raises errors of any type for damaged archives
+        # PyTorch's own message is not repeated: it would advise the user to run the file's code.
+        raise ReadingError("is damaged, or contains more than tensors and plain data") from error
 
 
 def _check_directory(file: BinaryIO, size: int) -> None:
-    """The archive ends with its directory, so that all who read it find the same one, and it is not too long."""
+    """Require that the archive ends with its directory, so that all readers find the same one, of a bounded size."""
     file.seek(max(0, size - _END_BYTES - _LOCATOR_BYTES - _END_64_BYTES))
     tail = file.read()
     end, before = tail[-_END_BYTES:], tail[:-_END_BYTES]
     if len(end) < _END_BYTES or not end.startswith(_END) or end[20:] != b"\0\0":
-        raise ReadingError("is no archive of torch.save (of PyTorch 1.6 or later), or truncated")
+        raise ReadingError("is not an archive of torch.save (PyTorch 1.6 or later), or is truncated")
     length, start = struct.unpack("<II", end[12:20])
     stop = size - _END_BYTES
     if before[-_LOCATOR_BYTES:].startswith(_LOCATOR_64):
         stop -= _LOCATOR_BYTES + _END_64_BYTES
         record = before[-_LOCATOR_BYTES - _END_64_BYTES : -_LOCATOR_BYTES]
         if not record.startswith(_END_64) or struct.unpack("<Q", before[-12:-4])[0] != stop:
-            raise ReadingError("is an archive with a directory out of place")
+            raise ReadingError("is an archive with a misplaced directory")
         length, start = struct.unpack("<QQ", record[40:56])
     if start + length != stop or length > _MAX_DIRECTORY_BYTES:
-        raise ReadingError("is an archive with a directory out of place")
+        raise ReadingError("is an archive with a misplaced directory")
 
 
 def _check_records(archive: zipfile.ZipFile, size: int) -> None:
-    """Records are stored as they are, do not overlap, and hold what the pickle claims of them."""
+    """Require that records are uncompressed, do not overlap, and hold as many bytes as the pickle claims."""
     records = archive.infolist()
     folders = {record.filename.partition("/")[0] for record in records}
     if len(folders) != 1 or len({record.filename.lower() for record in records}) != len(records):
-        raise ReadingError("is no archive of torch.save")
+        raise ReadingError("is not an archive of torch.save")
     if any(record.compress_type != zipfile.ZIP_STORED for record in records):
         raise ReadingError("has compressed records, which torch.save does not write")
     if sum(record.file_size for record in records) > size:
@@ -85,34 +100,97 @@ def _check_records(archive: zipfile.ZipFile, size: int) -> None:
     if plain.file_size > MAX_PLAIN_BYTES:
         raise ReadingError(f"has {plain.file_size} bytes beside its tensors, more than {MAX_PLAIN_BYTES}")
     sizes = {record.filename: record.file_size for record in records}
-    for key, claimed in claimed_storages(archive.read(plain)).items():
+    for key, claimed in _claimed_storages(archive.read(plain)).items():
         if sizes.get(f"{folder}/data/{key}", -1) < claimed:
             raise ReadingError("has tensors that claim more elements than it stores")
 
 
-class _Plain:
-    """Copies containers as dicts, lists and tuples, and counts what the tensors in them claim.
+def _claimed_storages(content: bytes) -> dict[str, int]:
+    """Return the bytes that a pickle claims for each storage, by the storage's key, without running the pickle.
 
-    A container that stands in several places stays one.
+    Some releases of PyTorch trust the pickle, and read beyond the end of a record that is shorter.
+
+    Raises:
+        ReadingError: if it names anything but tensors and containers, or names storages as `torch.save` does not.
+        Exception: errors of any type if the pickle is damaged.
+    """
+    stack: list[Any] = []
+    memo: dict[Any, Any] = {}
+    claims: dict[str, int] = {}
+    for code, argument, _ in pickletools.genops(content):
+        if code.name == "GLOBAL" and argument not in _GLOBALS:
+            raise ReadingError(f"contains more than tensors and data: {str(argument)[:80]!r}")
+        if code.name == "BINPERSID":
+            key, size = _storage_key_and_bytes(stack.pop())
+            claims[key] = max(size, claims.get(key, 0))
+            stack.append(None)
+        elif code.name in ("BINPUT", "LONG_BINPUT", "PUT", "MEMOIZE"):
+            memo[len(memo) if code.name == "MEMOIZE" else argument] = stack[-1]
+        elif code.name in ("BINGET", "LONG_BINGET", "GET"):
+            stack.append(memo[argument])
+        else:
+            _apply_opcode(code, argument, stack)
+    return claims
+
+
+def _apply_opcode(code: pickletools.OpcodeInfo, argument: Any, stack: list[Any]) -> None:
+    """Change the stack as the pickle interpreter would, keeping only the values of constants and tuples."""
+    before = code.stack_before
+    items: list[Any] = []
+    if pickletools.markobject in before:
+        while (item := stack.pop()) is not _MARK:
+            items.append(item)
+        before = before[: before.index(pickletools.markobject)]
+    for _ in before:
+        items.append(stack.pop())
+    if code.name == "MARK":
+        stack.append(_MARK)
+    elif code.name.startswith("TUPLE"):
+        stack.append(tuple(reversed(items)))
+    else:
+        is_constant = not code.stack_before and isinstance(argument, str | int)
+        stack.extend(argument if is_constant else None for _ in code.stack_after)
+
+
+def _storage_key_and_bytes(persistent_id: Any) -> tuple[str, int]:
+    try:
+        tag, kind, key, location, count = persistent_id
+        if (
+            tag == "storage"
+            and isinstance(key, str)
+            and isinstance(location, str)
+            and type(count) is int
+            and count >= 0
+        ):
+            return key, count * _STORAGES[kind]
+    except (TypeError, ValueError, KeyError):
+        pass
+    raise ReadingError("does not name its tensors as torch.save does")
+
+
+class _PlainCopy:
+    """Copies containers as dicts, lists and tuples, and limits the bytes that the tensors in them claim.
+
+    A container that is referenced several times remains one object.
     """
 
-    def __init__(self, most: int) -> None:
-        self._left = most
-        self._known: dict[int, Any] = {}
+    def __init__(self, max_bytes: int) -> None:
+        self._bytes_left = max_bytes
+        self._copies: dict[int, Any] = {}
 
     def copy(self, value: Any) -> Any:
         if isinstance(value, Tensor):
-            self._count(value)
+            self._check_tensor(value)
             return value.detach()
         if value is None or isinstance(value, str | bool | float | int | bytes):
             if isinstance(value, int) and not -LARGEST_NUMBER <= value < LARGEST_NUMBER:
                 raise ReadingError(f"has a number of {value.bit_length()} bits")
             return value
-        if id(value) not in self._known:
-            self._known[id(value)] = self._container(value)
-        return self._known[id(value)]
+        if id(value) not in self._copies:
+            self._copies[id(value)] = self._copy_container(value)
+        return self._copies[id(value)]
 
-    def _container(self, value: Any) -> Any:
+    def _copy_container(self, value: Any) -> Any:
         if type(value) in (dict, OrderedDict):
             return {self.copy(key): self.copy(item) for key, item in dict.items(value)}
         if isinstance(value, list):
@@ -121,12 +199,36 @@ class _Plain:
             return tuple(self.copy(item) for item in value)
         if type(value) is argparse.Namespace:
             return argparse.Namespace(**self.copy(vars(value)))
-        raise ReadingError(f"holds a {type(value).__name__}")
+        raise ReadingError(f"contains a {type(value).__name__}")
 
-    def _count(self, value: Tensor) -> None:
+    def _check_tensor(self, value: Tensor) -> None:
         if value.layout != torch.strided or value.device.type != "cpu":
-            raise ReadingError("holds a tensor that is not on the CPU, or sparse")
-        stored = value.untyped_storage().nbytes()
-        self._left -= value.nbytes
-        if value.nbytes > stored or self._left < 0:
+            raise ReadingError("contains a tensor that is sparse or not on the CPU")
+        self._bytes_left -= value.nbytes
+        if value.nbytes > value.untyped_storage().nbytes() or self._bytes_left < 0:
             raise ReadingError("has tensors that claim more elements than it stores")
+
+
+def check_shapes(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Compare a file's state dict with a module, which may be on the meta device, so that nothing is allocated before.
+
+    Raises:
+        ReadingError: if a tensor is missing, unknown, of another shape, or has integers in place of floats or vice
+            versa; the message names the first.
+    """
+    own = module.state_dict()
+    for name in [*own, *state]:
+        if name not in state or name not in own or state[name].shape != own[name].shape:
+            in_file, expected = ("absent" if name not in s else list(s[name].shape) for s in (state, own))
+            raise ReadingError(f"has another architecture: {label(name)} is {in_file} there, {expected} here")
+        if own[name].is_floating_point() != state[name].is_floating_point() or state[name].is_complex():
+            raise ReadingError(f"is damaged: {name} has the type {state[name].dtype}")
+
+
+def check_finite(state: Mapping[str, Tensor]) -> None:
+    """Raise ReadingError if a tensor has a NaN or an infinity; the message names it."""
+    for name, value in state.items():
+        if not value.isfinite().all():
+            raise ReadingError(
+                f"is damaged: {name} has numbers that are not finite (NaN or infinity); choose an earlier checkpoint"
+            )

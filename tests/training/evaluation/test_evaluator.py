@@ -31,7 +31,7 @@ from tests.processes import spawn
 from training.evaluation.evaluator import Evaluation
 from training.evaluation.generated_samples import Drawings
 from training.evaluation.real_statistics import RealStatistics
-from utils.distributed import Process, session
+from utils.distributed import Process, process_group
 from utils.errors import DataError, MetricError
 
 PROCESS = Process(torch.device("cpu"))
@@ -124,7 +124,7 @@ def _measure_spawned(rank: int, world_size: int, faces: Path, config: ModelConfi
     parts.MINIMUM = parts.Parts.minimum = 2
     facts = SegmenterFacts(dataset.classes.names, 32, content_digest(dataset), 0, 0, (0.5,) * 13, 0.5)
     torch.manual_seed(0)
-    with session("cpu") as process:
+    with process_group("cpu") as process:
         if process.is_main:
             segmenter_path(facts.data).parent.mkdir(parents=True)
             Segmenter(SegmentationNetwork(13), facts).save(segmenter_path(facts.data))

@@ -60,7 +60,7 @@ def test_a_damaged_newest_checkpoint_is_passed_by(train, capsys, harm):
     harm(folder / "checkpoints" / "images_000000012.pt")
     train()
     told = capsys.readouterr()
-    assert "images_000000012.pt cannot be used, it" in told.err
+    assert "cannot use" in told.err
     assert f"resuming {folder / 'checkpoints' / 'images_000000008.pt'} at 8 images" in told.out
     assert_equal(contents(folder, 12), whole)
     assert "images_000000012.pt.damaged" in names(folder)
@@ -69,7 +69,7 @@ def test_a_damaged_newest_checkpoint_is_passed_by(train, capsys, harm):
 def test_damaged_checkpoints_alone_are_no_new_start(train):
     folder = train("training.total_images=4")
     flip(folder / "checkpoints" / "images_000000004.pt")
-    with pytest.raises(ConfigError, match=r"no checkpoint of .* can be used \(images_000000004\.pt: "):
+    with pytest.raises(ConfigError, match=r"no checkpoint in .* can be used \(images_000000004\.pt: "):
         train()
     with pytest.raises(ConfigError, match="can be used"):  # nor the next time
         train()
@@ -89,7 +89,7 @@ def test_a_full_disk_locks_nobody_out(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
     try:
-        with run_lock.only_user(tmp_path):
+        with run_lock.locked(tmp_path):
             pass
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -137,7 +137,7 @@ def test_an_old_one_that_disappears_or_stays_ends_no_run(tmp_path, monkeypatch):
     (tmp_path / "images_000000008.pt").unlink()
     (tmp_path / "images_000000008.pt").mkdir()  # which unlink does not remove
     [told] = checkpoints.save({"x": torch.zeros(1)}, 16, keep=2)
-    assert "images_000000008.pt is not needed any more, but cannot be removed" in told
+    assert "images_000000008.pt, which is not needed anymore" in told
 
 
 def test_errors_that_are_none_of_the_disk_are_not_told_as_such(tmp_path, monkeypatch):
@@ -161,7 +161,7 @@ def test_a_lock_that_was_taken_away_and_made_again_is_another(tmp_path, monkeypa
         lock(file, how)
 
     monkeypatch.setattr(fcntl, "lockf", late)
-    with run_lock.only_user(folder):
+    with run_lock.locked(folder):
         assert os.fstat(locked[-1].fileno()).st_ino == (folder / run_lock.NAME).stat().st_ino
         (folder / "something").touch()
     assert len(locked) == 2
@@ -191,7 +191,7 @@ def small_files():
 def test_a_failed_write_leaves_the_earlier_ones(tmp_path, small_files):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save({"x": torch.zeros(10)}, 4, keep=1)
-    with pytest.raises(WriteError, match="the earlier checkpoints are as they were"):
+    with pytest.raises(WriteError, match="earlier checkpoints are unchanged"):
         checkpoints.save({"x": torch.zeros(10**6)}, 8, keep=1)
     assert [path.name for path in tmp_path.iterdir()] == ["images_000000004.pt"]
 
@@ -200,7 +200,7 @@ def test_a_full_disk_fails_the_run_in_the_end_or_at_once(train, capsys, small_fi
     with pytest.raises(WriteError, match="images_000000012"):
         train(output="on")
     told = capsys.readouterr().err
-    assert told.count("training goes on (training.on_failed_checkpoint)") == 3
+    assert told.count("training continues (training.on_failed_checkpoint)") == 3
     with pytest.raises(WriteError, match="images_000000004"):
         train("training.on_failed_checkpoint=stop", output="stop")
 
@@ -243,7 +243,7 @@ def test_a_damaged_new_one_never_costs_the_good_one(tmp_path, monkeypatch):
 
 
 def test_bad_weights_are_not_saved(train, monkeypatch):
-    monkeypatch.setattr("training.run.saving.first_bad_tensor", lambda networks: "generator.x")
+    monkeypatch.setattr("training.run.checkpoints.first_bad_tensor", lambda networks: "generator.x")
     with pytest.raises(RunError, match=r"generator\.x is not finite after 4 images") as raised:
         train()
     assert raised.value.exit_code == 70

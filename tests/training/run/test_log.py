@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from training.run.log import WIDEST, Log
+from training.run.log import MAX_WIDTH, Log
 from training.run.run_folder import RunFolder
 from utils.distributed import Process
 
@@ -17,13 +17,13 @@ def test_event_files_take_small_sheets(tmp_path):
     folder = RunFolder(tmp_path)
     folder.previews.mkdir()
     with Log(folder, Process(torch.device("cpu")), 8, 0) as log:
-        log.preview(np.full((64, 3 * WIDEST + 5, 3), 200, np.uint8), 4)
+        log.preview(np.full((64, 3 * MAX_WIDTH + 5, 3), 200, np.uint8), 4)
         events = EventAccumulator(str(folder.tensorboard))
         events.Reload()
         [event] = events.Images("samples")  # before the log is closed
-    assert Image.open(io.BytesIO(event.encoded_image_string)).width <= WIDEST
+    assert Image.open(io.BytesIO(event.encoded_image_string)).width <= MAX_WIDTH
     with Image.open(folder.previews / "images_000000004.png") as whole:
-        assert whole.width == 3 * WIDEST + 5
+        assert whole.width == 3 * MAX_WIDTH + 5
 
 
 def test_a_full_disk_leaves_neither_gaps_nor_doubles(tmp_path, capsys, monkeypatch):

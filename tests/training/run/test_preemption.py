@@ -16,7 +16,7 @@ from tests.processes import ROOT, exit_code, wait_for
 from tests.training.live import OPTIONS, contents, finish, leftovers, newest, start, text
 from tests.training.test_trainer import MEASURED, assert_equal
 from training.run.preemption import Preemption
-from training.steps import Phases
+from training.steps import TrainingSteps
 from utils.errors import ExitCode
 
 RARELY = ["training.checkpoint_every_images=1000000"]
@@ -50,7 +50,7 @@ def test_a_signal_ends_a_run_which_goes_on_bit_for_bit(tmp_path, faces_32, undis
     os.kill(processes[0].pid, number)
     assert finish(processes) == [ExitCode.PREEMPTED]
     assert 0 < newest(folder) < 24
-    assert f"asked to end by a signal at {newest(folder)} of 24 images; the same command goes on" in text(folder)
+    assert f"stopped by a signal at {newest(folder)} of 24 images; rerun the same command to continue" in text(folder)
     assert finish(start(folder, faces_32, "training.total_images=24", "training.checkpoint_every_images=8")) == [0]
     ours, whole = contents(folder, 24), contents(undisturbed, 24)
     assert_equal({**ours, "config": None}, {**whole, "config": None})
@@ -81,14 +81,14 @@ def test_a_signal_to_the_whole_group_leaves_workers_at_their_work(tmp_path, face
 
 
 def test_a_signal_in_the_last_iteration_is_too_late(train, monkeypatch, capsys):
-    iterate = Phases.iterate
+    iterate = TrainingSteps.iterate
 
-    def last(phases, *arguments):
-        iterate(phases, *arguments)
-        if phases.state.images == 12:
+    def last(steps, *arguments):
+        iterate(steps, *arguments)
+        if steps.state.images == 12:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(Phases, "iterate", last)
+    monkeypatch.setattr(TrainingSteps, "iterate", last)
     train()
     assert "trained on 12 images" in capsys.readouterr().out
 
@@ -101,7 +101,7 @@ def test_a_second_interrupt_ends_at_once_unless_it_is_the_first_one_passed_on(ca
         preemption._since -= 2
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
-    assert capfd.readouterr().err.count("Ctrl-C again ends at once") == 1
+    assert capfd.readouterr().err.count("press Ctrl-C again to stop at once") == 1
 
 
 def test_a_terminal_that_closes_takes_no_run_with_it(tmp_path, faces_32):

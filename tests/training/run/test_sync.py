@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from training import trainer
-from training.run.sync import MARGIN, Beat, Pulse, _Pending
+from training.run import run
+from training.run.sync import MARGIN, IterationSync, SyncResult, _Pending
 from utils.distributed import Process, report_lost_ranks
 from utils.errors import ExitCode, RunError
 
@@ -29,15 +29,15 @@ class Event:
         self.asked = self.asks
 
 
-class GpuPulse(Pulse[str]):
+class GpuSync(IterationSync):
     """As on a GPU: answers are read an iteration late."""
 
     def __init__(self, event: Event, minutes: float) -> None:
         super().__init__(torch.device("cuda"), minutes)
         self.event = event
 
-    def _fetch(self, flags: torch.Tensor, evidence: str) -> _Pending[str]:
-        return _Pending(flags, self.event, time.monotonic(), evidence)
+    def _fetch(self, flags: torch.Tensor, record: str) -> _Pending:
+        return _Pending(flags, self.event, time.monotonic(), record)
 
 
 @pytest.fixture
@@ -57,16 +57,16 @@ def clock(monkeypatch) -> list[float]:
 
 @pytest.mark.usefixtures("_several")
 def test_an_answer_that_never_comes_is_a_lost_process():
-    pulse = GpuPulse(Event(None), minutes=0.002)
-    assert pulse.send(False, torch.tensor(0.0), "x") == []
+    sync = GpuSync(Event(None), minutes=0.002)
+    assert sync.exchange(False, torch.tensor(0.0), "x") == []
     with (
         pytest.raises(RunError) as raised,
         report_lost_ranks(Process(torch.device("cuda"), 1, 4), lambda: "iteration 7, phase between the steps"),
     ):
-        pulse.send(False, torch.tensor(0.0), "y")
+        sync.exchange(False, torch.tensor(0.0), "y")
     assert raised.value.exit_code == ExitCode.LOST
     assert str(raised.value) == (
-        "process 1 of 4 lost the others in iteration 7, phase between the steps: "
+        "rank 1 of 4 lost contact with the other ranks during iteration 7, phase between the steps: "
         "no answer in 0.06 seconds (training.collective_minutes)"
     )
 
@@ -75,42 +75,42 @@ def test_an_answer_that_never_comes_is_a_lost_process():
 @pytest.mark.parametrize(("minutes", "patience"), [(30, 1800 - MARGIN), (0.1, 3)])
 def test_a_wait_ends_before_that_of_nccl(clock, minutes, patience):
     """It is counted from the sending: so long NCCL has waited already when the answer is read."""
-    pulse = GpuPulse(Event(None), minutes)
-    pulse.send(False, torch.tensor(0.0), "x")
+    sync = GpuSync(Event(None), minutes)
+    sync.exchange(False, torch.tensor(0.0), "x")
     clock[0] += patience / 2
     with pytest.raises(dist.DistError):
-        pulse.rest()
+        sync.flush()
     assert patience < clock[0] - 1000 <= patience + 2
     assert clock[0] - 1000 < 60 * minutes
 
 
 @pytest.mark.usefixtures("_several")
 def test_an_answer_may_be_as_late_as_the_main_process_is_busy(clock):
-    pulse = GpuPulse(Event(asks=1700), minutes=30)
-    pulse.send(True, torch.tensor(2.0), "x")
-    assert pulse.rest() == [Beat(True, 2, "x")]
+    sync = GpuSync(Event(asks=1700), minutes=30)
+    sync.exchange(True, torch.tensor(2.0), "x")
+    assert sync.flush() == [SyncResult(True, 2, "x")]
     assert clock[0] - 1000 == pytest.approx(1699)
 
 
 @pytest.mark.usefixtures("_several")
 def test_an_answer_that_is_there_counts_however_late_it_is_read(clock):
     """The main process itself was busy for long."""
-    pulse = GpuPulse(Event(asks=1), minutes=1)
-    pulse.send(False, torch.tensor(1.0), "x")
+    sync = GpuSync(Event(asks=1), minutes=1)
+    sync.exchange(False, torch.tensor(1.0), "x")
     clock[0] += 7200
-    assert pulse.rest() == [Beat(False, 1, "x")]
+    assert sync.flush() == [SyncResult(False, 1, "x")]
 
 
 def test_one_process_waits_for_its_gpu_without_end(clock):
     event = Event(asks=10_000)
-    pulse = GpuPulse(event, minutes=0.05)
-    pulse.send(False, torch.tensor(0.0), "x")
-    assert pulse.rest() == [Beat(False, 0, "x")]
+    sync = GpuSync(event, minutes=0.05)
+    sync.exchange(False, torch.tensor(0.0), "x")
+    assert sync.flush() == [SyncResult(False, 0, "x")]
     assert clock[0] == 1000
 
 
 def test_a_run_waits_as_long_as_its_collectives(train, monkeypatch):
     given = []
-    monkeypatch.setattr(trainer, "Pulse", lambda *arguments: given.append(arguments) or Pulse(*arguments))
+    monkeypatch.setattr(run, "IterationSync", lambda *arguments: given.append(arguments) or IterationSync(*arguments))
     train("training.collective_minutes=7", "training.total_images=4")
     assert given == [(torch.device("cpu"), 7)]

@@ -1,4 +1,4 @@
-"""Numbers that go bad are kept from the weights, told, and end the run or are counted."""
+"""Non-finite numbers never reach the weights; they are reported, and stop the run or are counted."""
 
 from itertools import islice
 from pathlib import Path
@@ -10,12 +10,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from datasets.sampler import InfiniteSampler
 from models.discriminator import DownBlock
 from tests.training.test_trainer import contents
-from training import steps as phases
-from training import trainer
+from training import steps
+from training.run import run
 from training.run.collapse import DUPLICATES, PATH_LENGTH, SCORE_GAP, CollapseWatch, duplicate_share
-from training.run.faults import IN_A_ROW, LOSS_SCALE, Faults
-from training.run.nonfinite import StepGuard
-from training.run.sync import Beat, Pulse
+from training.run.nonfinite import LOSS_SCALE, MAX_BAD_ITERATIONS, NonfiniteGuard, NonfinitePolicy
+from training.run.sync import IterationSync, SyncResult
 from training.state import TrainingState
 from training.training_config import TrainingConfig
 from utils.distributed import Process
@@ -34,14 +33,14 @@ def bad(monkeypatch):
     """Breaks a loss of chosen calls: what multiplies it, and calls counted from 1."""
 
     def break_(name: str, factor: float, calls: range) -> None:
-        loss, seen = getattr(phases, name), []
+        loss, seen = getattr(steps, name), []
 
         def broken(*arguments, **options):
             seen.append(0)
             value = loss(*arguments, **options)
             return value * factor if len(seen) in calls else value
 
-        monkeypatch.setattr(phases, name, broken)
+        monkeypatch.setattr(steps, name, broken)
 
     return break_
 
@@ -67,14 +66,14 @@ def test_a_run_stops_before_bad_numbers_reach_the_weights(train, tmp_path, bad, 
 
 @pytest.mark.parametrize("late", [0, 1])
 def test_a_step_that_goes_bad_where_a_tick_is_due(train, bad, monkeypatch, late):
-    """Also where answers come an iteration late, as from a GPU."""
+    """Also when results arrive an iteration late, as from a GPU."""
 
-    class LatePulse(Pulse):
+    class LateSync(IterationSync):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             self._late = late
 
-    monkeypatch.setattr(trainer, "Pulse", LatePulse)
+    monkeypatch.setattr(run, "IterationSync", LateSync)
     bad("mask_loss", float("nan"), range(2, 3))
     folder = train("training.on_bad_numbers=skip")
     assert scalars(folder, "faults/skipped_steps") == {8: 1, 12: 1}
@@ -100,13 +99,13 @@ def test_counts_go_on_where_a_run_does(train, bad):
 
 def test_bad_losses_are_noticed_after_a_step_was_skipped(train, bad, monkeypatch):
     bad("generator_loss", float("nan"), range(1, 2))
-    loss, seen = phases.mask_loss, []
+    loss, seen = steps.mask_loss, []
 
     def later(*masks):
         seen.append(0)
         return loss(*masks) + (float("nan") if len(seen) > 1 else 0)
 
-    monkeypatch.setattr(phases, "mask_loss", later)
+    monkeypatch.setattr(steps, "mask_loss", later)
     with pytest.raises(RunError, match="the mean of losses/mask is nan"):
         train("training.on_bad_numbers=skip")
 
@@ -120,7 +119,7 @@ def test_the_cause_is_told_where_the_module_is_not_found(train, monkeypatch):
         return whole(block, x) / 0
 
     monkeypatch.setattr(DownBlock, "forward", broken)
-    monkeypatch.setattr(StepGuard, "trace", torch.no_grad()(StepGuard.trace))
+    monkeypatch.setattr(NonfiniteGuard, "first_bad_module", torch.no_grad()(NonfiniteGuard.first_bad_module))
     with pytest.raises(RunError, match=r"the loss is nan, .*, the module was not found \(OutOfMemoryError\); records"):
         train()
 
@@ -129,7 +128,7 @@ def test_the_module_is_named_in_which_numbers_went_bad(train, monkeypatch):
     whole = DownBlock.forward
     monkeypatch.setattr(DownBlock, "forward", lambda block, x: whole(block, x) / 0)
     with pytest.raises(
-        RunError, match=r", first in the output of Discriminator\.image_trunk\.1; records .*\. The step was left"
+        RunError, match=r", first in the output of Discriminator\.image_trunk\.1; records .*\. The step was skipped"
     ):
         train()
 
@@ -137,17 +136,17 @@ def test_the_module_is_named_in_which_numbers_went_bad(train, monkeypatch):
 def test_a_step_is_traced_as_it_was(train, monkeypatch):
     """The same codes and noise, though the random streams have gone on."""
     seen: list[torch.Tensor] = []
-    whole = phases.Phases._draw
+    whole = steps.TrainingSteps._generate
 
     def draw(self, samples):
         output = whole(self, samples)
         seen.append(output.image)
         return output._replace(image=output.image / 0) if len(seen) == 4 else output  # the second iteration's
 
-    monkeypatch.setattr(phases.Phases, "_draw", draw)
+    monkeypatch.setattr(steps.TrainingSteps, "_generate", draw)
     with pytest.raises(RunError, match=r"phase generator: .*, while the outputs of all modules are finite"):
         train("losses.path_length_every=0", "losses.r1_every=0")
-    assert torch.equal(seen[3], seen[4])
+    assert torch.equal(seen[3], seen[5])  # seen[4] is the discriminator step's
 
 
 def test_the_records_are_those_of_the_iteration(train, bad):
@@ -173,7 +172,7 @@ def test_bad_steps_are_skipped_and_counted(train, bad, capsys):
 
 def test_a_run_that_only_skips_stops(train, bad):
     bad("generator_loss", float("nan"), range(1, 1000))
-    with pytest.raises(RunError, match=f"{IN_A_ROW} iterations in a row"):
+    with pytest.raises(RunError, match=f"{MAX_BAD_ITERATIONS} iterations in a row"):
         train("training.total_images=400", "training.on_bad_numbers=skip", "losses.path_length_every=0")
 
 
@@ -184,30 +183,30 @@ def test_paths_that_go_bad_leave_their_mean(train, bad):
 
 
 def test_a_scale_that_falls_for_ever_ends_the_run():
-    faults = Faults(None, None, Process(torch.device("cpu")), TrainingConfig(), None, print)
-    faults._state = TrainingState(*[None] * 9)
-    faults.tick({LOSS_SCALE: 1.0, "losses/generator": float("nan")})  # of a step that was left out
+    state = TrainingState(*[None] * 9)
+    policy = NonfinitePolicy(state, Process(torch.device("cpu")), TrainingConfig(), None, None, None, print)
+    policy.check_means({LOSS_SCALE: 1.0, "losses/generator": float("nan")})  # a skipped step
     with pytest.raises(RunError, match=r"fallen to 0\.5") as raised:
-        faults.tick({LOSS_SCALE: 0.5})
+        policy.check_means({LOSS_SCALE: 0.5})
     assert raised.value.exit_code == 70
 
 
 def test_a_loss_that_is_bad_without_its_gradients_ends_the_run(train, monkeypatch):
-    loss = phases.mask_loss
-    monkeypatch.setattr(phases, "mask_loss", lambda *masks: loss(*masks) + float("nan"))
-    with pytest.raises(RunError, match="the mean of losses/mask is nan, though all gradients were finite"):
+    loss = steps.mask_loss
+    monkeypatch.setattr(steps, "mask_loss", lambda *masks: loss(*masks) + float("nan"))
+    with pytest.raises(RunError, match="the mean of losses/mask is nan, although all gradients were finite"):
         train()
 
 
-def test_a_pulse_tells_at_once_on_a_cpu_and_a_gpu_s_an_iteration_late():
-    pulse = Pulse(torch.device("cpu"), collective_minutes=30)
-    assert pulse.send(False, torch.tensor(2.0), "x") == [Beat(False, 2, "x")]
-    assert pulse.send(True, torch.tensor(0.0), "y") == [Beat(True, 0, "y")]
-    assert pulse.rest() == []
-    pulse._late = 1
-    assert pulse.send(False, torch.tensor(2.0), "x") == []
-    assert pulse.send(True, torch.tensor(0.0), "y") == [Beat(False, 2, "x")]
-    assert pulse.rest() == [Beat(True, 0, "y")]
+def test_results_arrive_at_once_on_a_cpu_and_an_iteration_late_on_a_gpu():
+    sync = IterationSync(torch.device("cpu"), collective_minutes=30)
+    assert sync.exchange(False, torch.tensor(2.0), "x") == [SyncResult(False, 2, "x")]
+    assert sync.exchange(True, torch.tensor(0.0), "y") == [SyncResult(True, 0, "y")]
+    assert sync.flush() == []
+    sync._late = 1
+    assert sync.exchange(False, torch.tensor(2.0), "x") == []
+    assert sync.exchange(True, torch.tensor(0.0), "y") == [SyncResult(False, 2, "x")]
+    assert sync.flush() == [SyncResult(True, 0, "y")]
 
 
 def test_a_collapse_is_warned_of_once_and_again_after_it_was_over():

@@ -1,0 +1,97 @@
+"""Checks of files before they are read, and names and values from files as messages show them.
+
+Only regular files are read: opening a pipe can wait forever, and a device has no end.
+"""
+
+import hashlib
+import os
+import reprlib
+import stat
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+from utils.errors import ReadingError
+
+_MAX_SHOWN = 120  # characters of a value in a message
+
+
+def check_regular(path: str | Path) -> int:
+    """Return the size in bytes of a regular file.
+
+    Raises:
+        ReadingError: if there is no such file, or it is a folder, a pipe, a socket or a device.
+    """
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise ReadingError("no such file") from None
+    except (OSError, ValueError) as error:  # ValueError: the name contains a NUL character
+        reason = (isinstance(error, OSError) and error.strerror) or "its name is not valid"
+        raise ReadingError(f"cannot be read ({reason})") from None
+    if not stat.S_ISREG(status.st_mode):
+        kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+        raise ReadingError(f"is a {kinds.get(stat.S_IFMT(status.st_mode), 'device')}, not a file")
+    return status.st_size
+
+
+def read_bytes(path: str | Path, max_bytes: int) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        ReadingError: if it is not a regular file, has more than `max_bytes` bytes, or cannot be read.
+    """
+    if (size := check_regular(path)) > max_bytes:
+        raise ReadingError(f"has {size} bytes, more than {max_bytes}")
+    try:
+        with open(path, "rb") as file:
+            return file.read(max_bytes)
+    except OSError as error:
+        raise ReadingError(f"cannot be read ({error.strerror})") from None
+
+
+def read_text(path: str | Path, max_bytes: int) -> str:
+    """Return the content of a UTF-8 file; raise ReadingError like `read_bytes`, and for other encodings."""
+    try:
+        return read_bytes(path, max_bytes).decode()
+    except UnicodeDecodeError:
+        raise ReadingError("is not text in UTF-8") from None
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the SHA-256 of a file's content, in hex."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+class _Brief(reprlib.Repr):
+    """`repr` bounded in time and length, also for containers that contain themselves and for huge integers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 3, _MAX_SHOWN, _MAX_SHOWN
+
+    def repr_int(self, x: int, level: int) -> str:
+        return repr(x) if x.bit_length() <= 128 else f"a number of {x.bit_length()} bits"
+
+
+def brief(value: Any) -> str:
+    """Return the `repr` of a value in one line of limited length."""
+    text = " ".join(_Brief().repr(value).split())
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+
+
+def label(name: Any) -> str:
+    """Return a name from a file like `brief`, without quotes."""
+    return brief(name).strip("'\"")
+
+
+def normalized(name: str) -> str:
+    """Return the form in which names are compared: Unicode NFC, in UTF-8 whatever the file system's encoding.
+
+    macOS stores letters and their accents separately (NFD), other systems store one character (NFC).
+    """
+    return unicodedata.normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape"))
