@@ -1,1 +1,1 @@
-"""Generating and editing with a trained model: codes, mixing, inversion, directions, grids and animations."""
+"""Generate and edit images with a trained model: codes, mixing, inversion, directions, image grids, animations."""

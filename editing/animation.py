@@ -1,6 +1,6 @@
-"""Animated pictures: GIF by Pillow, MP4 (H.264) by PyAV, which is an extra requirement.
+"""Write animations: GIF with Pillow, MP4 (H.264) with PyAV, an optional requirement.
 
-Frames are uint8 [H, W, 3] of one size; MP4 needs even sides.
+Frames are uint8 [H, W, 3], all of one size; MP4 needs even sides.
 """
 
 import importlib.util
@@ -17,14 +17,14 @@ from utils.files import replacing
 
 Format = Literal["gif", "mp4"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-MAX_GIF_FPS = 50  # viewers slow down what is faster
+MAX_GIF_FPS = 50  # viewers slow down faster animations
 
 
 def require_format(kind: Format) -> None:
-    """Makes sure that animations of a kind can be written.
+    """Make sure that a format can be written.
 
     Raises:
-        EditError: if a requirement is missing; the message tells how to install it.
+        EditError: if a requirement is missing.
     """
     if kind == "mp4" and importlib.util.find_spec("av") is None:
         raise EditError(
@@ -33,13 +33,9 @@ def require_format(kind: Format) -> None:
 
 
 def save_animation(frames: Iterable[np.ndarray], path: Path, kind: Format, fps: int) -> None:
-    """Writes an endless GIF, or an MP4, frame by frame, so that length costs no memory.
+    """Write an endless GIF or an MP4 frame by frame, without holding all frames in memory.
 
-    Args:
-        frames: in their order.
-        path: of the file.
-        kind: which.
-        fps: frames a second; `MAX_GIF_FPS` at most in a GIF.
+    A GIF shows at most `MAX_GIF_FPS` frames per second.
 
     Raises:
         EditError: if the file cannot be written.
@@ -52,21 +48,21 @@ def save_animation(frames: Iterable[np.ndarray], path: Path, kind: Format, fps: 
 
 
 def _save_gif(frames: Iterable[np.ndarray], path: Path, fps: int) -> None:
-    pictures = (Image.fromarray(frame).quantize(256) for frame in frames)
-    first = next(pictures)
-    duration = 10 * round(100 / fps)  # ms; GIF counts hundredths of a second
-    first.save(path, format="GIF", save_all=True, append_images=pictures, duration=duration, loop=0)
+    images = (Image.fromarray(frame).quantize(256) for frame in frames)
+    first = next(images)
+    duration = 10 * round(100 / fps)  # ms; GIF stores hundredths of a second
+    first.save(path, format="GIF", save_all=True, append_images=images, duration=duration, loop=0)
 
 
 def _save_mp4(frames: Iterable[np.ndarray], path: Path, fps: int) -> None:
-    import av  # an extra requirement
+    import av  # an optional requirement
 
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "17"})
-        stream.pix_fmt = "yuv420p"  # the only pixel format that every player knows
-        pictures = (av.VideoFrame.from_ndarray(frame, format="rgb24") for frame in frames)
-        first = next(pictures)
+        stream.pix_fmt = "yuv420p"  # the only pixel format that every player supports
+        video_frames = (av.VideoFrame.from_ndarray(frame, format="rgb24") for frame in frames)
+        first = next(video_frames)
         stream.width, stream.height = first.width, first.height
-        for picture in chain([first], pictures):
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())  # what the encoder held back
+        for video_frame in chain([first], video_frames):
+            container.mux(stream.encode(video_frame))
+        container.mux(stream.encode())  # flush the encoder

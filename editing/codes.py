@@ -1,6 +1,6 @@
-"""Codes to draw, from seeds and from files.
+"""Get codes from seeds and from files.
 
-Shapes: N samples, D latent width, M = B + 2K vectors of a W+ code.
+Shapes: N codes, D latent width, M = B + 2K vectors of a W+ code.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from editing.selection import parse_seeds
 from models import Generator, ModelConfig
 from utils.errors import EditError, ReadingError
 from utils.files import replacing
@@ -19,39 +20,52 @@ from utils.reading.checks import check_regular, label
 from utils.reading.tensors import load_tensors
 
 CODE_FILES = (".npy", ".npz", ".pt")
-NAMES = ("w", "ws", "w_plus", "wplus", "latent", "latents", "codes")  # of codes in files of other programs
-_DEEPEST = 3  # dicts in dicts in which tensors are looked for
-_LONGEST = 300  # characters of what is told of a file's arrays
+NAMES = ("w", "ws", "w_plus", "wplus", "latent", "latents", "codes")  # names of codes in files of other programs
+_MAX_DEPTH = 3  # nested dicts in which tensors are searched for
+_MAX_LISTED = 300  # characters of a list of arrays in a message
 
 
 @torch.no_grad()
 def seed_codes(generator: Generator, seeds: Sequence[int]) -> Tensor:
-    """[N, D] in W, one for each seed: the same whatever the other seeds, the batch and the device."""
-    source = torch.Generator()  # on the CPU, for devices draw different numbers from one seed
+    """Return codes of W, [N, D], one for each seed; a code depends on its own seed alone.
+
+    The random numbers come from the CPU, because devices generate different numbers from the same seed.
+    """
+    source = torch.Generator()
     size = generator.config.latent_dim
     z = torch.stack([torch.randn(size, generator=source.manual_seed(seed)) for seed in seeds])
     return generator.mapping(z.to(generator.compositing.weight))
 
 
-def load_codes(path: Path, config: ModelConfig) -> Tensor:
-    """Return codes of W [N, D] or W+ [N, M, D], float32, from a `.npy`, `.npz` or `.pt` file.
-
-    An archive or a `.pt` of other programs is read where exactly one of its arrays fits the model, or one of those
-    that fit has a usual name (`NAMES`). One code may come without its first axis, see `_fitted`, or with a second one
-    of length 1 in front.
+def source_codes(source: str, generator: Generator) -> Tensor:
+    """Return codes [N, D] or [N, M, D] of seeds such as "0-3,42", or of a file with an extension in `CODE_FILES`.
 
     Raises:
-        EditError: if the file cannot be read, or holds other shapes, other types or numbers that are not finite.
+        EditError: if the seeds or the file cannot be read.
+    """
+    if source.lower().endswith(CODE_FILES):
+        return load_codes(Path(source), generator.config).to(generator.compositing.weight)
+    return seed_codes(generator, parse_seeds(source))
+
+
+def load_codes(path: Path, config: ModelConfig) -> Tensor:
+    """Load W codes [N, D] or W+ codes [N, M, D], float32, from a `.npy`, `.npz` or `.pt` file.
+
+    Files of other programs are accepted if exactly one array fits the model, or exactly one of those that fit has a
+    usual name (`NAMES`). A single code may lack its batch axis, see `_with_batch_axis`, or have an extra one.
+
+    Raises:
+        EditError: if the file cannot be read, or holds other shapes, other types or non-finite numbers.
     """
     expected = f"expected floats [N, {config.latent_dim}] or [N, {config.num_codes}, {config.latent_dim}]"
     try:
         arrays = _read(path)
     except ReadingError as error:
         raise EditError(f"cannot read {path}: {error}; {expected}") from None
-    codes = _one_that_fits(arrays, path, config, expected)
+    codes = _choose(arrays, path, config, expected)
     if len(codes) == 0:
         raise EditError(f"{path} has shape {list(codes.shape)}; {expected}")
-    with np.errstate(over="ignore"):  # a double too large becomes infinite, and is refused below
+    with np.errstate(over="ignore"):  # too large for float32: becomes infinite and is refused below
         codes = codes.astype(np.float32)
     if not np.isfinite(codes).all():
         raise EditError(f"{path} holds numbers that are not finite (NaN or infinity); {expected}")
@@ -59,46 +73,36 @@ def load_codes(path: Path, config: ModelConfig) -> Tensor:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of a file by name; the one of a `.npy` file has none.
-
-    Raises:
-        ReadingError: if it is none of the files that hold codes, or damaged.
-    """
+    """Return the arrays of a file by name; the array of a `.npy` file has the name ""."""
     check_regular(path)
     try:
         with open(path, "rb") as file:
             head = file.read(4096)
     except OSError as error:
         raise ReadingError(f"cannot be read ({error.strerror})") from None
-    if not head.startswith(b"PK"):
-        return _bounded(_tensors(load_tensors(path))) if path.suffix.lower() == ".pt" else {"": read_array(path)}
-    first = head[30 : 30 + int.from_bytes(head[26:28], "little")]  # name of the archive's first record
-    if first.endswith(b".npy") or not first:
+    is_archive = head.startswith(b"PK")
+    if not is_archive and path.suffix.lower() != ".pt":
+        return {"": read_array(path)}
+    # A ZIP archive is .npz or .pt, whatever its extension; the name of its first file decides.
+    first = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+    if is_archive and (first.endswith(b".npy") or not first):
         return read_archive(path)
-    return _bounded(_tensors(load_tensors(path)))
-
-
-def _bounded(arrays: Iterator[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Return the arrays by name, whose copies a small file may ask for many times over.
-
-    Raises:
-        ReadingError: if they are too large to be codes.
-    """
-    found, size = {}, 0
-    for name, array in arrays:
-        size += array.nbytes
+    arrays: dict[str, np.ndarray] = {}
+    size = 0
+    for name, array in _tensors(load_tensors(path)):
+        size += array.nbytes  # tensors may share their storage, so that a small file expands to a lot of memory
         if size > MAX_ARCHIVE_BYTES:
             raise ReadingError(f"holds more than {MAX_ARCHIVE_BYTES} bytes of tensors, too many for codes")
-        found[name] = array
-    return found
+        arrays[name] = array
+    return arrays
 
 
 def _tensors(contents: Any, name: str = "tensor", depth: int = 0) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the tensors in dicts, by their keys joined with dots; a list of tensors of one shape is stacked."""
+    """Yield the tensors in nested dicts, named by their keys joined with dots; stack lists of equally shaped ones."""
     if isinstance(contents, Tensor):
         plain = contents.resolve_conj().resolve_neg()
         yield name, (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
-    elif depth < _DEEPEST and isinstance(contents, dict):
+    elif depth < _MAX_DEPTH and isinstance(contents, dict):
         for key, value in contents.items():
             yield from _tensors(value, f"{name}.{label(key)}" if depth else label(key), depth + 1)
     elif isinstance(contents, list | tuple):
@@ -108,33 +112,35 @@ def _tensors(contents: Any, name: str = "tensor", depth: int = 0) -> Iterator[tu
             yield from _tensors(torch.stack(tensors), name, depth)
 
 
-def _one_that_fits(arrays: Mapping[str, np.ndarray], path: Path, config: ModelConfig, expected: str) -> np.ndarray:
-    fitting = {name: codes for name, array in arrays.items() if (codes := _fitted(array, name, config)) is not None}
+def _choose(arrays: Mapping[str, np.ndarray], path: Path, config: ModelConfig, expected: str) -> np.ndarray:
+    """Return the array that holds the codes, [N, D] or [N, M, D], if there is exactly one."""
+    with_axis = ((name, _with_batch_axis(array, name, config)) for name, array in arrays.items())
+    fitting = {name: codes for name, codes in with_axis if codes is not None}
     chosen = list(fitting) if len(fitting) == 1 else [name for name in fitting if name.rpartition(".")[2] in NAMES]
     if len(chosen) == 1:
-        if chosen != [""] and list(arrays[chosen[0]].shape) == (shape := [config.num_codes, config.latent_dim]):
+        shape = [config.num_codes, config.latent_dim]
+        if chosen != [""] and list(arrays[chosen[0]].shape) == shape:
             raise EditError(
-                f"{path} holds {label(chosen[0])} {shape}, which may be {shape[0]} codes of W or one of W+: save one "
-                f"of W+ as [1, {shape[0]}, {shape[1]}], codes of W as .npy"
+                f"{path} holds {label(chosen[0])} {shape}, which may be {shape[0]} codes of W or one code of W+: "
+                f"save one code of W+ as [1, {shape[0]}, {shape[1]}], codes of W as .npy"
             )
         return fitting[chosen[0]]
     if fitting:
-        found = ", ".join(map(label, fitting))[:_LONGEST]
-        raise EditError(f"{path} holds {len(fitting)} arrays that could be the codes: {found}; keep one; {expected}")
+        names = ", ".join(map(label, fitting))[:_MAX_LISTED]
+        raise EditError(f"{path} holds {len(fitting)} arrays that could be the codes: {names}; keep one; {expected}")
     if "" in arrays:
         array = arrays[""]
         is_float = np.issubdtype(array.dtype, np.floating)
-        raise EditError(
-            f"{path} {f'has shape {list(array.shape)}' if is_float else f'holds {array.dtype}'}; {expected}"
-        )
-    found = ", ".join(f"{label(name)} {array.dtype} {list(array.shape)}" for name, array in arrays.items())[:_LONGEST]
-    raise EditError(f"{path} holds {found or 'no arrays'}; {expected}")
+        problem = f"has shape {list(array.shape)}" if is_float else f"holds {array.dtype}"
+        raise EditError(f"{path} {problem}; {expected}")
+    contents = ", ".join(f"{label(name)} {array.dtype} {list(array.shape)}" for name, array in arrays.items())
+    raise EditError(f"{path} holds {contents[:_MAX_LISTED] or 'no arrays'}; {expected}")
 
 
-def _fitted(array: np.ndarray, name: str, config: ModelConfig) -> np.ndarray | None:
-    """Return an array as codes [N, D] or [N, M, D], None if its shape or type is another.
+def _with_batch_axis(array: np.ndarray, name: str, config: ModelConfig) -> np.ndarray | None:
+    """Return an array as codes [N, D] or [N, M, D]; None if its shape or type does not fit the model.
 
-    [M, D] are M codes of W in a `.npy` file, which has no names; in the files of other programs they are refused later.
+    [M, D] in a `.npy` file (no name) means M codes of W; `_choose` refuses this shape in other files.
     """
     w, w_plus = (config.latent_dim,), (config.num_codes, config.latent_dim)
     if not np.issubdtype(array.dtype, np.floating):
@@ -147,7 +153,7 @@ def _fitted(array: np.ndarray, name: str, config: ModelConfig) -> np.ndarray | N
 
 
 def save_codes(codes: Tensor, path: Path) -> None:
-    """Writes codes [N, D] or [N, M, D] as float32 `.npy`.
+    """Write codes [N, D] or [N, M, D] as float32 `.npy`.
 
     Raises:
         EditError: if the file cannot be written.

@@ -1,14 +1,14 @@
-"""Named directions: what to add to the codes of one part, and nothing else, to change it in one way.
+"""Editing directions: vectors that change one part in one way when added to its codes.
 
-A direction is kept in an `.npz` file of plain arrays, which is read without running code from it, and belongs to the
-model that it was found for: in another space of codes it means nothing.
+A direction is stored in an `.npz` file of plain arrays, which is read without executing code. It is valid only for the
+model that it was found for, because other models have other code spaces.
 
 Shapes: N samples, D latent width, M = B + 2K vectors of a W+ code, n of them moved.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from editing.mixing import CODE_KINDS, CodeKind, code_index
-from editing.selection import Parts
+from editing.selection import PartSelection
 from models import Generator, ModelConfig
 from models.latents import to_wplus
 from utils.errors import EditError, ReadingError
@@ -26,51 +26,56 @@ from utils.reading.arrays import read_arrays
 from utils.reading.checks import label
 
 _FIELDS = ("name", "part", "kind", "vector", "model", "how")
-_LONGEST = 4096  # characters of all texts
-_BASE = -1  # in files, for the base codes
+_MAX_CHARACTERS = 4096  # of all texts together
+_BASE = -1  # the part id that files store for the base codes
+_REPEAT = "it is damaged; find the direction again"
 
 
 @dataclass(frozen=True)
 class Direction:
-    """One standard deviation of change.
+    """An editing direction; strength 1 is one standard deviation."""
 
-    Attributes:
-        name: as shown, and as its file is called.
-        part: the class whose codes it moves; None for the base codes, which all foreground parts share.
-        kind: which codes of the part; base codes are of no kind.
-        vector: what strength 1 adds to these codes, float32 [n, D], in their order in W+.
-        model: `fingerprint` of the generator that it was found for.
-        how: how it was found, and how well, in half a line.
-    """
-
-    name: str
-    part: int | None
-    kind: CodeKind
-    vector: Tensor
-    model: str
-    how: str
+    name: str  # display name and stem of its file
+    part: int | None  # the class whose codes it moves; None: the base codes, which all foreground parts share
+    kind: CodeKind  # which codes of the part; irrelevant for base codes
+    vector: Tensor  # added to the codes at strength 1, float32 [n, D], in their order in W+
+    model: str  # `fingerprint` of the generator that it was found for
+    description: str  # how it was found and its quality, in half a line; "how" in files
 
     def index(self, config: ModelConfig) -> Tensor:
-        """Positions of the moved vectors among the M of a W+ code, long [n]."""
+        """Return the positions of the moved vectors among the M of a W+ code, long [n]."""
         return part_index(config, self.part, self.kind)
 
     def move(self, codes: Tensor, strength: float, config: ModelConfig) -> Tensor:
-        """Codes [N, D] or [N, M, D] moved by `strength` standard deviations: [N, M, D]."""
+        """Move codes [N, D] or [N, M, D] by `strength` standard deviations: [N, M, D]."""
         moved = to_wplus(codes, config).clone()
         moved[:, self.index(config)] += strength * self.vector.to(moved)
         return moved
 
 
+DirectionStrength = tuple[Direction, float]  # strength in standard deviations
+
+
+def apply_directions(
+    codes: Tensor, directions: Sequence[DirectionStrength], config: ModelConfig, scale: float = 1.0
+) -> Tensor:
+    """Move codes along every direction by `scale` times its strength: [N, M, D]; without directions, return `codes`."""
+    for direction, strength in directions:
+        codes = direction.move(codes, scale * strength, config)
+    return codes
+
+
 def part_index(config: ModelConfig, part: int | None, kind: CodeKind) -> Tensor:
-    """Positions of a part's vectors among the M of a W+ code, long [n]; None stands for the base codes."""
-    return code_index(config, Parts((), base=True) if part is None else Parts((part,), base=False), kind)
+    """Return the positions of a part's vectors among the M of a W+ code, long [n]; None means the base codes."""
+    ids = () if part is None else (part,)
+    return code_index(config, PartSelection(ids, base=part is None), kind)
 
 
 def fingerprint(generator: Generator) -> str:
-    """16 hex digits that tell models apart whose codes mean different things.
+    """Return 16 hex digits that identify the code space of a generator.
 
-    Of the mapping network, in half precision, and the order of the codes: an exported file keeps it, and so does a
-    generator that was tuned to an image behind the same mapping.
+    They are a hash of the mapping network, in half precision, and of the code layout: exporting or tuning a generator
+    keeps them, training it changes them.
     """
     config = generator.config
     digest = hashlib.sha256(json.dumps([config.base_layers, config.num_classes]).encode())
@@ -80,7 +85,7 @@ def fingerprint(generator: Generator) -> str:
 
 
 def save_direction(direction: Direction, path: Path) -> None:
-    """Writes a direction as `.npz`.
+    """Write a direction as `.npz`.
 
     Raises:
         EditError: if the file cannot be written.
@@ -93,46 +98,40 @@ def save_direction(direction: Direction, path: Path) -> None:
             kind=np.asarray(direction.kind),
             vector=direction.vector.float().cpu().numpy(),
             model=np.asarray(direction.model),
-            how=np.asarray(direction.how),
+            how=np.asarray(direction.description),
         )
 
 
 def load_direction(path: Path, generator: Generator) -> Direction:
-    """A direction for this generator.
+    """Load a direction of this generator.
 
     Raises:
-        EditError: if the file cannot be read, holds something else, or was made for another model.
+        EditError: if the file cannot be read, is no direction, or belongs to another model.
     """
-    direction = _from_fields(_read_fields(path), path)
+    try:
+        fields = read_arrays(path, _FIELDS)
+    except ReadingError as error:
+        raise EditError(f"cannot read {path}: {error}; give a file of python -m scripts.directions") from None
+    direction = _from_fields(fields, path)
     if direction.model != fingerprint(generator):
         raise EditError(f"{path} was made for another model; find one for this model with python -m scripts.directions")
-    config = generator.config
-    part = direction.part
-    fits = part is None or 0 <= part < config.num_classes
-    if not fits or direction.vector.shape != (len(direction.index(config)), config.latent_dim):
-        raise EditError(f"{path} does not fit its own model: it is damaged; find the direction again")
+    config, part = generator.config, direction.part
+    is_known = part is None or 0 <= part < config.num_classes
+    if not is_known or direction.vector.shape != (len(direction.index(config)), config.latent_dim):
+        raise EditError(f"{path} does not match the model that it names: {_REPEAT}")
     return direction
 
 
-def _read_fields(path: Path) -> dict[str, np.ndarray]:
-    try:
-        return read_arrays(path, _FIELDS)
-    except ReadingError as error:
-        raise EditError(f"cannot read {path}: {error}; give a direction of python -m scripts.directions") from None
-
-
 def _from_fields(fields: Mapping[str, np.ndarray], path: Path) -> Direction:
-    """Raises EditError if a field is not of its type."""
+    """Build a direction from the arrays of a file, and check their types."""
     texts = [fields[name] for name in ("name", "kind", "model", "how")]
     part, vector = fields["part"], fields["vector"]
     is_typed = all(x.dtype.kind == "U" and x.shape == () for x in texts) and part.dtype.kind == "i" and part.shape == ()
-    if sum(map(len, map(str, texts))) > _LONGEST:
-        raise EditError(f"{path} has texts of more than {_LONGEST} characters: it is damaged; find the direction again")
+    if sum(map(len, map(str, texts))) > _MAX_CHARACTERS:
+        raise EditError(f"{path} has texts of more than {_MAX_CHARACTERS} characters: {_REPEAT}")
     if not is_typed or vector.dtype != np.float32 or vector.ndim != 2 or not np.isfinite(vector).all():
-        raise EditError(f"{path} is no direction of python -m scripts.directions, or damaged")
-    name, kind, model, how = map(str, texts)
+        raise EditError(f"{path} is not a direction of python -m scripts.directions, or is damaged")
+    name, kind, model, description = map(str, texts)
     if kind not in CODE_KINDS:
-        raise EditError(
-            f"{path} moves codes of an unknown kind, '{label(kind)}': it is damaged; find the direction again"
-        )
-    return Direction(name, None if part == _BASE else int(part), kind, torch.from_numpy(vector), model, how)
+        raise EditError(f"{path} has an unknown kind of codes, '{label(kind)}': {_REPEAT}")
+    return Direction(name, None if part == _BASE else int(part), kind, torch.from_numpy(vector), model, description)

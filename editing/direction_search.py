@@ -1,7 +1,7 @@
-"""Finding directions for the codes of a part: factors of its weights, principal components, attributes.
+"""Find editing directions of a part: by closed-form factorization, by principal components, from attributes.
 
-All three look at single vectors w of the mapping network, which any code of any part can be, and give steps of one
-standard deviation of w along them. Shapes: N samples, D latent width, M = B + 2K vectors of a W+ code, K parts, R
+All three analyse single vectors w of the mapping network, because any code of any part can be one, and return vectors
+of one standard deviation of w. Shapes: N samples, D latent width, M = B + 2K vectors of a W+ code, K parts, R
 resolution.
 """
 
@@ -19,123 +19,121 @@ from models import Generator
 from models.latents import to_wplus
 from utils.errors import EditError
 
-# What a mask tells of a part, from where it is, bool [R, R].
+# Attributes measured on the mask of a part, bool [R, R].
 ATTRIBUTES: Mapping[str, Callable[[np.ndarray], float]] = {
-    "area": lambda where: float(where.mean()),
-    "height": lambda where: float(where.any(axis=1).mean()),
-    "present": lambda where: float(where.any()),
+    "area": lambda mask: float(mask.mean()),
+    "height": lambda mask: float(mask.any(axis=1).mean()),
+    "present": lambda mask: float(mask.any()),
 }
-PENALTIES = 10.0 ** np.arange(-4, 4.1, 0.25)  # of the regression, over the samples; the best one is taken
-FEWEST_LABELS = 10
+PENALTIES = 10.0 ** np.arange(-4, 4.1, 0.25)  # candidates for the ridge penalty, divided by the number of samples
+MIN_LABELS = 10
 
 
-class Step(NamedTuple):
-    vector: Tensor  # [D] float64, one standard deviation
-    how: str  # how well it stands out, in half a line
+class Shift(NamedTuple):
+    """A direction in W, of one standard deviation."""
+
+    vector: Tensor  # [D] float64
+    description: str  # how pronounced it is, in half a line
 
 
 @torch.no_grad()
-def mapped(generator: Generator, samples: int, seed: int = 0) -> Tensor:
-    """w [N, D] of random z, on the CPU in float64: the same on every device for the same seed."""
+def sample_w(generator: Generator, samples: int, seed: int = 0) -> Tensor:
+    """Return w [N, D] of random z, on the CPU in float64: the same on every device for the same seed."""
     z = torch.randn(samples, generator.config.latent_dim, generator=torch.Generator().manual_seed(seed))
     return generator.mapping(z.to(generator.positions.weight)).cpu().double()
 
 
-def factors(generator: Generator, index: Tensor, w: Tensor, count: int) -> list[Step]:
-    """The directions that change the styles of the codes at `index` most (SeFa, Shen and Zhou 2021, equations 4-6).
+def sefa_directions(generator: Generator, index: Tensor, w: Tensor, count: int) -> list[Shift]:
+    """Return the directions that change the styles most (SeFa, Shen and Zhou 2021, equations 4-6).
 
     Args:
-        generator: whose layers are looked at: A holds the style weights of all that read these codes.
+        generator: the matrix A stacks the style weights of all its layers that take the codes at `index`.
         index: positions in W+.
-        w: samples of the mapping [N, D], for the length of the steps.
-        count: directions wanted, at most D.
+        w: samples of the mapping network [N, D], for the standard deviation.
+        count: number of directions, at most D.
     """
-    reads = torch.isin(generator.layer_codes, index.to(generator.layer_codes)).t()  # [L, K]
-    weights = generator.local_generators.style_weight[reads].detach().flatten(0, 1).cpu().double()  # A
-    values, vectors = torch.linalg.eigh(weights.t() @ weights)
-    shares = values / values.sum()
-    return [
-        Step(_one_deviation(_oriented(vectors[:, -rank]), w), f"factor {rank}, {shares[-rank]:.0%} of the modulation")
-        for rank in range(1, count + 1)
-    ]
+    uses_codes = torch.isin(generator.layer_codes, index.to(generator.layer_codes)).t()  # [L, K]
+    weights = generator.local_generators.style_weight[uses_codes].detach().flatten(0, 1).cpu().double()  # A
+    return _eigenvectors(weights.t() @ weights, w, count, "factor", "modulation")
 
 
-def components(w: Tensor, count: int) -> list[Step]:
-    """The principal components of w [N, D] (GANSpace, Härkönen et al. 2020, section 2.1); `count` is at most D."""
-    values, vectors = torch.linalg.eigh(torch.cov(w.t()))
+def pca_directions(w: Tensor, count: int) -> list[Shift]:
+    """Return the principal components of w [N, D] (GANSpace, Härkönen et al. 2020, section 2.1); `count` <= D."""
+    return _eigenvectors(torch.cov(w.t()), w, count, "component", "variance")
+
+
+def _eigenvectors(matrix: Tensor, w: Tensor, count: int, name: str, quantity: str) -> list[Shift]:
+    """Return the eigenvectors of a symmetric matrix [D, D] with the largest eigenvalues, scaled to one deviation."""
+    values, vectors = torch.linalg.eigh(matrix)
     shares = values / values.sum()
-    return [
-        Step(_one_deviation(_oriented(vectors[:, -rank]), w), f"component {rank}, {shares[-rank]:.0%} of the variance")
-        for rank in range(1, count + 1)
-    ]
+    shifts = []
+    for rank in range(1, count + 1):
+        vector = vectors[:, -rank]
+        vector = vector * vector[vector.abs().argmax()].sign()  # the sign is arbitrary: make the largest entry positive
+        shifts.append(Shift(vector * (w @ vector).std(), f"{name} {rank}, {shares[-rank]:.0%} of the {quantity}"))
+    return shifts
 
 
 @torch.no_grad()
-def resampled(generator: Generator, index: Tensor, samples: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Codes in which the vectors at `index` know nothing of the others: these, w [N, D], and the whole [N, M, D].
+def resample_codes(generator: Generator, index: Tensor, samples: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return w [N, D] and codes [N, M, D] that hold w at `index` and an independent w elsewhere.
 
-    What such drawings show of w is what the codes at `index` bring about, and not what happens to come with them.
+    A correlation between w and the generated samples is then an effect of the codes at `index` alone.
     """
-    w, others = mapped(generator, 2 * samples, seed).chunk(2)
+    w, others = sample_w(generator, 2 * samples, seed).chunk(2)
     codes = to_wplus(others, generator.config).clone()
     codes[:, index] = w[:, None]
     return w, codes
 
 
-def attribute(w: Tensor, values: Tensor, what: str) -> Step:
-    """The direction in which an attribute grows (in the manner of InterFaceGAN, Shen et al. 2020, section 3.1).
+def attribute_direction(w: Tensor, values: Tensor, name: str) -> Shift:
+    """Return the direction in which an attribute grows (similar to InterFaceGAN, Shen et al. 2020, section 3.1).
 
-    A ridge regression, whose penalty is the best of PENALTIES when each sample is predicted from the others, gives the
-    normal of the attribute's level planes, for yes and no (1 and 0) Fisher's discriminant. The step is the change of
-    the mean of w that goes with a change along the normal (its covariance with it), so that what is uncorrelated with
-    the attribute stays.
+    A ridge regression, with the best of PENALTIES by leave-one-out error, gives the normal of the attribute's level
+    planes; for binary attributes (0 and 1) this is Fisher's discriminant. The direction is the covariance of w with
+    its projection on the normal, so that whatever is uncorrelated with the attribute stays.
 
     Args:
         w: samples [N, D].
         values: the attribute [N].
-        what: the attribute in words, for messages.
+        name: the attribute's name in messages.
 
     Raises:
-        EditError: if the attribute is the same everywhere, or w does not tell it.
+        EditError: if the attribute is constant, or cannot be predicted from w.
     """
     values = values.double()
     if values.std() < 1e-12:
-        raise EditError(f"{what} is the same in all {len(values)} samples: there is nothing to learn from")
+        raise EditError(f"{name} is the same in all {len(values)} samples: nothing can be learnt from it")
     normal, explained = _ridge(w, values)
     if not explained > 0:
-        told = f"{what} does not follow these codes (R2 {explained:.2f} in {len(values)} samples)"
-        raise EditError(f"{told}: choose another part or kind of codes")
-    projected = (w - w.mean(0)) @ normal
-    step = (w - w.mean(0)).t() @ projected / len(w) / projected.std(correction=0)
-    return Step(step, f"R2 {explained:.2f} in {len(values)} samples")
+        raise EditError(
+            f"{name} cannot be predicted from these codes (R2 {explained:.2f} in {len(values)} samples): "
+            "choose another part or kind of codes"
+        )
+    centered = w - w.mean(0)
+    projected = centered @ normal
+    vector = centered.t() @ projected / len(w) / projected.std(correction=0)
+    return Shift(vector, f"R2 {explained:.2f} in {len(values)} samples")
 
 
 def _ridge(w: Tensor, values: Tensor) -> tuple[Tensor, float]:
-    """Coefficients [D], and the share of the variance explained when each sample is predicted from all others."""
+    """Return the coefficients [D] and the leave-one-out R2 of the best ridge regression."""
     left, singular, right = torch.linalg.svd(w - w.mean(0), full_matrices=False)
     values = values - values.mean()
     projected = left.t() @ values
     errors, coefficients = [], []
     for penalty in PENALTIES * len(w):
-        kept = singular.square() / (singular.square() + penalty)
-        leverage = left.square() @ kept + 1 / len(w)
-        errors.append((((values - left @ (kept * projected)) / (1 - leverage)).square().mean() / values.var()).item())
+        shrinkage = singular.square() / (singular.square() + penalty)
+        leverage = left.square() @ shrinkage + 1 / len(w)
+        residuals = (values - left @ (shrinkage * projected)) / (1 - leverage)
+        errors.append((residuals.square().mean() / values.var()).item())
         coefficients.append(right.t() @ (singular / (singular.square() + penalty) * projected))
     best = int(np.argmin(errors))
     return coefficients[best], 1 - errors[best]
 
 
-def _oriented(vector: Tensor) -> Tensor:
-    """The sign of an eigenvector is chance: its largest entry shall be positive."""
-    return vector * vector[vector.abs().argmax()].sign()
-
-
-def _one_deviation(unit: Tensor, w: Tensor) -> Tensor:
-    return unit * (w @ unit).std()
-
-
 def read_labels(path: Path) -> tuple[list[int], Tensor]:
-    """Seeds and their values, float64, from a CSV file with the header seed,value.
+    """Read seeds and their values, float64, from a CSV file with the header seed,value.
 
     Raises:
         EditError: if the file cannot be read, is no such table, or is too short; the message names the line.
@@ -146,25 +144,26 @@ def read_labels(path: Path) -> tuple[list[int], Tensor]:
     except OSError as error:
         raise EditError(f"cannot read {path}: {error.strerror or error}") from None
     except (UnicodeDecodeError, csv.Error):
-        raise EditError(f"{path} is no CSV file: write lines such as 42,1 below the line seed,value") from None
+        raise EditError(f"{path} is not a CSV file: write lines such as 42,1 below the header seed,value") from None
     if not lines or [cell.strip() for cell in lines[0]] != ["seed", "value"]:
         raise EditError(f"{path}: its first line must be seed,value")
-    rows = [_label(cells, f"{path}, line {number}") for number, cells in enumerate(lines[1:], 2) if cells]
-    seeds = [seed for seed, _ in rows]
-    if len(set(seeds)) < max(len(seeds), FEWEST_LABELS):
+    seeds, values = list[int](), list[float]()
+    for number, cells in enumerate(lines[1:], 2):
+        if not cells:
+            continue
+        place = f"{path}, line {number}: '{','.join(cells)}'"
+        try:
+            seed_text, value_text = cells
+            seed, value = int(seed_text), float(value_text)
+        except ValueError:
+            raise EditError(f"{place} is not a seed and a number, such as 42,1") from None
+        if not 0 <= seed <= LARGEST_SEED or not np.isfinite(value):
+            raise EditError(f"{place}: seeds start at 0, values are finite")
+        seeds.append(seed)
+        values.append(value)
+    if len(set(seeds)) < max(len(seeds), MIN_LABELS):
         raise EditError(
-            f"{path}: {len(set(seeds))} different seeds in {len(seeds)} lines; label each seed once, "
-            f"{FEWEST_LABELS} at least"
+            f"{path}: {len(set(seeds))} different seeds in {len(seeds)} lines; label at least {MIN_LABELS} seeds, "
+            "each once"
         )
-    return seeds, torch.tensor([value for _, value in rows], dtype=torch.float64)
-
-
-def _label(cells: list[str], where: str) -> tuple[int, float]:
-    try:
-        seed, value = cells
-        number, measured = int(seed), float(value)
-    except ValueError:
-        raise EditError(f"{where}: '{','.join(cells)}' is not a seed and a number, such as 42,1") from None
-    if not 0 <= number <= LARGEST_SEED or not np.isfinite(measured):
-        raise EditError(f"{where}: '{','.join(cells)}': seeds start at 0, values are finite")
-    return number, measured
+    return seeds, torch.tensor(values, dtype=torch.float64)

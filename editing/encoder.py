@@ -1,10 +1,10 @@
-"""From a picture to codes that draw it, at once: an encoder that corrects its own guess a few times (ReStyle).
+"""Encoder that predicts the codes of an image in a few refinement rounds (ReStyle, Alaluf et al. 2021, section 3).
 
-It sees the wanted picture, its labels where there are any, and what the codes guessed so far draw, and says how each
-vector of the code has to change (Alaluf et al. 2021, section 3). Ours for parts: every vector of a W+ code has a query
-of its own, which looks at the picture where it likes (Vaswani et al. 2017, section 3.2).
+In each round it sees the target image, its labels if there are any, and the sample of the current codes, and predicts
+a correction of every vector. Unlike ReStyle, every vector of a W+ code has its own query, which attends to the
+features of the images (Vaswani et al. 2017, section 3.2).
 
-Shapes: N pictures, K parts, D latent width, M = B + 2K vectors of a W+ code, R resolution, C channels, P positions.
+Shapes: N images, K parts, D latent width, M = B + 2K vectors of a W+ code, R resolution, C channels, P positions.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,33 +25,22 @@ from utils.reading.plain import stored_options
 from utils.reading.tensors import load_tensors
 
 FORMAT = "semantic-stylegan-encoder/1"
-_NEW_COMMAND = "train one with python -m scripts.train_encoder"
-_LARGEST = 256  # pixels; larger pictures are reduced
-_GRID = 8  # queries look at 8 x 8 positions
-_GROUPS = 8  # of channels that are normalised together
-_SAMPLES = 2000  # of w, for its mean and deviation
+_REMEDY = "train one with python -m scripts.train_encoder"
+_MAX_RESOLUTION = 256  # larger images are downsampled
+_GRID = 8  # queries attend to 8 x 8 positions
+_GROUPS = 8  # groups of GroupNorm
+_SAMPLES = 2000  # samples of w for its mean and deviation
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Architecture of an encoder.
+    """Architecture of an encoder. An EditError reports values out of range."""
 
-    Attributes:
-        channels: of the first maps; twice as many whenever their side halves.
-        max_channels: at most; queries are as wide.
-        layers: in which queries look at each other and at the picture.
-        heads: of each.
-        rounds: how often a guess is corrected.
-
-    Raises:
-        EditError: if a number makes no sense.
-    """
-
-    channels: int = 32
-    max_channels: int = 128
-    layers: int = 2
-    heads: int = 4
-    rounds: int = 3
+    channels: int = 32  # channels of the first feature maps; they double whenever the resolution halves
+    max_channels: int = 128  # limit of the channels, and width of the queries
+    layers: int = 2  # transformer layers: self-attention of the queries, cross-attention to the features
+    heads: int = 4  # attention heads
+    rounds: int = 3  # refinement rounds
 
     def __post_init__(self) -> None:
         for name, most in (("channels", 512), ("max_channels", 2048), ("layers", 24), ("heads", 64), ("rounds", 100)):
@@ -65,12 +54,7 @@ class EncoderConfig:
 
 
 class Encoder(nn.Module):
-    """Corrects codes; `refinements` tells from where to where.
-
-    Args:
-        config: its architecture.
-        model: the generator's.
-    """
+    """Network that corrects the codes of a generator; `refinements` runs all rounds, `forward` one."""
 
     mean: Tensor
     deviation: Tensor
@@ -78,69 +62,64 @@ class Encoder(nn.Module):
     def __init__(self, config: EncoderConfig, model: ModelConfig) -> None:
         super().__init__()
         self.config, self.model = config, model
-        self.side = min(model.resolution, _LARGEST)
+        self.side = min(model.resolution, _MAX_RESOLUTION)
         width = config.max_channels
         self.trunk = _trunk(6 + 2 * model.num_classes, config, self.side)
-        self.places = nn.Parameter(0.02 * torch.randn(_GRID**2, width))
+        self.places = nn.Parameter(0.02 * torch.randn(_GRID**2, width))  # position embeddings
         self.queries = nn.Parameter(0.02 * torch.randn(model.num_codes, width))
-        self.guess = nn.Linear(model.latent_dim, width)
+        self.guess = nn.Linear(model.latent_dim, width)  # embeds the current codes
         layer = nn.TransformerDecoderLayer(
             width, config.heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
         self.decoder = nn.TransformerDecoder(layer, config.layers, nn.LayerNorm(width))
         self.correction = nn.Linear(width, model.latent_dim)
-        nn.init.zeros_(self.correction.weight)  # an untrained encoder leaves the mean code as it is
+        nn.init.zeros_(self.correction.weight)  # an untrained encoder returns the mean code
         nn.init.zeros_(self.correction.bias)
         self.register_buffer("mean", torch.zeros(model.latent_dim))
         self.register_buffer("deviation", torch.ones(model.latent_dim))
 
     @torch.no_grad()
-    def fit_to(self, generator: Generator) -> None:
-        """Takes the mean of w, and its deviations, from the generator."""
+    def set_code_statistics(self, generator: Generator) -> None:
+        """Set mean and deviation to those of the generator's w."""
         z = torch.randn(_SAMPLES, self.model.latent_dim, generator=torch.Generator().manual_seed(0))
         w = generator.mapping(z.to(generator.compositing.weight))
         self.mean.copy_(w.mean(0))
         self.deviation.copy_(w.std(0))
 
-    def forward(self, target: Target, drawn: GeneratorOutput, codes: Tensor) -> Tensor:
-        """Better codes [N, M, D] than `codes` [N, M, D], which draw `drawn`."""
-        parts = F.softmax(SHARPNESS * drawn.segmentation, 1)
-        wanted = torch.zeros_like(parts)  # no labels: of no class
+    def forward(self, target: Target, current: GeneratorOutput, codes: Tensor) -> Tensor:
+        """Correct codes [N, M, D] whose sample is `current`: [N, M, D]."""
+        current_masks = F.softmax(SHARPNESS * current.segmentation, 1)
+        target_masks = torch.zeros_like(current_masks)  # stays zero without labels
         if target.labels is not None:
-            wanted.scatter_(1, target.labels.long()[:, None], 1.0)
-        seen = torch.cat([target.images, drawn.image, wanted, parts], 1)  # [N, 6 + 2K, R, R]
-        if seen.shape[-1] > self.side:
-            seen = F.interpolate(seen, (self.side,) * 2, mode="bilinear", antialias=True, align_corners=False)
-        features = self.trunk(seen.contiguous(memory_format=torch.channels_last))  # [N, C, 8, 8]
+            target_masks.scatter_(1, target.labels.long()[:, None], 1.0)
+        x = torch.cat([target.images, current.image, target_masks, current_masks], 1)  # [N, 6 + 2K, R, R]
+        if x.shape[-1] > self.side:
+            x = F.interpolate(x, (self.side,) * 2, mode="bilinear", antialias=True, align_corners=False)
+        features = self.trunk(x.contiguous(memory_format=torch.channels_last))  # [N, C, 8, 8]
         memory = features.flatten(2).transpose(1, 2) + self.places  # [N, P, C]
         queries = self.queries + self.guess((codes - self.mean) / self.deviation)  # [N, M, C]
         return codes + self.deviation * self.correction(self.decoder(queries, memory))
 
     def refinements(self, generator: Generator, target: Target) -> Iterator[tuple[Tensor, GeneratorOutput]]:
-        """Codes [N, M, D] and what they draw, after each round; gradients stay within a round, as in ReStyle.
-
-        Args:
-            generator: that the codes are for; it learns nothing.
-            target: pictures, and their labels or None.
-        """
+        """Yield codes [N, M, D] and their sample after each round; gradients stay within a round, as in ReStyle."""
         codes = self.mean.expand(len(target.images), self.model.num_codes, -1)
         with torch.no_grad():
-            drawn = generator.synthesis(codes[:1])
-        drawn = GeneratorOutput(*(values.expand(len(codes), -1, -1, -1) for values in drawn))
+            out = generator.synthesis(codes[:1])
+        out = GeneratorOutput(*(values.expand(len(codes), -1, -1, -1) for values in out))
         for _ in range(self.config.rounds):
-            codes = self(target, GeneratorOutput(*(values.detach() for values in drawn)), codes.detach())
-            drawn = generator.synthesis(codes)
-            yield codes, drawn
+            codes = self(target, GeneratorOutput(*(values.detach() for values in out)), codes.detach())
+            out = generator.synthesis(codes)
+            yield codes, out
 
 
 def _basic_block() -> Any:
-    from torchvision.models.resnet import BasicBlock  # here, for it takes seconds to import
+    from torchvision.models.resnet import BasicBlock  # imported here because it takes seconds
 
     return BasicBlock
 
 
 def _trunk(inputs: int, config: EncoderConfig, side: int) -> nn.Sequential:
-    """Maps of `side` pixels to [N, C, 8, 8], by residual blocks (He et al. 2016) that halve them; smaller ones grow."""
+    """Return the network from [N, inputs, side, side] to [N, C, 8, 8]: residual blocks that halve (He et al. 2016)."""
     block = _basic_block()
     width = config.channels
     layers: list[nn.Module] = [nn.Conv2d(inputs, width, 3, padding=1, bias=False), _norm(width), nn.ReLU()]
@@ -149,6 +128,7 @@ def _trunk(inputs: int, config: EncoderConfig, side: int) -> nn.Sequential:
         shortcut = nn.Sequential(nn.Conv2d(width, wider, 1, 2, bias=False), _norm(wider))
         layers.append(block(width, wider, 2, shortcut, norm_layer=_norm))
         width, side = wider, side // 2
+    # The pooling matters if the sides are no powers of two, or smaller than the grid.
     return nn.Sequential(*layers, nn.Conv2d(width, config.max_channels, 1), nn.AdaptiveAvgPool2d(_GRID))
 
 
@@ -158,63 +138,54 @@ def _norm(channels: int) -> nn.GroupNorm:
 
 @torch.no_grad()
 def encode(encoder: Encoder, generator: Generator, target: Target) -> Tensor:
-    """Codes [N, M, D] that draw the pictures, after all rounds."""
+    """Return the codes [N, M, D] of images after all rounds."""
     *_, (codes, _) = encoder.refinements(generator, target)
     return codes
 
 
 class EncoderFile(NamedTuple):
-    """What a file of an encoder tells."""
+    """Contents of an encoder's file."""
 
     encoder: Encoder
-    facts: Mapping[str, Any]  # how it was trained, and how good it is: plain data
+    facts: Mapping[str, Any]  # training options and quality: plain data
 
 
 def save_encoder(encoder: Encoder, generator: Generator, facts: Mapping[str, Any], file: BinaryIO) -> None:
-    """Writes tensors, in half precision, and plain data."""
+    """Write tensors in half precision, and plain data."""
     halves = {name: value.half() for name, value in encoder.state_dict().items()}
     contents = {"format": FORMAT, "encoder": asdict(encoder.config), "model": asdict(encoder.model)}
     torch.save({**contents, "made_for": fingerprint(generator), "facts": dict(facts), "network": halves}, file)
 
 
 def load_encoder(path: Path, generator: Generator) -> EncoderFile:
-    """An encoder for this generator, on its device, in evaluation mode and without gradients.
+    """Load an encoder of this generator, on its device, in eval mode and without gradients.
 
     Raises:
-        EditError: if the file is missing, damaged or foreign, or was made for another model.
+        EditError: if the file is missing, damaged, or no encoder, or was made for another model.
     """
     try:
         contents = load_tensors(path)
     except ReadingError as error:
-        raise EditError(f"{path}: {error}; {_NEW_COMMAND}") from error
+        raise EditError(f"{path}: {error}; {_REMEDY}") from error
     if not isinstance(contents, dict) or contents.get("format") != FORMAT:
-        raise EditError(f"{path} is no encoder; {_NEW_COMMAND}")
+        raise EditError(f"{path} is not an encoder; {_REMEDY}")
     if contents.get("made_for") != fingerprint(generator):
-        raise EditError(f"{path} was made for another model; {_NEW_COMMAND}")
+        raise EditError(f"{path} was made for another model; {_REMEDY}")
     try:
         config = EncoderConfig(**stored_options(EncoderConfig, contents.get("encoder")))
         model = ModelConfig.from_dict(contents.get("model"))
     except ReadingError as error:
-        raise EditError(f"{path}: its encoder configuration {error}; {_NEW_COMMAND}") from None
+        raise EditError(f"{path}: its encoder configuration {error}; {_REMEDY}") from None
     except ModelError as error:
-        raise EditError(f"{path}: {error}; {_NEW_COMMAND}") from None
+        raise EditError(f"{path}: {error}; {_REMEDY}") from None
     except EditError as error:
-        raise EditError(f"{path} is damaged: {error}; {_NEW_COMMAND}") from None
+        raise EditError(f"{path} is damaged: {error}; {_REMEDY}") from None
     try:
-        found = EncoderFile(_build(config, model, contents["network"]), dict(contents["facts"]))
+        _basic_block()  # `build` makes "meta" the default device, on which PyTorch 2.6 cannot import torchvision
+        with torch.random.fork_rng(devices=[]):
+            encoder = build(lambda: Encoder(config, model), contents["network"], "the encoder")
+        facts = dict(contents["facts"])
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, ModelError) as error:
-        raise EditError(f"{path} is damaged: its entries do not fit together; {_NEW_COMMAND}") from error
-    found.encoder.to(generator.compositing.weight.device)
-    return found
-
-
-def _build(config: EncoderConfig, model: ModelConfig, network: Any) -> Encoder:
-    """Return the encoder with a file's weights.
-
-    Raises:
-        AttributeError, KeyError, RuntimeError, TypeError, ValueError: if the entries of the file do not fit together.
-    """
-    _basic_block()  # `build` makes "meta" the default device, on which PyTorch 2.6 cannot import torchvision
-    with torch.random.fork_rng(devices=[]):
-        encoder = build(lambda: Encoder(config, model), network, "the encoder")
-    return encoder.eval().requires_grad_(False)
+        raise EditError(f"{path} is damaged: its entries do not match each other; {_REMEDY}") from error
+    encoder.eval().requires_grad_(False).to(generator.compositing.weight.device)
+    return EncoderFile(encoder, facts)

@@ -1,17 +1,18 @@
-"""The command line of generate.py: which options there are, and which of them go together."""
+"""Command line of generate.py: its options, and which of them can be combined."""
 
 import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 from editing.animation import FORMATS, MAX_GIF_FPS
 from editing.mixing import CODE_KINDS, CURVES
 from editing.selection import parse_seeds
+from utils import cli
 from utils.errors import EditError
 
-MODES = {  # and the options that would be ignored in the others
+MODES = {  # each with the options that only it uses
     "grid": (),
     "files": (),
     "components": (),
@@ -21,93 +22,64 @@ MODES = {  # and the options that would be ignored in the others
 }
 
 
-class Parser(argparse.ArgumentParser):
-    """Reports a mistake in one line, as all other mistakes are."""
-
-    def error(self, message: str) -> NoReturn:
-        raise EditError(f"{message} (python generate.py --help lists all options)")
-
-
 def parse_options(argv: Sequence[str] | None, description: str | None) -> argparse.Namespace:
-    """The options of generate.py; `mode` is one of MODES.
+    """Parse the options of generate.py; `mode` is one of MODES.
 
     Raises:
-        EditError: if one is unknown, missing, malformed or of no use in the mode.
+        ConfigError: if an option is unknown, missing, malformed, or has no effect in the mode.
     """
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = Parser("generate.py", description=description, formatter_class=layout, allow_abbrev=False)
-    _add_files(parser)
-    _add_drawing(parser)
+    parser = cli.Parser(description, prog="python generate.py")
+    _add_files_and_generation(parser)
     _add_edits(parser)
     _add_modes(parser)
     args = parser.parse_args(argv)
     _check_mode(args, parser)
     args.shift = tuple(args.shift)
-    args.direction = [(Path(file), _strength(text, parser)) for file, text in args.direction]
+    try:
+        args.direction = [(Path(file), finite(strength)) for file, strength in args.direction]
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"argument --direction: {error}")
     return args
 
 
-def _add_files(parser: argparse.ArgumentParser) -> None:
+def _add_files_and_generation(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--checkpoint", type=Path, help="a file of train.py, or a released one (default the bundled model)")
-    add("--output", type=Path, required=True, help="folder to write to; what is in it stays")
+    add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
+    add("--output", type=Path, required=True, help="folder to write to; existing files are kept")
     add("--overwrite", action="store_true", help="replace files of the same name")
     codes = parser.add_mutually_exclusive_group(required=True)
-    codes.add_argument("--seeds", help="such as 0-15,42; a seed looks the same whatever the others and the batch")
-    codes.add_argument(
-        "--latents", type=Path, help="codes in a .npy, .npz or .pt file, floats [N, D] or [N, B + 2K, D]"
-    )
-    add("--save-latents", action="store_true", help="write the codes drawn, truncated, in order, to latents.npy")
-
-
-def _add_drawing(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--truncation", type=finite, default=1.0, help="1 changes nothing, 0 draws the mean code (default 1)")
+    codes.add_argument("--seeds", help="such as 0-15,42; a seed gives the same image in every batch")
+    codes.add_argument("--latents", type=Path, help=".npy, .npz or .pt file of codes, floats [N, D] or [N, B + 2K, D]")
+    add("--save-latents", action="store_true", help="write the codes of all images, truncated, to latents.npy")
+    add("--truncation", type=finite, default=1.0, help="1 changes nothing, 0 gives the mean code (default 1)")
     add("--noise", choices=("const", "random"), default="const", help="stored or new noise maps (default const)")
-    add("--batch-size", type=positive, default=8, help="drawings made at once (default 8)")
+    add("--batch-size", type=positive, default=8, help="images generated at once (default 8)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels of the networks (default auto)")
 
 
 def _add_edits(parser: argparse.ArgumentParser) -> None:
-    """What changes the codes or the scene, in every mode."""
+    """Add the options that change the codes or the scene in every mode."""
     add = parser.add_argument
-    add(
-        "--take",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("SOURCE", "PARTS"),
-        help="take parts from a seed or a .npy, .npz or .pt file of one code, such as 7 hair,hat; may be given again",
-    )
-    add(
-        "--direction",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("FILE", "STRENGTH"),
-        help="move codes along a direction of scripts.directions, such as hair.npz -2; may be given again",
-    )
-    add("--background", type=_background, help="a seed, or a photo, whose background or centre is drawn behind all")
+    pairs: dict[str, Any] = {"nargs": 2, "action": "append", "default": []}
+    take = "take parts from a seed or a .npy, .npz or .pt file of one code, such as 7 hair,hat; may be repeated"
+    add("--take", **pairs, metavar=("SOURCE", "PARTS"), help=take)
+    move = "move codes along a direction of scripts.directions, such as hair.npz -2; may be repeated"
+    add("--direction", **pairs, metavar=("FILE", "STRENGTH"), help=move)
+    add("--background", type=_background, help="background for all images: that of a seed, or a photo")
     add("--zoom", type=_above_zero, default=1.0, help="of all parts but the background, about the centre (default 1)")
-    add(
-        "--shift",
-        nargs=2,
-        type=finite,
-        default=(0.0, 0.0),
-        metavar=("X", "Y"),
-        help="of all parts but the background, right and down, where 2 is the whole side (default 0 0)",
-    )
+    shift = "of all parts but the background, right and down; 2 is the width of the image (default 0 0)"
+    add("--shift", nargs=2, type=finite, default=(0.0, 0.0), metavar=("X", "Y"), help=shift)
 
 
 def _add_modes(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(mode="grid")
     modes = parser.add_mutually_exclusive_group()
     for mode, meaning in (
-        ("files", "each picture, and the label ids, in a file of its own"),
+        ("files", "write each image, mask and label map to a file of its own"),
         ("components", "a row for each code: its parts added one at a time"),
         ("mix", "a table: each code (row) with parts of each source (column)"),
-        ("interpolate", "an animation or a sheet: parts of the first code move through all codes and back"),
+        ("interpolate", "an animation or an image grid: parts of the first code move through all codes and back"),
         ("slide", "a row for each code: moved along --direction, from minus to plus its strength"),
     ):
         modes.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, help=meaning)
@@ -116,16 +88,16 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
     add("--parts", help="mix, interpolate: such as hair,eye (default all, and base unless --codes texture)")
     add("--codes", choices=CODE_KINDS, default="both", help="mix, interpolate: which codes of the parts (default both)")
     add("--frames", type=positive, default=24, help="interpolate: frames from one code to the next (default 24)")
-    add("--fps", type=positive, default=25, help="interpolate: frames a second (default 25)")
-    add("--format", choices=(*FORMATS, "png"), default="gif", help="interpolate: png is a sheet (default gif)")
-    add("--curve", choices=CURVES, default="linear", help="interpolate: way from code to code (default linear)")
+    add("--fps", type=positive, default=25, help="interpolate: frames per second (default 25)")
+    add("--format", choices=(*FORMATS, "png"), default="gif", help="interpolate: png is an image grid (default gif)")
+    add("--curve", choices=CURVES, default="linear", help="interpolate: curve between codes (default linear)")
 
 
 def _check_mode(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     for option in sorted({option for options in MODES.values() for option in options} - {*MODES[args.mode]}):
         if getattr(args, option) != parser.get_default(option):
             modes = " or ".join(f"--{mode}" for mode, options in MODES.items() if option in options)
-            parser.error(f"--{option} means nothing here: it goes with {modes}")
+            parser.error(f"--{option} has no effect here: combine it with {modes}")
     if args.mode == "mix" and args.sources is None:
         parser.error("--mix needs --sources, the seeds to take the parts from")
     if args.mode == "interpolate" and args.format == "gif" and args.fps > MAX_GIF_FPS:
@@ -134,26 +106,22 @@ def _check_mode(args: argparse.Namespace, parser: argparse.ArgumentParser) -> No
         parser.error("--slide needs --direction FILE STRENGTH")
 
 
-def _strength(text: str, parser: argparse.ArgumentParser) -> float:
-    try:
-        return finite(text)
-    except argparse.ArgumentTypeError as error:
-        parser.error(f"argument --direction: {error}")
-
-
 def positive(text: str) -> int:
-    """A whole number above 0, for argparse."""
+    """Convert an argument to an integer above 0."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
     return int(text)
 
 
-def _background(text: str) -> int | Path:
-    """A seed or a file."""
+def finite(text: str) -> float:
+    """Convert an argument to a finite number."""
     try:
-        return parse_seeds(text)[0] if text.isdecimal() else Path(text)
-    except EditError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+    return value
 
 
 def _above_zero(text: str) -> float:
@@ -163,12 +131,9 @@ def _above_zero(text: str) -> float:
     return value
 
 
-def finite(text: str) -> float:
-    """A number, for argparse."""
+def _background(text: str) -> int | Path:
+    """Convert an argument to a seed or a file."""
     try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
-    return value
+        return parse_seeds(text)[0] if text.isdecimal() else Path(text)
+    except EditError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -1,4 +1,4 @@
-"""Codes to drawings, a batch at a time, as arrays on the CPU.
+"""Generate images and masks from codes, in batches, as arrays on the CPU.
 
 Shapes: N codes, P part masks, K parts, D latent width, M = B + 2K, F feature channels, R resolution,
 r coarse resolution.
@@ -17,22 +17,22 @@ from models.generator import NoiseMode
 
 
 class Sample(NamedTuple):
-    """One sample."""
+    """One generated sample."""
 
     image: np.ndarray  # uint8 [R, R, 3]
-    labels: np.ndarray  # uint8 [R, R], the class of the largest segmentation output
+    labels: np.ndarray  # uint8 [R, R], the class with the largest segmentation output
     coarse: np.ndarray  # float32 [K, r, r], the coarse masks in [0, 1]
     depth: np.ndarray  # float32 [K, r, r], pseudo-depth; larger is nearer
 
 
 class Scene(NamedTuple):
-    """What all drawings share, beyond their codes."""
+    """Inputs of the generator that all samples share."""
 
-    coords: Tensor | None = None  # [1, K, 2, r, r], where each part is drawn
-    background: Tensor | None = None  # [1, F, r, r], features in place of the background part's own
+    coords: Tensor | None = None  # [1, K, 2, r, r], coordinates of each part; None: the regular grid
+    background: Tensor | None = None  # [1, F, r, r], features that replace the background part's own
 
 
-PLAIN = Scene()
+DEFAULT_SCENE = Scene()
 
 
 def generate(
@@ -40,33 +40,29 @@ def generate(
     codes: Tensor,
     part_masks: Tensor | None = None,
     *,
-    scene: Scene = PLAIN,
+    scene: Scene = DEFAULT_SCENE,
     noise: NoiseMode = "const",
     batch_size: int = 8,
 ) -> Iterator[Sample]:
-    """Draws codes [N, D] or [N, M, D] one after the other, in batches that fit the memory.
+    """Yield the samples of codes [N, D] or [N, M, D] in order.
 
     Args:
-        generator: the generator, on any device and in any precision.
-        codes: codes of W or W+.
-        part_masks: True where a part is drawn, [P, K]; each code is then drawn P times, once with each mask.
-        scene: what lies behind, and where the parts are.
-        noise: "const" takes the stored noise maps, "random" draws new ones.
-        batch_size: drawings made at once.
+        generator: on any device and in any precision.
+        codes: W or W+ codes.
+        part_masks: [P, K], True where a part is switched on; each code is generated P times, once with each mask.
+        scene: coordinates and background of all samples.
+        noise: "const" uses the stored noise maps, "random" samples new ones.
+        batch_size: samples generated at once.
     """
-    like = generator.compositing.weight
-    scene = Scene(*(None if values is None else values.to(like) for values in scene))
-    variants = 1 if part_masks is None else len(part_masks)
-    for batch in torch.arange(len(codes) * variants).split(batch_size):
-        mask = None if part_masks is None else part_masks[batch % variants].to(like.device)
-        yield from _generate_batch(generator, codes[batch // variants].to(like), mask, scene, noise)
-
-
-@torch.no_grad()
-def _generate_batch(
-    generator: Generator, codes: Tensor, part_mask: Tensor | None, scene: Scene, noise: NoiseMode
-) -> list[Sample]:
-    out = generator.synthesis(codes, noise, part_mask, scene.coords, scene.background)
-    images = float_to_images(out.image).permute(0, 2, 3, 1)
-    maps = (images, segmentation_to_labels(out.segmentation), ((out.coarse + 1) / 2).float(), out.depth.float())
-    return [Sample(*sample) for sample in zip(*(values.cpu().numpy() for values in maps), strict=True)]
+    weight = generator.compositing.weight
+    scene = Scene(*(None if values is None else values.to(weight) for values in scene))
+    masks_per_code = 1 if part_masks is None else len(part_masks)
+    for batch in torch.arange(len(codes) * masks_per_code).split(batch_size):
+        part_mask = None if part_masks is None else part_masks[batch % masks_per_code].to(weight.device)
+        with torch.no_grad():
+            batch_codes = codes[batch // masks_per_code].to(weight)
+            out = generator.synthesis(batch_codes, noise, part_mask, scene.coords, scene.background)
+            images = float_to_images(out.image).permute(0, 2, 3, 1)
+            labels, coarse = segmentation_to_labels(out.segmentation), ((out.coarse + 1) / 2).float()
+        maps = (values.cpu().numpy() for values in (images, labels, coarse, out.depth.float()))
+        yield from (Sample(*values) for values in zip(*maps, strict=True))

@@ -1,25 +1,33 @@
-"""What can be asked for: each job tells what to draw, which files come of it, and how they are written.
+"""Turn the options of generate.py into codes to generate, a scene, and files to write.
 
 Shapes: N codes, D latent width, M = B + 2K, P part masks, K parts.
 """
 
+import argparse
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from datasets.labels import ClassTable
+from datasets.transforms import images_to_float
+from editing import background
 from editing.animation import Format, require_format, save_animation
-from editing.direction_files import Direction
-from editing.generation import Sample
-from editing.image_grids import check_sheet_size, component_sheet, contact_sheet, file_pictures, frame, mixing_sheets
-from editing.mixing import Curve, loop, mixing_table
-from models import ModelConfig
+from editing.codes import load_codes, seed_codes, source_codes
+from editing.direction_files import DirectionStrength, apply_directions, load_direction, part_index
+from editing.generation import Sample, Scene
+from editing.image_grids import captioned_grid, check_grid_size, frame, mixing_grids, sample_grid, sample_images
+from editing.mixing import code_index, loop, mix_codes, mixing_table
+from editing.photos import read_photo
+from editing.selection import parse_parts, parse_seeds
+from models import Generator, ModelConfig
+from models.coordinates import foreground_coordinates
+from models.latents import truncate
 from utils.errors import EditError
 from utils.images import save_label_png, save_png
+from utils.progress import progress
 
 SLIDE_COLUMNS = 7
 FILE_KINDS = ("image", "mask", "labels", "overlay", "coarse", "depth")
@@ -27,139 +35,184 @@ FILE_KINDS = ("image", "mask", "labels", "overlay", "coarse", "depth")
 
 @dataclass(frozen=True)
 class Job:
-    """What to draw and what becomes of it."""
+    """The codes to generate and the files to write."""
 
     codes: Tensor  # [N, D] or [N, M, D]
-    names: Sequence[str]  # the files that `write` makes
-    write: Callable[[Iterable[Sample], Path], None]  # takes the drawings in order, and the folder
-    part_masks: Tensor | None = None  # [P, K]; every code is drawn once with each
+    names: Sequence[str]  # the files that `write` creates
+    write: Callable[[Iterable[Sample], Path], None]  # arguments: the samples in order, and the folder
+    part_masks: Tensor | None = None  # [P, K]; every code is generated once with each mask
 
     @property
-    def num_drawings(self) -> int:
+    def num_samples(self) -> int:
         return len(self.codes) * (1 if self.part_masks is None else len(self.part_masks))
 
-    def some(self, count: int) -> tuple[Tensor, Tensor | None]:
-        """Codes and part masks of at most `count` of its drawings, by chance but always the same."""
-        picked = torch.randperm(self.num_drawings, generator=torch.Generator().manual_seed(0))[:count]
+    def random_subset(self, count: int) -> tuple[Tensor, Tensor | None]:
+        """Return codes and part masks of at most `count` samples; the random choice is always the same."""
+        chosen = torch.randperm(self.num_samples, generator=torch.Generator().manual_seed(0))[:count]
         if self.part_masks is None:
-            return self.codes[picked], None
-        return self.codes[picked // len(self.part_masks)], self.part_masks[picked % len(self.part_masks)]
+            return self.codes[chosen], None
+        return self.codes[chosen // len(self.part_masks)], self.part_masks[chosen % len(self.part_masks)]
 
 
-def grid_job(codes: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
-    """grid.png: image | mask | overlay of every code.
+def plan_job(args: argparse.Namespace, generator: Generator, classes: ClassTable) -> Job:
+    """Return the job that the options of generate.py describe, see `editing.generate_options`.
 
     Raises:
-        EditError: if they are too many for one picture.
+        EditError: if seeds, parts or files are invalid, or an image would be too large.
     """
-    check_sheet_size(3 * len(codes), config.resolution)
+    # Codes, and edits that apply to all modes.
+    config = generator.config
+    if args.latents is None:
+        seeds = parse_seeds(args.seeds)
+        codes, stems = seed_codes(generator, seeds), [f"seed{seed:04d}" for seed in seeds]
+    else:
+        codes = load_codes(args.latents, config).to(generator.compositing.weight)
+        stems = [f"latent{index:04d}" for index in range(len(codes))]
+    codes = _with_background(codes, args, generator)
+    directions = [(load_direction(file, generator), strength) for file, strength in args.direction]
+    codes = _take_parts(codes, args.take, generator, classes)
 
-    def write(drawings: Iterable[Sample], folder: Path) -> None:
-        save_png(contact_sheet(drawings, classes.palette()), folder / "grid.png")
+    # What the mode makes of them.
+    if args.mode == "slide":
+        return slide_job(codes, directions, config, classes)
+    codes = apply_directions(codes, directions, config)
+    if args.mode == "grid":
+        return _grid_job(codes, config, classes)
+    if args.mode == "files":
+        return _files_job(codes, stems, classes)
+    if args.mode == "components":
+        return _component_job(codes, config, classes)
+    parts = None if args.parts is None else parse_parts(args.parts, classes.names)
+    index = code_index(config, parts, args.codes)
+    if args.mode == "mix":
+        sources = _with_background(source_codes(args.sources, generator), args, generator)
+        return _mixing_job(codes, sources, index, config, classes)
+    return _interpolation_job(codes, index, args, config, classes)
+
+
+def _with_background(codes: Tensor, args: argparse.Namespace, generator: Generator) -> Tensor:
+    """Apply --background with a seed, and --truncation."""
+    if isinstance(args.background, int):
+        source, index = seed_codes(generator, [args.background]), part_index(generator.config, 0, "both")
+        codes = mix_codes(codes, source, index, generator.config)
+    return codes if args.truncation == 1 else truncate(codes, generator.mean_code(), args.truncation)
+
+
+def _take_parts(codes: Tensor, takes: Sequence[Sequence[str]], generator: Generator, classes: ClassTable) -> Tensor:
+    """Apply --take: replace parts by those of other codes, named by pairs such as ("7", "hair,hat")."""
+    for source, parts in takes:
+        other = source_codes(source, generator)
+        if len(other) != 1:
+            raise EditError(f"--take {source}: gives {len(other)} codes; name one seed, or a file of one code")
+        index = code_index(generator.config, parse_parts(parts, classes.names))
+        codes = mix_codes(codes, other, index, generator.config)
+    return codes
+
+
+def read_background(path: int | Path | None, generator: Generator, classes: ClassTable) -> Tensor | None:
+    """Read the centre square of a photo for --background, floats [3, R, R] in [-1, 1]; None if it is not a file."""
+    if not isinstance(path, Path):
+        return None
+    image = read_photo(path, None, classes, generator.config.resolution, "center").image
+    return images_to_float(torch.tensor(image).permute(2, 0, 1))
+
+
+def make_scene(args: argparse.Namespace, generator: Generator, job: Job, photo: Tensor | None) -> Scene:
+    """Return the scene that --zoom, --shift and --background describe; a photo is fitted to a part of the samples."""
+    is_moved = args.zoom != 1 or any(args.shift)
+    coords = foreground_coordinates(generator.config, zoom=args.zoom, shift=args.shift) if is_moved else None
+    scene = Scene(coords)
+    if photo is None:
+        return scene
+    with progress(total=background.STEPS, desc="fitting the photo", unit="step") as bar:
+        subset = job.random_subset(args.batch_size)
+        fitted = background.fit_background(generator, photo, *subset, scene, callback=lambda _: bar.update())
+    print(f"fitted {args.background}: PSNR {fitted.psnr:.1f} dB where it is visible")
+    return scene._replace(background=fitted.features)
+
+
+def _grid_job(codes: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
+    """Write grid.png: image | mask | overlay of every code."""
+    check_grid_size(3 * len(codes), config.resolution)
+
+    def write(samples: Iterable[Sample], folder: Path) -> None:
+        save_png(sample_grid(samples, classes.palette()), folder / "grid.png")
 
     return Job(codes, ["grid.png"], write)
 
 
-def files_job(codes: Tensor, stems: Sequence[str], classes: ClassTable) -> Job:
-    """<stem>_image.png and so on for every code: coloured mask, label ids with a palette, overlay, coarse, depth."""
+def _files_job(codes: Tensor, stems: Sequence[str], classes: ClassTable) -> Job:
+    """Write a PNG of each of FILE_KINDS for every code."""
 
-    def write(drawings: Iterable[Sample], folder: Path) -> None:
+    def write(samples: Iterable[Sample], folder: Path) -> None:
         palette = classes.palette()
-        for stem, drawing in zip(stems, drawings, strict=True):
-            save_label_png(drawing.labels, palette, folder / f"{stem}_labels.png")
-            for kind, picture in file_pictures(drawing, palette).items():
-                save_png(picture, folder / f"{stem}_{kind}.png")
+        for stem, sample in zip(stems, samples, strict=True):
+            save_label_png(sample.labels, palette, folder / f"{stem}_labels.png")
+            for kind, image in sample_images(sample, palette).items():
+                save_png(image, folder / f"{stem}_{kind}.png")
 
     return Job(codes, [f"{stem}_{kind}.png" for stem in stems for kind in FILE_KINDS], write)
 
 
-def component_job(codes: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
-    """components.png: every code drawn part by part, from the background alone to all parts.
-
-    Raises:
-        EditError: if they are too many for one picture.
-    """
+def _component_job(codes: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
+    """Write components.png: a row for every code, from the background alone to all parts."""
     part_masks = torch.ones(config.num_classes, config.num_classes, dtype=torch.bool).tril()
-    return _table_job(codes, classes.names, "components.png", config, classes, part_masks)
+    return _captioned_job(codes, classes.names, "components.png", config, classes, part_masks)
 
 
-def mixing_job(codes: Tensor, sources: Tensor, index: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
-    """mix.png and mix_masks.png: every code (a row) with the vectors at `index` from every source (a column).
-
-    Raises:
-        EditError: if they are too many for one picture.
-    """
+def _mixing_job(codes: Tensor, sources: Tensor, index: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
+    """Write mix.png and mix_masks.png: every code (row) with the vectors at `index` from every source (column)."""
     columns = 1 + len(sources)
-    check_sheet_size((1 + len(codes)) * columns, config.resolution)
+    check_grid_size((1 + len(codes)) * columns, config.resolution)
     names = ["mix.png", "mix_masks.png"]
 
-    def write(drawings: Iterable[Sample], folder: Path) -> None:
-        for name, sheet in zip(names, mixing_sheets(drawings, columns, classes.palette()), strict=True):
-            save_png(sheet, folder / name)
+    def write(samples: Iterable[Sample], folder: Path) -> None:
+        for name, image in zip(names, mixing_grids(samples, columns, classes.palette()), strict=True):
+            save_png(image, folder / name)
 
     return Job(mixing_table(codes, sources, index, config), names, write)
 
 
-Push = tuple[Direction, float]  # and its strength, in standard deviations
-
-
-def push(codes: Tensor, pushes: Sequence[Push], config: ModelConfig, share: float = 1.0) -> Tensor:
-    """Codes moved along every direction by a share of its strength: [N, M, D], or as they are without directions."""
-    for direction, strength in pushes:
-        codes = direction.move(codes, share * strength, config)
-    return codes
-
-
 def slide_job(
-    codes: Tensor, pushes: Sequence[Push], config: ModelConfig, classes: ClassTable, name: str = "slide.png"
+    codes: Tensor,
+    directions: Sequence[DirectionStrength],
+    config: ModelConfig,
+    classes: ClassTable,
+    name: str = "slide.png",
 ) -> Job:
-    """slide.png: every code in a line of images and one of masks, from minus to plus the strengths of all directions.
-
-    Raises:
-        EditError: if they are too many for one picture.
-    """
+    """Write slide.png: a row for every code, from minus to plus the strengths of all directions."""
     middle = SLIDE_COLUMNS // 2
-    shares = [(column - middle) / middle for column in range(SLIDE_COLUMNS)]
-    captions = [", ".join(f"{share * strength:+.2g}" if share else "0" for _, strength in pushes) for share in shares]
-    moved = torch.stack([push(codes, pushes, config, share) for share in shares], dim=1)  # [N, columns, M, D]
-    return _table_job(moved.flatten(0, 1), captions, name, config, classes)
+    scales = [(column - middle) / middle for column in range(SLIDE_COLUMNS)]
+    captions = [", ".join(f"{s * strength:+.2g}" if s else "0" for _, strength in directions) for s in scales]
+    moved = torch.stack([apply_directions(codes, directions, config, scale) for scale in scales], dim=1)
+    return _captioned_job(moved.flatten(0, 1), captions, name, config, classes)  # moved: [N, columns, M, D]
 
 
-class Motion(NamedTuple):
-    """How an interpolation moves and is stored."""
+def _interpolation_job(
+    codes: Tensor, index: Tensor, args: argparse.Namespace, config: ModelConfig, classes: ClassTable
+) -> Job:
+    """Write interpolation.gif, .mp4 or .png: the first code, with its vectors at `index` moving through all codes.
 
-    frames: int  # from one code to the next
-    fps: int
-    format: Format | Literal["png"]  # an animation, or all frames in one sheet
-    curve: Curve
-
-
-def interpolation_job(codes: Tensor, index: Tensor, motion: Motion, config: ModelConfig, classes: ClassTable) -> Job:
-    """interpolation.gif, .mp4 or .png: the first code, its vectors at `index` moving through all codes.
-
-    Animations show image | mask; the sheet has a line of images and one of masks from each code to the next.
-
-    Raises:
-        EditError: if there is only one code, the format cannot be written, or the sheet would be too large.
+    Animations show image | mask; a PNG has a line of images and a line of masks from each code to the next.
     """
     if len(codes) < 2:
         raise EditError("an interpolation needs at least two codes; give more --seeds or --latents")
-    name = f"interpolation.{motion.format}"
-    moving = loop(codes, motion.frames, index, config, motion.curve)
-    if motion.format == "png":
-        captions = [f"{step / motion.frames:.2g}" for step in range(motion.frames)]
-        return _table_job(moving, captions, name, config, classes)
-    require_format(motion.format)
-    kind = motion.format
+    name = f"interpolation.{args.format}"
+    moving = loop(codes, args.frames, index, config, args.curve)
+    if args.format == "png":
+        captions = [f"{step / args.frames:.2g}" for step in range(args.frames)]
+        return _captioned_job(moving, captions, name, config, classes)
+    kind: Format = args.format
+    require_format(kind)
 
-    def write(drawings: Iterable[Sample], folder: Path) -> None:
-        pictures = (frame(drawing, classes.palette()) for drawing in drawings)
-        save_animation(pictures, folder / name, kind, motion.fps)
+    def write(samples: Iterable[Sample], folder: Path) -> None:
+        frames = (frame(sample, classes.palette()) for sample in samples)
+        save_animation(frames, folder / name, kind, args.fps)
 
     return Job(moving, [name], write)
 
 
-def _table_job(
+def _captioned_job(
     codes: Tensor,
     captions: Sequence[str],
     name: str,
@@ -167,15 +220,11 @@ def _table_job(
     classes: ClassTable,
     part_masks: Tensor | None = None,
 ) -> Job:
-    """A sheet of the drawings in reading order below a line of captions, one for each column; masks below images.
+    """Write one image: samples in reading order below a line of captions, one for each column."""
 
-    Raises:
-        EditError: if they are too many for one picture.
-    """
-
-    def write(drawings: Iterable[Sample], folder: Path) -> None:
-        save_png(component_sheet(drawings, captions, classes.palette()), folder / name)
+    def write(samples: Iterable[Sample], folder: Path) -> None:
+        save_png(captioned_grid(samples, captions, classes.palette()), folder / name)
 
     job = Job(codes, [name], write, part_masks)
-    check_sheet_size(2 * job.num_drawings, config.resolution)
+    check_grid_size(2 * job.num_samples, config.resolution)
     return job

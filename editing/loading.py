@@ -1,4 +1,4 @@
-"""The generator of a checkpoint together with its classes: what every command that draws begins with."""
+"""Load the generator of a checkpoint together with its class table."""
 
 from pathlib import Path
 
@@ -10,21 +10,21 @@ from models import Generator
 from models.checkpoint import Networks, load_networks
 from utils.errors import DataError, EditError
 
-SMALL = 128  # pixels; below, drawing on a second thread saves less than waiting for a busy core costs
+SINGLE_THREAD_RESOLUTION = 128  # up to here a second thread costs more in waiting than it saves
 
 
 def load_model(path: Path, device: torch.device) -> tuple[Generator, ClassTable]:
-    """The EMA generator of a checkpoint, and its classes; a checkpoint that tells none gets the usual ones.
+    """Load the EMA generator and the class table of a checkpoint; without a table, take the default one.
 
     Raises:
         ModelError: if the file cannot be read, or holds no generator that fits its own configuration.
-        EditError: if it names more or fewer classes than its generator draws.
+        EditError: if the class table and the generator differ in the number of classes.
     """
-    return model_in(load_networks(path), path, device)
+    return build_model(load_networks(path), path, device)
 
 
-def model_in(networks: Networks, path: Path, device: torch.device) -> tuple[Generator, ClassTable]:
-    """As `load_model`, from the networks of a file that has been read."""
+def build_model(networks: Networks, path: Path, device: torch.device) -> tuple[Generator, ClassTable]:
+    """Build generator and class table from the networks of a file that has been read, like `load_model`."""
     generator = networks.build_generator().to(device)
     count = networks.config.num_classes
     try:
@@ -32,12 +32,12 @@ def model_in(networks: Networks, path: Path, device: torch.device) -> tuple[Gene
     except DataError as error:
         raise EditError(f"{path}: {error}") from None
     if classes.num_classes != count:
-        raise EditError(f"{path} names {classes.num_classes} classes, but its generator draws {count}")
+        raise EditError(f"{path}: its class table has {classes.num_classes} classes, but its generator has {count}")
     return generator, classes
 
 
-def calm_threads(generator: Generator) -> None:
-    """One thread for models on CPUs that draw up to SMALL pixels."""
+def limit_threads(generator: Generator) -> None:
+    """Use one CPU thread for small models on the CPU."""
     device = generator.compositing.weight.device
-    if device.type == "cpu" and generator.config.resolution <= SMALL:
+    if device.type == "cpu" and generator.config.resolution <= SINGLE_THREAD_RESOLUTION:
         torch.set_num_threads(1)

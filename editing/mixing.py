@@ -1,8 +1,8 @@
-"""Operations on W+ codes: which vectors belong to a part, taking them from another code, moving between codes.
+"""Operations on W+ codes: select the vectors of a part, mix codes, interpolate between codes.
 
-A code of W+ holds M = B + 2K vectors: base_0 .. base_{B-1}, then shape_k, texture_k for k = 0 .. K-1; since every part
-has vectors of its own, one part changes and the rest stays (paper section 3.1). Shapes: N samples, D latent width;
-codes are [N, D] in W, where one vector serves as all, or [N, M, D] in W+.
+A code of W+ holds M = B + 2K vectors: base_0 .. base_{B-1}, then shape_k, texture_k for k = 0 .. K-1. Every part has
+vectors of its own, so that one part can change while the rest stays (paper section 3.1). Shapes: N samples, D latent
+width; codes are [N, D] in W, where one vector serves as all, or [N, M, D] in W+.
 """
 
 from typing import Literal, get_args
@@ -10,27 +10,27 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from editing.selection import Parts
+from editing.selection import PartSelection
 from models import ModelConfig
 from models.latents import shape_index, texture_index, to_wplus
 
 CodeKind = Literal["shape", "texture", "both"]
-Arc = Literal["linear", "spherical"]  # between two codes alone
-Curve = Literal[Arc, "spline"]  # through many
+Arc = Literal["linear", "spherical"]  # curves between two codes
+Curve = Literal[Arc, "spline"]  # curves through many codes
 CODE_KINDS: tuple[CodeKind, ...] = get_args(CodeKind)
 CURVES: tuple[Curve, ...] = get_args(Curve)
 
 
-def code_index(config: ModelConfig, parts: Parts | None = None, kind: CodeKind = "both") -> Tensor:
-    """Positions of the parts' vectors among the M of a W+ code, long [n], rising.
+def code_index(config: ModelConfig, parts: PartSelection | None = None, kind: CodeKind = "both") -> Tensor:
+    """Return the positions of the parts' vectors among the M of a W+ code, long [n], ascending.
 
     Args:
-        config: the model.
-        parts: the parts meant; None means all, with the base codes unless only textures are asked for.
-        kind: which codes of each part. Base codes are neither and come whenever the parts include them.
+        config: configuration of the generator.
+        parts: the selected parts; None selects all, and the base codes unless `kind` is "texture".
+        kind: which codes of each part. It does not affect base codes, which are neither shape nor texture.
     """
     if parts is None:
-        parts = Parts(tuple(range(config.num_classes)), base=kind != "texture")
+        parts = PartSelection(tuple(range(config.num_classes)), base=kind != "texture")
     index = list(range(config.base_layers)) if parts.base else []
     for part in sorted(parts.ids):
         if kind != "texture":
@@ -40,28 +40,28 @@ def code_index(config: ModelConfig, parts: Parts | None = None, kind: CodeKind =
     return torch.tensor(index, dtype=torch.long)
 
 
-def swap(codes: Tensor, source: Tensor, index: Tensor, config: ModelConfig) -> Tensor:
-    """Codes with the vectors at `index` taken from `source`, both [N, D] or [N, M, D] -> [N, M, D]."""
+def mix_codes(codes: Tensor, source: Tensor, index: Tensor, config: ModelConfig) -> Tensor:
+    """Replace the vectors of `codes` at `index` by those of `source`, which holds N codes or one for all: [N, M, D]."""
     mixed = to_wplus(codes, config).clone()
     mixed[:, index] = to_wplus(source, config)[:, index]
     return mixed
 
 
 def mixing_table(rows: Tensor, sources: Tensor, index: Tensor, config: ModelConfig) -> Tensor:
-    """The codes of a table of mixtures, [C + R (1 + C), M, D], in reading order.
+    """Return the codes of a style-mixing table with R rows and C sources, [C + R (1 + C), M, D], in reading order.
 
-    The first line holds the C sources; each of the R others holds a row's own code, then that code with the vectors
+    The first line holds the C sources. Each of the R others holds the row's own code, then this code with the vectors
     at `index` from every source.
     """
     sources = to_wplus(sources, config)
     lines = [sources]
     for row in to_wplus(rows, config):
-        lines += [row[None], swap(row.expand_as(sources), sources, index, config)]
+        lines += [row[None], mix_codes(row.expand_as(sources), sources, index, config)]
     return torch.cat(lines)
 
 
 def interpolate(first: Tensor, second: Tensor, position: float, curve: Arc = "linear") -> Tensor:
-    """From `first` (position 0) to `second` (position 1), vector by vector, [..., D].
+    """Interpolate from `first` (position 0) to `second` (position 1), vector by vector, [..., D].
 
     "spherical" turns the direction at constant speed (Shoemake, "Animating rotation with quaternion curves", 1985)
     and changes the length linearly.
@@ -73,49 +73,43 @@ def interpolate(first: Tensor, second: Tensor, position: float, curve: Arc = "li
     angle = (start * end).sum(-1, keepdim=True).clamp(-1, 1).acos()
     sine = angle.sin()
     turned = (((1 - position) * angle).sin() * start + (position * angle).sin() * end) / sine
-    # Between parallel directions a straight line is the limit; between opposite ones no arc is the shortest.
+    # Parallel directions: the limit is a straight line. Opposite directions: no arc is the shortest.
     direction = torch.where(sine > 1e-4, turned, torch.lerp(start, end, position))
     return direction * torch.lerp(*lengths, position)
 
 
-def closed_spline(stops: Tensor, steps: int) -> Tensor:
-    """The periodic cubic spline through N stops [N, ...]: [N steps, ...], beginning with the first.
+def closed_spline(codes: Tensor, steps: int) -> Tensor:
+    """Return the periodic cubic spline through N codes [N, ...], [N steps, ...], beginning with the first code.
 
-    Velocity and acceleration have no jumps, not even at the stops; of all such curves it bends the least
-    (Holladay's theorem). Second derivatives m at the stops p follow from
-    m[i-1] + 4 m[i] + m[i+1] = 6 (p[i-1] - 2 p[i] + p[i+1]), with one unit of time from stop to stop.
+    Velocity and acceleration are continuous everywhere, and no other such curve bends less (Holladay's theorem). The
+    second derivatives m at the codes p solve m[i-1] + 4 m[i] + m[i+1] = 6 (p[i-1] - 2 p[i] + p[i+1]), with one unit
+    of time between codes.
     """
-    flat = stops.flatten(1)
-    one = torch.eye(len(flat)).to(flat)
-    bends = 6 * (flat.roll(1, 0) - 2 * flat + flat.roll(-1, 0))
-    second = torch.linalg.solve(4 * one + one.roll(1, 0) + one.roll(-1, 0), bends)
-    after = (torch.arange(steps) / steps).to(flat)[:, None]  # [steps, 1]: from this stop to the next
+    flat = codes.flatten(1)
+    identity = torch.eye(len(flat)).to(flat)
+    right_side = 6 * (flat.roll(1, 0) - 2 * flat + flat.roll(-1, 0))
+    second = torch.linalg.solve(4 * identity + identity.roll(1, 0) + identity.roll(-1, 0), right_side)
+    after = (torch.arange(steps) / steps).to(flat)[:, None]  # [steps, 1]: time since this code
     before = 1 - after
-    walk = (
+    curve = (
         before * flat[:, None]
         + after * flat.roll(-1, 0)[:, None]
         + (before**3 - before) / 6 * second[:, None]
         + (after**3 - after) / 6 * second.roll(-1, 0)[:, None]
     )
-    return walk.flatten(0, 1).unflatten(1, stops.shape[1:])
+    return curve.flatten(0, 1).unflatten(1, codes.shape[1:])
 
 
 def loop(codes: Tensor, steps: int, index: Tensor, config: ModelConfig, curve: Curve = "linear") -> Tensor:
-    """A closed walk through all codes: [N steps, M, D]; the step after the last would be the first again.
+    """Interpolate through all N codes and back to the first, [N steps, M, D]; the end point is not repeated.
 
-    Only the vectors at `index` move, through those of each code in turn; all others stay with the first code.
+    Only the vectors at `index` change; all others are those of the first code.
     """
     codes = to_wplus(codes, config)
-    stops = swap(codes[:1].expand_as(codes), codes, index, config)
-    moving = closed_spline(stops, steps) if curve == "spline" else _arcs(stops, steps, curve)
-    return swap(stops[:1].expand_as(moving), moving, index, config)  # bit by bit, free of rounding
-
-
-def _arcs(stops: Tensor, steps: int, curve: Arc) -> Tensor:
-    """From each stop [N, ...] to the next and from the last to the first: [N steps, ...]."""
-    walk = [
-        interpolate(stop, following, step / steps, curve)
-        for stop, following in zip(stops, stops.roll(-1, dims=0), strict=True)
-        for step in range(steps)
-    ]
-    return torch.stack(walk)
+    codes = mix_codes(codes[:1].expand_as(codes), codes, index, config)
+    if curve == "spline":
+        path = closed_spline(codes, steps)
+    else:
+        segments = zip(codes, codes.roll(-1, dims=0), strict=True)
+        path = torch.stack([interpolate(*ends, step / steps, curve) for ends in segments for step in range(steps)])
+    return mix_codes(codes[:1].expand_as(path), path, index, config)  # removes rounding errors of constant vectors

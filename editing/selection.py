@@ -1,37 +1,37 @@
-"""Seeds and parts as a user writes them: "0-15,42" and "hair,eye"."""
+"""Parse seeds and parts as users write them: "0-15,42" and "hair,eye"."""
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from utils.errors import EditError
 
 BASE = "base"
 MAX_SEEDS = 1_000_000
-LARGEST_SEED = 2**63 - 1  # of torch.Generator.manual_seed, without its negative seeds
+LARGEST_SEED = 2**63 - 1  # the largest that torch.Generator.manual_seed takes
 
 
-class Parts(NamedTuple):
-    """Which parts of a drawing are meant."""
+class PartSelection(NamedTuple):
+    """The parts that an edit applies to."""
 
     ids: tuple[int, ...]
-    base: bool  # the base codes, which all foreground parts share
+    base: bool  # also the base codes, which all foreground parts share
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Seeds in the order written: "0-3,42" is 0, 1, 2, 3, 42.
+    """Return the seeds in the order written: "0-3,42" is 0, 1, 2, 3, 42.
 
     Raises:
-        EditError: if the text is something else, a range runs backwards, or the seeds are too large or too many.
+        EditError: if the text is malformed, a range runs backwards, or the seeds are too large or too many.
     """
-    ranges = [_seed_range(item.strip(), text) for item in text.split(",")]
+    ranges = [_parse_seed_range(item.strip(), text) for item in text.split(",")]
     if sum(len(seeds) for seeds in ranges) > MAX_SEEDS:
-        raise EditError(f"seeds '{text}': more than {MAX_SEEDS} at once; draw them in several calls")
+        raise EditError(f"seeds '{text}': more than {MAX_SEEDS} seeds; split them over several calls")
     return [seed for seeds in ranges for seed in seeds]
 
 
-def _seed_range(item: str, text: str) -> range:
+def _parse_seed_range(item: str, text: str) -> range:
     match = re.fullmatch(r"([0-9]{1,19})(?:-([0-9]{1,19}))?", item)
     if not match:
         raise EditError(f"seeds '{text}': cannot read '{item}'; write numbers and ranges such as 0-15,42")
@@ -40,37 +40,30 @@ def _seed_range(item: str, text: str) -> range:
     if last < first:
         raise EditError(f"seeds '{text}': the range {item} runs backwards; write {last}-{first}")
     if last > LARGEST_SEED:
-        raise EditError(f"seeds '{text}': {last} is too large; choose at most {LARGEST_SEED}")
-    if last - first >= MAX_SEEDS:  # len() of a longer range may overflow
-        raise EditError(f"seeds '{text}': more than {MAX_SEEDS} at once; draw them in several calls")
+        raise EditError(f"seeds '{text}': {last} is too large; the largest seed is {LARGEST_SEED}")
+    if last - first >= MAX_SEEDS:  # checked here because len() of a longer range may overflow
+        raise EditError(f"seeds '{text}': more than {MAX_SEEDS} seeds; split them over several calls")
     return range(first, last + 1)
 
 
-def parse_parts(text: str, names: Sequence[str]) -> Parts:
-    """Comma separated class names or ids, and "base" for the base codes (unless a class is called so).
+def parse_parts(text: str, names: Sequence[str]) -> PartSelection:
+    """Parse comma-separated class names or ids; "base" means the base codes, unless a class has that name.
 
     Raises:
-        EditError: if a name is unknown; the message tells the nearest one and all there are.
+        EditError: if a name is unknown; the message lists all names and suggests the nearest one.
     """
-    found = list(_part_ids(text, names))
-    ids = dict.fromkeys(part for part in found if part is not None)
-    return Parts(tuple(ids), base=None in found)
-
-
-def _part_ids(text: str, names: Sequence[str]) -> Iterator[int | None]:
-    """The ids of the parts named; None stands for the base codes."""
+    ids: dict[int, None] = {}  # in the order written, without repetitions
+    base = False
     for name in (item.strip() for item in text.split(",")):
         if name in names:
-            yield names.index(name)
+            ids[names.index(name)] = None
         elif name == BASE:
-            yield None
+            base = True
         elif re.fullmatch(r"[0-9]{1,3}", name) and int(name) < len(names):
-            yield int(name)
+            ids[int(name)] = None
         else:
-            raise EditError(_unknown_part(name, [*names, BASE]))
-
-
-def _unknown_part(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    guess = f"did you mean '{near[0]}'? " if near else ""
-    return f"unknown part '{name}': {guess}choose from {', '.join(known)}, or ids 0 to {len(known) - 2}"
+            nearest = difflib.get_close_matches(name, [*names, BASE], n=1, cutoff=0.5)
+            hint = f"did you mean '{nearest[0]}'? " if nearest else ""
+            choices = f"choose from {', '.join([*names, BASE])}, or ids 0 to {len(names) - 1}"
+            raise EditError(f"unknown part '{name}': {hint}{choices}")
+    return PartSelection(tuple(ids), base)

@@ -1,7 +1,7 @@
-"""Pivotal tuning: the generator learns one picture around its code, which stays (Roich et al. 2021).
+"""Pivotal tuning: train the generator to reproduce one photo from its code (Roich et al. 2021).
 
-The code found by inversion is the pivot. The weights are trained until it draws the picture; codes near it must go on
-drawing what they drew before, so that edits still work.
+The code that inversion found is the pivot and stays fixed; the weights are trained. A locality loss keeps the samples
+of nearby codes, so that edits still work.
 
 Shapes: D latent width, M = B + 2K vectors of a W+ code, K parts, R resolution.
 """
@@ -13,36 +13,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from editing.inversion import Perceptual, Progress, Target, Watcher, descend, mask_entropy
-from models import Generator, GeneratorOutput
+from editing.inversion import DistanceTo, Progress, ProgressCallback, Target, mask_cross_entropy, optimizer_step
+from models import Generator
 from models.latents import to_wplus
 from utils.errors import EditError
 
 
 @dataclass(frozen=True)
 class TuningConfig:
-    """How weights are tuned.
+    """Options of the tuning."""
 
-    Attributes:
-        steps: of Adam.
-        rate: of Adam.
-        mse: weight of the mean square error beside the perceptual distance.
-        masks: weight of the cross-entropy between drawn masks and labels.
-        locality: weight of what changes near the pivot.
-        reach: how near, as a share of the root mean square distance between random codes and the mean code.
-        segmentation: weight of what changes in drawn segmentations, of the pivot and near it: the parts keep their
-            meaning. (Ours: a StyleGAN has none.)
-        seed: of the codes near the pivot.
-    """
-
-    steps: int = 300
-    rate: float = 1e-4
-    mse: float = 1.0
-    masks: float = 1.0
-    locality: float = 0.1
+    steps: int = 300  # number of Adam steps
+    rate: float = 1e-4  # learning rate
+    mse: float = 1.0  # weight of the mean square error relative to the perceptual distance
+    masks: float = 1.0  # weight of the cross-entropy between generated masks and labels
+    locality: float = 0.1  # weight of the changes of nearby samples
+    # Distance of nearby codes from the pivot, relative to the root mean square distance from random codes to the mean.
     reach: float = 0.5
+    # Weight of changes of the segmentations, at the pivot and nearby: parts keep their meaning (not in the paper).
     segmentation: float = 1.0
-    seed: int = 0
+    seed: int = 0  # random seed of the nearby codes
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -53,60 +43,59 @@ def tune(
     generator: Generator,
     codes: Tensor,
     target: Target,
-    perceptual: Perceptual,
+    distance_to: DistanceTo,
     config: TuningConfig = TuningConfig(),
     *,
-    watch: Watcher | None = None,
+    callback: ProgressCallback | None = None,
 ) -> Generator:
-    """A copy of the generator that draws one picture better from its code.
+    """Return a copy of the generator that reproduces one image better from its code.
 
     Args:
-        generator: stays as it is; its noise maps are the copy's, too.
+        generator: is not changed; the copy keeps its noise maps.
         codes: the pivot, [1, D] or [1, M, D].
-        target: one picture, on the generator's device.
-        perceptual: the distance of images, differentiable.
-        config: how.
-        watch: is told after every step.
+        target: one image on the generator's device.
+        distance_to: differentiable perceptual distance.
+        config: options.
+        callback: called after every step.
 
     Raises:
-        EditError: if the numbers stop being finite.
+        EditError: if weights become non-finite.
     """
     tuned = copy.deepcopy(generator).requires_grad_()
     optimizer = torch.optim.Adam(tuned.parameters(), lr=config.rate)
     pivot = to_wplus(codes, generator.config).to(generator.compositing.weight)
-    for step, nearby in enumerate(_codes_nearby(generator, pivot, config), 1):
+    for step, nearby in enumerate(_nearby_codes(generator, pivot, config), 1):
         pair = torch.cat([pivot, nearby])
         with torch.no_grad():
-            kept = generator.synthesis(pair)
-        drawn = tuned.synthesis(pair)
-        loss = _loss(drawn, kept, target, perceptual, config)
-        descend(optimizer, loss)
-        if watch:
-            watch(Progress(step, config.steps, loss.detach()[None], drawn.image[:1].detach()))
+            before = generator.synthesis(pair)
+        out = tuned.synthesis(pair)
+
+        # Images: the target at the pivot, no change nearby.
+        images = torch.cat([target.images, before.image[1:]])
+        losses = distance_to(images)(out.image) + config.mse * (out.image - images).square().mean((1, 2, 3))  # [2]
+        loss = losses[0] + config.locality * losses[1]
+
+        # Segmentations: the labels at the pivot, or no change without labels; no change nearby.
+        mask_change = (out.segmentation - before.segmentation).square().mean((1, 2, 3))  # [2]
+        if target.labels is None:
+            loss = loss + config.segmentation * mask_change.sum()
+        else:
+            cross_entropy = mask_cross_entropy(out.segmentation[:1], target.labels)[0]
+            loss = loss + config.segmentation * mask_change[1] + config.masks * cross_entropy
+        optimizer_step(optimizer, loss)
+        if callback:
+            callback(Progress(step, config.steps, loss.detach()[None], out.image[:1].detach()))
     if not all(parameter.isfinite().all() for parameter in tuned.parameters()):
-        raise EditError("tuning came to numbers that are not finite; leave it out, or invert in W+")
+        raise EditError("tuning produced weights that are not finite; leave it out, or invert in W+")
     return tuned.requires_grad_(False)
 
 
-def _loss(
-    drawn: GeneratorOutput, kept: GeneratorOutput, target: Target, perceptual: Perceptual, config: TuningConfig
-) -> Tensor:
-    """The scalar to minimise, of drawings of the pivot and of a code near it, after and before the tuning."""
-    wanted = torch.cat([target.images, kept.image[1:]])
-    away = perceptual(wanted)(drawn.image) + config.mse * (drawn.image - wanted).square().mean((1, 2, 3))  # [2]
-    loss = away[0] + config.locality * away[1]
-    moved = (drawn.segmentation - kept.segmentation).square().mean((1, 2, 3))  # [2]
-    if target.labels is None:
-        return loss + config.segmentation * moved.sum()
-    return loss + config.segmentation * moved[1] + config.masks * mask_entropy(drawn.segmentation[:1], target.labels)[0]
-
-
 @torch.no_grad()
-def _codes_nearby(generator: Generator, pivot: Tensor, config: TuningConfig) -> Iterator[Tensor]:
-    """One code [1, M, D] a step, at a fixed distance from the pivot toward a random code (locality regularisation)."""
+def _nearby_codes(generator: Generator, pivot: Tensor, config: TuningConfig) -> Iterator[Tensor]:
+    """Yield a code [1, M, D] per step, at a fixed distance from the pivot toward a random code."""
     source = torch.Generator().manual_seed(config.seed)
     z = torch.randn(config.steps, generator.config.latent_dim, generator=source)
     random = generator.mapping(z.to(pivot))  # [steps, D]
-    usual = (random - generator.mean_code()).square().mean().sqrt()
-    for away in random[:, None, None] - pivot:
-        yield pivot + config.reach * usual * away / away.square().mean().sqrt().clamp(min=1e-12)
+    usual_distance = (random - generator.mean_code()).square().mean().sqrt()
+    for offset in random[:, None, None] - pivot:
+        yield pivot + config.reach * usual_distance * offset / offset.square().mean().sqrt().clamp(min=1e-12)

@@ -1,31 +1,29 @@
-"""Finds codes that draw your own pictures: generate.py --latents draws and edits them from there.
+"""Invert photos: find codes that reproduce them, to edit them with generate.py --latents.
 
     python -m scripts.invert IMAGES... --output DIR                     with the bundled model
     python -m scripts.invert IMAGES... --output DIR --masks MASKS       guided by masks of the same names
-    python -m scripts.invert IMAGES... --output DIR --tune 300          and weights tuned to each picture
-    python -m scripts.invert IMAGES... --output DIR --init encoder --steps 100     from what an encoder finds at once
+    python -m scripts.invert IMAGES... --output DIR --tune 300          also tune the weights for each photo
+    python -m scripts.invert IMAGES... --output DIR --init encoder --steps 100     start from an encoder's codes
     python -m scripts.invert --checkpoint CK IMAGES... --output DIR --space wplus-noise
 
-Pictures are turned upright, cropped as the checkpoint's data were (or by --crop), and reduced to its resolution.
-Nothing looks for the face in a picture: place it as the training data have it. For each image DIR gets NAME_codes.npy,
-NAME_reconstruction.png, NAME_mask.png (a palette of class ids) and NAME_residual.png (grey where nothing differs);
-NAME_tuned.pt, a checkpoint, where weights are tuned or noise maps looked for, and these in NAME_noise.npz; for all of
-them sheet.png and report.json. A poor fit is told, with what to try.
+Photos are turned upright, cropped like the checkpoint's training data (or by --crop), and resized. There is no face
+detection: align faces like the training data. DIR gets for each photo NAME_codes.npy, NAME_reconstruction.png,
+NAME_mask.png (class ids with a palette) and NAME_residual.png (grey where nothing differs), NAME_tuned.pt (a
+checkpoint) if weights are tuned or noise maps optimised, and NAME_noise.npz (these maps); for all photos together
+sheet.png and report.json. If a reconstruction is poor, a warning says what to try.
 
-Without --lpips the features of EfficientNet-Lite0, whose weights a package brings, stand in for LPIPS.
+Without --lpips, a distance on features of EfficientNet-Lite0, whose weights come with a package, replaces LPIPS.
 """
 
 import argparse
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,11 +35,20 @@ from datasets.decoding import refuse_contradictions
 from datasets.labels import ClassTable
 from datasets.opening import first_difference
 from editing.encoder import encode, load_encoder
+from editing.image_grids import check_grid_size
 from editing.inversion import SPACES, InversionConfig, Progress, Target
-from editing.inversion_files import SHEET, check_sheet, file_names, sheet, write_files
-from editing.loading import calm_threads, model_in
+from editing.loading import build_model, limit_threads
 from editing.photos import find_masks, read_photo, training_crop
-from editing.reconstruction import Method, Reconstruction, Watcher, reconstruct
+from editing.reconstruction import (
+    COLUMNS,
+    GRID,
+    InversionMethod,
+    Reconstruction,
+    inversion_grid,
+    output_names,
+    reconstruct,
+    write_outputs,
+)
 from editing.reconstruction_quality import advice, quality_table
 from editing.tuning import TuningConfig
 from metrics.agreement import confusion, mean_iou
@@ -61,151 +68,135 @@ REPORT = "report.json"
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     steps = InversionConfig().steps
-    add("images", nargs="+", type=Path, metavar="IMAGES", help="pictures, at least as large as the model's")
-    add("--checkpoint", type=Path, help="a file of train.py, or a released one (default the bundled model)")
-    add("--output", type=Path, required=True, help="folder to write to; what is in it stays")
+    add("images", nargs="+", type=Path, metavar="IMAGES", help="photos, at least as large as the model's images")
+    add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
+    add("--output", type=Path, required=True, help="folder to write to; existing files are kept")
     add("--overwrite", action="store_true", help="replace files of the same name")
     guides = parser.add_mutually_exclusive_group()
-    guides.add_argument("--masks", type=Path, help="folder with a mask for each image, of its name")
-    guides.add_argument("--segmenter", type=Path, help="file of scripts.train_segmenter, which draws the masks instead")
-    add("--classes", default="", help=f"class table of the masks (default {CLASSES_FILE} by them, or the checkpoint's)")
-    add("--read-by", choices=READ_BY, default="auto", help="what counts in masks of ids with colours (default auto)")
-    add("--crop", choices=CROPS, help="of pictures that are not square (default as the checkpoint's data)")
-    add("--space", choices=SPACES, default="wplus", help="what is looked for (default wplus)")
-    add("--init", choices=("mean", "encoder"), default="mean", help="where codes start (default mean: the mean code)")
-    add("--encoder", type=Path, help="file of scripts.train_encoder (default, for the bundled model: its own)")
-    add(
-        "--steps",
-        type=int,
-        default=steps,
-        help=f"of the optimisation (default {steps}); 0: codes stay where they start",
-    )
-    add("--tune", type=int, default=0, metavar="STEPS", help="of tuning the weights to each picture (default 0: none)")
-    add("--lpips", type=Path, help="VGG16's file for LPIPS; it is never downloaded")
-    add("--batch-size", type=int, default=8, help="images inverted at once (default 8)")
+    guides.add_argument("--masks", type=Path, help="folder with a mask of the same name for each photo")
+    guides.add_argument("--segmenter", type=Path, help="file of scripts.train_segmenter, to predict the masks instead")
+    add("--classes", default="", help=f"class table of the masks (default their {CLASSES_FILE}, or the checkpoint's)")
+    add("--read-by", choices=READ_BY, default="auto", help="how to read masks with ids and colours (default auto)")
+    add("--crop", choices=CROPS, help="for photos that are not square (default as the checkpoint's data)")
+    add("--space", choices=SPACES, default="wplus", help="what is optimised (default wplus)")
+    add("--init", choices=("mean", "encoder"), default="mean", help="initial codes (default mean: the mean code)")
+    add("--encoder", type=Path, help="file of scripts.train_encoder (default that of the bundled model)")
+    add("--steps", type=int, default=steps, help=f"of the inversion (default {steps}); 0 keeps the initial codes")
+    add("--tune", type=int, default=0, metavar="STEPS", help="steps of tuning the weights for each photo (default 0)")
+    add("--lpips", type=Path, help="file of VGG16 for LPIPS; it is never downloaded")
+    add("--batch-size", type=int, default=8, help="photos inverted at once (default 8)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
     return parser.parse_args(argv)
 
 
-class Model(NamedTuple):
+class LoadedModel(NamedTuple):
     path: Path
     generator: Generator
     classes: ClassTable
-    crop: Crop  # of the data it was trained on
-    origin: Mapping[str, Any]  # images seen, and where the data came from
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Inverts all images; all checks come before the first file."""
+    """Invert all photos; everything is checked before the first file is written."""
     args = parse(argv)
     device = cli.usable_device(args.device)
-    model = load(args.checkpoint or bundled_model(), device)
-    distances = perceptual_distances(args.lpips, model.generator)
-    method = choose_method(args, distances, model)
-    check_output(args, model.generator.config.resolution)
-    crop = args.crop or model.crop
+    checkpoint = args.checkpoint or bundled_model()
+    networks = load_networks(checkpoint)
+    generator, classes = build_model(networks, checkpoint, device)
+    model, trained_on = LoadedModel(checkpoint, generator, classes), networks.provenance()
+    guide, reported = perceptual_distances(args.lpips, generator)
+    method = choose_method(args, guide, reported, model)
+    check_output(args, generator.config.resolution)
+    crop = args.crop or training_crop(networks.contents)
     photos = read_photos(args, model, crop)
+
     ops.set_mode(args.ops, device.type)
-    calm_threads(model.generator)
+    limit_threads(generator)
     make_folder(args.output)
-    print(f"inverting with {printable(model.path)}; crop of pictures that are not square: {crop}", flush=True)
-    name, found, entries = distances.reported.name, [], []
-    for path, each in zip(args.images, in_batches(photos, model, method, args.batch_size), strict=True):
-        write_files(each, args.output / path.stem, model.classes, model.origin)
-        found.append(each)
-        entries.append(describe(path, each, name, args.space))
-    facts = {
+    print(f"inverting with {printable(model.path)}; photos that are not square: --crop {crop}", flush=True)
+    results, entries = [], []
+    for path, result in zip(args.images, in_batches(photos, generator, method, args.batch_size), strict=True):
+        write_outputs(result, args.output / path.stem, classes, trained_on)
+        results.append(result)
+        entries.append(describe(path, result, reported.name, args.space))
+
+    report = {
         "init": args.init,
         "encoder": str(args.encoder or BUNDLED_ENCODER) if args.init == "encoder" else None,
         "checkpoint": str(model.path),
-        "trained_on": model.origin,
+        "trained_on": trained_on,
         "crop": crop,
-        "perceptual": name,
+        "perceptual": reported.name,
+        "inversion": asdict(method.inversion),
+        "tuning": method.tuning and asdict(method.tuning),
+        "images": entries,
     }
-    facts |= {"inversion": asdict(method.inversion), "tuning": method.tuning and asdict(method.tuning)}
     with replacing(args.output / REPORT) as partial:
-        partial.write_text(json.dumps({**facts, "images": entries}, indent=2) + "\n", encoding="utf-8")
-    save_png(sheet(found, model.classes.palette()), args.output / SHEET)
-    print(summary(entries, name))
-    print(f"wrote {printable(args.output)}: look at {SHEET}; generate.py --latents draws NAME_codes.npy")
+        partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    save_png(inversion_grid(results, classes.palette()), args.output / GRID)
+    print(summary(entries, reported.name))
+    print(f"wrote {printable(args.output)}: see {GRID}; edit NAME_codes.npy with generate.py --latents")
 
 
-class Distances(NamedTuple):
-    guide: PerceptualDistance  # is made small
-    reported: PerceptualDistance
-
-
-def perceptual_distances(lpips: Path | None, generator: Generator) -> Distances:
-    """LPIPS, if there is a file, or what stands in for it."""
+def perceptual_distances(lpips: Path | None, generator: Generator) -> tuple[PerceptualDistance, PerceptualDistance]:
+    """Return the distance to minimise and the one to report: LPIPS for both, or the replacement for each."""
     guide = Lpips(lpips) if lpips else guiding_distance(generator.config.resolution)
     reported = guide if lpips else EfficientNetDistance()
     for network in (guide, reported):
         network.to(generator.compositing.weight.device).to(memory_format=torch.channels_last)  # faster on a CPU
-    return Distances(guide, reported)
+    return guide, reported
 
 
-def choose_method(args: argparse.Namespace, distances: Distances, model: Model) -> Method:
-    """The optimisations that the options describe.
+def choose_method(
+    args: argparse.Namespace, guide: PerceptualDistance, reported: PerceptualDistance, model: LoadedModel
+) -> InversionMethod:
+    """Return the optimisations that the options describe.
 
     Raises:
-        ConfigError, EditError: if a number makes no sense.
+        ConfigError, EditError: if an option is out of range or contradicts another.
+        EditError: if the encoder cannot be read, or was made for another model.
     """
     if args.batch_size < 1:
         raise ConfigError(f"--batch-size {args.batch_size}: give 1 or more")
+    if args.encoder and args.init == "mean":
+        raise ConfigError("--encoder is used by --init encoder only: add that, or leave it out")
 
-    def agreement(drawn: Tensor, wanted: Tensor) -> float:
-        return mean_iou(confusion(drawn, wanted, model.classes.num_classes))
+    def agreement(generated: Tensor, target: Tensor) -> float:
+        return mean_iou(confusion(generated, target, model.classes.num_classes))
 
     inversion = InversionConfig(space=args.space, steps=args.steps)
     tuning = TuningConfig(steps=args.tune) if args.tune else None
-    init = find_encoder(args, model.generator)
-    return Method(distances.guide.toward, distances.reported.toward, agreement, inversion, tuning, init)
-
-
-def find_encoder(args: argparse.Namespace, generator: Generator) -> Callable[[Target], Tensor] | None:
-    """What tells where codes start; None for the mean code.
-
-    Raises:
-        EditError: if the encoder cannot be read, or was made for another model.
-        ConfigError: if one is given that is not asked for.
-    """
-    if args.init == "mean":
-        if args.encoder:
-            raise ConfigError("--encoder is for --init encoder: add that, or leave it out")
-        return None
-    encoder = load_encoder(args.encoder or BUNDLED_ENCODER, generator).encoder
-    return partial(encode, encoder, generator)
-
-
-def load(path: Path, device: torch.device) -> Model:
-    """The EMA generator of a checkpoint, and what is known of its data."""
-    networks = load_networks(path)
-    generator, classes = model_in(networks, path, device)
-    return Model(path, generator, classes, training_crop(networks.contents), networks.provenance())
+    init: Callable[[Target], Tensor] | None = None
+    if args.init == "encoder":
+        encoder = load_encoder(args.encoder or BUNDLED_ENCODER, model.generator).encoder
+        init = partial(encode, encoder, model.generator)
+    return InversionMethod(guide.toward, reported.toward, agreement, inversion, tuning, init)
 
 
 def check_output(args: argparse.Namespace, resolution: int) -> None:
-    """Raises EditError if a file would be in the way, two images have one name, or the sheet would be too large."""
-    check_sheet(len(args.images), resolution)
-    first: dict[str, Path] = {}
+    """Check that all files can be written.
+
+    Raises:
+        EditError: if a file exists, two photos have the same name, or the image grid would be too large.
+    """
+    remedy = f"{GRID} cannot show so many photos, invert them in several calls"
+    check_grid_size(len(args.images) * len(COLUMNS), resolution, remedy)
+    first_of: dict[str, Path] = {}
     for path in args.images:
-        other = first.setdefault(normalized(path.stem), path)
+        other = first_of.setdefault(normalized(path.stem), path)
         if other is not path:
-            raise EditError(f"{path}: its files would have the names of {other}'s; invert it in a call of its own")
+            raise EditError(f"{path}: its files would have the same names as those of {other}; invert it separately")
     noise, tuned = args.space == "wplus-noise", args.tune > 0
-    files = [
-        file for name in (path.stem for path in args.images) for file in file_names(name, noise=noise, tuned=tuned)
-    ]
-    check_free(args.output, [*files, SHEET, REPORT], overwrite=args.overwrite)
+    files = [name for path in args.images for name in output_names(path.stem, noise=noise, tuned=tuned)]
+    check_free(args.output, [*files, GRID, REPORT], overwrite=args.overwrite)
 
 
-def read_photos(args: argparse.Namespace, model: Model, crop: Crop) -> list[Resized]:
-    """All images, with labels from their masks or from a segmenter, where there is either."""
+def read_photos(args: argparse.Namespace, model: LoadedModel, crop: Crop) -> list[Resized]:
+    """Read all photos, with labels from masks or a segmenter if there is either."""
     segmenter = find_segmenter(args.segmenter, model) if args.segmenter else None
     masks: Sequence[Path | None] = find_masks(args.images, args.masks) if args.masks else [None] * len(args.images)
     classes, resolution = mask_classes(args, model), model.generator.config.resolution
@@ -215,95 +206,87 @@ def read_photos(args: argparse.Namespace, model: Model, crop: Crop) -> list[Resi
     photos = [read_photo(path, mask, classes, resolution, crop, args.read_by) for path, mask in pairs]
     if segmenter is None:
         return photos
-    return [photo._replace(label=segmenter(as_batch(photo.image))[0].numpy()) for photo in photos]
+    batches = [torch.tensor(photo.image).permute(2, 0, 1)[None] for photo in photos]  # uint8 [1, 3, R, R]
+    return [photo._replace(label=segmenter(x)[0].numpy()) for photo, x in zip(photos, batches, strict=True)]
 
 
-def mask_classes(args: argparse.Namespace, model: Model) -> ClassTable:
-    """The class table that masks follow; it may remap ids, but must mean the checkpoint's classes.
+def mask_classes(args: argparse.Namespace, model: LoadedModel) -> ClassTable:
+    """Return the class table of the masks; it may remap ids, but must have the checkpoint's classes.
 
     Raises:
-        EditError: if it does not, or there are no masks.
+        EditError: if it has other classes, or an option needs masks that are not given.
         DataError: if it cannot be read.
     """
     if not args.masks:
-        for option, given in (("--classes", args.classes), ("--read-by", args.read_by != "auto")):
-            if given:
+        for option, is_given in (("--classes", args.classes), ("--read-by", args.read_by != "auto")):
+            if is_given:
                 raise EditError(f"{option} is for masks; give --masks, or leave it out")
         return model.classes
-    beside = [folder / CLASSES_FILE for folder in (args.masks, args.masks.parent)]
-    source = args.classes or next((path for path in beside if os.path.isfile(path)), None)
+    candidates = [folder / CLASSES_FILE for folder in (args.masks, args.masks.parent)]
+    source = args.classes or next((path for path in candidates if os.path.isfile(path)), None)
     table = load_table(source) if source else model.classes
     if table.names != model.classes.names:
-        why = first_difference(table, model.classes)
-        raise EditError(f"{source} has other classes than {model.path}: {why}; give masks of its classes")
+        difference = first_difference(table, model.classes)
+        raise EditError(f"{source} has other classes than {model.path}: {difference}; give masks of its classes")
     return table
 
 
-def find_segmenter(path: Path, model: Model) -> Segmenter:
-    """The segmenter in a file.
+def find_segmenter(path: Path, model: LoadedModel) -> Segmenter:
+    """Load a segmenter.
 
     Raises:
         MetricError: if it cannot be read.
-        EditError: if it was made for other classes or another resolution than the model's.
+        EditError: if it has other classes or another resolution than the model.
     """
     segmenter, resolution = load_segmenter(path), model.generator.config.resolution
     if segmenter.facts.names != model.classes.names:
-        raise EditError(f"{path} names other classes than {model.path}; train one on the model's data")
+        raise EditError(f"{path} has other classes than {model.path}; train a segmenter on the model's data")
     if segmenter.facts.resolution != resolution:
         raise EditError(
-            f"{path} reads {segmenter.facts.resolution} pixels, the model draws {resolution}; train another"
+            f"{path} takes images of {segmenter.facts.resolution} pixels, but the model generates {resolution}; "
+            "train a segmenter of this resolution"
         )
     return segmenter
 
 
-def as_batch(image: np.ndarray) -> Tensor:
-    """uint8 [R, R, 3] -> [1, 3, R, R]."""
-    return torch.tensor(image).permute(2, 0, 1)[None]
+def in_batches(
+    photos: Sequence[Resized], generator: Generator, method: InversionMethod, batch_size: int
+) -> Iterator[Reconstruction]:
+    """Invert all photos, `batch_size` at a time, with one progress bar for each stage of a batch."""
+    bar: Any = None
 
-
-def in_batches(photos: Sequence[Resized], model: Model, method: Method, size: int) -> Iterator[Reconstruction]:
-    """All photos inverted, `size` at a time, while bars show how far the work is."""
-    for start in range(0, len(photos), size):
-        batch = photos[start : start + size]
-        try:
-            with progress_bars(f"{start + len(batch)}/{len(photos)}") as watch:
-                yield from reconstruct(model.generator, batch, method, watch=watch)
-        except torch.OutOfMemoryError:
-            raise EditError(f"the device ran out of memory: choose a --batch-size below {size}") from None
-
-
-@contextmanager
-def progress_bars(which: str) -> Iterator[Watcher]:
-    """What shows one bar for each piece of work."""
-    bar = progress(desc=which, unit="step", disable=True)
-
-    def watch(work: str, at: Progress) -> None:
+    def callback(stage: str, state: Progress) -> None:
         nonlocal bar
-        if at.step == 1:
-            bar = progress(total=at.steps, desc=f"{work} {which}", unit="step")
+        if state.step == 1:
+            bar = progress(total=state.steps, desc=f"{stage} {counter}", unit="step")
         bar.update()
-        if at.step == at.steps:
+        if state.step == state.steps:
             bar.close()
 
-    yield watch
-    bar.close()
+    for start in range(0, len(photos), batch_size):
+        batch = photos[start : start + batch_size]
+        counter = f"{start + len(batch)}/{len(photos)}"
+        try:
+            yield from reconstruct(generator, batch, method, callback=callback)
+        except torch.OutOfMemoryError:
+            raise EditError(f"the device ran out of memory: choose a --batch-size below {batch_size}") from None
 
 
-def describe(path: Path, found: Reconstruction, perceptual: str, space: str) -> dict[str, Any]:
-    """The report of one image: numbers of what was written, before the tuning as well, and advice."""
-    tuned = found.untuned is not None
+def describe(path: Path, result: Reconstruction, perceptual: str, space: str) -> dict[str, Any]:
+    """Return a photo's entry in the report: quality after and before tuning, and advice."""
+    before, is_guided = result.untuned_quality, result.photo.label is not None
     return {
         "name": path.stem,
         "source": str(path),
-        **found.fit.to_dict(perceptual),
-        "seconds": round(found.seconds, 2),
-        "before_tuning": found.untuned and found.untuned.to_dict(perceptual),
-        "advice": advice(found.fit, perceptual, space, guided=found.photo.label is not None, tuned=tuned),
+        **result.quality.to_dict(perceptual),
+        "seconds": round(result.seconds, 2),
+        "before_tuning": before and before.to_dict(perceptual),
+        "advice": advice(result.quality, perceptual, space, guided=is_guided, tuned=before is not None),
     }
 
 
 def summary(entries: Sequence[dict[str, Any]], perceptual: str) -> str:
-    """The numbers of all images, before tuning in lines of their own, and what is poor."""
+    """Format the table of all photos, with separate rows for the quality before tuning, and the warnings."""
     rows: list[dict[str, Any]] = []
     for entry in entries:
         if entry["before_tuning"]:

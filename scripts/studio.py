@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 
 from editing.encoder import load_encoder
 from editing.generate_options import positive
-from editing.loading import calm_threads, load_model
+from editing.loading import limit_threads, load_model
 from editing.photos import training_crop
 from models.bundled import BUNDLED_ENCODER, bundled_model
 from models.checkpoint import load_networks
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     encoder_path = args.encoder or (None if args.checkpoint else BUNDLED_ENCODER)
     encoder = load_encoder(encoder_path, generator).encoder if encoder_path else None
     set_mode(args.ops, device.type)
-    calm_threads(generator)
+    limit_threads(generator)
     with isolated_environment():
         from scripts.studio_page.page import launch  # importing Gradio reads the environment
 

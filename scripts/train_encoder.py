@@ -1,11 +1,11 @@
-"""Trains an encoder, which finds codes of a picture at once: scripts.invert --init encoder starts from these.
+"""Train an encoder, which predicts the codes of an image; scripts.invert --init encoder starts from them.
 
     python -m scripts.train_encoder --config configs/encoders/faces_64.yaml                    for the bundled model
     python -m scripts.train_encoder --config configs/encoders/faces_64.yaml --checkpoint CK data.path=LMDB --output DIR
 
-It learns from the model's own samples and, where there are data, from all real pairs but the last tenth; `data.path=[]`
-leaves them out. Options of the file are given anew as section.option=value. DIR gets encoder.pt, which is small, and
-training.pt, from which the same command goes on after an interruption.
+It learns from the model's own samples and, if there is a data set, from its real pairs except the last tenth;
+`data.path=[]` trains without data. Override options of the file as section.option=value. DIR gets encoder.pt, which is
+small, and training.pt, from which the same command resumes after an interruption.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from configs.loader import load_options, to_yaml
 from datasets.opening import first_difference, open_dataset
 from editing.direction_files import fingerprint
 from editing.encoder import Encoder, encode, save_encoder
-from editing.encoder_training import EncoderRun, EncoderTrainer, Pairs, held_out, own_samples
+from editing.encoder_training import EncoderData, EncoderRun, EncoderTrainer, generated_batches, held_out_batches
 from editing.inversion import Target
 from editing.loading import load_model
 from editing.reconstruction_quality import psnr
@@ -40,27 +40,27 @@ from utils.reading.plain import parse_yaml
 from utils.reading.tensors import load_tensors
 
 ENCODER, STATE = "encoder.pt", "training.pt"
-_SHOWN_EVERY = 20  # steps; showing a number waits for the device
+_SHOWN_EVERY = 20  # steps between updates of the progress bar, which wait for the device
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add("--config", type=Path, required=True, help="a YAML file, such as configs/encoders/faces_64.yaml")
     add("--checkpoint", type=Path, help="of the generator (default the bundled model)")
-    add("--output", type=Path, help="folder to write to (default runs/encoder_NAME of the configuration)")
+    add("--output", type=Path, help="folder to write to (default runs/encoder_NAME for configuration NAME.yaml)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
-    add("overrides", nargs="*", metavar="section.option=value", help="options in place of the file's")
+    add("overrides", nargs="*", metavar="section.option=value", help="options that override those of the file")
     return parser.parse_intermixed_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Trains, from where an earlier call was interrupted, and measures.
+    """Train from the last checkpoint on, if there is one, and measure the encoder.
 
     Raises:
-        ConfigError, EditError: if an option makes no sense, or the folder holds another training.
+        ConfigError, EditError: if an option is invalid, or the folder holds another training.
         DataError: if the data cannot be read.
         MetricError: if a package is missing.
     """
@@ -70,48 +70,51 @@ def main(argv: Sequence[str] | None = None) -> None:
     checkpoint = args.checkpoint or bundled_model()
     generator, classes = load_model(checkpoint, device)
     resolution = generator.config.resolution
-    pairs = open_dataset(run.data, resolution, classes.num_classes) if run.data.path else None
-    if pairs and pairs.classes.names != classes.names:
-        why = first_difference(classes, pairs.classes)
+    data = open_dataset(run.data, resolution, classes.num_classes) if run.data.path else None
+    if data and data.classes.names != classes.names:
+        difference = first_difference(classes, data.classes)
         raise ConfigError(
-            f"{checkpoint} has other classes than {', '.join(run.data.path)}: {why}; give data of its own"
+            f"{checkpoint} has other classes than {', '.join(run.data.path)}: {difference}; give data of its classes"
         )
+
     ops.set_mode(args.ops, device.type)
     folder = args.output or Path("runs") / f"encoder_{args.config.stem}"
-    identity = {"config": to_yaml(run), "made_for": fingerprint(generator)}
-    trainer = prepare(run, generator, pairs, device)
+    trainer = make_trainer(run, generator, data, device)
     make_folder(folder)
     resume(trainer, folder, run)
-    train(trainer, folder, identity)
-    facts = {"steps": run.training.steps, "data": list(run.data.path), **measure(trainer.encoder, generator, pairs)}
+    train(trainer, folder, {"config": to_yaml(run), "made_for": fingerprint(generator)})
+
+    facts = {"steps": run.training.steps, "data": list(run.data.path), **measure(trainer.encoder, generator, data)}
     with replacing(folder / ENCODER) as partial, partial.open("wb") as file:
         save_encoder(trainer.encoder, generator, facts, file)
     print("\n".join(f"{name:<24} {value}" for name, value in facts.items()))
     print(f"wrote {folder / ENCODER}: scripts.invert --init encoder --encoder {folder / ENCODER}")
 
 
-def prepare(run: EncoderRun, generator: Generator, pairs: Pairs | None, device: torch.device) -> EncoderTrainer:
-    """A training at its first step."""
+def make_trainer(
+    run: EncoderRun, generator: Generator, data: EncoderData | None, device: torch.device
+) -> EncoderTrainer:
+    """Return a trainer at step 0."""
     with torch.random.fork_rng():
         torch.manual_seed(run.training.seed)
         encoder = Encoder(run.encoder, generator.config).to(device).to(memory_format=torch.channels_last)
-    encoder.fit_to(generator)
+    encoder.set_code_statistics(generator)
     distance = EfficientNetDistance(min(EFFICIENTNET_SIZE, generator.config.resolution)).to(device)
     distance.to(memory_format=torch.channels_last)
-    return EncoderTrainer(encoder, generator, distance.toward, run.training, pairs, run.data.workers)
+    return EncoderTrainer(encoder, generator, distance.toward, run.training, data, run.data.workers)
 
 
 def resume(trainer: EncoderTrainer, folder: Path, run: EncoderRun) -> None:
-    """Goes on from the state that an earlier call left, if it did.
+    """Restore the state in the folder, if there is one.
 
     Raises:
         ConfigError: if the state has options that this version does not know.
-        EditError: if that one trained something else, or the file is damaged, or an encoder from elsewhere is there.
+        EditError: if it belongs to another training or is damaged, or the folder holds an encoder without a state.
     """
     path = folder / STATE
     if not os.path.exists(path):
         if os.path.exists(folder / ENCODER):
-            raise EditError(f"{folder / ENCODER} exists, but no {STATE} to go on from; choose another --output")
+            raise EditError(f"{folder / ENCODER} exists, but no {STATE} to resume from; choose another --output")
         return
     try:
         state = load_tensors(path)
@@ -122,53 +125,56 @@ def resume(trainer: EncoderTrainer, folder: Path, run: EncoderRun) -> None:
             trainer.load_state_dict(state)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    except Exception as error:  # the optimiser raises whatever damage it trips over
-        raise EditError(f"{path} is no state of a training, or damaged; choose another --output") from error
+    except Exception as error:  # a damaged state makes the optimiser raise many types
+        raise EditError(f"{path} is not an encoder's training state, or is damaged; choose another --output") from error
     if changed:
-        raise EditError(f"{path} is of a training with other {', '.join(changed)}; choose another --output")
-    print(f"going on at step {trainer.step}")
+        raise EditError(f"{path} is from a training with a different {', '.join(changed)}; choose another --output")
+    print(f"resuming at step {trainer.step}")
 
 
 def train(trainer: EncoderTrainer, folder: Path, identity: Mapping[str, str]) -> None:
-    """To the end, storing the state now and then."""
-    smooth = None
+    """Train to the end and write checkpoints; `identity` is stored with them."""
+    smooth_error = None
     with progress(total=trainer.config.steps, initial=trainer.step, unit="step", desc="training the encoder") as bar:
         for error in trainer.run():
-            smooth = error if smooth is None else 0.98 * smooth + 0.02 * error
+            smooth_error = error if smooth_error is None else 0.98 * smooth_error + 0.02 * error
             bar.update()
             if trainer.step % _SHOWN_EVERY == 0:
-                bar.set_postfix(mse=f"{smooth:.4f}")
+                bar.set_postfix(mse=f"{smooth_error:.4f}")
             if trainer.is_checkpoint_due():
                 with replacing(folder / STATE) as partial, partial.open("wb") as file:
                     torch.save({**trainer.state_dict(), **identity}, file)
 
 
 @torch.no_grad()
-def measure(encoder: Encoder, generator: Generator, pairs: Pairs | None) -> dict[str, Any]:
-    """Of pictures that the training did not see: PSNR of colours and mean IoU of masks, without labels and with."""
+def measure(encoder: Encoder, generator: Generator, data: EncoderData | None) -> dict[str, Any]:
+    """Measure PSNR and mean IoU on images that were not trained on, without labels and guided by labels."""
     encoder.eval()
-    kinds = {"own": own_samples(generator)} | ({"real": held_out(pairs)} if pairs else {})
-    found: dict[str, Any] = {}
-    for kind, batches in kinds.items():
+    sources = {"own": generated_batches(generator)} | ({"real": held_out_batches(data)} if data else {})
+    results: dict[str, Any] = {}
+    for source, batches in sources.items():
         targets = list(batches)
         for guided in (False, True):
-            decibels, miou = _fit(encoder, generator, targets, guided)
-            name = f"{kind}_guided" if guided else kind
-            found |= {f"{name}_psnr": round(decibels, 2), f"{name}_miou": round(miou, 3)}
-    return found
+            decibels, miou = _reconstruction_quality(encoder, generator, targets, guided)
+            name = f"{source}_guided" if guided else source
+            results |= {f"{name}_psnr": round(decibels, 2), f"{name}_miou": round(miou, 3)}
+    return results
 
 
-def _fit(encoder: Encoder, generator: Generator, targets: Sequence[Target], guided: bool) -> tuple[float, float]:
+def _reconstruction_quality(
+    encoder: Encoder, generator: Generator, targets: Sequence[Target], guided: bool
+) -> tuple[float, float]:
+    """Return the mean PSNR and the mean IoU of the reconstructions."""
     device, classes = encoder.mean.device, generator.config.num_classes
     counts, ratios = torch.zeros(classes, classes, dtype=torch.long), list[float]()
     for target in targets:
         assert target.labels is not None
         images = target.images.to(device)
         codes = encode(encoder, generator, Target(images, target.labels.to(device) if guided else None))
-        drawn = generator.synthesis(codes)
-        errors = (drawn.image.clamp(-1, 1) - images).square().mean((1, 2, 3)) / 4  # of colours in [0, 1]
+        out = generator.synthesis(codes)
+        errors = (out.image.clamp(-1, 1) - images).square().mean((1, 2, 3)) / 4  # / 4: of colours in [0, 1]
         ratios += map(psnr, errors.tolist())
-        counts += confusion(drawn.segmentation.argmax(1).to(torch.uint8).cpu(), target.labels.cpu(), classes)
+        counts += confusion(out.segmentation.argmax(1).to(torch.uint8).cpu(), target.labels.cpu(), classes)
     return mean(ratios), mean_iou(counts)
 
 

@@ -370,7 +370,7 @@ def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytes
         ("--seeds 0 --mix --sources 1-", "1-"),
         ("--seeds 0 --mix --sources 1 --parts hiar", "did you mean 'hair'?"),
         ("--seeds 0 --mix --sources 1 --parts nonsense", "choose from background, skin, hair, hat, base"),
-        ("--seeds 0 --mix --sources 1 --parts=", "unknown part"),
+        (("--seeds 0 --mix --sources 1 --parts=", "empty argument after '--parts'")),
         ("--seeds 0 --mix --sources 1 --frames 3", "--interpolate"),
         ("--seeds 0 --parts hair", "--mix or --interpolate"),
         ("--seeds 0 --sources 3", "--mix"),
@@ -390,7 +390,7 @@ def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytes
         ("--seeds 0 --interpolate", "at least two"),
         ("--seeds 0,1 --interpolate --format avi", "invalid choice"),
         ("--seeds 0,1 --interpolate --fps 60", "a GIF shows 50 at most"),
-        ("--seeds 0,1 --interpolate --format png --frames 70000", "too many for one picture"),
+        ("--seeds 0,1 --interpolate --format png --frames 70000", "too many for one image"),
         ("--seeds 0-200000", "--files"),
     ],
 )
@@ -424,7 +424,7 @@ def test_bad_files(
         assert not (tmp_path / "out").exists()
 
 
-def test_without_a_checkpoint_the_bundled_model_is_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_checkpoint_the_bundled_model_generates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     generate.main(["--output", str(tmp_path), "--seeds", "0,1", "--device", "cpu", "--ops", "native"])
     named, wrote = capsys.readouterr().out.splitlines()
     assert named.endswith("weights/faces_64.pt")
@@ -440,12 +440,12 @@ def test_a_named_checkpoint_is_not_announced(draw: Callable[..., Path], capsys: 
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
-def test_the_bundled_model_is_missing(
+def test_the_bundled_model_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(bundled, "BUNDLED", tmp_path / "faces_64.pt")
     message = refused(["--output", str(tmp_path / "out"), "--seeds", "0"], monkeypatch, capsys)
-    assert f"put {tmp_path / 'faces_64.pt'} back" in message
+    assert f"restore {tmp_path / 'faces_64.pt'} from the repository" in message
     assert "--checkpoint" in message
     assert not (tmp_path / "out").exists()
 
@@ -458,7 +458,7 @@ def test_classes_that_do_not_fit_the_generator(
     contents["classes"] = {"names": ["a", "b"], "colors": [[0, 0, 0], [1, 1, 1]], "transparent": []}
     torch.save(contents, tmp_path / "two.pt")
     arguments = ["--checkpoint", str(tmp_path / "two.pt"), "--output", str(tmp_path / "out"), "--seeds", "0"]
-    assert "names 2 classes, but its generator draws 4" in refused(arguments, monkeypatch, capsys)
+    assert "class table has 2 classes, but its generator has 4" in refused(arguments, monkeypatch, capsys)
 
 
 def test_mp4_without_its_requirement(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from datasets.labels import ClassTable
 from editing.codes import seed_codes
-from editing.direction_search import factors, mapped
+from editing.direction_search import sample_w, sefa_directions
 from editing.generation import Scene, generate
 from editing.mixing import CodeKind, code_index, interpolate
 from editing.selection import BASE, parse_parts
@@ -58,7 +58,7 @@ class StudioModel:
         self.part_names = (EVERYTHING, BASE, *classes.names)
         self.generate = lru_cache(CACHED_IMAGES)(self._generate)
         self.directions = lru_cache(None)(self._directions)
-        self._w = mapped(generator, STATISTICS_SAMPLES)
+        self._w = sample_w(generator, STATISTICS_SAMPLES)
 
     def begin(self, seed: int) -> Session:
         """Start a session with the face of a seed."""
@@ -183,7 +183,9 @@ class StudioModel:
 
     def _directions(self, selection: CodeSelection) -> list[Tensor]:
         """Return the strongest directions, each [D] and one standard deviation long."""
-        return [factor.vector for factor in factors(self.generator, self._index(selection), self._w, NUM_DIRECTIONS)]
+        return [
+            shift.vector for shift in sefa_directions(self.generator, self._index(selection), self._w, NUM_DIRECTIONS)
+        ]
 
     def _generate(self, step: EditStep) -> EditedImage:
         [sample] = generate(self.generator, step.codes, torch.tensor([step.shown]), scene=self.scene(step))

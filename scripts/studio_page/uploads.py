@@ -28,7 +28,7 @@ from editing.background import fit_background
 from editing.codes import CODE_FILES, load_codes
 from editing.encoder import Encoder, encode
 from editing.generation import generate
-from editing.inversion import InversionConfig, Progress, Target, Watcher, invert
+from editing.inversion import InversionConfig, Progress, ProgressCallback, Target, invert
 from editing.photos import read_photo
 from editing.reconstruction_quality import POOR_PSNR, psnr
 from metrics.perceptual import EfficientNetDistance, guiding_distance
@@ -133,13 +133,13 @@ class Uploads:
         photo, image = self._read(path, self.crop, UPLOAD_SUFFIXES)
         generator = self.model.generator
 
-        def optimize(watch: Watcher) -> Tensor:
+        def optimize(callback: ProgressCallback) -> Tensor:
             target, start = Target(image), None
             if self.encoder:  # its masks guide the optimization, which would lose parts with the image alone
                 start = encode(self.encoder, generator, target)
                 with torch.no_grad():
                     target = Target(image, segmentation_to_labels(generator.synthesis(start).segmentation))
-            return invert(generator, target, self.distance.toward, self.inversion, start=start, watch=watch).codes
+            return invert(generator, target, self.distance.toward, self.inversion, start=start, callback=callback).codes
 
         def preview(images: np.ndarray) -> Images:
             difference = np.abs(images[0].astype(np.int16) - photo).astype(np.uint8)
@@ -169,8 +169,8 @@ class Uploads:
             codes = step.codes.expand(2, -1, -1)
             shown = torch.tensor([step.shown, [part == 0 for part in range(len(step.shown))]]).to(image.device)
 
-            def optimize(watch: Watcher) -> Tensor:
-                return fit_background(generator, image[0], codes, shown, scene, watch=watch).features
+            def optimize(callback: ProgressCallback) -> Tensor:
+                return fit_background(generator, image[0], codes, shown, scene, callback=callback).features
 
             def preview(images: np.ndarray) -> Images:
                 return {"reconstruction": images[0], "photo": photo, "background only": images[1]}
@@ -203,7 +203,7 @@ def _without_folder(path: Path) -> Iterator[None]:
 
 
 def _optimize_with_previews(
-    optimize: Callable[[Watcher], Tensor], preview: Callable[[np.ndarray], Images]
+    optimize: Callable[[ProgressCallback], Tensor], preview: Callable[[np.ndarray], Images]
 ) -> Generator[UploadProgress, None, Tensor]:
     """Run an optimization in a thread, yield previews of it, and return its result.
 

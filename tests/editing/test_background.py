@@ -38,8 +38,8 @@ def test_the_photo_shows_behind_the_parts_and_the_rest_stays() -> None:
     generator = noiseless()
     codes = seed_codes(generator, [0, 1, 2])
     steps = []
-    backdrop = fit_background(generator, photo(), codes, progress=lambda r: (steps.append(step) or step for step in r))
-    assert steps == list(range(40))
+    backdrop = fit_background(generator, photo(), codes, callback=lambda progress: steps.append(progress.step))
+    assert steps == list(range(1, 41))
     assert backdrop.features.shape == (1, 16, 16, 16)
     assert not backdrop.features.requires_grad
     assert all(parameter.grad is None and parameter.requires_grad for parameter in generator.parameters())
@@ -68,14 +68,14 @@ def test_it_is_fitted_to_what_is_drawn() -> None:
     for name, mask, scene in (("all", None, Scene()), ("alone", alone, Scene()), ("moved", None, moved)):
         fitted = fit_background(generator, photo(), codes, mask, scene)
         psnr[name] = fitted.psnr
-        drawing = next(
+        sample = next(
             generate(generator, codes, None if mask is None else mask[None], scene=Scene(scene.coords, fitted.features))
         )
-        assert drawing.image.shape == (32, 32, 3)
+        assert sample.image.shape == (32, 32, 3)
     assert len({round(value, 3) for value in psnr.values()}) == 3
 
 
-def test_drawings_without_background_show_nothing() -> None:
+def test_samples_without_background_show_nothing() -> None:
     generator = tiny_generator()
     with torch.no_grad():
         generator.render_net.to_segmentation[-1].bias[0] -= 100
@@ -87,23 +87,23 @@ def test_a_scene_is_what_the_networks_make_of_it() -> None:
     coords, features = foreground_coordinates(CONFIG, zoom=1.5, shift=(0.2, 0.0)), torch.randn(1, 16, 16, 16)
     with torch.no_grad():
         expected = generator.synthesis(codes, coords=coords, background=features)
-    for index, drawing in enumerate(generate(generator, codes, scene=Scene(coords, features), batch_size=1)):
+    for index, sample in enumerate(generate(generator, codes, scene=Scene(coords, features), batch_size=1)):
         pixels = (expected.image[index].clamp(-1, 1).permute(1, 2, 0) + 1) * 127.5
-        torch.testing.assert_close(torch.from_numpy(drawing.image).float(), pixels, atol=0.51, rtol=0)
+        torch.testing.assert_close(torch.from_numpy(sample.image).float(), pixels, atol=0.51, rtol=0)
 
 
-def test_some_of_a_jobs_drawings() -> None:
+def test_some_of_a_jobs_samples() -> None:
     codes, masks = torch.arange(6.0)[:, None], torch.eye(4, dtype=torch.bool)
-    job = Job(codes, [], lambda drawings, folder: None, masks)
-    some, with_masks = job.some(100)
+    job = Job(codes, [], lambda samples, folder: None, masks)
+    some, with_masks = job.random_subset(100)
     assert with_masks is not None
     found = {(int(code), int(mask.int().argmax())) for code, mask in zip(some, with_masks, strict=True)}
     assert found == {(code, mask) for code in range(6) for mask in range(4)}
-    few, few_masks = job.some(8)
+    few, few_masks = job.random_subset(8)
     assert few_masks is not None
     assert len(few) == 8
     assert len(few_masks.unique(dim=0)) > 1
-    assert torch.equal(job.some(8)[0], few)
-    plain, none = Job(codes, [], lambda drawings, folder: None).some(3)
+    assert torch.equal(job.random_subset(8)[0], few)
+    plain, none = Job(codes, [], lambda samples, folder: None).random_subset(3)
     assert none is None
     assert len(plain) == 3

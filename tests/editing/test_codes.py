@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from editing.code_sources import source_codes
-from editing.codes import load_codes, save_codes, seed_codes
+from editing.codes import load_codes, save_codes, seed_codes, source_codes
 from tests.editing.tiny import CONFIG, tiny_generator
 from utils.errors import EditError
 

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from editing.direction_files import Direction, fingerprint, load_direction, save_direction
-from editing.jobs import push
+from editing.direction_files import Direction, apply_directions, fingerprint, load_direction, save_direction
 from editing.mixing import CodeKind, code_index
 from editing.selection import parse_parts
 from models.latents import to_wplus
@@ -33,15 +32,15 @@ def test_a_direction_moves_its_parts_codes_alone(part: int | None, kind: CodeKin
     assert torch.equal(moved[:, others], before[:, others])
 
 
-def test_pushes_add_up_and_leave_the_codes_given() -> None:
+def test_directions_add_up_and_leave_the_codes_given() -> None:
     hair, background = direction(2), direction(0, "shape")
     codes = torch.randn(2, CONFIG.num_codes, 16)
     before = codes.clone()
-    there = push(codes, [(hair, 2.0), (background, 1.0)], CONFIG, share=0.5)
+    there = apply_directions(codes, [(hair, 2.0), (background, 1.0)], CONFIG, scale=0.5)
     assert torch.equal(codes, before)
     assert not torch.allclose(there, codes)
-    torch.testing.assert_close(push(there, [(background, -0.5), (hair, -1.0)], CONFIG), codes)
-    assert push(codes, [], CONFIG) is codes
+    torch.testing.assert_close(apply_directions(there, [(background, -0.5), (hair, -1.0)], CONFIG), codes)
+    assert apply_directions(codes, [], CONFIG) is codes
 
 
 @pytest.mark.parametrize("part", [2, None])
@@ -73,15 +72,15 @@ def test_another_models_direction_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"vector": np.zeros((1, 16), np.float32)}, "does not fit its own model"),
-        ({"vector": np.zeros((2, 15), np.float32)}, "does not fit its own model"),
-        ({"vector": np.zeros((2, 16), np.int64)}, "no direction"),
-        ({"vector": np.full((2, 16), np.nan, np.float32)}, "no direction"),
-        ({"part": np.asarray(4)}, "does not fit its own model"),
-        ({"part": np.asarray("hair")}, "no direction"),
-        ({"kind": np.asarray("smell")}, "unknown kind, 'smell'"),
-        ({"name": np.asarray([{"code": 1}])}, "give a direction"),
-        ({"name": None}, "give a direction"),
+        ({"vector": np.zeros((1, 16), np.float32)}, "does not match the model"),
+        ({"vector": np.zeros((2, 15), np.float32)}, "does not match the model"),
+        ({"vector": np.zeros((2, 16), np.int64)}, "not a direction"),
+        ({"vector": np.full((2, 16), np.nan, np.float32)}, "not a direction"),
+        ({"part": np.asarray(4)}, "does not match the model"),
+        ({"part": np.asarray("hair")}, "not a direction"),
+        ({"kind": np.asarray("smell")}, "unknown kind of codes, 'smell'"),
+        ({"name": np.asarray([{"code": 1}])}, "give a file of"),
+        ({"name": None}, "give a file of"),
     ],
 )
 def test_damaged_files(tmp_path: Path, change: dict, message: str) -> None:
@@ -101,5 +100,5 @@ def test_files_that_are_no_directions(tmp_path: Path) -> None:
     np.save(tmp_path / "codes.npy", np.zeros((1, 16)))
     for content in (b"", b"text", b"PK\x03\x04 cut", (tmp_path / "codes.npy").read_bytes()):
         path.write_bytes(content)
-        with pytest.raises(EditError, match=r"hair.npz: .*give a direction"):
+        with pytest.raises(EditError, match=r"hair.npz: .*give a file of"):
             load_direction(path, tiny_generator())

@@ -26,14 +26,14 @@ def random_encoder(generator: Generator, seed: int = 1) -> Encoder:
     """Not trained, but no longer one that corrects nothing."""
     torch.manual_seed(seed)
     encoder = Encoder(SMALL, CONFIG)
-    encoder.fit_to(generator)
+    encoder.set_code_statistics(generator)
     nn.init.normal_(encoder.correction.weight, std=0.1)
     return encoder.eval()
 
 
 def test_an_untrained_one_gives_the_mean_code(generator: Generator) -> None:
     encoder = Encoder(SMALL, CONFIG)
-    encoder.fit_to(generator)
+    encoder.set_code_statistics(generator)
     codes = encode(encoder, generator, drawn(generator, 1, 2))
     assert codes.shape == (2, CONFIG.num_codes, CONFIG.latent_dim)
     assert (codes - generator.mean_code()).abs().max() < 0.1 * encoder.deviation.mean()
@@ -88,7 +88,7 @@ def test_a_file_gives_the_same_codes(generator: Generator, tmp_path: Path) -> No
     )
 
 
-def test_the_one_that_ships_is_of_the_model_that_ships() -> None:
+def test_the_bundled_encoder_is_of_the_bundled_model() -> None:
     generator = load_generator(bundled_model())
     encoder = load_encoder(BUNDLED_ENCODER, generator).encoder
     target = drawn(generator, 5, 6)
@@ -112,7 +112,7 @@ def test_files_that_cannot_be(generator: Generator, tmp_path: Path) -> None:
         load_encoder(path, other)
     contents = torch.load(path, weights_only=True)
     for entry, value, said in (
-        ("format", "other/1", "is no encoder"),
+        ("format", "other/1", "is not an encoder"),
         ("encoder", {"channels": 10**9}, "is damaged"),
         ("network", {}, "is damaged"),
         ("facts", None, "is damaged"),

@@ -5,7 +5,14 @@ import torch
 
 from datasets.transforms import float_to_images
 from editing.encoder import Encoder
-from editing.encoder_training import EncoderTrainer, EncoderTraining, Pairs, held_out, own_samples, samples
+from editing.encoder_training import (
+    EncoderData,
+    EncoderTrainer,
+    EncoderTraining,
+    generated_batch,
+    generated_batches,
+    held_out_batches,
+)
 from models import Generator
 from tests.editing.test_encoder import SMALL
 from tests.editing.test_inversion import drawn, toward
@@ -19,19 +26,19 @@ def generator() -> Generator:
 
 
 @pytest.fixture(scope="module")
-def pairs(generator: Generator) -> Pairs:
+def pairs(generator: Generator) -> EncoderData:
     target = drawn(generator, *range(20))
     return list(zip(float_to_images(target.images), target.labels, strict=True))
 
 
-def trainer(generator: Generator, config: EncoderTraining, pairs: Pairs | None = None) -> EncoderTrainer:
+def trainer(generator: Generator, config: EncoderTraining, pairs: EncoderData | None = None) -> EncoderTrainer:
     torch.manual_seed(0)
     encoder = Encoder(SMALL, CONFIG)
-    encoder.fit_to(generator)
+    encoder.set_code_statistics(generator)
     return EncoderTrainer(encoder, generator, toward, config, pairs)
 
 
-def test_it_learns(generator: Generator, pairs: Pairs) -> None:
+def test_it_learns(generator: Generator, pairs: EncoderData) -> None:
     errors = list(trainer(generator, EncoderTraining(steps=60, rate=0.01), pairs).run())
     assert len(errors) == 60
     assert sum(errors[-10:]) < 0.7 * sum(errors[:10])
@@ -44,7 +51,7 @@ def test_the_generator_stays_as_it_is(generator: Generator) -> None:
     assert all(parameter.grad is None for parameter in generator.parameters())
 
 
-def test_an_interrupted_training_goes_on_as_if_it_were_not(generator: Generator, pairs: Pairs) -> None:
+def test_an_interrupted_training_goes_on_as_if_it_were_not(generator: Generator, pairs: EncoderData) -> None:
     config = EncoderTraining(steps=5, batch_size=4)
     whole = trainer(generator, config, pairs)
     list(whole.run())
@@ -62,7 +69,7 @@ def test_gradients_that_are_not_finite_end_it(generator: Generator) -> None:
     training = trainer(generator, EncoderTraining(steps=6, checkpoint_every=3))
     steps = training.run()
     next(steps)
-    training.perceptual = lambda target: lambda images: images.sum((1, 2, 3)) * torch.nan
+    training.distance_to = lambda target: lambda images: images.sum((1, 2, 3)) * torch.nan
     next(steps)
     with pytest.raises(EditError, match=r"gradients are not finite by step 3; choose a lower training\.rate"):
         next(steps)
@@ -80,19 +87,19 @@ def test_seeds_tell(generator: Generator) -> None:
 
 def test_samples_mix_parts_of_two(generator: Generator) -> None:
     torch.manual_seed(0)
-    codes, target = samples(generator, 16)
+    codes, target = generated_batch(generator, 16)
     mixed = (codes != codes[:, :1]).any(2).any(1)
     assert 0 < mixed.sum() < 16
     assert target.images.abs().max() <= 1
     assert target.labels.dtype == torch.uint8
 
 
-def test_the_last_tenth_is_held_out(generator: Generator, pairs: Pairs) -> None:
+def test_the_last_tenth_is_held_out(generator: Generator, pairs: EncoderData) -> None:
     training = trainer(generator, EncoderTraining(), pairs)
-    assert len(training.pairs) == 18
-    (target,) = held_out(pairs)
+    assert len(training.data) == 18
+    (target,) = held_out_batches(pairs)
     assert torch.equal(target.labels, torch.stack([pairs[18][1], pairs[19][1]]))
-    assert [len(batch.images) for batch in own_samples(generator)] == [8] * 25
+    assert [len(batch.images) for batch in generated_batches(generator)] == [8] * 25
 
 
 @pytest.mark.parametrize(
@@ -104,6 +111,6 @@ def test_numbers_that_make_no_sense(option: str, value: float) -> None:
         EncoderTraining(**{option: value})
 
 
-def test_too_few_pairs(generator: Generator, pairs: Pairs) -> None:
+def test_too_few_pairs(generator: Generator, pairs: EncoderData) -> None:
     with pytest.raises(EditError, match="9 real pairs: give 10 or more"):
         trainer(generator, EncoderTraining(), pairs[:9])

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from editing.codes import seed_codes
 from editing.inversion import (
-    Distances,
+    ImageDistance,
     InversionConfig,
     Progress,
     Space,
@@ -34,7 +34,7 @@ def pixels(first: Tensor, second: Tensor) -> Tensor:
     return (first - second).square().mean((1, 2, 3))
 
 
-def toward(wanted: Tensor) -> Distances:
+def toward(wanted: Tensor) -> ImageDistance:
     """The same, as inversion takes it."""
     return partial(pixels, second=wanted)
 
@@ -143,10 +143,10 @@ def test_noise_is_penalised_that_is_not_white_at_some_scale() -> None:
     assert noise_penalty([blocks]).item() > 10
 
 
-def test_who_watches_sees_every_step_and_may_end_it(generator: Generator) -> None:
+def test_the_callback_sees_every_step_and_may_end_it(generator: Generator) -> None:
     seen: list[Progress] = []
     target = drawn(generator, 1, 2)
-    invert(generator, target, toward, InversionConfig(steps=5), watch=seen.append)
+    invert(generator, target, toward, InversionConfig(steps=5), callback=seen.append)
     assert [(each.step, each.steps) for each in seen] == [(step, 5) for step in range(1, 6)]
     assert seen[0].losses.shape == (2,)
     assert seen[0].images.shape == target.images.shape
@@ -159,7 +159,7 @@ def test_who_watches_sees_every_step_and_may_end_it(generator: Generator) -> Non
 
     seen.clear()
     with pytest.raises(KeyboardInterrupt):
-        invert(generator, target, toward, InversionConfig(steps=5), watch=stop)
+        invert(generator, target, toward, InversionConfig(steps=5), callback=stop)
     assert len(seen) == 1
 
 

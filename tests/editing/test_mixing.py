@@ -11,10 +11,10 @@ from editing.mixing import (
     code_index,
     interpolate,
     loop,
+    mix_codes,
     mixing_table,
-    swap,
 )
-from editing.selection import Parts
+from editing.selection import PartSelection
 from models.latents import to_wplus
 from tests.editing.tiny import CONFIG, tiny_generator
 
@@ -24,23 +24,23 @@ from tests.editing.tiny import CONFIG, tiny_generator
 @pytest.mark.parametrize(
     ("parts", "kind", "expected"),
     [
-        (Parts((2,), base=False), "both", [6, 7]),
-        (Parts((2, 1), base=False), "shape", [4, 6]),
-        (Parts((0, 3), base=True), "texture", [0, 1, 3, 9]),
-        (Parts((), base=True), "both", [0, 1]),
+        (PartSelection((2,), base=False), "both", [6, 7]),
+        (PartSelection((2, 1), base=False), "shape", [4, 6]),
+        (PartSelection((0, 3), base=True), "texture", [0, 1, 3, 9]),
+        (PartSelection((), base=True), "both", [0, 1]),
         (None, "both", list(range(10))),
         (None, "shape", [0, 1, 2, 4, 6, 8]),
         (None, "texture", [3, 5, 7, 9]),
     ],
 )
-def test_positions_of_a_parts_vectors(parts: Parts | None, kind: CodeKind, expected: list[int]) -> None:
+def test_positions_of_a_parts_vectors(parts: PartSelection | None, kind: CodeKind, expected: list[int]) -> None:
     assert code_index(CONFIG, parts, kind).tolist() == expected
 
 
-def test_swap_changes_only_the_vectors_named() -> None:
+def test_mixing_changes_only_the_vectors_named() -> None:
     codes, source = torch.randn(3, 16), torch.randn(3, 10, 16)
     before = codes.clone()
-    mixed = swap(codes, source, torch.tensor([6, 7]), CONFIG)
+    mixed = mix_codes(codes, source, torch.tensor([6, 7]), CONFIG)
     kept = [0, 1, 2, 3, 4, 5, 8, 9]
     assert torch.equal(mixed[:, 6:8], source[:, 6:8])
     assert torch.equal(mixed[:, kept], codes[:, None].expand(-1, len(kept), -1))
@@ -50,7 +50,7 @@ def test_swap_changes_only_the_vectors_named() -> None:
 def test_another_texture_leaves_the_other_parts_depth_and_masks() -> None:
     generator = tiny_generator()
     codes, source = generator.mapping(torch.randn(2, 16)).split(1)
-    mixed = swap(codes, source, code_index(CONFIG, Parts((2,), base=False), "texture"), CONFIG)
+    mixed = mix_codes(codes, source, code_index(CONFIG, PartSelection((2,), base=False), "texture"), CONFIG)
     before, after = generator.synthesis(codes), generator.synthesis(mixed)
     torch.testing.assert_close(before.depth, after.depth)
     assert not torch.allclose(before.image, after.image)
@@ -59,7 +59,7 @@ def test_another_texture_leaves_the_other_parts_depth_and_masks() -> None:
 def test_another_shape_moves_the_depth_of_that_part_alone() -> None:
     generator = tiny_generator()
     codes, source = generator.mapping(torch.randn(2, 16)).split(1)
-    mixed = swap(codes, source, code_index(CONFIG, Parts((2,), base=False), "shape"), CONFIG)
+    mixed = mix_codes(codes, source, code_index(CONFIG, PartSelection((2,), base=False), "shape"), CONFIG)
     change = (generator.synthesis(codes).depth - generator.synthesis(mixed).depth).abs().amax((0, 2, 3))
     assert change[2] > 1e-3
     assert change[[0, 1, 3]].max() < 1e-5

@@ -5,7 +5,7 @@ from datasets.crop_and_resize import Resized
 from editing.codes import seed_codes
 from editing.generation import generate
 from editing.inversion import InversionConfig, Progress
-from editing.reconstruction import Method, reconstruct
+from editing.reconstruction import InversionMethod, reconstruct
 from editing.tuning import TuningConfig
 from models import Generator
 from tests.editing.test_inversion import toward
@@ -22,38 +22,38 @@ def agreement(drawn: torch.Tensor, wanted: torch.Tensor) -> float:
 
 
 def photos(generator: Generator, *seeds: int) -> list[Resized]:
-    return [Resized(drawing.image, drawing.labels) for drawing in generate(generator, seed_codes(generator, seeds))]
+    return [Resized(sample.image, sample.labels) for sample in generate(generator, seed_codes(generator, seeds))]
 
 
 def test_a_perfect_start_fits_perfectly(generator: Generator) -> None:
-    method = Method(
+    method = InversionMethod(
         toward, toward, agreement, InversionConfig(steps=0), init=lambda target: seed_codes(generator, [1, 2])
     )
     wanted = photos(generator, 1, 2)
     for photo, found in zip(wanted, reconstruct(generator, wanted, method), strict=True):
-        assert (found.drawing.image == photo.image).all()
-        assert found.fit == (0, 0, 1)
-        assert (found.untuned, found.generator, found.noise) == (None, None, None)
+        assert (found.sample.image == photo.image).all()
+        assert found.quality == (0, 0, 1)
+        assert (found.untuned_quality, found.generator, found.noise) == (None, None, None)
 
 
-def test_numbers_are_of_the_drawing(generator: Generator) -> None:
+def test_numbers_are_of_the_sample(generator: Generator) -> None:
     [photo] = photos(generator, 1)
-    method = Method(toward, toward, agreement, InversionConfig(steps=3))
+    method = InversionMethod(toward, toward, agreement, InversionConfig(steps=3))
     [found] = reconstruct(generator, [photo], method)
-    error = ((found.drawing.image / 255.0 - photo.image / 255.0) ** 2).mean()
-    assert found.fit.mse == pytest.approx(error, rel=1e-4)
-    assert found.fit.perceptual == pytest.approx(4 * error, rel=1e-4)
-    assert found.fit.miou == pytest.approx((found.drawing.labels == photo.label).mean())
+    error = ((found.sample.image / 255.0 - photo.image / 255.0) ** 2).mean()
+    assert found.quality.mse == pytest.approx(error, rel=1e-4)
+    assert found.quality.perceptual == pytest.approx(4 * error, rel=1e-4)
+    assert found.quality.miou == pytest.approx((found.sample.labels == photo.label).mean())
     [blind] = reconstruct(
-        generator, [Resized(photo.image, None)], Method(toward, toward, agreement, InversionConfig(steps=3))
+        generator, [Resized(photo.image, None)], InversionMethod(toward, toward, agreement, InversionConfig(steps=3))
     )
-    assert blind.fit.miou is None
+    assert blind.quality.miou is None
 
 
 def test_all_are_inverted_at_once_and_tuned_one_by_one(generator: Generator) -> None:
     seen: list[tuple[str, Progress]] = []
-    method = Method(toward, toward, agreement, InversionConfig(steps=2), TuningConfig(steps=3, rate=1e-3))
-    found = [*reconstruct(generator, photos(generator, 1, 2), method, watch=lambda *told: seen.append(told))]
+    method = InversionMethod(toward, toward, agreement, InversionConfig(steps=2), TuningConfig(steps=3, rate=1e-3))
+    found = [*reconstruct(generator, photos(generator, 1, 2), method, callback=lambda *told: seen.append(told))]
     assert [(work, told.step) for work, told in seen] == [
         *(("inverting", step) for step in (1, 2)),
         *(("tuning", step) for _ in range(2) for step in (1, 2, 3)),
@@ -61,8 +61,8 @@ def test_all_are_inverted_at_once_and_tuned_one_by_one(generator: Generator) -> 
     assert [len(told.images) for _, told in seen] == [2, 2, *[1] * 6]
     for each in found:
         assert each.generator is not None
-        assert each.untuned is not None
-        assert each.fit.mse < each.untuned.mse
+        assert each.untuned_quality is not None
+        assert each.quality.mse < each.untuned_quality.mse
         assert each.seconds > 0
         [again] = generate(each.generator, each.codes)
-        assert (again.image == each.drawing.image).all()
+        assert (again.image == each.sample.image).all()

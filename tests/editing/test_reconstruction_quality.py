@@ -39,13 +39,13 @@ def test_a_poor_fit_is_told_with_what_was_not_tried() -> None:
     tried = advice(poor, "efflite0", "wplus", guided=True, tuned=True)
     assert tried is not None
     assert "--" not in tried
-    assert "placed and cropped" in tried
+    assert "aligned and cropped" in tried
 
 
 def test_poor_masks_are_told_alone() -> None:
     told = advice(GOOD._replace(miou=0.1), "efflite0", "wplus", guided=True, tuned=False)
     assert told is not None
-    assert told.startswith(f"poor fit (mask mIoU 0.10, below {POOR_MIOU:g}): try a picture")
+    assert told.startswith(f"poor reconstruction (mask mIoU 0.10, below {POOR_MIOU:g}): try an image")
     assert told.endswith("--tune 300")
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from editing.selection import Parts, parse_parts, parse_seeds
+from editing.selection import PartSelection, parse_parts, parse_seeds
 from utils.errors import EditError
 
 NAMES = ("background", "skin", "hair", "hat")
@@ -29,12 +29,12 @@ def test_seeds_that_cannot_be_read(text: str, hint: str) -> None:
 
 
 def test_parts_by_name_and_id() -> None:
-    assert parse_parts("hair, 1,hair", NAMES) == Parts((2, 1), base=False)
-    assert parse_parts("base", NAMES) == Parts((), base=True)
+    assert parse_parts("hair, 1,hair", NAMES) == PartSelection((2, 1), base=False)
+    assert parse_parts("base", NAMES) == PartSelection((), base=True)
 
 
 def test_a_class_called_base_comes_before_the_base_codes() -> None:
-    assert parse_parts("base", ("background", "base")) == Parts((1,), base=False)
+    assert parse_parts("base", ("background", "base")) == PartSelection((1,), base=False)
 
 
 def test_unknown_part_tells_the_nearest_and_all() -> None:

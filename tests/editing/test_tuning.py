@@ -4,7 +4,7 @@ from torch import Tensor
 
 from editing.codes import seed_codes
 from editing.inversion import Progress, Target
-from editing.tuning import TuningConfig, _codes_nearby, tune
+from editing.tuning import TuningConfig, _nearby_codes, tune
 from models import Generator
 from models.latents import to_wplus
 from tests.editing.test_inversion import drawn, pixels, toward
@@ -45,8 +45,8 @@ def test_the_pivot_draws_the_picture_better(generator: Generator, pivot: Tensor,
     assert all(map(torch.equal, tuned.mapping.parameters(), generator.mapping.parameters()))  # codes mean the same
 
 
-def test_codes_nearby_go_on_drawing_what_they_drew(generator: Generator, pivot: Tensor, target: Target) -> None:
-    codes = torch.cat([*_codes_nearby(generator, to_wplus(pivot, generator.config), TuningConfig(steps=8, seed=5))])
+def test_nearby_codes_go_on_drawing_what_they_drew(generator: Generator, pivot: Tensor, target: Target) -> None:
+    codes = torch.cat([*_nearby_codes(generator, to_wplus(pivot, generator.config), TuningConfig(steps=8, seed=5))])
     moved = []
     for weight in (0.0, 3.0):
         tuned = tune(generator, pivot, target, toward, TuningConfig(steps=15, rate=RATE, locality=weight))
@@ -71,10 +71,10 @@ def test_labels_guide_the_masks(generator: Generator, pivot: Tensor, target: Tar
     assert right[1] > right[0] + 0.02
 
 
-def test_codes_nearby_are_all_as_far_away(generator: Generator, pivot: Tensor) -> None:
+def test_nearby_codes_are_all_as_far_away(generator: Generator, pivot: Tensor) -> None:
     wplus = to_wplus(pivot, generator.config)
     usual = (seed_codes(generator, range(200)) - generator.mean_code()).square().mean().sqrt()
-    codes = [*_codes_nearby(generator, wplus, TuningConfig(steps=200, reach=0.5))]
+    codes = [*_nearby_codes(generator, wplus, TuningConfig(steps=200, reach=0.5))]
     away = torch.stack([(each - wplus).square().mean().sqrt() for each in codes])
     torch.testing.assert_close(away, away[:1].expand(200))
     assert away[0] == pytest.approx(0.5 * usual.item(), rel=0.2)
@@ -84,7 +84,7 @@ def test_codes_nearby_are_all_as_far_away(generator: Generator, pivot: Tensor) -
 def test_the_same_seed_gives_the_same_weights(generator: Generator, pivot: Tensor, target: Target) -> None:
     seen: list[Progress] = []
     first, same, other = (
-        tune(generator, pivot, target, toward, TuningConfig(steps=2, seed=seed), watch=seen.append).state_dict()
+        tune(generator, pivot, target, toward, TuningConfig(steps=2, seed=seed), callback=seen.append).state_dict()
         for seed in (0, 0, 1)
     )
     assert all(torch.equal(value, same[name]) for name, value in first.items())

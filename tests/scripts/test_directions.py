@@ -47,7 +47,7 @@ def read(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("method", ["sefa", "pca"])
-def test_the_strongest_directions_and_their_sheets(
+def test_the_strongest_directions_and_their_grids(
     find: Callable[..., Path], generator: Generator, method: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = find(f"--part hair --codes shape --method {method} --count 2 --seeds 0-1 --strength 2")
@@ -81,7 +81,7 @@ def test_the_table_measures_what_it_says(find: Callable[..., Path], capsys: pyte
 def test_a_direction_of_the_masks_makes_the_part_grow(find: Callable[..., Path], generator: Generator) -> None:
     folder = find("--part hair --codes shape --method area --samples 400 --batch-size 50 --seeds 0")
     direction = load_direction(folder / "hair_shape_area.npz", generator)
-    assert "R2 0." in direction.how
+    assert "R2 0." in direction.description
     with torch.no_grad():
         w = generator.mapping(torch.randn(32, 16, generator=torch.Generator().manual_seed(9)))
         areas = [

@@ -119,8 +119,8 @@ def test_codes_draw_what_was_reconstructed(
     assert sheet.shape[1] == 4 * 34 + 2
     np.testing.assert_array_equal(sheet[-34:-2, 2:34], wanted)
     said = capsys.readouterr().out
-    assert "crop of pictures that are not square: center" in said
-    assert "warning: anna: poor fit" in said
+    assert "photos that are not square: --crop center" in said
+    assert "warning: anna: poor reconstruction" in said
 
 
 @pytest.mark.usefixtures("_no_network")
@@ -169,7 +169,7 @@ def test_a_segmenter_draws_the_masks(call: Callable[..., Path], faces: list[Path
         train_segmenter(pairs, classes, "d" * 64, SegmenterTraining(steps=1, batch_size=2)).save(tmp_path / name)
     report = json.loads((call(faces[0], "--segmenter", tmp_path / "right") / "report.json").read_text())
     assert report["images"][0]["miou"] is not None
-    with pytest.raises(ValueError, match=r"wrong names other classes than .*tiny\.pt; train one"):
+    with pytest.raises(ValueError, match=r"wrong has other classes than .*tiny\.pt; train a"):
         call(faces[0], "--segmenter", tmp_path / "wrong", output="second")
 
 
@@ -239,14 +239,14 @@ def test_names_of_any_bytes(call: Callable[..., Path], faces: list[Path], tmp_pa
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["{faces}/anna.png", "{faces}/anna.png"], "would have the names of"),
+        (["{faces}/anna.png", "{faces}/anna.png"], "would have the same names as"),
         (["{faces}/nobody.png"], "nobody.png: no such file"),
         (["{faces}/anna.png", "--masks", "{faces}/nowhere"], "nowhere is not a folder"),
         (["{faces}/ben.png", "--crop", "error"], "give --crop center or --crop pad"),
         (["{faces}/anna.png", "--classes", "celebamask13"], "--classes is for masks"),
         (["{faces}/anna.png", "--steps", "-1"], "-1 steps of inversion"),
         (["{faces}/anna.png", "--tune", "-1"], "-1 steps of tuning"),
-        (["{faces}/anna.png", "--encoder", "x.pt"], "--encoder is for --init encoder"),
+        (["{faces}/anna.png", "--encoder", "x.pt"], "--encoder is used by --init encoder"),
         (["{faces}/anna.png", "--init", "encoder", "--encoder", "x.pt"], "x.pt: no such file"),
         (["{faces}/anna.png", "--batch-size", "0"], "--batch-size 0"),
         (["{faces}/anna.png", "--masks", "x", "--segmenter", "y"], "not allowed with"),

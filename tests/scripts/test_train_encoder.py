@@ -76,7 +76,7 @@ def test_what_it_writes_is_an_encoder_of_the_model(
     assert "own_miou" in capsys.readouterr().out
 
 
-def test_an_interrupted_training_goes_on(
+def test_an_interrupted_training_resumes(
     call: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patch:
@@ -84,17 +84,17 @@ def test_an_interrupted_training_goes_on(
         with pytest.raises(ZeroDivisionError):
             call()
     folder = call()
-    assert "going on at step 4" in capsys.readouterr().out
+    assert "resuming at step 4" in capsys.readouterr().out
     with pytest.raises(
-        ValueError, match=r"training\.pt is of a training with other training\.rate; choose another --output"
+        ValueError, match=r"training\.pt is from a training with a different training\.rate; choose another --output"
     ):
         call("training.rate=0.1")
     (folder / "training.pt").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"training\.pt is no state of a training, or damaged"):
+    with pytest.raises(ValueError, match=r"training\.pt is not an encoder's training state, or is damaged"):
         call()
     (folder / "training.pt").unlink()
     before = (folder / "encoder.pt").read_bytes()
-    with pytest.raises(ValueError, match=r"encoder\.pt exists, but no training\.pt to go on from"):
+    with pytest.raises(ValueError, match=r"encoder\.pt exists, but no training\.pt to resume from"):
         call()
     assert (folder / "encoder.pt").read_bytes() == before
 
@@ -105,7 +105,7 @@ def test_a_training_of_another_version(call: Callable[..., Path], capsys: pytest
     older = "".join(line for line in state["config"].splitlines(True) if "codes:" not in line and "crop:" not in line)
     torch.save({**state, "config": older}, path)
     call()
-    assert "going on at step 4" in capsys.readouterr().out
+    assert "resuming at step 4" in capsys.readouterr().out
     torch.save({**state, "config": state["config"] + "  depth: 3\n"}, path)
     with pytest.raises(
         ValueError, match=r"training\.pt: .* the option training\.depth, which .*: use the version that wrote it, or"
@@ -119,7 +119,7 @@ def test_a_training_of_another_version(call: Callable[..., Path], capsys: pytest
         (["training.step=1"], "unknown option training.step: did you mean training.steps?"),
         (["encoder.rounds=0"], "encoder.rounds = 0"),
         (["data.path=nowhere"], "nowhere"),
-        (["data.mirror=true"], "data.mirror is for trainings of generators"),
+        (["data.mirror=true"], "data.mirror is only for training a generator"),
         (["--checkpoint", "nowhere.pt"], "nowhere.pt"),
     ],
 )
