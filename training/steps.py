@@ -5,7 +5,6 @@ gradients over this process's micro-batches and averages them over the processes
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +26,7 @@ from models.generator import GeneratorOutput
 from models.latents import mix_styles
 from ops import no_parameter_gradients
 from training.ada import ADAPT_EVERY, adapt, count_signs
+from training.cuda_graphs import StepGraphs
 from training.discriminator_inputs import DiscriminatorInputs, Inputs, MicroBatch, PairInputs, split
 from training.ema import ramped_half_life, update_ema
 from training.gradient_reducer import GradientReducer
@@ -36,9 +36,6 @@ from training.state import TrainingState
 from training.stats import Stats
 from training.training_config import TrainingConfig
 from utils.distributed import mean_over_processes
-
-if TYPE_CHECKING:
-    from training.cuda_graphs import StepGraphs
 
 Loss = Callable[[MicroBatch], Tensor]
 
@@ -91,11 +88,8 @@ class TrainingSteps:
         trained: dict[str, nn.Module] = {step: getattr(state, network) for step, network in _NETWORK.items()}
         self.reducers = {step: GradientReducer(network.parameters()) for step, network in trained.items()}
         self.guard = NonfiniteGuard(trained, device, is_enabled=not state.loss_scaler.is_enabled())
-        self.graphs: StepGraphs | None = None
-        if training.cuda_graphs and state.is_on_gpu:
-            from training.cuda_graphs import StepGraphs
-
-            self.graphs = StepGraphs(self.step, self.terms, self.stats, self.guard)
+        use_graphs = training.cuda_graphs and state.is_on_gpu
+        self.graphs = StepGraphs(self.step, self.terms, self.stats, self.guard) if use_graphs else None
 
     def iterate(self, batch: Sequence[MicroBatch]) -> None:
         """Run one iteration on this process's share of a batch of `training.batch_size` images."""
