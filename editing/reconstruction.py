@@ -34,7 +34,7 @@ StageCallback = Callable[[str, Progress], None]  # arguments: "inverting" or "tu
 
 
 class InversionMethod(NamedTuple):
-    """How photos are reconstructed."""
+    """Settings of the reconstruction of photos."""
 
     distance_to: DistanceTo  # the perceptual distance that is minimised
     reported_distance_to: DistanceTo  # the one that is reported

@@ -9,7 +9,7 @@ Extractor = Literal["efflite0", "inception"]
 
 @dataclass(frozen=True)
 class MetricConfig:
-    """Which metrics a run and `scripts.evaluate` measure, on how many samples, and when.
+    """Metrics that a run and `scripts.evaluate` measure, their numbers of samples, and the interval.
 
     `metrics.registry.check_metrics` checks `names` and `best`, which depend on the registered metrics.
 

@@ -1,4 +1,4 @@
-"""How the adversarial steps run the networks: in half precision, compiled, or as they are.
+"""The networks as the adversarial steps run them: in float32 or half precision, compiled or not.
 
 The penalties differentiate twice and use the networks themselves, in float32.
 """

@@ -32,7 +32,7 @@ STATISTICS_SAMPLES = 2000  # samples of w that define a standard deviation, the 
 
 
 class CodeSelection(NamedTuple):
-    """Which codes an edit changes."""
+    """Selection of the codes that an edit changes."""
 
     part: str  # EVERYTHING, BASE or a class name
     kind: CodeKind

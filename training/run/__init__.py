@@ -1,1 +1,1 @@
-"""What keeps a training run alive: folder, lock, checkpoints, logs, stopping, and guards."""
+"""Reliability of a training run: its folder, lock, checkpoints, logs, reasons to stop, and guards."""
