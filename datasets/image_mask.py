@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datasets.class_files import celebamask13, default_table
 from datasets.data_config import ReadBy
 from datasets.labels import ClassTable
 from datasets.lmdb_reading import count_records, decode, pair_keys, read, read_meta, resize
@@ -161,6 +160,8 @@ def _count_pairs(path: Path, meta: Mapping[str, Any]) -> int:
 
 def _class_table(path: Path, meta: Mapping[str, Any], num_classes: int | None) -> ClassTable:
     if "classes" not in meta:
+        from datasets.class_files import celebamask13, default_table  # only for LMDBs of other programs
+
         return celebamask13() if num_classes is None else default_table(num_classes)
     try:
         table = ClassTable.from_dict(meta["classes"])

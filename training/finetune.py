@@ -1,30 +1,19 @@
-"""Domain adaptation: fine-tuning a pretrained model, and how far its masks drift from that model.
-
-Shapes: N samples, D latent width, K classes, R resolution.
-"""
+"""Fine-tuning: the pretrained model that a run starts from."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from datasets.class_files import default_table
 from datasets.labels import ClassTable
-from datasets.transforms import segmentation_to_labels
-from metrics.agreement import confusion, mean_iou
-from models import Generator, ModelConfig
+from models import ModelConfig
 from models.bundled import bundled_model
-from models.checkpoint import load_networks, load_state
+from models.checkpoint import Networks, load_networks, load_state
 from training.state import TrainingState
 from utils.errors import ConfigError, ModelError
 from utils.reading.checks import sha256_of
 
 BUNDLED = "shipped"  # value of model.init_from
-_SEED = 0
-_SAMPLES = 32
 
 
 class Pretrained:
@@ -47,8 +36,7 @@ class Pretrained:
             self.networks = replace(load_networks(self.path), contents={})  # without its optimizers
         except ModelError as error:
             raise ConfigError(f"model.init_from: {error}") from None
-        stored = self.networks.classes
-        self.classes = ClassTable.from_dict(stored) if stored else default_table(self.networks.config.num_classes)
+        self.classes = _classes(self.networks)
 
     def initialize(self, state: TrainingState) -> None:
         """Copy the weights into the networks of a new run.
@@ -105,33 +93,9 @@ def pretrained_config(init_from: str) -> ModelConfig:
     return Pretrained(init_from).networks.config
 
 
-class MaskDrift:
-    """Distance of a generator's masks from those of the pretrained model: 1 - mean IoU of their label maps, 0 to 1.
+def _classes(networks: Networks) -> ClassTable:
+    if networks.classes:
+        return ClassTable.from_dict(networks.classes)
+    from datasets.class_files import default_table  # only for files without a class table
 
-    Both generate from the same codes in W, mapped by the pretrained model, with the same noise; so changes of the
-    mapping network do not count. The mean over classes weighs small parts, such as eyes, as much as large ones.
-
-    Args:
-        pretrained: generator in eval mode, on the device.
-        batch_size: samples generated at a time.
-    """
-
-    @torch.no_grad()
-    def __init__(self, pretrained: Generator, batch_size: int) -> None:
-        z = torch.randn(_SAMPLES, pretrained.config.latent_dim, generator=torch.Generator().manual_seed(_SEED))
-        self._codes = pretrained.mapping(z.to(pretrained.positions.weight)).split(batch_size)
-        self._labels = [_labels(pretrained, codes) for codes in self._codes]
-        self._num_classes = pretrained.config.num_classes
-
-    @torch.no_grad()
-    def measure(self, generator: Generator) -> float:
-        """Return the drift of a generator in eval mode on the same device. Uses no random numbers."""
-        counts = torch.zeros(self._num_classes, self._num_classes, dtype=torch.long)
-        for codes, labels in zip(self._codes, self._labels, strict=True):
-            counts += confusion(_labels(generator, codes), labels, self._num_classes).cpu()
-        return 1 - mean_iou(counts)
-
-
-def _labels(generator: Generator, codes: Tensor) -> Tensor:
-    """Generate label maps uint8 [N, R, R] from codes [N, D]."""
-    return segmentation_to_labels(generator.synthesis(codes).segmentation)
+    return default_table(networks.config.num_classes)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from datasets.class_files import default_table
 from losses import (
     LossConfig,
     discriminator_loss,
@@ -27,7 +26,7 @@ from models.latents import mix_styles
 from ops import no_parameter_gradients
 from training.ada import ADAPT_EVERY, adapt, count_signs
 from training.cuda_graphs import StepGraphs
-from training.discriminator_inputs import DiscriminatorInputs, Inputs, MicroBatch, PairInputs, split
+from training.discriminator_inputs import DiscriminatorInputs, Inputs, MicroBatch, split
 from training.ema import ramped_half_life, update_ema
 from training.gradient_reducer import GradientReducer
 from training.precision import AdversarialNetworks
@@ -56,7 +55,7 @@ class TrainingSteps:
         losses: weights and intervals.
         training: batch size, precision, compilation, half-life of the generator's moving average.
         stats: collects losses and times.
-        inputs: converts samples to the discriminator's inputs; default: images with segmentations, not augmented.
+        inputs: converts samples to the discriminator's inputs.
     """
 
     def __init__(
@@ -65,14 +64,14 @@ class TrainingSteps:
         losses: LossConfig,
         training: TrainingConfig,
         stats: Stats,
-        inputs: DiscriminatorInputs | None = None,
+        inputs: DiscriminatorInputs,
     ) -> None:
         self.state = state
         self.losses = losses
         self.training = training
         self.stats = stats
         config, device = state.generator.config, state.path_mean.device
-        self.inputs = inputs or PairInputs(default_table(config.num_classes), device)
+        self.inputs = inputs
         scaled = losses.r1_scale_with_resolution
         self.penalty_scale = penalty_scale(config.resolution, training.batch_size) if scaled else 1.0
         self.networks = AdversarialNetworks(state.generator, state.discriminator, training)

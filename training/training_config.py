@@ -24,7 +24,7 @@ class TrainingConfig:
             Either way the step does not change the weights. In float16 such steps are part of loss scaling, and are
             always skipped.
         max_mask_drift: stop at the next log tick, with a checkpoint, if masks have drifted further than this from those
-            of the pretrained model, see `training.finetune.MaskDrift`; 0: no limit.
+            of the pretrained model, see `training.mask_drift.MaskDrift`; 0: no limit.
 
     Raises:
         ValueError: if a value is out of range.

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from configs import RunConfig, load_config
-from datasets.class_files import celebamask13
+from datasets.class_files import celebamask13, default_table
 from datasets.labels import numbered_table
 from datasets.lmdb_writer import LmdbWriter, encode_pair
 from datasets.opening import open_dataset
@@ -25,6 +25,7 @@ from tests.reference.discriminator import LiteralDiscriminator
 from tests.reference.generator import LiteralGenerator
 from training import trainer
 from training.data import split_batch
+from training.discriminator_inputs import PairInputs
 from training.state import TrainingState, build_optimizers, build_state
 from training.stats import Stats
 from training.steps import TrainingSteps
@@ -124,7 +125,8 @@ def work_per_sample(config: RunConfig, device: str = "meta") -> dict[str, int]:
     state = _literal_state(config, Process(torch.device(device)))
     for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
         optimizer.step = lambda: None  # type: ignore[method-assign,assignment]  # the meta device has no Adam
-    steps = TrainingSteps(state, config.losses, config.training, Stats(torch.device(device)))
+    inputs = PairInputs(default_table(config.model.num_classes), torch.device(device))
+    steps = TrainingSteps(state, config.losses, config.training, Stats(torch.device(device)), inputs)
     side = config.model.resolution
     batch = tuple(torch.zeros(1, *shape, side, side, dtype=torch.uint8, device=device) for shape in ((3,), ()))
     work = {}

@@ -26,6 +26,7 @@ from utils.errors import ConfigError
 
 LOSSES = LossConfig(r1_every=2, path_length_every=2)
 R2 = replace(LOSSES, relativistic=True, r2_image=1.0, r2_segmentation=1.0)
+CPU = torch.device("cpu")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
 
@@ -137,4 +138,4 @@ def test_one_process_only(monkeypatch):
 def test_no_effect_on_a_cpu(tiny_config):
     config = TrainingConfig(cuda_graphs=True)
     state = build_state(RunConfig(model=tiny_config, training=config), Process(torch.device("cpu")))
-    assert TrainingSteps(state, LossConfig(), config, Stats(torch.device("cpu"))).graphs is None
+    assert TrainingSteps(state, LossConfig(), config, Stats(CPU), PairInputs(celebamask13(), CPU)).graphs is None

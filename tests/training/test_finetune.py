@@ -21,7 +21,8 @@ from tests.processes import ROOT
 from tests.training.live import finish, start, text
 from tests.training.test_trainer import assert_equal, contents
 from train import main
-from training.finetune import MaskDrift, Pretrained, pretrained_config
+from training.finetune import Pretrained, pretrained_config
+from training.mask_drift import MaskDrift
 from training.trainer import Trainer
 from utils.cli import run
 from utils.distributed import Process

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from configs import RunConfig
+from datasets.class_files import celebamask13
 from datasets.image_mask import ImageMaskDataset
 from losses import LossConfig
 from models import Generator, ModelConfig
 from training import state
+from training.discriminator_inputs import PairInputs
 from training.precision import AdversarialNetworks, prepare_device
 from training.state import build_state
 from training.stats import Stats
@@ -35,7 +37,7 @@ def build(tiny_config) -> Callable[..., TrainingSteps]:
         state = build_state(config, Process(CPU))
         for layer in state.generator.render_net.layers:
             torch.nn.init.ones_(layer.noise_strength)
-        return TrainingSteps(state, LOSSES, config.training, Stats(CPU))
+        return TrainingSteps(state, LOSSES, config.training, Stats(CPU), PairInputs(celebamask13(), CPU))
 
     return build
 

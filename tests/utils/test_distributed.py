@@ -11,10 +11,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from datasets.class_files import celebamask13
 from losses import LossConfig
 from models import ModelConfig
 from tests.processes import spawn
 from training import gradient_reducer as reduction
+from training.discriminator_inputs import PairInputs
 from training.state import TrainingState, build_state
 from training.stats import Stats
 from training.steps import TrainingSteps
@@ -24,6 +26,7 @@ from utils.distributed import from_main, gather_on_main, process_group, usable_c
 from utils.errors import ConfigError
 
 BATCH = 8
+CPU = torch.device("cpu")
 ITERATIONS = 2  # the first finds the order in which gradients are sent, the second sends them in it
 LOSSES = LossConfig(r1_every=1, path_length_every=1, path_length_batch_share=1.0)
 ALL_LOSSES = replace(LOSSES, relativistic=True, r2_image=10.0, r2_segmentation=1000.0, r1_scale_with_resolution=True)
@@ -50,7 +53,7 @@ class FixedSteps(TrainingSteps):
     def __init__(
         self, state: TrainingState, losses: LossConfig, rank: int, world_size: int, micro_batches: int
     ) -> None:
-        super().__init__(state, losses, TrainingConfig(), Stats(torch.device("cpu")))
+        super().__init__(state, losses, TrainingConfig(), Stats(CPU), PairInputs(celebamask13(), CPU))
         stream = torch.Generator().manual_seed(5)
         w = torch.randn(BATCH, state.generator.config.latent_dim, generator=stream, dtype=torch.float64)
         self.noise = torch.randn(BATCH, 3, 32, 32, generator=stream, dtype=torch.float64)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from configs import changed_options
 from datasets.labels import ClassTable
 from models.checkpoint import load_networks
-from training.finetune import MaskDrift
 from training.previews import Previews
 from training.run.checkpoints import Saver
 from training.run.collapse import DUPLICATES, MIN_STEPS, CollapseWatch, score_gap
@@ -25,6 +24,7 @@ from utils.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from training.evaluation.metric_history import MetricHistory
+    from training.mask_drift import MaskDrift
     from training.trainer import Trainer
 
 
@@ -52,7 +52,7 @@ class Run:
         self.resume = resume
         self.preemption = preemption
         training, state = self.config.training, self.state
-        self.drift = MaskDrift(state.generator_ema, self.data.micro_batch_size) if self.pretrained else None
+        self.drift = self._mask_drift()
         self._resume()
 
         from_main(self.process, lambda: folder.prepare(self.config, state.images))
@@ -176,6 +176,13 @@ class Run:
         settled = self.state.iteration > MIN_STEPS * self.config.losses.path_length_every
         for warning in self.collapse.warnings(values, self.state.path_mean.item() if settled else 0.0):
             self._warn(warning)
+
+    def _mask_drift(self) -> "MaskDrift | None":
+        if not self.pretrained:
+            return None
+        from training.mask_drift import MaskDrift
+
+        return MaskDrift(self.state.generator_ema, self.data.micro_batch_size)
 
     def _measure_drift(self) -> dict[str, float]:
         drift = self.drift
