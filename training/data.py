@@ -80,6 +80,12 @@ class TrainingData:
             self._compare_sides()
         self.micro_batches, self.micro_batch_size = split_batch(config, process.world_size)
 
+    @property
+    def pairs(self) -> PairDataset:
+        """The data set of a run that has masks."""
+        assert not isinstance(self.dataset, ImagesOnlyDataset), "RunConfig does not allow this without masks"
+        return self.dataset
+
     def batches(self, images: int) -> Iterator[list[MicroBatch]]:
         """Yield this process's micro-batches of all batches after so many images, on its device, without end."""
         device, data = self._process.device, self._config.data

@@ -87,8 +87,6 @@ class Trainer:
 def _evaluation(config: RunConfig, data: TrainingData, process: Process) -> "Evaluation | None":
     if not config.metrics.every_images:
         return None
-    from datasets.opening import ImagesOnlyDataset
     from training.evaluation.evaluator import Evaluation
 
-    assert not isinstance(data.dataset, ImagesOnlyDataset), "RunConfig does not allow metrics without masks"
-    return Evaluation(config.metrics, data.dataset, process, workers=config.data.workers)
+    return Evaluation(config.metrics, data.pairs, process, workers=config.data.workers)
