@@ -19,7 +19,7 @@ import torch
 
 from ops import _toolchain
 from ops._common import NAMESPACE
-from ops._mode import OpsUnavailable
+from utils.errors import OpsUnavailable
 
 _SOURCES = Path(__file__).parent / "csrc"
 _WAIT_SECONDS = 900.0

@@ -5,14 +5,10 @@ import warnings
 
 import torch
 
-from utils.errors import UserError
+from utils.errors import OpsUnavailable
 
 _loaded: set[str] = set()  # device types with compiled kernels
 _failures: dict[str, str] = {}  # device type -> why its kernels cannot be loaded
-
-
-class OpsUnavailable(UserError):  # noqa: N818 - names a state
-    """Compiled kernels are required but cannot be built or loaded; the message has the reason and the remedy."""
 
 
 def backend(device_type: str) -> str:

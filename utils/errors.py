@@ -49,6 +49,10 @@ class EditError(UserError):
     """A request that generation or editing cannot fulfil, or an output file that cannot be written."""
 
 
+class OpsUnavailable(UserError):  # noqa: N818 - names a state
+    """Compiled kernels are required but cannot be built or loaded; the message has the reason and the remedy."""
+
+
 class ReadingError(ValueError):
     """A file that has the wrong format or is damaged.
 
