@@ -82,8 +82,8 @@ class TrainingSteps:
             "path_length": [self._path_length_loss],
         }
         intervals = {"r1": losses.r1_every, "path_length": losses.path_length_every}
-        self.terms = {step: losses for step, losses in terms.items() if intervals.get(step, 1)}
-        self._path_means: list[Tensor] = []  # of the micro-batches of a step
+        self.terms = {step: terms[step] for step in terms if intervals.get(step, 1)}
+        self._path_means: list[Tensor] = []  # running means after each micro-batch of a path length step
         trained: dict[str, nn.Module] = {step: getattr(state, network) for step, network in _NETWORK.items()}
         self.reducers = {step: GradientReducer(network.parameters()) for step, network in trained.items()}
         self.guard = NonfiniteGuard(trained, device, is_enabled=not state.loss_scaler.is_enabled())
@@ -136,10 +136,11 @@ class TrainingSteps:
             self._update_path_mean()
 
     def replay(self, name: str, batch: Sequence[MicroBatch]) -> None:
-        """Compute the losses of a step of `iterate` once more, without gradients."""
+        """Compute the losses of a step again, without a backward pass."""
         for micro_batch in split_for_penalty(batch) if name == "r1" else batch:
             for term in self.terms[name]:
                 term(micro_batch)
+        self._path_means.clear()
 
     def _discriminator_loss(self, micro_batch: MicroBatch) -> Tensor:
         """Adversarial loss of the discriminator on real samples and as many fake ones."""
