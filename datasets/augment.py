@@ -1,8 +1,9 @@
 """Augmentation of the discriminator's inputs (Karras et al. 2020, "Training GANs with limited data", ADA).
 
 Geometric augmentations move image and mask together; colour augmentations change only the image. Labels of real data
-are sampled by nearest, so that each pixel keeps one class; generated images and segmentations bilinearly, so that
-gradients pass. Unlike the paper's, all geometry is bilinear, without a filter of its own.
+are sampled with nearest-neighbour interpolation, so that each pixel keeps one class; images and generated
+segmentations bilinearly, so that gradients pass. Unlike in the paper, geometric transforms of images are plain
+bilinear, with no low-pass filter.
 
 Shapes: N samples, K classes, R resolution. Images are float in [-1, 1].
 """

@@ -201,7 +201,7 @@ def _pairs(
 
 
 def _images_only(listing: Listing, options: FolderOptions, masks: Set[Path] = frozenset()) -> FolderSource:
-    """Return the images without the masks, which the report lists."""
+    """Return only the images; the report lists the ignored masks."""
     if options.mask_suffix:
         masks = masks | set(select_by_suffix(listing, options.mask_suffix).files)
     listing = listing.select([path not in masks for path in listing.files])

@@ -51,7 +51,7 @@ class Inspection:
         problems: problems of files, one line each.
         contradictions: problems that cannot be solved by skipping files: only the user knows what the masks mean.
         sizes: number of good records of each (width, height).
-        turned: number of good records that were turned by an EXIF orientation.
+        turned: number of good records that were rotated or flipped according to their EXIF orientation.
         ambiguous: number of these whose mask fits both the stored and the upright image.
         shares: fraction of each class in the pixels of all good records [K].
         images: number of good records that show each class [K].

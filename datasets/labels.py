@@ -50,7 +50,8 @@ class ClassTable:
         partners: pairs of classes that are swapped when an image is mirrored (left eye, right eye).
         remap: (code in the masks, class) for codes that differ from the class.
         ignore: codes of unlabelled pixels, which become background; use `remap` for another class.
-        uncolored: ids without a colour of their own; theirs are for display only, not for reading masks. Not stored.
+        uncolored: ids for which the table gives no colour; they get a display colour, never used to decode masks. Not
+            stored.
 
     Raises:
         DataError: if the fields contradict each other.

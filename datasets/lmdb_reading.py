@@ -122,10 +122,10 @@ def read(path: Path, key: str) -> bytes | None:
 
 
 def read_meta(path: Path) -> Mapping[str, Any]:
-    """Return the description stored in or beside the LMDB, empty for those of other programs.
+    """Return the description stored in or beside the LMDB; empty if another program wrote the LMDB.
 
     Raises:
-        DataError: if it is invalid, or of a later version of this program.
+        DataError: if it is invalid or was written by a later version of this program.
     """
     file = path / META_FILE
     is_beside = os.path.isdir(path) and os.path.exists(file)

@@ -131,9 +131,9 @@ def _refuse_grey_ids(palette: Palette, table: ClassTable) -> None:
         for index, grey in greys.items():
             if grey not in (0, index):
                 raise ContradictionError(
-                    f"its palette shows id {index} as the grey {grey}, which is an id of the class table, too. Use"
-                    " --read-by index (in a run: data.read_by=index) if the indices are right; if the greys are, save"
-                    " the masks as 8-bit grey"
+                    f"its palette gives index {index} the grey level {grey}, which is also an id of the class table. If"
+                    " the indices are the ids, use --read-by index (in a run: data.read_by=index); if the grey levels"
+                    " are, save the masks as 8-bit grey"
                 )
 
 

@@ -22,7 +22,7 @@ MAX_PIXELS = 2**28  # of an image grid: 768 MiB
 def check_grid_size(
     tiles: int, resolution: int, remedy: str = "generate fewer seeds, or single files with --files"
 ) -> None:
-    """Refuse image grids that would not fit in the memory of usual machines.
+    """Refuse image grids that would not fit in the memory of a typical machine.
 
     Raises:
         EditError: if `tiles` tiles of `resolution` x `resolution` pixels are too many.

@@ -143,8 +143,8 @@ def mask_cross_entropy(segmentation: Tensor, labels: Tensor) -> Tensor:
 def noise_penalty(maps: Sequence[Tensor]) -> Tensor:
     """Return the deviation [N] of noise maps [N, 1, s, s] from white noise (StyleGAN2, appendix D).
 
-    It is the squared mean product of horizontal and vertical neighbours, at every scale from s down to 8 pixels;
-    downsampling keeps the variance of white noise.
+    It is the squared autocorrelation at a one-pixel shift, horizontally and vertically, summed over scales from s down
+    to 8 pixels; downsampling keeps the variance of white noise.
     """
     total = maps[0].new_zeros(len(maps[0]))
     for noise in maps:

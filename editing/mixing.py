@@ -50,8 +50,8 @@ def mix_codes(codes: Tensor, source: Tensor, index: Tensor, config: ModelConfig)
 def mixing_table(rows: Tensor, sources: Tensor, index: Tensor, config: ModelConfig) -> Tensor:
     """Return the codes of a style-mixing table with R rows and C sources, [C + R (1 + C), M, D], in reading order.
 
-    The first line holds the C sources. Each of the R others holds the row's own code, then this code with the vectors
-    at `index` from every source.
+    The first row holds the C sources. Each of the R others holds its own code, then that code with the vectors at
+    `index` replaced by those of each source in turn.
     """
     sources = to_wplus(sources, config)
     lines = [sources]
@@ -79,7 +79,7 @@ def interpolate(first: Tensor, second: Tensor, position: float, curve: Arc = "li
 
 
 def closed_spline(codes: Tensor, steps: int) -> Tensor:
-    """Return the periodic cubic spline through N codes [N, ...], [N steps, ...], beginning with the first code.
+    """Interpolate codes [N, ...] with a periodic cubic spline; return [N * steps, ...], starting at the first code.
 
     Velocity and acceleration are continuous everywhere, and no other such curve bends less (Holladay's theorem). The
     second derivatives m at the codes p solve m[i-1] + 4 m[i] + m[i+1] = 6 (p[i-1] - 2 p[i] + p[i+1]), with one unit

@@ -119,7 +119,7 @@ def check_size(path: Path) -> None:
     except ReadingError:  # reported when the file is read
         return
     if size > MAX_BYTES:
-        raise EditError(f"{path}: has {size} bytes, more than {MAX_BYTES}; give a smaller copy")
+        raise EditError(f"{path} has {size} bytes, over the limit of {MAX_BYTES}; use a smaller copy")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is lower
@@ -128,4 +128,4 @@ def check_size(path: Path) -> None:
     except Exception:  # Pillow raises many types for damaged headers; reported when the file is read
         return
     if width * height > MAX_PIXELS:
-        raise EditError(f"{path}: is {width} x {height}, more than {MAX_PIXELS} pixels; give a smaller copy")
+        raise EditError(f"{path} has {width} x {height} pixels, over the limit of {MAX_PIXELS}; use a smaller copy")

@@ -20,12 +20,12 @@ def relativistic_loss(positive_logits: Tensor, negative_logits: Tensor) -> Tenso
     """Mean of softplus(negative - positive) over pairs of logits with the same index in the batch.
 
     The loss raises the positive logits above the negative ones: the discriminator passes (real, fake), the generator
-    (fake, real). Only differences of logits count, never their signs.
+    (fake, real). Only differences between logits matter, not the logits' absolute level.
 
     Raises:
         ValueError: if the shapes differ; broadcasting would pair each logit with all others.
     """
     if positive_logits.shape != negative_logits.shape:
         shapes = f"{list(positive_logits.shape)} and {list(negative_logits.shape)}"
-        raise ValueError(f"logits {shapes} do not pair up: give as many of each")
+        raise ValueError(f"logits {shapes} do not pair up: pass equally many")
     return F.softplus(negative_logits - positive_logits).mean()

@@ -27,9 +27,10 @@ def r1_penalties(logits: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
 def penalty_scale(resolution: int, batch_size: int) -> float:
     """Return the factor (R / 512)^2 * 32 / batch for penalty weights chosen at 512 pixels and batches of 32.
 
-    Resolution: a discriminator that sees the same content through means over areas splits the gradient g of an area
-    among its n pixels, g / n each, and n (g / n)^2 = g^2 / n. The penalty thus falls as 1 / R^2, for images and
-    segmentations alike, and a weight proportional to R^2 compensates for that. Batch size: with smaller batches the
-    discriminator's gradients are noisier and a stronger penalty works better; this half is empirical.
+    Resolution: let an area of fixed size in the image have n pixels, so that n grows as R^2. A discriminator that sees
+    the same content through average pooling over n pixels per area splits the gradient g of an area among them, g / n
+    each, and n (g / n)^2 = g^2 / n. The penalty thus falls as 1 / R^2, for images and segmentations alike, and a weight
+    proportional to R^2 compensates for that. Batch size: with smaller batches the discriminator's gradients are noisier
+    and a stronger penalty works better; this half is empirical.
     """
     return (resolution / REFERENCE_RESOLUTION) ** 2 * REFERENCE_BATCH / batch_size

@@ -10,16 +10,18 @@ class LossConfig:
     Attributes:
         relativistic: use `relativistic_loss`, which compares real and fake logits in pairs. The overfitting heuristic
             that `augment.target` controls is then the mean sign of their differences.
-        r1_image, r1_segmentation: weights of R1 / 2, on real images and segmentations.
-        r2_image, r2_segmentation: weights of R2 / 2, on fake images and segmentations, in the same step as R1; both 0
-            switches R2 off.
-        r1_every: iterations between two steps with R1 and R2, whose penalties are multiplied by it; 0 switches both
-            off.
+        r1_image, r1_segmentation: gamma in gamma/2 * R1, on real images and segmentations.
+        r2_image, r2_segmentation: gamma in gamma/2 * R2, on fake images and segmentations, in the same step as R1;
+            both 0 switches R2 off.
+        r1_every: apply R1 and R2 every this many iterations, scaled by the interval; 0: never.
         r1_scale_with_resolution: take the weights of R1 and R2 as chosen at 512 pixels and batches of 32, and multiply
             them by (resolution / 512)^2 * 32 / batch_size. Do not combine it with weights that were tuned at the
             run's own resolution: they would be scaled down twice.
+        mask: weight of the mask regularization (paper, section 3.5).
+        path_length: weight of the path length regularization.
+        path_length_every: apply that penalty every this many iterations, scaled by the interval; 0: never.
         path_length_batch_share: fraction of each micro-batch that the penalty uses, at least one sample.
-        style_mixing: probability.
+        style_mixing: probability of style mixing.
 
     Raises:
         ValueError: if a value is negative or a probability or fraction is above 1.

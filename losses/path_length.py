@@ -16,7 +16,9 @@ class PathLength(NamedTuple):
 
 
 def path_lengths(image: Tensor, layer_codes: Tensor, noise: Tensor) -> Tensor:
-    """Return |J^T y| of each sample, [N], with J = d image / d codes and random y: the RMS over codes of their norms.
+    """Return |J^T y| of each sample, [N], with J = d image / d codes and random y.
+
+    It is the RMS over layer codes of the per-code gradient norms.
 
     Args:
         image: generated from `layer_codes`, [N, 3, R, R].
@@ -31,9 +33,9 @@ def path_lengths(image: Tensor, layer_codes: Tensor, noise: Tensor) -> Tensor:
 def path_length_loss(
     lengths: Tensor, running_mean: Tensor, reduce_mean: Callable[[Tensor], Tensor] = lambda x: x
 ) -> PathLength:
-    """Update the running mean (scalar), then penalise the deviation of the lengths [N] from it.
+    """Return the penalty and the updated running mean.
 
-    The gradient also flows through the update.
+    The penalty is on the deviation of the lengths [N] from that mean; its gradient also flows through the update.
 
     Args:
         lengths: from `path_lengths`.

@@ -9,7 +9,7 @@ from metrics.report import by_class
 
 @register("agreement", better={"agreement": "higher", "agreement_real": None})
 class Agreement(Metric):
-    """Mean IoU of a segmenter's labels with the generated masks, beside its mean IoU on held-out real pairs.
+    """Mean IoU of a segmenter's labels with the generated masks, alongside its mean IoU on held-out real pairs.
 
     The mean is over the classes of the real data. A class that is never generated counts 0, so that a generator does
     not gain by omitting what is hard.

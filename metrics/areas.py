@@ -11,7 +11,10 @@ from metrics.registry import Metric, Number, Result, Samples, State, register
 
 @register("areas", better={"area_distance": "lower", "classes_in_proportion": "higher"})
 class Areas(Metric):
-    """Total variation distance of the classes' areas, and the number of classes with half to twice their real area."""
+    """Total variation distance between generated and real class areas; number of classes within a factor of 2.
+
+    A class counts if its generated area is within a factor of 2 of its real area.
+    """
 
     needs = ("real",)
     reduce = "sum"

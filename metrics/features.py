@@ -31,7 +31,7 @@ class Features(NamedTuple):
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """A pretrained network, with everything that its features depend on beside the images."""
+    """A pretrained network, with everything that its features depend on besides the images."""
 
     name: Extractor
     weights: str  # first digits of the weights' SHA-256

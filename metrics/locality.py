@@ -11,7 +11,7 @@ Shapes: N samples, K classes, R resolution. An edit of part p turns an image and
   mostly noise; this way it hardly counts.
 
 A large part contains a large share of any change. Report `Locality.chance`, the locality of an edit that changes all
-pixels alike, beside every locality.
+pixels alike, alongside every locality.
 """
 
 from typing import get_args

@@ -116,7 +116,7 @@ class Metric:
         raise NotImplementedError
 
     def facts(self) -> dict[str, Any] | None:
-        """Return the real state's key in the disk cache, beside the data set, as plain data; None: do not cache it."""
+        """Return the real state's key in the disk cache, besides the data set, as plain data; None: do not cache it."""
         return None
 
 
@@ -161,7 +161,7 @@ def check_metrics(config: MetricConfig) -> None:
     """Check the options that depend on the registered metrics.
 
     Raises:
-        ValueError: if a name is unknown, or `best` is not a number that the run measures and can compare.
+        ValueError: if a name is unknown, or `best` is not a metric that the run computes and can rank.
     """
     known = registered()
     if not config.names:
@@ -182,7 +182,7 @@ def check_metrics(config: MetricConfig) -> None:
 
 
 def number_names(metric: type[Metric], extractor: Extractor, lpips: bool) -> dict[str, str]:
-    """Map a metric's numbers to their names in reports: fid with Inception's features, else for example fd_efflite0."""
+    """Map each value's name to its report name: `fid` with Inception features, otherwise for example `fd_efflite0`."""
     names = {number: number for number in metric.numbers}
     if {"features", "extractor"} & set(metric.needs) and extractor != "inception":
         return {

@@ -163,8 +163,8 @@ def stored_state(contents: Mapping[str, Any], name: str) -> StateDict | None:
     while prefix := next((prefix for prefix in _WRAPPERS if any(str(key).startswith(prefix) for key in state)), None):
         if others := [key for key in state if not str(key).startswith(prefix)]:
             raise ModelError(
-                f"{name}: {len(state) - len(others)} of {len(state)} tensors have names that begin with {prefix}, "
-                f"others, such as {label(others[0])}, do not; save the state dict of the unwrapped network"
+                f"{name}: only {len(state) - len(others)} of {len(state)} tensor names start with {prefix} "
+                f"({label(others[0])} does not); save the state dict of the unwrapped network"
             )
         state = {str(key)[len(prefix) :]: value for key, value in state.items()}
     return state

@@ -84,7 +84,10 @@ def _grid_features(size: int, octaves: int, dtype: torch.dtype, device: torch.de
 
 @functools.lru_cache(maxsize=8)
 def _stored_grid_features(size: int, octaves: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return `_grid_features`, shared by all generators of a size; callers must not write to them."""
+    """Return the result of `_grid_features`, cached and shared by all generators of the same size.
+
+    Do not modify it in place.
+    """
     with torch.inference_mode(False):  # inference tensors could not be used in training
         return _grid_features(size, octaves, dtype, device)
 

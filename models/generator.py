@@ -1,6 +1,7 @@
 """The generator (paper figure 2): codes -> image, segmentation, coarse masks, depth.
 
-Shapes: N batch, K parts, L local layers, D latent width, M = B + 2K codes, R resolution, r coarse resolution.
+Shapes: N batch, K parts, B base vectors, L local layers, D latent width, M = B + 2K codes, R resolution, r coarse
+resolution.
 """
 
 from typing import Literal, NamedTuple
@@ -75,7 +76,7 @@ class Generator(nn.Module):
         return self.synthesis_from_layer_codes(self.expand(codes), noise, part_mask, coords, background)
 
     def expand(self, codes: Tensor) -> Tensor:
-        """Codes in W [N, D] or W+ [N, M, D] -> the code of every local layer [N, K, L, D]."""
+        """Expand W [N, D] or W+ [N, M, D] codes to one code per local layer, [N, K, L, D]."""
         return to_wplus(codes, self.config)[:, self.layer_codes]
 
     def synthesis_from_layer_codes(

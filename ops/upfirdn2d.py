@@ -229,7 +229,7 @@ def _transposed_padding(size: int, out_size: int, taps: int, up: int, down: int,
 
 
 def _transposed(ctx: Any, grad: Tensor, addend: MaybeTensor) -> Tensor:
-    """Return the gradient of the operator's input, plus another one."""
+    """Return the gradient with respect to the operator's input, plus `addend`."""
     (filter,) = ctx.saved_tensors
     arguments = ctx.down, ctx.up, ctx.padding, not ctx.flip, ctx.gain
     return torch.ops.semantic_gan.upfirdn2d(grad, filter, *arguments, addend)

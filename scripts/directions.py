@@ -150,7 +150,7 @@ def part_mask(part: int | None, labels: np.ndarray) -> np.ndarray:
 
 
 def measure(args: argparse.Namespace, generator: Generator, direction: Direction) -> str:
-    """Measure the effect on samples that the direction was not found from: columns of the table."""
+    """Measure the effect on held-out samples; return the table's columns as text."""
     codes = search.sample_w(generator, args.edit_samples, args.seed + 1)
     locality = Locality(2)  # 1: the part, 0: everything else
     images, masks = images_and_masks(args, generator, direction.part, codes)

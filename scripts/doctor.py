@@ -58,7 +58,7 @@ def _report_kernels() -> int:
     """Print a summary, then a table for each compute capability; return the exit code."""
     reason = _toolchain.missing("cuda") or _kernels.missing()
     if reason is not None:
-        print(f"kernels: not possible: {reason}")
+        print(f"kernels: cannot be inspected: {reason}")
         return 0
     try:
         ops.load_compiled("cuda")

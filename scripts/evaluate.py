@@ -6,9 +6,9 @@
     torchrun --nproc_per_node=8 -m scripts.evaluate --checkpoint CK --data LMDB           the same numbers
     python -m scripts.evaluate --checkpoint runs/first/checkpoints/*.pt --data LMDB --output DIR   for plot_metrics
 
-Numbers of other features than Inception's have their own names: fd_efflite0 is not an FID. Published FIDs use 50,000
-samples. `agreement` needs a segmenter, which scripts.train_segmenter trains. If --metrics names a metric that cannot be
-measured, the exit code is 2.
+Scores computed with features other than Inception's have their own names: fd_efflite0 is not an FID. Published FIDs use
+50,000 samples. `agreement` needs a segmenter, which scripts.train_segmenter trains. If --metrics names a metric that
+cannot be measured, the exit code is 2.
 
 Metrics:
 """

@@ -209,7 +209,10 @@ def folder_of(output: Path, variant: str, seed: int) -> Path:
 
 
 def collect(study: Study, output: Path) -> Results:
-    """Return seconds of training and all columns; [nan] if a number is undefined, or no run has reached the stage."""
+    """Return training time and all columns for each variant and stage.
+
+    The value is [nan] where it is undefined or no run got that far.
+    """
     results = {}
     for variant, images in product(study.variants, study.images):
         folders = [folder_of(output, variant, seed) for seed in study.seeds]
@@ -221,7 +224,7 @@ def collect(study: Study, output: Path) -> Results:
 
 
 def training_seconds(folder: Path, images: int) -> float:
-    """Return the seconds in which a run trained on so many images, from the speeds in its TensorBoard logs.
+    """Return the seconds in which a run trained on `images` images, from the speeds in its TensorBoard logs.
 
     Checkpoints, metrics and other work between steps do not count. The result is nan if there are no logs.
     """

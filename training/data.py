@@ -87,7 +87,7 @@ class TrainingData:
         return self.dataset
 
     def batches(self, images: int) -> Iterator[list[MicroBatch]]:
-        """Yield this process's micro-batches of all batches after so many images, on its device, without end."""
+        """Yield this process's micro-batches, on its device, indefinitely, starting after `images` training images."""
         device, data = self._process.device, self._config.data
         share = self.micro_batches * self.micro_batch_size
         loader = make_loader(self.dataset, self._sampler(images), share, data.workers, device.type == "cuda")
@@ -98,7 +98,7 @@ class TrainingData:
             yield split(samples, self.micro_batches)
 
     def record_numbers(self, images: int) -> list[int]:
-        """Return the numbers of this process's records in the batch after so many images."""
+        """Return the indices of the records that this process reads for the batch after `images` training images."""
         return list(islice(self._sampler(images), self.micro_batches * self.micro_batch_size))
 
     def check_classes(self, trained: ClassTable, source: str) -> None:
@@ -119,7 +119,7 @@ class TrainingData:
             )
 
     def check_files(self) -> None:
-        """Check all files of folders as scripts.prepare_data does; each process checks a share of them.
+        """If the data is a folder, check every file as scripts.prepare_data does; each process checks a share.
 
         Empty classes and ambiguous orientations are warnings.
 

@@ -47,8 +47,9 @@ class GradientReducer:
         """Accumulate the gradients of a micro-batch; after the last one, average them over the processes.
 
         Raises:
-            RuntimeError: if a gradient is computed again after it was sent; or, while the order is agreed on, if
-                processes have gradients for different parameters (undefined behaviour later).
+            RuntimeError: if a gradient is computed again after it was sent, or if processes have gradients for
+                different parameters; the latter is only checked while the bucket order is agreed on (undefined
+                behaviour later).
         """
         if not (self._is_parallel and last):
             loss.backward()

@@ -1,7 +1,7 @@
 """The optimizer steps of a training iteration: discriminator, R1, generator, path length.
 
-Shapes: N samples of a micro-batch, K classes, L local layers, D latent width, R resolution. Each step accumulates
-gradients over this process's micro-batches and averages them over the processes.
+Shapes: N samples of a micro-batch, K classes, B base vectors, L local layers, D latent width, R resolution. Each step
+accumulates gradients over this process's micro-batches and averages them over the processes.
 """
 
 from collections.abc import Callable, Sequence
@@ -117,7 +117,12 @@ class TrainingSteps:
         state.iteration += 1
 
     def step(self, name: str, batch: Sequence[MicroBatch]) -> None:
-        """Run one optimizer step on the sum of its loss terms; each term's graph is freed before the next is built."""
+        """Run one optimizer step on the sum of its loss terms; each term's graph is freed before the next is built.
+
+        A loss term takes a micro-batch and returns a scalar: a mean over samples, with weight and interval applied. For
+        CUDA graphs it must not read values from the device, use CPU randomness or depend on Python values that change.
+        In all processes it reports the same names to `stats`.
+        """
         scaler = self.state.loss_scaler  # does nothing unless precision is float16
         optimizer = getattr(self.state, f"{_NETWORK[name]}_optimizer")
         optimizer.zero_grad(set_to_none=True)
@@ -166,7 +171,7 @@ class TrainingSteps:
         return self._penalty("r2", inputs)
 
     def _penalty(self, name: str, inputs: Inputs) -> Tensor:
-        """Sum of the penalties of all inputs by their weights, times the interval between two penalty steps."""
+        """Weighted sum of all inputs' penalties, times the interval between two penalty steps and `penalty_scale`."""
         inputs = tuple(x.requires_grad_() for x in inputs)
         with no_parameter_gradients():
             values = r1_penalties(self.state.discriminator(*inputs), inputs)
@@ -178,7 +183,7 @@ class TrainingSteps:
     def _generator_loss(self, micro_batch: MicroBatch) -> Tensor:
         """Adversarial loss of the generator and the mask regularization (paper, section 3.5)."""
         discriminator = self.state.discriminator
-        discriminator.requires_grad_(False)  # its gradients are not needed
+        discriminator.requires_grad_(False)  # no parameter gradients needed; gradients still flow to the fakes
         fake = self._generate(len(micro_batch[0]))
         (fake_logits,) = self.networks.score(self._fake_inputs(fake))
         if self.losses.relativistic:
@@ -193,7 +198,7 @@ class TrainingSteps:
         return adversarial + self.losses.mask * mask
 
     def _path_length_loss(self, micro_batch: MicroBatch) -> Tensor:
-        """Weighted path length regularization on a share of the micro-batch's size, times the interval."""
+        """Weighted path length regularization on a fraction of the micro-batch size, times the interval."""
         generator, losses = self.state.generator, self.losses
         samples = max(1, round(len(micro_batch[0]) * losses.path_length_batch_share))
         layer_codes = generator.expand(self._codes(samples)).detach().requires_grad_()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Trainer:
-    """Trainer of one process. Building it opens the data and creates the networks, and writes nothing.
+    """Per-process trainer. Building it opens the data and creates the networks, and writes nothing.
 
     Raises:
         ConfigError, DataError, MetricError: if batch size, processes, data, model and metrics do not match.
@@ -41,7 +41,7 @@ class Trainer:
         self.evaluation = _evaluation(config, self.data, process)
 
     def train(self, folder: "RunFolder", resume: str, preemption: "Preemption") -> int:
-        """Train to `training.total_images` or until there is a reason to stop, from a checkpoint if there is one.
+        """Resume from the checkpoint, if any, and train until `training.total_images` or a stop condition.
 
         Args:
             folder: folder of the run, which no other run may use at the same time.

@@ -79,8 +79,9 @@ NOT_UTF8 = range(0xDC80, 0xDD00)  # the surrogates by which os.fsdecode represen
 
 
 def printable(text: object) -> str:
-    """Return `str(text)` as one printable line; other characters are escaped, as in 'caf\\xe9'.
+    """Return `str(text)` as one printable line.
 
+    Non-printable characters and undecodable bytes are escaped: byte 0xE9 becomes '\\xe9'.
     File names may have bytes that are not valid UTF-8: Python represents them as surrogates, which cannot be encoded.
     """
 

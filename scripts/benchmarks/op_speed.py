@@ -48,10 +48,12 @@ _COLUMNS = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the subject's options."""
     dtypes = ("float32", "bfloat16", "float16", "float64")
-    parser.add_argument("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
+    parser.add_argument("--device", help="such as cpu or cuda:1 (default: cuda if there is a GPU, else cpu)")
     parser.add_argument("--dtype", nargs="+", choices=dtypes, default=["float32"], help="one or more of %(choices)s")
     parser.add_argument("--megabytes", type=float, help="size of the larger of input and output (default 16; GPU: 64)")
-    parser.add_argument("--rounds", type=int, default=11, help="times that each is measured, in turn (default 11)")
+    parser.add_argument(
+        "--rounds", type=int, default=11, help="measurement rounds; each times every version once (default 11)"
+    )
     parser.add_argument("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
 
 
@@ -94,7 +96,7 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
 def forward_and_backward(
     case: str, megabytes: float, device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format
 ) -> dict[str, tuple[Mapping[str, Callable[[], Any]], int]]:
-    """Return the calls of each pass, ours and literal on the same tensors, and the bytes that it must move."""
+    """For each pass, return the callables (ours and reference, same tensors) and the bytes the pass must move."""
     (input_side, options), side = CASES[case], _SIDES[device.type]
     samples = max(1, round(megabytes * 1e6 / (_CHANNELS * side**2 * dtype.itemsize)))
     x = torch.randn(samples, _CHANNELS, input_side(side), input_side(side), device=device, dtype=dtype)

@@ -1,4 +1,4 @@
-"""Trainers to measure, with our networks or literal ones (tests/reference), their data, and the work of a step."""
+"""Trainers to measure, with our or the reference networks (tests/reference), their data, and the FLOPs of a step."""
 
 import argparse
 import copy
@@ -75,7 +75,7 @@ def with_data(config: RunConfig, folder: str | Path) -> RunConfig:
 
 
 def build_trainer(config: RunConfig, device: torch.device, literal: bool = False) -> trainer.Trainer:
-    """Return the program's trainer, or with `literal` the same loop with literal networks, in float32."""
+    """Return the program's trainer, or with `literal` the same loop with the reference networks, in float32."""
     if not literal:
         return trainer.Trainer(config, Process(device))
     training = replace(config.training, precision="float32", compile=False, cuda_graphs=False)
@@ -95,7 +95,7 @@ def _literal_state(config: RunConfig, process: Process) -> TrainingState:
 
 
 class FlopCounter(TorchDispatchMode):
-    """Counts operations inside the block, two for a multiply-add, backward passes included.
+    """Counts FLOPs inside the block, two for a multiply-add, backward passes included.
 
     PyTorch's FlopCounterMode fails for gradients with respect to a module's own input. Its formulas count the weight
     gradient of a grouped convolution once for each group: with networks that make each sample a group, use one sample.
@@ -111,7 +111,7 @@ class FlopCounter(TorchDispatchMode):
 
 
 def work_per_iteration(config: RunConfig) -> float:
-    """Return the operations of the literal networks in an average iteration."""
+    """Return the mean FLOPs per iteration of the reference networks."""
     losses, (micro_batches, samples) = config.losses, split_batch(config, 1)
     images = {"path_length": micro_batches * max(1, round(samples * losses.path_length_batch_share))}
     every = {"r1": losses.r1_every, "path_length": losses.path_length_every}
@@ -121,7 +121,10 @@ def work_per_iteration(config: RunConfig) -> float:
 
 @cache
 def work_per_sample(config: RunConfig, device: str = "meta") -> dict[str, int]:
-    """Return the operations of the literal networks in each step for one sample; the meta device computes nothing."""
+    """Return the FLOPs per sample of each training step, for the reference networks.
+
+    The meta device computes nothing.
+    """
     state = _literal_state(config, Process(torch.device(device)))
     for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
         optimizer.step = lambda: None  # type: ignore[method-assign,assignment]  # the meta device has no Adam

@@ -1,9 +1,10 @@
-"""Whole training iterations of the real loop: ours, ours with other options, literal networks.
+"""Time full iterations of the training loop for our networks, ours with other options, and the reference networks.
 
 Each version is measured without penalties, then with all of them as often as in training, one version after the other.
-The literal networks (tests/reference) train in float32, with the same data, losses, optimizers and TF32 setting. Work
-is that of the literal networks, backward passes included, so that recomputing does not count. Memory is the peak of
-PyTorch's tensors, unknown for CUDA graphs, and what PyTorch reserved. On a CPU other processes distort all times.
+The reference networks (tests/reference; "literal" in the table) train in float32, with the same data, losses,
+optimizers and TF32 setting. FLOPs are those of the reference networks, backward passes included, so recomputation does
+not count. Memory is the peak of PyTorch's tensors, unknown for CUDA graphs, and what PyTorch reserved. On a CPU other
+processes distort all times.
 """
 
 import argparse
@@ -46,8 +47,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the subject's options."""
     trainers.add_options(parser)
     parser.add_argument("--iterations", type=int, default=16, help="iterations in a round (default 16)")
-    parser.add_argument("--also", action="append", default=[], metavar='"OPTIONS"', help="measure ours with these, too")
-    literal = "measure literal networks: not, without penalties, or with them too, which takes minutes at 512 pixels"
+    parser.add_argument(
+        "--also", action="append", default=[], metavar='"OPTIONS"', help="also time ours with these; repeatable"
+    )
+    literal = "measure reference networks: not, without penalties, or with them too, which takes minutes at 512 pixels"
     parser.add_argument("--literal", choices=list(_LITERAL), default="plain", help=f"{literal} (default plain)")
 
 
@@ -64,7 +67,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkReport) -> None:
-    """Add a row for each version without penalties, and one with them; the literal networks come last."""
+    """Add a row for each version without penalties, and one with them; the reference networks come last."""
     versions = {options or "ours": trainers.load_run(args, options) for options in ("", *args.also)}
     ours = versions["ours"]
     runs = [*product(versions, (False, True)), *product(["literal"], _LITERAL[args.literal])]

@@ -90,7 +90,9 @@ def test_greys_that_are_ids(tmp_path: Path) -> None:
     names = ("back", "cat", "dog")
     table = ClassTable(names, ((9, 1, 1), (9, 2, 2), (9, 3, 3)), remap=((7, 1), (8, 2)))
     path = save(tmp_path / "a.png", IDS, ((0, 0, 0), (7, 7, 7), (8, 8, 8)))
-    with pytest.raises(ContradictionError, match="shows id 1 as the grey 7, which is an id of the class table, too"):
+    with pytest.raises(
+        ContradictionError, match="gives index 1 the grey level 7, which is also an id of the class table"
+    ):
         read_label(path, table)
     assert read_label(path, table, "index").tolist() == IDS.tolist()
     read_label(save(tmp_path / "b.png", IDS, ((0, 0, 0), (1, 1, 1), (2, 2, 2))), table)

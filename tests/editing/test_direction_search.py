@@ -51,7 +51,7 @@ def test_factors_of_the_layers_that_read_the_codes(kind, layers) -> None:
 
 
 def test_factors_are_those_of_the_definition() -> None:
-    """No unit vector changes the styles more than the first, and none more than the second beside it."""
+    """No unit vector changes the styles more than the first; orthogonal to it, none more than the second, and so on."""
     generator = tiny_generator()
     rows = generator.local_generators.style_weight[2:, 2].detach().flatten(0, 1).double()
     shifts = sefa_directions(generator, HAIR, sample_w(generator, 100), 16)

@@ -221,7 +221,7 @@ def test_own_networks_may_be_wrapped(tiny_checkpoint, tmp_path, prefix):
 def test_names_that_are_wrapped_in_part_are_refused(generators, tmp_path):
     state = dict(generators["g_ema"])
     state["module.style.1.bias"] = state.pop("style.1.bias")
-    message = r"g_ema: 1 of \d+ tensors have names that begin with module\., others, such as .*, do not; save"
+    message = r"g_ema: only 1 of \d+ tensor names start with module\. \(.* does not\); save"
     with pytest.raises(ModelError, match=message):
         load_networks(save({**generators, "g_ema": state}, tmp_path))
 

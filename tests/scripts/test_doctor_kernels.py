@@ -192,9 +192,8 @@ def test_no_spills_is_no_failure(recorded, monkeypatch, capsys):
 def test_tool_that_is_missing(recorded, monkeypatch, capsys):
     monkeypatch.setattr(_kernels, "_find", lambda *names: "" if "nvdisasm" in names else names[0])
     assert doctor.main(["--kernels"]) == 0
-    expected = (
-        "kernels: not possible: nvdisasm was not found; install it with the CUDA toolkit, or pip install triton\n"
-    )
+    remedy = "install it with the CUDA toolkit, or pip install triton"
+    expected = f"kernels: cannot be inspected: nvdisasm was not found; {remedy}\n"
     assert capsys.readouterr().out == expected
 
 
@@ -202,7 +201,7 @@ def test_no_toolkit(monkeypatch, capsys):
     monkeypatch.setenv("CUDA_HOME", "none")
     assert doctor.main(["--kernels"]) == 0
     told = capsys.readouterr().out
-    assert told.startswith("kernels: not possible: ")
+    assert told.startswith("kernels: cannot be inspected: ")
     assert told.count("\n") == 1
 
 

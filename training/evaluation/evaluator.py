@@ -193,7 +193,10 @@ class Evaluation:
         return find_segmenter(config.segmenter, dataset.classes.names, dataset.resolution, self.real.digest).to(device)
 
     def _try(self, prepare: Callable[[], None]) -> MetricError | None:
-        """Return the first error of all processes: a file may be missing on one node only."""
+        """Run `prepare` on every process; return the first error that any of them raised.
+
+        A file may be missing on one node only.
+        """
         error = None
         try:
             prepare()

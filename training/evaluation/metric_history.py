@@ -55,7 +55,7 @@ class MetricHistory:
             partial.write_text("".join(lines), encoding="utf-8")
 
     def _conditions(self, report: dict[str, Any]) -> tuple[Any, Any]:
-        """Return what a number depends on beside the generator: FIDs of 500 and 50,000 samples are not comparable."""
+        """Return what a number depends on besides the generator: FIDs of 500 and 50,000 samples are not comparable."""
         how = report["how"].get(self.best)
         return report["facts"], how and how.replace("drawn", "generated")  # "drawn" in reports of older versions
 

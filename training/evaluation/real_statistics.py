@@ -45,7 +45,7 @@ class RealStatistics:
             update: computes the state of one batch.
             reduce: how to merge states.
             samples: number of records, evenly spread over the data (default: all).
-            facts: key in the cache, beside the data. None: do not use the cache.
+            facts: key in the cache, besides the data. None: do not use the cache.
         """
         facts = None if facts is None else {"data": self.digest, **facts}
         state = load_statistics(facts) if facts and self.process.is_main else None

@@ -1,4 +1,4 @@
-"""Signs of collapse that losses alone do not show: numbers for TensorBoard, and warnings."""
+"""Symptoms of collapse that losses alone do not show: numbers for TensorBoard, and warnings."""
 
 import math
 from collections.abc import Mapping
@@ -16,16 +16,16 @@ _MAX_DUPLICATES = 0.1  # share of pairs
 
 
 class CollapseWatch:
-    """Warns once for each sign, and again only after the sign has disappeared."""
+    """Warns once for each symptom, and again only after the symptom has disappeared."""
 
     def __init__(self) -> None:
         self._warned: set[str] = set()
 
     def warnings(self, values: Mapping[str, float], path_mean: float) -> list[str]:
-        """Return warnings about signs that are new.
+        """Return warnings for symptoms of collapse not reported before.
 
         Args:
-            values: means of a log tick; missing and non-finite values, as of skipped steps, are ignored.
+            values: means of a log tick; missing and non-finite values, such as those of skipped steps, are ignored.
             path_mean: running mean of path lengths, 0 before it is meaningful.
         """
         values = {name: value for name, value in values.items() if math.isfinite(value)}

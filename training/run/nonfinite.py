@@ -149,7 +149,7 @@ class NonfinitePolicy:
         config: `on_bad_numbers`.
         guard: checks the steps.
         replay: computes the losses of a step, to find the module.
-        record_numbers: returns the numbers of the records that follow so many images, for this process.
+        record_numbers: returns the indices of the records that this process reads after a given number of images.
         warn: prints and logs a warning.
     """
 
@@ -254,7 +254,7 @@ def describe(record: IterationRecord) -> tuple[bool, str]:
 def first_bad_tensor(states: Mapping[str, Any]) -> str | None:
     """Return the dotted name of the first tensor in nested dicts that is not finite, None if all are.
 
-    Waits for the device once for each outermost dict.
+    Synchronizes with the device once per top-level entry.
     """
     for name, state in states.items():
         floats = {place: x for place, x in _tensors(state, name) if x.is_floating_point() and x.dim()}

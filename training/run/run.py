@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """Everything between two training steps. Every process builds one and calls the same methods.
+    """Everything between two iterations. Every process builds one and calls the same methods.
 
     Building it restores the checkpoint to resume from and prepares the folder. The training loop runs inside its
     context: signals are only noted there, and leaving it saves what has not been saved.
@@ -63,7 +63,7 @@ class Run:
             training.preview_samples, self.config.model.latent_dim, self.data.classes, self.data.micro_batch_size
         )
         self.time_limit = TimeLimit(training.max_minutes, self.process.device)
-        self.stop_reason = self._drift_exceeded(self._measure_drift())  # by a run that is resumed with the same limit
+        self.stop_reason = self._drift_exceeded(self._measure_drift())  # a resumed run may already exceed the limit
         self.sync = IterationSync(self.process.device, training.collective_minutes)
         self.nonfinite = NonfinitePolicy(
             state, self.process, training, self.steps.guard, self.steps.replay, self.data.record_numbers, self._warn
@@ -87,13 +87,13 @@ class Run:
         with self._open:
             if error is None:
                 self._handle(self.sync.flush())
-                self._save_rest()
+                self._save_if_unsaved()
             elif isinstance(error, DataError) and self.process.world_size == 1:
-                self._save_rest()  # a record cannot be read; the networks are good
+                self._save_if_unsaved()  # a record cannot be read; the networks are good
 
     @property
     def should_stop(self) -> bool:
-        """True if all images were seen, or there is a reason to stop before."""
+        """True if all images were seen, or there is a reason to stop earlier."""
         return self.state.images >= self.config.training.total_images or self.stop_reason is not None
 
     def after_iteration(self) -> None:
@@ -126,7 +126,7 @@ class Run:
         """
         if not self._was_done:
             self.saver.conclude()
-            if self._is_done():  # a signal that came with the last image stopped nothing
+            if self._is_done():  # a signal that arrived during the last iteration stopped nothing
                 self.stop_reason = None
         if self.process.is_main:
             print(self._conclusion())
@@ -206,13 +206,13 @@ class Run:
         }
 
     def _save(self) -> None:
-        """Save a checkpoint; flush logged means before, so that a resumed run does not count them twice."""
+        """Save a checkpoint; write pending means first, so that a resumed run does not count them twice."""
         if self.stats.reported:
             self._log_means()
         self.log.flush()
         self.saver.save(self.contents(), self.state.images)
 
-    def _save_rest(self) -> None:
+    def _save_if_unsaved(self) -> None:
         if self.saver.images != self.state.images:
             self._save()
 
@@ -261,7 +261,10 @@ class Run:
         return history
 
     def _lacks_measurement(self) -> bool:
-        """Return True if metrics are due and not measured yet: a run may have stopped after the checkpoint."""
+        """Return True if metrics are due and not measured yet.
+
+        A run may have stopped between checkpoint and measurement.
+        """
         images, training, history = self.state.images, self.config.training, self.history
         if not history:
             return False
@@ -284,7 +287,8 @@ class Run:
         self.log.metrics(report)
         if from_main(self.process, lambda: history.is_best(report)):
             self.saver.save_best({**self.contents(), "metrics": report.to_dict()})
-        failure = from_main(self.process, lambda: history.add(report))  # last: what it holds is not measured again
+        # last: once recorded, a measurement is not repeated
+        failure = from_main(self.process, lambda: history.add(report))
         if warnings := list(filter(None, [*report.omissions(), failure])):
             self._warn("; ".join(warnings))
 

@@ -139,7 +139,7 @@ class RunFolder:
 
 
 def _occupies(path: Path) -> bool:
-    """Return True unless a file was left by a run that was killed before it began."""
+    """Return False for files that a run leaves if it is killed during startup: the lock and partial writes."""
     return path.name != run_lock.NAME and not PARTIAL.fullmatch(path.name)
 
 

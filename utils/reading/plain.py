@@ -88,7 +88,10 @@ def _yaml_problem(error: Exception) -> str:
 
 
 def read_yaml(path: str | Path, as_text: bool = False) -> Any:
-    """Read a YAML file like `parse_yaml`; raise ReadingError also if it is not a regular file or not UTF-8."""
+    """Read a YAML file and parse it with `parse_yaml`.
+
+    Also raise ReadingError if it is not a regular file or not UTF-8.
+    """
     return parse_yaml(read_text(path, MAX_YAML_BYTES), as_text)
 
 
@@ -111,7 +114,7 @@ def stored_options(schema: type, values: Any) -> Mapping[str, Any]:
         ReadingError: if `values` is not a dict, or has an option that is unknown or of another type.
     """
     if not isinstance(values, dict):
-        raise ReadingError(f"has {brief(values)} for its configuration")
+        raise ReadingError(f"stores {brief(values)} where a dict of options is expected")
     kinds = get_type_hints(schema)
     for name, value in values.items():
         if name not in kinds:

@@ -21,7 +21,7 @@ from utils.errors import ReadingError
 from utils.reading.checks import check_regular, label
 from utils.reading.plain import LARGEST_NUMBER
 
-MAX_PLAIN_BYTES = 2**23  # of the pickle beside the tensors; that of a training run has 0.2 MiB
+MAX_PLAIN_BYTES = 2**23  # of the pickle besides the tensors; that of a training run has 0.2 MiB
 _MAX_DIRECTORY_BYTES = 2**23
 _MAX_SHARING = 8  # how often tensors may use the same bytes of a file: an average may share the network's storage
 _END, _END_64, _LOCATOR_64 = b"PK\5\6", b"PK\6\6", b"PK\6\7"  # signatures of a ZIP archive
@@ -94,11 +94,11 @@ def _check_records(archive: zipfile.ZipFile, size: int) -> None:
     if any(record.compress_type != zipfile.ZIP_STORED for record in records):
         raise ReadingError("has compressed records, which torch.save does not write")
     if sum(record.file_size for record in records) > size:
-        raise ReadingError(f"claims more than its {size} bytes")
+        raise ReadingError(f"is corrupt: its records add up to more than the file's {size} bytes")
     folder = folders.pop()
     plain = archive.getinfo(f"{folder}/data.pkl")
     if plain.file_size > MAX_PLAIN_BYTES:
-        raise ReadingError(f"has {plain.file_size} bytes beside its tensors, more than {MAX_PLAIN_BYTES}")
+        raise ReadingError(f"has {plain.file_size} bytes besides its tensors, more than {MAX_PLAIN_BYTES}")
     sizes = {record.filename: record.file_size for record in records}
     for key, claimed in _claimed_storages(archive.read(plain)).items():
         if sizes.get(f"{folder}/data/{key}", -1) < claimed:
@@ -184,7 +184,7 @@ class _PlainCopy:
             return value.detach()
         if value is None or isinstance(value, str | bool | float | int | bytes):
             if isinstance(value, int) and not -LARGEST_NUMBER <= value < LARGEST_NUMBER:
-                raise ReadingError(f"has a number of {value.bit_length()} bits")
+                raise ReadingError(f"contains a {value.bit_length()}-bit integer, which is too large")
             return value
         if id(value) not in self._copies:
             self._copies[id(value)] = self._copy_container(value)
