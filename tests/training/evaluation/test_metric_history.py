@@ -39,6 +39,15 @@ def test_only_numbers_that_were_measured_alike_are_compared(tmp_path):
     assert not history.is_best(Report(3, {"drawings": 500}, {"fd_efflite0": 101.0}))
 
 
+def test_numbers_of_older_versions_are_compared(tmp_path):
+    """Their reports say "drawn" for "generated"."""
+    history = MetricHistory(tmp_path / "metrics.jsonl", "fd_efflite0")
+    old, new = (Report(i, {}, {"fd_efflite0": value}) for i, value in ((1, 80.0), (2, 100.0)))
+    old.how["fd_efflite0"], new.how["fd_efflite0"] = "500 drawn, 500 real", "500 generated, 500 real"
+    history.add(old)
+    assert not history.is_best(new)
+
+
 @pytest.mark.parametrize("line", ['{"images": null, "facts": {}, "values": {}, "how": {}}', "{", "[1]"])
 def test_a_file_that_no_run_wrote_is_an_error(tmp_path, line):
     (tmp_path / "metrics.jsonl").write_text(line + "\n")
