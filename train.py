@@ -10,8 +10,8 @@ from pathlib import Path
 
 from configs import load_config
 from training.finetune import pretrained_config
-from training.run.preemption import Preemption
 from training.run.run_folder import RunFolder
+from training.run.stop import Preemption
 from training.trainer import Trainer
 from utils import cli, distributed
 

@@ -37,7 +37,7 @@ from models import ModelConfig
 from models.bundled import bundled_model
 from models.checkpoint import load_generator, load_networks
 from training.evaluation.evaluator import Evaluation
-from training.run.events import check_name
+from training.run.run_folder import check_name
 from utils import cli, distributed
 from utils.distributed import from_main
 from utils.errors import ConfigError, MetricError

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from training.discriminator_inputs import MicroBatch
-from training.run.nonfinite import NonfiniteGuard, StepRecord
+from training.nonfinite_guard import NonfiniteGuard, StepRecord
 from training.stats import Stats
 
 

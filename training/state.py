@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -142,9 +143,9 @@ def build_optimizers(
     )
 
 
-def _lazy_adam(module: nn.Module, config: TrainingConfig, penalty_every: int) -> torch.optim.Adam:
-    """Return Adam, corrected for a regularization step after every `penalty_every` steps (StyleGAN2, appendix B)."""
-    correction = penalty_every / (penalty_every + 1) if penalty_every else 1.0
+def _lazy_adam(module: nn.Module, config: TrainingConfig, *intervals: int) -> torch.optim.Adam:
+    """Return Adam, corrected for regularization steps at these intervals in iterations (StyleGAN2, appendix B)."""
+    correction = float(1 / (1 + sum(Fraction(1, every) for every in intervals if every)))
     return torch.optim.Adam(
         module.parameters(),
         lr=config.learning_rate * correction,

@@ -4,7 +4,8 @@ Shapes: N samples of a micro-batch, K classes, B base vectors, L local layers, D
 accumulates gradients over this process's micro-batches and averages them over the processes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +30,8 @@ from training.cuda_graphs import StepGraphs
 from training.discriminator_inputs import DiscriminatorInputs, Inputs, MicroBatch, split
 from training.ema import ramped_half_life, update_ema
 from training.gradient_reducer import GradientReducer
+from training.nonfinite_guard import NonfiniteGuard
 from training.precision import AdversarialNetworks
-from training.run.nonfinite import NonfiniteGuard
 from training.state import TrainingState
 from training.stats import Stats
 from training.training_config import TrainingConfig
@@ -38,13 +39,29 @@ from utils.distributed import mean_over_processes
 
 Loss = Callable[[MicroBatch], Tensor]
 
-# The network that each step trains; R2 belongs to the step "r1".
-_NETWORK = {
-    "discriminator": "discriminator",
-    "r1": "discriminator",
-    "generator": "generator",
-    "path_length": "generator",
-}
+
+@dataclass
+class OptimizerStep:
+    """One kind of optimizer step.
+
+    Attributes:
+        network: the network that it trains.
+        optimizer: the network's optimizer.
+        terms: terms of the loss. Each takes a micro-batch and returns a scalar, a mean over samples, with weight and
+            interval applied. For CUDA graphs it must not read values from the device, use CPU randomness or depend on
+            Python values that change. In all processes it reports the same names to `stats`.
+        every: interval in iterations; 0 switches the step off.
+        splits_further: split micro-batches, see `split_for_penalty`.
+    """
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    terms: Sequence[Loss]
+    every: int = 1
+    splits_further: bool = False
+
+    def __post_init__(self) -> None:
+        self.reducer = GradientReducer(self.network.parameters())
 
 
 class TrainingSteps:
@@ -75,24 +92,25 @@ class TrainingSteps:
         scaled = losses.r1_scale_with_resolution
         self.penalty_scale = penalty_scale(config.resolution, training.batch_size) if scaled else 1.0
         self.networks = AdversarialNetworks(state.generator, state.discriminator, training)
-        terms: dict[str, list[Loss]] = {
-            "discriminator": [self._discriminator_loss],
-            "r1": [self._r1_loss, self._r2_loss] if losses.has_r2 else [self._r1_loss],
-            "generator": [self._generator_loss],
-            "path_length": [self._path_length_loss],
+        generator = (state.generator, state.generator_optimizer)
+        discriminator = (state.discriminator, state.discriminator_optimizer)
+        penalties = [self._r1_loss, self._r2_loss] if losses.has_r2 else [self._r1_loss]
+        steps = {
+            "discriminator": OptimizerStep(*discriminator, [self._discriminator_loss]),
+            "r1": OptimizerStep(*discriminator, penalties, losses.r1_every, splits_further=True),
+            "generator": OptimizerStep(*generator, [self._generator_loss]),
+            "path_length": OptimizerStep(*generator, [self._path_length_loss], losses.path_length_every),
         }
-        intervals = {"r1": losses.r1_every, "path_length": losses.path_length_every}
-        self.terms = {step: terms[step] for step in terms if intervals.get(step, 1)}
+        self.schedule = {name: step for name, step in steps.items() if step.every}
         self._path_means: list[Tensor] = []  # running means after each micro-batch of a path length step
-        trained: dict[str, nn.Module] = {step: getattr(state, network) for step, network in _NETWORK.items()}
-        self.reducers = {step: GradientReducer(network.parameters()) for step, network in trained.items()}
-        self.guard = NonfiniteGuard(trained, device, is_enabled=not state.loss_scaler.is_enabled())
+        networks = {name: step.network for name, step in self.schedule.items()}
+        self.guard = NonfiniteGuard(networks, device, is_enabled=not state.loss_scaler.is_enabled())
         use_graphs = training.cuda_graphs and state.is_on_gpu
-        self.graphs = StepGraphs(self.step, self.terms, self.stats, self.guard) if use_graphs else None
+        self.graphs = StepGraphs(self.step, self.schedule, self.stats, self.guard) if use_graphs else None
 
     def iterate(self, batch: Sequence[MicroBatch]) -> None:
         """Run one iteration on this process's share of a batch of `training.batch_size` images."""
-        state, losses, stats, batch_size = self.state, self.losses, self.stats, self.training.batch_size
+        state, stats, batch_size = self.state, self.stats, self.training.batch_size
         self.guard.begin(state.iteration, state.images, batch)
         batch = self.graphs.load(batch) if self.graphs else batch
         step = self.graphs.run if self.graphs else self.step
@@ -101,12 +119,12 @@ class TrainingSteps:
             step("discriminator", batch)
         if self._adapts_augmentation:
             self._adapt_augmentation()
-        if losses.r1_every and state.iteration % losses.r1_every == 0:
+        if self._is_due("r1"):
             with stats.phase("r1"):
                 step("r1", batch)
         with stats.phase("generator"):
             step("generator", batch)
-        if losses.path_length_every and state.iteration % losses.path_length_every == 0:
+        if self._is_due("path_length"):
             with stats.phase("path_length"):
                 step("path_length", batch)
         with stats.phase("ema"):
@@ -117,35 +135,33 @@ class TrainingSteps:
         state.iteration += 1
 
     def step(self, name: str, batch: Sequence[MicroBatch]) -> None:
-        """Run one optimizer step on the sum of its loss terms; each term's graph is freed before the next is built.
-
-        A loss term takes a micro-batch and returns a scalar: a mean over samples, with weight and interval applied. For
-        CUDA graphs it must not read values from the device, use CPU randomness or depend on Python values that change.
-        In all processes it reports the same names to `stats`.
-        """
+        """Run one optimizer step on the sum of its loss terms; each term's graph is freed before the next is built."""
+        step = self.schedule[name]
         scaler = self.state.loss_scaler  # does nothing unless precision is float16
-        optimizer = getattr(self.state, f"{_NETWORK[name]}_optimizer")
-        optimizer.zero_grad(set_to_none=True)
-        if name == "r1":
-            batch = split_for_penalty(batch)
-        todo = [(term, micro_batch) for micro_batch in batch for term in self.terms[name]]
+        step.optimizer.zero_grad(set_to_none=True)
+        micro_batches = split_for_penalty(batch) if step.splits_further else batch
+        todo = [(term, micro_batch) for micro_batch in micro_batches for term in step.terms]
         losses = []
         for index, (term, micro_batch) in enumerate(todo, 1):
-            losses.append(term(micro_batch) / len(batch))
-            self.reducers[name].backward(scaler.scale(losses[-1]), last=index == len(todo))
+            losses.append(term(micro_batch) / len(micro_batches))
+            step.reducer.backward(scaler.scale(losses[-1]), last=index == len(todo))
             losses[-1] = losses[-1].detach()  # frees the graph
-        self.guard.check(name, torch.stack(losses).sum(), optimizer)
-        scaler.step(optimizer)
+        self.guard.check(name, torch.stack(losses).sum(), step.optimizer)
+        scaler.step(step.optimizer)
         scaler.update()
-        if name == "path_length":
+        if self._path_means:
             self._update_path_mean()
 
-    def replay(self, name: str, batch: Sequence[MicroBatch]) -> None:
-        """Compute the losses of a step again, without a backward pass."""
-        for micro_batch in split_for_penalty(batch) if name == "r1" else batch:
-            for term in self.terms[name]:
+    def forward(self, name: str, batch: Sequence[MicroBatch]) -> None:
+        """Compute the losses of a step again, without backward passes or updates."""
+        step = self.schedule[name]
+        for micro_batch in split_for_penalty(batch) if step.splits_further else batch:
+            for term in step.terms:
                 term(micro_batch)
         self._path_means.clear()
+
+    def _is_due(self, name: str) -> bool:
+        return name in self.schedule and self.state.iteration % self.schedule[name].every == 0
 
     def _discriminator_loss(self, micro_batch: MicroBatch) -> Tensor:
         """Adversarial loss of the discriminator on real samples and as many fake ones."""
@@ -162,22 +178,24 @@ class TrainingSteps:
 
     def _r1_loss(self, micro_batch: MicroBatch) -> Tensor:
         """Weighted R1 penalty: gradients on real inputs."""
-        return self._penalty("r1", self._real_inputs(micro_batch))
+        weights = {"image": self.losses.r1_image, "segmentation": self.losses.r1_segmentation}
+        return self._penalty("r1", self._real_inputs(micro_batch), weights)
 
     def _r2_loss(self, micro_batch: MicroBatch) -> Tensor:
         """Weighted R2 penalty: gradients on fake inputs."""
+        weights = {"image": self.losses.r2_image, "segmentation": self.losses.r2_segmentation}
         with torch.no_grad():
             inputs = self._fake_inputs(self._generate(len(micro_batch[0])))
-        return self._penalty("r2", inputs)
+        return self._penalty("r2", inputs, weights)
 
-    def _penalty(self, name: str, inputs: Inputs) -> Tensor:
-        """Weighted sum of all inputs' penalties, times the interval between two penalty steps and `penalty_scale`."""
+    def _penalty(self, name: str, inputs: Inputs, weights: Mapping[str, float]) -> Tensor:
+        """Sum of gamma/2 * penalty over the inputs, times the interval of the step and `penalty_scale`."""
         inputs = tuple(x.requires_grad_() for x in inputs)
         with no_parameter_gradients():
             values = r1_penalties(self.state.discriminator(*inputs), inputs)
-        penalties = {f"{name}_{kind}": value for kind, value in zip(self.inputs.names, values, strict=True)}
-        self._report(**penalties)
-        weighted = torch.stack([getattr(self.losses, kind) / 2 * penalty for kind, penalty in penalties.items()])
+        penalties = dict(zip(self.inputs.names, values, strict=True))
+        self._report(**{f"{name}_{kind}": penalty for kind, penalty in penalties.items()})
+        weighted = torch.stack([weights[kind] / 2 * penalty for kind, penalty in penalties.items()])
         return self.losses.r1_every * self.penalty_scale * weighted.sum()
 
     def _generator_loss(self, micro_batch: MicroBatch) -> Tensor:

@@ -16,8 +16,8 @@ from utils.distributed import Process, report_lost_ranks
 
 if TYPE_CHECKING:
     from training.evaluation.evaluator import Evaluation
-    from training.run.preemption import Preemption
     from training.run.run_folder import RunFolder
+    from training.run.stop import Preemption
 
 
 class Trainer:

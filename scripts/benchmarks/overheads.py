@@ -17,9 +17,9 @@ import torch
 from scripts.benchmarks import trainers
 from scripts.benchmarks.tables import BenchmarkReport, Column
 from scripts.benchmarks.timing import Spread, time_call, time_in_turn
-from training.run.preemption import Preemption
 from training.run.run import Run
 from training.run.run_folder import RunFolder
+from training.run.stop import Preemption
 from utils.distributed import process_group
 
 _COLUMNS = (

@@ -53,7 +53,7 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
             f"{config.training.batch_size}, {config.training.precision}: milliseconds in each class of kernel"
         )
         report.begin(title, _COLUMNS, {"config": config})
-        for name in trainer.steps.terms:
+        for name in trainer.steps.schedule:
             if not report.has_time(name):
                 continue
             step = partial(trainer.steps.step, name, batch)

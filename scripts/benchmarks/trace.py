@@ -203,15 +203,14 @@ def trace_steps(config: RunConfig) -> Iterator[tuple[str, StepTrace]]:
     micro_batches, samples = split_batch(config, world_size=1)
     sides = (model.resolution, model.resolution)
     images, labels = (torch.empty(samples, *x, dtype=torch.uint8, device=META) for x in ((3, *sides), sides))
-    every = {"r1": losses.r1_every, "path_length": losses.path_length_every}
-    for name in steps.terms:
+    for name, kind in steps.schedule.items():
         with Autocast():
             start = time.process_time()
             steps.step(name, [(images, labels)] * micro_batches)
             seconds = time.process_time() - start
             with Trace() as trace:  # not the first call, which caches tensors
                 steps.step(name, [(images, labels)] * micro_batches)
-        yield name, StepTrace(trace, seconds, resident, every.get(name, 1))
+        yield name, StepTrace(trace, seconds, resident, kind.every)
 
 
 class _NoStep(torch.optim.Optimizer):

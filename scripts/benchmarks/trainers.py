@@ -133,7 +133,7 @@ def work_per_sample(config: RunConfig, device: str = "meta") -> dict[str, int]:
     side = config.model.resolution
     batch = tuple(torch.zeros(1, *shape, side, side, dtype=torch.uint8, device=device) for shape in ((3,), ()))
     work = {}
-    for name in steps.terms:
+    for name in steps.schedule:
         with FlopCounter() as counter:
             steps.step(name, [batch])
         work[name] = counter.flops

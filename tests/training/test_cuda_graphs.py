@@ -16,7 +16,7 @@ from models import ModelConfig
 from training import precision as networks
 from training.cuda_graphs import StepGraphs
 from training.discriminator_inputs import PairInputs
-from training.run.nonfinite import NonfiniteGuard
+from training.nonfinite_guard import NonfiniteGuard
 from training.state import build_state
 from training.stats import Stats
 from training.steps import TrainingSteps
@@ -108,7 +108,7 @@ def test_bad_steps_are_left_out_and_explained(tiny_config):
     bad, record = steps.guard.collect()
     assert bad.item() >= 2
     assert torch.equal(weights(steps).nan_to_num(7), poisoned.nan_to_num(7))
-    assert "mapping" in steps.guard.first_bad_module(record, steps.replay)
+    assert "mapping" in steps.guard.first_bad_module(record, steps.forward)
 
 
 def test_steps_are_recorded_once_each_has_run(monkeypatch):

@@ -17,8 +17,9 @@ from tests.conftest import TINY
 from tests.processes import PATIENCE, ROOT, exit_code, wait_for
 from tests.training.live import OPTIONS, contents, finish, leftovers, newest, start, text
 from train import main
+from training.nonfinite_guard import IterationRecord, StepRecord
 from training.run import nonfinite
-from training.run.nonfinite import IterationRecord, NonfinitePolicy, StepRecord
+from training.run.nonfinite import NonfinitePolicy
 from training.state import build_state
 from training.training_config import TrainingConfig
 from utils import cli
@@ -154,7 +155,6 @@ def test_the_process_with_the_bad_loss_reports_the_cause(monkeypatch):
         state,
         Process(torch.device("cpu"), 0, 2),
         TrainingConfig(on_bad_numbers="skip"),
-        None,
         None,
         lambda images: [4],
         warnings.append,

@@ -219,14 +219,14 @@ def test_bad_penalties_are_searched_for_in_the_same_parts(tiny_config, monkeypat
     steps = build(tiny_config, replace(LossConfig(), r2_image=1.0, r2_segmentation=1.0))
     seen = []
     weights = next(steps.state.discriminator.parameters())
-    steps.terms["r1"] = [
+    steps.schedule["r1"].terms = [
         lambda part, term=term: seen.append((term, part)) or weights.sum() for term in ("_r1_loss", "_r2_loss")
     ]
     batch = [(torch.arange(8), torch.arange(8, 16))]
     steps.step("r1", batch)
     trained = list(seen)
     seen.clear()
-    steps.replay("r1", batch)
+    steps.forward("r1", batch)
     assert [(term, [x.tolist() for x in part]) for term, part in seen] == [
         (term, [x.tolist() for x in part]) for term, part in trained
     ]
@@ -237,7 +237,7 @@ def test_both_penalties_add_up(tiny_config, labelled):
     def step(*names: str) -> list[Tensor]:
         steps = build(tiny_config, LossConfig(r2_image=6, r2_segmentation=70))
         torch.manual_seed(3)
-        steps.terms["r1"] = [getattr(steps, name) for name in names]
+        steps.schedule["r1"].terms = [getattr(steps, name) for name in names]
         steps.step("r1", [labelled])
         return [p.grad for p in steps.state.discriminator.parameters() if p.grad is not None]
 

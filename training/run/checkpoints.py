@@ -6,19 +6,20 @@ does not check; it is checked here. A checksum inside the file cannot be lost or
 
 import errno
 import io
+import math
 import os
 import re
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from models.checkpoint import NETWORKS
-from training.run.nonfinite import first_bad_tensor
 from training.training_config import TrainingConfig
 from utils.distributed import Process, from_main
 from utils.errors import ConfigError, EditError, ExitCode, ReadingError, RunError
@@ -276,3 +277,25 @@ def _old(paths: Sequence[Path], keep: int, milestone_every: int) -> list[Path]:
         milestones.setdefault(_images(path) // milestone_every, path)
     milestones.pop(0, None)  # before the first multiple
     return [path for path in paths[:-keep] if path not in milestones.values()] if keep else []
+
+
+def first_bad_tensor(states: Mapping[str, Any]) -> str | None:
+    """Return the dotted name of the first tensor in nested dicts that is not finite, None if all are.
+
+    Synchronizes with the device once per top-level entry.
+    """
+    for name, state in states.items():
+        floats = {place: x for place, x in _tensors(state, name) if x.is_floating_point() and x.dim()}
+        largest = torch.stack([x.float() for x in torch._foreach_norm(list(floats.values()), math.inf)]).tolist()
+        for place, value in zip(floats, largest, strict=True):
+            if not math.isfinite(value):
+                return place
+    return None
+
+
+def _tensors(state: Any, place: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(state, Tensor):
+        yield place, state
+    elif isinstance(state, Mapping):
+        for name, part in state.items():
+            yield from _tensors(part, f"{place}.{name}")

@@ -3,10 +3,13 @@
 Progress is a bar on a terminal, otherwise a line at each log tick.
 """
 
+import contextlib
 import math
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +18,6 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from training import memory
-from training.run.events import Events
 from training.run.run_folder import RunFolder
 from training.run.stop import MASK_DRIFT
 from utils.distributed import Process
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 # Values shown with the progress.
 SHOWN = ("losses/discriminator", "losses/generator", "losses/mask", MASK_DRIFT)
+_MIN_FREE = 2**16  # bytes that must be free on the disk before an event file is started
 MAX_WIDTH = 1024  # pixels of an image grid in event files, to keep them small; the PNG file has full size
 
 
@@ -56,7 +59,7 @@ class Log:
                 smoothing=0.05,
                 disable=not sys.stderr.isatty(),
             )
-            self._events = Events(self.folder.tensorboard, self.last_tick[1])
+            self._events = _Events(self.folder.tensorboard, self.last_tick[1])
             self._fails = False
         return self
 
@@ -146,3 +149,62 @@ class Log:
 
     def _print_warning(self, message: str) -> None:
         self.bar.write(f"warning: {message}", file=sys.stderr)
+
+
+class _Events:
+    """Keep events until they are on the disk. TensorBoard's writer dies with its first error; a new one takes over.
+
+    Args:
+        folder: folder of the event files.
+        last: last valid step of earlier files; TensorBoard hides events after it.
+    """
+
+    def __init__(self, folder: Path, last: int) -> None:
+        self._folder = folder
+        self._last = last
+        self._writer: SummaryWriter | None = None
+        self._pending: list[tuple[int, Callable[[SummaryWriter], None]]] = []
+
+    def add(self, step: int, write: Callable[[SummaryWriter], None]) -> None:
+        """Add one or more events at a step."""
+        self._pending.append((step, write))
+
+    def flush(self) -> None:
+        """Write all events to the disk.
+
+        Raises:
+            OSError: if that fails; the next call tries again.
+        """
+        try:
+            writer = self._writer = self._writer or self._new_writer()
+            for _, write in self._pending:
+                write(writer)
+            writer.flush()
+        except OSError:
+            self._close_writer()
+            raise
+        self._last = max([self._last, *(step for step, _ in self._pending)])
+        self._pending.clear()
+
+    def close(self) -> None:
+        """Flush and close the file.
+
+        Raises:
+            OSError: if something could not be written.
+        """
+        self.flush()
+        self._close_writer()
+
+    def _new_writer(self) -> SummaryWriter:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self._folder) as trial:  # otherwise each attempt would leave an empty file
+            trial.write(bytes(_MIN_FREE))
+            trial.flush()
+        # Pending events that a dead writer has partly written are hidden and written again.
+        return SummaryWriter(str(self._folder), purge_step=self._last + 1)
+
+    def _close_writer(self) -> None:
+        if self._writer:
+            with contextlib.suppress(OSError):
+                self._writer.close()
+        self._writer = None

@@ -3,6 +3,7 @@
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,16 @@ from training.run.checkpoints import Saver
 from training.run.collapse import DUPLICATES, MIN_STEPS, CollapseWatch, score_gap
 from training.run.log import Log
 from training.run.nonfinite import LOSS_SCALE, NonfinitePolicy
-from training.run.preemption import InterruptionError, Preemption
 from training.run.run_folder import RunFolder
-from training.run.stop import MASK_DRIFT, PREEMPTED, StopReason, TimeLimit, drift_exceeded
+from training.run.stop import (
+    MASK_DRIFT,
+    PREEMPTED,
+    InterruptionError,
+    Preemption,
+    StopReason,
+    TimeLimit,
+    drift_exceeded,
+)
 from training.run.sync import IterationSync, SyncResult
 from utils.distributed import any_process, from_main, gather
 from utils.errors import ConfigError, DataError
@@ -65,8 +73,9 @@ class Run:
         self.time_limit = TimeLimit(training.max_minutes, self.process.device)
         self.stop_reason = self._drift_exceeded(self._measure_drift())  # a resumed run may already exceed the limit
         self.sync = IterationSync(self.process.device, training.collective_minutes)
+        find_module = partial(self.steps.guard.first_bad_module, forward=self.steps.forward)
         self.nonfinite = NonfinitePolicy(
-            state, self.process, training, self.steps.guard, self.steps.replay, self.data.record_numbers, self._warn
+            state, self.process, training, find_module, self.data.record_numbers, self._warn
         )
         self.collapse = CollapseWatch()
         self.saver = Saver(folder.checkpoints, folder.best, self.process, training, state.images, self._warn)

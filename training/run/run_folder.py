@@ -11,25 +11,28 @@ tensorboard/
 .lock                                    held while a run uses the folder
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import platform
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
+from io import FileIO
 from pathlib import Path
 
 import torch
 
 from configs import RunConfig, to_yaml
-from training.run import run_lock
 from training.run.checkpoints import Checkpoints, damage
-from training.run.events import check_name
 from utils.distributed import Process, from_main
-from utils.errors import ConfigError, EditError
+from utils.errors import NOT_UTF8, ConfigError, EditError
 from utils.files import reason_not_writable, replacing
 
+LOCK = ".lock"
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "lmdb", "tensorboard")
 # Files that a killed run was writing, by the names that `replacing` gives.
 PARTIAL = re.compile(r"\.(images_\d{9,}\.(pt|png)|best\.pt|metrics\.jsonl|(config|versions)[\w.]*)\.\d+\.partial")
@@ -80,7 +83,7 @@ class RunFolder:
         """
 
         def claim() -> None:
-            stack.enter_context(run_lock.locked(self.path))
+            stack.enter_context(locked(self.path))
             self._remove_partial()
 
         with ExitStack() as stack:
@@ -140,9 +143,70 @@ class RunFolder:
 
 def _occupies(path: Path) -> bool:
     """Return False for files that a run leaves if it is killed during startup: the lock and partial writes."""
-    return path.name != run_lock.NAME and not PARTIAL.fullmatch(path.name)
+    return path.name != LOCK and not PARTIAL.fullmatch(path.name)
 
 
 def _versions() -> dict[str, str]:
     packages = {package: version(package) for package in PACKAGES}
     return {"python": platform.python_version(), **packages, "cuda": torch.version.cuda or "none"}
+
+
+def check_name(folder: Path) -> None:
+    """Check that TensorBoard can write to a folder of this name.
+
+    Raises:
+        ConfigError: if the name has bytes that are not valid UTF-8.
+    """
+    if any(ord(character) in NOT_UTF8 for character in str(folder)):
+        raise ConfigError(f"--output {folder}: TensorBoard needs names in UTF-8; choose another folder")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a folder, which is created if needed, and removed afterwards if nothing was written to it.
+
+    The lock is a POSIX one: worker processes do not inherit it, so it does not outlive a killed run, and network file
+    systems support it. Its file is kept as long as the folder.
+
+    Raises:
+        ConfigError: if a live process holds the lock, or the folder cannot be written.
+    """
+    is_new = not os.path.exists(folder)
+    with _locked_file(folder) as file:
+        with contextlib.suppress(OSError):  # a full disk is no reason to stop
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}\n".encode())
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # somebody else has put something there, or removed it
+                if is_new and os.listdir(folder) == [LOCK]:
+                    (folder / LOCK).unlink()
+                    folder.rmdir()
+
+
+@contextmanager
+def _locked_file(folder: Path) -> Iterator[FileIO]:
+    """Open and lock the file; repeat if an earlier user has removed it in between."""
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = (folder / LOCK).open("ab+", buffering=0)  # unbuffered, or a full disk would fail at closing
+        except OSError as error:
+            raise ConfigError(f"--output {folder}: {error.strerror or error}; choose a writable folder") from None
+        with file:
+            _acquire(file, folder)
+            if os.fstat(file.fileno()).st_nlink:
+                yield file
+                return
+
+
+def _acquire(file: FileIO, folder: Path) -> None:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        file.seek(0)
+        holder = file.read().decode(errors="replace").strip() or "another process"
+        raise ConfigError(f"{folder} is in use by {holder}: wait for it, stop it, or choose another --output") from None
+    except OSError as error:
+        print(f"warning: cannot lock {folder} ({error.strerror}): let no other run use it", file=sys.stderr)

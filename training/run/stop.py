@@ -1,7 +1,14 @@
-"""Reasons to stop a run before its last image. Every process must ask for them in the same iteration."""
+"""Reasons to stop a run before its last image: signals, `training.max_minutes` and `training.max_mask_drift`."""
 
+import os
+import signal
+import stat
+import threading
 import time
-from typing import NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NamedTuple
 
 import torch
 
@@ -9,6 +16,8 @@ from utils.distributed import mean_over_processes
 from utils.errors import ExitCode
 
 MASK_DRIFT = "adaptation/mask_drift"
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+_DEBOUNCE = 1.0  # seconds: launchers forward signals that processes have already received
 
 
 class StopReason(NamedTuple):
@@ -43,3 +52,69 @@ def drift_exceeded(drift: float, maximum: float) -> StopReason | None:
         f"mask drift {drift:.3g} is above training.max_mask_drift = {maximum:g}",
         "earlier checkpoints have drifted less; to continue, rerun the command with a higher limit",
     )
+
+
+class InterruptionError(Exception):
+    """Work that can be repeated was abandoned by all processes at the same point, because the run is to stop."""
+
+
+class Preemption:
+    """Note SIGTERM, SIGINT (Ctrl-C), SIGUSR1 and SIGHUP while entered. A second SIGINT ends the process at once.
+
+    SIGHUP means that the terminal was closed, unless it is ignored, as under nohup. A second SIGINT within a second is
+    ignored.
+
+    Outside `deferred` there is nothing to save, such as while data are read: there a signal ends the process at once,
+    with the same exit code, and Ctrl-C as usual.
+
+    Attributes:
+        requested: True if this process was asked to stop.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._defers = False
+        self._since = 0.0
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "Preemption":
+        if threading.current_thread() is threading.main_thread():  # other threads cannot set handlers
+            handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._note) for number in handled}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Only note signals inside the block, which must check `requested`."""
+        self._defers = True
+        try:
+            yield
+        finally:
+            self._defers = False
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            _leave_terminal()
+        is_second = self.requested and time.monotonic() - self._since > _DEBOUNCE
+        if number == signal.SIGINT and (is_second or not self._defers):
+            raise KeyboardInterrupt
+        if not self._defers:
+            raise SystemExit(ExitCode.PREEMPTED)
+        if not self.requested:
+            self.requested, self._since = True, time.monotonic()
+            if number == signal.SIGINT and os.environ.get("RANK", "0") == "0":
+                # os.write, because the signal may have interrupted a print.
+                os.write(2, b"\nstopping with a checkpoint after this iteration; press Ctrl-C again to stop at once\n")
+
+
+def _leave_terminal() -> None:
+    """Redirect stdout and stderr from a closed terminal to nowhere, where writing does not fail."""
+    for stream in (1, 2):
+        if stat.S_ISCHR(os.fstat(stream).st_mode):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream)
+            os.close(nowhere)

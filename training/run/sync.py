@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from training.run.nonfinite import IterationRecord
+from training.nonfinite_guard import IterationRecord
 
 MARGIN = 10.0  # seconds between the end of our wait and NCCL's timeout
 POLL = 0.001  # seconds

@@ -15,9 +15,8 @@ from datasets.sampler import InfiniteSampler
 from tests.processes import wait_for
 from tests.training.live import finish, leftovers, newest, start, text
 from tests.training.test_trainer import MEASURED, assert_equal, contents
-from training.run import run_lock
-from training.run.checkpoints import Checkpoints, WriteError, damage, write
-from training.run.nonfinite import first_bad_tensor
+from training.run import run_folder
+from training.run.checkpoints import Checkpoints, WriteError, damage, first_bad_tensor, write
 from utils.errors import ConfigError, DataError, RunError
 
 
@@ -89,7 +88,7 @@ def test_a_full_disk_locks_nobody_out(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
     try:
-        with run_lock.locked(tmp_path):
+        with run_folder.locked(tmp_path):
             pass
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -156,13 +155,13 @@ def test_a_lock_that_was_taken_away_and_made_again_is_another(tmp_path, monkeypa
 
     def late(file, how):
         if not locked:
-            (folder / run_lock.NAME).unlink()
+            (folder / run_folder.LOCK).unlink()
         locked.append(file)
         lock(file, how)
 
     monkeypatch.setattr(fcntl, "lockf", late)
-    with run_lock.locked(folder):
-        assert os.fstat(locked[-1].fileno()).st_ino == (folder / run_lock.NAME).stat().st_ino
+    with run_folder.locked(folder):
+        assert os.fstat(locked[-1].fileno()).st_ino == (folder / run_folder.LOCK).stat().st_ino
         (folder / "something").touch()
     assert len(locked) == 2
     assert folder.exists()

@@ -11,9 +11,10 @@ from datasets.sampler import InfiniteSampler
 from models.discriminator import DownBlock
 from tests.training.test_trainer import contents
 from training import steps
+from training.nonfinite_guard import NonfiniteGuard
 from training.run import run
 from training.run.collapse import DUPLICATES, PATH_LENGTH, SCORE_GAP, CollapseWatch, duplicate_share
-from training.run.nonfinite import LOSS_SCALE, MAX_BAD_ITERATIONS, NonfiniteGuard, NonfinitePolicy
+from training.run.nonfinite import LOSS_SCALE, MAX_BAD_ITERATIONS, NonfinitePolicy
 from training.run.sync import IterationSync, SyncResult
 from training.state import TrainingState
 from training.training_config import TrainingConfig
@@ -184,7 +185,7 @@ def test_paths_that_go_bad_leave_their_mean(train, bad):
 
 def test_a_scale_that_falls_for_ever_ends_the_run():
     state = TrainingState(*[None] * 9)
-    policy = NonfinitePolicy(state, Process(torch.device("cpu")), TrainingConfig(), None, None, None, print)
+    policy = NonfinitePolicy(state, Process(torch.device("cpu")), TrainingConfig(), None, None, print)
     policy.check_means({LOSS_SCALE: 1.0, "losses/generator": float("nan")})  # a skipped step
     with pytest.raises(RunError, match=r"fallen to 0\.5") as raised:
         policy.check_means({LOSS_SCALE: 0.5})

@@ -15,7 +15,7 @@ import pytest
 from tests.processes import ROOT, exit_code, wait_for
 from tests.training.live import OPTIONS, contents, finish, leftovers, newest, start, text
 from tests.training.test_trainer import MEASURED, assert_equal
-from training.run.preemption import Preemption
+from training.run.stop import Preemption
 from training.steps import TrainingSteps
 from utils.errors import ExitCode
 
