@@ -64,7 +64,13 @@ class Trainer:
             return run.finish()
 
     def dry_run(self) -> str:
-        """Run one iteration with every penalty, write nothing, and return a report of time and memory."""
+        """Check the data files, run one iteration with every penalty, and return a report of time and memory.
+
+        Nothing is written.
+        """
+        if self.process.is_main:
+            print(f"dry run on {self.process.device}: checking the data, then one iteration", flush=True)
+        self.data.check_files()
         memory.reset_peak(self.process.device)
         start = time.perf_counter()
         self.steps.iterate(next(self.data.batches(self.state.images)))
@@ -76,8 +82,8 @@ class Trainer:
         data, process = self.data, self.process
         return (
             f"dry run: one iteration of {self.config.training.batch_size} images in {seconds:.2f} s ({phases}); "
-            f"{data.micro_batches} micro-batches of {data.micro_batch_size} images in each of {process.world_size} "
-            f"processes; peak memory {memory.peak(process.device) / 2**30:.2f} GiB on {process.device}"
+            f"micro-batches per process: {data.micro_batches} of {data.micro_batch_size} images; processes: "
+            f"{process.world_size}; peak memory {memory.peak(process.device) / 2**30:.2f} GiB on {process.device}"
         )
 
     def _position(self) -> str:

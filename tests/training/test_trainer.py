@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from training.data import split_batch
 from training.previews import Previews
 from training.training_config import TrainingConfig
 from utils.cli import run
-from utils.errors import ConfigError, MetricError
+from utils.errors import ConfigError, DataError, MetricError
 
 
 def contents(folder: Path, images: int) -> dict:
@@ -164,8 +165,17 @@ def test_dry_run_writes_nothing(train, tmp_path, capsys):
     train("--dry-run")
     assert not (tmp_path / "run").exists()
     report = capsys.readouterr().out
-    for word in ("r1", "path_length", "peak memory", "1 micro-batches of 4 images"):
+    for word in ("r1", "path_length", "peak memory", "micro-batches per process: 1 of 4 images"):
         assert word in report
+
+
+def test_dry_run_checks_every_file(train, tmp_path):
+    folder = tmp_path / "pairs"
+    write_pairs(folder)
+    last = sorted((folder / "images").rglob("*.jpg"))[-1]
+    last.write_bytes(last.read_bytes()[:100])
+    with pytest.raises(DataError, match=re.escape(last.name)):
+        train("--dry-run", f"data.path={folder}")
 
 
 def test_two_processes(tmp_path, faces_32):

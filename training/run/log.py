@@ -50,6 +50,7 @@ class Log:
         self.last_tick = (time.perf_counter(), images)
 
     def __enter__(self) -> "Log":
+        self.last_tick = (time.perf_counter(), self.last_tick[1])
         if self.process.is_main:
             self.bar = tqdm(
                 total=self.total_images,
@@ -84,8 +85,14 @@ class Log:
         if self.process.is_main:
             self._try(self._events.flush)
 
-    def tick(self, values: Mapping[str, float], images: int) -> None:
-        """Log the means since the last tick, with speed and memory."""
+    def tick(self, values: Mapping[str, float], images: int, limit: float = math.inf) -> None:
+        """Log the means since the last tick, with speed and memory.
+
+        Args:
+            values: means by name.
+            images: images seen.
+            limit: seconds until the run must stop, for the time left.
+        """
         last_time, last_images = self.last_tick
         self.last_tick = (time.perf_counter(), images)
         speed = (images - last_images) / (self.last_tick[0] - last_time)
@@ -95,7 +102,7 @@ class Log:
             shown = {name.split("/")[1]: f"{values[name]:.2f}" for name in SHOWN if name in values}
             self.bar.set_postfix(shown)
             if self.bar.disable:
-                self._print_progress(images, speed, shown)
+                self._print_progress(images, speed, limit, shown)
 
     def exclude(self, seconds: float) -> None:
         """Exclude time that was not spent on training, such as metrics, from the speed."""
@@ -128,8 +135,8 @@ class Log:
             self._events.add(images, write)
             self._try(self._events.flush)
 
-    def _print_progress(self, images: int, speed: float, shown: Mapping[str, str]) -> None:
-        left = tqdm.format_interval(max(0, self.total_images - images) / speed) if speed else "?"
+    def _print_progress(self, images: int, speed: float, limit: float, shown: Mapping[str, str]) -> None:
+        left = tqdm.format_interval(max(0, min((self.total_images - images) / speed, limit)))
         losses = "".join(f", {name}={value}" for name, value in shown.items())
         print(
             f"training: {images}/{self.total_images} images ({images / self.total_images:.0%}), {speed:.1f} images/s, "

@@ -171,7 +171,7 @@ class Run:
         if self.state.loss_scaler.is_enabled():  # float16; halves when a step is skipped
             values[LOSS_SCALE] = self.state.loss_scaler.get_scale()
         values |= score_gap(values) | self.nonfinite.check_means(values)
-        self.log.tick(values, self.state.images)
+        self.log.tick(values, self.state.images, self.time_limit.seconds_left())
         self._warn_of_collapse(values)
         return self.time_limit.exceeded() or self._drift_exceeded(values)
 

@@ -1,5 +1,6 @@
 """Reasons to stop a run before its last image: signals, `training.max_minutes` and `training.max_mask_drift`."""
 
+import math
 import os
 import signal
 import stat
@@ -37,7 +38,12 @@ class TimeLimit:
         self._device = device
         self._start = time.monotonic()
 
+    def seconds_left(self) -> float:
+        """Return the seconds until this process reaches the limit."""
+        return self._start + 60 * self._minutes - time.monotonic() if self._minutes else math.inf
+
     def exceeded(self) -> StopReason | None:
+        """Return the reason to stop, if the limit is reached. Every process must call it."""
         passed = torch.tensor((time.monotonic() - self._start) / 60, device=self._device)
         if not 0 < self._minutes <= mean_over_processes(passed).item():
             return None

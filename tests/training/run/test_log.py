@@ -58,6 +58,12 @@ def test_a_line_a_tick_without_a_terminal(train, capfd):
         assert re.fullmatch(counts + r", discriminator=[\d.]+, generator=[\d.]+, mask=[\d.]+", line), line
 
 
+def test_the_time_left_ends_with_the_time_limit(tmp_path, capsys):
+    with Log(RunFolder(tmp_path), Process(torch.device("cpu")), 10**9, 0) as log:
+        log.tick({}, 1, limit=59.5)
+    assert ", 00:59 left" in capsys.readouterr().err
+
+
 def test_a_bar_on_a_terminal(train, capfd, monkeypatch):
     monkeypatch.setattr("sys.stderr", Terminal())
     monkeypatch.setenv("COLUMNS", "200")

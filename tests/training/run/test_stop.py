@@ -11,6 +11,8 @@ def test_the_time_limit_is_reached_after_so_many_minutes(monkeypatch):
     limit, unlimited = TimeLimit(2, CPU), TimeLimit(0, CPU)
     now[0] += 119
     assert limit.exceeded() is None
+    assert limit.seconds_left() == 1
+    assert unlimited.seconds_left() == float("inf")
     now[0] += 1
     assert limit.exceeded()[:2] == ("reached training.max_minutes", "rerun the same command to continue")
     assert unlimited.exceeded() is None
