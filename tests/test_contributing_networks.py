@@ -6,6 +6,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -76,6 +77,18 @@ def test_a_loss(python, tmp_path, faces_32):
     events.Reload()
     assert [event.step for event in events.Scalars("losses/smoothness")] == [4, 8]
     assert all(event.value > 0 for event in events.Scalars("losses/smoothness"))
+
+
+def test_a_regularization_step(python, tmp_path, faces_32):
+    run, _ = follow(python, "A regularization step", tmp_path, faces_32)
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("losses/diversity")] == [4]
+    assert all(event.value > 0 for event in events.Scalars("losses/diversity"))
+    checkpoint = torch.load(run / "checkpoints" / "images_000000008.pt", weights_only=True)
+    adam = checkpoint["training"]["generator_optimizer"]["param_groups"][0]
+    assert checkpoint["config"]["losses"]["path_length_every"] == 0
+    assert adam["lr"] == pytest.approx(checkpoint["config"]["training"]["learning_rate"] * 2 / 3)  # 3 steps for 2
 
 
 def test_a_variant_of_a_network(python, tmp_path, faces_32):
