@@ -53,5 +53,5 @@ class LossConfig:
 
     @property
     def has_r2(self) -> bool:
-        """Return True if fake pairs are penalised too."""
+        """True if R2, the penalty on fake samples, has a weight."""
         return self.r2_image > 0 or self.r2_segmentation > 0

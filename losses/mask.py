@@ -1,4 +1,4 @@
-"""Mask regularisation: keeps the coarse masks close to the final segmentation (paper section 3.5)."""
+"""Mask regularization: keeps the coarse masks close to the final segmentation (paper section 3.5)."""
 
 import torch.nn.functional as F
 from torch import Tensor

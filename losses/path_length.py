@@ -1,4 +1,4 @@
-"""Path length regularisation (StyleGAN2, section 3.2 and equation 4) on the codes of all local layers."""
+"""Path length regularization (StyleGAN2, section 3.2 and equation 4) on the codes of all local layers."""
 
 import math
 from collections.abc import Callable

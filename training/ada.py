@@ -10,9 +10,9 @@ ADAPT_EVERY = 4  # iterations
 
 
 def count_signs(logits: Tensor) -> Tensor:
-    """Return the sum of the logits' signs and their number, [2]; the logits are those of real samples, [N, 1].
+    """Return the sum of the signs of real samples' logits [N, 1], and their number, as a tensor [2].
 
-    For a relativistic loss give real minus fake logits: only their difference has a meaning.
+    For a relativistic loss pass real minus fake logits, because only differences of logits have a meaning.
     """
     signs = logits.detach().sign().nan_to_num()
     return torch.stack([signs.sum(), torch.ones_like(signs).sum()])
@@ -20,9 +20,9 @@ def count_signs(logits: Tensor) -> Tensor:
 
 @torch.no_grad()
 def adapt(probability: Tensor, signs: Tensor, images: int, config: AugmentConfig) -> Tensor:
-    """Move the augmentation probability toward the target of r_t, the mean sign of real logits; all on the device.
+    """Raise the augmentation probability if r_t, the mean sign of real logits, is above its target; else lower it.
 
-    An r_t above the target means that the discriminator overfits to the real images.
+    A high r_t means that the discriminator overfits to the real images. The host does not wait for the device.
 
     Args:
         probability: scalar, updated in place.

@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
 Dataset = PairDataset | ImagesOnlyDataset
 
-_MAX_PROBLEMS = 20  # that are printed
+_MAX_PROBLEMS = 20  # problems that are printed
 _OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l"}
 
 
 class TrainingData:
-    """The data set of a run and this process's share of it. Which images a process takes depends on the images seen.
+    """The data set of a run and this process's share of it.
 
     Args:
         config: configuration of the run.
@@ -54,8 +54,8 @@ class TrainingData:
         micro_batch_size: samples of each.
 
     Raises:
-        DataError: if the data cannot be used; one record is read, so that problems show now and not in a worker.
-        ConfigError: if the classes are not those of the pretrained model, or the batch cannot be split.
+        DataError: if the data cannot be used. One record is read at once, so that faults show here, not in a worker.
+        ConfigError: if the classes differ from those of the pretrained model, or the batch does not split evenly.
     """
 
     def __init__(self, config: RunConfig, process: Process, pretrained: ClassTable | None) -> None:
@@ -98,30 +98,30 @@ class TrainingData:
             yield split(samples, self.micro_batches)
 
     def record_numbers(self, images: int) -> list[int]:
-        """Return the indices of the records that this process reads for the batch after `images` training images."""
+        """Return the indices of the records in this process's share of the batch that starts after `images` images."""
         return list(islice(self._sampler(images), self.micro_batches * self.micro_batch_size))
 
     def check_classes(self, trained: ClassTable, source: str) -> None:
-        """Check that trained networks and data agree on the meaning of the classes.
+        """Check that trained networks and data have the same classes.
 
         Args:
             trained: class table of the networks.
-            source: where the networks come from, for the message.
+            source: file of the networks, for the message.
 
         Raises:
-            ConfigError: if class names differ.
+            ConfigError: if the class names differ.
         """
         if trained.names != self.classes.names:
             raise ConfigError(
                 f"{source} was trained on other classes than {self._path}: "
                 f"{first_difference(trained, self.classes)}; prepare the data with the classes of the run, or start a "
-                "new one"
+                "new run"
             )
 
     def check_files(self) -> None:
-        """If the data is a folder, check every file as scripts.prepare_data does; each process checks a share.
+        """Check every file if the data is a folder, as scripts.prepare_data does; each process checks a share.
 
-        Empty classes and ambiguous orientations are warnings.
+        Classes without pixels and ambiguous orientations are printed as warnings.
 
         Raises:
             DataError: if a file cannot be used.
@@ -177,8 +177,8 @@ class TrainingData:
         alone = [name for k, name in enumerate(classes.names) if k not in with_partner and _has_side(name, classes)]
         if self._config.data.mirror and alone:
             print(
-                f"warning: data.mirror mixes the sides of {', '.join(alone)}, which have no partner in the class table "
-                f"of {self._path}",
+                f"warning: data.mirror mixes left and right for {', '.join(alone)}: name their `partner` in the class "
+                f"table of {self._path}, or set data.mirror=false",
                 file=sys.stderr,
             )
 
@@ -190,18 +190,22 @@ def split_batch(config: RunConfig, world_size: int) -> tuple[int, int]:
         The number of micro-batches and the samples of each.
 
     Raises:
-        ConfigError: if the batch does not divide, or micro-batches not into groups of the minibatch standard deviation.
+        ConfigError: if the batch does not split evenly over the processes, or each share not into micro-batches of
+            whole groups of the minibatch standard deviation.
     """
     total, limit = config.training.batch_size, config.training.max_batch_per_device
     if total % world_size:
-        raise ConfigError(f"training.batch_size = {total} does not divide among {world_size} processes")
+        raise ConfigError(
+            f"training.batch_size = {total} does not split over {world_size} processes: choose a multiple"
+        )
     share = total // world_size
     for count in range(1, share + 1):
         size = share // count
         if share % count == 0 and size <= limit and (size < GROUP_SIZE or size % GROUP_SIZE == 0):
             return count, size
     raise ConfigError(
-        f"training.batch_size = {total}: {share} images per process do not split into micro-batches of at most {limit}"
+        f"training.batch_size = {total}: {share} images per process do not split into equal micro-batches of at most "
+        f"{limit} (training.max_batch_per_device): choose another batch size, such as a multiple of {GROUP_SIZE}"
     )
 
 

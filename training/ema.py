@@ -8,7 +8,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 def ramped_half_life(half_life: float, images_seen: int, rampup: float) -> float:
     """Return the half-life in images, at most `rampup` times the images seen, as in StyleGAN2-ADA.
 
-    So early weights are forgotten sooner. A `rampup` of 0 leaves the half-life unchanged.
+    This forgets early weights sooner. A `rampup` of 0 leaves the half-life unchanged.
     """
     return min(half_life, images_seen * rampup) if rampup else half_life
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: the pretrained model that a run starts from."""
+"""Fine-tuning from a pretrained model."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -41,11 +41,11 @@ class Pretrained:
     def initialize(self, state: TrainingState) -> None:
         """Copy the weights into the networks of a new run.
 
-        The generator is initialized from the moving average, too, so that frozen modules are the same in both. If the
-        checkpoint has no discriminator, that one keeps its random weights.
+        The checkpoint's moving average initializes both the generator and its moving average, so that frozen modules
+        are the same in both. A checkpoint without a discriminator leaves the discriminator's random weights unchanged.
 
         Raises:
-            ModelError: if the networks do not match.
+            ModelError: if the architectures differ.
         """
         source = str(self.path)
         average = self.networks.build_generator().float().state_dict()
@@ -55,7 +55,7 @@ class Pretrained:
             load_state(state.discriminator, self.networks.discriminator, source).float()
 
     def announcement(self) -> str:
-        """Return a line for the user of a new run."""
+        """Return the line that a new run prints."""
         missing = "" if self.networks.discriminator else "; it has no discriminator, which starts from random weights"
         return f"starting from {self.path}{missing}"
 
@@ -72,7 +72,7 @@ class Pretrained:
         """Check that a run resumes with the pretrained model that it started from: mask drift is relative to it.
 
         Args:
-            stored: `to_dict` from a checkpoint of the run; None if the run did not start from a pretrained model.
+            stored: what `to_dict` returned when the run saved its checkpoint; None if the run started from scratch.
 
         Raises:
             ConfigError: if it is another file.

@@ -88,9 +88,8 @@ class GradientReducer:
             self._next += 1
 
     def _send_rest(self) -> None:
-        others = (
-            p for p in self._parameters if p.grad is not None and p not in self._arrived
-        )  # of earlier micro-batches
+        # Gradients that only earlier micro-batches computed.
+        others = (p for p in self._parameters if p.grad is not None and p not in self._arrived)
         order = [*self._arrived, *others]
         if set(order) != {parameter for bucket in self._plan for parameter in bucket}:
             self._plan = _fill_buckets(self._agree(order))
@@ -105,7 +104,7 @@ class GradientReducer:
         self._sent.update(bucket)
 
     def _agree(self, order: list[nn.Parameter]) -> list[nn.Parameter]:
-        """Return the order of the first process."""
+        """Return the order of the first process, after checking that all processes have the same gradients."""
         places = {parameter: place for place, parameter in enumerate(self._parameters)}
         orders = gather([places[parameter] for parameter in order])
         if any(set(other) != set(orders[0]) for other in orders):

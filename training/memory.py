@@ -13,7 +13,7 @@ MMAP_THRESHOLD = -3
 
 
 def reset_peak(device: torch.device) -> None:
-    """Start a new measurement; the peak on a CPU cannot be reset."""
+    """Reset the peak on a GPU; on a CPU that is not possible."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 

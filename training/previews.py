@@ -1,4 +1,4 @@
-"""Sample grids of a run, generated from the same codes and noise every time, so that they show only the training.
+"""Sample grids of a run, always from the same codes and noise, so that grids differ only by the training in between.
 
 Shapes: K parts, R resolution, r coarse resolution.
 """
@@ -27,7 +27,7 @@ class Previews:
     def generate(self, generator: Generator) -> tuple[np.ndarray, float]:
         """Return an image grid, uint8 [H, W, 3], and the share of pairs of samples that are duplicates.
 
-        Each sample is shown by `preview_row`, two samples a row.
+        A row of the grid holds two samples, each as `preview_row` shows it.
         """
         codes = generator.mapping(self.z.to(generator.positions.weight))
         samples = list(generate(generator, codes, batch_size=self.batch_size))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Trainer:
-    """Per-process trainer. Building it opens the data and creates the networks, and writes nothing.
+    """The trainer of one process. Building it opens the data and creates the networks, but writes nothing.
 
     Raises:
         ConfigError, DataError, MetricError: if batch size, processes, data, model and metrics do not match.
@@ -44,7 +44,7 @@ class Trainer:
         """Resume from the checkpoint, if any, and train until `training.total_images` or a stop condition.
 
         Args:
-            folder: folder of the run, which no other run may use at the same time.
+            folder: folder of the run; it stays locked while the run uses it.
             resume: see `RunFolder.resume_from`.
             preemption: notes signals that ask the run to stop.
 
@@ -53,7 +53,7 @@ class Trainer:
 
         Raises:
             ConfigError, ModelError: if the folder or the checkpoint cannot be used.
-            RunError: if losses or weights are not finite, or other processes were lost.
+            RunError: if gradients, losses or weights are not finite, or other processes were lost.
         """
         with folder.claimed(self.process), report_lost_ranks(self.process, self._position):
             with Run(self, folder, resume, preemption) as run:

@@ -14,17 +14,17 @@ FREEZABLE = {
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The defaults are the paper's at 512 pixels.
+    """Schedule, optimizers and outputs of a run; the defaults are the paper's at 512 pixels.
 
     Attributes:
         freeze: modules of the generator that keep their pretrained weights, see `FREEZABLE`.
-        on_failed_checkpoint: "continue" or "stop" when a checkpoint cannot be written, for example on a full disk. A
-            run that continues fails at the end if the last checkpoint could not be written either.
+        on_failed_checkpoint: "continue" or "stop" when a checkpoint cannot be written, for example on a full disk. The
+            run then ends with an error only if the last checkpoint could not be written either.
         on_bad_numbers: "stop" the run at a step with non-finite gradients, or "skip" the step, count and report it.
             Either way the step does not change the weights. In float16 such steps are part of loss scaling, and are
             always skipped.
-        max_mask_drift: stop at the next log tick, with a checkpoint, if masks have drifted further than this from those
-            of the pretrained model, see `training.mask_drift.MaskDrift`; 0: no limit.
+        max_mask_drift: save a checkpoint and stop at the next log tick if the masks have drifted further than this from
+            those of the pretrained model, see `training.mask_drift.MaskDrift`; 0: no limit.
 
     Raises:
         ValueError: if a value is out of range.

@@ -82,7 +82,7 @@ def test_mirroring_of_sides_without_partners(train, tmp_path, capsys, names, is_
     train(f"data.path={data}", f"data.mirror={str(is_mirrored).lower()}", "training.total_images=4")
     told = capsys.readouterr().err
     assert ("data.mirror" in told) == bool(said)
-    assert not said or f"warning: data.mirror mixes the sides of {said}, which have no partner" in told
+    assert not said or f"warning: data.mirror mixes left and right for {said}: name their" in told
 
 
 @pytest.mark.parametrize("place", ["images/run", "masks/faces/run"])

@@ -200,7 +200,7 @@ def test_batches_split_evenly():
     assert split(32, 10) == (4, 8)
     assert split(24, 7) == (6, 4)
     assert split(6, 6) == (2, 3)
-    with pytest.raises(ConfigError, match="does not divide among 3 processes"):
+    with pytest.raises(ConfigError, match="does not split over 3 processes"):
         split(32, 4, 3)
 
 
@@ -252,7 +252,7 @@ def test_resuming_from_a_file_into_another_folder(train):
 
 def test_resuming_into_the_middle_of_a_run_is_refused(train):
     folder = train()
-    with pytest.raises(ConfigError, match="holds checkpoints of another state than"):
+    with pytest.raises(ConfigError, match="already holds checkpoints other than"):
         train("--resume", str(folder / "checkpoints" / "images_000000004.pt"))
     assert len(list((folder / "checkpoints").iterdir())) == 3
 

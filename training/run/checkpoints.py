@@ -248,7 +248,7 @@ class Saver:
         from_main(self._process, save)
 
     def conclude(self) -> None:
-        """Raise WriteError if the last checkpoint could not be written: what came after the one before is lost."""
+        """Raise WriteError if the last checkpoint could not be written: the training since the previous one is lost."""
         if self._failure:
             raise WriteError(self._failure)
 
@@ -271,7 +271,7 @@ def _images(path: Path) -> int:
 
 
 def _old(paths: Sequence[Path], keep: int, milestone_every: int) -> list[Path]:
-    """Return the checkpoints, of those given oldest first, that are neither milestones nor among the newest `keep`."""
+    """Return all but milestones and the newest `keep` of the checkpoints, whose `paths` are sorted by images."""
     milestones: dict[int, Path] = {}
     for path in paths if milestone_every else ():
         milestones.setdefault(_images(path) // milestone_every, path)

@@ -81,7 +81,7 @@ class Log:
             self._events.add(images, lambda writer: writer.add_text("warnings", message, images))
 
     def flush(self) -> None:
-        """Write everything to the disk. To be called before saving a checkpoint: resumed runs do not write it again."""
+        """Write everything to the disk. Call it before saving a checkpoint: a resumed run does not write it again."""
         if self.process.is_main:
             self._try(self._events.flush)
 
@@ -151,7 +151,9 @@ class Log:
             self._fails = False
         except (OSError, DataError) as error:
             if not self._fails:
-                self._print_warning(f"cannot write the log in {self.folder.path}, training continues without: {error}")
+                self._print_warning(
+                    f"cannot write the log in {self.folder.path} ({error}); training continues without it"
+                )
             self._fails = True
 
     def _print_warning(self, message: str) -> None:
@@ -159,11 +161,11 @@ class Log:
 
 
 class _Events:
-    """Keep events until they are on the disk. TensorBoard's writer dies with its first error; a new one takes over.
+    """Event files that keep events until they are on the disk: TensorBoard's writer fails for good at its first error.
 
     Args:
         folder: folder of the event files.
-        last: last valid step of earlier files; TensorBoard hides events after it.
+        last: last valid step of the existing event files; TensorBoard hides later events in them.
     """
 
     def __init__(self, folder: Path, last: int) -> None:

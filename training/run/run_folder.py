@@ -65,14 +65,14 @@ class RunFolder:
         if resume == "none" and is_occupied:
             raise ConfigError(f"{self.path} is not empty: choose another --output, or --resume auto to continue")
         if is_occupied and not (self.path / "config.yaml").exists():
-            raise ConfigError(f"{self.path} holds files, but no run of this program: choose another --output")
+            raise ConfigError(f"{self.path} holds files, but no config.yaml of a run: choose another --output")
         if resume in ("auto", "none"):
             return
         if not os.path.isfile(resume):
             raise ConfigError(f"--resume {resume}: no such file; give auto, none or a checkpoint")
         newest = next(reversed(self.checkpoints.paths()), None)
         if newest and not newest.samefile(resume):
-            raise ConfigError(f"{self.path} holds checkpoints of another state than {resume}: choose another --output")
+            raise ConfigError(f"{self.path} already holds checkpoints other than {resume}: choose another --output")
 
     @contextmanager
     def claimed(self, process: Process) -> Iterator[None]:
@@ -209,4 +209,4 @@ def _acquire(file: FileIO, folder: Path) -> None:
         holder = file.read().decode(errors="replace").strip() or "another process"
         raise ConfigError(f"{folder} is in use by {holder}: wait for it, stop it, or choose another --output") from None
     except OSError as error:
-        print(f"warning: cannot lock {folder} ({error.strerror}): let no other run use it", file=sys.stderr)
+        print(f"warning: cannot lock {folder} ({error.strerror}); make sure that no other run uses it", file=sys.stderr)

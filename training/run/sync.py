@@ -3,7 +3,7 @@
 The host never waits for a GPU's current work. On a GPU the result is read one iteration late, from pinned memory, when
 the next iteration is already queued; so a run ends with the iteration in which a signal arrived, or the next one.
 
-A GPU that waits for a lost process raises no error on the host: a result that does not arrive in time is the sign.
+If a process is lost, GPUs that wait for it raise no error on the host. The sign is a result that does not arrive.
 """
 
 import time
@@ -94,9 +94,9 @@ class IterationSync:
         if not dist.is_initialized():
             arrived.synchronize()
             return
-        # NCCL's watchdog aborts the process if a collective has not ended `collective_minutes` after its launch. So
-        # count from the sending, and give up a little earlier; but not much earlier, because the main process may be
-        # busy with previews, checkpoints or metrics while the others wait here.
+        # NCCL's watchdog aborts the process if a collective has not ended `collective_minutes` after its launch.
+        # Therefore count from the launch, and give up a little earlier; but not much earlier, because the main process
+        # may be busy with previews, checkpoints or metrics while the others wait here.
         allowed = 60 * self._collective_minutes
         timeout = max(allowed - MARGIN, allowed / 2)
         while not arrived.query():
