@@ -163,13 +163,15 @@ class TrainingData:
         return Augmentation(self._config.augment, self.classes, self._process.device)
 
     def _compare_transparency(self) -> None:
-        used, listed = self._config.model.transparent_classes, sorted(self.classes.transparent)
-        if listed != sorted(used):
-            names = ", ".join(self.classes.names[k] for k in listed) or "none"
-            print(
-                f"note: transparent classes in {self._path} are {listed} ({names}), "
-                f"model.transparent_classes = {list(used)}"
-            )
+        """Print a note for classes that are transparent in the class table and opaque in the model, or vice versa."""
+        used, listed = set(self._config.model.transparent_classes), set(self.classes.transparent)
+        for kind, classes in (("opaque", listed - used), ("transparent", used - listed)):
+            if classes:
+                names = ", ".join(self.classes.names[k] for k in sorted(classes))
+                print(
+                    f"note: the model treats {names} as {kind}, unlike the class table of {self._path}; this is set by "
+                    f"model.transparent_classes = {sorted(used)}"
+                )
 
     def _compare_sides(self) -> None:
         classes = self.classes

@@ -52,7 +52,11 @@ def test_transparent_classes_other_than_the_table_s_are_told(train, capsys):
     train("training.total_images=4", "model.transparent_classes=[12,10]")
     assert "note:" not in capsys.readouterr().out
     train("training.total_images=4", "model.transparent_classes=[]", output="opaque")
-    assert "faces_32 are [10, 12] (glasses, earring), model.transparent_classes = []" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "note: the model treats glasses, earring as opaque, unlike the class table of " in printed
+    assert "set by model.transparent_classes = []" in printed
+    train("training.total_images=4", "model.transparent_classes=[1,10,12]", output="glass")
+    assert "note: the model treats skin as transparent, unlike " in capsys.readouterr().out
 
 
 def test_what_is_left_out_of_a_folder_is_told(train, tmp_path, capsys):
