@@ -82,6 +82,13 @@ def test_imports_point_one_way(path):
         assert any(f"{name}.".startswith(f"{other}.") for other in known), f"{folders[0]} must not import {name}"
 
 
+def test_steps_know_nothing_of_the_run():
+    """What a researcher reads, the method in training/*.py, does not depend on what keeps a run alive."""
+    method = [path for path in sorted((ROOT / "training").glob("*.py")) if path.name != "trainer.py"]
+    assert len(method) > 10
+    assert [path.name for path in method if any(name.startswith("training.run") for name in imported(path))] == []
+
+
 @pytest.mark.parametrize("path", COMMANDS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_do_not_import_each_other(path):
     stem = path.parent.name if path.parent.parent == ROOT / "scripts" else path.stem

@@ -9,10 +9,10 @@ import torch
 from datasets.labels import ClassTable
 from editing.generation import Sample, generate
 from models import Generator
-from training.run.collapse import duplicate_share
 from utils.images import colorize, grid, overlay
 
 SEED = 0
+_SAME = 2.0  # root mean square difference of two images, out of 255
 
 
 class Previews:
@@ -51,3 +51,12 @@ def _enlarge(image: np.ndarray, size: int) -> np.ndarray:
     """Repeat pixels: [r, r] to [R, R]."""
     factor = size // len(image)
     return image.repeat(factor, 0).repeat(factor, 1)
+
+
+def duplicate_share(images: np.ndarray) -> float:
+    """Return the share of pairs among images, uint8 [N, R, R, 3], without a visible difference; 0 for one image."""
+    flat = images.reshape(len(images), -1).astype(np.float32)
+    squares = (flat**2).mean(1)
+    differences = squares[:, None] + squares[None] - 2 * (flat @ flat.T) / flat.shape[1]
+    pairs = np.triu_indices(len(images), 1)
+    return float((differences[pairs] < _SAME**2).mean()) if len(images) > 1 else 0.0

@@ -3,15 +3,12 @@
 import math
 from collections.abc import Mapping
 
-import numpy as np
-
 SCORE_GAP = "watch/score_gap"
 DUPLICATES = "watch/duplicates"
 PATH_LENGTH = "losses/path_length"
 MIN_STEPS = 100  # path length steps before the running mean, which starts at 0, is meaningful
 _MAX_GAP = 20.0  # softplus is flat there: the generator hardly learns from the discriminator
 _MAX_LENGTH_RATIO = 30.0  # of path length and running mean, either way
-_SAME = 2.0  # root mean square difference of two images, out of 255
 _MAX_DUPLICATES = 0.1  # share of pairs
 
 
@@ -65,12 +62,3 @@ def score_gap(values: Mapping[str, float]) -> dict[str, float]:
     """Return the mean score of real images minus that of fake ones, if both were reported."""
     real, fake = (values.get(f"losses/score_{kind}") for kind in ("real", "fake"))
     return {SCORE_GAP: real - fake} if real is not None and fake is not None else {}
-
-
-def duplicate_share(images: np.ndarray) -> float:
-    """Return the share of pairs among images, uint8 [N, R, R, 3], without a visible difference; 0 for one image."""
-    flat = images.reshape(len(images), -1).astype(np.float32)
-    squares = (flat**2).mean(1)
-    differences = squares[:, None] + squares[None] - 2 * (flat @ flat.T) / flat.shape[1]
-    pairs = np.triu_indices(len(images), 1)
-    return float((differences[pairs] < _SAME**2).mean()) if len(images) > 1 else 0.0

@@ -12,8 +12,9 @@ from models.discriminator import DownBlock
 from tests.training.test_trainer import contents
 from training import steps
 from training.nonfinite_guard import NonfiniteGuard
+from training.previews import duplicate_share
 from training.run import run
-from training.run.collapse import DUPLICATES, PATH_LENGTH, SCORE_GAP, CollapseWatch, duplicate_share
+from training.run.collapse import DUPLICATES, PATH_LENGTH, SCORE_GAP, CollapseWatch
 from training.run.nonfinite import LOSS_SCALE, MAX_BAD_ITERATIONS, NonfinitePolicy
 from training.run.sync import IterationSync, SyncResult
 from training.state import TrainingState
