@@ -31,13 +31,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="run one iteration with every penalty, print time and memory; write nothing",
+        help="check the data files, run one iteration with every penalty, print time and memory; write nothing",
     )
     return parser.parse_intermixed_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train, or run one iteration; return the exit code: 0, or 75 if a signal stopped the run."""
+    """Train, or do a dry run; return the exit code: 0, or 75 if a signal stopped the run."""
     args = parse(argv)
     config = load_config(args.config, args.overrides, pretrained_config)
     folder = RunFolder(args.output or Path("runs") / Path(args.config).stem)

@@ -1,7 +1,7 @@
 """Terms of the training objective. They take tensors and callables, never model classes."""
 
 from losses.adversarial import discriminator_loss, generator_loss, relativistic_loss
-from losses.gradient_penalty import penalty_scale, r1_penalties
+from losses.gradient_penalty import gradient_penalties, penalty_scale
 from losses.loss_config import LossConfig
 from losses.mask import mask_loss
 from losses.path_length import PathLength, path_length_loss, path_lengths
@@ -11,10 +11,10 @@ __all__ = [
     "PathLength",
     "discriminator_loss",
     "generator_loss",
+    "gradient_penalties",
     "mask_loss",
     "path_length_loss",
     "path_lengths",
     "penalty_scale",
-    "r1_penalties",
     "relativistic_loss",
 ]

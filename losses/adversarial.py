@@ -27,5 +27,5 @@ def relativistic_loss(positive_logits: Tensor, negative_logits: Tensor) -> Tenso
     """
     if positive_logits.shape != negative_logits.shape:
         shapes = f"{list(positive_logits.shape)} and {list(negative_logits.shape)}"
-        raise ValueError(f"logits {shapes} do not pair up: pass equally many")
+        raise ValueError(f"logits {shapes} differ in shape: pass as many real as fake logits")
     return F.softplus(negative_logits - positive_logits).mean()

@@ -10,7 +10,7 @@ REFERENCE_BATCH = 32
 
 
 # Equations 9 (R1) and 10 (R2), without the factor gamma / 2.
-def r1_penalties(logits: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
+def gradient_penalties(logits: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
     """Return, for each input, the mean over samples of |gradient of the summed logits|^2, a scalar.
 
     Args:
@@ -31,6 +31,6 @@ def penalty_scale(resolution: int, batch_size: int) -> float:
     the same content through average pooling over n pixels per area splits the gradient g of an area among them, g / n
     each, and n (g / n)^2 = g^2 / n. The penalty thus falls as 1 / R^2, for images and segmentations alike, and a weight
     proportional to R^2 compensates for that. Batch size: with smaller batches the discriminator's gradients are noisier
-    and a stronger penalty works better; this half is empirical.
+    and a stronger penalty works better; the batch factor is empirical.
     """
     return (resolution / REFERENCE_RESOLUTION) ** 2 * REFERENCE_BATCH / batch_size

@@ -8,8 +8,8 @@ class LossConfig:
     """Weights and intervals of the losses, by default the paper's. An interval of 0 switches its penalty off.
 
     Attributes:
-        relativistic: use `relativistic_loss`, which compares real and fake logits in pairs. The overfitting heuristic
-            that `augment.target` controls is then the mean sign of their differences.
+        relativistic: use `relativistic_loss`, which compares real and fake logits in pairs. Then `augment.target` is
+            compared with the mean sign of their differences.
         r1_image, r1_segmentation: gamma in gamma/2 * R1, on real images and segmentations.
         r2_image, r2_segmentation: gamma in gamma/2 * R2, on fake images and segmentations, in the same step as R1;
             both 0 switches R2 off.
@@ -45,10 +45,10 @@ class LossConfig:
             if isinstance(getattr(self, field.name), int | float) and getattr(self, field.name) < 0:
                 raise ValueError(f"losses.{field.name} = {getattr(self, field.name)}: choose 0 or more")
         if self.style_mixing > 1:
-            raise ValueError(f"losses.style_mixing = {self.style_mixing}: a probability is at most 1")
+            raise ValueError(f"losses.style_mixing = {self.style_mixing}: must be 0 to 1")
         if not 0 < self.path_length_batch_share <= 1:
             raise ValueError(
-                f"losses.path_length_batch_share = {self.path_length_batch_share}: choose above 0, at most 1"
+                f"losses.path_length_batch_share = {self.path_length_batch_share}: must be above 0 and at most 1"
             )
 
     @property

@@ -5,5 +5,5 @@ from torch import Tensor
 
 
 def mask_loss(coarse: Tensor, segmentation: Tensor) -> Tensor:
-    """Mean squared error of coarse [N, K, r, r] and segmentation [N, K, R, R] pooled to r, both scaled to [-1, 1]."""
+    """Mean squared error of coarse masks [N, K, r, r] and the segmentation [N, K, R, R], average-pooled to r."""
     return F.mse_loss(coarse, F.adaptive_avg_pool2d(segmentation, coarse.shape[-1]))

@@ -1,4 +1,4 @@
-"""CUDA graphs of the training steps: all kernels of a step are recorded once, then launched by a single call.
+"""CUDA graphs of the training steps: all kernels of a step are captured once, then launched by a single call.
 
 A step launches thousands of kernels. On small batches a fast GPU runs them faster than PyTorch can launch them.
 """
@@ -10,32 +10,31 @@ import torch
 from torch import Tensor
 
 from training.discriminator_inputs import MicroBatch
-from training.nonfinite_guard import NonfiniteGuard, StepRecord
+from training.nonfinite_guard import NonfiniteGuard, StepCheck
 from training.stats import Stats
 
 
-class _Recording(NamedTuple):
-    """A graph, and the tensors in which it leaves what the step reports."""
+class _CapturedStep(NamedTuple):
+    """The graph of a step, and the tensors that each replay overwrites with new values."""
 
     graph: torch.cuda.CUDAGraph
     reports: list[tuple[str, Tensor]]
-    records: list[StepRecord]
+    checks: list[StepCheck]
 
 
 class StepGraphs:
-    """Run each step eagerly once, record it the next time, and replay the graph from then on.
+    """Run each step eagerly once, capture it the next time, and replay the graph from then on.
 
-    In the eager run libraries choose their algorithms and optimizers allocate their states; recording starts only when
-    every step has run, so that eager runs and graphs do not need memory at the same time. A graph works on the same
-    tensors every time: `load` copies the batch to them. All graphs share one memory pool, since no two run at the same
-    time. A step must not depend on Python values that change, on random numbers of the CPU, or on values read from the
-    GPU.
+    During the eager run, libraries choose their algorithms and optimizers allocate their states. Capturing starts only
+    when every step has run, so that eager runs and graphs do not need memory at the same time. A graph works on the
+    same tensors every time: `load` copies the batch to them. All graphs share one memory pool, since no two run at the
+    same time. A step must not depend on Python values that change, CPU random numbers or values read from the GPU.
 
     Args:
-        step: runs the step of a name on a batch.
-        names: all steps that will run.
+        step: runs the named step on a batch.
+        names: names of all steps that will run.
         stats: where the steps report; a replay reports the same tensors again.
-        guard: checks each step; a replay records the same check again.
+        guard: checks each step; a replay adds the same check again.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class StepGraphs:
         self._guard = guard
         self._pool: Any = None
         self._batch: list[MicroBatch] = []
-        self._recordings: dict[str, _Recording] = {}
+        self._captured: dict[str, _CapturedStep] = {}
 
     def load(self, batch: Sequence[MicroBatch]) -> list[MicroBatch]:
         """Copy a batch to the tensors that the graphs read, and return these; shapes must not change between calls."""
@@ -68,20 +67,20 @@ class StepGraphs:
             self._step(name, batch)
             self._not_run.discard(name)
             return
-        if name not in self._recordings:
-            self._recordings[name] = self._record(name, batch)
-        recording = self._recordings[name]
-        recording.graph.replay()
-        for report, value in recording.reports:
+        if name not in self._captured:
+            self._captured[name] = self._capture(name, batch)
+        captured = self._captured[name]
+        captured.graph.replay()
+        for report, value in captured.reports:
             self._stats.report(report, value)
-        for record in recording.records:
-            self._guard.repeat(record)
+        for check in captured.checks:
+            self._guard.add_replayed(check)
 
-    def _record(self, name: str, batch: Sequence[MicroBatch]) -> _Recording:
+    def _capture(self, name: str, batch: Sequence[MicroBatch]) -> _CapturedStep:
         graph = torch.cuda.CUDAGraph()
-        # "thread_local": other threads, such as the data loader's, may allocate memory during the recording.
-        recording = torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local")
-        with self._stats.recorded() as reports, self._guard.recorded() as records, recording:
+        # "thread_local": other threads, such as the data loader's, may allocate memory during the capture.
+        capture = torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local")
+        with self._stats.captured() as reports, self._guard.captured() as checks, capture:
             self._step(name, batch)
         self._pool = self._pool or graph.pool()
-        return _Recording(graph, reports, records)
+        return _CapturedStep(graph, reports, checks)

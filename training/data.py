@@ -54,7 +54,7 @@ class TrainingData:
         micro_batch_size: samples of each.
 
     Raises:
-        DataError: if the data cannot be used. One record is read at once, so that faults show here, not in a worker.
+        DataError: if the data cannot be used. One record is read here, so that errors do not come from a worker.
         ConfigError: if the classes differ from those of the pretrained model, or the batch does not split evenly.
     """
 
@@ -72,7 +72,7 @@ class TrainingData:
             self.classes = self.dataset.classes
             augmentation = self._augmentation()
             self.inputs = PairInputs(self.classes, process.device, augmentation, config.data.soft_masks)
-        self.dataset[0]
+        self.dataset[0]  # raises DataError here and not in a worker
         if pretrained:
             self.check_classes(pretrained, config.model.init_from)
         if process.is_main and not config.data.images_only:
@@ -87,7 +87,13 @@ class TrainingData:
         return self.dataset
 
     def batches(self, images: int) -> Iterator[list[MicroBatch]]:
-        """Yield this process's micro-batches, on its device, indefinitely, starting after `images` training images."""
+        """Yield this process's share of each batch, without end, as a list of micro-batches on its device.
+
+        For shapes see `MicroBatch`; `PairInputs` converts them to floats and one-hot masks.
+
+        Args:
+            images: training images seen before.
+        """
         device, data = self._process.device, self._config.data
         share = self.micro_batches * self.micro_batch_size
         loader = make_loader(self.dataset, self._sampler(images), share, data.workers, device.type == "cuda")
@@ -97,7 +103,7 @@ class TrainingData:
                 samples = self.inputs.mirror(samples)
             yield split(samples, self.micro_batches)
 
-    def record_numbers(self, images: int) -> list[int]:
+    def record_indices(self, images: int) -> list[int]:
         """Return the indices of the records in this process's share of the batch that starts after `images` images."""
         return list(islice(self._sampler(images), self.micro_batches * self.micro_batch_size))
 
@@ -114,12 +120,12 @@ class TrainingData:
         if trained.names != self.classes.names:
             raise ConfigError(
                 f"{source} was trained on other classes than {self._path}: "
-                f"{first_difference(trained, self.classes)}; prepare the data with the classes of the run, or start a "
-                "new run"
+                f"{first_difference(trained, self.classes)}; prepare the data with those classes, or start a new run "
+                "without that file"
             )
 
     def check_files(self) -> None:
-        """Check every file if the data is a folder, as scripts.prepare_data does; each process checks a share.
+        """If the data is a folder, check every file, like scripts.prepare_data; each process checks a share.
 
         Classes without pixels and ambiguous orientations are printed as warnings.
 
@@ -188,12 +194,13 @@ class TrainingData:
 def split_batch(config: RunConfig, world_size: int) -> tuple[int, int]:
     """Split each process's share of the batch into as few equal micro-batches as the device can hold.
 
+    Micro-batches of more than one group of the minibatch standard deviation hold whole groups.
+
     Returns:
         The number of micro-batches and the samples of each.
 
     Raises:
-        ConfigError: if the batch does not split evenly over the processes, or each share not into micro-batches of
-            whole groups of the minibatch standard deviation.
+        ConfigError: if the batch does not split evenly over the processes.
     """
     total, limit = config.training.batch_size, config.training.max_batch_per_device
     if total % world_size:
@@ -201,14 +208,9 @@ def split_batch(config: RunConfig, world_size: int) -> tuple[int, int]:
             f"training.batch_size = {total} does not split over {world_size} processes: choose a multiple"
         )
     share = total // world_size
-    for count in range(1, share + 1):
-        size = share // count
-        if share % count == 0 and size <= limit and (size < GROUP_SIZE or size % GROUP_SIZE == 0):
-            return count, size
-    raise ConfigError(
-        f"training.batch_size = {total}: {share} images per process do not split into equal micro-batches of at most "
-        f"{limit} (training.max_batch_per_device): choose another batch size, such as a multiple of {GROUP_SIZE}"
-    )
+    sizes = (size for size in range(min(share, limit), 0, -1) if share % size == 0)
+    size = next(size for size in sizes if size < GROUP_SIZE or size % GROUP_SIZE == 0)
+    return share // size, size
 
 
 def _report(source: "FileSource", shares: Sequence[Sequence["RecordCheck"]]) -> None:
@@ -221,6 +223,8 @@ def _report(source: "FileSource", shares: Sequence[Sequence["RecordCheck"]]) -> 
         first, *others = found.problems
         for problem in others[:_MAX_PROBLEMS]:
             print(problem)
+        if len(others) > _MAX_PROBLEMS:
+            print(f"... and {len(others) - _MAX_PROBLEMS} more")
         raise DataError(f"{first}{f' (the first of {len(others) + 1} problems)' if others else ''}")
     for warning in (*found.empty_classes, *found.ambiguities()):
         print(f"warning: {source.path}: {warning}", file=sys.stderr)

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from datasets.augment import Augmentation
 
 MicroBatch = tuple[Tensor, ...]  # images uint8 [N, 3, R, R]; with masks also labels uint8 [N, R, R]
-Inputs = tuple[Tensor, ...]  # images [N, 3, R, R]; with masks also segmentations [N, K, R, R]; both in [-1, 1]
+Inputs = tuple[Tensor, ...]  # images [N, 3, R, R]; with masks also segmentations [N, K, R, R]; real ones in [-1, 1]
 
 
 class DiscriminatorInputs(Protocol):
-    """Converts real and generated samples to the discriminator's inputs, augmented if configured."""
+    """Conversion of real and generated samples to the discriminator's inputs, augmented if configured."""
 
-    names: tuple[str, ...]  # of the inputs, as in the names of the losses
+    names: tuple[str, ...]  # names of the inputs, which reported losses end with, such as r1_image
     augmentation: "Augmentation | None"
 
     def mirror(self, micro_batch: MicroBatch) -> MicroBatch:
-        """Mirror half of the samples."""
+        """Mirror each sample with probability 1/2."""
 
     def real(self, micro_batch: MicroBatch, probability: Tensor) -> Inputs:
         """Return the inputs for real samples; `probability` (scalar) is that of each augmentation."""

@@ -23,8 +23,9 @@ class Pretrained:
         init_from: path of a checkpoint, ours or a released one, or "shipped" for the bundled model.
 
     Attributes:
-        networks: its networks.
-        classes: its class table.
+        path: path of the checkpoint.
+        networks: networks of the checkpoint.
+        classes: class table of the checkpoint.
 
     Raises:
         ConfigError: if the file cannot be read.
@@ -65,7 +66,7 @@ class Pretrained:
         return sha256_of(self.path)
 
     def to_dict(self) -> dict[str, str]:
-        """Return plain data for the checkpoints of the run."""
+        """Return path and SHA-256, which the checkpoints of the run store."""
         return {"file": str(self.path), "sha256": self.sha256}
 
     def check_same(self, stored: Mapping[str, str] | None) -> None:

@@ -1,4 +1,4 @@
-"""Average gradients over the processes, in buckets that are sent while the backward pass is still running.
+"""Average gradients over the processes, in buckets, while the backward pass is still running.
 
 DistributedDataParallel does not fit: it wraps one module's forward pass and expects its backward pass to follow. A
 step here calls a network several times, or parts of it, differentiates twice, and leaves some gradients at None.
@@ -19,15 +19,15 @@ Bucket = list[nn.Parameter]
 
 
 class GradientReducer:
-    """Run the backward passes of one step (such as the R1 step), and average the gradients after the last of them.
+    """Run the backward passes of one step (such as the R1 step), and average the gradients during the last of them.
 
-    One reducer serves a step for the whole run. The first time, it sends all gradients after the backward pass, and the
-    processes agree on the order in which they became ready. From then on gradients are sent in that order, in buckets,
-    each as soon as it is complete; incomplete buckets follow at the end. So all processes issue the same collectives in
-    the same order, and the host does not wait for a GPU. If gradients exist for other parameters than before, the order
-    is agreed on again. With a single process there are no hooks.
+    One reducer serves a step for the whole run. The first time, it reduces all gradients after the backward pass, and
+    the processes agree on the order in which they became ready. From then on gradients are reduced in that order, in
+    buckets, each as soon as it is complete; incomplete buckets follow at the end. So all processes issue the same
+    collectives in the same order, and the host does not wait for a GPU. If gradients exist for other parameters than
+    before, the order is agreed on again. With a single process there are no hooks.
 
-    Every process must have gradients for the same parameters; the others stay at None.
+    Every process must have gradients for the same parameters; those of the others must be None.
 
     Args:
         parameters: parameters that the step trains; those that do not require gradients now are ignored from then on.
@@ -41,13 +41,13 @@ class GradientReducer:
         self._clear()
         if self._is_parallel:
             for parameter in self._parameters:
-                parameter.register_post_accumulate_grad_hook(self._arrive)
+                parameter.register_post_accumulate_grad_hook(self._on_gradient_ready)
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
-        """Accumulate the gradients of a micro-batch; after the last one, average them over the processes.
+        """Accumulate the gradients of a micro-batch; with the last one, average them over the processes.
 
         Raises:
-            RuntimeError: if a gradient is computed again after it was sent, or if processes have gradients for
+            RuntimeError: if a gradient is computed again after it was reduced, or if processes have gradients for
                 different parameters; the latter is only checked while the bucket order is agreed on (undefined
                 behaviour later).
         """
@@ -57,51 +57,52 @@ class GradientReducer:
         self._is_open = True
         try:
             loss.backward()
-            self._send_rest()
-            for parcel in self._parcels:
-                parcel.unpack()
+            self._reduce_rest()
+            for pending in self._pending:
+                pending.finish()
         finally:
             self._is_open = False
             self._clear()
 
     def _clear(self) -> None:
-        self._arrived: dict[nn.Parameter, None] = {}  # ready gradients, in order
+        self._ready: dict[nn.Parameter, None] = {}  # ready gradients, in order
         self._missing = [set(bucket) for bucket in self._plan]  # parameters that each bucket waits for
-        self._next = 0  # index of the next bucket to send
-        self._sent: set[nn.Parameter] = set()
-        self._parcels: list[_Parcel] = []
+        self._next = 0  # index of the next bucket to reduce
+        self._reduced: set[nn.Parameter] = set()
+        self._pending: list[_PendingBucket] = []
 
-    def _arrive(self, parameter: Tensor) -> None:
-        """Send the next buckets if they are complete; autograd calls this when a parameter's gradient is ready."""
+    def _on_gradient_ready(self, parameter: Tensor) -> None:
+        """Reduce the next buckets if they are complete; autograd calls this when a parameter's gradient is ready."""
         if not self._is_open:
             return
         assert isinstance(parameter, nn.Parameter)
-        if parameter in self._sent:
+        if parameter in self._reduced:
             raise RuntimeError(
-                "a gradient was computed again after it was sent: reentrant checkpointing is not supported"
+                "a gradient was computed again after it was reduced: call torch.utils.checkpoint with "
+                "use_reentrant=False"
             )
-        self._arrived[parameter] = None
+        self._ready[parameter] = None
         for missing in self._missing:
             missing.discard(parameter)
         while self._next < len(self._plan) and not self._missing[self._next]:
-            self._send(self._plan[self._next])
+            self._reduce(self._plan[self._next])
             self._next += 1
 
-    def _send_rest(self) -> None:
+    def _reduce_rest(self) -> None:
         # Gradients that only earlier micro-batches computed.
-        others = (p for p in self._parameters if p.grad is not None and p not in self._arrived)
-        order = [*self._arrived, *others]
+        others = (p for p in self._parameters if p.grad is not None and p not in self._ready)
+        order = [*self._ready, *others]
         if set(order) != {parameter for bucket in self._plan for parameter in bucket}:
             self._plan = _fill_buckets(self._agree(order))
         for bucket in self._plan:
-            self._send([parameter for parameter in bucket if parameter not in self._sent])
+            self._reduce([parameter for parameter in bucket if parameter not in self._reduced])
 
-    def _send(self, bucket: Bucket) -> None:
+    def _reduce(self, bucket: Bucket) -> None:
         gradients = [parameter.grad for parameter in bucket if parameter.grad is not None]
         if gradients:
             flat = torch.cat([gradient.flatten() for gradient in gradients])
-            self._parcels.append(_Parcel(gradients, flat, dist.all_reduce(flat, async_op=True)))
-        self._sent.update(bucket)
+            self._pending.append(_PendingBucket(gradients, flat, dist.all_reduce(flat, async_op=True)))
+        self._reduced.update(bucket)
 
     def _agree(self, order: list[nn.Parameter]) -> list[nn.Parameter]:
         """Return the order of the first process, after checking that all processes have the same gradients."""
@@ -112,12 +113,12 @@ class GradientReducer:
         return [self._parameters[place] for place in orders[0]]
 
 
-class _Parcel(NamedTuple):
+class _PendingBucket(NamedTuple):
     gradients: list[Tensor]
     flat: Tensor  # all gradients, being averaged
     work: dist.Work
 
-    def unpack(self) -> None:
+    def finish(self) -> None:
         """Replace the gradients by their means; on a GPU the stream waits, not the host."""
         self.work.wait()
         means = self.flat.div_(dist.get_world_size()).split([gradient.numel() for gradient in self.gradients])
@@ -126,7 +127,7 @@ class _Parcel(NamedTuple):
 
 
 def _fill_buckets(parameters: Iterable[nn.Parameter]) -> list[Bucket]:
-    """Group consecutive parameters into buckets of at most BUCKET_BYTES, or one parameter."""
+    """Group consecutive parameters into buckets of at most BUCKET_BYTES; a larger parameter gets its own."""
     buckets: list[Bucket] = []
     room = 0
     for parameter in parameters:

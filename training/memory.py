@@ -1,4 +1,4 @@
-"""Peak memory of this process: PyTorch's allocations on a GPU, the resident set on a CPU."""
+"""Memory of this process: its peak (PyTorch's allocations on a GPU, the resident set on a CPU), and glibc's malloc."""
 
 import contextlib
 import ctypes
@@ -34,6 +34,6 @@ def keep_freed_memory() -> None:
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library, or another operating system
         libc = ctypes.CDLL(None)
-        # Older versions allow smaller thresholds only. Without a higher one trimming must stay as it is.
+        # Older versions allow smaller thresholds only. If none can be raised, trimming stays unchanged.
         if libc.mallopt(MMAP_THRESHOLD, 1 << 30) or libc.mallopt(MMAP_THRESHOLD, 32 << 20):
             libc.mallopt(TRIM_THRESHOLD, 2**31 - 1)

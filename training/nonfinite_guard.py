@@ -1,4 +1,4 @@
-"""Guard against non-finite gradients: the optimizer skips a step with bad gradients, so they never reach the weights.
+"""Guard against bad gradients, which are not finite or above MAX_GRADIENT: optimizers skip a step that has some.
 
 The check runs on the device. The host reads the result only after the iteration, and details only if a step was bad.
 """
@@ -18,7 +18,7 @@ from training.state import random_state, set_random_state
 MAX_GRADIENT = 1e18  # Adam squares gradients; if the second moment overflows, the weight stops updating
 
 
-class StepRecord(NamedTuple):
+class StepCheck(NamedTuple):
     """The check of one optimizer step."""
 
     step: str
@@ -32,14 +32,14 @@ class StepRecord(NamedTuple):
         return [name for name, value in zip(self.names, gradients, strict=True) if not value < MAX_GRADIENT]
 
 
-class IterationRecord(NamedTuple):
+class IterationChecks(NamedTuple):
     """The checks of one iteration, and what is needed to run it again."""
 
     iteration: int
     images: int  # seen before the iteration
     batch: Sequence[MicroBatch]
     random: Mapping[str, Tensor]  # random state before the iteration
-    steps: tuple[StepRecord, ...]
+    steps: tuple[StepCheck, ...]
 
     def first_bad_step(self) -> int:
         """Return the index of the first step with bad gradients. Waits for the device."""
@@ -63,8 +63,8 @@ class NonfiniteGuard:
 
     def begin(self, iteration: int, images: int, batch: Sequence[MicroBatch]) -> None:
         """Start a new iteration; `images` were seen before it."""
-        self._iteration = IterationRecord(iteration, images, batch, random_state(self._device), ())
-        self._steps: list[StepRecord] = []
+        self._iteration = IterationChecks(iteration, images, batch, random_state(self._device), ())
+        self._steps: list[StepCheck] = []
 
     def check(self, step: str, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
         """Let the optimizer skip its next step, on the device, if a gradient is not finite or above MAX_GRADIENT.
@@ -78,10 +78,10 @@ class NonfiniteGuard:
         bad = largest.lt(MAX_GRADIENT).all().logical_not().float()
         optimizer.found_inf = bad  # type: ignore[attr-defined]  # the interface that GradScaler and fused Adam use
         values = torch.cat([loss.to(largest.dtype).reshape(1), largest])
-        self._steps.append(StepRecord(step, tuple(name for name, _ in named), values, bad))
+        self._steps.append(StepCheck(step, tuple(name for name, _ in named), values, bad))
 
     @contextmanager
-    def recorded(self) -> Iterator[list[StepRecord]]:
+    def captured(self) -> Iterator[list[StepCheck]]:
         """Collect the checks inside the block in a list of their own."""
         before, self._steps = self._steps, []
         try:
@@ -89,24 +89,27 @@ class NonfiniteGuard:
         finally:
             self._steps = before
 
-    def repeat(self, record: StepRecord) -> None:
+    def add_replayed(self, check: StepCheck) -> None:
         """Add the check of a replayed step; its tensors hold new values and will be overwritten by the next replay."""
-        self._steps.append(record._replace(values=record.values.clone(), bad=record.bad.clone()))
+        self._steps.append(check._replace(values=check.values.clone(), bad=check.bad.clone()))
 
-    def collect(self) -> tuple[Tensor, IterationRecord]:
-        """Return the number of bad steps in this iteration (scalar), and its record."""
+    def collect(self) -> tuple[Tensor, IterationChecks]:
+        """Return the number of bad steps in this iteration (scalar), and its checks."""
         bad = [step.bad for step in self._steps]
         count = torch.stack(bad).sum() if bad else torch.zeros((), device=self._device)
         return count, self._iteration._replace(steps=tuple(self._steps))
 
-    def first_bad_module(self, record: IterationRecord, forward: Callable[[str, Sequence[MicroBatch]], None]) -> str:
-        """Compute an iteration's losses again up to the bad step, and name the first module with non-finite outputs.
+    def describe_origin(self, checks: IterationChecks, forward: Callable[[str, Sequence[MicroBatch]], None]) -> str:
+        """Compute an iteration's losses again up to the bad step, and find the first module with non-finite outputs.
 
         The random state is set to that of the iteration. On a GPU the weights are one iteration newer.
 
         Args:
-            record: the iteration's record.
+            checks: the iteration's checks.
             forward: computes the losses of a step.
+
+        Returns:
+            The end of a message about the bad step.
         """
         networks = dict.fromkeys(self._networks.values())
         names = {module: f"{type(net).__name__}.{name}" for net in networks for name, module in net.named_modules()}
@@ -119,15 +122,15 @@ class NonfiniteGuard:
 
         try:
             with torch.compiler.set_stance("force_eager"):  # hooks do not run in compiled modules
-                *good_steps, bad_step = record.steps[: record.first_bad_step() + 1]
-                set_random_state(record.random, self._device)
+                *good_steps, bad_step = checks.steps[: checks.first_bad_step() + 1]
+                set_random_state(checks.random, self._device)
                 for step in good_steps:
-                    forward(step.step, record.batch)
+                    forward(step.step, checks.batch)
                 hook = register_module_forward_hook(watch)
                 try:
-                    forward(bad_step.step, record.batch)
+                    forward(bad_step.step, checks.batch)
                 finally:
                     hook.remove()
         except Exception as error:  # such as lack of memory: report what is known without the module
             return f"the module was not found ({type(error).__name__})"
-        return f"first in the output of {bad[0]}" if bad else "while the outputs of all modules are finite"
+        return f"the first non-finite output is that of {bad[0]}" if bad else "the outputs of all modules are finite"

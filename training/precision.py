@@ -41,7 +41,7 @@ class AdversarialNetworks:
         """Return the logits [N, 1] of each batch; all are scored in one forward pass.
 
         Args:
-            batches: image [N, 3, R, R], and segmentation [N, K, R, R] if the discriminator uses it; of one size.
+            batches: image [N, 3, R, R], and segmentation [N, K, R, R] if the discriminator uses it; N is the same.
         """
         inputs = batches[0] if len(batches) == 1 else [torch.cat(each) for each in zip(*batches, strict=True)]
         with self._autocast(inputs[0]):
@@ -54,13 +54,14 @@ class AdversarialNetworks:
 
 
 def prepare_device(device: torch.device, config: RunConfig) -> None:
-    """Apply settings that hold for the whole process: compiled operators, TF32.
+    """Check the GPU, and apply settings of the whole process: operators, TF32, memory of the CPU.
 
     cuDNN's search for the fastest convolutions stays off: at 512 pixels on an H200 it made iterations 2 % faster, but
     took 50 s at the start and twice the memory.
 
     Raises:
-        ConfigError: if the GPU lacks the precision, or PyTorch lacks code for the GPU.
+        ConfigError: if the GPU lacks the precision, PyTorch lacks code for the GPU, or CUDA graphs are asked
+            for in several processes.
         OpsUnavailable: if compiled operators are required and not available.
     """
     training = config.training
@@ -80,7 +81,7 @@ def prepare_device(device: torch.device, config: RunConfig) -> None:
 def _check_architecture(capability: tuple[int, int]) -> None:
     """Raise ConfigError if PyTorch has no code for a GPU.
 
-    Code for sm_XY runs on a GPU X.Z with Z >= Y; compute_XY is compiled for any later GPU when it is loaded.
+    Code for sm_XY runs on compute capability X.Z with Z >= Y; compute_XY is compiled for any later GPU when loaded.
     """
     built = [re.fullmatch(r"(sm|compute)_(\d+)(\d)[af]?", name) for name in torch.cuda.get_arch_list()]
     known = [(match[1], (int(match[2]), int(match[3]))) for match in built if match]

@@ -1,4 +1,4 @@
-"""Sample grids of a run, always from the same codes and noise, so that grids differ only by the training in between.
+"""Sample grids of a run, always from the same z and noise maps, so that grids differ only by the training in between.
 
 Shapes: K parts, R resolution, r coarse resolution.
 """
@@ -12,11 +12,11 @@ from models import Generator
 from utils.images import colorize, grid, overlay
 
 SEED = 0
-_SAME = 2.0  # root mean square difference of two images, out of 255
+_SAME = 2.0  # images whose root mean square difference (0 to 255) is below this are duplicates
 
 
 class Previews:
-    """Generate from fixed codes with the fixed noise maps, `batch_size` samples at a time."""
+    """Generate from fixed z with the fixed noise maps, `batch_size` samples at a time."""
 
     def __init__(self, samples: int, latent_dim: int, classes: ClassTable, batch_size: int) -> None:
         self.z = torch.randn(samples, latent_dim, generator=torch.Generator().manual_seed(SEED))

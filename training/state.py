@@ -33,7 +33,7 @@ class TrainingState:
     images: int = 0  # real images seen, which is also the position of the sampler
     iteration: int = 0
     skipped_steps: int = 0  # because of non-finite gradients
-    bad_iterations: int = 0  # in a row, with a skipped step
+    bad_iterations: int = 0  # consecutive iterations with a skipped step
 
     @property
     def is_on_gpu(self) -> bool:
@@ -67,7 +67,13 @@ class TrainingState:
         )
 
     def restore(self, networks: Networks, values: Mapping[str, Any], process: Process, source: str) -> None:
-        """Restore a checkpoint. With another number of processes the random generators are seeded again.
+        """Restore a checkpoint. If the number of processes has changed, random generators get new seeds.
+
+        Args:
+            networks: networks of the checkpoint.
+            values: what `to_dict` returned.
+            process: this process.
+            source: file name for messages.
 
         Raises:
             ModelError: if the checkpoint has another architecture.
@@ -108,7 +114,7 @@ def build_state(config: RunConfig, process: Process) -> TrainingState:
     generator, discriminator = Generator(model), Discriminator(model)
     torch.manual_seed(config.training.seed + 1 + process.rank)
     generator, discriminator = generator.to(process.device), discriminator.to(process.device)
-    if process.device.type != "cpu":  # otherwise convolutions would reorder the weights in every call
+    if process.device.type != "cpu":  # GPUs would reorder the weights in every convolution
         _order_channels_last(generator.render_net)
         _order_channels_last(discriminator)
     generator.local_generators.recompute = config.training.recompute_local

@@ -29,11 +29,11 @@ class Stats:
         return bool(self._reports)
 
     def report(self, name: str, value: Tensor) -> None:
-        """Add the mean of a tensor to the mean of that name."""
+        """Add the mean of a tensor to the values that are averaged under this name."""
         self._reports[name].append(value.detach().float().mean())
 
     @contextmanager
-    def recorded(self) -> Iterator[list[tuple[str, Tensor]]]:
+    def captured(self) -> Iterator[list[tuple[str, Tensor]]]:
         """Collect what is reported inside the block in a list of its own."""
         before, self._reports = self._reports, defaultdict(list)
         reports: list[tuple[str, Tensor]] = []
@@ -54,7 +54,7 @@ class Stats:
         self._seconds[name].append(watch)
 
     def tick(self) -> dict[str, float]:
-        """Return the mean of each value over time and processes and the seconds per phase, then start again."""
+        """Return each value's mean over iterations and processes, and the mean seconds of each phase; then reset."""
         names = sorted(self._reports)
         means = torch.stack([torch.stack(self._reports[name]).mean() for name in names]) if names else torch.zeros(0)
         values = dict(zip(names, mean_over_processes(means).tolist(), strict=True))

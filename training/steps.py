@@ -14,11 +14,11 @@ from losses import (
     LossConfig,
     discriminator_loss,
     generator_loss,
+    gradient_penalties,
     mask_loss,
     path_length_loss,
     path_lengths,
     penalty_scale,
-    r1_penalties,
     relativistic_loss,
 )
 from models.discriminator import GROUP_SIZE
@@ -109,24 +109,28 @@ class TrainingSteps:
         self.graphs = StepGraphs(self.step, self.schedule, self.stats, self.guard) if use_graphs else None
 
     def iterate(self, batch: Sequence[MicroBatch]) -> None:
-        """Run one iteration on this process's share of a batch of `training.batch_size` images."""
+        """Run one iteration on this process's share of a batch of `training.batch_size` images.
+
+        A micro-batch (uint8) becomes the discriminator's inputs (float images and one-hot masks), these become logits
+        [N, 1], and those a loss: see `_discriminator_loss`.
+        """
         state, stats, batch_size = self.state, self.stats, self.training.batch_size
         self.guard.begin(state.iteration, state.images, batch)
         batch = self.graphs.load(batch) if self.graphs else batch
-        step = self.graphs.run if self.graphs else self.step
+        run_step = self.graphs.run if self.graphs else self.step
 
         with stats.phase("discriminator"):
-            step("discriminator", batch)
-        if self._adapts_augmentation:
+            run_step("discriminator", batch)
+        if self._uses_ada:
             self._adapt_augmentation()
         if self._is_due("r1"):
             with stats.phase("r1"):
-                step("r1", batch)
+                run_step("r1", batch)
         with stats.phase("generator"):
-            step("generator", batch)
+            run_step("generator", batch)
         if self._is_due("path_length"):
             with stats.phase("path_length"):
-                step("path_length", batch)
+                run_step("path_length", batch)
         with stats.phase("ema"):
             half_life = ramped_half_life(self.training.ema_half_life_images, state.images, self.training.ema_rampup)
             update_ema(state.generator_ema, state.generator, batch_size, half_life)
@@ -168,7 +172,7 @@ class TrainingSteps:
         with torch.no_grad():
             fake = self._generate(len(micro_batch[0]))
         real_logits, fake_logits = self.networks.score(self._real_inputs(micro_batch), self._fake_inputs(fake))
-        if self._adapts_augmentation:
+        if self._uses_ada:
             logits = real_logits - fake_logits if self.losses.relativistic else real_logits
             self.state.augment_signs += count_signs(logits)
         adversarial = relativistic_loss if self.losses.relativistic else discriminator_loss
@@ -192,7 +196,7 @@ class TrainingSteps:
         """Sum of gamma/2 * penalty over the inputs, times the interval of the step and `penalty_scale`."""
         inputs = tuple(x.requires_grad_() for x in inputs)
         with no_parameter_gradients():
-            values = r1_penalties(self.state.discriminator(*inputs), inputs)
+            values = gradient_penalties(self.state.discriminator(*inputs), inputs)
         penalties = dict(zip(self.inputs.names, values, strict=True))
         self._report(**{f"{name}_{kind}": penalty for kind, penalty in penalties.items()})
         weighted = torch.stack([weights[kind] / 2 * penalty for kind, penalty in penalties.items()])
@@ -251,7 +255,7 @@ class TrainingSteps:
         return self.inputs.fake(fake, self.state.augment_probability)
 
     @property
-    def _adapts_augmentation(self) -> bool:
+    def _uses_ada(self) -> bool:
         return bool(self.inputs.augmentation and self.inputs.augmentation.config.target)
 
     def _adapt_augmentation(self) -> None:
@@ -268,9 +272,9 @@ class TrainingSteps:
 
 
 def split_for_penalty(batch: Sequence[MicroBatch]) -> list[MicroBatch]:
-    """Split micro-batches further, because R1 and R2 need the most memory of all steps.
+    """Split each micro-batch into the fewest equal parts, at least 2, that hold whole minibatch-stddev groups.
 
-    The groups of the minibatch standard deviation stay whole.
+    R1 and R2 need the most memory of all steps.
     """
     groups = max(1, len(batch[0][0]) // GROUP_SIZE)
     parts = next((n for n in range(2, groups + 1) if groups % n == 0), 1)

@@ -24,7 +24,8 @@ class Trainer:
     """The trainer of one process. Building it opens the data and creates the networks, but writes nothing.
 
     Raises:
-        ConfigError, DataError, MetricError: if batch size, processes, data, model and metrics do not match.
+        ConfigError, DataError, MetricError, ModelError, OpsUnavailable: if options, data, networks and device do not
+            match.
     """
 
     def __init__(self, config: RunConfig, process: Process) -> None:
@@ -82,12 +83,12 @@ class Trainer:
         data, process = self.data, self.process
         return (
             f"dry run: one iteration of {self.config.training.batch_size} images in {seconds:.2f} s ({phases}); "
-            f"micro-batches per process: {data.micro_batches} of {data.micro_batch_size} images; processes: "
+            f"micro-batches of {data.micro_batch_size} images, {data.micro_batches} in each process; processes: "
             f"{process.world_size}; peak memory {memory.peak(process.device) / 2**30:.2f} GiB on {process.device}"
         )
 
     def _position(self) -> str:
-        return f"iteration {self.state.iteration}, phase {self.stats.running or 'between the steps'}"
+        return f"iteration {self.state.iteration}, phase {self.stats.running or 'none'}"
 
 
 def _evaluation(config: RunConfig, data: TrainingData, process: Process) -> "Evaluation | None":

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-# Choices of training.freeze, and the generator's modules that each freezes. "local" is everything that generates the
+# Choices of training.freeze and the generator's modules that each choice freezes. "local" is all that generates the
 # parts: positions, local generators, and the heads that composite them.
 FREEZABLE = {
     "mapping": ("mapping",),
@@ -20,9 +20,9 @@ class TrainingConfig:
         freeze: modules of the generator that keep their pretrained weights, see `FREEZABLE`.
         on_failed_checkpoint: "continue" or "stop" when a checkpoint cannot be written, for example on a full disk. The
             run then ends with an error only if the last checkpoint could not be written either.
-        on_bad_numbers: "stop" the run at a step with non-finite gradients, or "skip" the step, count and report it.
-            Either way the step does not change the weights. In float16 such steps are part of loss scaling, and are
-            always skipped.
+        on_bad_numbers: "stop" the run at a step with gradients that are not finite or above 1e18, or "skip" the step,
+            count and report it. Either way the step does not change the weights. In float16 such steps are part of
+            loss scaling, and are always skipped.
         max_mask_drift: save a checkpoint and stop at the next log tick if the masks have drifted further than this from
             those of the pretrained model, see `training.mask_drift.MaskDrift`; 0: no limit.
 

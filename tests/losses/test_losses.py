@@ -8,11 +8,11 @@ from losses import (
     LossConfig,
     discriminator_loss,
     generator_loss,
+    gradient_penalties,
     mask_loss,
     path_length_loss,
     path_lengths,
     penalty_scale,
-    r1_penalties,
     relativistic_loss,
 )
 
@@ -41,14 +41,14 @@ def test_the_relativistic_loss_pairs_by_place():
     strength = [1 / (1 + math.exp(1)) / 2, 1 / (1 + math.exp(-4)) / 2]
     assert real.grad.flatten().tolist() == pytest.approx([-x for x in strength])
     assert fake.grad.flatten().tolist() == pytest.approx(strength)
-    with pytest.raises(ValueError, match="do not pair up"):
+    with pytest.raises(ValueError, match="differ in shape"):
         relativistic_loss(real, fake[:1])
 
 
 def test_r1_of_a_linear_discriminator():
     """D(x) = 3 sum x: the gradient of every pixel is 3."""
     x = torch.randn(4, 2, 5, 5, requires_grad=True)
-    (penalty,) = r1_penalties(3 * x.sum((1, 2, 3))[:, None], [x])
+    (penalty,) = gradient_penalties(3 * x.sum((1, 2, 3))[:, None], [x])
     assert penalty.item() == pytest.approx(9 * 50)
 
 
@@ -64,7 +64,7 @@ def test_scaled_penalties_do_not_depend_on_the_number_of_pixels():
     for resolution in (4, 8, 32):
         x = F.interpolate(content, size=resolution).requires_grad_()
         logits = (F.adaptive_avg_pool2d(x, 4).tanh() * weights).sum((1, 2, 3))[:, None]
-        (penalty,) = r1_penalties(logits, [x])
+        (penalty,) = gradient_penalties(logits, [x])
         scaled.append(penalty.item() * penalty_scale(resolution, 32))
     assert scaled == pytest.approx(scaled[:1] * 3, rel=1e-5)
 
@@ -98,7 +98,7 @@ def test_mask_loss_pools():
 def test_negative_weights_are_refused(option):
     with pytest.raises(ValueError, match=f"losses.{option} = -1: choose 0 or more"):
         LossConfig(**{option: -1})
-    with pytest.raises(ValueError, match="probability"):
+    with pytest.raises(ValueError, match="must be 0 to 1"):
         LossConfig(style_mixing=1.5)
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from losses import discriminator_loss, generator_loss, mask_loss, path_length_loss, path_lengths, r1_penalties
+from losses import discriminator_loss, generator_loss, gradient_penalties, mask_loss, path_length_loss, path_lengths
 from models import Discriminator, Generator
 from models.checkpoint import parse_networks
 from models.generator import GeneratorOutput
@@ -172,7 +172,7 @@ def test_discriminator_step(loaded):
 @SMALL_CASE
 def test_r1_step(loaded):
     d, scalars = loaded.d, loaded.case.scalars
-    image, segmentation = r1_penalties(loaded.real_logits, loaded.real_inputs)
+    image, segmentation = gradient_penalties(loaded.real_logits, loaded.real_inputs)
     assert close(image, scalars["r1_image"])
     assert close(segmentation, scalars["r1_segmentation"])
     differentiate(16 * (5 * image + 500 * segmentation), d)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from losses import path_lengths, r1_penalties
+from losses import gradient_penalties, path_lengths
 from models import Discriminator, Generator, ModelConfig
 from models import local_generator as local_generators
 from tests.reference.discriminator import LiteralDiscriminator
@@ -112,7 +112,7 @@ def test_discriminator(networks):
 def test_r1(networks):
     _, fast = networks
     literal, pair = LiteralDiscriminator(fast), pair_of(fast.config, fast.logits.weight)
-    penalties = [sum(r1_penalties(network(*pair), pair)) for network in (fast, literal)]
+    penalties = [sum(gradient_penalties(network(*pair), pair)) for network in (fast, literal)]
     assert_close(*penalties)
     for penalty in penalties:
         penalty.backward()

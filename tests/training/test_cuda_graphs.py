@@ -108,7 +108,7 @@ def test_bad_steps_are_left_out_and_explained(tiny_config):
     bad, record = steps.guard.collect()
     assert bad.item() >= 2
     assert torch.equal(weights(steps).nan_to_num(7), poisoned.nan_to_num(7))
-    assert "mapping" in steps.guard.first_bad_module(record, steps.forward)
+    assert "mapping" in steps.guard.describe_origin(record, steps.forward)
 
 
 def test_steps_are_recorded_once_each_has_run(monkeypatch):

@@ -17,7 +17,7 @@ from tests.conftest import TINY
 from tests.processes import PATIENCE, ROOT, exit_code, wait_for
 from tests.training.live import OPTIONS, contents, finish, leftovers, newest, start, text
 from train import main
-from training.nonfinite_guard import IterationRecord, StepRecord
+from training.nonfinite_guard import IterationChecks, StepCheck
 from training.run import nonfinite
 from training.run.nonfinite import NonfinitePolicy
 from training.state import build_state
@@ -143,7 +143,7 @@ def test_a_lone_rank_is_told_how_to_start(train, monkeypatch):
 
 def test_the_process_with_the_bad_loss_reports_the_cause(monkeypatch):
     """Gradients are bad in all processes, because they are averaged."""
-    step = StepRecord("generator", ("weight",), torch.tensor([1.0, float("nan")]), torch.ones(()))
+    step = StepCheck("generator", ("weight",), torch.tensor([1.0, float("nan")]), torch.ones(()))
     theirs = (True, "the loss is nan, first in the output of Generator.x")
     monkeypatch.setattr(nonfinite, "describe", lambda record: (False, "the loss is finite"))
     monkeypatch.setattr(
@@ -159,6 +159,6 @@ def test_the_process_with_the_bad_loss_reports_the_cause(monkeypatch):
         lambda images: [4],
         warnings.append,
     )
-    policy.handle(1, IterationRecord(3, 12, [], {}, (step,)))
-    assert warnings == [f"process 1 of 2: {theirs[1]}; records 4, 5 of the data; the step was skipped"]
+    policy.handle(1, IterationChecks(3, 12, [], {}, (step,)))
+    assert warnings == [f"rank 1 of 2: {theirs[1]}; records 4, 5 of the data; the step was skipped"]
     assert state.skipped_steps == 1

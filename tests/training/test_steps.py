@@ -14,7 +14,7 @@ from datasets.augment import Augmentation
 from datasets.class_files import celebamask13
 from datasets.data_config import AugmentConfig
 from datasets.transforms import images_to_float, labels_to_one_hot
-from losses import LossConfig, path_lengths, r1_penalties
+from losses import LossConfig, gradient_penalties, path_lengths
 from models import ModelConfig
 from models.latents import mix_styles
 from training.discriminator_inputs import PairInputs
@@ -72,7 +72,7 @@ def judge_and_deceive(state: TrainingState, labelled: Pair) -> None:
     update(state.discriminator_optimizer, F.softplus(fake_logits).mean() + F.softplus(-real_logits).mean())
     if state.iteration % 16 == 0:
         pair = [x.requires_grad_() for x in real_pair(labelled)]
-        image, segmentation = r1_penalties(discriminator(*pair), pair)
+        image, segmentation = gradient_penalties(discriminator(*pair), pair)
         update(state.discriminator_optimizer, 16 * (10 / 2 * image + 1000 / 2 * segmentation))
     discriminator.requires_grad_(False)
     fake = generator.synthesis(codes(state, BATCH), noise="random")
@@ -186,7 +186,7 @@ def test_r2_is_the_penalty_of_r1_on_drawn_pairs(tiny_config, labelled):
     with torch.no_grad():
         fake = state.generator.synthesis(codes(state, BATCH), noise="random")
     pair = [x.requires_grad_() for x in (fake.image, fake.segmentation)]
-    image, segmentation = r1_penalties(state.discriminator(*pair), pair)
+    image, segmentation = gradient_penalties(state.discriminator(*pair), pair)
     (2 * (6 / 2 * image + 70 / 2 * segmentation)).backward()
     assert_close(ours, [x for x in gradients(state.discriminator) if x.any()])
     assert reports["losses/r2_image"] == pytest.approx(image.item(), rel=1e-5)

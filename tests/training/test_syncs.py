@@ -109,7 +109,8 @@ def test_an_iteration_reads_nothing(tiny_config, augment, losses):
     steps = build(tiny_config, META, augment, losses, ema_rampup=0.05)
     for name in ("generator", "discriminator"):  # Adam, PyTorch's own, knows no such device
         optimizer = Descent(getattr(steps.state, name).parameters(), foreach=True)
-        setattr(steps.state, f"{name}_optimizer", optimizer)
+        for step in steps.schedule.values():
+            step.optimizer = optimizer if step.network is getattr(steps.state, name) else step.optimizer
     whole, mirrored = batch(META), torch.empty(13, dtype=torch.uint8, device=META)
     with Watch():
         iterate(steps, whole, mirrored)
@@ -120,7 +121,8 @@ def test_an_adapting_iteration_reads_nothing(tiny_config):
     steps = build(tiny_config, META, inputs=inputs, freeze=("local",))
     for name in ("generator", "discriminator"):
         optimizer = Descent(getattr(steps.state, name).parameters(), foreach=True)
-        setattr(steps.state, f"{name}_optimizer", optimizer)
+        for step in steps.schedule.values():
+            step.optimizer = optimizer if step.network is getattr(steps.state, name) else step.optimizer
     steps.state.iteration = ADAPT_EVERY - 1  # as above
     with Watch():
         for _ in range(2):

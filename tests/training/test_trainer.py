@@ -165,7 +165,7 @@ def test_dry_run_writes_nothing(train, tmp_path, capsys):
     train("--dry-run")
     assert not (tmp_path / "run").exists()
     report = capsys.readouterr().out
-    for word in ("r1", "path_length", "peak memory", "micro-batches per process: 1 of 4 images"):
+    for word in ("r1", "path_length", "peak memory", "micro-batches of 4 images, 1 in each process"):
         assert word in report
 
 

@@ -69,7 +69,7 @@ def write(contents: dict[str, Any], path: Path) -> None:
         raise WriteError(f"{error}; earlier checkpoints are unchanged") from None
 
 
-def damage(path: Path) -> str | None:
+def find_damage(path: Path) -> str | None:
     """Verify a checkpoint by reading all of it: return what is wrong, None if it is as it was written.
 
     Raises:
@@ -81,20 +81,22 @@ def damage(path: Path) -> str | None:
             bad = archive.testzip()
     except OSError as error:
         if error.errno not in (None, errno.EINVAL):  # EINVAL: a corrupt offset that points before the file's start
-            raise ConfigError(f"cannot read {path} ({error.strerror}); try again when this is fixed") from None
+            raise ConfigError(
+                f"cannot read {path} ({error.strerror}); check the disk and permissions, then rerun the command"
+            ) from None
         return f"it is truncated or altered ({error})"
     except (ReadingError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as e:
         return f"it is truncated or altered ({e})"
     return f"it was altered: the checksum of {bad} does not match" if bad else None
 
 
-def unusable(path: Path) -> str | None:
+def why_unusable(path: Path) -> str | None:
     """Return why a run cannot resume from a file, None if it can.
 
     Raises:
-        ConfigError: see `damage`.
+        ConfigError: see `find_damage`.
     """
-    if problem := damage(path):
+    if problem := find_damage(path):
         return problem
     try:
         contents = load_tensors(path)
@@ -125,7 +127,7 @@ class Checkpoints:
         """
         damaged: list[tuple[Path, str]] = []
         for path in reversed(self.paths()):
-            if not (problem := unusable(path)):
+            if not (problem := why_unusable(path)):
                 _rename_damaged(damaged)
                 return path
             damaged.append((path, problem))
@@ -144,7 +146,7 @@ class Checkpoints:
             contents: contents of the file.
             images: images seen so far.
             keep: number of newest checkpoints to keep; 0 keeps all.
-            milestone_every: keep the first checkpoint after every so many images; 0: no such milestones.
+            milestone_every: keep the first checkpoint in each interval of this many images; 0: no milestones.
 
         Returns:
             A message for each old checkpoint that could not be removed.
@@ -155,7 +157,7 @@ class Checkpoints:
         path = self.folder / f"images_{images:09d}.pt"
         write(contents, path)
         old, messages = _old(self.paths(), keep, milestone_every), []
-        if old and (problem := damage(path)):
+        if old and (problem := find_damage(path)):
             raise WriteError(f"{path} was written, but {problem}; earlier checkpoints are unchanged")
         for unneeded in old:
             try:
@@ -166,7 +168,7 @@ class Checkpoints:
 
 
 class Saver:
-    """Saves the checkpoints of a run. Every process must call it; the main process writes.
+    """Writer of a run's checkpoints. Every process must call it; the main process writes.
 
     Args:
         checkpoints: where they are written.
@@ -205,7 +207,7 @@ class Saver:
             images: images seen so far.
 
         Raises:
-            RunError: if a network or an optimizer is not finite; nothing is written then.
+            RunError: if a weight or an optimizer state is not finite; nothing is written then.
             WriteError: if it cannot be written, and `training.on_failed_checkpoint` is "stop".
         """
         config = self._config
@@ -215,8 +217,9 @@ class Saver:
             optimizers = {name: contents["training"][name]["state"] for name in _OPTIMIZERS}
             if bad := first_bad_tensor({**networks, **optimizers}):
                 raise RunError(
-                    f"{bad} is not finite after {images} images, so this state is not saved: the checkpoints in "
-                    f"{self._checkpoints.folder} are from before",
+                    f"{bad} is not finite after {images} images, so this state is not saved; the checkpoints in "
+                    f"{self._checkpoints.folder} are good: rerun the same command, perhaps with a lower "
+                    "training.learning_rate",
                     ExitCode.BAD_NUMBERS,
                 )
             try:
@@ -271,7 +274,7 @@ def _images(path: Path) -> int:
 
 
 def _old(paths: Sequence[Path], keep: int, milestone_every: int) -> list[Path]:
-    """Return all but milestones and the newest `keep` of the checkpoints, whose `paths` are sorted by images."""
+    """Return the checkpoints to remove: neither milestones nor the newest `keep`. `paths` are sorted by images."""
     milestones: dict[int, Path] = {}
     for path in paths if milestone_every else ():
         milestones.setdefault(_images(path) // milestone_every, path)
@@ -280,7 +283,7 @@ def _old(paths: Sequence[Path], keep: int, milestone_every: int) -> list[Path]:
 
 
 def first_bad_tensor(states: Mapping[str, Any]) -> str | None:
-    """Return the dotted name of the first tensor in nested dicts that is not finite, None if all are.
+    """Return the dotted name of the first non-scalar float tensor in nested dicts that is not finite; None if all are.
 
     Synchronizes with the device once per top-level entry.
     """

@@ -7,13 +7,13 @@ SCORE_GAP = "watch/score_gap"
 DUPLICATES = "watch/duplicates"
 PATH_LENGTH = "losses/path_length"
 MIN_STEPS = 100  # path length steps before the running mean, which starts at 0, is meaningful
-_MAX_GAP = 20.0  # softplus is flat there: the generator hardly learns from the discriminator
+_MAX_GAP = 20.0  # above it the softplus of the discriminator's loss is flat: the discriminator hardly learns
 _MAX_LENGTH_RATIO = 30.0  # of path length and running mean, either way
 _MAX_DUPLICATES = 0.1  # share of pairs
 
 
 class CollapseWatch:
-    """Warns once for each symptom, and again only after the symptom has disappeared."""
+    """Warn once about each symptom of collapse, and again only after it has disappeared."""
 
     def __init__(self) -> None:
         self._warned: set[str] = set()
@@ -26,36 +26,34 @@ class CollapseWatch:
             path_mean: running mean of path lengths, 0 before it is meaningful.
         """
         values = {name: value for name, value in values.items() if math.isfinite(value)}
-        signs = {
-            SCORE_GAP: _gap_sign(values.get(SCORE_GAP, 0.0)),
-            DUPLICATES: _duplicates_sign(values.get(DUPLICATES, 0.0)),
-            PATH_LENGTH: _length_sign(values.get(PATH_LENGTH, path_mean), path_mean),
+        symptoms = {
+            SCORE_GAP: _gap_symptom(values.get(SCORE_GAP, 0.0)),
+            DUPLICATES: _duplicates_symptom(values.get(DUPLICATES, 0.0)),
+            PATH_LENGTH: _length_symptom(values.get(PATH_LENGTH, path_mean), path_mean),
         }
-        new = [sign for name, sign in signs.items() if sign and name not in self._warned]
-        checked = {name for name in signs if name in values}
-        self._warned = self._warned - checked | {name for name, sign in signs.items() if sign}
+        new = [symptom for name, symptom in symptoms.items() if symptom and name not in self._warned]
+        checked = {name for name in symptoms if name in values}
+        self._warned = self._warned - checked | {name for name, symptom in symptoms.items() if symptom}
         return new
 
 
-def _gap_sign(gap: float) -> str | None:
+def _gap_symptom(gap: float) -> str | None:
     if gap <= _MAX_GAP:
         return None
-    return f"the discriminator scores real images {gap:.1f} above fake ones: the generator may have stopped learning"
+    return f"the discriminator scores real images {gap:.1f} above fake ones: it may no longer guide the generator"
 
 
-def _duplicates_sign(share: float) -> str | None:
+def _duplicates_symptom(share: float) -> str | None:
     if share <= _MAX_DUPLICATES:
         return None
     return f"{share:.0%} of the pairs of preview samples are the same image: the generator may have collapsed"
 
 
-def _length_sign(length: float, mean: float) -> str | None:
+def _length_symptom(length: float, mean: float) -> str | None:
     if not mean or 1 / _MAX_LENGTH_RATIO < length / mean < _MAX_LENGTH_RATIO:
         return None
-    return (
-        f"path lengths are {length:.3g}, their running mean is {mean:.3g}: images hardly change with the codes, or "
-        "change too much"
-    )
+    change = "hardly change" if length < mean else "change abruptly"
+    return f"the path length is {length:.3g}, its running mean {mean:.3g}: images {change} with the codes"
 
 
 def score_gap(values: Mapping[str, float]) -> dict[str, float]:

@@ -81,7 +81,7 @@ class Log:
             self._events.add(images, lambda writer: writer.add_text("warnings", message, images))
 
     def flush(self) -> None:
-        """Write everything to the disk. Call it before saving a checkpoint: a resumed run does not write it again."""
+        """Write everything to the disk. Call it before saving a checkpoint: a resumed run does not log it again."""
         if self.process.is_main:
             self._try(self._events.flush)
 
@@ -91,13 +91,13 @@ class Log:
         Args:
             values: means by name.
             images: images seen.
-            limit: seconds until the run must stop, for the time left.
+            limit: seconds until `training.max_minutes`; the time left is at most that.
         """
         last_time, last_images = self.last_tick
         self.last_tick = (time.perf_counter(), images)
         speed = (images - last_images) / (self.last_tick[0] - last_time)
         peak = memory.peak(self.process.device) / 2**30
-        self.numbers({**values, "speed/images_per_second": speed, "memory/peak_gib": peak}, images)
+        self.scalars({**values, "speed/images_per_second": speed, "memory/peak_gib": peak}, images)
         if self.process.is_main:
             shown = {name.split("/")[1]: f"{values[name]:.2f}" for name in SHOWN if name in values}
             self.bar.set_postfix(shown)
@@ -114,7 +114,7 @@ class Log:
         if report.images is not None:
             tables = {f"{table}/{name}": v for table, values in report.tables.items() for name, v in values.items()}
             values = {f"metrics/{name}": v for name, v in {**report.values, **tables}.items() if v is not None}
-            self.numbers(values, report.images)
+            self.scalars(values, report.images)
             self.flush()
 
     def preview(self, grid: np.ndarray, images: int) -> None:
@@ -124,7 +124,7 @@ class Log:
         self._events.add(images, lambda writer: writer.add_image("samples", small, images, dataformats="HWC"))
         self._try(self._events.flush)
 
-    def numbers(self, values: Mapping[str, float], images: int) -> None:
+    def scalars(self, values: Mapping[str, float], images: int) -> None:
         """Write scalars to TensorBoard."""
 
         def write(writer: SummaryWriter) -> None:
@@ -152,7 +152,8 @@ class Log:
         except (OSError, DataError) as error:
             if not self._fails:
                 self._print_warning(
-                    f"cannot write the log in {self.folder.path} ({error}); training continues without it"
+                    f"cannot write the log in {self.folder.path} ({error}); training continues, and "
+                    "events are kept until they can be written"
                 )
             self._fails = True
 
@@ -161,7 +162,7 @@ class Log:
 
 
 class _Events:
-    """Event files that keep events until they are on the disk: TensorBoard's writer fails for good at its first error.
+    """TensorBoard events, kept in memory until they are on disk: SummaryWriter cannot be used after an error.
 
     Args:
         folder: folder of the event files.
@@ -209,7 +210,7 @@ class _Events:
         with tempfile.TemporaryFile(dir=self._folder) as trial:  # otherwise each attempt would leave an empty file
             trial.write(bytes(_MIN_FREE))
             trial.flush()
-        # Pending events that a dead writer has partly written are hidden and written again.
+        # Pending events that the last writer may have written in part are hidden and written again.
         return SummaryWriter(str(self._folder), purge_step=self._last + 1)
 
     def _close_writer(self) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 
-from training.nonfinite_guard import MAX_GRADIENT, IterationRecord
+from training.nonfinite_guard import MAX_GRADIENT, IterationChecks
 from training.state import TrainingState
 from training.training_config import TrainingConfig
 from utils.distributed import Process, gather
@@ -12,7 +12,7 @@ from utils.errors import ExitCode, RunError
 LOSS_SCALE = "losses/scale"
 SKIPPED = "faults/skipped_steps"
 MAX_BAD_ITERATIONS = 20  # in a row: a run that skips more does not learn anymore
-_MAX_WARNINGS = 10  # causes that are reported in full
+_MAX_WARNINGS = 10  # later skipped steps are only counted
 
 
 class NonfinitePolicy:
@@ -22,8 +22,8 @@ class NonfinitePolicy:
         state: counts skipped steps, also across resumed runs.
         process: this process.
         config: `on_bad_numbers`.
-        find_module: runs an iteration again and names the first module with non-finite outputs.
-        record_numbers: returns the indices of the records that this process reads after a given number of images.
+        describe_origin: computes an iteration again to find where non-finite numbers began.
+        record_indices: returns the indices of the records that this process reads after a given number of images.
         warn: prints and logs a warning.
     """
 
@@ -32,24 +32,24 @@ class NonfinitePolicy:
         state: TrainingState,
         process: Process,
         config: TrainingConfig,
-        find_module: Callable[[IterationRecord], str],
-        record_numbers: Callable[[int], list[int]],
+        describe_origin: Callable[[IterationChecks], str],
+        record_indices: Callable[[int], list[int]],
         warn: Callable[[str], None],
     ) -> None:
         self._state = state
         self._process = process
         self._config = config
-        self._find_module = find_module
-        self._record_numbers = record_numbers
+        self._describe_origin = describe_origin
+        self._record_indices = record_indices
         self._warn = warn
         self._warnings = 0
         self._since_tick = 0
 
-    def handle(self, bad_steps: int, record: IterationRecord) -> None:
+    def handle(self, bad_steps: int, checks: IterationChecks) -> None:
         """Handle the result of an iteration, which is the same in all processes. Every process must call it.
 
         Raises:
-            RunError: if a step was bad and the run is to stop then, or too many iterations in a row were bad.
+            RunError: if a step was bad and `on_bad_numbers` is "stop", or too many iterations in a row were bad.
         """
         state = self._state
         state.bad_iterations = state.bad_iterations + 1 if bad_steps else 0
@@ -59,21 +59,23 @@ class NonfinitePolicy:
         self._since_tick += bad_steps
         if self._config.on_bad_numbers == "stop":
             raise RunError(
-                f"{self._cause(record, find_module=True)}. The step was skipped; the checkpoints are from before. To "
-                "skip such steps and continue: training.on_bad_numbers=skip",
+                f"{self._cause(checks, find_origin=True)}. The step was skipped, so the checkpoints are "
+                "good: rerun the same command, perhaps with a lower training.learning_rate, or with "
+                "training.on_bad_numbers=skip to skip such steps and continue",
                 ExitCode.BAD_NUMBERS,
             )
         if state.bad_iterations >= MAX_BAD_ITERATIONS:
             raise RunError(
-                f"{self._cause(record, find_module=True)}. This happened in {MAX_BAD_ITERATIONS} iterations in a row",
+                f"{self._cause(checks, find_origin=True)}. Gradients were bad in {MAX_BAD_ITERATIONS} iterations "
+                "in a row: resume with a lower training.learning_rate",
                 ExitCode.BAD_NUMBERS,
             )
         if self._warnings < _MAX_WARNINGS:
             self._warnings += 1
-            self._warn(f"{self._cause(record, find_module=False)}; the step was skipped")
+            self._warn(f"{self._cause(checks, find_origin=False)}; the step was skipped")
 
     def check_means(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Check the means of a log tick; return the number of skipped steps to log, if there are any.
+        """Check the means of a log tick; return the number of skipped steps as {name in the log: number}, {} if 0.
 
         In float16 the loss scaler skips steps and lowers its scale as long as gradients are not finite.
 
@@ -83,41 +85,41 @@ class NonfinitePolicy:
         if values.get(LOSS_SCALE, 1.0) < 1:
             raise RunError(
                 f"the loss scale has fallen to {values[LOSS_SCALE]:g}: gradients are not finite in float16 at any "
-                "scale; resume an earlier checkpoint, with training.precision=bfloat16 or float32",
+                "scale; rerun with training.precision=bfloat16 or float32",
                 ExitCode.BAD_NUMBERS,
             )
         bad = [name for name, value in values.items() if name.startswith("losses/") and not math.isfinite(value)]
         if bad and not self._since_tick and LOSS_SCALE not in values:  # losses of skipped steps are part of the means
             raise RunError(
-                f"the mean of {bad[0]} is {values[bad[0]]:g}, although all gradients were finite; the checkpoints are "
-                "from before",
+                f"the mean of {bad[0]} is {values[bad[0]]:g}, although all gradients were finite; the checkpoints "
+                "are good: rerun the same command, perhaps with a lower training.learning_rate",
                 ExitCode.BAD_NUMBERS,
             )
         self._since_tick = 0
         return {SKIPPED: float(self._state.skipped_steps)} if self._state.skipped_steps else {}
 
-    def _cause(self, record: IterationRecord, *, find_module: bool) -> str:
-        """Describe the bad step as seen by the process whose loss is bad, with the record numbers of all processes."""
-        is_here, text = describe(record)
-        module = f", {self._find_module(record)}" if find_module else ""
-        descriptions = gather((is_here, f"{text}{module}"))
+    def _cause(self, checks: IterationChecks, *, find_origin: bool) -> str:
+        """Describe the bad step as seen by the process whose loss is bad, with the record indices of all processes."""
+        is_here, text = describe(checks)
+        origin = f"; {self._describe_origin(checks)}" if find_origin else ""
+        descriptions = gather((is_here, f"{text}{origin}"))
         rank = next((rank for rank, (is_there, _) in enumerate(descriptions) if is_there), 0)
-        where = f"process {rank} of {self._process.world_size}: " if self._process.world_size > 1 else ""
-        numbers = ", ".join(str(number) for share in gather(self._record_numbers(record.images)) for number in share)
-        return f"{where}{descriptions[rank][1]}; records {numbers} of the data"
+        where = f"rank {rank} of {self._process.world_size}: " if self._process.world_size > 1 else ""
+        indices = ", ".join(str(index) for share in gather(self._record_indices(checks.images)) for index in share)
+        return f"{where}{descriptions[rank][1]}; records {indices} of the data"
 
 
-def describe(record: IterationRecord) -> tuple[bool, str]:
+def describe(checks: IterationChecks) -> tuple[bool, str]:
     """Return True if the loss itself is bad in this process, and a description of the bad step. Waits for the device.
 
-    Gradients are bad in all processes, because they are averaged; losses only in the process where it started.
+    Gradients are bad in all processes, because they are averaged; losses only in the process where the fault began.
     """
-    step = record.steps[record.first_bad_step()]
+    step = checks.steps[checks.first_bad_step()]
     bad, loss = step.bad_parameters(), step.values[0].item()
     where = bad[0] if len(bad) == 1 else f"{bad[0]} to {bad[-1]}"
     cause = f"the loss is finite ({loss:g})" if math.isfinite(loss) else f"the loss is {loss:g}"
     text = (
-        f"iteration {record.iteration}, phase {step.step}: {cause}, and gradients are not finite, or above "
+        f"iteration {checks.iteration}, phase {step.step}: {cause}, and gradients are not finite, or above "
         f"{MAX_GRADIENT:g}, in {len(bad)} of {len(step.names)} tensors ({where})"
     )
     return not math.isfinite(loss), text

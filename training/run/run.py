@@ -24,7 +24,7 @@ from training.run.stop import (
     Preemption,
     StopReason,
     TimeLimit,
-    drift_exceeded,
+    drift_limit_reached,
 )
 from training.run.sync import IterationSync, SyncResult
 from utils.distributed import any_process, from_main, gather
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """Everything between two iterations. Every process builds one and calls the same methods.
+    """Logs, previews, checkpoints, metrics and stop conditions of a run. Every process calls the same methods.
 
     Building it restores the checkpoint to resume from and prepares the folder. The training loop runs inside its
-    context: signals are only noted there, and leaving it saves what has not been saved.
+    context: there, signals only set a flag. Leaving the context saves a checkpoint of what has not been saved.
 
     Args:
         trainer: the trainer of this process.
@@ -71,11 +71,13 @@ class Run:
             training.preview_samples, self.config.model.latent_dim, self.data.classes, self.data.micro_batch_size
         )
         self.time_limit = TimeLimit(training.max_minutes, self.process.device)
-        self.stop_reason = self._drift_exceeded(self._measure_drift())  # a resumed run may already exceed the limit
+        self.stop_reason = self._drift_limit_reached(
+            self._measure_drift()
+        )  # a resumed run may already exceed the limit
         self.sync = IterationSync(self.process.device, training.collective_minutes)
-        find_module = partial(self.steps.guard.first_bad_module, forward=self.steps.forward)
+        describe_origin = partial(self.steps.guard.describe_origin, forward=self.steps.forward)
         self.nonfinite = NonfinitePolicy(
-            state, self.process, training, find_module, self.data.record_numbers, self._warn
+            state, self.process, training, describe_origin, self.data.record_indices, self._warn
         )
         self.collapse = CollapseWatch()
         self.saver = Saver(folder.checkpoints, folder.best, self.process, training, state.images, self._warn)
@@ -144,9 +146,9 @@ class Run:
     def _conclusion(self) -> str:
         images, total, stop = self.state.images, self.config.training.total_images, self.stop_reason
         if not stop:
-            return f"trained on {images} images: {self.folder.path}"
-        resume = "" if self.resume == "auto" else " with --resume auto"
-        return f"{stop.reason} at {images} of {total} images; {stop.remedy}{resume}: {self.folder.path}"
+            return f"trained on {images} images; results are in {self.folder.path}"
+        auto = "" if self.resume == "auto" else ", now with --resume auto"
+        return f"{stop.reason} at {images} of {total} images; {stop.remedy}{auto}; results are in {self.folder.path}"
 
     def _is_done(self) -> bool:
         return self.state.images >= self.config.training.total_images and not self._lacks_measurement()
@@ -158,7 +160,7 @@ class Run:
 
     def _handle(self, results: list[SyncResult]) -> None:
         for result in results:
-            self.nonfinite.handle(result.bad_steps, result.record)
+            self.nonfinite.handle(result.bad_steps, result.checks)
             if result.stop:
                 self.stop_reason = PREEMPTED
 
@@ -173,12 +175,12 @@ class Run:
         values |= score_gap(values) | self.nonfinite.check_means(values)
         self.log.tick(values, self.state.images, self.time_limit.seconds_left())
         self._warn_of_collapse(values)
-        return self.time_limit.exceeded() or self._drift_exceeded(values)
+        return self.time_limit.reached() or self._drift_limit_reached(values)
 
     def _write_preview(self) -> None:
         grid, duplicates = self.previews.generate(self.state.generator_ema)
         self.log.preview(grid, self.state.images)
-        self.log.numbers({DUPLICATES: duplicates}, self.state.images)
+        self.log.scalars({DUPLICATES: duplicates}, self.state.images)
         self._warn_of_collapse({DUPLICATES: duplicates})
 
     def _warn_of_collapse(self, values: dict[str, float]) -> None:
@@ -199,8 +201,8 @@ class Run:
             return {}
         return {MASK_DRIFT: from_main(self.process, lambda: drift.measure(self.state.generator_ema))}
 
-    def _drift_exceeded(self, values: dict[str, float]) -> StopReason | None:
-        return drift_exceeded(values.get(MASK_DRIFT, 0.0), self.config.training.max_mask_drift)
+    def _drift_limit_reached(self, values: dict[str, float]) -> StopReason | None:
+        return drift_limit_reached(values.get(MASK_DRIFT, 0.0), self.config.training.max_mask_drift)
 
     # Checkpoints
 

@@ -1,10 +1,10 @@
-"""The folder of a run, which is never mixed with another run's.
+"""The folder of a run, which only one run uses.
 
 config.yaml                              every option of the run
 config_from_000012800_images.yaml        the options from there on, if a resumed run changed some
 versions.json
 checkpoints/images_000012800.pt          the newest `keep_checkpoints`, and milestones
-best.pt                                  the checkpoint with the best `metrics.best`
+best.pt                                  the checkpoint with the best value of the metric `metrics.best`
 previews/images_000012800.png
 metrics.jsonl                            all measurements, with everything that they depend on
 tensorboard/
@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 
 from configs import RunConfig, to_yaml
-from training.run.checkpoints import Checkpoints, damage
+from training.run.checkpoints import Checkpoints, find_damage
 from utils.distributed import Process, from_main
 from utils.errors import NOT_UTF8, ConfigError, EditError
 from utils.files import reason_not_writable, replacing
@@ -53,7 +53,7 @@ class RunFolder:
         """Check that a run can start or resume here; see `resume_from`.
 
         Raises:
-            ConfigError: if the folder holds something else, its name is not valid UTF-8, or the checkpoint is missing.
+            ConfigError: if the folder holds other files, its name is not valid UTF-8, or the checkpoint is missing.
         """
         check_name(self.path)
         exists = os.path.exists(self.path)  # unlike Path.exists, False for impossible names
@@ -105,7 +105,7 @@ class RunFolder:
                     "or restore a checkpoint"
                 )
             return newest
-        if problem := damage(Path(resume)):
+        if problem := find_damage(Path(resume)):
             raise ConfigError(f"--resume {resume}: {problem}; give another checkpoint")
         return Path(resume)
 
@@ -191,7 +191,7 @@ def _locked_file(folder: Path) -> Iterator[FileIO]:
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / LOCK).open("ab+", buffering=0)  # unbuffered, or a full disk would fail at closing
+            file = (folder / LOCK).open("ab+", buffering=0)  # unbuffered: on a full disk closing would fail
         except OSError as error:
             raise ConfigError(f"--output {folder}: {error.strerror or error}; choose a writable folder") from None
         with file:

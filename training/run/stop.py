@@ -31,7 +31,7 @@ PREEMPTED = StopReason("stopped by a signal", "rerun the same command to continu
 
 
 class TimeLimit:
-    """Stop after `training.max_minutes`, by the mean of the processes' clocks; 0 means no limit."""
+    """The limit `training.max_minutes` on the mean elapsed time of the processes; 0 means no limit."""
 
     def __init__(self, minutes: float, device: torch.device) -> None:
         self._minutes = minutes
@@ -42,7 +42,7 @@ class TimeLimit:
         """Return the seconds until this process reaches the limit."""
         return self._start + 60 * self._minutes - time.monotonic() if self._minutes else math.inf
 
-    def exceeded(self) -> StopReason | None:
+    def reached(self) -> StopReason | None:
         """Return the reason to stop, if the limit is reached. Every process must call it."""
         passed = torch.tensor((time.monotonic() - self._start) / 60, device=self._device)
         if not 0 < self._minutes <= mean_over_processes(passed).item():
@@ -50,8 +50,8 @@ class TimeLimit:
         return StopReason("reached training.max_minutes", "rerun the same command to continue")
 
 
-def drift_exceeded(drift: float, maximum: float) -> StopReason | None:
-    """Stop if the mask drift is above `training.max_mask_drift`; 0 means no limit."""
+def drift_limit_reached(drift: float, maximum: float) -> StopReason | None:
+    """Return the reason to stop if the mask drift is above `training.max_mask_drift`; 0 means no limit."""
     if not 0 < maximum < drift:
         return None
     return StopReason(
@@ -65,13 +65,12 @@ class InterruptionError(Exception):
 
 
 class Preemption:
-    """Note SIGTERM, SIGINT (Ctrl-C), SIGUSR1 and SIGHUP while entered. A second SIGINT ends the process at once.
+    """Handle SIGTERM, SIGINT (Ctrl-C), SIGUSR1 and SIGHUP inside the context.
 
-    SIGHUP means that the terminal was closed, unless it is ignored, as under nohup. A second SIGINT within a second is
-    ignored.
-
-    Outside `deferred` there is nothing to save, such as while data are read: there a signal ends the process at once,
-    with the same exit code, and Ctrl-C as usual.
+    Inside `deferred`, a signal only sets `requested`; a SIGINT more than a second later ends the process at once.
+    Elsewhere there is nothing to save, for example while the data are opened: a signal ends the process at once, with
+    `ExitCode.PREEMPTED`, and SIGINT raises KeyboardInterrupt. SIGHUP means that the terminal was closed; under nohup it
+    is ignored.
 
     Attributes:
         requested: True if this process was asked to stop.
@@ -95,7 +94,7 @@ class Preemption:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Only note signals inside the block, which must check `requested`."""
+        """Let signals only set `requested` inside the block, which must check it."""
         self._defers = True
         try:
             yield
@@ -118,7 +117,7 @@ class Preemption:
 
 
 def _leave_terminal() -> None:
-    """Redirect stdout and stderr from a closed terminal to nowhere, where writing does not fail."""
+    """Redirect stdout and stderr to /dev/null if they are a terminal: writing to a closed one fails."""
     for stream in (1, 2):
         if stat.S_ISCHR(os.fstat(stream).st_mode):
             nowhere = os.open(os.devnull, os.O_WRONLY)

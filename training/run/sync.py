@@ -14,48 +14,48 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from training.nonfinite_guard import IterationRecord
+from training.nonfinite_guard import IterationChecks
 
 MARGIN = 10.0  # seconds between the end of our wait and NCCL's timeout
 POLL = 0.001  # seconds
 
 
 class SyncResult(NamedTuple):
-    """The flags of one iteration, the same in all processes."""
+    """The flags of one iteration. All fields but `checks` are the same in all processes."""
 
     stop: bool
     bad_steps: int
-    record: IterationRecord  # this process's own
+    checks: IterationChecks  # this process's own
 
 
 class _Pending(NamedTuple):
     flags: Tensor
     arrived: torch.cuda.Event | None
     sent: float  # seconds of the monotonic clock
-    record: IterationRecord
+    checks: IterationChecks
 
 
 class IterationSync:
     """Exchange flags once an iteration; all processes read the same results in the same iterations.
 
     Args:
-        device: of this process.
+        device: device of this process.
         collective_minutes: timeout of the process group.
     """
 
     def __init__(self, device: torch.device, collective_minutes: float) -> None:
         self._collective_minutes = collective_minutes
         self._device = device
-        self._late = int(device.type == "cuda")  # iterations
+        self._delay = int(device.type == "cuda")  # iterations
         self._pending: deque[_Pending] = deque()
 
-    def exchange(self, stop: bool, bad_steps: Tensor, record: IterationRecord) -> list[SyncResult]:
+    def exchange(self, stop: bool, bad_steps: Tensor, checks: IterationChecks) -> list[SyncResult]:
         """Send this process's flags, and return the results that have arrived: none in a GPU's first iteration.
 
         Args:
             stop: True if this process was asked to stop.
             bad_steps: number of bad steps, a scalar.
-            record: of the iteration; returned with its result.
+            checks: the iteration's checks, which are returned with its result.
 
         Raises:
             DistBackendError: if a GPU's result does not arrive in time; see `report_lost_ranks`.
@@ -63,30 +63,30 @@ class IterationSync:
         flags = torch.stack([torch.full_like(bad_steps, stop), bad_steps])
         if dist.is_initialized():
             dist.all_reduce(flags, op=dist.ReduceOp.MAX)  # gradients, and so bad steps, are the same everywhere
-        self._pending.append(self._fetch(flags, record))
-        return self._read(len(self._pending) - self._late)
+        self._pending.append(self._fetch(flags, checks))
+        return self._read(len(self._pending) - self._delay)
 
     def flush(self) -> list[SyncResult]:
         """Return the results that have not been read yet. Waits for the device."""
         return self._read(len(self._pending))
 
-    def _fetch(self, flags: Tensor, record: IterationRecord) -> _Pending:
+    def _fetch(self, flags: Tensor, checks: IterationChecks) -> _Pending:
         if self._device.type != "cuda":
-            return _Pending(flags, None, time.monotonic(), record)
+            return _Pending(flags, None, time.monotonic(), checks)
         pinned = torch.empty(flags.shape, dtype=flags.dtype, pin_memory=True)
         pinned.copy_(flags, non_blocking=True)
         arrived = torch.cuda.Event()
         arrived.record()
-        return _Pending(pinned, arrived, time.monotonic(), record)
+        return _Pending(pinned, arrived, time.monotonic(), checks)
 
     def _read(self, count: int) -> list[SyncResult]:
         results = []
         for _ in range(count):
-            flags, arrived, sent, record = self._pending.popleft()
+            flags, arrived, sent, checks = self._pending.popleft()
             if arrived:
                 self._wait(arrived, sent)
             stop, bad_steps = flags.tolist()
-            results.append(SyncResult(stop > 0, int(bad_steps), record))
+            results.append(SyncResult(stop > 0, int(bad_steps), checks))
         return results
 
     def _wait(self, arrived: torch.cuda.Event, sent: float) -> None:
@@ -101,5 +101,5 @@ class IterationSync:
         timeout = max(allowed - MARGIN, allowed / 2)
         while not arrived.query():
             if time.monotonic() - sent > timeout:
-                raise dist.DistBackendError(f"no answer in {timeout:g} seconds (training.collective_minutes)")
+                raise dist.DistBackendError(f"no answer in {timeout:g} seconds (limit: training.collective_minutes)")
             time.sleep(POLL)

@@ -16,7 +16,7 @@ from tests.processes import wait_for
 from tests.training.live import finish, leftovers, newest, start, text
 from tests.training.test_trainer import MEASURED, assert_equal, contents
 from training.run import run_folder
-from training.run.checkpoints import Checkpoints, WriteError, damage, first_bad_tensor, write
+from training.run.checkpoints import Checkpoints, WriteError, find_damage, first_bad_tensor, write
 from utils.errors import ConfigError, DataError, RunError
 
 
@@ -130,9 +130,11 @@ def test_an_old_one_that_disappears_or_stays_ends_no_run(tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path)
     for images in (4, 8):
         checkpoints.save({"x": torch.zeros(1)}, images, keep=2)
-    monkeypatch.setattr("training.run.checkpoints.damage", lambda path: (tmp_path / "images_000000004.pt").unlink())
+    monkeypatch.setattr(
+        "training.run.checkpoints.find_damage", lambda path: (tmp_path / "images_000000004.pt").unlink()
+    )
     assert checkpoints.save({"x": torch.zeros(1)}, 12, keep=2) == []
-    monkeypatch.setattr("training.run.checkpoints.damage", lambda path: None)
+    monkeypatch.setattr("training.run.checkpoints.find_damage", lambda path: None)
     (tmp_path / "images_000000008.pt").unlink()
     (tmp_path / "images_000000008.pt").mkdir()  # which unlink does not remove
     [told] = checkpoints.save({"x": torch.zeros(1)}, 16, keep=2)
@@ -171,11 +173,11 @@ def test_a_lock_that_was_taken_away_and_made_again_is_another(tmp_path, monkeypa
 def test_a_bit_anywhere_in_the_weights_is_seen(tmp_path, at):
     path = tmp_path / "x.pt"
     write({"weights": torch.arange(2000.0)}, path)
-    assert damage(path) is None
+    assert find_damage(path) is None
     data = bytearray(path.read_bytes())
     data[data.index(torch.arange(2000.0).numpy().tobytes()) + 8 * at] ^= 1 << at % 8
     path.write_bytes(data)
-    assert "altered" in damage(path)
+    assert "altered" in find_damage(path)
 
 
 @pytest.fixture
@@ -235,7 +237,7 @@ def test_milestones_stay(tmp_path):
 def test_a_damaged_new_one_never_costs_the_good_one(tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save({"x": torch.zeros(1)}, 4, keep=1)
-    monkeypatch.setattr("training.run.checkpoints.damage", lambda path: "it was altered")
+    monkeypatch.setattr("training.run.checkpoints.find_damage", lambda path: "it was altered")
     with pytest.raises(WriteError, match="images_000000008"):
         checkpoints.save({"x": torch.zeros(1)}, 8, keep=1)
     assert len(checkpoints.paths()) == 2

@@ -73,7 +73,7 @@ def test_a_step_that_goes_bad_where_a_tick_is_due(train, bad, monkeypatch, late)
     class LateSync(IterationSync):
         def __init__(self, *arguments):
             super().__init__(*arguments)
-            self._late = late
+            self._delay = late
 
     monkeypatch.setattr(run, "IterationSync", LateSync)
     bad("mask_loss", float("nan"), range(2, 3))
@@ -121,8 +121,8 @@ def test_the_cause_is_told_where_the_module_is_not_found(train, monkeypatch):
         return whole(block, x) / 0
 
     monkeypatch.setattr(DownBlock, "forward", broken)
-    monkeypatch.setattr(NonfiniteGuard, "first_bad_module", torch.no_grad()(NonfiniteGuard.first_bad_module))
-    with pytest.raises(RunError, match=r"the loss is nan, .*, the module was not found \(OutOfMemoryError\); records"):
+    monkeypatch.setattr(NonfiniteGuard, "describe_origin", torch.no_grad()(NonfiniteGuard.describe_origin))
+    with pytest.raises(RunError, match=r"the loss is nan, .*; the module was not found \(OutOfMemoryError\); records"):
         train()
 
 
@@ -130,7 +130,8 @@ def test_the_module_is_named_in_which_numbers_went_bad(train, monkeypatch):
     whole = DownBlock.forward
     monkeypatch.setattr(DownBlock, "forward", lambda block, x: whole(block, x) / 0)
     with pytest.raises(
-        RunError, match=r", first in the output of Discriminator\.image_trunk\.1; records .*\. The step was skipped"
+        RunError,
+        match=r"first non-finite output is that of Discriminator\.image_trunk\.1; records .*\. The step was skipped",
     ):
         train()
 
@@ -146,7 +147,7 @@ def test_a_step_is_traced_as_it_was(train, monkeypatch):
         return output._replace(image=output.image / 0) if len(seen) == 4 else output  # the second iteration's
 
     monkeypatch.setattr(steps.TrainingSteps, "_generate", draw)
-    with pytest.raises(RunError, match=r"phase generator: .*, while the outputs of all modules are finite"):
+    with pytest.raises(RunError, match=r"phase generator: .*; the outputs of all modules are finite"):
         train("losses.path_length_every=0", "losses.r1_every=0")
     assert torch.equal(seen[3], seen[5])  # seen[4] is the discriminator step's
 
@@ -205,7 +206,7 @@ def test_results_arrive_at_once_on_a_cpu_and_an_iteration_late_on_a_gpu():
     assert sync.exchange(False, torch.tensor(2.0), "x") == [SyncResult(False, 2, "x")]
     assert sync.exchange(True, torch.tensor(0.0), "y") == [SyncResult(True, 0, "y")]
     assert sync.flush() == []
-    sync._late = 1
+    sync._delay = 1
     assert sync.exchange(False, torch.tensor(2.0), "x") == []
     assert sync.exchange(True, torch.tensor(0.0), "y") == [SyncResult(False, 2, "x")]
     assert sync.flush() == [SyncResult(True, 0, "y")]
