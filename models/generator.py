@@ -31,7 +31,7 @@ class GeneratorOutput(NamedTuple):
 class Generator(nn.Module):
     """Generator of images and their segmentation, part by part."""
 
-    layer_codes: Tensor
+    code_index: Tensor  # [K, L], index of the W+ vector that each local layer takes
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Generator(nn.Module):
         self.local_generators = LOCAL_GENERATORS[config.local_generator](config)
         self.compositing = Compositing(config)
         self.render_net = RENDER_NETS[config.render_net](config)
-        self.register_buffer("layer_codes", layer_code_index(config), persistent=False)
+        self.register_buffer("code_index", layer_code_index(config), persistent=False)
 
     @property
     def num_codes(self) -> int:
@@ -77,7 +77,7 @@ class Generator(nn.Module):
 
     def expand(self, codes: Tensor) -> Tensor:
         """Expand W [N, D] or W+ [N, M, D] codes to one code per local layer, [N, K, L, D]."""
-        return to_wplus(codes, self.config)[:, self.layer_codes]
+        return to_wplus(codes, self.config)[:, self.code_index]
 
     def synthesis_from_layer_codes(
         self,
