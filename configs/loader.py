@@ -1,4 +1,4 @@
-"""Strict loading of configurations: a YAML file and `section.option=value` overrides, checked against the schema."""
+"""Strict loading of configurations: a YAML file and overrides `section.option=value`, checked against the schema."""
 
 import difflib
 import json
@@ -62,7 +62,7 @@ def to_yaml(config: Any) -> str:
 
 
 def option_types(schema: Any = RunConfig, prefix: str = "") -> dict[str, Any]:
-    """Return the declared type of every option by its dotted name."""
+    """Return the declared type of every option, by the option's dotted name."""
     types: dict[str, Any] = {}
     for name, kind in get_type_hints(schema).items():
         types |= option_types(kind, f"{prefix}{name}.") if is_dataclass(kind) else {prefix + name: kind}
@@ -70,15 +70,12 @@ def option_types(schema: Any = RunConfig, prefix: str = "") -> dict[str, Any]:
 
 
 def changed_options(stored: Any, config: Any) -> dict[str, str]:
-    """Compare a configuration with a stored one.
+    """Return "OLD -> NEW" for every option that differs from a stored configuration, by the option's dotted name.
 
     Args:
         stored: `asdict` of an earlier configuration, or the content of its YAML file; options that it lacks had their
             defaults.
         config: the current configuration, a dataclass of sections.
-
-    Returns:
-        "OLD -> NEW" for every option whose value differs, by the option's dotted name.
 
     Raises:
         ConfigError: if the stored configuration has an unknown option, or a value of the wrong type.
@@ -86,7 +83,7 @@ def changed_options(stored: Any, config: Any) -> dict[str, str]:
     types, new = option_types(type(config)), _by_dotted_name(asdict(config))
     old = _by_dotted_name(asdict(type(config)()))  # the defaults
     if not isinstance(stored, Mapping):
-        raise ConfigError(f"its configuration is {brief(stored)}, not sections of options")
+        raise ConfigError(f"its configuration is {brief(stored)}, not a mapping of sections to options")
     for name, value in _by_dotted_name(stored).items():
         if name not in types:
             raise ConfigError(
@@ -98,11 +95,7 @@ def changed_options(stored: Any, config: Any) -> dict[str, str]:
 
 
 def read_sections(path: str | Path) -> dict[str, Any]:
-    """Return the sections of a YAML file by name, with scalars as text; an empty section is {}.
-
-    Raises:
-        ConfigError: if it cannot be read, is not YAML, or holds anything but sections.
-    """
+    """Return the sections of a YAML file, with scalars as text; raise ConfigError if it holds anything else."""
     try:
         values = read_yaml(path, as_text=True)
     except ReadingError as error:

@@ -43,11 +43,7 @@ _LIMITS = (  # largest values; larger ones are typing errors that no machine has
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All options of a run; YAML files and command lines name them as `section.option`.
-
-    Raises:
-        ValueError: if options of several sections contradict each other.
-    """
+    """All options of a run; YAML files and command lines name them as `section.option`."""
 
     model: ModelOptions = field(default_factory=ModelOptions)
     data: DataConfig = field(default_factory=DataConfig)
@@ -61,12 +57,11 @@ class RunConfig:
         for section, option, limit in _LIMITS:
             if (value := getattr(getattr(self, section), option)) > limit:
                 raise ValueError(f"{section}.{option} = {value}: choose at most {limit}")
-        for_trained_models = {
-            "data.images_only": self.data.images_only,
-            "training.freeze": self.training.freeze,
-            "training.max_mask_drift": self.training.max_mask_drift,
-        }
-        for name, value in for_trained_models.items():
+        for name, value in (
+            ("data.images_only", self.data.images_only),
+            ("training.freeze", self.training.freeze),
+            ("training.max_mask_drift", self.training.max_mask_drift),
+        ):
             if value and not self.model.init_from:
                 raise ValueError(f"{name} is for fine-tuning only: set model.init_from to a checkpoint, or omit {name}")
         if self.metrics != MetricConfig():

@@ -21,9 +21,7 @@ def relativistic_loss(positive_logits: Tensor, negative_logits: Tensor) -> Tenso
 
     The loss raises the positive logits above the negative ones: the discriminator's step passes (real, fake), the
     generator's (fake, real). Only differences between logits matter, not their absolute level.
-
-    Raises:
-        ValueError: if the shapes differ; broadcasting would pair each logit with every other.
+    Raise ValueError if the shapes differ, because broadcasting would pair each logit with every other.
     """
     if positive_logits.shape != negative_logits.shape:
         shapes = f"{list(positive_logits.shape)} and {list(negative_logits.shape)}"

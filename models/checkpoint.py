@@ -60,8 +60,7 @@ class Networks:
     def build_generator(self) -> Generator:
         """Return the EMA generator, or without one the trained generator, on the CPU in eval mode.
 
-        Raises:
-            ModelError: if there is no generator, or its tensors do not fit `config`.
+        Raise ModelError if there is none, or its tensors do not fit `config`.
         """
         state = self.generator_ema or self.generator
         if state is None:
@@ -71,21 +70,13 @@ class Networks:
         return build(lambda: Generator(self.config), state, self.source).eval()
 
     def build_discriminator(self) -> Discriminator:
-        """Return the discriminator on the CPU in eval mode.
-
-        Raises:
-            ModelError: if there is no discriminator, or its tensors do not fit `config`.
-        """
+        """Return the discriminator on the CPU in eval mode; raise ModelError if it is missing or does not fit."""
         if self.discriminator is None:
             raise ModelError(f"{self.source} holds no discriminator")
         return build(lambda: Discriminator(self.config), self.discriminator, self.source).eval()
 
     def check_architecture(self, config: ModelConfig) -> None:
-        """Check that networks of another configuration have tensors of the same names and shapes.
-
-        Raises:
-            ModelError: if not; the message names each option that differs, with both values.
-        """
+        """Raise ModelError, with each option that differs, unless networks of `config` have the same tensors."""
         stored, own = asdict(self.config), asdict(config)
         differences = [
             f"model.{name} = {stored[name]} in the checkpoint, {own[name]} in this run"
@@ -119,11 +110,7 @@ def _warn_without_average(source: str) -> None:
 
 
 def bundled_model() -> Path:
-    """Return the path of the bundled model.
-
-    Raises:
-        ModelError: if the file is missing.
-    """
+    """Return the path of the bundled model; raise ModelError if the file is missing."""
     if not BUNDLED.is_file():
         raise ModelError(
             f"the bundled model is missing: restore {BUNDLED} from the repository, or choose a model with --checkpoint"
@@ -132,20 +119,12 @@ def bundled_model() -> Path:
 
 
 def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Generator:
-    """Load the EMA generator of a checkpoint, ours or released, in eval mode.
-
-    Raises:
-        ModelError: if the file cannot be read, or holds no generator or one that does not fit its configuration.
-    """
+    """Load the EMA generator of a checkpoint, ours or released, in eval mode; raise ModelError if that fails."""
     return load_networks(path).build_generator().to(device)
 
 
 def load_discriminator(path: str | Path, device: str | torch.device = "cpu") -> Discriminator:
-    """Load the discriminator of a checkpoint, ours or released, in eval mode.
-
-    Raises:
-        ModelError: if the file cannot be read, or holds no discriminator or one that does not fit its configuration.
-    """
+    """Load the discriminator of a checkpoint, ours or released, in eval mode; raise ModelError if that fails."""
     return load_networks(path).build_discriminator().to(device)
 
 
@@ -163,14 +142,10 @@ def load_networks(path: str | Path) -> Networks:
 
 
 def parse_networks(contents: Any, source: str) -> Networks:
-    """Return the networks in the contents of a checkpoint, ours or released.
-
-    Args:
-        contents: what `load_tensors` returned.
-        source: the file's name in messages.
+    """Return the networks in the contents of a checkpoint, ours or released, from `load_tensors`.
 
     Raises:
-        ModelError: if the contents are damaged or not those of a checkpoint.
+        ModelError: if the contents are damaged or not those of a checkpoint; `source` is the file's name in it.
     """
     stored_format = contents.get("format") if isinstance(contents, dict) else None
     try:
@@ -216,17 +191,9 @@ def stored_state(contents: Mapping[str, Any], name: str) -> StateDict | None:
 
 
 def build(make: Callable[[], Module], state: StateDict, source: str) -> Module:
-    """Return the network that `make` creates, with the weights of a state dict.
+    """Create a network with `make` and load a state dict like `load_state`.
 
     Shapes are checked on the meta device first, so that a damaged file cannot cause a huge allocation.
-
-    Args:
-        make: creates the network.
-        state: its state dict.
-        source: the file's name in messages.
-
-    Raises:
-        ModelError: if the state dict does not fit, see `load_state`.
     """
     with torch.device("meta"):
         _check(make(), state, source)

@@ -122,9 +122,7 @@ def append_minibatch_stddev(x: Tensor, batches: int = 1) -> Tensor:
 
     Progressive GAN (Karras et al. 2018), section 3. In each of the b batches, samples n, n + N/g, n + 2N/g, ... form a
     group of g = min(N, 4). The channel holds the group's standard deviation, averaged over all positions.
-
-    Raises:
-        ModelError: if the batch size is not a multiple of the group size.
+    Raise ModelError if N is not a multiple of g.
     """
     samples, (height, width) = x.shape[0] // batches, x.shape[2:]
     group = min(samples, GROUP_SIZE)

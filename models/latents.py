@@ -32,11 +32,7 @@ def layer_code_index(config: ModelConfig) -> Tensor:
 
 
 def to_wplus(codes: Tensor, config: ModelConfig) -> Tensor:
-    """Expand codes in W [N, D] or W+ [N, M, D] to W+ [N, M, D].
-
-    Raises:
-        ModelError: if the codes have another shape.
-    """
+    """Expand codes in W [N, D] or W+ [N, M, D] to W+ [N, M, D]; raise ModelError for other shapes."""
     if codes.shape[1:] not in ((config.latent_dim,), (config.num_codes, config.latent_dim)):
         expected = f"[N, {config.latent_dim}] or [N, {config.num_codes}, {config.latent_dim}]"
         raise ModelError(f"codes have shape {list(codes.shape)}; this model takes {expected}")

@@ -68,11 +68,7 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: Any) -> "ModelConfig":
-        """Return the configuration that a file of this project stores; options missing in it have their defaults.
-
-        Raises:
-            ModelError: if an option is unknown or its value invalid.
-        """
+        """Return the configuration that a file stores; raise ModelError for unknown options and invalid values."""
         try:
             return cls(**stored_options(cls, values))
         except ReadingError as error:

@@ -78,17 +78,11 @@ def find_networks(contents: Any, depth: int = 0) -> dict[str, Any] | None:
 
 
 def convert(states: Mapping[str, StateDict | None], args: Any) -> tuple[ModelConfig, dict[str, StateDict | None]]:
-    """Convert released state dicts to ours.
+    """Return the architecture, and the state dicts converted to ours; raise ModelError if they are damaged.
 
     Args:
         states: the released state dicts, by our names of the networks; None where the file lacks one.
         args: the released options, an `argparse.Namespace`; other values are ignored.
-
-    Returns:
-        The architecture, and our state dicts by name.
-
-    Raises:
-        ModelError: if the file is damaged.
     """
     generator = states["generator_ema"] or states["generator"]
     if generator is None:
@@ -97,11 +91,11 @@ def convert(states: Mapping[str, StateDict | None], args: Any) -> tuple[ModelCon
     with torch.device("meta"):  # only shapes are needed
         modules = {"generator": Generator(config), "discriminator": Discriminator(config)}
     slots = {"generator": generator_slots, "discriminator": discriminator_slots}
-    converted: dict[str, StateDict | None] = {}
-    for name, state in states.items():
-        kind = name.removesuffix("_ema")
-        converted[name] = state and convert_state(state, slots[kind](config), modules[kind])
-    return config, converted
+    kinds = {name: name.removesuffix("_ema") for name in states}
+    return config, {
+        name: state and convert_state(state, slots[kinds[name]](config), modules[kinds[name]])
+        for name, state in states.items()
+    }
 
 
 def generator_slots(config: ModelConfig) -> Iterator[Slot]:
@@ -142,11 +136,7 @@ def _slots(released: str, ours: str, names: Mapping[str, str], at: tuple[int, ..
 
 
 def convert_state(released: StateDict, slots: Iterator[Slot], module: torch.nn.Module) -> dict[str, Tensor]:
-    """Convert a released state dict to one with the names and shapes of `module`, in the file's precision.
-
-    Raises:
-        ModelError: if a tensor is missing, unknown or of another size; the message names it.
-    """
+    """Convert a released state dict to one with the names and shapes of `module`, in the file's precision."""
     pairs = list(slots)
     _check_slots(released, pairs, module)  # before allocating the sizes that the file claims
     precision = reduce(torch.promote_types, [value.dtype for value in released.values()])
@@ -178,11 +168,7 @@ def _check_slots(released: StateDict, slots: Sequence[Slot], module: torch.nn.Mo
 
 
 def released_config(generator: StateDict, args: Mapping[str, Any]) -> ModelConfig:
-    """Return the architecture of a released generator: sizes from its tensors, the rest from its options `args`.
-
-    Raises:
-        ModelError: if a tensor is missing or has too few dimensions, or an option has the wrong type.
-    """
+    """Return the architecture of a released generator: sizes from its tensors, the rest from its options `args`."""
     try:
         noises = _count(generator, "render_net.noises.noise_{}")
         resolution = _shape(generator, f"render_net.noises.noise_{noises - 1}")[-1]
@@ -213,10 +199,7 @@ def released_config(generator: StateDict, args: Mapping[str, Any]) -> ModelConfi
 
 
 def _coarse_resolution(generator: StateDict, noises: int) -> int:
-    """Return the side in pixels at which the render net concatenates the blended features to its own.
-
-    The next layer therefore has more input channels than the previous layer has output channels.
-    """
+    # At this side the render net concatenates the blended features, so that a layer's inputs exceed the last outputs.
     for layer in range(2, noises, 2):
         inputs = _shape(generator, f"render_net.convs.{layer}.weight")[1]
         if inputs > _shape(generator, f"render_net.convs.{layer - 1}.weight")[0]:

@@ -14,6 +14,9 @@ from models.generator import Generator
 
 LARGEST_BATCH = 2**16
 
+Ints = Sequence[int]
+MaybeTensor = Tensor | None
+
 
 class _Synthesis(nn.Module):
     """Synthesis from W+ codes [N, M, D] with the stored noise maps."""
@@ -59,13 +62,7 @@ def trace(generator: Generator, dtype: torch.dtype = torch.float32) -> torch.exp
 
 
 def portable_bias_act(
-    x: Tensor,
-    bias: Tensor | None,
-    noise: Tensor | None,
-    noise_strength: Tensor | None,
-    dim: int,
-    slope: float,
-    gain: float,
+    x: Tensor, bias: MaybeTensor, noise: MaybeTensor, noise_strength: MaybeTensor, dim: int, slope: float, gain: float
 ) -> Tensor:
     """Compute `ops.bias_act` by sums and a leaky ReLU, without in-place operations, which cannot be exported."""
     result = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -77,14 +74,7 @@ def portable_bias_act(
 
 
 def portable_upfirdn2d(
-    x: Tensor,
-    filter: Tensor,
-    up: Sequence[int],
-    down: Sequence[int],
-    padding: Sequence[int],
-    flip: bool,
-    gain: float,
-    addend: Tensor | None = None,
+    x: Tensor, filter: Tensor, up: Ints, down: Ints, padding: Ints, flip: bool, gain: float, addend: MaybeTensor = None
 ) -> Tensor:
     """Compute `ops.upfirdn2d` by a convolution with one channel, without in-place operations."""
     samples, channels, height, width = x.shape

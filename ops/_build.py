@@ -98,12 +98,9 @@ def _build(recipe: _Recipe, folder: Path, library: Path) -> bool:
 
 @contextmanager
 def exclusive(path: Path, timeout: float) -> Iterator[None]:
-    """Lock a file during the block, so that only one process of the node runs it at a time.
+    """Lock a file during the block; raise TimeoutError if another process holds the lock for `timeout` seconds.
 
     The operating system releases the lock when its owner ends for any reason; the file is not removed.
-
-    Raises:
-        TimeoutError: if another process held the lock for `timeout` seconds; the message names the process.
     """
     import fcntl  # not available on all platforms
 

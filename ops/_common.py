@@ -17,14 +17,10 @@ _parameter_gradients = True  # for all threads: on a GPU, the backward pass runs
 
 
 def define(schema: str, reference: Callable[..., Any], fake: Callable[..., Any]) -> str:
-    """Register an operator; return its qualified name.
+    """Register an operator with its schema and plain PyTorch reference; return its qualified name.
 
-    The reference runs on every device type for which no compiled library has registered a kernel.
-
-    Args:
-        schema: name, arguments and results, as `torch.library.Library.define` takes them.
-        reference: plain PyTorch implementation.
-        fake: function that returns empty tensors of the results' shapes, for tracing.
+    The reference runs on every device type for which no compiled library has registered a kernel. `fake` returns empty
+    tensors of the results' shapes, for tracing.
     """
     name = f"{NAMESPACE}::{LIBRARY.define(schema)}"
     LIBRARY.impl(name, reference, "CompositeExplicitAutograd")

@@ -75,11 +75,7 @@ def _find(*names: str) -> str:
 
 
 def read(library: Path) -> list[Kernel]:
-    """Return all kernels of a library, sorted by architecture, name, dtype and variant.
-
-    Raises:
-        RuntimeError: if a tool fails or its output is incomplete.
-    """
+    """Return all kernels of a library, sorted; raise RuntimeError if a tool fails or its output is incomplete."""
     resources = parse_resources(_run([_find("cuobjdump"), "--dump-resource-usage", str(library)]))
     code = parse_code(_run([_find("cuobjdump"), "--dump-sass", str(library)]))
     names = _run([_find(*_DEMANGLERS)], "\n".join(symbol for _, symbol in resources)).splitlines()

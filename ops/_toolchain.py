@@ -17,8 +17,7 @@ from types import ModuleType
 
 import torch
 
-# Compute capabilities to compile for if no GPU is visible.
-_DEFAULT_CAPABILITIES = [(9, 0)]
+_DEFAULT = [(9, 0)]  # compute capabilities to compile for if no GPU is visible
 
 
 def missing(device_type: str) -> str | None:
@@ -110,16 +109,14 @@ def gpu_capabilities() -> list[tuple[int, int]]:
 
 def arch_list() -> str:
     """Return the compute capabilities to compile for, in the format of TORCH_CUDA_ARCH_LIST."""
-    capabilities = gpu_capabilities() or _DEFAULT_CAPABILITIES
-    return os.environ.get("TORCH_CUDA_ARCH_LIST") or ";".join(f"{major}.{minor}" for major, minor in capabilities)
+    return os.environ.get("TORCH_CUDA_ARCH_LIST") or ";".join(f"{a}.{b}" for a, b in gpu_capabilities() or _DEFAULT)
 
 
 def arch_flags() -> list[str]:
     """Return nvcc's flags for `arch_list`; none if TORCH_CUDA_ARCH_LIST is set, because PyTorch then adds them."""
     if os.environ.get("TORCH_CUDA_ARCH_LIST"):
         return []
-    capabilities = gpu_capabilities() or _DEFAULT_CAPABILITIES
-    return [f"-gencode=arch=compute_{a}{b},code=sm_{a}{b}" for a, b in capabilities]
+    return [f"-gencode=arch=compute_{a}{b},code=sm_{a}{b}" for a, b in gpu_capabilities() or _DEFAULT]
 
 
 def cpu_identity() -> str:
@@ -151,8 +148,7 @@ def cache_root() -> Path:
 def build_environment() -> Iterator[None]:
     """Put ninja on the PATH and quote PyTorch's library folder, whose name may contain spaces, during the block.
 
-    Raises:
-        RuntimeError: the block's own error, with the remedy in its message if `_remedy` knows one.
+    A RuntimeError of the block gets the remedy in its message if `_remedy` knows one.
     """
     builder = extension_builder()
     libraries = builder.TORCH_LIB_PATH

@@ -73,15 +73,12 @@ def _check_noise(x: Tensor, noise: MaybeTensor, strength: MaybeTensor, dim: int)
         return
     if noise is None or strength is None:
         raise ValueError("bias_act: noise and noise_strength go together; pass both or neither")
-    if x.ndim != 4 or dim % 4 != 1:
-        raise ValueError(f"bias_act: noise needs an x of [N, C, H, W] and dim 1, not {list(x.shape)} and dim {dim}")
-    if noise.ndim != 4 or noise.shape[0] not in (1, x.shape[0]) or noise.shape[1:] != (1, *x.shape[2:]):
+    fits = noise.ndim == 4 and noise.shape[0] in (1, x.shape[0]) and noise.shape[1:] == (1, *x.shape[2:])
+    if x.ndim != 4 or dim % 4 != 1 or not fits or strength.shape != (1,):
         raise ValueError(
-            f"bias_act: noise must have shape [{x.shape[0]} or 1, 1, {x.shape[2]}, {x.shape[3]}] for x "
-            f"{list(x.shape)}, not {list(noise.shape)}"
+            "bias_act: noise needs x [N, C, H, W], dim 1, noise [N or 1, 1, H, W] and noise_strength [1], not "
+            f"x {list(x.shape)}, dim {dim}, noise {list(noise.shape)} and noise_strength {list(strength.shape)}"
         )
-    if strength.shape != (1,):
-        raise ValueError(f"bias_act: noise_strength must have shape [1], not {list(strength.shape)}")
 
 
 def reference(
@@ -129,10 +126,6 @@ def reference_gradients(
     if noise is not None:
         grad_strength = (grad_x.sum(1, keepdim=True, dtype=noise.dtype) * noise).sum().reshape(1)
     return grad_x, grad_bias, grad_strength
-
-
-def _fake(x: Tensor, *_: Any) -> Tensor:
-    return torch.empty_like(x)
 
 
 def _fake_sums(output: Tensor, noise: MaybeTensor, bias_sum: bool, dim: int) -> tuple[Tensor, Tensor]:
@@ -207,7 +200,7 @@ FORWARD = define(
     "bias_act(Tensor x, Tensor? bias, Tensor? noise, Tensor? noise_strength, int dim, float slope, float gain)"
     " -> Tensor",
     reference,
-    _fake,
+    lambda x, *_: torch.empty_like(x),
 )
 BACKWARD = define(
     "bias_act_backward(Tensor grad, Tensor output, Tensor? noise, bool bias_sum, int dim, float slope, float gain)"

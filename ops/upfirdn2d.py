@@ -115,14 +115,10 @@ def _sides(padding: int | Ints) -> list[int]:
     return sides * (4 // len(sides))
 
 
-def _filter_size(filter: Tensor) -> tuple[int, int]:
-    return filter.shape[0], filter.shape[-1]
-
-
 def _output_size(x: Tensor, filter: Tensor, up: Ints, down: Ints, padding: Ints) -> tuple[int, int]:
     height, width = (
         (x.shape[2 + axis] * up[axis] + padding[2 * axis] + padding[2 * axis + 1] - taps) // down[axis] + 1
-        for axis, taps in enumerate(_filter_size(filter))
+        for axis, taps in enumerate((filter.shape[0], filter.shape[-1]))
     )
     return height, width
 
@@ -211,7 +207,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(filter)
     ctx.padding = [
         side
-        for axis, taps in enumerate(_filter_size(filter))
+        for axis, taps in enumerate((filter.shape[0], filter.shape[-1]))
         for side in _transposed_padding(
             x.shape[2 + axis], output.shape[2 + axis], taps, ctx.up[axis], ctx.down[axis], padding[2 * axis]
         )

@@ -118,11 +118,7 @@ def _escape_unencodable(error: UnicodeError) -> tuple[str, int]:
 
 
 def usable_device(name: str | None) -> torch.device:
-    """Return the device of this name; without a name, a GPU if there is one, else the CPU.
-
-    Raises:
-        ConfigError: if the device is unknown or missing.
-    """
+    """Return the device of this name, by default a GPU if there is one; raise ConfigError if it cannot be used."""
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and "LOCAL_RANK" in os.environ:  # under torchrun, one GPU per process
         name = f"cuda:{os.environ['LOCAL_RANK']}"

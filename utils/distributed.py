@@ -110,11 +110,8 @@ def destroy_group() -> None:
 
 
 def _limit_threads(local_processes: int) -> None:
-    """Limit this process to its share of the cores, because more threads would wait for each other.
-
-    If OMP_NUM_THREADS is set, its number stays: the user may have set it. So may torchrun, to 1 and with a warning, but
-    the two cannot be distinguished.
-    """
+    # More threads than this process's share of the cores would wait for each other. If OMP_NUM_THREADS is set, by the
+    # user or by torchrun (to 1, with a warning), its number stays.
     share = max(1, usable_cores() // local_processes)
     if "OMP_NUM_THREADS" not in os.environ and share < torch.get_num_threads():
         torch.set_num_threads(share)

@@ -22,8 +22,7 @@ def reason_not_writable(folder: Path) -> str:
 def check_free(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
     """Check that files can be written to a folder, which need not exist yet.
 
-    Raises:
-        EditError: if a file exists and `overwrite` is False, a name is taken by a folder, or `folder` is not writable.
+    Raise EditError if a file exists and `overwrite` is False, a name is taken by a folder, or `folder` is not writable.
     """
     for path in (folder / name for name in names):
         if path.is_dir():
@@ -58,8 +57,7 @@ def _check_writable(folder: Path) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield the path of a temporary file beside `path`; after the block it replaces `path`.
 
-    Raises:
-        EditError: if the file cannot be written; `path` is then unchanged.
+    Raise EditError if the file cannot be written; `path` is then unchanged.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

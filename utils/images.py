@@ -52,11 +52,7 @@ def save_png(image: np.ndarray, path: str | Path) -> None:
 
 
 def save_label_png(labels: np.ndarray, palette: np.ndarray, path: str | Path) -> None:
-    """Save ids [H, W] as a palette PNG: viewers show the colors, and programs that read the indices get the ids.
-
-    Raises:
-        DataError: if the file cannot be written.
-    """
+    """Save ids [H, W] as a palette PNG, which viewers show in colors; raise DataError if it cannot be written."""
     image = Image.fromarray(labels)
     image.putpalette(palette.astype(np.uint8).tobytes())
     _save(image, Path(path))

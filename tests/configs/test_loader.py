@@ -142,7 +142,7 @@ def test_one_path_or_several(write, text, paths):
         ("training: {learning_rate: .inf}", "expected a number"),
         ("model: {residual_masks: 1}", "expected true or false"),
         ("model: {local_generator: sinus}", "model.local_generator = 'sinus': expected one of modulated"),
-        ("model: {transparent_classes: 3}", "expected a list, each a whole number"),
+        ("model: {transparent_classes: 3}", "expected a list in which each item is a whole number"),
         ("data: {path: {a: b}}", "data.path = {'a': 'b'}: expected text or a list of texts"),
         ("data: {path: [a: b]}", "expected text"),
         ("data: {path: null}", "data.path = null: expected text or a list of texts"),
