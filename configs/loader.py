@@ -34,7 +34,8 @@ def load_config(
             that do not start from a checkpoint.
 
     Raises:
-        ConfigError: unknown option (with the nearest valid name), wrong type, or values that contradict each other.
+        ConfigError: if an option is unknown (the message suggests a valid name), has the wrong type, or contradicts
+            another.
     """
     values = _read_options(path, overrides)
     model = values.get("model")
@@ -123,7 +124,7 @@ def _read_options(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _with_stored_architecture(model: Mapping[str, Any], stored: ModelConfig, path: str | Path) -> dict[str, Any]:
-    """Return the model section completed by a checkpoint's architecture; raise ConfigError where they differ."""
+    """Return the model section completed by a checkpoint's architecture; raise ConfigError for contradictions."""
     types, options = get_type_hints(ModelConfig), asdict(stored)
     given = {name: coerce(f"model.{name}", model[name], types[name]) for name in model if name in options}
     if wrong := [name for name in given if given[name] != options[name]]:

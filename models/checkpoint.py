@@ -22,7 +22,7 @@ from models.generator import Generator
 from models.model_config import ModelConfig
 from utils.errors import ModelError, ReadingError
 from utils.reading.checks import label
-from utils.reading.tensors import check_finite, check_shapes, load_tensors
+from utils.reading.tensors import StateDict, check_finite, check_shapes, load_tensors
 
 FORMAT = "semantic-stylegan/1"
 NETWORKS = ("generator", "generator_ema", "discriminator")
@@ -30,7 +30,6 @@ BUNDLED = Path(__file__).parent / "weights" / "faces_64.pt"  # generator of 64-p
 BUNDLED_ENCODER = BUNDLED.with_name("faces_64_encoder.pt")
 _WRAPPERS = ("module.", "_orig_mod.")  # name prefixes from DistributedDataParallel and torch.compile
 
-StateDict = Mapping[str, Tensor]
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -76,7 +75,7 @@ class Networks:
         return build(lambda: Discriminator(self.config), self.discriminator, self.source).eval()
 
     def check_architecture(self, config: ModelConfig) -> None:
-        """Raise ModelError, with each option that differs, unless networks of `config` have the same tensors."""
+        """Check that networks of `config` have tensors of the same shapes; raise ModelError with what differs."""
         stored, own = asdict(self.config), asdict(config)
         differences = [
             f"model.{name} = {stored[name]} in the checkpoint, {own[name]} in this run"
@@ -142,10 +141,10 @@ def load_networks(path: str | Path) -> Networks:
 
 
 def parse_networks(contents: Any, source: str) -> Networks:
-    """Return the networks in the contents of a checkpoint, ours or released, from `load_tensors`.
+    """Return the networks in the contents of a checkpoint, ours or released, which `load_tensors` has read.
 
     Raises:
-        ModelError: if the contents are damaged or not those of a checkpoint; `source` is the file's name in it.
+        ModelError: if the contents are damaged or not those of a checkpoint; the message calls the file `source`.
     """
     stored_format = contents.get("format") if isinstance(contents, dict) else None
     try:
@@ -153,7 +152,7 @@ def parse_networks(contents: Any, source: str) -> Networks:
             from models import released  # only these files need it
 
             if (checkpoint := released.find_networks(contents)) is not None:
-                states = {ours: stored_state(checkpoint, name) for name, ours in released.NETWORKS.items()}
+                states = {ours: stored_state(checkpoint, name) for name, ours in released.NAMES.items()}
                 config, states = released.convert(states, checkpoint.get("args"))
                 return Networks(config, **states, contents=contents, source=source)
         if stored_format != FORMAT:

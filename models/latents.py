@@ -45,11 +45,11 @@ def truncate(w: Tensor, mean: Tensor, psi: float) -> Tensor:
 
 
 def mix_styles(first: Tensor, second: Tensor, probability: float, config: ModelConfig) -> Tensor:
-    """Mix the styles of two w [N, D] each into W+ codes [N, M, D].
+    """Mix the styles of pairs of w, `first` and `second` [N, D], into W+ codes [N, M, D].
 
-    Each sample is mixed with the given probability; otherwise all codes are the first w. Base codes always are. For
-    each part of a mixed sample, one of three choices is sampled uniformly: both codes are the first w; shape is the
-    first and texture the second; both are the second.
+    Each sample is mixed with the given probability; otherwise all its codes are the first w. Base codes are always the
+    first w. For each part of a mixed sample, one of three choices is sampled uniformly: both codes are the first w; the
+    shape code is the first and the texture code the second; both are the second.
     """
     samples, parts = first.shape[0], config.num_classes
     mixed = torch.rand(samples, 1, device=first.device) < probability

@@ -109,14 +109,14 @@ class ModelConfig:
             raise ModelError("model.transparent_classes lists every class: leave at least one opaque")
 
     def _check_weights(self) -> None:
-        """Limit the number of weights in mapping network, local generators and 3x3 convolutions: nearly all weights."""
+        """Limit the weights in mapping network, local generators and 3x3 convolutions, which are nearly all weights."""
         width, parts, layers = self.latent_dim, self.num_classes, self.local_layers
         local = parts * self.local_channels * (layers * (self.local_channels + width) + self.feature_channels)
         sides = [2**power for power in range(2, int(math.log2(self.resolution)) + 1)]
         convolutions = 54 * sum(self.channels(side) ** 2 for side in sides)
         entrance = 9 * self.feature_channels * self.channels(self.render_resolution)
         if (weights := self.mapping_layers * width**2 + local + convolutions + entrance) > _MAX_WEIGHTS:
-            raise ModelError(f"model: {weights} weights, more than {_MAX_WEIGHTS}: choose fewer channels or layers")
+            raise ModelError(f"model has {weights} weights, more than {_MAX_WEIGHTS}: choose fewer channels or layers")
 
 
 def _require_power_of_two(name: str, value: int, low: int, high: int) -> None:

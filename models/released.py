@@ -18,10 +18,9 @@ from models.generator import Generator
 from models.model_config import ModelConfig
 from utils.errors import ModelError
 from utils.reading.checks import label
+from utils.reading.tensors import StateDict
 
-StateDict = Mapping[str, Tensor]
-
-NETWORKS = {"g": "generator", "g_ema": "generator_ema", "d": "discriminator"}  # released name -> our name
+NAMES = {"g": "generator", "g_ema": "generator_ema", "d": "discriminator"}  # released name -> our name
 
 # Keys under which other programs nest a released file or a generator's state dict; averaged weights come first.
 _NESTED = ("params_ema", "state_dict", "model", "params", "generator")

@@ -70,7 +70,7 @@ def process_group(device: str = "auto", timeout: timedelta = TIMEOUT) -> Iterato
     if use_cuda:
         if local_rank >= torch.cuda.device_count():
             gpus = torch.cuda.device_count()
-            raise ConfigError(f"torchrun started at least {local_rank + 1} processes on {gpus} GPUs: use one per GPU")
+            raise ConfigError(f"torchrun started at least {local_rank + 1} processes on {gpus} GPUs: start one per GPU")
         torch.cuda.set_device(local_rank)
     else:
         _limit_threads(int(os.environ.get("LOCAL_WORLD_SIZE", 1)))

@@ -41,7 +41,7 @@ class ModelError(UserError):
 
 
 class MetricError(UserError):
-    """A metric that cannot be measured: a missing file or package, too few samples, or options that contradict."""
+    """A metric that cannot be measured: a missing file or package, too few samples, or contradictory options."""
 
 
 class EditError(UserError):
@@ -60,7 +60,7 @@ class ReadingError(ValueError):
 
 
 class RunError(Exception):
-    """A training run that cannot continue, for another reason than its options. The message is one line."""
+    """A training run that cannot continue, for a reason other than its options. The message is one line."""
 
     def __init__(self, message: str, exit_code: ExitCode) -> None:
         super().__init__(message, exit_code)  # both, so that the error can be pickled and sent to other processes
@@ -74,7 +74,7 @@ NOT_UTF8 = range(0xDC80, 0xDD00)  # surrogates with which Python represents the 
 
 
 def printable(text: object) -> str:
-    """Return `str(text)` as one printable line: other characters and NOT_UTF8 are escaped, byte 0xE9 as '\\xe9'."""
+    """Return `str(text)` as one line of printable characters; others are escaped, undecodable byte 0xE9 as '\\xe9'."""
 
     def escaped(character: str) -> str:
         if ord(character) in NOT_UTF8:

@@ -22,11 +22,10 @@ def progress(
     disable: bool = False,
     delay: float = 0,
 ) -> "tqdm[Any] | Lines":
-    """Return tqdm on a terminal, and elsewhere `Lines`, which has the methods that are used here.
+    """Return tqdm on a terminal, and elsewhere `Lines`, which has the methods of tqdm that this project uses.
 
-    The arguments are tqdm's: `items` to iterate over, or None to call `update`; `initial` items were done before;
-    `disable` shows nothing, for all ranks but 0; tasks that take less than `delay` seconds show nothing. `unit` is
-    singular.
+    The arguments are tqdm's: `items` to iterate over, or None to call `update`; `unit`, a singular; `initial`, the
+    number of items done before; `disable`, to show nothing; `delay`, the seconds before anything is shown.
     """
     if disable or sys.stderr.isatty():
         options: dict[str, Any] = {"desc": desc, "unit": unit, "total": total, "initial": initial}
@@ -38,7 +37,7 @@ class Lines:
     """Progress lines on stderr.
 
     The first line is printed after a second or when all items are done, the next ones at intervals of ten seconds or
-    more, for all objects of this class together. If a line was printed before the end, so is one at the end.
+    more, for all objects of this class together. At the end a last line is printed, if there was one before.
     """
 
     due = 0.0  # time.monotonic() from which on the next line may be printed, by any object

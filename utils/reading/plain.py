@@ -31,7 +31,7 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not supported: write the value out")
         if self.depth == MAX_DEPTH:
-            raise yaml.YAMLError(f"it is nested more than {MAX_DEPTH} deep")
+            raise yaml.YAMLError(f"it is nested more than {MAX_DEPTH} levels deep")
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -59,9 +59,7 @@ class _TextLoader(_Loader):
 def parse_yaml(text: str, as_text: bool = False) -> Any:
     """Parse a YAML document to plain data.
 
-    Args:
-        text: the document.
-        as_text: keep scalars as text, because YAML 1.1 reads 010 as 8, 1:30 as 90 and yes as true.
+    With `as_text`, scalars stay text, because YAML 1.1 reads 010 as 8, 1:30 as 90 and yes as true.
 
     Raises:
         ReadingError: if it is not YAML, too long, nested too deep, or has objects, aliases, duplicate keys or integers
@@ -132,8 +130,8 @@ def _has_kind(value: Any, kind: Any) -> bool:
 def _check_numbers(data: Any, depth: int = 0) -> None:
     """Check the size of integers and the depth of nesting, which the JSON parser does not limit."""
     if depth > MAX_DEPTH:
-        raise ReadingError(f"is nested more than {MAX_DEPTH} deep")
+        raise ReadingError(f"is nested more than {MAX_DEPTH} levels deep")
     if isinstance(data, int) and not -LARGEST_NUMBER <= data < LARGEST_NUMBER:
-        raise ReadingError(f"has a number of {data.bit_length()} bits")
+        raise ReadingError(f"has an integer of {data.bit_length()} bits, more than 64")
     for item in [*data.keys(), *data.values()] if isinstance(data, dict) else data if isinstance(data, list) else ():
         _check_numbers(item, depth + 1)

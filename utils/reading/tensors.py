@@ -41,6 +41,8 @@ _GLOBALS = {
 }
 _MARK = object()
 
+StateDict = Mapping[str, Tensor]
+
 
 def load_tensors(path: str | Path) -> Any:
     """Load tensors, plain data and `argparse.Namespace` from a `torch.save` file; tensors are on the CPU.
@@ -67,7 +69,7 @@ def load_tensors(path: str | Path) -> Any:
 
 
 def _check_directory(file: BinaryIO, size: int) -> None:
-    """Require that the file ends with the archive's directory, of limited size, so that all readers find the same."""
+    """Require that the archive's directory ends the file, so that all readers find the same one, and limit its size."""
     file.seek(max(0, size - _END_BYTES - _LOCATOR_BYTES - _END_64_BYTES))
     tail = file.read()
     end, before = tail[-_END_BYTES:], tail[:-_END_BYTES]
@@ -200,21 +202,23 @@ class _PlainCopy:
             raise ReadingError("has tensors that claim more elements than it stores")
 
 
-def check_shapes(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+def check_shapes(module: nn.Module, state: StateDict) -> None:
     """Check that a file's state dict fits a module, which may be on the meta device.
 
     Raise ReadingError with the name of the first tensor that is missing, unknown, or of another shape or kind of type.
     """
     own = module.state_dict()
     for name in [*own, *state]:
-        if name not in state or name not in own or state[name].shape != own[name].shape:
-            in_file, expected = ("missing" if name not in s else list(s[name].shape) for s in (state, own))
-            raise ReadingError(f"has another architecture: {label(name)} is {in_file} there, {expected} here")
+        if name not in state or name not in own:
+            problem = "missing" if name in own else "unknown"
+            raise ReadingError(f"has another architecture: tensor {label(name)} is {problem}")
+        if (shape := state[name].shape) != (expected := own[name].shape):
+            raise ReadingError(f"has another architecture: {name} has shape {list(shape)}, expected {list(expected)}")
         if own[name].is_floating_point() != state[name].is_floating_point() or state[name].is_complex():
             raise ReadingError(f"is damaged: {name} has the type {state[name].dtype}")
 
 
-def check_finite(state: Mapping[str, Tensor]) -> None:
+def check_finite(state: StateDict) -> None:
     """Raise ReadingError if a tensor has a NaN or an infinity; the message names it."""
     for name, value in state.items():
         if not value.isfinite().all():
