@@ -22,7 +22,7 @@ from editing.generate_options import parse_options
 from editing.generation import generate
 from editing.jobs import make_scene, plan_job, read_background
 from editing.loading import load_model
-from models.bundled import bundled_model
+from models.checkpoint import bundled_model
 from ops import set_mode
 from utils import cli
 from utils.errors import EditError

@@ -1,6 +1,7 @@
-"""Strict loading of configurations: a YAML file and `section.option=value` overrides, checked against the schema."""
+"""Strict loading of configurations: a YAML file and overrides `section.option=value`, checked against the schema."""
 
 import difflib
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
@@ -24,62 +25,66 @@ _MAX_NAME = 80  # characters of an unknown option that are compared with the opt
 def load_config(
     path: str | Path, overrides: Sequence[str] = (), stored_model: Callable[[str], ModelConfig] | None = None
 ) -> RunConfig:
-    """Load a run's configuration from a YAML file and overrides; all other options have their defaults.
-
-    Values are parsed by the declared type of the option: see `configs.values`.
+    """Load a run's configuration from a YAML file and overrides; all other options keep their defaults.
 
     Args:
-        path: the file.
+        path: the YAML file.
         overrides: `section.option=value`, which replace the file's options; the last one for an option counts.
-        stored_model: returns the architecture of the checkpoint that `model.init_from` names; None for commands that
-            do not start from checkpoints.
+        stored_model: function that returns the architecture of the checkpoint in `model.init_from`; None for commands
+            that do not start from a checkpoint.
 
     Raises:
-        ConfigError: unknown option (with the nearest valid name), wrong type, or values that contradict each other.
+        ConfigError: if an option is unknown (the message suggests a valid name), has the wrong type, or contradicts
+            another.
     """
     values = _read_options(path, overrides)
     model = values.get("model")
     if isinstance(model, dict) and "init_from" in model:
+        origin = _origin(model["init_from"], path)
         model["init_from"] = source = coerce("model.init_from", model["init_from"], str)
         if source and stored_model is None:
-            raise ConfigError(f"model.init_from = {source} is for train.py: leave it out and set the other options")
+            raise ConfigError(
+                f"model.init_from = {source} is an option of train.py only: remove it from {origin}, and set the other "
+                "options of model"
+            )
         if source and stored_model:
-            values["model"] = _with_stored_architecture(model, stored_model(source))
+            values["model"] = _with_stored_architecture(model, stored_model(source), path)
     return _build(RunConfig, values, "", RunConfig)
 
 
 def load_options(schema: type[Options], path: str | Path, overrides: Sequence[str] = ()) -> Options:
-    """Load another dataclass of sections like `load_config`; raise ConfigError like it."""
+    """Load a configuration with another schema, a dataclass of sections; raise ConfigError like `load_config`."""
     return _build(schema, _read_options(path, overrides), "", schema)
 
 
 def to_yaml(config: Any) -> str:
-    """Return every option of a dataclass of sections as YAML, which `load_config` and `load_options` read."""
-    return yaml.safe_dump(_without_tuples(asdict(config)), sort_keys=False)
+    """Return all options of a dataclass of sections as YAML text for `load_config` and `load_options`."""
+    return yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False)  # JSON turns tuples into lists
 
 
 def option_types(schema: Any = RunConfig, prefix: str = "") -> dict[str, Any]:
-    """Return the declared type of every option by its dotted name."""
+    """Return the declared type of every option, by the option's dotted name."""
     types: dict[str, Any] = {}
     for name, kind in get_type_hints(schema).items():
         types |= option_types(kind, f"{prefix}{name}.") if is_dataclass(kind) else {prefix + name: kind}
     return types
 
 
-def changed_options(stored: Any, config: Any) -> list[str]:
-    """Return the names of options whose value differs from a stored configuration; missing ones had their defaults.
+def changed_options(stored: Any, config: Any) -> dict[str, str]:
+    """Return "OLD -> NEW" for every option that differs from a stored configuration, by the option's dotted name.
 
     Args:
-        stored: plain data of sections: `asdict` of an earlier configuration, or the content of its YAML file.
-        config: the current dataclass of sections.
+        stored: `asdict` of an earlier configuration, or the content of its YAML file; options that it lacks had their
+            defaults.
+        config: the current configuration, a dataclass of sections.
 
     Raises:
-        ConfigError: if the stored configuration has an unknown option, or a value of another type.
+        ConfigError: if the stored configuration has an unknown option, or a value of the wrong type.
     """
     types, new = option_types(type(config)), _by_dotted_name(asdict(config))
     old = _by_dotted_name(asdict(type(config)()))  # the defaults
     if not isinstance(stored, Mapping):
-        raise ConfigError(f"its configuration is {brief(stored)}, not sections of options")
+        raise ConfigError(f"its configuration is {brief(stored)}, not a mapping of sections to options")
     for name, value in _by_dotted_name(stored).items():
         if name not in types:
             raise ConfigError(
@@ -87,11 +92,11 @@ def changed_options(stored: Any, config: Any) -> list[str]:
                 "use the version that wrote it, or a newer one"
             )
         old[name] = coerce(name, value, types[name])
-    return [name for name in new if new[name] != old[name]]
+    return {name: f"{_shown(old[name])} -> {_shown(new[name])}" for name in new if new[name] != old[name]}
 
 
 def read_sections(path: str | Path) -> dict[str, Any]:
-    """Return the content of a YAML file by section, scalars as text, empty sections as {}; raise ConfigError."""
+    """Return the sections of a YAML file, with scalars as text; raise ConfigError if it holds anything else."""
     try:
         values = read_yaml(path, as_text=True)
     except ReadingError as error:
@@ -118,21 +123,30 @@ def _read_options(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def _with_stored_architecture(model: Mapping[str, Any], stored: ModelConfig) -> dict[str, Any]:
-    """Return the model section completed by a checkpoint's architecture; raise ConfigError where they differ."""
+def _with_stored_architecture(model: Mapping[str, Any], stored: ModelConfig, path: str | Path) -> dict[str, Any]:
+    """Return the model section completed by a checkpoint's architecture; raise ConfigError for contradictions."""
     types, options = get_type_hints(ModelConfig), asdict(stored)
-    for name in (name for name in model if name in options):
-        value = coerce(f"model.{name}", model[name], types[name])
-        if value != options[name]:
-            raise ConfigError(
-                f"model.{name} = {_without_tuples(value)}, but in {model['init_from']} it is "
-                f"{_without_tuples(options[name])}: leave it out, the checkpoint defines the architecture"
-            )
+    given = {name: coerce(f"model.{name}", model[name], types[name]) for name in model if name in options}
+    if wrong := [name for name in given if given[name] != options[name]]:
+        differences = [f"model.{name} = {_shown(options[name])}, not {_shown(given[name])}" for name in wrong]
+        origins = {name: _origin(model[name], path) for name in wrong}
+        remedies = [
+            f"{', '.join(f'model.{name}' for name in wrong if origins[name] == origin)} from {origin}"
+            for origin in dict.fromkeys(origins.values())
+        ]
+        raise ConfigError(
+            f"{model['init_from']}, which model.init_from names, has {'; '.join(differences)}: "
+            f"remove {' and '.join(remedies)}, because the checkpoint defines the architecture"
+        )
     return {**options, **model}
 
 
+def _origin(value: Any, path: str | Path) -> str:
+    return "the command line" if isinstance(value, OverrideText) else str(path)
+
+
 def _build(schema: Any, values: Any, prefix: str, root: Any) -> Any:
-    """Return an instance of `schema` from its section of the values; `root` is the schema of all sections."""
+    """Return a `schema` with these values; `prefix` is its dotted name, `root` the schema of all sections."""
     if not isinstance(values, Mapping):
         raise ConfigError(f"{prefix.rstrip('.')} must be a section of options, not {brief(values)}")
     types, arguments = get_type_hints(schema), {}
@@ -150,7 +164,7 @@ def _build(schema: Any, values: Any, prefix: str, root: Any) -> Any:
 
 
 def _unknown_option(name: str, root: Any) -> ConfigError:
-    """Return the error for an unknown option, with the nearest valid name by all of it or by its last part."""
+    """Return the error for an unknown option, with the most similar valid name (or name of a section) if any."""
     sections = [field.name for field in fields(root)]
     names = list(option_types(root))
     by_last_part = {full.rpartition(".")[2]: full for full in names}
@@ -171,7 +185,6 @@ def _by_dotted_name(sections: Mapping[Any, Any]) -> dict[str, Any]:
     return values
 
 
-def _without_tuples(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_tuples(item) for key, item in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+def _shown(value: Any) -> str:
+    """Return an option's value as users write it."""
+    return json.dumps(value, ensure_ascii=False)

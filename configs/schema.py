@@ -15,8 +15,8 @@ class ModelOptions(ModelConfig):
     """The architecture, or the pretrained checkpoint that defines it and initializes the networks.
 
     Attributes:
-        init_from: a checkpoint, ours or a released one, or "shipped" for the bundled model. Other options of the
-            section are not needed then, and must be as in the checkpoint.
+        init_from: path of a checkpoint, ours or a released one, or "shipped" for the bundled model. The other options
+            of the section can then be omitted; if given, they must equal the checkpoint's.
     """
 
     init_from: str = ""
@@ -27,7 +27,7 @@ def architecture(model: ModelConfig) -> ModelConfig:
     return ModelConfig(**{option.name: getattr(model, option.name) for option in fields(ModelConfig)})
 
 
-_LIMITS = (  # above them no machine has the memory or the time
+_LIMITS = (  # largest values; larger ones are typing errors that no machine has the memory or the time for
     ("training", "collective_minutes", 10_080),  # a week
     ("data", "workers", 2**8),
     ("training", "batch_size", 2**16),
@@ -43,11 +43,7 @@ _LIMITS = (  # above them no machine has the memory or the time
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All options of a run; YAML files and command lines name them as `section.option`.
-
-    Raises:
-        ValueError: if options of several sections contradict each other.
-    """
+    """All options of a run; YAML files and command lines name them as `section.option`."""
 
     model: ModelOptions = field(default_factory=ModelOptions)
     data: DataConfig = field(default_factory=DataConfig)
@@ -55,31 +51,30 @@ class RunConfig:
     losses: LossConfig = field(default_factory=LossConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     metrics: MetricConfig = field(default_factory=MetricConfig)
-    ops: Literal["auto", "native", "compiled"] = "auto"  # compiled kernels: if available, never, or required
+    ops: Literal["auto", "native", "compiled"] = "auto"  # use compiled kernels if available, never, or always
 
     def __post_init__(self) -> None:
         for section, option, limit in _LIMITS:
             if (value := getattr(getattr(self, section), option)) > limit:
                 raise ValueError(f"{section}.{option} = {value}: choose at most {limit}")
-        for_trained_models = {
-            "data.images_only": self.data.images_only,
-            "training.freeze": self.training.freeze,
-            "training.max_mask_drift": self.training.max_mask_drift,
-        }
-        for name, value in for_trained_models.items():
+        for name, value in (
+            ("data.images_only", self.data.images_only),
+            ("training.freeze", self.training.freeze),
+            ("training.max_mask_drift", self.training.max_mask_drift),
+        ):
             if value and not self.model.init_from:
-                raise ValueError(f"{name} is for adapting a trained model: set model.init_from to its checkpoint")
+                raise ValueError(f"{name} is for fine-tuning only: set model.init_from to a checkpoint, or omit {name}")
         if self.metrics != MetricConfig():
-            from metrics.registry import check_metrics  # imports all metrics, which a run without them does not need
+            from metrics.registry import check_metrics  # slow: imports all metrics
 
             check_metrics(self.metrics)
         if self.data.images_only and self.metrics.every_images:
             raise ValueError(
-                f"metrics.every_images = {self.metrics.every_images}, but data.images_only leaves out the masks that "
-                "metrics need: choose 0, and evaluate with scripts.evaluate on data with masks"
+                f"metrics.every_images = {self.metrics.every_images}: metrics need masks, but data.images_only omits "
+                "them; set metrics.every_images=0, and run scripts.evaluate on data with masks"
             )
         if {"local", "render"} <= set(self.training.freeze) and self.losses.path_length_every:
             raise ValueError(
-                f"losses.path_length_every = {self.losses.path_length_every}, but the path length changes nothing "
-                "where training.freeze names local and render: choose 0"
+                f"losses.path_length_every = {self.losses.path_length_every}: the path length penalty has no effect "
+                "while training.freeze contains local and render; set losses.path_length_every=0"
             )

@@ -1,7 +1,7 @@
 """Parsing of option values by their declared type, from the text in a YAML file or on the command line.
 
-Text is literal, except that a leading ~ or ~user is expanded to a home folder. Numbers are decimal. Booleans are true
-or false.
+Text is used as it is, except that a leading ~ or ~user is expanded to a home folder. Numbers are decimal; booleans are
+`true` or `false`.
 """
 
 import math
@@ -14,8 +14,8 @@ from utils.errors import NOT_UTF8, ConfigError
 from utils.reading.checks import brief, label
 from utils.reading.plain import LARGEST_NUMBER
 
-_MAX_TEXT = 4096  # characters, as in the longest path
-_NOT_IN_A_LINE = {"Cc", "Cs", "Zl", "Zp"}  # Unicode categories of controls, surrogates and line ends
+_MAX_TEXT = 4096  # characters, as many as a path may have
+_NOT_IN_A_LINE = {"Cc", "Cs", "Zl", "Zp"}  # Unicode categories: control characters, surrogates, line ends
 _WHOLE = re.compile(r"[+-]?\d+(_\d+)*", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+(_\d+)*(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _MAX_DIGITS = 40
@@ -24,10 +24,10 @@ _END_OF_ITEM = re.compile(r"\s*(?:,|$)\s*")
 
 
 class OverrideText(str):
-    """The text after the = of an override, where `[a, b]` is a list of two items if the option takes a list."""
+    """The text after the = of an override. For an option that takes a list, `[a, b]` is a list of two items."""
 
     def items(self) -> list[str] | None:
-        """Return the items of a list in brackets, None for other text; raise ValueError for a malformed list."""
+        """Return the items of a list in brackets, or None for other text; raise ValueError if a list is malformed."""
         text = self.strip()
         if not (text.startswith("[") and text.endswith("]")):
             return None
@@ -46,12 +46,12 @@ class OverrideText(str):
 
 
 def coerce(name: str, value: Any, kind: Any) -> Any:
-    """Convert text, or a value that has the type already, to the declared type of an option.
+    """Convert the value of an option to its declared type.
 
     Args:
         name: the option, for messages.
-        value: the text, or a list of texts.
-        kind: the option's declared type: str, int, float, bool, a Literal or a tuple of any length.
+        value: a text, a list of texts, or a value that has the type already.
+        kind: the declared type: str, int, float, bool, a Literal, or a tuple of any length of one of these.
 
     Raises:
         ConfigError: if the value cannot be converted.
@@ -97,14 +97,14 @@ def _mistake(name: str, value: Any, expected: str) -> ConfigError:
 
 
 def _is_line(text: str) -> bool:
-    """Return True if a text is one line; bytes of a file name that are not valid UTF-8 are allowed."""
+    """Return True if a text is a single line, which may contain bytes of file names that are not valid UTF-8."""
     return len(text) <= _MAX_TEXT and not any(
         unicodedata.category(each) in _NOT_IN_A_LINE for each in text if ord(each) not in NOT_UTF8
     )
 
 
 def _number(value: Any, kind: type[int] | type[float]) -> int | float | None:
-    """Return a finite decimal number, for `int` of 64 bits; None for other values."""
+    """Return the value as a finite number, with `int` a whole number of 64 bits; None if it is none."""
     if isinstance(value, str) and _NUMBER.fullmatch(text := value.strip().strip("'\"")):  # the shell may leave quotes
         value = int(text) if _WHOLE.fullmatch(text) and len(text) <= _MAX_DIGITS else float(text)
     if type(value) not in (int, float) or not math.isfinite(value):
@@ -115,11 +115,10 @@ def _number(value: Any, kind: type[int] | type[float]) -> int | float | None:
 
 
 def _describe(kind: Any) -> str:
-    """Return a description of a type, for messages."""
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, get_args(kind)))
     if kind == tuple[str, ...]:
         return "text or a list of texts"
     if get_origin(kind) is tuple:
-        return f"a list, each {_describe(get_args(kind)[0])}"
+        return f"a list in which each item is {_describe(get_args(kind)[0])}"
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text of one line"}[kind]

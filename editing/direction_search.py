@@ -52,7 +52,7 @@ def sefa_directions(generator: Generator, index: Tensor, w: Tensor, count: int) 
         w: samples of the mapping network [N, D], for the standard deviation.
         count: number of directions, at most D.
     """
-    uses_codes = torch.isin(generator.layer_codes, index.to(generator.layer_codes)).t()  # [L, K]
+    uses_codes = torch.isin(generator.code_index, index.to(generator.code_index)).t()  # [L, K]
     weights = generator.local_generators.style_weight[uses_codes].detach().flatten(0, 1).cpu().double()  # A
     return _eigenvectors(weights.t() @ weights, w, count, "factor", "modulation")
 

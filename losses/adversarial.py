@@ -6,26 +6,24 @@ from torch import Tensor
 
 # Goodfellow et al. 2014, section 3: log(1 + exp(x)) = softplus(x) is the cross-entropy of a logit.
 def generator_loss(fake_logits: Tensor) -> Tensor:
-    """Mean of softplus(-D(fake))."""
+    """Return the mean of softplus(-D(fake))."""
     return F.softplus(-fake_logits).mean()
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Mean of softplus(D(fake)) + mean of softplus(-D(real))."""
+    """Return the mean of softplus(D(fake)) + the mean of softplus(-D(real))."""
     return F.softplus(fake_logits).mean() + F.softplus(-real_logits).mean()
 
 
 # RSGAN (Jolicoeur-Martineau 2018, section 4), as in R3GAN (RpGAN, Huang et al. 2024, section 2).
 def relativistic_loss(positive_logits: Tensor, negative_logits: Tensor) -> Tensor:
-    """Mean of softplus(negative - positive) over pairs of logits with the same index in the batch.
+    """Return the mean of softplus(negative - positive) over pairs of logits with the same index in the batch.
 
-    The loss raises the positive logits above the negative ones: the discriminator passes (real, fake), the generator
-    (fake, real). Only differences between logits matter, not the logits' absolute level.
-
-    Raises:
-        ValueError: if the shapes differ; broadcasting would pair each logit with all others.
+    The loss raises the positive logits above the negative ones: the discriminator's step passes (real, fake), the
+    generator's (fake, real). Only differences between logits matter, not their absolute level.
+    Raise ValueError if the shapes differ, because broadcasting would pair each logit with every other.
     """
     if positive_logits.shape != negative_logits.shape:
         shapes = f"{list(positive_logits.shape)} and {list(negative_logits.shape)}"
-        raise ValueError(f"logits {shapes} differ in shape: pass as many real as fake logits")
+        raise ValueError(f"cannot pair logits of shapes {shapes}: pass as many positive as negative logits")
     return F.softplus(negative_logits - positive_logits).mean()

@@ -5,5 +5,8 @@ from torch import Tensor
 
 
 def mask_loss(coarse: Tensor, segmentation: Tensor) -> Tensor:
-    """Mean squared error of coarse masks [N, K, r, r] and the segmentation [N, K, R, R], average-pooled to r."""
+    """Return the mean squared difference of coarse masks [N, K, r, r] and segmentation [N, K, R, R] pooled to r.
+
+    The coarse masks are scaled to [-1, 1], as `GeneratorOutput` holds them.
+    """
     return F.mse_loss(coarse, F.adaptive_avg_pool2d(segmentation, coarse.shape[-1]))

@@ -1,4 +1,4 @@
-"""Path length regularization (StyleGAN2, section 3.2 and equation 4) on the codes of all local layers."""
+"""Path length regularization (StyleGAN2, section 3.2, equation 4) with respect to the codes of all local layers."""
 
 import math
 from collections.abc import Callable
@@ -16,13 +16,13 @@ class PathLength(NamedTuple):
 
 
 def path_lengths(image: Tensor, layer_codes: Tensor, noise: Tensor) -> Tensor:
-    """Return |J^T y| of each sample, [N], with J = d image / d codes and random y.
+    """Return |J^T y| of each sample, [N], with J = d image / d layer_codes and random y.
 
-    It is the RMS over layer codes of the per-code gradient norms.
+    The norm is the root mean square, over the K L codes of a sample, of the norm of each code's gradient.
 
     Args:
         image: generated from `layer_codes`, [N, 3, R, R].
-        layer_codes: the code of every local layer, [N, K, L, D]; a leaf, so that no gradient reaches the mapping.
+        layer_codes: the code of every local layer, [N, K, L, D]; detached, so that no gradient reaches the mapping.
         noise: samples of N(0, 1) in the image's shape; y is noise / sqrt(H W).
     """
     projection = (image * noise).sum() / math.sqrt(image.shape[2] * image.shape[3])
@@ -33,12 +33,12 @@ def path_lengths(image: Tensor, layer_codes: Tensor, noise: Tensor) -> Tensor:
 def path_length_loss(
     lengths: Tensor, running_mean: Tensor, reduce_mean: Callable[[Tensor], Tensor] = lambda x: x
 ) -> PathLength:
-    """Return the penalty and the updated running mean.
+    """Return the squared deviation of the path lengths from their updated running mean, and that mean.
 
-    The penalty is on the deviation of the lengths [N] from that mean; its gradient also flows through the update.
+    The gradient of the loss also flows through the update of the mean.
 
     Args:
-        lengths: from `path_lengths`.
+        lengths: from `path_lengths`, [N].
         running_mean: the mean that the last call returned; 0 at the start.
         reduce_mean: differentiable mean over processes.
     """

@@ -2,8 +2,8 @@
 
 A checkpoint of this project is a `torch.save` dict of tensors and plain data: `format`, `model` (a ModelConfig),
 `generator`, `generator_ema`, `discriminator` (state dicts), `classes` (the class table) and, in the checkpoints of a
-run, the training state. Reading a file never executes pickled code. Half precision is for storage only: networks that
-are stored in it run in float32.
+run, the training state. Reading a file never executes pickled code. Networks stored in half precision are converted to
+float32.
 """
 
 import functools
@@ -22,23 +22,24 @@ from models.generator import Generator
 from models.model_config import ModelConfig
 from utils.errors import ModelError, ReadingError
 from utils.reading.checks import label
-from utils.reading.tensors import check_finite, check_shapes, load_tensors
+from utils.reading.tensors import StateDict, check_finite, check_shapes, load_tensors
 
 FORMAT = "semantic-stylegan/1"
 NETWORKS = ("generator", "generator_ema", "discriminator")
+BUNDLED = Path(__file__).parent / "weights" / "faces_64.pt"  # generator of 64-pixel faces, from scripts.export_model
+BUNDLED_ENCODER = BUNDLED.with_name("faces_64_encoder.pt")
 _WRAPPERS = ("module.", "_orig_mod.")  # name prefixes from DistributedDataParallel and torch.compile
 
-StateDict = Mapping[str, Tensor]
 Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class Networks:
-    """Networks of a checkpoint; a state dict that the file lacks is None.
+    """The networks of a checkpoint; a state dict that the file lacks is None.
 
     Attributes:
         classes: the class table as plain data, or None.
-        contents: the whole file, for its other entries; empty if the networks are not from a file.
+        contents: everything in the file, for its other entries; empty if the networks are not from a file.
         source: the file's name in messages.
     """
 
@@ -51,15 +52,14 @@ class Networks:
     source: str = "the checkpoint"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plain data and tensors that a checkpoint of this project stores."""
+        """Return the dict of tensors and plain data that a checkpoint of this project stores."""
         networks = {name: getattr(self, name) for name in NETWORKS if getattr(self, name) is not None}
         return {"format": FORMAT, "model": asdict(self.config), "classes": self.classes, **networks}
 
     def build_generator(self) -> Generator:
-        """Return the EMA generator, or the trained one if there is no EMA, on the CPU in eval mode.
+        """Return the EMA generator, or without one the trained generator, on the CPU in eval mode.
 
-        Raises:
-            ModelError: if there is no generator that fits the configuration.
+        Raise ModelError if there is none, or its tensors do not fit `config`.
         """
         state = self.generator_ema or self.generator
         if state is None:
@@ -69,17 +69,27 @@ class Networks:
         return build(lambda: Generator(self.config), state, self.source).eval()
 
     def build_discriminator(self) -> Discriminator:
-        """Return the discriminator on the CPU in eval mode.
-
-        Raises:
-            ModelError: if there is no discriminator that fits the configuration.
-        """
+        """Return the discriminator on the CPU in eval mode; raise ModelError if it is missing or does not fit."""
         if self.discriminator is None:
             raise ModelError(f"{self.source} holds no discriminator")
         return build(lambda: Discriminator(self.config), self.discriminator, self.source).eval()
 
+    def check_architecture(self, config: ModelConfig) -> None:
+        """Check that networks of `config` have tensors of the same shapes; raise ModelError with what differs."""
+        stored, own = asdict(self.config), asdict(config)
+        differences = [
+            f"model.{name} = {stored[name]} in the checkpoint, {own[name]} in this run"
+            for name in stored
+            if stored[name] != own[name]
+        ]
+        if differences and _shapes(self.config) != _shapes(config):
+            raise ModelError(
+                f"{self.source} has another architecture: {'; '.join(differences)}: use the values of the checkpoint, "
+                "or start a new run in another --output"
+            )
+
     def provenance(self) -> dict[str, Any]:
-        """Return `images` (number of real images seen) and `data` (their sources), each if the file has it."""
+        """Return `images`, the number of real images seen, and `data`, their sources, if the file has them."""
         training = self.contents.get("training")
         counters = training if isinstance(training, dict) else {}
         images, data = self.contents.get("images", counters.get("images")), self.contents.get("data")
@@ -87,26 +97,33 @@ class Networks:
         return {**stored, "data": data} if isinstance(data, list) else stored
 
 
-@functools.cache  # commands may build the same generator twice
+def _shapes(config: ModelConfig) -> list[dict[str, torch.Size]]:
+    with torch.device("meta"):
+        networks = Generator(config), Discriminator(config)
+    return [{name: tensor.shape for name, tensor in network.state_dict().items()} for network in networks]
+
+
+@functools.cache  # once per file, although commands may build its generator twice
 def _warn_without_average(source: str) -> None:
     print(f"warning: {source} holds no EMA generator (g_ema): using the trained weights", file=sys.stderr)
 
 
-def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Generator:
-    """Load the EMA generator of a checkpoint, ours or released, in eval mode.
+def bundled_model() -> Path:
+    """Return the path of the bundled model; raise ModelError if the file is missing."""
+    if not BUNDLED.is_file():
+        raise ModelError(
+            f"the bundled model is missing: restore {BUNDLED} from the repository, or choose a model with --checkpoint"
+        )
+    return BUNDLED
 
-    Raises:
-        ModelError: if the file cannot be read or holds no generator that fits its own configuration.
-    """
+
+def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Generator:
+    """Load the EMA generator of a checkpoint, ours or released, in eval mode; raise ModelError if that fails."""
     return load_networks(path).build_generator().to(device)
 
 
 def load_discriminator(path: str | Path, device: str | torch.device = "cpu") -> Discriminator:
-    """Load the discriminator of a checkpoint, ours or released, in eval mode.
-
-    Raises:
-        ModelError: if the file cannot be read or holds no discriminator that fits its own configuration.
-    """
+    """Load the discriminator of a checkpoint, ours or released, in eval mode; raise ModelError if that fails."""
     return load_networks(path).build_discriminator().to(device)
 
 
@@ -114,7 +131,7 @@ def load_networks(path: str | Path) -> Networks:
     """Load the networks of a checkpoint, ours or released, on the CPU.
 
     Raises:
-        ModelError: if the file is missing, damaged, not a checkpoint, or would need code to be executed.
+        ModelError: if the file is missing, damaged, not a checkpoint, or holds more than tensors and plain data.
     """
     try:
         contents = load_tensors(path)
@@ -124,22 +141,24 @@ def load_networks(path: str | Path) -> Networks:
 
 
 def parse_networks(contents: Any, source: str) -> Networks:
-    """Return the networks in the contents of a checkpoint, ours or released; `source` is its name in messages.
+    """Return the networks in the contents of a checkpoint, ours or released, which `load_tensors` has read.
 
     Raises:
-        ModelError: if the contents are damaged or not those of a checkpoint.
+        ModelError: if the contents are damaged or not those of a checkpoint; the message calls the file `source`.
     """
     stored_format = contents.get("format") if isinstance(contents, dict) else None
     try:
         if stored_format is None:
-            from models.released import parse_released  # only these files need it
+            from models import released  # only these files need it
 
-            if (released := parse_released(contents, source)) is not None:
-                return released
+            if (checkpoint := released.find_networks(contents)) is not None:
+                states = {ours: stored_state(checkpoint, name) for name, ours in released.NAMES.items()}
+                config, states = released.convert(states, checkpoint.get("args"))
+                return Networks(config, **states, contents=contents, source=source)
         if stored_format != FORMAT:
             raise ModelError(
-                f"neither a checkpoint of this program (format {FORMAT}, here {label(stored_format)}) "
-                f"nor a released one (keys g, g_ema, d)"
+                f"not a checkpoint of this program (its format is {label(stored_format)}, not {FORMAT}), nor a "
+                "released one (with the keys g, g_ema, d)"
             )
         config = ModelConfig.from_dict(contents.get("model"))
         states = {name: stored_state(contents, name) for name in NETWORKS}
@@ -149,7 +168,7 @@ def parse_networks(contents: Any, source: str) -> Networks:
 
 
 def stored_state(contents: Mapping[str, Any], name: str) -> StateDict | None:
-    """Return a state dict of a file without name prefixes of wrappers, or None if the file lacks it.
+    """Return a state dict of a file without the name prefixes of wrappers, or None if the file lacks it.
 
     Raises:
         ModelError: if it is not a state dict, or only some of its names have a wrapper's prefix.
@@ -171,12 +190,9 @@ def stored_state(contents: Mapping[str, Any], name: str) -> StateDict | None:
 
 
 def build(make: Callable[[], Module], state: StateDict, source: str) -> Module:
-    """Return the network that `make` creates with the weights of a file.
+    """Create a network with `make` and load a state dict like `load_state`.
 
-    Sizes are checked on the meta device first, so that a damaged file cannot cause a huge allocation.
-
-    Raises:
-        ModelError: if the state dict does not fit, see `load_state`.
+    Shapes are checked on the meta device first, so that a damaged file cannot cause a huge allocation.
     """
     with torch.device("meta"):
         _check(make(), state, source)
@@ -184,12 +200,12 @@ def build(make: Callable[[], Module], state: StateDict, source: str) -> Module:
 
 
 def load_state(module: Module, state: StateDict, source: str) -> Module:
-    """Copy a state dict into a module of the same architecture and return the module.
+    """Copy a state dict into a module of the same architecture, and return the module.
 
-    The module becomes float64 if the state dict is, else float32.
+    The module becomes float64 if any tensor of the state dict is, else float32. `source` names the file in messages.
 
     Raises:
-        ModelError: if a tensor is missing, unknown, of another shape or kind, or not finite; the message names it.
+        ModelError: if a tensor is missing, unknown, not finite, or of another shape or type; the message names it.
     """
     _check(module, state, source)
     is_double = any(value.dtype == torch.float64 for value in state.values())

@@ -1,4 +1,4 @@
-"""Fusion of the parts (paper section 3.2): pseudo-depths -> coarse masks -> blended features.
+"""Fusion of the parts (paper section 3.2): pseudo-depth -> coarse masks -> blended features.
 
 Shapes: N batch, K parts, C local channels, F feature channels, r side of the maps.
 """
@@ -15,11 +15,11 @@ from ops import conv2d
 
 
 def coarse_masks(depth: Tensor, part_mask: Tensor | None = None) -> Tensor:
-    """Return the softmax of the depths over the parts, [N, K, r, r], renormalised without parts that are switched off.
+    """Return the softmax of the pseudo-depth over the parts to generate, [N, K, r, r] in [0, 1].
 
     Args:
-        depth: pseudo-depth, larger is nearer, [N, K, r, r].
-        part_mask: True (or 1) for parts to generate, [K] or [N, K]; None for all.
+        depth: pseudo-depth [N, K, r, r]; larger is nearer.
+        part_mask: True (or 1) for parts to generate, [K] or [N, K]; None for all. The masks of other parts are 0.
     """
     masks = depth.softmax(dim=1)
     if part_mask is None:
@@ -29,15 +29,15 @@ def coarse_masks(depth: Tensor, part_mask: Tensor | None = None) -> Tensor:
 
 
 def _normalized(masks: Tensor, total: Tensor) -> Tensor:
-    """Return masks / (total + epsilon) with the sum in float32 or wider: half precision would round epsilon to 0."""
+    # The sum needs at least float32, because half precision would round epsilon to 0.
     return (masks / (total.to(torch.promote_types(total.dtype, torch.float32)) + EPSILON)).to(masks)
 
 
 class Compositing(nn.Module):
-    """Blend of the parts' features, weighted by the masks. The linear feature heads are applied after the blend.
+    """Blend of the parts' features, weighted by the masks. The linear feature heads are applied after blending.
 
     The head of part k is f_k = W_k h_k + b_k, so sum_k weight_k f_k = [W_0 .. W_{K-1}] concat_k(weight_k h_k)
-    + sum_k weight_k b_k. This is one matrix product that never materialises the K maps of F channels.
+    + sum_k weight_k b_k. This is one matrix product, and the K maps of F channels are never stored.
     """
 
     opaque: Tensor | None  # [K, 1, 1], 0 for transparent parts
@@ -53,9 +53,12 @@ class Compositing(nn.Module):
         self.register_buffer("opaque", opaque if config.transparent_classes else None, persistent=False)
 
     def forward(self, masks: Tensor, hidden: Sequence[Tensor], background: Tensor | None = None) -> Tensor:
-        """Masks [N, K, r, r], hidden features [N K, C, r, r] in groups -> blended features [N, F, r, r].
+        """Return the blended features [N, F, r, r].
 
-        A background [N or 1, F, r, r] replaces the features of the background part.
+        Args:
+            masks: coarse masks [N, K, r, r] in [0, 1].
+            hidden: the local generators' features [N K, C, r, r], split into groups along the first axis.
+            background: features [N or 1, F, r, r] that replace those of the background part.
         """
         weights = self.blend_weights(masks).to(hidden[0].dtype)
         background_weight = weights[:, :1]
@@ -74,9 +77,9 @@ class Compositing(nn.Module):
         return features if background is None else features + background_weight * background
 
     def blend_weights(self, masks: Tensor) -> Tensor:
-        """Return the masks [N, K, r, r], renormalised over the opaque parts.
+        """Return the masks [N, K, r, r], normalised so that those of the opaque parts sum to 1.
 
-        Transparent parts keep their masks, so that the sum over the parts may exceed 1.
+        The masks of transparent parts stay as they are, so the sum over all parts may exceed 1.
         """
         if self.opaque is None:
             return masks

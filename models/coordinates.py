@@ -18,12 +18,12 @@ def coordinate_grid(
     dtype: torch.dtype | None = None,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Return pixel positions in [-1, 1], both ends included: [2, size, size], x first.
+    """Return the positions (x, y) of pixels as [2, size, size]; without zoom and shift, from -1 to 1 inclusive.
 
     Args:
         size: side of the grid in pixels.
-        zoom: magnification, about the image centre, of the parts that are generated at these positions.
-        shift: translation (x, y) of these parts, where 2 is the whole width.
+        zoom: factor by which parts generated at these positions grow, about the image centre.
+        shift: translation (x, y) of these parts, where 2 is the width of the image.
     """
     axis = torch.linspace(-1, 1, size, dtype=dtype, device=device)
     y, x = torch.meshgrid((axis - shift[1]) / zoom, (axis - shift[0]) / zoom, indexing="ij")
@@ -31,17 +31,17 @@ def coordinate_grid(
 
 
 def foreground_coordinates(config: ModelConfig, *, zoom: float, shift: tuple[float, float] = (0.0, 0.0)) -> Tensor:
-    """Return coordinates [1, K, 2, r, r] that zoom and shift all parts except the background."""
+    """Return coordinates [1, K, 2, r, r] for `Generator.synthesis` that zoom and shift all parts but the background."""
     background = coordinate_grid(config.coarse_resolution)
     foreground = coordinate_grid(config.coarse_resolution, zoom=zoom, shift=shift)
     return torch.stack([background] + [foreground] * (config.num_classes - 1))[None]
 
 
 class PositionFeatures(nn.Module):
-    """Fourier features of coordinates, and the linear projection of them that all parts share.
+    """Fourier features of coordinates, and their linear projection, which all parts share.
 
-    The first local layers fold the projection into their weights (`models/local_generator.py`): as the features are
-    constants, the backward pass then needs no gradient of the projected maps.
+    The first local layers multiply their weights by the projection (`models/local_generator.py`). The features are
+    constants, so the backward pass then needs no gradients of projected maps.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -53,13 +53,14 @@ class PositionFeatures(nn.Module):
         self.weight_gain = 1 / math.sqrt(inputs)
 
     def forward(self, coords: Tensor | None = None) -> Tensor:
-        """Coordinates [N, K, 2, r, r], by default the regular grid -> Fourier features [N, K, J, r, r], channels last.
+        """Return the Fourier features [N, K, J, r, r] at coordinates [N, K, 2, r, r]; N and K may be 1.
 
-        N and K may be 1. The features of the regular grid are interpolated at the coordinates, and the edge is
-        repeated outside. Computing them exactly would not help: the local generators are trained on the regular grid
-        alone, where the high octaves advance by more than half a wave from one position to the next.
+        By default the coordinates are the regular grid. Features elsewhere are interpolated between those of the grid,
+        and repeat its edge outside. Exact features would not help: the local generators are trained on the regular
+        grid only, where the high octaves advance by more than half a wave from one position to the next. In memory the
+        features are channels_last.
         """
-        # Half precision has too few digits for the phases of the high octaves.
+        # Half precision is too coarse for the phases of the high octaves.
         dtype = torch.promote_types(self.weight.dtype, torch.float32)
         compute = _grid_features if torch.compiler.is_compiling() else _stored_grid_features
         features = compute(self.size, self.octaves, dtype, self.weight.device)[None, None]
@@ -76,7 +77,7 @@ class PositionFeatures(nn.Module):
 
 
 def _grid_features(size: int, octaves: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return the Fourier features [J, size, size] of the regular grid: xy, then sin and cos of 2^i xy per octave i."""
+    """Return the Fourier features [J, size, size] of the grid: x, y, then sin and cos of 2^i x, 2^i y per octave i."""
     grid = coordinate_grid(size, dtype=dtype, device=device)
     waves = [wave(2**octave * grid) for octave in range(octaves) for wave in (torch.sin, torch.cos)]
     return _channels_last(torch.cat([grid, *waves]))
@@ -84,14 +85,11 @@ def _grid_features(size: int, octaves: int, dtype: torch.dtype, device: torch.de
 
 @functools.lru_cache(maxsize=8)
 def _stored_grid_features(size: int, octaves: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return the result of `_grid_features`, cached and shared by all generators of the same size.
-
-    Do not modify it in place.
-    """
+    """Return the result of `_grid_features` from a cache that all generators share: do not modify it in place."""
     with torch.inference_mode(False):  # inference tensors could not be used in training
         return _grid_features(size, octaves, dtype, device)
 
 
 def _channels_last(features: Tensor) -> Tensor:
-    """Return features [..., J, r, r] with the J features of a position next to each other in memory."""
+    """Store features [..., J, r, r] with the J features of a position next to each other in memory."""
     return features.movedim(-3, -1).contiguous().movedim(-1, -3)

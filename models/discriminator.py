@@ -18,7 +18,7 @@ GROUP_SIZE = 4
 
 
 class ConvLayer(nn.Module):
-    """Convolution, bias and leaky ReLU times `gain`: x [N, I, s, s] -> [N, O, s', s']."""
+    """Convolution, bias, leaky ReLU and multiplication by `gain`: x [N, I, s, s] -> [N, O, s', s']."""
 
     def __init__(self, inputs: int, outputs: int, kernel_size: int, *, stride: int = 1, padding: int = 0) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class ConvLayer(nn.Module):
 class DownBlock(nn.Module):
     """Residual block (StyleGAN2, figure 7): x [N, I, s, s] -> [N, O, s/2, s/2].
 
-    The factor 1 / sqrt 2 of the sum is folded into the gains of both branches.
+    The sum of the two branches is divided by sqrt 2; the gains of the branches include this factor.
     """
 
     filter: Tensor
@@ -45,7 +45,7 @@ class DownBlock(nn.Module):
         self.register_buffer("filter", resampling_filter(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        # Skip branch. Its 1x1 convolution reads every other pixel only, so the filter computes no others.
+        # Skip branch. Its 1x1 convolution would read only every other pixel, so the filter downsamples.
         x, skip = branch_filtered(x, self.filter, down=2, padding=1)
         skip = self.skip(skip, gain=math.sqrt(0.5))
         # Residual branch.
@@ -54,7 +54,7 @@ class DownBlock(nn.Module):
 
 
 class Trunk(nn.Sequential):
-    """Residual trunk: x [N, I, R, R] -> [N, O, 4, 4]."""
+    """1x1 convolution and residual blocks of one branch: x [N, I, R, R] -> [N, O, 4, 4]."""
 
     def __init__(self, inputs: int, config: ModelConfig) -> None:
         side = config.resolution
@@ -63,7 +63,7 @@ class Trunk(nn.Sequential):
             layers.append(DownBlock(config.channels(side), config.channels(side // 2)))
             side //= 2
         super().__init__(*layers)
-        self.recompute_from = 0  # recompute layers with inputs of at least this side in the backward pass; 0: none
+        self.recompute_from = 0  # the backward pass recomputes layers whose inputs have at least this side; 0: none
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self:
@@ -90,11 +90,13 @@ class Discriminator(nn.Module):
         self.logits = EqualizedLinear(channels, 1)
 
     def forward(self, image: Tensor, segmentation: Tensor | None = None, batches: int = 1) -> Tensor:
-        """Image [N, 3, R, R], segmentation [N, K, R, R] or None (domain adaptation) -> logits [N, 1].
+        """Return the logits [N, 1].
 
         Args:
-            batches: number of batches concatenated in the N samples. The minibatch standard deviation is computed in
-                each batch, so that the logits equal those of separate calls.
+            image: [N, 3, R, R].
+            segmentation: [N, K, R, R], or None in domain adaptation, whose images have no masks.
+            batches: number of batches that are concatenated in the N samples. The minibatch standard deviation is
+                computed per batch, so that the logits equal those of separate calls.
 
         Raises:
             ModelError: if a tensor has another shape.
@@ -107,28 +109,25 @@ class Discriminator(nn.Module):
             return self.logits(self.final_linear(x.flatten(1)))
 
     def _checked(self, name: str, x: Tensor, channels: int) -> Tensor:
-        """Return the input in channels_last format, which is fastest on CPUs and, in half precision, on GPUs."""
         side = self.config.resolution
         if x.ndim != 4 or x.shape[1:] != (channels, side, side):
             raise ModelError(
                 f"{name} has shape {list(x.shape)}; this discriminator takes [N, {channels}, {side}, {side}]"
             )
-        return x.contiguous(memory_format=torch.channels_last)
+        return x.contiguous(memory_format=torch.channels_last)  # fastest on CPUs and, in half precision, on GPUs
 
 
 def append_minibatch_stddev(x: Tensor, batches: int = 1) -> Tensor:
     """Append the minibatch standard deviation as a channel: x [b N, C, s, s] -> [b N, C + 1, s, s].
 
-    Progressive GAN (Karras et al. 2018), section 3. In each of b batches, the samples n, n + N/g, n + 2N/g, ... form a
-    group of g = min(N, 4), whose mean standard deviation is the value of the channel.
-
-    Raises:
-        ModelError: if the batch size is not a multiple of the group size.
+    Progressive GAN (Karras et al. 2018), section 3. In each of the b batches, samples n, n + N/g, n + 2N/g, ... form a
+    group of g = min(N, 4). The channel holds the group's standard deviation, averaged over all positions.
+    Raise ModelError if N is not a multiple of g.
     """
     samples, (height, width) = x.shape[0] // batches, x.shape[2:]
     group = min(samples, GROUP_SIZE)
     if samples % group:
-        raise ModelError(f"a batch of {samples} does not divide into groups of {group}: choose a multiple of {group}")
+        raise ModelError(f"a batch of {samples} cannot be split into groups of {group}: choose a multiple of {group}")
     grouped = x.unflatten(0, (batches, group, samples // group))  # [b, g, N/g, C, s, s]
     variance = grouped.var(1, correction=0)
     # In half precision, epsilon would be rounded to 0 and the gradient of sqrt could be infinite.

@@ -29,9 +29,9 @@ class GeneratorOutput(NamedTuple):
 
 
 class Generator(nn.Module):
-    """Generator of images and their segmentation, part by part."""
+    """Generator of images and their segmentations, composed of parts."""
 
-    layer_codes: Tensor
+    code_index: Tensor  # [K, L], index of the W+ vector that each local layer takes
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Generator(nn.Module):
         self.local_generators = LOCAL_GENERATORS[config.local_generator](config)
         self.compositing = Compositing(config)
         self.render_net = RENDER_NETS[config.render_net](config)
-        self.register_buffer("layer_codes", layer_code_index(config), persistent=False)
+        self.register_buffer("code_index", layer_code_index(config), persistent=False)
 
     @property
     def num_codes(self) -> int:
@@ -63,7 +63,7 @@ class Generator(nn.Module):
         """Generate images from codes in W [N, D] or W+ [N, M, D].
 
         Args:
-            codes: base_0 .. base_{B-1}, then shape_k, texture_k of each part; a code in W is repeated for all M.
+            codes: in W+, base_0 .. base_{B-1}, then shape_k, texture_k of each part; a code in W is repeated M times.
             noise: "const" uses the stored noise maps, "random" samples new ones.
             part_mask: True for parts to generate, [K] or [N, K]; None for all.
             coords: positions in [-1, 1], x first, [N or 1, 2, r, r] or per part [N or 1, K, 2, r, r]; None for the
@@ -76,8 +76,8 @@ class Generator(nn.Module):
         return self.synthesis_from_layer_codes(self.expand(codes), noise, part_mask, coords, background)
 
     def expand(self, codes: Tensor) -> Tensor:
-        """Expand W [N, D] or W+ [N, M, D] codes to one code per local layer, [N, K, L, D]."""
-        return to_wplus(codes, self.config)[:, self.layer_codes]
+        """Expand codes in W [N, D] or W+ [N, M, D] to the code of every local layer, [N, K, L, D]."""
+        return to_wplus(codes, self.config)[:, self.code_index]
 
     def synthesis_from_layer_codes(
         self,
@@ -87,7 +87,7 @@ class Generator(nn.Module):
         coords: Tensor | None = None,
         background: Tensor | None = None,
     ) -> GeneratorOutput:
-        """Generate images like `synthesis`, from the code of every local layer [N, K, L, D]."""
+        """Generate images like `synthesis`, from the output [N, K, L, D] of `expand`."""
         config, samples = self.config, layer_codes.shape[0]
         parts, side = config.num_classes, (config.coarse_resolution,) * 2
         _check("layer_codes", layer_codes, (samples, parts, config.local_layers, config.latent_dim))
@@ -107,7 +107,7 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def mean_code(self, samples: int = 10_000, seed: int = 0) -> Tensor:
-        """Return the mean of w over random z, [D]; for the same seed it is the same on every device."""
+        """Return the mean of w over random z, [D]. For one seed, z is the same on every device."""
         z = torch.randn(samples, self.config.latent_dim, generator=torch.Generator().manual_seed(seed))
         return self.mapping(z.to(self.positions.weight)).mean(0)
 
@@ -120,7 +120,6 @@ class Generator(nn.Module):
 
 
 def _check(name: str, x: Tensor | None, *shapes: tuple[int, ...]) -> None:
-    """Raise ModelError if x is a tensor with none of the allowed shapes."""
     if x is not None and tuple(x.shape) not in shapes:
         allowed = " or ".join(str(list(shape)) for shape in dict.fromkeys(shapes))
         raise ModelError(f"{name} has shape {list(x.shape)}; expected {allowed}")

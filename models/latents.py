@@ -1,4 +1,4 @@
-"""W+ codes: the vector that each local layer takes, expansion from W, truncation and style mixing.
+"""W+ codes: which vector each local layer takes, expansion from W, truncation and style mixing.
 
 A code in W+ has M = B + 2K vectors: base_0 .. base_{B-1}, then shape_k, texture_k for k = 0 .. K-1.
 Shapes: N batch, D latent width, K parts, L local layers.
@@ -32,11 +32,7 @@ def layer_code_index(config: ModelConfig) -> Tensor:
 
 
 def to_wplus(codes: Tensor, config: ModelConfig) -> Tensor:
-    """Expand codes in W [N, D] or W+ [N, M, D] to W+ [N, M, D].
-
-    Raises:
-        ModelError: if the codes have another shape.
-    """
+    """Expand codes in W [N, D] or W+ [N, M, D] to W+ [N, M, D]; raise ModelError for other shapes."""
     if codes.shape[1:] not in ((config.latent_dim,), (config.num_codes, config.latent_dim)):
         expected = f"[N, {config.latent_dim}] or [N, {config.num_codes}, {config.latent_dim}]"
         raise ModelError(f"codes have shape {list(codes.shape)}; this model takes {expected}")
@@ -44,16 +40,16 @@ def to_wplus(codes: Tensor, config: ModelConfig) -> Tensor:
 
 
 def truncate(w: Tensor, mean: Tensor, psi: float) -> Tensor:
-    """Move codes [..., D] toward `mean` [D] (StyleGAN, appendix B): psi = 1 changes nothing, 0 gives the mean."""
+    """Move codes [..., D] toward `mean` [D] (StyleGAN, appendix B): psi = 1 changes nothing, 0 returns the mean."""
     return mean + psi * (w - mean)
 
 
 def mix_styles(first: Tensor, second: Tensor, probability: float, config: ModelConfig) -> Tensor:
-    """Mix the styles of two w [N, D] each into W+ codes [N, M, D].
+    """Mix the styles of pairs of w, `first` and `second` [N, D], into W+ codes [N, M, D].
 
-    A sample is mixed with the given probability. Its base codes come from the first w. Each part samples one of three
-    choices uniformly: both codes from the first w, shape from the first and texture from the second, both from the
-    second.
+    Each sample is mixed with the given probability; otherwise all its codes are the first w. Base codes are always the
+    first w. For each part of a mixed sample, one of three choices is sampled uniformly: both codes are the first w; the
+    shape code is the first and the texture code the second; both are the second.
     """
     samples, parts = first.shape[0], config.num_classes
     mixed = torch.rand(samples, 1, device=first.device) < probability

@@ -1,4 +1,4 @@
-"""Layers with an equalised learning rate (Karras et al. 2018, section 4.1), and helpers of several networks.
+"""Layers with an equalised learning rate (Karras et al. 2018, section 4.1), and helpers shared by the networks.
 
 Shapes: N batch, I input and O output channels, H and W sides of the maps.
 """
@@ -20,7 +20,7 @@ Output = TypeVar("Output")
 
 
 def resampling_filter() -> Tensor:
-    """Return the filter [1, 3, 3, 1] / 8, which `upfirdn2d` applies along both axes."""
+    """Return the taps [1, 3, 3, 1] / 8 of the filter that `upfirdn2d` applies along both axes."""
     return torch.tensor([0.125, 0.375, 0.375, 0.125])
 
 
@@ -33,14 +33,14 @@ def run(function: Callable[..., Output], *inputs: Tensor, recompute: bool) -> Ou
 
 
 def cat(tensors: Sequence[Tensor]) -> Tensor:
-    """Concatenate along the first axis, without a copy if there is only one tensor."""
+    """Concatenate along the first axis; a single tensor is returned without a copy."""
     return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
 
 
 class EqualizedLinear(nn.Module):
     """Linear layer x [N, I] -> [N, O], followed by leaky ReLU (slope 0.2, gain sqrt 2) if `activate`.
 
-    Weight and bias are stored divided by `lr_multiplier`, which multiplies their effective learning rate.
+    Weight and bias are multiplied by `lr_multiplier` when they are used, which scales their effective learning rate.
     """
 
     def __init__(self, inputs: int, outputs: int, *, activate: bool = False, lr_multiplier: float = 1.0) -> None:
@@ -57,7 +57,7 @@ class EqualizedLinear(nn.Module):
 
 
 class EqualizedConv2d(nn.Module):
-    """Convolution x [N, I, H, W] -> [N, O, H', W'] with the weight divided by sqrt(fan-in), without bias."""
+    """Convolution without bias: x [N, I, H, W] -> [N, O, H', W']. The weight is divided by sqrt(fan-in)."""
 
     def __init__(self, inputs: int, outputs: int, kernel_size: int, *, stride: int = 1, padding: int = 0) -> None:
         super().__init__()
@@ -71,9 +71,9 @@ class EqualizedConv2d(nn.Module):
 
 
 class ScaledConv2d(nn.Module):
-    """Weight of a modulated convolution whose style is a learned constant: one scale per input channel.
+    """Weight [O, I, k, k] of a modulated convolution whose style is a learned constant, one scale per input channel.
 
-    `forward` returns the weight [O, I, k, k], so that callers can fuse, transpose or concatenate it.
+    `forward` returns the weight instead of convolving, so that callers can transpose or concatenate it.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel_size: int, *, demodulate: bool) -> None:

@@ -1,11 +1,11 @@
 """The K local generators, run together (paper section 3.1).
 
-Each is an MLP per pixel whose layers are modulated by the part's codes. The parameters of all parts and layers are
-stacked, so that one batched matrix product computes a layer of many parts and samples.
+Each is an MLP that runs at every pixel and whose layers are modulated by the part's codes. The parameters of all parts
+and layers are stacked, so that one batched matrix product computes a layer for many parts and samples.
 
 Shapes: N batch, K parts, L layers, D latent width, C local channels, J Fourier features, r side, P = r x r positions.
-The activations of one part of one sample are a map [C, r, r] in channels_last format. Maps go through all layers in
-groups of B out of N K, so that a group stays in a CPU's cache or is recomputed on its own.
+The activations of one part of one sample are a map [C, r, r] in channels_last format. The N K maps go through all
+layers in groups of B, so that a group stays in a CPU's cache, or can be recomputed on its own in the backward pass.
 """
 
 import math
@@ -22,8 +22,8 @@ from ops import cast_for_autocast, full_precision
 
 SLOPE = 0.2
 GAIN = math.sqrt(2)
-CACHED_ELEMENTS = 2**18  # size of a group that a CPU's cache keeps from one layer to the next
-RECOMPUTED_GROUPS = 8  # with recomputation, 1/8 of the activations exist at a time
+CACHED_ELEMENTS = 2**18  # number of activations in a group that stays in a CPU's cache from layer to layer
+RECOMPUTED_GROUPS = 8  # with recomputation, only 1/8 of the activations are in memory at a time
 
 
 class LocalOutput(NamedTuple):
@@ -32,11 +32,11 @@ class LocalOutput(NamedTuple):
 
 
 class LocalGenerators(nn.Module):
-    """Fourier features and the codes of all layers -> pseudo-depth and hidden features of every part.
+    """The local generators of all parts: Fourier features and codes -> pseudo-depth and hidden features.
 
     Attributes:
-        recompute: recompute the activations group by group in the backward pass instead of keeping them.
-        in_groups: False runs all maps as one group, so that a traced graph is valid for any batch size.
+        recompute: recompute the activations in the backward pass, group by group, instead of storing them.
+        in_groups: split the maps into groups; False for tracing, so that the graph is valid for any batch size.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -56,8 +56,8 @@ class LocalGenerators(nn.Module):
 
         Args:
             positions: Fourier features [N or 1, K or 1, J, r, r].
-            projection: weight [C, J] that projects them to the input of the first layers.
-            codes: one for every layer, [N, K, L, D].
+            projection: weight [C, J] that projects the features to the inputs of the first layers.
+            codes: the code of every layer, [N, K, L, D].
         """
         samples, parts, _, _ = codes.shape
         size = self._group_size(samples * parts, positions.shape[-1] ** 2)
@@ -65,7 +65,7 @@ class LocalGenerators(nn.Module):
             weight, bias = self._modulated(codes)
             first, others = weight.split((1, len(weight) - 1))
             first = first[0] @ projection  # [N K, C, J]
-        # Cast all layers at once; otherwise autocast would launch a cast per matrix product.
+        # Cast the weights of all layers at once; autocast would launch a cast for each matrix product.
         first, others, bias = cast_for_autocast(first), cast_for_autocast(others), cast_for_autocast(bias)
         # Split everything into groups of maps.
         first_weights, weights, biases = _split(first, size), _split(others, size, dim=1), _split(bias, size, dim=1)
@@ -83,8 +83,8 @@ class LocalGenerators(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Run all layers of a group: x [B, J, r, r] -> depth [B, r, r], hidden features [B, C, r, r].
 
-        The weights are [B, C, J] (first) and [L - 1, B, C, C], the biases [L, B, 1, C], the depth head's [B, C, 1] and
-        [B, 1, 1].
+        The first weights are [B, C, J], the others [L - 1, B, C, C]; biases are [L, B, 1, C]. Weight and bias of the
+        depth head are [B, C, 1] and [B, 1, 1].
         """
         for layer, (weight, bias) in enumerate(zip([first, *weights.unbind(0)], biases.unbind(0), strict=True)):
             x = _activated_linear(x, weight, bias)
@@ -93,7 +93,7 @@ class LocalGenerators(nn.Module):
         return depth, x
 
     def _group_size(self, maps: int, positions: int) -> int | None:
-        """Return the number of maps in a group, or None for all maps."""
+        """Return the number of maps per group, or None to run all maps as one group."""
         if not self.in_groups:
             return None
         if self.weight.device.type == "cpu":
@@ -101,15 +101,15 @@ class LocalGenerators(nn.Module):
         return math.ceil(maps / RECOMPUTED_GROUPS) if self.recompute else None
 
     def _modulated(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Return modulated, demodulated weights [L, N K, C, C] and biases [L, N K, 1, C] (StyleGAN2, section 2.2).
+        """Return modulated and demodulated weights [L, N K, C, C] and biases [L, N K, 1, C] (StyleGAN2, section 2.2).
 
-        The gain of the activation is folded into both: it is positive, so leaky_relu(x) * gain = leaky_relu(x * gain).
+        Both include the activation's gain: it is positive, so leaky_relu(x) * gain = leaky_relu(x * gain).
         """
         samples, channels = codes.shape[0], self.weight.shape[-1]
         per_layer = codes.permute(2, 1, 0, 3) / math.sqrt(codes.shape[-1])  # [L, K, N, D]
         style = per_layer @ self.style_weight.transpose(2, 3) + self.style_bias[:, :, None]  # [L, K, N, C]
         style = style / math.sqrt(channels)
-        # The squared norm sum_i (w_i s_i)^2 of each output channel, without materialising the modulated weights.
+        # The squared norm sum_i (w_i s_i)^2 of each output channel, without storing the modulated weights.
         squares = style.square() @ self.weight.square().transpose(2, 3)  # [L, K, N, C]
         scale = GAIN * torch.rsqrt(squares + EPSILON)
         style, scale = style.transpose(1, 2), scale.transpose(1, 2)  # [L, N, K, C]
@@ -123,7 +123,7 @@ LOCAL_GENERATORS = {"modulated": LocalGenerators}
 
 
 class DepthHead(nn.Module):
-    """Linear, unmodulated pseudo-depth heads: weights [K, C, 1] and biases [K, 1, 1], 0 for the background."""
+    """Weights [K, C, 1] and biases [K, 1, 1] of the linear, unmodulated pseudo-depth heads; 0 for the background."""
 
     def __init__(self, parts: int, channels: int) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ class DepthHead(nn.Module):
 def _activated_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Linear layer and leaky ReLU: x [B, I, r, r], weight [B, O, I], bias [B, 1, O] -> [B, O, r, r].
 
-    The activation works in place, as the backward pass of a linear layer does not need its output.
+    The activation works in place, because the backward pass of a linear layer does not need the layer's output.
     """
     if x.shape[0] == 1:  # on CPUs, a convolution is up to three times faster than a matrix product
         return F.leaky_relu_(F.conv2d(x, weight[0, :, :, None, None], bias[0, 0]), SLOPE)

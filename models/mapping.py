@@ -12,7 +12,7 @@ LR_MULTIPLIER = 0.01
 
 
 class MappingNetwork(nn.Module):
-    """Normalisation of z to unit root mean square, then fully connected layers."""
+    """Mapping network: normalisation of z to a root mean square of 1, then fully connected layers."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -23,11 +23,7 @@ class MappingNetwork(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        """Map z [N, D], samples of N(0, 1), to w [N, D].
-
-        Raises:
-            ModelError: if z has another shape.
-        """
+        """Map z [N, D], samples of N(0, 1), to w [N, D]; raise ModelError for other shapes."""
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise ModelError(f"z has shape {list(z.shape)}; this model takes [N, {self.latent_dim}]")
         with full_precision(z):

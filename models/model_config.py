@@ -1,4 +1,4 @@
-"""Architecture of the generator and the discriminator, checked before anything is built."""
+"""Options of the networks' architecture, checked before anything is built."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from utils.errors import ModelError, ReadingError
 from utils.reading.plain import stored_options
 
-# Smallest and largest values. What exceeds them is a mistake, or a file that is meant to exhaust memory.
+# Smallest and largest values. Others are mistakes, or come from a file that was made to exhaust the memory.
 _LIMITS = {
     "num_classes": (2, 64),
     "latent_dim": (1, 2**14),
@@ -24,27 +24,27 @@ _MAX_WEIGHTS = 2**31
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Architecture of both networks. Symbols in brackets are those of the paper and of the shape legends.
+    """Architecture of generator and discriminator. Letters in brackets are those of the shape legends.
 
     Raises:
-        ModelError: if sizes contradict each other; the message names the option and the remedy.
+        ModelError: if an option is out of range, or options contradict each other.
     """
 
     resolution: int = 256  # [R] side of the image and the segmentation, pixels
     num_classes: int = 13  # [K] parts; class 0 is the background
     latent_dim: int = 512  # [D]
     mapping_layers: int = 8
-    base_layers: int = 2  # [B] first local layers, which take the base codes that all foreground parts share
-    depth_layers: int = 6  # [S] local layers before the depth head
+    base_layers: int = 2  # [B] number of first local layers that take the base codes, which foreground parts share
+    depth_layers: int = 6  # local layers before the depth head
     local_layers: int = 10  # [L] layers of a local generator
     local_channels: int = 64  # [C]
     coarse_resolution: int = 64  # [r] side of the local generators' maps, pixels
     feature_channels: int = 512  # [F] channels of the blended feature map
     render_resolution: int = 16  # side of the render net's input, pixels
-    channel_base: int = 32768  # channels at resolution s: min(channel_max, channel_base / s)
+    channel_base: int = 32768  # layers at resolution s have min(channel_max, channel_base / s) channels
     channel_max: int = 512
     position_octaves: int = 0  # octaves of the Fourier features; 0: log2(resolution), as in the paper
-    transparent_classes: tuple[int, ...] = ()  # [T] see-through parts, e.g. glasses
+    transparent_classes: tuple[int, ...] = ()  # see-through parts, e.g. glasses
     residual_masks: bool = True  # add the coarse masks to the segmentation at the coarse resolution
     local_generator: Literal["modulated"] = "modulated"  # LOCAL_GENERATORS in models/local_generator.py
     render_net: Literal["skip"] = "skip"  # RENDER_NETS in models/render_net.py
@@ -68,11 +68,7 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: Any) -> "ModelConfig":
-        """Return the configuration that a file of this project stores; options that it lacks take their defaults.
-
-        Raises:
-            ModelError: if an option is unknown or its value impossible.
-        """
+        """Return the configuration that a file stores; raise ModelError for unknown options and invalid values."""
         try:
             return cls(**stored_options(cls, values))
         except ReadingError as error:
@@ -84,7 +80,7 @@ class ModelConfig:
         return self.base_layers + 2 * self.num_classes
 
     def channels(self, resolution: int) -> int:
-        """Return the number of channels in the render net and the discriminator where maps have this side in pixels."""
+        """Return the channels of layers in render net and discriminator whose maps have this side in pixels."""
         return min(self.channel_max, self.channel_base // resolution)
 
     def _check_resolutions(self) -> None:
@@ -93,7 +89,7 @@ class ModelConfig:
         _require_power_of_two("render_resolution", self.render_resolution, 4, self.coarse_resolution)
         if self.render_resolution == self.resolution:
             raise ModelError(
-                f"model.render_resolution = {self.render_resolution} leaves the render net nothing to do: "
+                f"model.render_resolution = {self.render_resolution} leaves no layers in the render net: "
                 f"choose at most model.resolution / 2 = {self.resolution // 2}"
             )
         if self.channels(self.resolution) < 1:
@@ -107,20 +103,20 @@ class ModelConfig:
         if len(transparent) != len(self.transparent_classes) or not transparent <= set(range(self.num_classes)):
             raise ModelError(
                 f"model.transparent_classes = {list(self.transparent_classes)}: "
-                f"name each class once, by ids from 0 to {self.num_classes - 1}"
+                f"list each class id at most once, from 0 to {self.num_classes - 1}"
             )
         if len(transparent) == self.num_classes:
-            raise ModelError("model.transparent_classes names every class: leave at least one opaque")
+            raise ModelError("model.transparent_classes lists every class: leave at least one opaque")
 
     def _check_weights(self) -> None:
-        """Limit the weights of the mapping, the local generators and all 3x3 convolutions, which are nearly all."""
+        """Limit the weights in mapping network, local generators and 3x3 convolutions, which are nearly all weights."""
         width, parts, layers = self.latent_dim, self.num_classes, self.local_layers
         local = parts * self.local_channels * (layers * (self.local_channels + width) + self.feature_channels)
         sides = [2**power for power in range(2, int(math.log2(self.resolution)) + 1)]
         convolutions = 54 * sum(self.channels(side) ** 2 for side in sides)
         entrance = 9 * self.feature_channels * self.channels(self.render_resolution)
         if (weights := self.mapping_layers * width**2 + local + convolutions + entrance) > _MAX_WEIGHTS:
-            raise ModelError(f"model: {weights} weights, more than {_MAX_WEIGHTS}: choose fewer channels or layers")
+            raise ModelError(f"model has {weights} weights, more than {_MAX_WEIGHTS}: choose fewer channels or layers")
 
 
 def _require_power_of_two(name: str, value: int, low: int, high: int) -> None:

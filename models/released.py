@@ -1,7 +1,7 @@
-"""Conversion of the paper authors' released checkpoints. Their tensor names are facts; the code is ours.
+"""Conversion of the paper authors' released checkpoints.
 
-A released file is a dict of the state dicts `g`, `g_ema`, `d` and the options `args`. Its tensors are per part and per
-layer, ours are stacked, so each released tensor goes into a slice of one of ours.
+A released file is a dict of the state dicts `g`, `g_ema`, `d` and the options `args`. It has one tensor per part and
+layer where ours are stacked over parts and layers, so each released tensor goes into a slice of one of ours.
 """
 
 import argparse
@@ -13,14 +13,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from models.checkpoint import Networks, StateDict, stored_state
 from models.discriminator import Discriminator
 from models.generator import Generator
 from models.model_config import ModelConfig
 from utils.errors import ModelError
 from utils.reading.checks import label
+from utils.reading.tensors import StateDict
 
-# Keys under which other programs store the whole file or a bare generator; averaged weights come first.
+NAMES = {"g": "generator", "g_ema": "generator_ema", "d": "discriminator"}  # released name -> our name
+
+# Keys under which other programs nest a released file or a generator's state dict; averaged weights come first.
 _NESTED = ("params_ema", "state_dict", "model", "params", "generator")
 
 # Tensors of a module: released name -> our name.
@@ -57,47 +59,42 @@ class Slot(NamedTuple):
     at: tuple[int, ...] = ()
 
 
-def parse_released(contents: Any, source: str) -> Networks | None:
-    """Return the networks in the contents of a released file, or None if the file has another layout.
+def find_networks(contents: Any, depth: int = 0) -> dict[str, Any] | None:
+    """Return the dict with the keys `g`, `g_ema`, `d` in the contents of a file, or None if there is none.
 
-    Raises:
-        ModelError: if the file is damaged.
-    """
-    if (checkpoint := _released_layout(contents)) is None:
-        return None
-    generator, average, discriminator = (stored_state(checkpoint, name) for name in ("g", "g_ema", "d"))
-    state = average or generator
-    if state is None:
-        raise ModelError("not a released checkpoint: g and g_ema are empty")
-    args = checkpoint.get("args")
-    config = released_config(state, vars(args) if isinstance(args, argparse.Namespace) else {})
-    with torch.device("meta"):  # only shapes are needed
-        generator_module, discriminator_module = Generator(config), Discriminator(config)
-    return Networks(
-        config,
-        generator and convert_state(generator, generator_slots(config), generator_module),
-        average and convert_state(average, generator_slots(config), generator_module),
-        discriminator and convert_state(discriminator, discriminator_slots(config), discriminator_module),
-        contents=contents,
-        source=source,
-    )
-
-
-def _released_layout(contents: Any, depth: int = 0) -> dict[str, Any] | None:
-    """Return the dict with the keys `g`, `g_ema`, `d`, or None if there is none.
-
-    Other programs nest this dict under a key of their own, or store the bare state dict of a generator, which then
-    counts as `g_ema`.
+    Other programs nest this dict under a key of their own, or store only the state dict of a generator, which is
+    returned under the key `g_ema`.
     """
     if not isinstance(contents, dict) or "format" in contents or depth > len(_NESTED):
         return None
     if {"g", "g_ema"} & contents.keys():
         return contents
     for key in _NESTED:
-        if (inner := _released_layout(contents.get(key), depth + 1)) is not None:
+        if (inner := find_networks(contents.get(key), depth + 1)) is not None:
             return {**inner, "args": contents.get("args") if inner.get("args") is None else inner["args"]}
     names = (str(name) for name, value in contents.items() if isinstance(value, Tensor))
     return {"g_ema": contents} if any(name.endswith("local_nets.0.to_feat.bias") for name in names) else None
+
+
+def convert(states: Mapping[str, StateDict | None], args: Any) -> tuple[ModelConfig, dict[str, StateDict | None]]:
+    """Return the architecture, and the state dicts converted to ours; raise ModelError if they are damaged.
+
+    Args:
+        states: the released state dicts, by our names of the networks; None where the file lacks one.
+        args: the released options, an `argparse.Namespace`; other values are ignored.
+    """
+    generator = states["generator_ema"] or states["generator"]
+    if generator is None:
+        raise ModelError("not a released checkpoint: g and g_ema are empty")
+    config = released_config(generator, vars(args) if isinstance(args, argparse.Namespace) else {})
+    with torch.device("meta"):  # only shapes are needed
+        modules = {"generator": Generator(config), "discriminator": Discriminator(config)}
+    slots = {"generator": generator_slots, "discriminator": discriminator_slots}
+    kinds = {name: name.removesuffix("_ema") for name in states}
+    return config, {
+        name: state and convert_state(state, slots[kinds[name]](config), modules[kinds[name]])
+        for name, state in states.items()
+    }
 
 
 def generator_slots(config: ModelConfig) -> Iterator[Slot]:
@@ -138,11 +135,7 @@ def _slots(released: str, ours: str, names: Mapping[str, str], at: tuple[int, ..
 
 
 def convert_state(released: StateDict, slots: Iterator[Slot], module: torch.nn.Module) -> dict[str, Tensor]:
-    """Convert a released state dict to ours, in the shapes of `module` and the precision of the file.
-
-    Raises:
-        ModelError: if a tensor is missing, unknown or of another size; the message names it.
-    """
+    """Convert a released state dict to one with the names and shapes of `module`, in the file's precision."""
     pairs = list(slots)
     _check_slots(released, pairs, module)  # before allocating the sizes that the file claims
     precision = reduce(torch.promote_types, [value.dtype for value in released.values()])
@@ -167,18 +160,14 @@ def _check_slots(released: StateDict, slots: Sequence[Slot], module: torch.nn.Mo
             )
     if unread:
         raise ModelError(
-            f"released checkpoint has {len(unread)} unknown tensors, such as {label(min(map(str, unread)))}"
+            f"released checkpoint has {len(unread)} unknown tensors, for example {label(min(map(str, unread)))}"
         )
     if wrong := [name for name, value in released.items() if not value.is_floating_point()]:
         raise ModelError(f"released tensor {wrong[0]} holds {released[wrong[0]].dtype}, not floats")
 
 
 def released_config(generator: StateDict, args: Mapping[str, Any]) -> ModelConfig:
-    """Return the architecture of a released generator, from its tensor shapes and, where those do not show it, `args`.
-
-    Raises:
-        ModelError: if a tensor that shows a size is missing or has too few dimensions, or an option has another type.
-    """
+    """Return the architecture of a released generator: sizes from its tensors, the rest from its options `args`."""
     try:
         noises = _count(generator, "render_net.noises.noise_{}")
         resolution = _shape(generator, f"render_net.noises.noise_{noises - 1}")[-1]
@@ -204,15 +193,12 @@ def released_config(generator: StateDict, args: Mapping[str, Any]) -> ModelConfi
         raise
     except (TypeError, ValueError, IndexError, OverflowError) as error:
         raise ModelError(
-            f"not a released checkpoint: a size or an option in args has the wrong type ({error})"
+            f"not a released checkpoint: the shape of a tensor or an option in args is wrong ({error})"
         ) from None
 
 
 def _coarse_resolution(generator: StateDict, noises: int) -> int:
-    """Return the side at which the blended features are concatenated.
-
-    The layer after it has more input channels than the layer before it has outputs.
-    """
+    # At this side the render net concatenates the blended features, so that a layer's inputs exceed the last outputs.
     for layer in range(2, noises, 2):
         inputs = _shape(generator, f"render_net.convs.{layer}.weight")[1]
         if inputs > _shape(generator, f"render_net.convs.{layer - 1}.weight")[0]:

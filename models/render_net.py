@@ -21,7 +21,7 @@ class RenderOutput(NamedTuple):
 
 
 class RenderLayer(nn.Module):
-    """3x3 convolution, noise, bias and leaky ReLU: x [N, I, s, s] -> [N, O, s, s], [N, O, 2s, 2s] if `upsample`."""
+    """3x3 convolution, noise, bias and leaky ReLU: x [N, I, s, s] -> [N, O, s, s], or [N, O, 2s, 2s] if `upsample`."""
 
     filter: Tensor
 
@@ -43,7 +43,7 @@ class RenderLayer(nn.Module):
 
 
 class OutputHead(nn.Module):
-    """Weight [O, I, 1, 1] and bias [O] of the 1x1 convolution to an output, without demodulation."""
+    """Weight [O, I, 1, 1] and bias [O] of a 1x1 convolution that outputs an image or a segmentation."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class OutputHead(nn.Module):
 class RenderNet(nn.Module):
     """Upsampling network with skip connections (StyleGAN2, figure 7), from `render_resolution` to `resolution`.
 
-    Each octave doubles the side and adds its image and segmentation to the upsampled sums of the octaves before.
+    Each octave doubles the side, and adds its image and segmentation to the upsampled sums of the previous octaves.
     """
 
     filter: Tensor
@@ -66,7 +66,7 @@ class RenderNet(nn.Module):
         super().__init__()
         self.config = config
         self.register_buffer("filter", resampling_filter(), persistent=False)
-        self.recompute_from = 0  # recompute layers with outputs of at least this side in the backward pass; 0: none
+        self.recompute_from = 0  # the backward pass recomputes layers whose outputs have at least this side; 0: none
         self.layers = nn.ModuleList()
         self.to_rgb = nn.ModuleList()
         self.to_segmentation = nn.ModuleList()
@@ -89,7 +89,7 @@ class RenderNet(nn.Module):
         return self.config.render_resolution << (layer // 2 + 1)
 
     def const_noise(self) -> list[Tensor]:
-        """Return the fixed noise maps, [1, 1, s, s] per layer."""
+        """Return the stored noise maps, [1, 1, s, s] per layer."""
         return [self.get_buffer(f"noise_{index}") for index in range(len(self.layers))]
 
     def random_noise(self, samples: int) -> list[Tensor]:
@@ -104,7 +104,7 @@ class RenderNet(nn.Module):
         coarse = self.config.coarse_resolution
         x = F.adaptive_avg_pool2d(features, self.config.render_resolution)
         # Running sums of the image [N, 3, s, s] and the segmentation [N, K, s, s]. In half precision they share one
-        # tensor [N, 3 + K, s, s]: convolutions with only 3 or K output channels would not use a GPU's tensor cores.
+        # tensor [N, 3 + K, s, s], because convolutions with few output channels would not use a GPU's tensor cores.
         joined = features.dtype != self.to_rgb[0].bias.dtype
         sums: list[Tensor] = []
         for octave, heads in enumerate(zip(self.to_rgb, self.to_segmentation, strict=True)):
@@ -122,9 +122,9 @@ class RenderNet(nn.Module):
         return RenderOutput(*sums)
 
     def _output(self, x: Tensor, heads: Sequence[nn.Module], running_sum: Tensor | None = None) -> Tensor:
-        """Add the heads' outputs for x [N, I, s, s] to the upsampled sum [N, O, s/2, s/2] -> [N, O, s, s]."""
+        """Return the heads' outputs for x [N, I, s, s], plus the upsampled sum [N, O, s/2, s/2]: [N, O, s, s]."""
         weights, biases = zip(*(head() for head in heads), strict=True)
-        # The sum keeps the parameters' precision; half types would round it at every octave.
+        # Adding the bias gives the sum the parameters' dtype; half types would round it at every octave.
         output = conv2d(x, cat(weights)) + cat(biases)[:, None, None]
         if running_sum is None:
             return output

@@ -1,17 +1,21 @@
-"""Export of the generator's synthesis as a graph that runs without this project.
+"""Export of the generator's synthesis as a graph of PyTorch's own operators, which runs without this project.
 
-Shapes: N batch (dynamic), M = B + 2K codes, D latent width.
+Shapes: N batch (dynamic), M = B + 2K codes, D latent width; those of the operators are in `ops`.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.generator import Generator
-from ops import portable
 
 LARGEST_BATCH = 2**16
+
+Ints = Sequence[int]
+MaybeTensor = Tensor | None
 
 
 class _Synthesis(nn.Module):
@@ -27,7 +31,7 @@ class _Synthesis(nn.Module):
 
 
 class _StoredInHalf(nn.Module):
-    """A module with weights stored in a half type and converted to float32 whenever it runs."""
+    """A module whose weights are stored in a half type and converted to float32 whenever it runs."""
 
     def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -39,7 +43,7 @@ class _StoredInHalf(nn.Module):
 
 
 def trace(generator: Generator, dtype: torch.dtype = torch.float32) -> torch.export.ExportedProgram:
-    """Export W+ codes [N, M, D] in float32 -> (image, segmentation) as a graph of PyTorch's own operators.
+    """Export the function from W+ codes [N, M, D] to (image [N, 3, R, R], segmentation [N, K, R, R]), all float32.
 
     Args:
         generator: in eval mode, on the CPU; its weights are converted to `dtype` in place.
@@ -50,6 +54,35 @@ def trace(generator: Generator, dtype: torch.dtype = torch.float32) -> torch.exp
     codes = torch.zeros(2, generator.num_codes, generator.config.latent_dim)
     batch = torch.export.Dim("N", min=1, max=LARGEST_BATCH)
     traced = module if dtype == torch.float32 else _StoredInHalf(module, dtype)
+    operators = torch.ops.semantic_gan
+    own = {operators.bias_act.default: portable_bias_act, operators.upfirdn2d.default: portable_upfirdn2d}
     with torch.no_grad():
         program = torch.export.export(traced.eval(), (codes,), dynamic_shapes={"codes": {0: batch}}, strict=False)
-        return program.run_decompositions({**torch.export.default_decompositions(), **portable.decompositions()})
+        return program.run_decompositions({**torch.export.default_decompositions(), **own})
+
+
+def portable_bias_act(
+    x: Tensor, bias: MaybeTensor, noise: MaybeTensor, noise_strength: MaybeTensor, dim: int, slope: float, gain: float
+) -> Tensor:
+    """Compute `ops.bias_act` by sums and a leaky ReLU, without in-place operations, which cannot be exported."""
+    result = x.to(torch.promote_types(x.dtype, torch.float32))
+    if noise is not None and noise_strength is not None:
+        result = result + noise * noise_strength
+    if bias is not None:
+        result = result + bias.view([-1 if axis == dim else 1 for axis in range(x.ndim)])
+    return (F.leaky_relu(result, slope) * gain).to(x.dtype)
+
+
+def portable_upfirdn2d(
+    x: Tensor, filter: Tensor, up: Ints, down: Ints, padding: Ints, flip: bool, gain: float, addend: MaybeTensor = None
+) -> Tensor:
+    """Compute `ops.upfirdn2d` by a convolution with one channel, without in-place operations."""
+    samples, channels, height, width = x.shape
+    result = x.to(filter.dtype).reshape(samples * channels, 1, height, 1, width, 1)
+    result = F.pad(result, (0, up[1] - 1, 0, 0, 0, up[0] - 1)).reshape(-1, 1, height * up[0], width * up[1])
+    top, bottom, left, right = padding
+    taps = filter if filter.ndim == 2 else torch.outer(filter, filter)
+    taps = (taps if flip else taps.flip((0, 1))) * gain
+    result = F.conv2d(F.pad(result, (left, right, top, bottom)), taps[None, None], stride=list(down))
+    result = result.reshape(samples, channels, *result.shape[2:])
+    return (result if addend is None else result + addend).to(x.dtype)

@@ -1,7 +1,7 @@
-"""Building and loading the libraries of compiled kernels, once per node and cached.
+"""Building and loading the libraries of compiled kernels; each is built once per node and cached.
 
-A library registers its kernels for one device type with the operators of this package; from then on PyTorch's
-dispatcher calls them.
+A library registers its kernels for one device type with the operators of this package; PyTorch's dispatcher then calls
+them.
 """
 
 import hashlib
@@ -67,11 +67,10 @@ def build_and_load(device_type: str) -> None:
     """Load the library of a device type, built first if the cache lacks it.
 
     Raises:
-        OpsUnavailable: a compiler is missing or does not fit, or the build failed.
-        TimeoutError: another process did not finish its build in time.
+        OpsUnavailable: if a compiler is missing or does not fit, or the build failed.
+        TimeoutError: if another process did not finish its build in time.
     """
-    reason = _toolchain.missing(device_type)
-    if reason is not None:
+    if reason := _toolchain.missing(device_type):
         raise OpsUnavailable(reason)
     library = library_path(device_type)
     if library.exists() or not _build(_recipe(device_type), library.parent, library):
@@ -79,7 +78,7 @@ def build_and_load(device_type: str) -> None:
 
 
 def _build(recipe: _Recipe, folder: Path, library: Path) -> bool:
-    """Build the library, unless another process just has; return True if this process built and thereby loaded it."""
+    """Build and load the library and return True, or return False if another process has built it in the meantime."""
     folder.mkdir(parents=True, exist_ok=True)
     failure = folder / "failure.txt"
     arrived = time.time()
@@ -99,14 +98,11 @@ def _build(recipe: _Recipe, folder: Path, library: Path) -> bool:
 
 @contextmanager
 def exclusive(path: Path, timeout: float) -> Iterator[None]:
-    """Hold a lock between the processes of a node during the block.
+    """Lock a file during the block; raise TimeoutError if another process holds the lock for `timeout` seconds.
 
-    The operating system releases the lock when its owner ends for any reason; the file itself may stay behind.
-
-    Raises:
-        TimeoutError: another process held the lock for `timeout` seconds; the message names the process.
+    The operating system releases the lock when its owner ends for any reason; the file is not removed.
     """
-    import fcntl  # not on all platforms, and only building needs it
+    import fcntl  # not available on all platforms
 
     deadline = time.monotonic() + timeout
     with open(path, "a+") as file:
@@ -130,7 +126,7 @@ def exclusive(path: Path, timeout: float) -> Iterator[None]:
 def _compile(recipe: _Recipe, folder: Path, library: Path) -> None:
     print(f"building the operators for {recipe.device_type}, once, into {library.parent}", file=sys.stderr)
     folder.mkdir(exist_ok=True)
-    # PyTorch's own lock is stale, as this process holds ours; PyTorch up to 2.14 would wait for it forever.
+    # A lock file of PyTorch's is stale, because this process holds ours; PyTorch up to 2.14 would wait for it forever.
     (folder / "lock").unlink(missing_ok=True)
     with _toolchain.build_environment(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -148,7 +144,7 @@ def _compile(recipe: _Recipe, folder: Path, library: Path) -> None:
 
 
 def _summary(error: Exception, folder: Path) -> str:
-    """Write the log of a failed build; return one line with its first error and the log's path."""
+    """Write the log of a failed build to a file; return one line with the first error and the file's path."""
     log = folder / "build.log"
     log.write_text(str(error), encoding="utf-8")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

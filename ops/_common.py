@@ -1,4 +1,4 @@
-"""Helpers of all operators: registration with PyTorch, compute types, and a switch for parameter gradients."""
+"""Helpers shared by the operators: registration with PyTorch, dtypes, and a switch for parameter gradients."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -13,15 +13,14 @@ MaybeTensor = Tensor | None
 NAMESPACE = "semantic_gan"
 LIBRARY = torch.library.Library(NAMESPACE, "DEF")
 
-_WIDE = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 _parameter_gradients = True  # for all threads: on a GPU, the backward pass runs in a thread of its own
 
 
 def define(schema: str, reference: Callable[..., Any], fake: Callable[..., Any]) -> str:
-    """Register an operator with its plain PyTorch reference and its shape function; return its qualified name.
+    """Register an operator with its schema and plain PyTorch reference; return its qualified name.
 
-    The reference serves every device until a compiled library registers a kernel for the device's dispatch key: the
-    dispatcher chooses between them.
+    The reference runs on every device type for which no compiled library has registered a kernel. `fake` returns empty
+    tensors of the results' shapes, for tracing.
     """
     name = f"{NAMESPACE}::{LIBRARY.define(schema)}"
     LIBRARY.impl(name, reference, "CompositeExplicitAutograd")
@@ -30,12 +29,12 @@ def define(schema: str, reference: Callable[..., Any], fake: Callable[..., Any])
 
 
 def wide_dtype(x: Tensor) -> torch.dtype:
-    """Return the dtype in which operators compute: x's own, or float32 for half types."""
-    return _WIDE.get(x.dtype, x.dtype)
+    """Return the dtype in which operators compute: x's own, or float32 for float16 and bfloat16."""
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def cast_for_autocast(x: Tensor) -> Tensor:
-    """Return x in the dtype in which autocast runs convolutions; like PyTorch's autocast, this keeps float64."""
+    """Return x in the dtype in which autocast runs convolutions; float64 stays float64, as in PyTorch's autocast."""
     return x.to(autocast_dtype(x))
 
 
@@ -48,24 +47,24 @@ def autocast_dtype(x: Tensor) -> torch.dtype:
 
 
 def autocast_device(x: Tensor) -> str:
-    """Return the device type whose autocast applies to x.
+    """Return the device type whose autocast setting applies to x: its own, or the CPU's for the meta device.
 
-    The meta device, on which `scripts.benchmark trace` runs a GPU's steps, has no autocast and uses that of the CPU.
+    `scripts.benchmark trace` runs training steps on the meta device, which has no autocast.
     """
     return "cpu" if x.device.type == "meta" else x.device.type
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Return a context without autocast, for computations that need the precision of their parameters."""
+    """Return a context without autocast, for computations that must run in the precision of their parameters."""
     return torch.autocast(autocast_device(x), enabled=False)
 
 
 @contextmanager
 def no_parameter_gradients() -> Iterator[None]:
-    """Compute only the gradients of inputs inside the block; those of weights and biases are None.
+    """Let backward passes inside the block skip the gradients of weights, biases and noise strengths.
 
-    A Python autograd function cannot see which gradients `torch.autograd.grad` was asked for: `ctx.needs_input_grad`
-    is True for every weight that requires a gradient.
+    A custom autograd function cannot skip them by itself: `ctx.needs_input_grad` is True for every weight that requires
+    a gradient, even if `torch.autograd.grad` was not asked for it.
     """
     global _parameter_gradients
     before, _parameter_gradients = _parameter_gradients, False
@@ -76,5 +75,5 @@ def no_parameter_gradients() -> Iterator[None]:
 
 
 def parameter_gradients_enabled() -> bool:
-    """Return True if backward passes compute the gradients of weights, biases and noise strengths."""
+    """Return False inside `no_parameter_gradients`, True elsewhere."""
     return _parameter_gradients

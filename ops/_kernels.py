@@ -1,4 +1,4 @@
-"""Registers, memory and instructions of compiled CUDA kernels, read from a library without a GPU."""
+"""Registers, memory and instructions of compiled CUDA kernels, read from a library; no GPU is needed."""
 
 import importlib.util
 import os
@@ -12,8 +12,8 @@ from typing import NamedTuple
 from ops import _toolchain
 
 _BLOCK = 256  # threads per block; kThreads in csrc/grid.h
-_SM_REGISTERS = 65536  # per multiprocessor; they are allocated to a thread in multiples of 8
-_SM_THREADS = {"sm_75": 1024, **dict.fromkeys(["sm_86", "sm_87", "sm_89", "sm_120", "sm_121"], 1536)}  # else 2048
+_SM_REGISTERS = 65536  # per multiprocessor; a thread gets a multiple of 8
+_SM_THREADS = {"sm_75": 1024, **dict.fromkeys(["sm_86", "sm_87", "sm_89", "sm_120", "sm_121"], 1536)}  # others: 2048
 _DEMANGLERS = ("c++filt", "cu++filt")
 _CUDA_REMEDY = "install it with the CUDA toolkit, or pip install triton"
 _SIZES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
@@ -23,31 +23,31 @@ _WORDS = {"int": "32-bit", "long": "64-bit", "long long": "64-bit", **_ORDERS}
 
 
 class Kernel(NamedTuple):
-    architecture: str  # "sm_90"
-    name: str  # without its suffix "_kernel"
+    architecture: str  # for example "sm_90"
+    name: str  # without the suffix "_kernel"
     dtype: str
     variant: str  # the other template arguments, in words
     registers: int  # per thread
-    stack: int  # bytes per thread, where nvcc spills registers
-    local: int  # bytes per thread
+    stack: int  # bytes per thread; nvcc spills registers to it
+    local: int  # bytes of local memory per thread
     shared: int  # bytes per block
     instructions: int  # without the padding at the end
-    per_output: float | None  # instructions per output; None if the number of iterations is not fixed
+    per_output: float | None  # instructions per output; None for kernels with loops
 
     @property
     def spills(self) -> bool:
-        """Return True if registers are spilled to memory."""
+        """True if registers are spilled to memory."""
         return self.stack + self.local > 0
 
     @property
     def blocks(self) -> int:
-        """Return the number of blocks that fit on a multiprocessor, given its registers and maximum of threads."""
+        """Number of blocks that fit on a multiprocessor, as limited by its registers and its number of threads."""
         taken = _BLOCK * -(-self.registers // 8) * 8
         return min(_SM_REGISTERS // taken, self._threads // _BLOCK)
 
     @property
     def occupancy(self) -> float:
-        """Return the threads of these blocks as a fraction of a multiprocessor's maximum."""
+        """Threads of these blocks as a fraction of the multiprocessor's maximum."""
         return self.blocks * _BLOCK / self._threads
 
     @property
@@ -56,7 +56,7 @@ class Kernel(NamedTuple):
 
 
 def missing() -> str | None:
-    """Return which tool for reading libraries is missing, with the remedy, in one line; None if all are there."""
+    """Return one line that names a missing tool for reading libraries and the remedy; None if all are installed."""
     needed = [(("cuobjdump",), _CUDA_REMEDY), (("nvdisasm",), _CUDA_REMEDY), (_DEMANGLERS, "install binutils")]
     for names, remedy in needed:
         if not _find(*names):
@@ -65,7 +65,7 @@ def missing() -> str | None:
 
 
 def _find(*names: str) -> str:
-    """Return the path of the first command found in the toolkit, on the PATH or in PyTorch's Triton, or ""."""
+    """Return the path of the first of these commands in the CUDA toolkit, on the PATH or in Triton; "" if none is."""
     home, triton = _toolchain.cuda_home(), importlib.util.find_spec("triton")
     folders = [str(home / "bin")] if home else []
     folders.append(os.environ.get("PATH", os.defpath))
@@ -75,16 +75,12 @@ def _find(*names: str) -> str:
 
 
 def read(library: Path) -> list[Kernel]:
-    """Return all kernels of a library, sorted.
-
-    Raises:
-        RuntimeError: a tool fails.
-    """
+    """Return all kernels of a library, sorted; raise RuntimeError if a tool fails or its output is incomplete."""
     resources = parse_resources(_run([_find("cuobjdump"), "--dump-resource-usage", str(library)]))
     code = parse_code(_run([_find("cuobjdump"), "--dump-sass", str(library)]))
     names = _run([_find(*_DEMANGLERS)], "\n".join(symbol for _, symbol in resources)).splitlines()
     if not resources or resources.keys() - code.keys() or len(names) != len(resources):
-        raise RuntimeError(f"cuobjdump lists {len(resources)} kernels of {library}, code of {len(code)}")
+        raise RuntimeError(f"cuobjdump lists {len(resources)} kernels of {library}, but the code of {len(code)}")
     kernels = []
     for (key, used), name in zip(resources.items(), names, strict=True):
         short, dtype, variant = shorten(name)
@@ -101,7 +97,7 @@ def _run(command: Sequence[str], text: str = "") -> str:
 
 
 def parse_resources(text: str) -> dict[tuple[str, str], tuple[int, int, int, int]]:
-    """Return registers, stack, local and shared memory per architecture and symbol from `cuobjdump -res-usage`."""
+    """Return (registers, stack, local, shared) by (architecture, symbol) from `cuobjdump --dump-resource-usage`."""
     resources, architecture, symbol = {}, "", ""
     for line in text.splitlines():
         if head := re.match(r"\s*(?:arch = (\w+)|Function (\S+):)$", line):
@@ -113,7 +109,7 @@ def parse_resources(text: str) -> dict[tuple[str, str], tuple[int, int, int, int
 
 
 def parse_code(text: str) -> dict[tuple[str, str], list[str]]:
-    """Return the instructions, 16 bytes each, per architecture and symbol from `cuobjdump -sass`."""
+    """Return the instructions, 16 bytes each, by (architecture, symbol) from `cuobjdump --dump-sass`."""
     kernels: dict[tuple[str, str], list[str]] = {}
     architecture, code = "", []
     for line in text.splitlines():
@@ -122,14 +118,14 @@ def parse_code(text: str) -> dict[tuple[str, str], list[str]]:
         elif head := re.match(r"\s+(?:code for (\w+)|Function : (\S+))$", line):
             architecture = head[1] or architecture
             code = kernels.setdefault((architecture, head[2]), []) if head[2] else []
-    for code in kernels.values():  # the padding: a jump to itself, then no-ops
+    for code in kernels.values():  # remove the padding: a jump to itself, then no-ops
         while code and (code[-1] == "NOP" or list(_targets(code[-1])) == [len(code) - 1]):
             code.pop()
     return kernels
 
 
 def shorten(name: str) -> tuple[str, str, str]:
-    """Return the short name, data type and variant of a demangled kernel name."""
+    """Return (name, dtype, variant) of a demangled kernel name, as `Kernel` describes them."""
     parts = re.search(r"(\w+?)(?:_kernel)?<(.*?)>\(", name)
     if parts is None:
         return name, "", ""
@@ -149,9 +145,9 @@ def _per_output(code: Sequence[str], dtype: str) -> float | None:
 
 
 def longest_path(code: Sequence[str]) -> tuple[int, int] | None:
-    """Return the number of instructions on the longest path and the bytes it stores; None with loops or calls.
+    """Return the number of instructions on the longest path and the bytes it stores; None for code with loops or calls.
 
-    The longest path takes all conditional stores: it is that of a tile that lies inside the output.
+    The longest path executes all conditional stores, as for a tile that lies completely inside the output.
     """
     paths = [(0, 0)] * (len(code) + 1)
     for index, instruction in reversed(list(enumerate(code))):
@@ -171,7 +167,7 @@ def _targets(instruction: str) -> Iterator[int]:
 
 
 def _stored(instruction: str) -> int:
-    """Return the number of bytes that an instruction stores to global memory."""
+    """Return how many bytes an instruction stores to global memory."""
     store = re.search(r"\bSTG((?:\.\w+)*)", instruction)
     if store is None:
         return 0

@@ -1,4 +1,4 @@
-"""Detection of the compilers that build the kernels, with messages about what is missing."""
+"""Detection of the compilers that build the kernels, and messages about missing ones."""
 
 import hashlib
 import importlib
@@ -17,12 +17,11 @@ from types import ModuleType
 
 import torch
 
-# Compute capabilities to compile for if no GPU is visible.
-_DEFAULT_CAPABILITIES = [(9, 0)]
+_DEFAULT = [(9, 0)]  # compute capabilities to compile for if no GPU is visible
 
 
 def missing(device_type: str) -> str | None:
-    """Return why kernels for "cpu" or "cuda" cannot be built, with the remedy, in one line; None if they can."""
+    """Return why kernels for a device type cannot be built, and the remedy, as one line; None if they can."""
     if device_type not in ("cpu", "cuda"):
         return f"there are no kernels for {device_type} devices"
     if shutil.which(cxx()) is None:
@@ -34,13 +33,13 @@ def missing(device_type: str) -> str | None:
 
 def _missing_cuda() -> str | None:
     if torch.version.cuda is None:
-        return "this PyTorch is built without CUDA; install a CUDA build"
+        return "this PyTorch is built without CUDA; install a PyTorch with CUDA"
     home = cuda_home()
     major = torch.version.cuda.split(".")[0]
     if home is None:
         return f"no CUDA toolkit with nvcc was found; install CUDA {major} and set CUDA_HOME to its folder"
     if any(map(str.isspace, str(home))):  # PyTorch passes the folder to the linker without quotes
-        return f"the path of the CUDA toolkit, {home}, contains spaces; set CUDA_HOME to a link to it without spaces"
+        return f"the path of the CUDA toolkit, {home}, contains spaces; set CUDA_HOME to a symbolic link without spaces"
     version = nvcc_version(home)
     if version.split(".")[0] != major:
         return f"{home} is CUDA {version}, PyTorch is built for {torch.version.cuda}; set CUDA_HOME to CUDA {major}.x"
@@ -52,7 +51,7 @@ def _missing_cuda() -> str | None:
 
 
 def cxx() -> str:
-    """Return the command of the C++ compiler."""
+    """Return the command that runs the C++ compiler."""
     return os.environ.get("CXX", "c++")
 
 
@@ -62,12 +61,15 @@ def cxx_version() -> str:
 
 
 def search_path() -> str:
-    """Return PATH with the scripts folder of this Python, where pip installs ninja even if no environment is active."""
+    """Return PATH extended by the folder in which pip installs commands such as ninja for this Python."""
     return os.pathsep.join([os.environ.get("PATH", os.defpath), sysconfig.get_path("scripts")])
 
 
 def cuda_home() -> Path | None:
-    """Return the folder of the CUDA toolkit: CUDA_HOME or CUDA_PATH if set, else that of the nvcc on the PATH."""
+    """Return the folder of the CUDA toolkit, or None.
+
+    It is CUDA_HOME or CUDA_PATH if one is set, else the folder of the nvcc on the PATH, else /usr/local/cuda.
+    """
     named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     candidates = [Path(named)] if named else _toolkit_candidates()
     return next((folder for folder in candidates if _is_toolkit(folder)), None)
@@ -107,20 +109,18 @@ def gpu_capabilities() -> list[tuple[int, int]]:
 
 def arch_list() -> str:
     """Return the compute capabilities to compile for, in the format of TORCH_CUDA_ARCH_LIST."""
-    capabilities = gpu_capabilities() or _DEFAULT_CAPABILITIES
-    return os.environ.get("TORCH_CUDA_ARCH_LIST") or ";".join(f"{major}.{minor}" for major, minor in capabilities)
+    return os.environ.get("TORCH_CUDA_ARCH_LIST") or ";".join(f"{a}.{b}" for a, b in gpu_capabilities() or _DEFAULT)
 
 
 def arch_flags() -> list[str]:
-    """Return nvcc's flags for the GPUs, or none if TORCH_CUDA_ARCH_LIST is set, which PyTorch reads itself."""
+    """Return nvcc's flags for `arch_list`; none if TORCH_CUDA_ARCH_LIST is set, because PyTorch then adds them."""
     if os.environ.get("TORCH_CUDA_ARCH_LIST"):
         return []
-    capabilities = gpu_capabilities() or _DEFAULT_CAPABILITIES
-    return [f"-gencode=arch=compute_{a}{b},code=sm_{a}{b}" for a, b in capabilities]
+    return [f"-gencode=arch=compute_{a}{b},code=sm_{a}{b}" for a, b in gpu_capabilities() or _DEFAULT]
 
 
 def cpu_identity() -> str:
-    """Return a short hash of the features of this processor, on which code compiled with -march=native depends."""
+    """Return a short hash of this processor's instruction sets, on which code compiled with -march=native depends."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -130,7 +130,7 @@ def cpu_identity() -> str:
 
 
 def extension_builder() -> ModuleType:
-    """Import torch.utils.cpp_extension without its log messages, configured for the toolkit of `cuda_home`."""
+    """Return the module torch.utils.cpp_extension, without log messages and set to the toolkit of `cuda_home`."""
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     builder = importlib.import_module("torch.utils.cpp_extension")
     home = cuda_home()
@@ -146,9 +146,9 @@ def cache_root() -> Path:
 
 @contextmanager
 def build_environment() -> Iterator[None]:
-    """Put ninja on the PATH and quote PyTorch's library folder, which may contain spaces, during the block.
+    """Put ninja on the PATH and quote PyTorch's library folder, whose name may contain spaces, during the block.
 
-    If an error of the block has a known remedy, it is added to the message.
+    A RuntimeError of the block gets the remedy in its message if `_remedy` knows one.
     """
     builder = extension_builder()
     libraries = builder.TORCH_LIB_PATH
@@ -172,7 +172,7 @@ def build_environment() -> Iterator[None]:
 
 
 def _remedy(log: str) -> str | None:
-    """Return the remedy if nvcc rejected the C++ compiler's version, else None. PyTorch passes CC to nvcc, not CXX."""
+    """Return the remedy if nvcc rejected the version of its C++ compiler, which CC sets and CXX does not; else None."""
     refusal = re.search(r"#error -- (unsupported [\w ]+ version!.*?)[.! ]*(?:The nvcc flag|$)", log, re.MULTILINE)
     if refusal is None:
         return None
@@ -181,7 +181,7 @@ def _remedy(log: str) -> str | None:
 
 
 def _output(*command: str) -> str:
-    """Return the output of a command on both streams, or "" if it cannot be run."""
+    """Return a command's standard output followed by its error output, or "" if it cannot be run."""
     try:
         result = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=60)
     except (OSError, subprocess.TimeoutExpired):

@@ -25,21 +25,21 @@ def bias_act(
     """Return leaky_relu(x + noise_strength * noise + bias, slope) * gain in x's shape, dtype and memory format.
 
     The default gain approximately preserves the variance of a normal input (StyleGAN2). The operator computes in x's
-    dtype, or in float32 for half types; bias, noise and strength are cast to it, and their gradients have their own
-    dtypes.
+    dtype, or in float32 for half types. It casts bias, noise and strength to that dtype; gradients have the dtypes of
+    the arguments.
 
     Args:
         x: floating-point tensor of any rank; at least 1 with a bias.
         bias: [x.shape[dim]] or None.
         noise: [N or 1, 1, H, W] for an x of [N, C, H, W] and dim 1, or None.
-        noise_strength: [1], the factor of the noise; required with it.
-        dim: the axis of the bias.
-        slope: factor of negative values, >= 0, so that the backward pass can read the branch from the output's sign.
+        noise_strength: [1], the factor of the noise; required with noise.
+        dim: the axis of x along which the bias runs.
+        slope: factor of negative values, >= 0, so that the output's sign tells the backward pass the branch.
         gain: factor of all values, > 0.
 
     Raises:
-        ValueError: a bias, noise or strength has another shape or device, only one of noise and strength is passed,
-            slope or gain is out of range, or x holds integers.
+        ValueError: if a bias, noise or strength has another shape or device, only one of noise and strength is passed,
+            slope or gain is out of range, or x is not floating point.
     """
     if not x.is_floating_point():
         raise ValueError(f"bias_act: x must be floating point, not {x.dtype}")
@@ -73,15 +73,12 @@ def _check_noise(x: Tensor, noise: MaybeTensor, strength: MaybeTensor, dim: int)
         return
     if noise is None or strength is None:
         raise ValueError("bias_act: noise and noise_strength go together; pass both or neither")
-    if x.ndim != 4 or dim % 4 != 1:
-        raise ValueError(f"bias_act: noise needs an x of [N, C, H, W] and dim 1, not {list(x.shape)} and dim {dim}")
-    if noise.ndim != 4 or noise.shape[0] not in (1, x.shape[0]) or noise.shape[1:] != (1, *x.shape[2:]):
+    fits = noise.ndim == 4 and noise.shape[0] in (1, x.shape[0]) and noise.shape[1:] == (1, *x.shape[2:])
+    if x.ndim != 4 or dim % 4 != 1 or not fits or strength.shape != (1,):
         raise ValueError(
-            f"bias_act: noise must have shape [{x.shape[0]} or 1, 1, {x.shape[2]}, {x.shape[3]}] for x "
-            f"{list(x.shape)}, not {list(noise.shape)}"
+            "bias_act: noise needs x [N, C, H, W], dim 1, noise [N or 1, 1, H, W] and noise_strength [1], not "
+            f"x {list(x.shape)}, dim {dim}, noise {list(noise.shape)} and noise_strength {list(strength.shape)}"
         )
-    if strength.shape != (1,):
-        raise ValueError(f"bias_act: noise_strength must have shape [1], not {list(strength.shape)}")
 
 
 def reference(
@@ -89,7 +86,7 @@ def reference(
 ) -> Tensor:
     """Plain PyTorch version of `bias_act`. It works in place on its result, so that only one activation is allocated.
 
-    Half types are rounded once, at the end: rounding in between could change the sign of a value and thus its branch.
+    Half types are rounded once, at the end: earlier rounding could change a value's sign and thus its branch.
     """
     out = torch.empty_like(x, dtype=wide_dtype(x))
     shifted = x
@@ -105,7 +102,7 @@ def reference(
 
 
 def reference_backward(grad: Tensor, output: Tensor, slope: float, gain: float) -> Tensor:
-    """Multiply grad by the derivative of the activation, whose branch is the sign of `output`."""
+    """Multiply grad by the derivative of the activation; the sign of `output` tells the branch."""
     # Arithmetic on a 0/1 mask in grad's dtype; selecting by booleans is several times slower on a CPU.
     positive = torch.gt(output, 0, out=torch.empty_like(output, dtype=grad.dtype))
     return positive.mul_(gain - gain * slope).add_(gain * slope).mul_(grad)
@@ -114,10 +111,11 @@ def reference_backward(grad: Tensor, output: Tensor, slope: float, gain: float) 
 def reference_gradients(
     grad: Tensor, output: Tensor, noise: MaybeTensor, bias_sum: bool, dim: int, slope: float, gain: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Plain PyTorch version of the backward operator: the gradients of x, the bias and the noise strength.
+    """Plain PyTorch version of the backward operator.
 
-    The gradient of x has the memory format of `output`. Those of the parameters have the wide dtype; they are empty
-    without `bias_sum` and without noise, respectively.
+    Returns:
+        The gradients of x, in the memory format of `output`; of the bias, empty without `bias_sum`; and of the noise
+        strength, empty without noise. The last two have the dtype of `wide_dtype`.
     """
     grad_x = reference_backward(grad, output, slope, gain)
     grad_bias, grad_strength = _fake_sums(output, noise, bias_sum, dim)
@@ -128,10 +126,6 @@ def reference_gradients(
     if noise is not None:
         grad_strength = (grad_x.sum(1, keepdim=True, dtype=noise.dtype) * noise).sum().reshape(1)
     return grad_x, grad_bias, grad_strength
-
-
-def _fake(x: Tensor, *_: Any) -> Tensor:
-    return torch.empty_like(x)
 
 
 def _fake_sums(output: Tensor, noise: MaybeTensor, bias_sum: bool, dim: int) -> tuple[Tensor, Tensor]:
@@ -155,7 +149,7 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[MaybeTensor, ...]:
     needs_x, needs_bias, needs_noise, needs_strength = ctx.needs_input_grad[:4]
     if not parameter_gradients_enabled():
         needs_bias = needs_strength = False
-    # Only inversion needs the gradient of the noise; the sums below then serve noise and strength.
+    # Only inversion needs the gradient of the noise. The sums below then yield those of both noise and strength.
     summed = noise if needs_strength and not needs_noise else None
     grad_x, grad_bias, grad_strength = torch.ops.semantic_gan.bias_act_backward(
         grad, output, summed, needs_bias, ctx.dim, ctx.slope, ctx.gain
@@ -177,7 +171,7 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[MaybeTensor, ...]:
 def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     _, reference_output, noise, _, ctx.dim, ctx.slope, ctx.gain = inputs
     ctx.save_for_backward(reference_output, noise)
-    ctx.set_materialize_grads(False)  # gradients that do not exist stay None, so that no zeros are added
+    ctx.set_materialize_grads(False)  # missing gradients stay None instead of becoming tensors of zeros
 
 
 def _differentiate_backward(
@@ -185,7 +179,7 @@ def _differentiate_backward(
 ) -> tuple[MaybeTensor, ...]:
     """Differentiate the backward operator, which is linear in `grad` and piecewise constant in `output`.
 
-    Its derivative is therefore the operator itself. The noise is a constant here: noise with a gradient is not passed.
+    Its derivative is therefore the operator itself. `_differentiate` passes no noise that requires a gradient.
     """
     output, noise = ctx.saved_tensors
     wide = []
@@ -206,7 +200,7 @@ FORWARD = define(
     "bias_act(Tensor x, Tensor? bias, Tensor? noise, Tensor? noise_strength, int dim, float slope, float gain)"
     " -> Tensor",
     reference,
-    _fake,
+    lambda x, *_: torch.empty_like(x),
 )
 BACKWARD = define(
     "bias_act_backward(Tensor grad, Tensor output, Tensor? noise, bool bias_sum, int dim, float slope, float gain)"

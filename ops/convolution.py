@@ -1,8 +1,8 @@
 """Convolutions whose derivatives of every order are convolutions with kernels of the same size.
 
-For second derivatives PyTorch exchanges batch and channels of a convolution. Its kernel is then as large as the image,
-which from 256 pixels on takes 3 to 5 times longer than necessary. A convolution is bilinear in input and weight, and
-so are its two gradients. All derivatives of the three are again one of them, without larger kernels:
+For second derivatives PyTorch swaps batch and channels of a convolution. The kernel is then as large as the image,
+which takes 3 to 5 times longer than necessary at 256 pixels and above. But a convolution is bilinear in input and
+weight, and so are its two gradients, so that every derivative of the three is again one of the three:
 
     out(x, w)               gradients: x' = transposed(g, w), w' = weight_gradient(g, x)
     weight_gradient(g, x)   gradients: g' = out(x, gw),       x' = transposed(g, gw)
@@ -21,7 +21,7 @@ from torch.autograd import Function
 from ops._common import autocast_dtype, cast_for_autocast, parameter_gradients_enabled
 
 _PACK_BYTES = 16
-_aten = torch.ops.aten  # the public API cannot compute the gradient of the weight alone
+_aten = torch.ops.aten  # the public API has no function that computes the gradient of the weight alone
 
 
 def conv2d(x: Tensor, weight: Tensor, *, gain: float = 1.0, stride: int = 1, padding: int = 0) -> Tensor:
@@ -30,7 +30,7 @@ def conv2d(x: Tensor, weight: Tensor, *, gain: float = 1.0, stride: int = 1, pad
     Differentiable any number of times. Autocast casts both inputs. Inside `no_parameter_gradients` the weight gets no
     gradient, except on CPUs, which run PyTorch's own convolution.
     """
-    if x.device.type == "cpu":  # about as fast as ours, and can be exported
+    if x.device.type == "cpu":  # PyTorch's convolution is about as fast there, and can be exported
         return F.conv2d(x, weight if gain == 1 else weight * gain, stride=stride, padding=padding)
     x, padded = _full_packs(*_laid_out_for_the_device(cast_for_autocast(x), _scaled(weight, gain)))
     output: Tensor = _Convolution.apply(x, padded, _Geometry(stride, padding))
@@ -63,9 +63,9 @@ def _full_packs(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _laid_out_for_the_device(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Make both contiguous in float32 on GPUs before Ampere, where cuDNN is slower with channels_last.
+    """Make both contiguous if they are float32 on a GPU older than Ampere, where cuDNN is slower with channels_last.
 
-    A V100 took 1.68 s instead of 2.76 s (pytorch/pytorch#44943); not measured here.
+    pytorch/pytorch#44943 reports 1.68 s instead of 2.76 s on a V100; not measured here.
     """
     if x.dtype == torch.float32 and not torch.compiler.is_compiling() and _capability(x.device) < (8, 0):
         return x.contiguous(), weight.contiguous()
@@ -74,21 +74,21 @@ def _laid_out_for_the_device(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]
 
 @functools.cache
 def _capability(device: torch.device) -> tuple[int, int]:
-    """Return the compute capability of a GPU, or a value above all capabilities for other devices."""
+    """Return the compute capability of a GPU; for other devices, a value above every capability."""
     return torch.cuda.get_device_capability(device) if device.type == "cuda" else (99, 0)
 
 
 def _scaled(weight: Tensor, gain: float) -> Tensor:
     """Return gain * weight in the dtype in which autocast runs convolutions."""
     dtype = autocast_dtype(weight)
-    if gain == 1 or dtype == weight.dtype or torch.compiler.is_compiling():  # compilers fuse product and cast
+    if gain == 1 or dtype == weight.dtype or torch.compiler.is_compiling():  # compilers fuse the product and the cast
         return (weight if gain == 1 else weight * gain).to(dtype)
     scaled: Tensor = _ScaledCast.apply(weight, gain, dtype)
     return scaled
 
 
 class _ScaledCast(Function):
-    """gain * x in a narrower dtype, computed by one kernel."""
+    """Product gain * x in a narrower dtype, computed by one kernel."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: float, dtype: torch.dtype) -> Tensor:
@@ -113,7 +113,7 @@ class _Geometry(NamedTuple):
 
 
 class _Convolution(Function):
-    """out(x, w): a convolution or a transposed convolution."""
+    """Convolution or transposed convolution: out(x, w) above."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
@@ -134,7 +134,7 @@ class _Convolution(Function):
 
 
 class _WeightGradient(Function):
-    """w'(g, x): the gradient of a convolution with respect to its weight."""
+    """Gradient of a convolution with respect to its weight: weight_gradient(g, x) above."""
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, x: Tensor, shape: torch.Size, geometry: _Geometry) -> Tensor:
@@ -163,8 +163,8 @@ def _convolve(x: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
 
 
 def _input_gradient(gradient: Tensor, weight: Tensor, shape: torch.Size, geometry: _Geometry) -> Tensor:
-    """x'(g, w): the transposed convolution with the same weight, or the plain one if the convolution was transposed."""
-    # Rows and columns at the far edge that the stride skipped; a transposed convolution skips none.
+    """Return the gradient with respect to the input: a transposed convolution, or a plain one for a transposed one."""
+    # The number of rows and columns at the far edge that the stride skipped. A transposed convolution skips none.
     skipped, (stride, padding, transposed, _) = (0, 0), geometry
     if not transposed:
         rows, columns = (
@@ -176,7 +176,7 @@ def _input_gradient(gradient: Tensor, weight: Tensor, shape: torch.Size, geometr
 
 
 def _laid_out_like(x: Tensor, gradient: Tensor) -> Tensor:
-    """Return the gradient in x's memory format, which slicing and concatenation may have changed."""
+    """Return the gradient in x's memory format; slicing and concatenation may have given it another."""
     if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
         return gradient
     return gradient.contiguous(memory_format=torch.channels_last)

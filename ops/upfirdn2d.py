@@ -1,6 +1,6 @@
 """Upsampling, FIR filtering and downsampling of images in one operator, differentiable any number of times.
 
-Shapes: x is [N, C, H, W]; pairs are (vertical, horizontal); padding is (top, bottom, left, right).
+Shapes: x is [N, C, H, W]; pairs are (vertical, horizontal); four-part padding is (top, bottom, left, right).
 """
 
 import math
@@ -23,27 +23,27 @@ def upfirdn2d(
     gain: float = 1.0,
     addend: Tensor | None = None,
 ) -> Tensor:
-    """Insert zeros, pad, convolve, keep every down-th sample, multiply by gain, add the addend.
+    """Upsample, filter and downsample, multiply by `gain`, and add `addend`.
 
-    Along each axis this is `scipy.signal.upfirdn` with padding: insert up - 1 zeros after every sample, pad (negative
-    padding crops), convolve without further padding, and keep every down-th sample, starting with the first.
+    Along each axis: insert up - 1 zeros after every sample, pad (negative padding crops), convolve without further
+    padding, and keep every down-th sample, starting with the first.
 
     Args:
         x: [N, C, H, W], floating point.
-        filter: [fh, fw], or [f] for the separable filter outer(f, f), which costs one 1D filter per axis. A constant
-            on x's device, used in x's dtype, or in float32 for half types.
+        filter: [fh, fw], or [f] for the separable filter outer(f, f), which is applied as one 1D filter per axis. It
+            must be on x's device; it gets no gradient, and is cast to x's dtype, or to float32 for half types.
         up, down: factor, or (vertical, horizontal) factors.
         padding: width on all sides, (before, after) on both axes, or (top, bottom, left, right).
         flip: correlate, as PyTorch's convolutions do, instead of convolving with the flipped filter.
-        gain: factor of the result.
+        gain: factor of the filtered image.
         addend: tensor with the result's shape and x's dtype and device, or None.
 
     Returns:
         [N, C, OH, OW] with OH = (H * up + top + bottom - fh) // down + 1, in x's dtype and memory format.
 
     Raises:
-        ValueError: an invalid rank, factor or padding, an empty result, a filter that requires grad, or an addend of
-            another shape, dtype or device.
+        ValueError: if a rank, factor or padding is invalid, the result would be empty, the filter requires a gradient
+            or is on another device, or the addend has another shape, dtype or device.
     """
     up_pair, down_pair, sides = _checked(x, filter, up, down, padding)
     size = (*x.shape[:2], *_output_size(x, filter, up_pair, down_pair, sides))
@@ -66,9 +66,9 @@ def branch_filtered(
     flip: bool = False,
     gain: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """Return x and upfirdn2d(x, ...), for an x that another branch of the network also uses.
+    """Return (x, upfirdn2d(x, ...)), where another branch of the network uses the returned x.
 
-    The backward pass adds the gradient of the other branch in the operator, without another pass over memory.
+    In the backward pass the operator itself adds the gradient of that branch, which saves a pass over the memory.
     """
     up_pair, down_pair, sides = _checked(x, filter, up, down, padding)
     arguments = filter.to(wide_dtype(x)), up_pair, down_pair, sides, flip, gain
@@ -93,8 +93,8 @@ def _checked(
         raise ValueError(f"upfirdn2d: filter is on {filter.device} and x on {x.device}; move one of them")
     if min(_output_size(x, filter, up_pair, down_pair, sides)) < 1:
         raise ValueError(
-            f"upfirdn2d: nothing is left of x {list(x.shape)} with filter {list(filter.shape)}, up {up_pair}, "
-            f"down {down_pair}, padding {sides}; pad more"
+            f"upfirdn2d: the result would be empty for x {list(x.shape)} with filter {list(filter.shape)}, "
+            f"up {up_pair}, down {down_pair}, padding {sides}; pad more"
         )
     return up_pair, down_pair, sides
 
@@ -115,14 +115,10 @@ def _sides(padding: int | Ints) -> list[int]:
     return sides * (4 // len(sides))
 
 
-def _filter_size(filter: Tensor) -> tuple[int, int]:
-    return filter.shape[0], filter.shape[-1]
-
-
 def _output_size(x: Tensor, filter: Tensor, up: Ints, down: Ints, padding: Ints) -> tuple[int, int]:
     height, width = (
         (x.shape[2 + axis] * up[axis] + padding[2 * axis] + padding[2 * axis + 1] - taps) // down[axis] + 1
-        for axis, taps in enumerate(_filter_size(filter))
+        for axis, taps in enumerate((filter.shape[0], filter.shape[-1]))
     )
     return height, width
 
@@ -130,7 +126,7 @@ def _output_size(x: Tensor, filter: Tensor, up: Ints, down: Ints, padding: Ints)
 def reference(
     x: Tensor, filter: Tensor, up: Ints, down: Ints, padding: Ints, flip: bool, gain: float, addend: MaybeTensor = None
 ) -> Tensor:
-    """Plain PyTorch version of `upfirdn2d`: weighted sums of slices, which never use TF32."""
+    """Plain PyTorch version of `upfirdn2d`: weighted sums of slices, which never run in TF32."""
     taps = filter if flip else filter.flip(list(range(filter.ndim)))
     result = x.to(wide_dtype(x))
     for weights, axes in _passes(taps, up, gain):
@@ -148,7 +144,7 @@ def reference(
 
 
 def _passes(taps: Tensor, up: Ints, gain: float) -> list[tuple[Tensor, tuple[int, ...]]]:
-    """Return the correlation kernels to apply one after the other, each with the axes on which it acts."""
+    """Return the 2D kernels to correlate with, one after the other, each with the axes along which it filters."""
     if taps.ndim == 2:
         return [(taps * gain, (0, 1))]
     vertical, horizontal = (taps[:, None] * gain, (0,)), (taps[None, :], (1,))
@@ -159,7 +155,7 @@ def _passes(taps: Tensor, up: Ints, gain: float) -> list[tuple[Tensor, tuple[int
 def _filter(
     x: Tensor, weights: Tensor, up: Ints, down: Ints, padding: Ints, memory_format: torch.memory_format
 ) -> Tensor:
-    """Correlate with weights [fh, fw], without materialising the inserted and padded zeros."""
+    """Upsample, pad, correlate with weights [fh, fw] and downsample, without storing inserted and padded zeros."""
     size = _output_size(x, weights, up, down, padding)
     rows, columns = (
         _terms(x.shape[2 + axis], size[axis], weights.shape[axis], up[axis], down[axis], padding[2 * axis])
@@ -175,9 +171,9 @@ def _filter(
 def _terms(size: int, out_size: int, taps: int, up: int, down: int, before: int) -> list[tuple[int, slice, slice]]:
     """Return the terms of the sum along one axis: (tap, slice of outputs, slice of the inputs that they read).
 
-    Tap t of output o reads position o * down + t - before of the zero-inserted signal. This is the input
-    i = (o * down + t - before) / up if that is an integer inside the image. Outputs that are `period` apart use the
-    same taps and read inputs that are `stride` apart.
+    With `before` zeros of padding, tap t of output o reads input i = (o * down + t - before) / up if this is an integer
+    inside the image, and otherwise a zero. Outputs that are `period` apart use the same taps and read inputs that are
+    `stride` apart.
     """
     common = math.gcd(up, down)
     period, stride = up // common, down // common
@@ -211,7 +207,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(filter)
     ctx.padding = [
         side
-        for axis, taps in enumerate(_filter_size(filter))
+        for axis, taps in enumerate((filter.shape[0], filter.shape[-1]))
         for side in _transposed_padding(
             x.shape[2 + axis], output.shape[2 + axis], taps, ctx.up[axis], ctx.down[axis], padding[2 * axis]
         )
@@ -222,7 +218,7 @@ def _transposed_padding(size: int, out_size: int, taps: int, up: int, down: int,
     """Return the padding (before, after) of the transposed operator, which swaps up and down and yields `size` samples.
 
     Output o reads input i through tap t = i * up + before - o * down. With reversed taps, t' = taps - 1 - t, this is
-    o * down = i * up + t' - (taps - 1 - before): the same operator with outputs and inputs exchanged.
+    o * down = i * up + t' - (taps - 1 - before): the same operator with input and output exchanged.
     """
     transposed_before = taps - 1 - before
     return transposed_before, (size - 1) * up + taps - transposed_before - out_size * down

@@ -35,7 +35,7 @@ from editing.mixing import CODE_KINDS
 from editing.selection import parse_parts, parse_seeds
 from metrics.locality import Locality
 from models import Generator
-from models.bundled import bundled_model
+from models.checkpoint import bundled_model
 from ops import set_mode
 from utils import cli
 from utils.errors import EditError

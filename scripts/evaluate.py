@@ -34,8 +34,7 @@ from metrics.plots import locality_heatmap
 from metrics.registry import check_metrics, registered
 from metrics.report import Report
 from models import ModelConfig
-from models.bundled import bundled_model
-from models.checkpoint import load_generator, load_networks
+from models.checkpoint import bundled_model, load_generator, load_networks
 from training.evaluation.evaluator import Evaluation
 from training.run.run_folder import check_name
 from utils import cli, distributed

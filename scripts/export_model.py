@@ -25,8 +25,7 @@ from typing import Any
 import torch
 
 from datasets.class_files import default_table
-from models.bundled import bundled_model
-from models.checkpoint import Networks, load_networks, parse_networks
+from models.checkpoint import Networks, bundled_model, load_networks, parse_networks
 from models.tracing import trace
 from utils import cli
 from utils.errors import ConfigError, ModelError

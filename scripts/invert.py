@@ -55,8 +55,7 @@ from metrics.agreement import confusion, mean_iou
 from metrics.perceptual import EfficientNetDistance, Lpips, PerceptualDistance, guiding_distance
 from metrics.segmenter import Segmenter, load_segmenter
 from models import Generator
-from models.bundled import BUNDLED_ENCODER, bundled_model
-from models.checkpoint import load_networks
+from models.checkpoint import BUNDLED_ENCODER, bundled_model, load_networks
 from utils import cli
 from utils.errors import ConfigError, EditError, printable
 from utils.files import check_free, make_folder, replacing

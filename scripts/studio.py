@@ -24,8 +24,7 @@ from editing.encoder import load_encoder
 from editing.generate_options import positive
 from editing.loading import limit_threads, load_model
 from editing.photos import training_crop
-from models.bundled import BUNDLED_ENCODER, bundled_model
-from models.checkpoint import load_networks
+from models.checkpoint import BUNDLED_ENCODER, bundled_model, load_networks
 from ops import set_mode
 from scripts.studio_page.model import MAX_SEED, StudioModel
 from scripts.studio_page.uploads import Uploads

@@ -146,7 +146,7 @@ def is_complete(study: Study, output: Path, variant: str, seed: int) -> bool:
     files = sorted(folder.glob("config*.yaml"))  # the newest is the last
     stored = read_sections(files[-1]) if files else None
     try:
-        changed = changed_options(stored, config) if files else []
+        changed = changed_options(stored, config) if files else {}
     except ConfigError as error:
         raise ConfigError(f"{files[-1]}: {error}") from None
     if other := [name for name in changed if name not in _BY_STAGES]:

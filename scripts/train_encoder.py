@@ -31,7 +31,7 @@ from metrics.agreement import confusion, mean_iou
 from metrics.features import EFFICIENTNET_SIZE
 from metrics.perceptual import EfficientNetDistance
 from models import Generator
-from models.bundled import bundled_model
+from models.checkpoint import bundled_model
 from utils import cli
 from utils.errors import ConfigError, EditError
 from utils.files import make_folder, replacing
@@ -118,7 +118,7 @@ def resume(trainer: EncoderTrainer, folder: Path, run: EncoderRun) -> None:
         return
     try:
         state = load_tensors(path)
-        changed = changed_options(parse_yaml(state["config"], as_text=True), run)
+        changed = list(changed_options(parse_yaml(state["config"], as_text=True), run))
         if state["made_for"] != fingerprint(trainer.generator):
             changed.append("--checkpoint")
         if not changed:

@@ -19,7 +19,7 @@ from editing.direction_files import Direction, fingerprint, save_direction
 from editing.generation import Scene
 from editing.mixing import CURVES, code_index
 from editing.selection import parse_parts
-from models import Generator, bundled
+from models import Generator
 from models.coordinates import foreground_coordinates
 from models.latents import to_wplus, truncate
 from tests.editing.tiny import CONFIG, NAMES, save_tiny
@@ -443,7 +443,7 @@ def test_a_named_checkpoint_is_not_announced(draw: Callable[..., Path], capsys: 
 def test_the_bundled_model_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bundled, "BUNDLED", tmp_path / "faces_64.pt")
+    monkeypatch.setattr("models.checkpoint.BUNDLED", tmp_path / "faces_64.pt")
     message = refused(["--output", str(tmp_path / "out"), "--seeds", "0"], monkeypatch, capsys)
     assert f"restore {tmp_path / 'faces_64.pt'} from the repository" in message
     assert "--checkpoint" in message

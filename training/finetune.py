@@ -7,8 +7,7 @@ from pathlib import Path
 
 from datasets.labels import ClassTable
 from models import ModelConfig
-from models.bundled import bundled_model
-from models.checkpoint import Networks, load_networks, load_state
+from models.checkpoint import Networks, bundled_model, load_networks, load_state
 from training.state import TrainingState
 from utils.errors import ConfigError, ModelError
 from utils.reading.checks import sha256_of

@@ -1,1 +1,1 @@
-"""Small helpers of all packages; they know none of them."""
+"""Small helpers of all packages; they import none of them."""

@@ -1,17 +1,21 @@
-"""Shared by all commands: the option parser, the device, and errors that end a command.
+"""Code shared by all commands: the option parser, the device, and errors that end a command.
 
-An error that the user can fix, or a shortage of the machine (`utils.shortages`), is one line on stderr and exit code 2;
-other errors keep their traceback. Training runs have exit codes of their own: see docs/reliability.md.
+An error that the user can fix, or a shortage of the machine, is printed as one line on stderr, and the exit code is 2.
+Other errors keep their traceback. Training runs have further exit codes: see docs/reliability.md.
 """
 
 import argparse
 import codecs
+import errno
 import io
 import multiprocessing
 import os
+import re
+import resource
 import signal
 import sys
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from datetime import timedelta
 from typing import Any, NoReturn
 
@@ -19,15 +23,14 @@ import torch
 import torch.distributed as dist
 
 from utils.errors import ConfigError, ExitCode, RunError, UserError, printable
-from utils.shortages import shortage  # imported now: once file handles run out, no module can be imported
 
 
 class Parser(argparse.ArgumentParser):
-    """ArgumentParser that shows a module's docstring unchanged, and raises ConfigError for mistakes."""
+    """ArgumentParser that shows the description with its line breaks, and raises ConfigError for mistakes."""
 
     def __init__(self, description: str | None = None, **options: Any) -> None:
         spec = getattr(sys.modules["__main__"], "__spec__", None)
-        if spec and spec.name.startswith("scripts."):  # the command as the user typed it, in place of the file's name
+        if spec and spec.name.startswith("scripts."):  # show the command as the user typed it, not the file's name
             options.setdefault("prog", f"python -m {spec.name}")
         layout = argparse.RawDescriptionHelpFormatter
         super().__init__(description=description, formatter_class=layout, allow_abbrev=False, **options)
@@ -50,7 +53,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Call `main` and exit with its return value, or after an error that needs no traceback, with that error's code."""
+    """Call `main`, and exit with the code it returns, or with the exit code of an error that needs no traceback."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names may have characters that the terminal cannot encode
         codecs.register_error("semantic_stylegan.escape", _escape_unencodable)
         sys.stdout.reconfigure(errors="semantic_stylegan.escape")
@@ -89,8 +92,8 @@ def _exit_with_result_of(main: Callable[[], int | None]) -> NoReturn:
 def _exit_without_shutdown(error: BaseException) -> NoReturn:
     """Exit as Python would after an exception, but without the interpreter's shutdown.
 
-    During shutdown the destructor of NCCL's process group could wait forever for collectives that other ranks are in:
-    nothing would be printed, and torchrun would not notice that this process has failed.
+    During shutdown, NCCL's process group could wait forever for a collective of the other ranks. Nothing would be
+    printed, and torchrun would not notice that this process has failed.
     """
     code = 1
     try:
@@ -103,35 +106,31 @@ def _exit_without_shutdown(error: BaseException) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         _kill_workers()
-    finally:  # exit whatever fails above
+    finally:  # even if something above fails
         os._exit(code)
 
 
 def _escape_unencodable(error: UnicodeError) -> tuple[str, int]:
-    """Error handler for `codecs`: escape characters, and bytes of file names, that a stream cannot encode."""
+    """Escape characters, and bytes of file names, that a stream cannot encode: an error handler for `codecs`."""
     assert isinstance(error, UnicodeEncodeError)
     text = printable(error.object[error.start : error.end])
     return text.encode("ascii", "backslashreplace").decode(), error.end
 
 
 def usable_device(name: str | None) -> torch.device:
-    """Return the device of that name; without a name a GPU if there is one, else the CPU.
-
-    Raises:
-        ConfigError: if the device is unknown or absent.
-    """
+    """Return the device of this name, by default a GPU if there is one; raise ConfigError if it cannot be used."""
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and "LOCAL_RANK" in os.environ:  # torchrun: one GPU for each process
+    if name == "cuda" and "LOCAL_RANK" in os.environ:  # under torchrun, one GPU per process
         name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         torch.zeros(1, device=name).item()
-    except (AssertionError, NotImplementedError, RuntimeError) as error:  # unknown, not compiled in, or absent
+    except (AssertionError, NotImplementedError, RuntimeError) as error:  # unknown, not compiled in, or missing
         raise ConfigError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from None
     return torch.device(name)
 
 
 def _print_error(message: str) -> None:
-    """Print an error to stderr; of torchrun's processes only the first one with this message prints it.
+    """Print an error to stderr. If several of torchrun's processes have the same error, only the first prints it.
 
     They share messages through torchrun's own store, which also works before the processes have joined a process group
     and after they have lost each other.
@@ -142,21 +141,103 @@ def _print_error(message: str) -> None:
             address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
             if dist.TCPStore(*address, is_master=False, timeout=timedelta(seconds=10)).add(key, 1) > 1:
                 return
-        except (RuntimeError, KeyError, ValueError):  # no store: print it too often rather than never
+        except (RuntimeError, KeyError, ValueError):  # no store: better printed several times than never
             pass
     print(f"error: {printable(message)}", file=sys.stderr)
 
 
 def _kill_workers() -> None:
-    """Kill data loader and pool workers: exiting would wait for them, and they would print tracebacks of their own."""
+    # Exiting would wait for the workers of data loaders and pools, and they would print their own tracebacks.
     for child in multiprocessing.active_children():
         child.kill()
 
 
 def _one_line(error: Exception) -> str:
-    """Return the message of an error; of one that a data loader's worker raised, without the worker's traceback."""
+    """Return an error's message; if a data loader's worker raised the error, without the worker's traceback."""
     message = str(error).strip()
     if not message.startswith("Caught "):
         return message
     last = message.splitlines()[-1]  # module.Error: message
     return last.removeprefix(f"{type(error).__module__}.{type(error).__qualname__}: ")
+
+
+# Shortages of the machine: file handles, shared memory, processes, memory or disk space. The operating system,
+# PyTorch's data loader and Python's process pools report them in different words, often from another process, of whose
+# traceback only the last line is left. `shortage` translates each of them to one line with the remedy.
+
+_FEWER = "fewer worker processes (data.workers=0, or a lower --workers)"
+_HANDLES = f"the limit is {{limit}} open files: raise it (ulimit -n 4096), or use {_FEWER}"
+_DISK = "free some space there, in the folder for temporary files (TMPDIR) and in /dev/shm, and rerun the command"
+_READ_ONLY = "choose a folder on a writable file system"
+_SHARED_MEMORY = f"/dev/shm is too small or full: enlarge it (docker run --shm-size=2g or --ipc=host), or use {_FEWER}"
+_PROCESSES = (
+    f"no more processes or threads are allowed: raise the limit (ulimit -u, or the container's), or use {_FEWER}"
+)
+_MEMORY = f"the memory of the machine or container is used up: use {_FEWER} or smaller batches"
+_KILLED = (
+    f"a worker process died, probably because memory or open files ran out: use {_FEWER}, "
+    "or allow more open files (ulimit -n 4096)"
+)
+_TEMPORARY = "set TMPDIR to a folder that exists and is writable"
+
+# The first pattern that matches the last line of an error decides. PyTorch and LMDB wrap or extend these messages.
+_PATTERNS = (
+    (rf"Too many open files|received \d+ items of ancdata|unexpectedly with exit code {errno.EMFILE}\b", _HANDLES),
+    (
+        r"shared memory\(shm\)|shared memory object.*No space|torch_shm_manager|/dev/shm/torch_|signal: Bus error",
+        _SHARED_MEMORY,
+    ),
+    (r"No usable temporary directory", _TEMPORARY),
+    (r"No space left on device|Disk quota exceeded|File too large", _DISK),
+    (r"Read-only file system", _READ_ONLY),
+    (r"can't start new thread|Resource temporarily unavailable", _PROCESSES),
+    (r"Cannot allocate memory|can't allocate memory|not enough memory", _MEMORY),
+    (r"DataLoader worker \(pid.*\) (is killed by signal: (Killed|Terminated)|exited unexpectedly)", _KILLED),
+)
+_ERRNOS = {
+    errno.EMFILE: _HANDLES,
+    errno.ENFILE: _HANDLES,
+    errno.ENOSPC: _DISK,
+    errno.EDQUOT: _DISK,
+    errno.EFBIG: _DISK,
+    errno.EROFS: _READ_ONLY,
+    errno.EAGAIN: _PROCESSES,
+    errno.ENOMEM: _MEMORY,
+}
+
+
+def shortage(error: BaseException) -> str | None:
+    """Return one line with the shortage that an error or its cause reports, and the remedy; None for other errors."""
+    if isinstance(error, BrokenProcessPool):
+        return _KILLED
+    if isinstance(error, MemoryError):
+        return _MEMORY
+    if not isinstance(error, OSError | RuntimeError) or isinstance(error, torch.OutOfMemoryError):
+        return None
+    remedy = _remedy(error)
+    if remedy is None:
+        cause = error.__cause__
+        return shortage(cause) if cause is not None and cause is not error else None
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return f"{_description(error)}: {remedy.format(limit='unlimited' if limit == resource.RLIM_INFINITY else limit)}"
+
+
+def _remedy(error: OSError | RuntimeError) -> str | None:
+    text, by_number = _last_line(error), None
+    if isinstance(error, OSError) and error.errno is not None:
+        text, by_number = str(error.strerror), _ERRNOS.get(error.errno)  # without the file's name
+        if error.errno == errno.EAGAIN and error.filename is not None:  # a lock
+            return None
+    return next((remedy for pattern, remedy in _PATTERNS if re.search(pattern, text)), by_number)
+
+
+def _description(error: OSError | RuntimeError) -> str:
+    """Return the system's message and the file's name, or the first sentence of the error's last line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror + (f": {os.fsdecode(error.filename)}" if error.filename else "")
+    text = re.sub(r"^(\w+\.)*\w*Error: (\[Errno \d+\] )?", "", _last_line(error))
+    return re.split(r"\. |\.$|\n", text)[0][:300]
+
+
+def _last_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[-1]

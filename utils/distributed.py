@@ -1,6 +1,6 @@
 """The process group of `torchrun`, and the collectives that training needs.
 
-Without `torchrun` there is one process, and every collective returns its input.
+Without `torchrun` there is one process, and the collectives return its own values.
 """
 
 import os
@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-# Imported before there is a process group: otherwise an optimizer imports it while there is one, the module keeps the
-# group alive, and gloo's threads may abort the process when it exits.
+# Imported before there is a process group. Otherwise an optimizer imports the module while there is one; the module
+# then keeps the group alive, and gloo's threads may abort the process when it exits.
 import torch.distributed.nn.functional
 from torch import Tensor
 
@@ -25,7 +25,7 @@ from utils.errors import ConfigError, ExitCode, RunError
 T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=30)  # of collectives
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # a container's quota and its period in microseconds; PyTorch ignores it
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # a container's CPU time and the period, in microseconds
 
 
 @dataclass(frozen=True)
@@ -43,31 +43,34 @@ class Process:
 
 @contextmanager
 def process_group(device: str = "auto", timeout: timedelta = TIMEOUT) -> Iterator[Process]:
-    """Join the process group of `torchrun`, if it started this process: NCCL on GPUs, gloo on CPUs.
+    """Join the process group of `torchrun` if it started this process: NCCL on GPUs, gloo on CPUs.
 
-    After an exception a group of NCCL is not destroyed; `utils.cli.run` then exits without Python's shutdown.
+    After an exception an NCCL group is not destroyed; `utils.cli.run` then exits without Python's shutdown.
 
     Args:
         device: "cuda", "cpu", or "auto" for a GPU if there is one.
-        timeout: of collectives.
+        timeout: how long a collective may wait for other ranks.
 
     Raises:
-        ConfigError: if a GPU is requested but absent, or the launcher's environment variables are incomplete.
-        RunError: like `report_lost_ranks`.
+        ConfigError: if there are fewer GPUs than needed, or the launcher's environment variables are not usable.
+        RunError: if contact with other ranks is lost while joining.
     """
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if "WORLD_SIZE" in os.environ and missing:
-        raise ConfigError(f"WORLD_SIZE is set, but {missing[0]} is not: start the processes with torchrun, or unset it")
+        raise ConfigError(
+            f"WORLD_SIZE is set, but {missing[0]} is not: start the processes with torchrun, or unset WORLD_SIZE"
+        )
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT"):
         if not (value := os.environ.get(name, "0")).isdecimal():
-            raise ConfigError(f"{name} = {value!r} is not a number: start the processes with torchrun, or unset it")
+            raise ConfigError(f"{name} = {value!r} is not a number: start the processes with torchrun, or unset {name}")
     world_size, local_rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("training.device = cuda, but PyTorch sees no GPU: choose cpu or auto")
     use_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     if use_cuda:
         if local_rank >= torch.cuda.device_count():
-            raise ConfigError(f"{local_rank + 1} processes on {torch.cuda.device_count()} GPUs: start one for each GPU")
+            gpus = torch.cuda.device_count()
+            raise ConfigError(f"torchrun started at least {local_rank + 1} processes on {gpus} GPUs: start one per GPU")
         torch.cuda.set_device(local_rank)
     else:
         _limit_threads(int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
@@ -78,8 +81,8 @@ def process_group(device: str = "auto", timeout: timedelta = TIMEOUT) -> Iterato
     process = Process(own_device, int(os.environ["RANK"]), world_size)
     with report_lost_ranks(process, lambda: "startup"):
         store, rank, _ = next(dist.rendezvous("env://", timeout=timeout))
-        if os.environ.get("GROUP_WORLD_SIZE") == "1":  # several nodes may count restarts differently
-            # A prefix for each restart hides the addresses of the processes that torchrun has replaced.
+        if os.environ.get("GROUP_WORLD_SIZE") == "1":  # with several nodes, their restart counts may differ
+            # A prefix per restart hides the addresses of the processes that torchrun has replaced.
             store = dist.PrefixStore(f"start_{os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)
         dist.init_process_group(
             "nccl" if use_cuda else "gloo", store=store, rank=rank, world_size=world_size, timeout=timeout
@@ -107,18 +110,15 @@ def destroy_group() -> None:
 
 
 def _limit_threads(local_processes: int) -> None:
-    """Limit this process to its share of the cores: more threads would wait for each other.
-
-    If OMP_NUM_THREADS is set, the number stays. The user may have set it, or torchrun, which sets 1 for several
-    processes and prints a warning; the two cannot be distinguished.
-    """
+    # More threads than this process's share of the cores would wait for each other. If OMP_NUM_THREADS is set, by the
+    # user or by torchrun (to 1, with a warning), its number stays.
     share = max(1, usable_cores() // local_processes)
     if "OMP_NUM_THREADS" not in os.environ and share < torch.get_num_threads():
         torch.set_num_threads(share)
 
 
 def usable_cores() -> int:
-    """Return the number of cores that this process may use, limited by the container's CPU quota."""
+    """Return how many cores this process may use, considering a container's CPU quota, which PyTorch ignores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = map(int, CPU_QUOTA.read_text().split())
@@ -127,32 +127,16 @@ def usable_cores() -> int:
     return max(1, min(cores, quota // period))
 
 
-class _AllReduceMean(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return _all_reduce_mean(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        # Each rank's x contributes 1 / world_size to every rank's result.
-        return _all_reduce_mean(gradients[0])
-
-
-def _all_reduce_mean(x: Tensor) -> Tensor:
-    mean = x.clone()
-    dist.all_reduce(mean)
-    return mean / dist.get_world_size()
-
-
 def mean_over_processes(x: Tensor) -> Tensor:
-    """Return the mean of a tensor over all ranks, differentiable."""
+    """Return the mean of a tensor over all ranks; differentiable."""
     if not dist.is_initialized():
         return x
-    return _AllReduceMean.apply(x)
+    total: Tensor = torch.distributed.nn.functional.all_reduce(x)
+    return total / dist.get_world_size()
 
 
 def gather(value: Any) -> list[Any]:
-    """Return the values of all ranks, in order, on every rank."""
+    """Return the values of all ranks, in the order of ranks, on every rank."""
     if not dist.is_initialized():
         return [value]
     values: list[Any] = [None] * dist.get_world_size()
@@ -161,7 +145,7 @@ def gather(value: Any) -> list[Any]:
 
 
 def gather_on_main(value: Any) -> list[Any]:
-    """Return the values of all ranks, in order, on rank 0, and an empty list on the others."""
+    """Return the values of all ranks, in the order of ranks, on rank 0, and an empty list on the others."""
     if not dist.is_initialized():
         return [value]
     values: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
@@ -188,17 +172,17 @@ def from_main(process: Process, compute: Callable[[], T]) -> T:
 
 
 def any_process(flag: bool, device: torch.device) -> bool:
-    """Return True if the flag is set on any rank. The host waits for all ranks."""
+    """Return True if the flag is set on any rank. The call waits for all ranks."""
     return mean_over_processes(torch.tensor(float(flag), device=device)).item() > 0
 
 
 @contextmanager
 def report_lost_ranks(process: Process, place: Callable[[], str]) -> Iterator[None]:
-    """Raise RunError, from PyTorch's own error, if a collective fails because another rank died or does not respond.
+    """Turn PyTorch's error into RunError if a collective fails because another rank died or does not respond.
 
     Args:
         process: this process.
-        place: returns what the process is doing, for the message.
+        place: function that returns what the process is doing, for the message.
     """
     try:
         yield
@@ -213,5 +197,5 @@ def report_lost_ranks(process: Process, place: Callable[[], str]) -> Iterator[No
 
 
 def rank_indices(count: int, process: Process) -> range:
-    """Return the indices below `count` that belong to this rank: every `world_size`-th, starting at the rank."""
+    """Return this rank's share of the indices below `count`: every `world_size`-th, starting at the rank."""
     return range(process.rank, count, process.world_size)

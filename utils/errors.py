@@ -1,14 +1,10 @@
-"""The errors that a command reports in one line, and the exit codes.
-
-A `UserError` is something the user can fix: its message is one line that says what is wrong, where, and the remedy.
-`utils.cli.run` prints it and exits with code 2. Other exceptions keep their traceback.
-"""
+"""The errors that commands report in one line, and their exit codes."""
 
 from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Exit codes of the commands. 69, 70 and 75 are taken from sysexits.h."""
+    """Exit codes of the commands; 69, 70 and 75 are those of sysexits.h."""
 
     MISTAKE = 2  # a UserError
     LOST = 69  # EX_UNAVAILABLE: other processes of the run died or stopped responding
@@ -18,7 +14,10 @@ class ExitCode(IntEnum):
 
 
 class UserError(ValueError):
-    """Base class of errors that the user can fix."""
+    """Base class of errors that the user can fix; `utils.cli.run` prints the message and exits with code 2.
+
+    The message is one line that says what is wrong, where, and the remedy.
+    """
 
 
 class ConfigError(UserError):
@@ -29,61 +28,53 @@ class DataError(UserError):
     """Training data that cannot be used."""
 
     def __init__(self, message: str) -> None:
-        # A DataLoader re-raises a worker's error with its traceback, "Caught DataError in ...": keep that unchanged.
+        # A DataLoader raises a worker's error again with its traceback, "Caught DataError in ...": keep that unchanged.
         super().__init__(message if message.startswith("Caught ") else printable(message))
 
 
 class ContradictionError(DataError):
-    """A file states the same thing twice in different ways, so that the user has to choose."""
+    """A file that states the same thing in two different ways, so that the user must choose."""
 
 
 class ModelError(UserError):
-    """Sizes that do not match, tensors of the wrong shape, or a file without a usable network."""
+    """Architecture options that contradict each other, a tensor of the wrong shape, or a file without a network."""
 
 
 class MetricError(UserError):
-    """A metric that cannot be measured: a missing file or package, too few samples, or contradicting options."""
+    """A metric that cannot be measured: a missing file or package, too few samples, or contradictory options."""
 
 
 class EditError(UserError):
-    """A request that generation or editing cannot fulfil, or an output file that cannot be written."""
+    """Generation or editing that cannot be done as requested, or an output file that cannot be written."""
 
 
 class OpsUnavailable(UserError):  # noqa: N818 - names a state
-    """Compiled kernels are required but cannot be built or loaded; the message has the reason and the remedy."""
+    """Compiled kernels that are required but cannot be built or loaded."""
 
 
 class ReadingError(ValueError):
     """A file that has the wrong format or is damaged.
 
-    The message continues a line that starts with the file's name; callers raise a `UserError` from it.
+    The message does not name the file: callers put the name in front of it, in the message of a `UserError`.
     """
 
 
 class RunError(Exception):
-    """A training run that cannot continue, for reasons other than a mistake in its options. The message is one line.
-
-    Attributes:
-        exit_code: tells scripts the reason.
-    """
+    """A training run that cannot continue, for a reason other than its options. The message is one line."""
 
     def __init__(self, message: str, exit_code: ExitCode) -> None:
-        super().__init__(message, exit_code)  # both, so that it can be pickled and sent to other processes
+        super().__init__(message, exit_code)  # both, so that the error can be pickled and sent to other processes
         self.exit_code = exit_code
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
-NOT_UTF8 = range(0xDC80, 0xDD00)  # the surrogates by which os.fsdecode represents bytes that are not valid UTF-8
+NOT_UTF8 = range(0xDC80, 0xDD00)  # surrogates with which Python represents the bytes of file names that are not UTF-8
 
 
 def printable(text: object) -> str:
-    """Return `str(text)` as one printable line.
-
-    Non-printable characters and undecodable bytes are escaped: byte 0xE9 becomes '\\xe9'.
-    File names may have bytes that are not valid UTF-8: Python represents them as surrogates, which cannot be encoded.
-    """
+    """Return `str(text)` as one line of printable characters; others are escaped, undecodable byte 0xE9 as '\\xe9'."""
 
     def escaped(character: str) -> str:
         if ord(character) in NOT_UTF8:

@@ -1,4 +1,4 @@
-"""Output folders and files: nothing is overwritten without --overwrite, and files are replaced atomically."""
+"""Output folders and files: existing files are replaced only with --overwrite, and always atomically."""
 
 import os
 import tempfile
@@ -10,10 +10,10 @@ from utils.errors import EditError
 
 
 def reason_not_writable(folder: Path) -> str:
-    """Return why files cannot be created in a folder, which need not exist yet; "" if they can."""
+    """Return why no files can be created in a folder, which need not exist yet; "" if they can be."""
     existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     try:
-        tempfile.TemporaryFile(dir=existing).close()  # permissions do not show it for /proc and read-only disks
+        tempfile.TemporaryFile(dir=existing).close()  # permissions do not tell for /proc and read-only disks
     except OSError as error:
         return f"{existing}: {error.strerror}"
     return ""
@@ -22,8 +22,7 @@ def reason_not_writable(folder: Path) -> str:
 def check_free(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
     """Check that files can be written to a folder, which need not exist yet.
 
-    Raises:
-        EditError: if a file exists and `overwrite` is off, a folder has a file's name, or the folder is not writable.
+    Raise EditError if a file exists and `overwrite` is False, a name is taken by a folder, or `folder` is not writable.
     """
     for path in (folder / name for name in names):
         if path.is_dir():
@@ -56,10 +55,9 @@ def _check_writable(folder: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give the name of a temporary file beside `path`, which replaces `path` after the block.
+    """Yield the path of a temporary file beside `path`; after the block it replaces `path`.
 
-    Raises:
-        EditError: if the file cannot be written.
+    Raise EditError if the file cannot be written; `path` is then unchanged.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

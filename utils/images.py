@@ -1,20 +1,20 @@
-"""Images for people: colored masks, overlays, image grids, lossless files.
+"""Images for people to look at: colored masks, overlays, image grids and PNG files; and checks of image headers.
 
 Shapes: images are uint8 [..., H, W, 3] (RGB), labels uint8 [..., H, W] (class ids), palettes uint8 [K, 3].
 """
 
 import io
-import os
 import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from utils.errors import DataError, ReadingError
+from utils.errors import DataError, EditError, ReadingError
+from utils.files import replacing
 
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # JPEG includes MPO, a JPEG file of several images
-MAX_PIXELS = 2**27  # 384 MiB decoded
+MAX_PIXELS = 2**27  # decoded, these are 384 MiB
 
 
 def colorize(labels: np.ndarray, palette: np.ndarray) -> np.ndarray:
@@ -31,7 +31,10 @@ def overlay(image: np.ndarray, color_mask: np.ndarray, opacity: float = 0.5) -> 
 
 
 def grid(tiles: np.ndarray, columns: int, padding: int = 0) -> np.ndarray:
-    """Arrange tiles [n, H, W, 3] row by row on white, uint8 [H', W', 3]; the last row may be short."""
+    """Arrange tiles [n, H, W, 3] row by row on white; return uint8 [H', W', 3].
+
+    `columns` is the number of tiles per row, `padding` the white space between tiles and at the edges, in pixels.
+    """
     count, height, width, channels = tiles.shape
     columns = max(1, min(columns, count))
     rows = -(-count // columns)
@@ -49,37 +52,29 @@ def save_png(image: np.ndarray, path: str | Path) -> None:
 
 
 def save_label_png(labels: np.ndarray, palette: np.ndarray, path: str | Path) -> None:
-    """Save ids [H, W] as a palette PNG, in which viewers show colors and programs that read indices get the ids.
-
-    Raises:
-        DataError: if the file cannot be written.
-    """
+    """Save ids [H, W] as a palette PNG, which viewers show in colors; raise DataError if it cannot be written."""
     image = Image.fromarray(labels)
     image.putpalette(palette.astype(np.uint8).tobytes())
     _save(image, Path(path))
 
 
 def _save(image: Image.Image, path: Path) -> None:
-    # Saved beside `path` and renamed, so that an interrupted command leaves no incomplete image.
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        image.save(partial, format="PNG")
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        reason = error.strerror or error
-        raise DataError(f"cannot write {path}: {reason}; choose a folder that exists and is writable") from None
+        with replacing(path) as partial:
+            image.save(partial, format="PNG")
+    except EditError as error:
+        raise DataError(f"{error}; choose a folder that exists and is writable") from None
 
 
 def open_image(file: Path | io.BytesIO, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Read an image's header without decoding its pixels.
 
     Raises:
-        ReadingError: if the image has more than `max_pixels` pixels, several pages or an animation.
-        Exception: errors of any type if the header is damaged.
+        ReadingError: if the image has more than `max_pixels` pixels or several pages, or is an animation.
+        Exception: of any type if the header is damaged.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is the limit
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is our limit
         try:
             image = Image.open(file, formats=FORMATS)
         except Image.DecompressionBombError:

@@ -1,4 +1,4 @@
-"""Progress of long work: a tqdm bar on a terminal, plain lines in a log file."""
+"""Progress of long tasks: a tqdm bar on a terminal, lines in a log file."""
 
 import sys
 import time
@@ -22,16 +22,10 @@ def progress(
     disable: bool = False,
     delay: float = 0,
 ) -> "tqdm[Any] | Lines":
-    """Wrap an iterable, or count calls of `update`: tqdm on a terminal, otherwise `Lines`, with the same methods.
+    """Return tqdm on a terminal, and elsewhere `Lines`, which has the methods of tqdm that this project uses.
 
-    Args:
-        items: the iterable.
-        desc: name of the work.
-        unit: singular name of what is counted.
-        total: number of items (default: the length of `items`).
-        initial: number of items that were done before.
-        disable: show nothing, as on all ranks but 0.
-        delay: seconds; shorter work shows nothing.
+    The arguments are tqdm's: `items` to iterate over, or None to call `update`; `unit`, a singular; `initial`, the
+    number of items done before; `disable`, to show nothing; `delay`, the seconds before anything is shown.
     """
     if disable or sys.stderr.isatty():
         options: dict[str, Any] = {"desc": desc, "unit": unit, "total": total, "initial": initial}
@@ -42,11 +36,11 @@ def progress(
 class Lines:
     """Progress lines on stderr.
 
-    The first comes after a second or when all is done; then at most one every ten seconds, counting all objects of this
-    class; and a last one at the end if there were others before.
+    The first line is printed after a second or when all items are done, the next ones at intervals of ten seconds or
+    more, for all objects of this class together. At the end a last line is printed, if there was one before.
     """
 
-    due = 0.0  # time.monotonic() at which the next line may be printed
+    due = 0.0  # time.monotonic() from which on the next line may be printed, by any object
 
     def __init__(
         self, items: Iterable[Any] | None, desc: str, unit: str, total: int | None, initial: int, delay: float
@@ -74,7 +68,7 @@ class Lines:
         self.close()
 
     def update(self, n: int = 1) -> None:
-        """Add `n` to the count."""
+        """Count `n` more items, and print a line if it is time."""
         self.n += n
         now = time.monotonic()
         done = self.total is not None and self.n - n < self.total <= self.n
@@ -82,24 +76,21 @@ class Lines:
         if (is_long and now >= Lines.due) or (done and self._has_printed):
             Lines.due = now + INTERVAL
             self._has_printed = True
-            self._print(now - self._start)
+            line = tqdm.format_meter(
+                self.n,
+                self.total,
+                now - self._start,
+                prefix=self.desc,
+                unit=self.unit,
+                initial=self.initial,
+                postfix=self.postfix,
+                bar_format=_LINE if self.total else _LINE_WITHOUT_TOTAL,
+            )
+            print(line, file=sys.stderr, flush=True)
 
     def set_postfix(self, **values: str) -> None:
-        """Append values to the following lines."""
+        """Show these values at the end of the following lines."""
         self.postfix = ", ".join(f"{name}={value}" for name, value in values.items())
 
     def close(self) -> None:
-        """Do nothing: `update` has printed the last line if all is done."""
-
-    def _print(self, elapsed: float) -> None:
-        line = tqdm.format_meter(
-            self.n,
-            self.total,
-            elapsed,
-            prefix=self.desc,
-            unit=self.unit,
-            initial=self.initial,
-            postfix=self.postfix,
-            bar_format=_LINE if self.total else _LINE_WITHOUT_TOTAL,
-        )
-        print(line, file=sys.stderr, flush=True)
+        """Do nothing: `update` printed the last line when all items were done."""

@@ -74,7 +74,7 @@ def test_a_checkpoint_tells_the_architecture(write):
     ("override", "message"),
     [
         # The default too is a contradiction where it was given.
-        ("model.num_classes=13", "model.num_classes = 13, but in a.pt it is 5: leave it out"),
+        ("model.num_classes=13", "model.num_classes = 5, not 13: remove model.num_classes from the command"),
         ("model.resolution=many", "model.resolution = 'many': expected a whole number"),
         ("model.resolutoin=64", "did you mean model.resolution"),
         ("model.latent_dim=yes", "model.latent_dim = 'yes': expected a whole number"),
@@ -85,12 +85,22 @@ def test_what_does_not_fit_the_checkpoint(write, override, message):
         load_config(write("model: {init_from: a.pt}"), [override], lambda source: STORED)
 
 
+def test_options_of_the_file_that_contradict_the_checkpoint_are_all_named_with_their_origin(write):
+    path = write("model: {init_from: a.pt, resolution: 32, coarse_resolution: 32, local_layers: 5}")
+    with pytest.raises(ConfigError) as raised:
+        load_config(path, ["model.num_classes=13"], lambda source: STORED)
+    differences = "model.resolution = 64, not 32; model.local_layers = 10, not 5; model.num_classes = 5, not 13"
+    assert differences in str(raised.value)
+    remedy = f"remove model.resolution, model.local_layers from {path} and model.num_classes from the command line"
+    assert remedy in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("data: {images_only: true}", "data.images_only is for adapting a trained model: set model.init_from"),
-        ("training: {freeze: [local]}", "training.freeze is for adapting"),
-        ("training: {max_mask_drift: 0.2}", "training.max_mask_drift is for adapting"),
+        ("data: {images_only: true}", "data.images_only is for fine-tuning only: set model.init_from"),
+        ("training: {freeze: [local]}", "training.freeze is for fine-tuning"),
+        ("training: {max_mask_drift: 0.2}", "training.max_mask_drift is for fine-tuning"),
     ],
 )
 def test_what_needs_a_trained_model(write, text, message):
@@ -132,7 +142,7 @@ def test_one_path_or_several(write, text, paths):
         ("training: {learning_rate: .inf}", "expected a number"),
         ("model: {residual_masks: 1}", "expected true or false"),
         ("model: {local_generator: sinus}", "model.local_generator = 'sinus': expected one of modulated"),
-        ("model: {transparent_classes: 3}", "expected a list, each a whole number"),
+        ("model: {transparent_classes: 3}", "expected a list in which each item is a whole number"),
         ("data: {path: {a: b}}", "data.path = {'a': 'b'}: expected text or a list of texts"),
         ("data: {path: [a: b]}", "expected text"),
         ("data: {path: null}", "data.path = null: expected text or a list of texts"),

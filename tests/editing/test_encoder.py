@@ -9,7 +9,7 @@ from torch import nn
 from editing.encoder import Encoder, EncoderConfig, encode, load_encoder, save_encoder
 from editing.inversion import Target
 from models import Generator, load_generator
-from models.bundled import BUNDLED_ENCODER, bundled_model
+from models.checkpoint import BUNDLED_ENCODER, bundled_model
 from tests.editing.test_inversion import drawn
 from tests.editing.tiny import CONFIG, tiny_generator
 from utils.errors import EditError

@@ -5,8 +5,7 @@ import torch
 from datasets.class_files import celebamask13
 from datasets.labels import ClassTable
 from models import load_generator
-from models.bundled import bundled_model
-from models.checkpoint import load_networks
+from models.checkpoint import bundled_model, load_networks
 
 
 def leaves(value):

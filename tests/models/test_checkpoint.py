@@ -1,12 +1,12 @@
 import argparse
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
 from models import ModelConfig, load_discriminator, load_generator
-from models.checkpoint import FORMAT, NETWORKS, load_networks
+from models.checkpoint import FORMAT, NETWORKS, Networks, load_networks
 from tests.golden_cases import golden_cases
 from utils.errors import ModelError
 
@@ -20,6 +20,19 @@ def released():
     for network in ("g", "d", "g_ema"):
         contents[network] = {name: floats[id(value)] for name, value in contents[network].items()}
     return contents
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("resolution", 64), ("num_classes", 5), ("latent_dim", 8), ("local_layers", 9), ("local_channels", 4)],
+)
+def test_another_architecture_is_told_by_options(tiny_config, option, value):
+    networks = Networks(tiny_config, None, None, None, source="run/a.pt")
+    networks.check_architecture(replace(tiny_config, residual_masks=not tiny_config.residual_masks))  # changes no shape
+    changed = replace(tiny_config, transparent_classes=(), **{option: value})
+    with pytest.raises(ModelError, match=rf"^run/a\.pt has .*model\.{option} = \d+ in .*, {value} in") as raised:
+        networks.check_architecture(changed)
+    assert f"model.{option} = {getattr(tiny_config, option)} in the checkpoint" in str(raised.value)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +112,7 @@ def test_released_file_without_options_takes_the_defaults(generators, tmp_path):
         (lambda c: c["g_ema"].pop("style.1.bias"), "style.1.bias is missing"),
         (lambda c: c["g_ema"].pop("pos_embed.weights"), "pos_embed.weights is missing"),
         (lambda c: c["g_ema"].pop("render_net.noises.noise_0"), "noise_0 is missing"),
-        (lambda c: c["g_ema"].update(extra=torch.zeros(1)), "unknown tensors, such as extra"),
+        (lambda c: c["g_ema"].update(extra=torch.zeros(1)), "unknown tensors, for example extra"),
         (lambda c: c["g_ema"].update({"style.1.bias": torch.zeros(7)}), r"style.1.bias has shape \[7\]"),
         (lambda c: transpose(c["g_ema"], "local_nets.1.linears.0.conv.modulation.weight"), r"shape \[24, 12\]"),
         (lambda c: c["d"].pop("final_linear.1.weight"), "final_linear.1.weight is missing"),
@@ -135,13 +148,13 @@ def test_files_with_the_right_keys_and_wrong_contents(tmp_path, contents):
 
 def test_released_options_of_the_wrong_type(generators, tmp_path):
     contents = {**generators, "args": argparse.Namespace(base_layers=None)}
-    with pytest.raises(ModelError, match="an option in args has the wrong type"):
+    with pytest.raises(ModelError, match="an option in args is wrong"):
         load_generator(save(contents, tmp_path))
 
 
 @pytest.mark.parametrize("contents", [{"weights": torch.zeros(1)}, [1, 2], {"format": "other"}])
 def test_foreign_files(tmp_path, contents):
-    with pytest.raises(ModelError, match="neither a checkpoint of this program"):
+    with pytest.raises(ModelError, match="not a checkpoint of this program"):
         load_generator(save(contents, tmp_path))
 
 

@@ -112,7 +112,7 @@ def test_mapping(loaded):
 
 
 def test_code_layout(loaded):
-    assert torch.equal(loaded.g.layer_codes.cpu(), loaded.golden("layer_code_index"))
+    assert torch.equal(loaded.g.code_index.cpu(), loaded.golden("layer_code_index"))
 
 
 def test_position_embedding(loaded):

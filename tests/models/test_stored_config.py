@@ -9,7 +9,7 @@ import torch
 from editing import encoder
 from editing.encoder import load_encoder
 from models import ModelConfig, checkpoint, load_generator
-from models.bundled import BUNDLED, BUNDLED_ENCODER
+from models.checkpoint import BUNDLED, BUNDLED_ENCODER
 from utils.errors import EditError, ModelError
 
 

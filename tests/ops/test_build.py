@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import ops
-from ops import _build, _mode, _toolchain
+from ops import _build, _toolchain
 from tests.processes import PATIENCE, run_command, spawn
 
 
@@ -21,8 +21,8 @@ def fresh(monkeypatch, tmp_path):
     sources.mkdir()
     (sources / "tiny.cpp").write_text("int tiny() { return 1; }\n")
     monkeypatch.setattr(_build, "_SOURCES", sources)
-    monkeypatch.setattr(_mode, "_loaded", set())
-    monkeypatch.setattr(_mode, "_failures", {})
+    monkeypatch.setattr(ops, "_loaded", set())
+    monkeypatch.setattr(ops, "_failures", {})
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     return sources
@@ -76,7 +76,7 @@ def test_pytorch_may_lie_in_a_folder_with_blanks(fresh, compiler, monkeypatch, t
 
 def test_finished_library_is_only_loaded(fresh, compiler, monkeypatch):
     ops.load_compiled("cpu")
-    monkeypatch.setattr(_mode, "_loaded", set())
+    monkeypatch.setattr(ops, "_loaded", set())
     monkeypatch.setattr(_build, "_compile", None)
     ops.load_compiled("cpu")
     assert ops.backend("cpu") == "compiled"
@@ -297,7 +297,7 @@ def test_toolkit_in_a_folder_with_blanks(monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(_toolchain.shutil, "which", lambda name, path=None: name)
     monkeypatch.setattr(_toolchain, "cuda_home", lambda: Path("/opt/cuda 13"))
-    assert "toolkit, /opt/cuda 13, contains spaces; set CUDA_HOME to a link" in str(_toolchain.missing("cuda"))
+    assert "toolkit, /opt/cuda 13, contains spaces; set CUDA_HOME to a symbolic link" in str(_toolchain.missing("cuda"))
 
 
 def test_toolkit_behind_a_wrapper_script(monkeypatch, tmp_path):

@@ -100,7 +100,7 @@ class RenderLayer(nn.Module):
 class LiteralGenerator(nn.Module):
     """A copy of a generator, weight by weight, with the interface that training needs."""
 
-    layer_codes: Tensor
+    code_index: Tensor
 
     def __init__(self, fast: Generator) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class LiteralGenerator(nn.Module):
         self.to_rgb = nn.ModuleList(Head(inputs, 3) for inputs in octaves)
         self.to_segmentation = nn.ModuleList(Head(inputs, config.num_classes) for inputs in octaves)
         self.const_noise = fast.render_net.const_noise()
-        self.register_buffer("layer_codes", fast.layer_codes, persistent=False)
+        self.register_buffer("code_index", fast.code_index, persistent=False)
         copy_weights(self.to(fast.positions.weight), fast, self.counterparts())
 
     def counterparts(self) -> Iterator[Counterpart]:
@@ -143,7 +143,7 @@ class LiteralGenerator(nn.Module):
 
     def expand(self, codes: Tensor) -> Tensor:
         """Codes of W or W+ -> the code of every local layer [N, K, L, D]."""
-        return to_wplus(codes, self.config)[:, self.layer_codes]
+        return to_wplus(codes, self.config)[:, self.code_index]
 
     def synthesis(self, codes: Tensor, noise: str = "const") -> GeneratorOutput:
         """Draws codes of W [N, D] or W+ [N, M, D]."""

@@ -1,7 +1,7 @@
 import pytest
 
 import ops
-from ops import _kernels, _mode, _toolchain
+from ops import _kernels, _toolchain
 from scripts import doctor
 
 TILES = "_ZN12semantic_gan22upfirdn2d_tiles_kernelIN3c108BFloat16ELi1ELi1ELi0ELb1ELi8ELb0EEEvPKT_"
@@ -219,7 +219,7 @@ def test_kernels_of_this_tree(monkeypatch, capsys):
     """Shares one build with tests/ops/test_gpu.py: both keep the library in the same folder."""
     if (reason := _toolchain.missing("cuda") or _kernels.missing()) is not None:
         pytest.skip(reason)
-    monkeypatch.setattr(_mode, "_failures", {})
+    monkeypatch.setattr(ops, "_failures", {})
     assert doctor.main(["--kernels"]) == 0
     told = capsys.readouterr().out
     assert " 0 with spills" in told.splitlines()[0]

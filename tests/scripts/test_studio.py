@@ -18,7 +18,7 @@ from PIL import Image
 from datasets.synthetic_faces import draw_face
 from editing.generation import generate
 from editing.loading import load_model
-from models.bundled import bundled_model
+from models.checkpoint import bundled_model
 from scripts.studio_page.downloads import FRAMES
 from scripts.studio_page.model import CodeSelection, StudioModel
 from scripts.studio_page.session import Placement

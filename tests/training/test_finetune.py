@@ -15,8 +15,7 @@ from datasets.class_files import celebamask13
 from datasets.lmdb_writer import LmdbWriter
 from datasets.synthetic_faces import draw_face
 from models import Discriminator, Generator
-from models.bundled import bundled_model
-from models.checkpoint import Networks, load_networks
+from models.checkpoint import Networks, bundled_model, load_networks
 from tests.processes import ROOT
 from tests.training.live import finish, start, text
 from tests.training.test_trainer import assert_equal, contents
@@ -268,15 +267,15 @@ def test_pairs_can_start_from_a_checkpoint_too(adapt, origin, faces_32):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["model.resolution=64"], r"model.resolution = 64, but in .*origin\.pt it is 32: leave it out"),
-        (["model.transparent_classes=[1]"], r"model.transparent_classes = \[1\], but in .* it is \[10, 12\]"),
+        (["model.resolution=64"], r"origin\.pt, .*, has model.resolution = 32, not 64: remove .* command line"),
+        (["model.transparent_classes=[1]"], r"has model.transparent_classes = \[10, 12\], not \[1\]: remove"),
         (["model.init_from=absent.pt"], "model.init_from: absent.pt: no such file"),
-        (["model.init_from="], "data.images_only is for adapting a trained model: set model.init_from"),
+        (["model.init_from="], "data.images_only is for fine-tuning only: set model.init_from"),
         (["training.freeze=[lokal]"], "training.freeze has lokal: choose from mapping, local, render"),
         (["training.freeze=[local,mapping,render]"], "training.freeze freezes every module"),
-        (["training.freeze=[local,render]"], "losses.path_length_every = 2, but the path length changes nothing"),
+        (["training.freeze=[local,render]"], "losses.path_length_every = 2: the path length penalty has no effect"),
         (["training.max_mask_drift=1"], "training.max_mask_drift = 1.0: choose 0 to below 1"),
-        (["metrics.every_images=4"], "metrics.every_images = 4, but data.images_only leaves out the masks"),
+        (["metrics.every_images=4"], "metrics.every_images = 4: metrics need masks, but data.images_only omits them"),
         (["data.path=empty"], "empty holds no images"),
         (["data.path=small"], "small holds images of sizes [16], none of at least 32"),
         (["data.images_only=false"], "configs/adapt.yaml adapts a trained model to images without masks"),
@@ -297,7 +296,9 @@ def test_mistakes_are_one_line_and_leave_nothing(adapt, tmp_path, monkeypatch, c
 
 
 def test_commands_that_do_not_start_from_checkpoints_say_so():
-    with pytest.raises(ConfigError, match=r"model.init_from = shipped is for train\.py"):
+    with pytest.raises(
+        ConfigError, match=r"model.init_from = shipped is .* of train\.py only: remove it from .*adapt\.yaml"
+    ):
         load_config(ADAPT)
 
 

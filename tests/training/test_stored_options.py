@@ -28,9 +28,9 @@ def test_a_run_of_an_older_version_is_resumed(train, capsys):
     change(train("training.total_images=8"), 8, make_older)
     capsys.readouterr()
     train("training.total_images=8", "training.log_every_images=8")
-    assert "at 8 images; changed options: training.log_every_images\n" in capsys.readouterr().out
+    assert "at 8 images; changed options: training.log_every_images: 4 -> 8\n" in capsys.readouterr().out
     train("training.total_images=8", "training.tf32=false")
-    assert "changed options: training.tf32\n" in capsys.readouterr().out
+    assert "changed options: training.tf32: true -> false\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,10 @@ def test_a_run_of_a_newer_version_is_refused(train, section, option, value, mess
 
 def test_options_are_compared_by_their_type():
     config = RunConfig()
-    assert changed_options({}, config) == []
-    assert changed_options({"data": {"path": ()}, "losses": {"mask": "1e2"}, "ops": "auto"}, config) == []
-    assert changed_options({"data": {"path": "a"}, "losses": {"mask": 50}}, config) == ["data.path", "losses.mask"]
+    assert changed_options({}, config) == {}
+    assert changed_options({"data": {"path": ()}, "losses": {"mask": "1e2"}, "ops": "auto"}, config) == {}
+    changed = {"data.path": '["a"] -> []', "losses.mask": "50.0 -> 100.0"}
+    assert changed_options({"data": {"path": "a"}, "losses": {"mask": 50}}, config) == changed
     for stored in (5, None, {"model": 5}, {"modle": {}, "": {"x": 1}}, {"data": {"path": {"a": 1}}}, {3: {4: 5}}):
         with pytest.raises(ConfigError):
             changed_options(stored, config)

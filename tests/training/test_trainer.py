@@ -313,8 +313,20 @@ def test_a_foreign_folder_is_left_alone(train, tmp_path):
 
 def test_a_checkpoint_of_another_architecture(train):
     train("training.total_images=4")
-    with pytest.raises(ValueError, match="another architecture"):
-        train("model.local_channels=4")
+    for option, stored, value in (("local_channels", 8, 4), ("latent_dim", 16, 24), ("local_layers", 5, 6)):
+        with pytest.raises(ValueError, match=f"model.{option} = {stored} in the checkpoint, {value} in"):
+            train(f"model.{option}={value}")
+
+
+def test_a_checkpoint_of_another_resolution_or_number_of_classes(train):
+    path = train("training.total_images=4") / "checkpoints" / "images_000000004.pt"
+    contents = torch.load(path, weights_only=True)
+    contents["model"] |= {"resolution": 64, "num_classes": 5, "transparent_classes": ()}
+    contents["classes"] = {"names": list("abcde"), "colors": [[i] * 3 for i in range(5)], "transparent": []}
+    torch.save(contents, path)
+    for option, stored, own in (("resolution", 64, 32), ("num_classes", 5, 13)):
+        with pytest.raises(ValueError, match=f"model.{option} = {stored} in the checkpoint, {own} in this run"):
+            train("--resume", str(path), output="other")
 
 
 def test_resuming_on_data_of_other_classes(train, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.processes import run_command
-from utils.shortages import shortage
+from utils.cli import shortage
 
 WORKER = "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  File x\n"
 

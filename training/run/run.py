@@ -245,6 +245,7 @@ class Run:
         contents = networks.contents
         if not {"training", "config"} <= contents.keys():
             raise ConfigError(f"{path} holds networks but no training state: give --resume a checkpoint of a run")
+        networks.check_architecture(self.state.generator.config)
         if networks.classes:
             self.data.check_classes(ClassTable.from_dict(networks.classes), str(path))
         if self.pretrained:
@@ -257,8 +258,8 @@ class Run:
         if not self.config.augment.target:
             self.state.augment_probability.fill_(self.config.augment.probability)
         if self.process.is_main:
-            names = ", ".join(changed) or "none"
-            print(f"resuming {path} at {self.state.images} images; changed options: {names}")
+            options = ", ".join(f"{name}: {change}" for name, change in changed.items()) or "none"
+            print(f"resuming {path} at {self.state.images} images; changed options: {options}")
 
     # Metrics
 

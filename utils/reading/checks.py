@@ -1,6 +1,6 @@
-"""Checks of files before they are read, and names and values from files as messages show them.
+"""Reading of regular files of limited size, and the form in which messages show names and values from files.
 
-Only regular files are read: opening a pipe can wait forever, and a device has no end.
+Only regular files are read, because opening a pipe can wait forever and a device has no end.
 """
 
 import hashlib
@@ -17,11 +17,7 @@ _MAX_SHOWN = 120  # characters of a value in a message
 
 
 def check_regular(path: str | Path) -> int:
-    """Return the size in bytes of a regular file.
-
-    Raises:
-        ReadingError: if there is no such file, or it is a folder, a pipe, a socket or a device.
-    """
+    """Return the size in bytes of a file; raise ReadingError if it is missing or not a regular file."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
@@ -36,11 +32,7 @@ def check_regular(path: str | Path) -> int:
 
 
 def read_bytes(path: str | Path, max_bytes: int) -> bytes:
-    """Return the content of a file.
-
-    Raises:
-        ReadingError: if it is not a regular file, has more than `max_bytes` bytes, or cannot be read.
-    """
+    """Return the content of a regular file; raise ReadingError if it is larger than `max_bytes` or not readable."""
     if (size := check_regular(path)) > max_bytes:
         raise ReadingError(f"has {size} bytes, more than {max_bytes}")
     try:
@@ -68,7 +60,7 @@ def sha256_of(path: str | Path) -> str:
 
 
 class _Brief(reprlib.Repr):
-    """`repr` bounded in time and length, also for containers that contain themselves and for huge integers."""
+    """Bounded `repr`, also of containers that contain themselves and of huge integers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,8 +82,9 @@ def label(name: Any) -> str:
 
 
 def normalized(name: str) -> str:
-    """Return the form in which names are compared: Unicode NFC, in UTF-8 whatever the file system's encoding.
+    """Return a name in Unicode's form NFC, so that names from different systems compare equal.
 
-    macOS stores letters and their accents separately (NFD), other systems store one character (NFC).
+    macOS stores letters and their accents separately (NFD), other systems as one character (NFC). Bytes that Python
+    could not decode because the locale is not UTF-8 are decoded as UTF-8.
     """
     return unicodedata.normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape"))

@@ -1,8 +1,9 @@
-"""Check of the B+ tree in an LMDB file. LMDB's library trusts it, and one wrong byte can crash the process.
+"""Check of the B+ tree in an LMDB file. The LMDB library trusts the tree, so that one wrong byte can crash the process.
 
-The format is that of LMDB 0.9 on 64-bit machines (lmdb.h, mdb.c). A page begins with a header of 16 bytes; in branches
-and leaves the offsets of their nodes follow, uint16, up to `lower`. A node consists of four uint16 (lo, hi, flags,
-length of the key), the key, and in leaves the value, or the number of the first page of a long value.
+The format is that of LMDB 0.9 on 64-bit machines (lmdb.h, mdb.c). A page begins with a header of 16 bytes. In branches
+and leaves it is followed by the offsets of their nodes, uint16, which end at the offset `lower`. A node consists of
+four uint16 (lo, hi, flags, length of the key), the key, and in leaves the value, or the number of a long value's first
+page.
 """
 
 import mmap
@@ -17,14 +18,14 @@ from utils.errors import ReadingError
 
 _HEADER = 16
 _BRANCH, _LEAF = 0x01, 0x02
-_TYPE_FLAGS = ~0x10  # all flags of a page but P_DIRTY, "not written yet"
-_BIG_VALUE = 0x01  # flag of a node whose value has overflow pages of its own
+_TYPE_FLAGS = ~0x10  # all flags of a page except P_DIRTY, "not written yet"
+_BIG_VALUE = 0x01  # flag of a node whose value is stored in overflow pages
 _NO_ROOT = 2**64 - 1  # root of an empty tree
 _MAX_DEPTH = 32
 
 
 class _Tree(NamedTuple):
-    """The fields of a meta page, one of the first two pages of the file, that describe the tree."""
+    """The fields that describe the tree in a meta page; the first two pages of the file are meta pages."""
 
     page_size: int
     flags: int
@@ -38,12 +39,10 @@ _META = struct.Struct("<40x I 44x 4x H H 32x Q Q Q")
 
 
 def check_pages(file: Path) -> None:
-    """Check that all pages and values of the tree are inside the file, and that no page is reached twice.
+    """Check that all pages and values of the tree are inside the file, and that no two branches lead to one page.
 
-    Keys and values themselves are not checked. The file must be one that LMDB can open.
-
-    Raises:
-        ReadingError: if the tree is damaged.
+    Raise ReadingError otherwise. The contents of keys and values are not checked. The file must be one that LMDB can
+    open.
     """
     with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
         try:
@@ -55,7 +54,7 @@ def check_pages(file: Path) -> None:
 
 
 def _newest_meta(content: mmap.mmap) -> _Tree:
-    """Return the meta page of the later transaction, which is the one that LMDB uses."""
+    """Return the meta page of the later transaction, which LMDB uses."""
     first = _Tree(*_META.unpack_from(content, 0))
     second = _Tree(*_META.unpack_from(content, first.page_size))
     return second if first.transaction < second.transaction else first

@@ -1,6 +1,6 @@
 """Safe reading of YAML and JSON: plain data of bounded size, without objects, aliases or duplicate keys.
 
-YAML's safe loader runs no code, but aliases expand a hundred bytes to gigabytes, and malformed numbers, dates and
+PyYAML's safe loader runs no code, but aliases can expand a hundred bytes to gigabytes, and malformed numbers, dates and
 nesting raise errors of many types.
 """
 
@@ -23,7 +23,7 @@ _OTHER_VERSION = "use the version that wrote it, or a newer one"
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that also refuses aliases, deep nesting and duplicate keys, with YAMLError."""
+    """SafeLoader that raises YAMLError for aliases, deep nesting and duplicate keys."""
 
     depth = 0
 
@@ -31,7 +31,7 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not supported: write the value out")
         if self.depth == MAX_DEPTH:
-            raise yaml.YAMLError(f"it is nested more than {MAX_DEPTH} deep")
+            raise yaml.YAMLError(f"it is nested more than {MAX_DEPTH} levels deep")
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -59,13 +59,11 @@ class _TextLoader(_Loader):
 def parse_yaml(text: str, as_text: bool = False) -> Any:
     """Parse a YAML document to plain data.
 
-    Args:
-        text: the document.
-        as_text: keep scalars as they are written, without YAML 1.1's types (010 is 8, 1:30 is 90, yes is true).
+    With `as_text`, scalars stay text, because YAML 1.1 reads 010 as 8, 1:30 as 90 and yes as true.
 
     Raises:
-        ReadingError: if it is not YAML, too long or nested too deep, or has objects, aliases, duplicate keys or
-            integers of more than 64 bits.
+        ReadingError: if it is not YAML, too long, nested too deep, or has objects, aliases, duplicate keys or integers
+            of more than 64 bits.
     """
     if len(text) > MAX_YAML_BYTES:
         raise ReadingError(f"has {len(text)} characters, more than {MAX_YAML_BYTES}")
@@ -78,20 +76,17 @@ def parse_yaml(text: str, as_text: bool = False) -> Any:
 
 
 def _yaml_problem(error: Exception) -> str:
-    """Return a parser's error as one line, without its excerpt of the document."""
+    """Return a parser's error as one line, without the excerpt of the document."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         mark, problem = error.problem_mark, str(error.problem)
-        if problem.startswith("but "):  # it continues the context
+        if problem.startswith("but "):  # a continuation of the context
             problem = f"{error.context}, {problem}"
         return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
     return " ".join(str(error).split())
 
 
 def read_yaml(path: str | Path, as_text: bool = False) -> Any:
-    """Read a YAML file and parse it with `parse_yaml`.
-
-    Also raise ReadingError if it is not a regular file or not UTF-8.
-    """
+    """Parse a YAML file like `parse_yaml`; also raise ReadingError if it is not a regular file or not UTF-8."""
     return parse_yaml(read_text(path, MAX_YAML_BYTES), as_text)
 
 
@@ -108,13 +103,9 @@ def parse_json(text: bytes) -> Any:
 
 
 def stored_options(schema: type, values: Any) -> Mapping[str, Any]:
-    """Check the options of a dataclass that a file stores, by name and declared type; some may be missing.
-
-    Raises:
-        ReadingError: if `values` is not a dict, or has an option that is unknown or of another type.
-    """
+    """Return the options of a dataclass that a file stores; raise ReadingError for wrong names or types."""
     if not isinstance(values, dict):
-        raise ReadingError(f"stores {brief(values)} where a dict of options is expected")
+        raise ReadingError(f"has {brief(values)} in place of a dict of options")
     kinds = get_type_hints(schema)
     for name, value in values.items():
         if name not in kinds:
@@ -137,10 +128,10 @@ def _has_kind(value: Any, kind: Any) -> bool:
 
 
 def _check_numbers(data: Any, depth: int = 0) -> None:
-    """Check the size of integers, and the nesting, which the JSON parser does not limit."""
+    """Check the size of integers and the depth of nesting, which the JSON parser does not limit."""
     if depth > MAX_DEPTH:
-        raise ReadingError(f"is nested more than {MAX_DEPTH} deep")
+        raise ReadingError(f"is nested more than {MAX_DEPTH} levels deep")
     if isinstance(data, int) and not -LARGEST_NUMBER <= data < LARGEST_NUMBER:
-        raise ReadingError(f"has a number of {data.bit_length()} bits")
+        raise ReadingError(f"has an integer of {data.bit_length()} bits, more than 64")
     for item in [*data.keys(), *data.values()] if isinstance(data, dict) else data if isinstance(data, list) else ():
         _check_numbers(item, depth + 1)

@@ -1,8 +1,8 @@
 """Safe loading of `torch.save` files: tensors and plain data only, with memory bounded by the size of the file.
 
-`torch.load(weights_only=True)` runs no code of a file. It does inflate compressed records, make byte arrays of any
-size and build tensors that claim more elements than they store. So the archive and its pickle are checked before it
-runs, and the loaded contents afterwards.
+`torch.load(weights_only=True)` runs no code of a file. But it decompresses records, allocates byte arrays of any size,
+and builds tensors that claim more elements than they store. Therefore the archive and its pickle are checked before
+loading, and the loaded contents afterwards.
 """
 
 import argparse
@@ -21,12 +21,12 @@ from utils.errors import ReadingError
 from utils.reading.checks import check_regular, label
 from utils.reading.plain import LARGEST_NUMBER
 
-MAX_PLAIN_BYTES = 2**23  # of the pickle besides the tensors; that of a training run has 0.2 MiB
+MAX_PLAIN_BYTES = 2**23  # of everything but the tensors; a checkpoint of a training run has 0.2 MiB
 _MAX_DIRECTORY_BYTES = 2**23
-_MAX_SHARING = 8  # how often tensors may use the same bytes of a file: an average may share the network's storage
+_MAX_SHARING = 8  # the tensors may have this many times the bytes of the file, because they may share storage
 _END, _END_64, _LOCATOR_64 = b"PK\5\6", b"PK\6\6", b"PK\6\7"  # signatures of a ZIP archive
 _END_BYTES, _END_64_BYTES, _LOCATOR_BYTES = 22, 56, 20
-_STORAGES = {  # bytes of an element by the storage's class
+_STORAGES = {  # bytes per element, by the storage's class
     f"torch {kind}Storage": size
     for size, kinds in {1: ("Char", "Byte", "Bool"), 2: ("Half", "BFloat16", "Short"), 4: ("Float", "Int")}.items()
     for kind in kinds
@@ -41,9 +41,11 @@ _GLOBALS = {
 }
 _MARK = object()
 
+StateDict = Mapping[str, Tensor]
+
 
 def load_tensors(path: str | Path) -> Any:
-    """Load tensors, plain data and `argparse.Namespace` from a `torch.save` file, on the CPU, in dicts and lists.
+    """Load tensors, plain data and `argparse.Namespace` from a `torch.save` file; tensors are on the CPU.
 
     Raises:
         ReadingError: if it is not a regular file or not such an archive, is damaged, or contains anything else.
@@ -67,7 +69,7 @@ def load_tensors(path: str | Path) -> Any:
 
 
 def _check_directory(file: BinaryIO, size: int) -> None:
-    """Require that the archive ends with its directory, so that all readers find the same one, of a bounded size."""
+    """Require that the archive's directory ends the file, so that all readers find the same one, and limit its size."""
     file.seek(max(0, size - _END_BYTES - _LOCATOR_BYTES - _END_64_BYTES))
     tail = file.read()
     end, before = tail[-_END_BYTES:], tail[:-_END_BYTES]
@@ -86,7 +88,7 @@ def _check_directory(file: BinaryIO, size: int) -> None:
 
 
 def _check_records(archive: zipfile.ZipFile, size: int) -> None:
-    """Require that records are uncompressed, do not overlap, and hold as many bytes as the pickle claims."""
+    """Require that records are uncompressed, do not overlap, and have the number of bytes that the pickle claims."""
     records = archive.infolist()
     folders = {record.filename.partition("/")[0] for record in records}
     if len(folders) != 1 or len({record.filename.lower() for record in records}) != len(records):
@@ -108,11 +110,11 @@ def _check_records(archive: zipfile.ZipFile, size: int) -> None:
 def _claimed_storages(content: bytes) -> dict[str, int]:
     """Return the bytes that a pickle claims for each storage, by the storage's key, without running the pickle.
 
-    Some releases of PyTorch trust the pickle, and read beyond the end of a record that is shorter.
+    Some releases of PyTorch trust these claims, and read beyond the end of shorter records.
 
     Raises:
-        ReadingError: if it names anything but tensors and containers, or names storages as `torch.save` does not.
-        Exception: errors of any type if the pickle is damaged.
+        ReadingError: if it refers to anything but tensors and containers, or to storages in an unusual way.
+        Exception: of any type if the pickle is damaged.
     """
     stack: list[Any] = []
     memo: dict[Any, Any] = {}
@@ -134,7 +136,7 @@ def _claimed_storages(content: bytes) -> dict[str, int]:
 
 
 def _apply_opcode(code: pickletools.OpcodeInfo, argument: Any, stack: list[Any]) -> None:
-    """Change the stack as the pickle interpreter would, keeping only the values of constants and tuples."""
+    """Change the stack as the pickle machine would, keeping only the values of constants and tuples."""
     before = code.stack_before
     items: list[Any] = []
     if pickletools.markobject in before:
@@ -153,25 +155,16 @@ def _apply_opcode(code: pickletools.OpcodeInfo, argument: Any, stack: list[Any])
 
 
 def _storage_key_and_bytes(persistent_id: Any) -> tuple[str, int]:
-    try:
-        tag, kind, key, location, count = persistent_id
-        if (
-            tag == "storage"
-            and isinstance(key, str)
-            and isinstance(location, str)
-            and type(count) is int
-            and count >= 0
-        ):
+    match persistent_id:
+        case ("storage", str(kind), str(key), str(), int(count)) if kind in _STORAGES and count >= 0:
             return key, count * _STORAGES[kind]
-    except (TypeError, ValueError, KeyError):
-        pass
     raise ReadingError("does not name its tensors as torch.save does")
 
 
 class _PlainCopy:
-    """Copies containers as dicts, lists and tuples, and limits the bytes that the tensors in them claim.
+    """Copies contents to plain dicts, lists and tuples, and limits the bytes that the tensors in them claim.
 
-    A container that is referenced several times remains one object.
+    A container that is referenced several times is copied once.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -209,23 +202,23 @@ class _PlainCopy:
             raise ReadingError("has tensors that claim more elements than it stores")
 
 
-def check_shapes(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Compare a file's state dict with a module, which may be on the meta device, so that nothing is allocated before.
+def check_shapes(module: nn.Module, state: StateDict) -> None:
+    """Check that a file's state dict fits a module, which may be on the meta device.
 
-    Raises:
-        ReadingError: if a tensor is missing, unknown, of another shape, or has integers in place of floats or vice
-            versa; the message names the first.
+    Raise ReadingError with the name of the first tensor that is missing, unknown, or of another shape or kind of type.
     """
     own = module.state_dict()
     for name in [*own, *state]:
-        if name not in state or name not in own or state[name].shape != own[name].shape:
-            in_file, expected = ("absent" if name not in s else list(s[name].shape) for s in (state, own))
-            raise ReadingError(f"has another architecture: {label(name)} is {in_file} there, {expected} here")
+        if name not in state or name not in own:
+            problem = "missing" if name in own else "unknown"
+            raise ReadingError(f"has another architecture: tensor {label(name)} is {problem}")
+        if (shape := state[name].shape) != (expected := own[name].shape):
+            raise ReadingError(f"has another architecture: {name} has shape {list(shape)}, expected {list(expected)}")
         if own[name].is_floating_point() != state[name].is_floating_point() or state[name].is_complex():
             raise ReadingError(f"is damaged: {name} has the type {state[name].dtype}")
 
 
-def check_finite(state: Mapping[str, Tensor]) -> None:
+def check_finite(state: StateDict) -> None:
     """Raise ReadingError if a tensor has a NaN or an infinity; the message names it."""
     for name, value in state.items():
         if not value.isfinite().all():

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ops import bias_act, portable, upfirdn2d
+from models.tracing import portable_bias_act, portable_upfirdn2d
+from ops import bias_act, upfirdn2d
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
@@ -13,7 +14,7 @@ def test_bias_act(dtype, with_noise):
     noise = {"noise": torch.randn(1, 1, 5, 4), "noise_strength": torch.randn(1)} if with_noise else {}
     wide = torch.promote_types(dtype, torch.float32)
     given = [noise[name].to(wide) if noise else None for name in ("noise", "noise_strength")]
-    ours = portable.bias_act(x, bias.to(wide), *given, 1, 0.3, 1.5)
+    ours = portable_bias_act(x, bias.to(wide), *given, 1, 0.3, 1.5)
     assert ours.dtype == dtype
     assert torch.allclose(ours, bias_act(x, bias, **noise, slope=0.3, gain=1.5))
 
@@ -24,8 +25,8 @@ def test_bias_act(dtype, with_noise):
 @pytest.mark.parametrize("flip", [False, True])
 def test_upfirdn2d(shape, up, down, padding, flip):
     x, filter = torch.randn(2, 3, 7, 6, dtype=torch.float64), torch.randn(*shape, dtype=torch.float64)
-    ours = portable.upfirdn2d(x, filter, up, down, padding, flip, 1.7)
+    ours = portable_upfirdn2d(x, filter, up, down, padding, flip, 1.7)
     expected = upfirdn2d(x, filter, up=up, down=down, padding=padding, flip=flip, gain=1.7)
     assert torch.allclose(ours, expected)
-    ours = portable.upfirdn2d(x, filter, up, down, padding, flip, 1.7, torch.ones_like(expected))
+    ours = portable_upfirdn2d(x, filter, up, down, padding, flip, 1.7, torch.ones_like(expected))
     assert torch.allclose(ours, expected + 1)
