@@ -1,7 +1,7 @@
 """Measure the quality of a generator's images and masks against a data set.
 
-    python -m scripts.evaluate --data LMDB                                                the bundled model
     python -m scripts.evaluate --checkpoint CK --data LMDB                                all metrics available here
+    python -m scripts.evaluate --data data/faces_64_wide                                  the bundled model
     python -m scripts.evaluate --checkpoint CK --data LMDB --metrics fid,kid --extractor inception --weights FILE
     torchrun --nproc_per_node=8 -m scripts.evaluate --checkpoint CK --data LMDB           the same numbers
     python -m scripts.evaluate --checkpoint runs/first/checkpoints/*.pt --data LMDB --output DIR   for plot_metrics

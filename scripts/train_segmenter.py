@@ -3,8 +3,9 @@
     python -m scripts.train_segmenter --data LMDB
     python -m scripts.train_segmenter --data FOLDER --resolution 256 [--masks FOLDER] [--classes FILE.yaml]
 
-The segmenter is written to the cache, where scripts.evaluate and train.py find it by the content of the data set. The
-last tenth of the pairs is held out: the IoU of each class on it is printed and stored in the file.
+Takes about eight minutes on one CPU core at 64 pixels; less with fewer --steps, more at resolutions above 64. The
+segmenter is written to the cache, where scripts.evaluate and train.py find it by the content of the data set. The last
+tenth of the pairs is held out: the IoU of each class on these pairs is printed and stored in the file.
 """
 
 import argparse
@@ -49,6 +50,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     training = SegmenterTraining(steps=args.steps, batch_size=args.batch_size, seed=args.seed)
     device = cli.usable_device(args.device)
     dataset = open_dataset(parsed_data(args), args.resolution)
+    print(
+        f"training a segmenter for {args.steps:,} steps at {dataset.resolution} pixels on {device}; on one CPU core, "
+        f"{DEFAULTS.steps:,} steps at 64 pixels take about eight minutes",
+        flush=True,
+    )
     digest = content_digest(dataset)
     path = args.output or segmenter_path(digest)
     check_free(path.parent, [path.name], overwrite=args.overwrite)
