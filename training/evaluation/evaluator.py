@@ -1,6 +1,6 @@
-"""Measurement of a generator against a data set, shared by runs and `scripts.evaluate`.
+"""Measurement of a generator against a data set, in runs and in `scripts.evaluate`.
 
-All processes must build the same evaluation and make the same calls; the results do not depend on their number.
+All processes must build the same `Evaluation` and make the same calls; results do not depend on their number.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -34,9 +34,9 @@ class Evaluation:
 
     Args:
         config: the metrics and their options.
-        dataset: real images and labels, with the generators' resolution and classes.
+        dataset: real images and label maps, with the generators' resolution and classes.
         process: this process.
-        workers: processes that decode real records for this one; 0 decodes in this process.
+        workers: number of processes that decode real records for this one; 0 decodes in this process.
         skip_missing: leave out metrics that cannot be measured here, with the reason in the reports.
 
     Raises:
@@ -53,15 +53,15 @@ class Evaluation:
         workers: int = 0,
         skip_missing: bool = False,
     ) -> None:
-        dataset[0]  # a wrong resolution fails here, not after all samples have been generated
+        dataset[0]  # fail now if the resolution is wrong, not after all samples have been generated
         self.config = config
         self.process = process
         self.real = RealStatistics(dataset, process, config.batch_size, workers)
         self.left_out: dict[str, str] = {}
         self.names: list[str] = []
-        self._networks: dict[str, Any] = {}  # extractor, distance and segmenter, as far as metrics need them
-        self._real_states: dict[str, State] = {}  # those that are not cached on disk
-        # A network that the user has chosen must work, even with `skip_missing`.
+        self._networks: dict[str, Any] = {}  # those of extractor, distance and segmenter that metrics need
+        self._real_states: dict[str, State] = {}  # states of real data that are not cached on disk
+        # A network that the user has chosen must be usable, even with `skip_missing`.
         chosen = {"extractor": config.extractor == "inception", "distance": config.lpips, "segmenter": config.segmenter}
         # The segmenter comes last, because finding it reads all data.
         for name in sorted(dict.fromkeys(config.names), key=lambda name: "segmenter" in registered()[name].needs):
@@ -78,24 +78,20 @@ class Evaluation:
     def measure(
         self, generator: Generator, images: int | None = None, pause: Callable[[], None] = lambda: None
     ) -> Report:
-        """Measure a generator in eval mode and return the same report on all processes. Random states do not change.
+        """Measure a generator in eval mode on this process's device. Random states do not change.
 
         Args:
-            generator: the generator, on this process's device.
-            images: real images that it has seen, for the report.
+            generator: the generator.
+            images: number of training images that it has seen, for the report.
             pause: callback that all processes call at the same points, between batches; it may raise.
+
+        Returns:
+            The same report on all processes.
         """
         config, device = self.config, self.process.device
         report = Report(images, self._facts(), left_out=dict(self.left_out))
         with torch.random.fork_rng([device] if device.type == "cuda" else []), _exact_float32():
-            samples = GeneratedSamples(
-                generator=generator,
-                process=self.process,
-                batch_size=config.batch_size,
-                seed=config.seed,
-                truncation=config.truncation,
-                pause=pause,
-            )
+            samples = GeneratedSamples(generator, self.process, config, pause)
             metrics = [self._build(name) for name in self.names]
             generated = self._generated(samples, metrics)
             real = self._real(metrics)
@@ -108,7 +104,7 @@ class Evaluation:
         return report
 
     def _generated(self, samples: GeneratedSamples, metrics: list[Metric]) -> dict[str, State]:
-        """Return the states of generated data by key, on the main process."""
+        """Return the states of generated data by `_key`, on the main process."""
         config = self.config
         states = {_key(metric): States("cat" if _key(metric) == _FEATURES else metric.reduce) for metric in metrics}
         for source, batches in (
@@ -126,7 +122,7 @@ class Evaluation:
         return {key: each.merged() for key, each in states.items()}
 
     def _real(self, metrics: list[Metric]) -> dict[str, State]:
-        """Return the states of real data by key, on the main process."""
+        """Return the states of real data by `_key`, on the main process."""
         states: dict[str, State] = {}
         for metric in metrics:
             key = _key(metric)
@@ -152,7 +148,7 @@ class Evaluation:
         return {"pooled": self._features(batch)["pooled"]}
 
     def _add(self, report: Report, metric: Metric, result: Result) -> None:
-        """Add a result under the names of reports, with the networks that its numbers depend on."""
+        """Add a result under its names in reports, with the networks that its numbers depend on."""
         names = number_names(type(metric), self.config.extractor, bool(self.config.lpips))
         networks = {network: self._networks[network] for network in _networks_of(type(metric))}
         described = [str(networks["extractor"])] if "extractor" in networks else []
@@ -178,25 +174,24 @@ class Evaluation:
         for package in metric.packages:
             extra(package)
 
-    def _load(self, networks: list[str]) -> None:
+    def _load(self, names: list[str]) -> None:
         """Load networks; raise MetricError if one is missing or does not match."""
-        for network in networks:
-            if network not in self._networks:
-                self._networks[network] = self._network(network)
-
-    def _network(self, name: str) -> Any:
         config, device, dataset = self.config, self.process.device, self.real.dataset
-        if name == "extractor":
-            return efflite0(device) if config.extractor == "efflite0" else inception(config.weights, device)
-        if name == "distance":
-            return (Lpips(Path(config.lpips)) if config.lpips else EfficientNetDistance()).to(device)
-        return find_segmenter(config.segmenter, dataset.classes.names, dataset.resolution, self.real.digest).to(device)
+        for name in names:
+            if name in self._networks:
+                continue
+            network: Any
+            if name == "extractor":
+                network = efflite0(device) if config.extractor == "efflite0" else inception(config.weights, device)
+            elif name == "distance":
+                network = (Lpips(Path(config.lpips)) if config.lpips else EfficientNetDistance()).to(device)
+            else:
+                classes, digest = dataset.classes.names, self.real.digest
+                network = find_segmenter(config.segmenter, classes, dataset.resolution, digest).to(device)
+            self._networks[name] = network
 
     def _try(self, prepare: Callable[[], None]) -> MetricError | None:
-        """Run `prepare` on every process; return the first error that any of them raised.
-
-        A file may be missing on one node only.
-        """
+        """Run `prepare` on all processes and return the first error of any: a file may be missing on one node only."""
         error = None
         try:
             prepare()
@@ -222,7 +217,6 @@ class Evaluation:
 
 
 def _networks_of(metric: type[Metric]) -> list[str]:
-    """Return the names of the networks that a metric needs."""
     needs = dict.fromkeys("extractor" if need == "features" else need for need in metric.needs)
     return [need for need in needs if need != "real"]
 
@@ -232,7 +226,7 @@ def _key(metric: Metric) -> str:
 
 
 def _limited(batch: Any, metric: Metric, first: int) -> Any:
-    """Return the part of a batch within the metric's limit, or None; `first` is the number of its first sample."""
+    """Return the samples of a batch within the metric's limit, or None; `first` is the index of its first sample."""
     if metric.limit is None or metric.source != "samples":
         return batch
     left = metric.limit - first
@@ -240,7 +234,7 @@ def _limited(batch: Any, metric: Metric, first: int) -> Any:
 
 
 def _computed(metric: Metric, generated: State, real: State) -> tuple[Result, str]:
-    """Return the declared numbers, and the reason if the metric fails, so that the other metrics are not lost."""
+    """Return the declared numbers, and the reason if the metric fails, which must not lose the other metrics."""
     try:
         result = metric.compute(generated, real)
     except MetricError as error:
@@ -253,7 +247,10 @@ def _computed(metric: Metric, generated: State, real: State) -> tuple[Result, st
 
 @contextmanager
 def _exact_float32() -> Iterator[None]:
-    """Disable TF32 and cuDNN's benchmark: numbers must not depend on a run's options, and TF32 hides small steps."""
+    """Disable TF32 and cuDNN's benchmark mode: numbers must not depend on a run's options.
+
+    The path length also takes steps too small for TF32.
+    """
     cudnn = torch.backends.cudnn
     precision, tf32, benchmark = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
     torch.set_float32_matmul_precision("highest")
