@@ -9,7 +9,7 @@ Extractor = Literal["efflite0", "inception"]
 
 @dataclass(frozen=True)
 class MetricConfig:
-    """Which metrics runs and `scripts.evaluate` measure, on how many samples, and how often.
+    """Metrics that runs and `scripts.evaluate` measure, with their numbers of samples and their interval.
 
     Raise ValueError if a value is out of range; `metrics.registry.check_metrics` checks `names` and `best`.
     """

@@ -1,4 +1,4 @@
-"""Train the segmenter that the metric `agreement` needs, on pairs of image and mask.
+"""Train the segmenter for the metric `agreement` on pairs of images and masks.
 
     python -m scripts.train_segmenter --data LMDB
     python -m scripts.train_segmenter --data FOLDER --resolution 256 [--masks FOLDER] [--classes FILE.yaml]
@@ -39,13 +39,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train a segmenter, write it and print its IoU on held-out pairs.
-
-    Raises:
-        MetricError: if an option is out of range, or there are too few pairs, or they are too small or too large.
-        DataError: if the data cannot be read.
-        EditError: if the file exists or cannot be written.
-    """
+    """Train a segmenter, write it and print its IoU on held-out pairs."""
     args = parse(argv)
     training = SegmenterTraining(steps=args.steps, batch_size=args.batch_size, seed=args.seed)
     device = cli.usable_device(args.device)
@@ -66,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def table(segmenter: Segmenter) -> str:
-    """Format the IoU of each class on held-out pairs as a table."""
+    """Return a table of the IoU of each class on held-out pairs, as text."""
     facts = segmenter.facts
     scores = zip((*facts.names, "mean"), (*facts.iou, facts.mean_iou), strict=True)
     rows = [f"  {name:<12} {'none' if math.isnan(value) else f'{value:.3f}':>6}" for name, value in scores]
