@@ -43,12 +43,7 @@ def pixel_counts(labels: Tensor, num_classes: int) -> Tensor:
 
 
 def proportion(generated: dict[str, float], real: dict[str, float]) -> Number:
-    """Count the classes of the data with half to twice their real area; name those with less or more in `how`.
-
-    Args:
-        generated: share of the pixels by class name.
-        real: the same for the data.
-    """
+    """Count the classes with half to twice their real area, given shares by name, and name the others in `how`."""
     in_data = [name for name in real if real[name]]
     less = [name for name in in_data if generated[name] < real[name] / 2]
     more = [name for name in in_data if generated[name] > real[name] * 2]

@@ -83,11 +83,8 @@ def inception(weights: str | Path, device: torch.device) -> FeatureExtractor:
             "inception-v3-compat", ["2048", "logits_unbiased"], str(weights), verbose=False
         )
     network = network.to(device).eval()
-
-    def features(images: Tensor) -> Features:
-        return Features(*network(images))
-
-    return FeatureExtractor("inception", INCEPTION_SHA256, INCEPTION_SIZE, "bilinear of TensorFlow 1", device, features)
+    settings = INCEPTION_SHA256, INCEPTION_SIZE, "bilinear of TensorFlow 1"
+    return FeatureExtractor("inception", *settings, device, lambda images: Features(*network(images)))
 
 
 def verified_weights(path: Path, sha256: str, remedy: str) -> dict[str, Tensor]:

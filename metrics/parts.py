@@ -38,11 +38,10 @@ class PartQuality(Metric):
             pair = [state.get(str(part), torch.empty(0)) for state in (real, generated)]
             distances[name] = frechet_distance(*pair) if min(map(len, pair)) >= MINIMUM else None
         values = [value for value in distances.values() if value is not None]
+        mean = Number(None, f"no part has {MINIMUM} crops, generated and real, in {self.limit} samples")
         if values:
             counts = f"mean of {len(values)} of {len(distances)} parts; {self.limit} generated, {self.limit} real"
             mean = Number(sum(values) / len(values), counts)
-        else:
-            mean = Number(None, f"no part has {MINIMUM} crops, generated and real, in {self.limit} samples")
         return Result({"part_fid": mean}, {"part_fid": distances})
 
     def facts(self) -> dict[str, Any]:

@@ -61,16 +61,10 @@ def train_segmenter(
     config: SegmenterTraining | None = None,
     device: torch.device | str = "cpu",
 ) -> Segmenter:
-    """Train a segmenter on the first nine tenths of the pairs, measure it on the rest, and return it on `device`.
+    """Train a segmenter on the first nine tenths of the real pairs, measure it on the rest, and return it on `device`.
 
+    `names` are the names of the K classes, `data` is the digest of the pairs, the segmenter's key in the cache.
     PyTorch's global random state does not change.
-
-    Args:
-        dataset: real pairs.
-        names: names of the K classes.
-        data: digest of the pairs, the key of the segmenter in the cache.
-        config: hyperparameters (default: `SegmenterTraining()`).
-        device: device to train on.
 
     Raises:
         MetricError: if there are too few pairs, or the images are too small or too large.

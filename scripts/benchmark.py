@@ -15,8 +15,8 @@ from scripts.benchmarks.tables import BenchmarkReport
 from utils import cli
 from utils.errors import ConfigError
 
-# A subject is a module. Its docstring is its help. It defines add_options(parser); check(args), which raises ConfigError
-# before anything is measured; and measure(args, device, report), which adds rows to the report.
+# A subject is a module whose docstring is its help. It defines add_options(parser); check(args), which raises
+# ConfigError before anything is measured; and measure(args, device, report), which adds rows to the report.
 SUBJECTS = {"ops": op_speed, "train": training_speed, "profile": profile, "overheads": overheads, "trace": trace}
 
 

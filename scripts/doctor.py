@@ -139,7 +139,7 @@ def _results(device: str) -> dict[str, Tensor]:
         "upfirdn2d down 2": lambda x, bias: ops.upfirdn2d(x, taps, down=2, padding=1),
         "upfirdn2d full": lambda x, bias: ops.upfirdn2d(x, torch.outer(taps, taps), padding=(2, -1)),
     }
-    results = {}
+    results: dict[str, Tensor] = {}
     for dtype in _TOLERANCES:
         for name, call in calls.items():
             generator = torch.Generator().manual_seed(0)

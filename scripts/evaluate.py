@@ -17,7 +17,7 @@ Metrics:
 import argparse
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_free(args.output, [*WRITTEN, *(f"tensorboard/{file.name}" for file in scalars)], overwrite=args.overwrite)
         check_name(args.output)
         extra("matplotlib")  # fail now if it is missing, not after measuring
-    checkpoints = in_order_of_training([read_checkpoint(path) for path in args.checkpoint or [bundled_model()]])
+    checkpoints = read_checkpoints(args.checkpoint or [bundled_model()])
     model = checkpoints[0].model
     dataset = open_dataset(data, model.resolution, model.num_classes)
     check_classes(checkpoints, dataset.classes, ", ".join(args.data))
@@ -118,7 +118,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 if args.output:
                     write(args.output, reports, dataset.classes.names)
         if process.is_main and args.output:
-            write_scalars(args.output / "tensorboard", reports.values())
+            with SummaryWriter(str(args.output / "tensorboard")) as writer:
+                for report in reports.values():
+                    for name, value in report.values.items():
+                        writer.add_scalar(f"metrics/{name}", value, report.images)
     omissions = dict.fromkeys(line for report in reports.values() for line in report.omissions())
     if args.metrics is not None and omissions:
         raise MetricError("; ".join(omissions))
@@ -136,19 +139,20 @@ def section_configs(args: argparse.Namespace) -> tuple[MetricConfig, DataConfig]
         raise ConfigError(str(error)) from None
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Check a file and return its description. The generator is loaded again later, one checkpoint at a time."""
-    networks = load_networks(path)
-    networks.build_generator()
-    return Checkpoint(str(path), networks.config, networks.classes, networks.provenance().get("images"))
+def read_checkpoints(paths: Sequence[str | Path]) -> list[Checkpoint]:
+    """Check files and describe them, sorted by images seen; raise ConfigError if their architectures differ.
 
-
-def in_order_of_training(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
-    """Sort checkpoints by images seen, those that do not store it last; raise ConfigError if architectures differ."""
-    first = checkpoints[0]
-    for other in checkpoints:
-        if other.model != first.model:
-            raise ConfigError(f"{other.path} and {first.path} have different architectures: evaluate them separately")
+    Files that do not store the number come last. Generators are loaded again later, one at a time.
+    """
+    checkpoints: list[Checkpoint] = []
+    for path in paths:
+        networks = load_networks(path)
+        networks.build_generator()
+        images = networks.provenance().get("images")
+        checkpoints.append(Checkpoint(str(path), networks.config, networks.classes, images))
+        first, last = checkpoints[0], checkpoints[-1]
+        if last.model != first.model:
+            raise ConfigError(f"{last.path} and {first.path} have different architectures: evaluate them separately")
     return sorted(checkpoints, key=lambda each: math.inf if each.images is None else each.images)
 
 
@@ -183,14 +187,6 @@ def write(folder: Path, reports: Mapping[str, Report], names: Sequence[str]) -> 
         shares = torch.tensor([[math.nan if share is None else share for share in row] for row in matrix])
         with replacing(folder / f"{kind}.png") as partial:
             locality_heatmap(shares, names, title, partial)
-
-
-def write_scalars(folder: Path, reports: Iterable[Report]) -> None:
-    """Write the numbers of all reports for TensorBoard."""
-    with SummaryWriter(str(folder)) as writer:
-        for report in reports:
-            for name, value in report.values.items():
-                writer.add_scalar(f"metrics/{name}", value, report.images)
 
 
 if __name__ == "__main__":

@@ -38,10 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def read_curve(path: Path, metric: str) -> tuple[Sequence[float], Sequence[float]]:
-    """Return the numbers of training images at which a metric was measured, and its values.
-
-    Raise ConfigError if there is no file or it lacks the metric, and MetricError if it is damaged.
-    """
+    """Return images seen and values of a metric; raise ConfigError if the file or the metric in it is missing."""
     if not path.exists():
         raise ConfigError(f"{path}: no such file; create it with metrics.every_images or scripts.evaluate --output")
     numbers = read_numbers(path)

@@ -8,7 +8,6 @@ segmenter is written to the cache, where scripts.evaluate and train.py find it b
 tenth of the pairs is held out: the IoU of each class on these pairs is printed and stored in the file.
 """
 
-import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +22,8 @@ from utils.files import check_free, make_folder, replacing
 DEFAULTS = SegmenterTraining()
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train a segmenter, write it and print its IoU on held-out pairs."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add_data_options(parser)
@@ -35,12 +34,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--device", help="such as cpu or cuda:1 (default: cuda if there is a GPU, else cpu)")
     add("--output", type=Path, metavar="FILE", help="file to write (default: in the cache)")
     add("--overwrite", action="store_true", help="replace the file if it exists")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
 
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Train a segmenter, write it and print its IoU on held-out pairs."""
-    args = parse(argv)
     training = SegmenterTraining(steps=args.steps, batch_size=args.batch_size, seed=args.seed)
     device = cli.usable_device(args.device)
     dataset = open_dataset(parsed_data(args), args.resolution)

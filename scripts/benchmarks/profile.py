@@ -1,7 +1,7 @@
-"""Time of each training step on a GPU by class of kernel, with its peak memory.
+"""Time each training step on a GPU by class of kernel, with its peak memory.
 
-Kernels are classified by their names; products are convolutions and matrix products. A step's `ms` is measured with
-events; where it exceeds the time in kernels, the GPU waits for the host. CUDA graphs are always off.
+Kernels are classified by their names; "products" are convolutions and matrix products. "ms" is the time of the whole
+step; if it exceeds the time "in kernels", the GPU waits for the host. CUDA graphs are always off.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from scripts.benchmarks.timing import Spread, time_call
 from utils.distributed import process_group
 from utils.errors import ConfigError
 
-# The first class with a part of a kernel's name counts.
+# A kernel belongs to the first class of which its name contains a part.
 _CLASSES = {
     "upfirdn2d": ("upfirdn2d",),
     "bias_act": ("bias_act",),
@@ -72,5 +72,5 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
 
 
 def class_of(kernel: str) -> str:
-    """Return the class of a kernel by its name."""
+    """Return the class of a kernel with this name."""
     return next((name for name, parts in _CLASSES.items() if any(part in kernel for part in parts)), "other")

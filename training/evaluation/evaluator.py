@@ -30,28 +30,16 @@ _FEATURES = ""  # key of the state that all metrics with the need "features" sha
 
 
 class Evaluation:
-    """Measures generators against one data set. The constructor loads and checks everything that measuring needs.
+    """Measures generators against one data set, which has their resolution and classes.
 
-    Args:
-        config: the metrics and their options.
-        dataset: real images and label maps, with the generators' resolution and classes.
-        process: this process.
-        workers: number of processes that decode real records for this one; 0 decodes in this process.
-        skip_missing: leave out metrics that cannot be measured here, with the reason in the reports.
-
-    Raises:
-        MetricError: if a file or package is missing or does not match, or there are too few samples.
-        DataError: if the data are smaller than the generated images.
+    The constructor loads everything that measuring needs. It raises MetricError if a file or package is missing or does
+    not match, or there are too few samples; with `skip_missing`, the metric is left out and the reason reported. It
+    raises DataError if the data are smaller than the generated images. `workers` processes decode the data for this one
+    (0: it decodes them itself).
     """
 
     def __init__(
-        self,
-        config: MetricConfig,
-        dataset: PairDataset,
-        process: Process,
-        *,
-        workers: int = 0,
-        skip_missing: bool = False,
+        self, config: MetricConfig, dataset: PairDataset, process: Process, workers: int = 0, skip_missing: bool = False
     ) -> None:
         dataset[0]  # fail now if the resolution is wrong, not after all samples have been generated
         self.config = config
@@ -78,15 +66,10 @@ class Evaluation:
     def measure(
         self, generator: Generator, images: int | None = None, pause: Callable[[], None] = lambda: None
     ) -> Report:
-        """Measure a generator in eval mode on this process's device. Random states do not change.
+        """Measure a generator in eval mode on this process's device; return the same report on all processes.
 
-        Args:
-            generator: the generator.
-            images: number of training images that it has seen, for the report.
-            pause: callback that all processes call at the same points, between batches; it may raise.
-
-        Returns:
-            The same report on all processes.
+        `images` is the number of training images that it has seen, for the report. All processes call `pause` at the
+        same points between batches; it may raise. Random states do not change.
         """
         config, device = self.config, self.process.device
         report = Report(images, self._facts(), left_out=dict(self.left_out))
