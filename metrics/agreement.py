@@ -37,9 +37,10 @@ class Agreement(Metric):
 
 
 def confusion(predicted: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Count pixels by class in `labels` (row) and in `predicted` (column), uint8 [N, R, R] each: long [K, K].
+    """Return the confusion matrix, long [K, K], of two label maps uint8 [N, R, R]; matrices of batches may be added.
 
-    The matrices of several batches may be added. Raise ValueError if the shapes differ or an id is K or more.
+    Rows are classes in `labels`, columns are classes in `predicted`, and entries count pixels. Raise ValueError if the
+    shapes differ or an id is K or more.
     """
     if predicted.shape != labels.shape:
         raise ValueError(f"predicted has shape {list(predicted.shape)}, but labels {list(labels.shape)}")
@@ -57,5 +58,5 @@ def iou(confusion: Tensor) -> Tensor:
 
 
 def mean_iou(confusion: Tensor) -> float:
-    """Return the mean IoU, over the classes that occur in the labels, of a confusion matrix; nan if it is all 0."""
+    """Return the mean IoU of a confusion matrix over the classes that occur in the labels; nan if there are none."""
     return iou(confusion)[confusion.sum(1) > 0].mean().item()

@@ -10,7 +10,7 @@ from metrics.registry import Metric, Number, Result, Samples, State, register
 
 @register("areas", better={"area_distance": "lower", "classes_in_proportion": "higher"})
 class Areas(Metric):
-    """Distance between generated and real class areas; number of classes within a factor of 2 of their real area."""
+    """Distance between generated and real class areas; number of classes with half to twice their real area."""
 
     needs = ("real",)
     reduce = "sum"
@@ -43,7 +43,7 @@ def pixel_counts(labels: Tensor, num_classes: int) -> Tensor:
 
 
 def proportion(generated: dict[str, float], real: dict[str, float]) -> Number:
-    """Count the classes with half to twice their real area, given shares by name, and name the others in `how`."""
+    """Return the number of classes with half to twice their real area, given areas by name; `how` names the others."""
     in_data = [name for name in real if real[name]]
     less = [name for name in in_data if generated[name] < real[name] / 2]
     more = [name for name in in_data if generated[name] > real[name] * 2]

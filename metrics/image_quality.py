@@ -75,7 +75,7 @@ class PrecisionRecall(Metric):
 def frechet_distance(real: Tensor, generated: Tensor) -> float:
     """Return the Fréchet distance of features [n, F], float32 on the CPU (Heusel et al. 2017, eq. 6).
 
-    Each set is described by its mean and covariance. The estimate is biased: it decreases with more samples.
+    Each set is represented by its mean and covariance. The estimate is biased: more samples give a smaller distance.
     """
     module = extra("torch_fidelity.metric_fid")
     statistics = [module.fid_features_to_statistics(features) for features in (real, generated)]
@@ -83,7 +83,7 @@ def frechet_distance(real: Tensor, generated: Tensor) -> float:
 
 
 def kernel_distance(real: Tensor, generated: Tensor) -> tuple[float, float]:
-    """Return mean and standard deviation of the squared MMD of features [n, F] over random subsets."""
+    """Return mean and standard deviation, over random subsets, of the squared MMD of features [n, F]."""
     module = extra("torch_fidelity.metric_kid")
     size = min(KID_SUBSET_SIZE, len(real), len(generated))
     options = {"kid_subsets": KID_SUBSETS, "kid_subset_size": size, "verbose": False}

@@ -54,7 +54,7 @@ class LocalityOfEdits(Metric):
 
 
 class Locality:
-    """Sums of the changes by edits of all parts. To merge several of them, add their three tensors."""
+    """Changes by edits, summed by edited part and region. To merge the sums of two batches, add the three tensors."""
 
     def __init__(self, num_classes: int) -> None:
         self.change = torch.zeros(num_classes, num_classes, dtype=torch.float64)  # [edited part, region]
@@ -85,5 +85,5 @@ class Locality:
         return (self.area / self.area.sum(1, keepdim=True)).diagonal()
 
     def mean(self) -> float:
-        """Return the mean of the table's diagonal, in which nan counts 0: omitting a difficult part does not help."""
+        """Return the mean of the table's diagonal, with 0 for nan, so that omitting a difficult part does not help."""
         return self.table().diagonal().nan_to_num(0).mean().item()

@@ -26,7 +26,7 @@ class PartQuality(Metric):
         return min(self.config.part_samples, self.config.samples, self.real_count)
 
     def update(self, batch: Samples) -> State:
-        """Return the features [n, F] of each part's crops, by class id as a string, without parts that have no crop."""
+        """Return the features [n, F] of each part's crops; keys are class ids, and parts without crops are left out."""
         # Resizing rounds differently on a CPU and on a GPU, and real samples are on the CPU.
         images, labels = (x.to(self.extractor.device) for x in batch)
         crops = [part_crops(images, labels, part, self.extractor.size) for part in range(len(self.classes))]
@@ -72,7 +72,7 @@ def part_crops(
 
 
 def _squares(masks: Tensor, margin: float) -> Tensor:
-    """Return top, left and side, long [n, 3], of a square around each mask [n, R, R]; no mask is empty."""
+    """Return top, left and side, long [n, 3], of a square around each mask [n, R, R], none of which is empty."""
     from torchvision.ops import masks_to_boxes
 
     resolution = masks.shape[-1]

@@ -47,13 +47,13 @@ class Lpips(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return the distances [N] of images [N, 3, R, R] in [-1, 1]."""
+        """Return the distances [N] between two batches of images [N, 3, R, R] in [-1, 1]."""
         _check(first, second, _VGG_SMALLEST)
         distance: Tensor = self.network(_at_most(first, _VGG_LARGEST), _at_most(second, _VGG_LARGEST))
         return distance.flatten()
 
     def toward(self, target: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return a function of images [N, 3, R, R]: their distances [N] from fixed images of the same shape."""
+        """Return a function that computes the distances [N] of images from the fixed images `target`."""
         return lambda images: self(images, target)
 
 
@@ -73,11 +73,11 @@ class EfficientNetDistance(nn.Module):
         self.network: Any = efficientnet_lite0()
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return the distances [N] of images [N, 3, R, R] in [-1, 1]."""
+        """Return the distances [N] between two batches of images [N, 3, R, R] in [-1, 1]."""
         return self.toward(second)(first)
 
     def toward(self, target: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return a function of images: their distances [N] from fixed images, whose features are computed once."""
+        """Return a function that computes the distances [N] of images from `target`, whose features are kept."""
         target_stages = self.stages(target)
 
         def distances(images: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ PerceptualDistance: TypeAlias = Lpips | EfficientNetDistance
 def guiding_distance(resolution: int) -> EfficientNetDistance:
     """Return a distance for optimisation, at twice the images' resolution, but at most 224 px.
 
-    For images of 64 px, a step takes half the time of one at 224 px, and the codes it leads to are as good.
+    For images of 64 px, a step takes half the time of one at 224 px, and the resulting codes are as good.
     """
     return EfficientNetDistance(min(EFFICIENTNET_SIZE, 2 * resolution))
 

@@ -33,7 +33,7 @@ class PerceptualPathLength(Metric):
 
 
 def path_pairs(start: Tensor, end: Tensor, t: Tensor, epsilon: float = EPSILON) -> tuple[Tensor, Tensor]:
-    """Return the codes at positions t and t + epsilon, t [N], on the lines from `start` (0) to `end` (1) [N, ...]."""
+    """Return the codes [N, ...] at positions t [N] and t + epsilon on the lines from `start` (0) to `end` (1)."""
     position = t.view(-1, *[1] * (start.ndim - 1))
     first = start.lerp(end, position)
     return first, first + epsilon * (end - start)  # computing t + epsilon would round it

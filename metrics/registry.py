@@ -113,7 +113,7 @@ class Metric:
         raise NotImplementedError
 
     def facts(self) -> dict[str, Any] | None:
-        """Return plain data that, with the data set, is the real state's key in the disk cache; None: do not cache."""
+        """Return plain data that identify the real state in the disk cache, besides the data; None: do not cache it."""
         return None
 
 
@@ -124,9 +124,9 @@ M = TypeVar("M", bound=type[Metric])
 def register(name: str, *, better: Better | Mapping[str, Better | None]) -> Callable[[M], M]:
     """Decorate a class to make it a metric for `scripts.evaluate --metrics`, `metrics.names` and `metrics.best`.
 
-    `better` is the better direction of the number `name`. A metric with several numbers, or one of another name, gives
-    a mapping from number to direction, or to None for numbers that cannot be ranked. Raise MetricError if the class or
-    its arguments are invalid.
+    `better` says which values of the number `name` are better. A metric with several numbers, or with one of another
+    name, gives a mapping from number to direction, or to None for numbers that cannot be ranked. Raise MetricError if
+    the class or an argument is invalid.
     """
     numbers: dict[str, Better | None] = dict(better) if isinstance(better, Mapping) else {name: better}
 
@@ -172,7 +172,7 @@ def check_metrics(config: MetricConfig) -> None:
 
 
 def number_names(metric: type[Metric], extractor: Extractor, lpips: bool) -> dict[str, str]:
-    """Map each number's declared name to its name in reports, such as `fid` to itself or to `fd_efflite0`."""
+    """Map the declared names of a metric's numbers to their names in reports: `fid` to `fid` or `fd_efflite0`."""
     names = {number: number for number in metric.numbers}
     if {"features", "extractor"} & set(metric.needs) and extractor != "inception":
         return {

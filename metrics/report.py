@@ -28,7 +28,7 @@ class Report:
     left_out: dict[str, str] = field(default_factory=dict)  # metrics that were not measured: reasons by name
 
     def add(self, name: str, value: float | None, how: str) -> None:
-        """Add a number with its settings `how`, or to `left_out` if it is nan, or None for the reason in `how`."""
+        """Add a number and its settings `how`. nan goes to `left_out`, and so does None, with `how` as the reason."""
         if value is None or math.isnan(value):
             self.left_out[name] = how if value is None else f"not a number ({how})"
         else:

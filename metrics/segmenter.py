@@ -100,7 +100,7 @@ class Segmenter(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Return the class of each pixel, uint8 [N, R, R], of images uint8 [N, 3, R, R]; else raise ValueError."""
+        """Return the class of each pixel, uint8 [N, R, R]; raise ValueError unless images are uint8 [N, 3, R, R]."""
         side = self.facts.resolution
         if images.dtype != torch.uint8 or images.shape[1:] != (3, side, side):
             raise ValueError(f"images are {images.dtype} {list(images.shape)}, not uint8 [N, 3, {side}, {side}]")
@@ -119,10 +119,11 @@ def segmenter_path(data: str) -> Path:
 
 
 def find_segmenter(path: str | Path, names: Sequence[str], resolution: int, data: str) -> Segmenter:
-    """Load the segmenter in a file, or for "" the cached one, to the CPU, and check that it was trained on these data.
+    """Load a segmenter to the CPU, from the cache if `path` is "", and check that it was trained on these data.
 
     Raises:
-        MetricError: if there is none, the file is not a segmenter, or its class names, R or digest of the data differ.
+        MetricError: if it is missing or damaged, or was trained with other class names, at another resolution, or on
+            data with another digest.
     """
     if not path and not segmenter_path(data).is_file():
         command = f"{_TRAIN_COMMAND} --resolution {resolution} (about eight minutes on one CPU core at 64 px)"

@@ -65,7 +65,7 @@ class Study:
     variants: Mapping[str, Sequence[str]]
 
     def overrides_of(self, variant: str, seed: int) -> list[str]:
-        """Return all overrides of a run on top of the base configuration."""
+        """Return the overrides of the base configuration for one run."""
         kept = {"training.seed": seed, "training.max_minutes": 0, "training.keep_checkpoints": 0, "metrics.best": ""}
         stages = dict.fromkeys(_BY_STAGES, math.gcd(*self.images)) | {"training.total_images": self.images[-1]}
         return [*self.overrides, *self.variants[variant], *(f"{name}={x}" for name, x in (kept | stages).items())]
@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def is_complete(study: Study, output: Path, variant: str, seed: int) -> bool:
     """Return True if a run has been trained and measured at all stages.
 
-    Raise ConfigError if its folder has another configuration, or is beyond a missing stage, or lacks a column.
+    Raise ConfigError if its folder has another configuration, lacks a column, or was trained beyond a missing stage.
     """
     folder = folder_of(output, variant, seed)
     config = load_config(study.config, study.overrides_of(variant, seed), pretrained_config)
@@ -197,7 +197,7 @@ def folder_of(output: Path, variant: str, seed: int) -> Path:
 
 
 def collect(study: Study, output: Path) -> Results:
-    """Return the seconds of training and all columns at each stage; [nan] where no run has a number."""
+    """Return training seconds and columns of each variant at each stage; [nan] where no run has a number."""
     results = {}
     for variant, images in product(study.variants, study.images):
         folders = [folder_of(output, variant, seed) for seed in study.seeds]
@@ -209,7 +209,7 @@ def collect(study: Study, output: Path) -> Results:
 
 
 def training_seconds(folder: Path, images: int) -> float:
-    """Return how long a run took for `images` images, from the speeds in its TensorBoard logs, or nan without logs.
+    """Return the seconds of training until `images` images, from the speeds in TensorBoard logs; nan without logs.
 
     Checkpoints, metrics and other work between steps do not count.
     """
@@ -233,10 +233,7 @@ def panel(study: Study, results: Results, column: str, over: str) -> Panel:
 
 
 def samples(checkpoint: Path) -> np.ndarray:
-    """Return a grid of samples of seeds 0 to 3, images above overlays, or one white pixel without a checkpoint.
-
-    The result is uint8 [H, W, 3].
-    """
+    """Return samples of seeds 0 to 3, images above overlays: uint8 [H, W, 3]; a white pixel without a checkpoint."""
     if not checkpoint.exists():
         return np.full((1, 1, 3), 255, np.uint8)
     generator, classes = load_model(checkpoint, torch.device("cpu"))

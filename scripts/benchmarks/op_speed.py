@@ -96,7 +96,7 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
 def forward_and_backward(
     case: str, megabytes: float, device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format
 ) -> dict[str, tuple[Mapping[str, Callable[[], Any]], int]]:
-    """Return the callables, ours and literal on the same tensors, and the bytes to move, by name of the pass."""
+    """Return, for "forward" and "backward", our and the literal call on the same tensors, and the bytes to move."""
     (input_side, options), side = CASES[case], _SIDES[device.type]
     samples = max(1, round(megabytes * 1e6 / (_CHANNELS * side**2 * dtype.itemsize)))
     x = torch.randn(samples, _CHANNELS, input_side(side), input_side(side), device=device, dtype=dtype)

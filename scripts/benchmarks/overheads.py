@@ -33,7 +33,7 @@ add_options, check = trainers.add_options, trainers.load_run
 
 
 def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkReport) -> None:
-    """Add a row for each cost, and their sum."""
+    """Add a row for each cost, and one for their sum."""
     with ExitStack() as stack:
         stack.enter_context(process_group(device.type))
         temporary = stack.enter_context(TemporaryDirectory())
@@ -72,7 +72,7 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
             share = ms_per_image[-1] / ms_per_image[0]
             report.add({"what": what, "ms": spread, "every_images": every, "share": share})
 
-        title = f"costs besides the steps, {args.rounds} rounds of {period} iterations and a log; aim: together 3%"
+        title = f"costs besides the steps, {args.rounds} rounds of {period} iterations and a log; aim: 3% in total"
         report.begin(title, _COLUMNS, {"config": config})
         if report.has_time("iterations"):
             iterate(trainers.warm_up(trainer))

@@ -43,7 +43,7 @@ add_options, check = trainers.add_options, trainers.load_run
 def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkReport) -> None:
     """Add a row for each step."""
     if device.type != "cuda":
-        raise ConfigError(f"profile needs a GPU, but the device is {device}: use trace without a GPU")
+        raise ConfigError(f"profile needs a GPU, but the device is {device}: without a GPU, use trace")
     with process_group(device.type), TemporaryDirectory() as folder:
         config = trainers.with_data(trainers.load_run(args, "training.cuda_graphs=false"), folder)
         trainer = trainers.build_trainer(config, device)

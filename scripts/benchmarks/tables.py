@@ -31,7 +31,7 @@ class Column(NamedTuple):
 
 
 class BenchmarkReport:
-    """Prints the machine, the date and the rows of one table; with --json it also writes them to a file."""
+    """A table printed row by row, below a line about the machine; with --json also written to a file."""
 
     def __init__(self, command: str, device: torch.device, args: argparse.Namespace) -> None:
         self.path, self.seconds = args.json, math.inf if args.seconds is None else args.seconds
@@ -46,7 +46,7 @@ class BenchmarkReport:
         self._write({"schema": SCHEMA, "command": command, "date": date, "machine": machine})
 
     def begin(self, title: str, columns: Sequence[Column], facts: Row) -> None:
-        """Begin a table: print its title, and set the columns to print. `facts` about all rows are for JSON only."""
+        """Print the title of the table and set its columns; `facts` about all rows go to the JSON file only."""
         self.title, self.columns = title, tuple(columns)
         print(f"\n{title}", flush=True)
         self._write({"table": title, "facts": facts})

@@ -76,7 +76,7 @@ def _seconds(call: Callable[[], object], device: torch.device, wait: bool) -> fl
 
 
 def ratio_of_medians(seconds: Sequence[float], others: Sequence[float]) -> Spread:
-    """Return the ratio of the medians, and its extremes if each call could take its shortest or longest time."""
+    """Return the ratio of the medians, ranging from the smallest to the largest ratio of any two measurements."""
     a, b = Spread.of(seconds), Spread.of(others)
     return Spread(a.median / b.median, a.low / b.high, a.high / b.low)
 

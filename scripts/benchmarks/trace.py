@@ -76,7 +76,7 @@ class Autocast(TorchFunctionMode):
 
 
 class Trace(TorchDispatchMode):
-    """Counts calls and bytes of the operators in a `with` block, except views and allocations."""
+    """Counter of the calls and bytes of operators in a `with` block, except views and allocations."""
 
     def __init__(self) -> None:
         super().__init__()

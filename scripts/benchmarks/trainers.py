@@ -56,7 +56,7 @@ def load_run(args: argparse.Namespace, more_options: str = "") -> RunConfig:
 
 
 def with_data(config: RunConfig, folder: str | Path) -> RunConfig:
-    """Return the configuration; if it has no data, write generated faces to the folder once, and use these."""
+    """Return the configuration; if it has no data, add generated faces, which are written to the folder once."""
     if config.data.path:
         return config
     model = config.model
@@ -72,7 +72,7 @@ def with_data(config: RunConfig, folder: str | Path) -> RunConfig:
 
 
 def build_trainer(config: RunConfig, device: torch.device, literal: bool = False) -> trainer.Trainer:
-    """Return the trainer of a run, or with `literal` the same with the reference networks in float32."""
+    """Return the trainer of a run, or with `literal` one with the reference networks in float32."""
     if not literal:
         return trainer.Trainer(config, Process(device))
     training = replace(config.training, precision="float32", compile=False, cuda_graphs=False)
@@ -92,7 +92,7 @@ def _literal_state(config: RunConfig, process: Process) -> TrainingState:
 
 
 class FlopCounter(TorchDispatchMode):
-    """Counts FLOPs in a `with` block, two for a multiply-add, backward passes included.
+    """Counter of the FLOPs in a `with` block, two for a multiply-add, backward passes included.
 
     PyTorch's own FlopCounterMode fails for gradients with respect to a module's input. Its formulas count the weight
     gradient of a grouped convolution once for each group: if each sample is a group, use a single sample.
@@ -124,7 +124,7 @@ def disable_optimizers(state: TrainingState) -> None:
 
 @cache
 def work_per_sample(config: RunConfig, device: str = "meta") -> dict[str, int]:
-    """Return the FLOPs per sample of each training step with the reference networks; "meta" computes nothing."""
+    """Return the FLOPs per sample of each training step with the reference networks; "meta" stores no values."""
     state = _literal_state(config, Process(torch.device(device)))
     disable_optimizers(state)
     inputs = PairInputs(default_table(config.model.num_classes), torch.device(device))
@@ -145,5 +145,5 @@ def penalty_period(config: RunConfig) -> int:
 
 
 def warm_up(loop: trainer.Trainer) -> int:
-    """Return the number of iterations before timing: with CUDA graphs, until all steps are recorded."""
+    """Return the number of iterations to run before timing; with CUDA graphs, they record all steps."""
     return 2 + (penalty_period(loop.config) if loop.steps.graphs else 0)

@@ -1,6 +1,6 @@
 """Measurement of a generator against a data set, in runs and in `scripts.evaluate`.
 
-All processes must build the same `Evaluation` and make the same calls; results do not depend on their number.
+All processes must build the same `Evaluation` and make the same calls; the results do not depend on how many there are.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -30,12 +30,12 @@ _FEATURES = ""  # key of the state that all metrics with the need "features" sha
 
 
 class Evaluation:
-    """Measures generators against one data set, which has their resolution and classes.
+    """Measurement of generators against a data set with their resolution and classes.
 
     The constructor loads everything that measuring needs. It raises MetricError if a file or package is missing or does
-    not match, or there are too few samples; with `skip_missing`, the metric is left out and the reason reported. It
-    raises DataError if the data are smaller than the generated images. `workers` processes decode the data for this one
-    (0: it decodes them itself).
+    not match, or there are too few samples; with `skip_missing`, reports state the reason instead. It raises DataError
+    if the data have a lower resolution than the generators. `workers` is the number of processes that decode data for
+    this one; 0 decodes in this process.
     """
 
     def __init__(
@@ -68,8 +68,8 @@ class Evaluation:
     ) -> Report:
         """Measure a generator in eval mode on this process's device; return the same report on all processes.
 
-        `images` is the number of training images that it has seen, for the report. All processes call `pause` at the
-        same points between batches; it may raise. Random states do not change.
+        `images` is the number of training images that the generator has seen, for the report. All processes call
+        `pause` at the same points between batches; it may raise. Random states do not change.
         """
         config, device = self.config, self.process.device
         report = Report(images, self._facts(), left_out=dict(self.left_out))
@@ -217,22 +217,22 @@ def _limited(batch: Any, metric: Metric, first: int) -> Any:
 
 
 def _computed(metric: Metric, generated: State, real: State) -> tuple[Result, str]:
-    """Return the declared numbers, and the reason if the metric fails, which must not lose the other metrics."""
+    """Return the declared numbers, and an error message or "": a faulty metric must not prevent the others."""
     try:
         result = metric.compute(generated, real)
     except MetricError as error:
         return Result({}), str(error)
     declared = {number: value for number, value in result.numbers.items() if number in metric.numbers}
     undeclared = ", ".join(result.numbers.keys() - declared.keys())
-    reason = f"compute returns {undeclared}, which @register lacks" if undeclared else ""
-    return replace(result, numbers=declared), reason or ("" if declared else "compute returns no number")
+    reason = f"compute returned {undeclared}, which @register does not declare" if undeclared else ""
+    return replace(result, numbers=declared), reason or ("" if declared else "compute returned no number")
 
 
 @contextmanager
 def _exact_float32() -> Iterator[None]:
     """Disable TF32 and cuDNN's benchmark mode: numbers must not depend on a run's options.
 
-    The path length also takes steps too small for TF32.
+    TF32 is also too coarse for the small steps of the path length.
     """
     cudnn = torch.backends.cudnn
     precision, tf32, benchmark = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark

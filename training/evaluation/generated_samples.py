@@ -47,16 +47,16 @@ class GeneratedSamples:
         self.mean = generator.mean_code() if config.truncation != 1 else None
 
     def samples(self, count: int) -> Iterator[tuple[int, Samples]]:
-        """Yield this process's batches of `count` samples with random noise, each with its number."""
+        """Yield (batch number, batch) of this process's share of `count` samples, with random noise."""
         for batch, size in self._batches(count, self.config.batch_size, "generating"):
             codes = self._codes(_Stream.SAMPLES, batch, size)
             torch.manual_seed(self._seed(_Stream.NOISE, batch))
             yield batch, self._generate(codes, "random")
 
     def edits(self, count: int) -> Iterator[tuple[int, Edit]]:
-        """Yield edits of `count` samples with their batch's number: the shape or texture of one part is replaced.
+        """Yield (batch number, edit) for all edits of this process's share of `count` samples, with fixed noise.
 
-        The new code is that of another sample. The noise is fixed.
+        An edit takes the shape or texture code of one part from another sample.
         """
         model = self.generator.config
         indices: dict[CodeKind, Callable[[ModelConfig, int], int]] = {"shape": shape_index, "texture": texture_index}
@@ -70,7 +70,7 @@ class GeneratedSamples:
                     yield batch, Edit(part, kind, before, self._generate(codes, "const"))
 
     def paths(self, count: int) -> Iterator[tuple[int, PathStep]]:
-        """Yield steps on `count` paths in W, with fixed noise, each batch with its number."""
+        """Yield (batch number, steps) of this process's share of `count` paths in W, with fixed noise."""
         for batch, size in self._batches(count, self.config.batch_size, "generating paths"):
             start, end = self._codes(_Stream.PATHS, batch, 2 * size).chunk(2)
             positions = torch.rand(size, generator=self._random(_Stream.POSITIONS, batch))
@@ -78,7 +78,7 @@ class GeneratedSamples:
             yield batch, PathStep(*(self.generator.synthesis(w, "const").image for w in codes))
 
     def _batches(self, count: int, size: int, what: str) -> Iterator[tuple[int, int]]:
-        """Yield number and size of each of this process's batches."""
+        """Yield (batch number, batch size) of this process's batches."""
         batches = -(-count // size)
         rounds = range(0, batches, self.process.world_size)
         for first in progress(rounds, desc=what, unit="batch", disable=not self.process.is_main):

@@ -65,7 +65,7 @@ class MetricHistory:
         return float(value if best_direction(self.best) == "higher" else -value)
 
     def _lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield each line with the report in it; raise ConfigError if a run did not write it."""
+        """Yield each line and the report that it contains; raise ConfigError if a run did not write it."""
         for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []:
             try:
                 report: dict[str, Any] = json.loads(line)

@@ -27,7 +27,7 @@ class RealStatistics:
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the data's content, whose first access reads all data."""
+        """Digest of the data's content; the first access reads all data."""
         return from_main(self.process, lambda: content_digest(self.dataset))
 
     def state(
@@ -40,8 +40,8 @@ class RealStatistics:
     ) -> State:
         """Return the state of `samples` records, evenly spread (default: all), on the main process; {} on others.
 
-        It is read from the cache under the digest of the data and `facts`, if these are given, or computed with
-        `update`, batch by batch, and then cached. `what` describes the computation in the progress bar.
+        `update` computes the state of one batch; `what` names the computation in the progress bar. With `facts`, the
+        state is cached on disk, under the digest of the data and these facts.
         """
         facts = None if facts is None else {"data": self.digest, **facts}
         state = load_statistics(facts) if facts and self.process.is_main else None
@@ -55,7 +55,7 @@ class RealStatistics:
         return state or {}
 
     def _batches(self, what: str, samples: int) -> Iterator[tuple[int, Samples]]:
-        """Yield this process's batches of `samples` records, evenly spread, each with its number."""
+        """Yield (batch number, batch) of this process's share of `samples` records, evenly spread over the data."""
         batches = (torch.arange(samples) * len(self.dataset) // samples).split(self.batch_size)
         own = rank_indices(len(batches), self.process)
         loader = DataLoader(
@@ -71,7 +71,7 @@ class RealStatistics:
 
 
 class States:
-    """The states of this process's batches, until they are merged with those of the other processes."""
+    """States of this process's batches, to be merged with those of the other processes."""
 
     def __init__(self, reduce: Reduce) -> None:
         self.reduce = reduce

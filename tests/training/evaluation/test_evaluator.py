@@ -186,11 +186,11 @@ def refused(*states: State) -> Result:
     ("compute", "name", "why"),
     [
         (refused, "mine", "no such thing"),
-        (lambda *states: Result({}), "mine", "compute returns no number"),
+        (lambda *states: Result({}), "mine", "compute returned no number"),
         (
             lambda *states: Result({"other": Number(1)}),
             "mine",
-            "compute returns other, which @register lacks",
+            "compute returned other, which @register does not declare",
         ),
         (lambda *states: Result({"mine": Number(math.nan, "of 2")}), "mine", r"not a number \(of 2\)"),
         (lambda *states: Result({"mine": Number(None, "too dark")}), "mine", "too dark"),
