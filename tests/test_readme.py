@@ -9,7 +9,6 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -138,9 +137,10 @@ def environment() -> dict[str, str]:
     return {**without_nvcc(), "PATH": path, "VENV": ".venv", "FACES": "24", "OMP_NUM_THREADS": "1", **bytecode}
 
 
-def run(command: list[str], folder: Path, **options: Any) -> str:
-    options |= {"env": environment(), "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    result = run_command(command, cwd=folder, **options)
+def run(command: list[str], folder: Path) -> str:
+    options = {"env": environment(), "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    # Some commands run several processes one after the other, each within the patience of a busy machine.
+    result = run_command(command, cwd=folder, timeout=5 * PATIENCE, **options)
     assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-6000:]}"
     return result.stdout
 
@@ -209,7 +209,7 @@ def test_command(copy, python, command):
         return
     command = small(command)
     if "quickstart.sh" in command:
-        output = run(["bash", "-c", command], copy, timeout=5 * PATIENCE)  # it has five commands
+        output = run(["bash", "-c", command], copy)
         assert "\ntrained on 16 images" in output
         (command_to_continue,) = re.findall(r"^to train further, .*: (bash .*)$", output, re.MULTILINE)
         assert shlex.split(command_to_continue) == shlex.split(command)
