@@ -1,4 +1,4 @@
-"""Agreement of two label maps of the same images, class by class. Shapes: N samples, K classes, R resolution."""
+"""Agreement of two label maps of the same images. Shapes: N samples, K classes, R resolution."""
 
 import torch
 from torch import Tensor
@@ -9,10 +9,10 @@ from metrics.report import by_class
 
 @register("agreement", better={"agreement": "higher", "agreement_real": None})
 class Agreement(Metric):
-    """Mean IoU of a segmenter's labels with the generated masks, alongside its mean IoU on held-out real pairs.
+    """Mean IoU between a segmenter's labels and the generated masks, and its mean IoU on held-out real pairs.
 
-    The mean is over the classes of the real data. A class that is never generated counts 0, so that a generator does
-    not gain by omitting what is hard.
+    The mean is over the classes of the real data. A class that is never generated counts 0, so that omitting a
+    difficult class does not improve the mean.
     """
 
     needs = ("segmenter",)
@@ -22,7 +22,8 @@ class Agreement(Metric):
         return {"confusion": confusion(self.segmenter(batch.images), batch.labels, len(self.classes))}
 
     def compute(self, generated: State, real: State) -> Result:
-        scores, real_scores, facts = iou(generated["confusion"]), self.segmenter.iou, self.segmenter.facts
+        scores, facts = iou(generated["confusion"]), self.segmenter.facts
+        real_scores = torch.tensor(facts.iou, dtype=torch.float64)
         in_data = ~real_scores.isnan()
         how = f"mean IoU of a segmenter's labels with the generated masks, {int(in_data.sum())} classes of the data"
         how_real = f"the same segmenter ({facts.steps} steps, seed {facts.seed}) on real pairs held out from it"
@@ -36,31 +37,26 @@ class Agreement(Metric):
 
 
 def confusion(predicted: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Count pixels by class in `labels` (row) and in `predicted` (column): long [K, K]; batches may be added.
+    """Return the confusion matrix, long [K, K], of two label maps uint8 [N, R, R]; matrices of batches may be added.
 
-    Args:
-        predicted: class ids, uint8 [N, R, R], all below `num_classes`.
-        labels: class ids of the same shape and range.
-        num_classes: K.
-
-    Raises:
-        ValueError: if the shapes differ or an id is too large.
+    Rows are classes in `labels`, columns are classes in `predicted`, and entries count pixels. Raise ValueError if the
+    shapes differ or an id is K or more.
     """
     if predicted.shape != labels.shape:
-        raise ValueError(f"confusion: predicted has shape {list(predicted.shape)}, labels {list(labels.shape)}")
+        raise ValueError(f"predicted has shape {list(predicted.shape)}, but labels {list(labels.shape)}")
     for ids in (predicted, labels):
         if ids.numel() and int(ids.max()) >= num_classes:
-            raise ValueError(f"confusion: class id {int(ids.max())}, but there are only {num_classes} classes")
+            raise ValueError(f"class id {int(ids.max())} in a label map, but there are only {num_classes} classes")
     pairs = labels.flatten().long() * num_classes + predicted.flatten().long()
     return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
 
 
 def iou(confusion: Tensor) -> Tensor:
-    """Intersection over union of each class, float64 [K]; nan for a class in neither map."""
+    """Return the IoU of each class of a confusion matrix [K, K]: float64 [K], nan for a class in neither map."""
     both = confusion.diagonal().double()
     return both / (confusion.sum(0) + confusion.sum(1) - both)
 
 
 def mean_iou(confusion: Tensor) -> float:
-    """Mean IoU of the classes that occur in the labels; nan if there are no labels."""
+    """Return the mean IoU of a confusion matrix over the classes that occur in the labels; nan if there are none."""
     return iou(confusion)[confusion.sum(1) > 0].mean().item()

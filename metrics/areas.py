@@ -1,6 +1,5 @@
-"""Areas of the classes in generated and in real images. Shapes: N samples, K classes, R resolution."""
+"""Class areas in generated and in real masks. Shapes: N samples, K classes, R resolution."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,10 +10,7 @@ from metrics.registry import Metric, Number, Result, Samples, State, register
 
 @register("areas", better={"area_distance": "lower", "classes_in_proportion": "higher"})
 class Areas(Metric):
-    """Total variation distance between generated and real class areas; number of classes within a factor of 2.
-
-    A class counts if its generated area is within a factor of 2 of its real area.
-    """
+    """Distance between generated and real class areas; number of classes with half to twice their real area."""
 
     needs = ("real",)
     reduce = "sum"
@@ -27,7 +23,7 @@ class Areas(Metric):
             kind: state["counts"].double() / state["counts"].sum()
             for kind, state in (("drawn", generated), ("real", real))
         }
-        distance = total_variation(shares["drawn"], shares["real"])
+        distance = (shares["drawn"] - shares["real"]).abs().sum().item() / 2
         areas = {kind: dict(zip(self.classes, share.tolist(), strict=True)) for kind, share in shares.items()}
         return Result(
             {
@@ -41,36 +37,13 @@ class Areas(Metric):
         return {"what": "areas"}
 
 
-def class_areas(labels: Iterable[Tensor], num_classes: int) -> Tensor:
-    """Return each class's share of all pixels, float64 [K], summing to 1.
-
-    Args:
-        labels: batches of class ids, uint8 [N, R, R], all below `num_classes`.
-        num_classes: K.
-
-    Raises:
-        ValueError: if there is no pixel.
-    """
-    counts = torch.zeros(num_classes, dtype=torch.long)
-    for batch in labels:
-        counts += pixel_counts(batch, num_classes)
-    if not counts.any():
-        raise ValueError("class_areas: no labels to count")
-    return counts.double() / counts.sum()
-
-
 def pixel_counts(labels: Tensor, num_classes: int) -> Tensor:
-    """Count the pixels of each class in ids [N, R, R], all below `num_classes`: long [K] on the CPU."""
+    """Count the pixels of each class in label maps of any shape, with ids below K: long [K] on the CPU."""
     return torch.bincount(labels.flatten().long(), minlength=num_classes).cpu()
 
 
-def total_variation(p: Tensor, q: Tensor) -> float:
-    """Total variation distance of two distributions [K]: half the sum of |p - q|, 0 if equal, 1 if disjoint."""
-    return (p - q).abs().sum().item() / 2
-
-
 def proportion(generated: dict[str, float], real: dict[str, float]) -> Number:
-    """Count the real classes whose generated area is half to twice the real area, and name those with less or more."""
+    """Return the number of classes with half to twice their real area, given areas by name; `how` names the others."""
     in_data = [name for name in real if real[name]]
     less = [name for name in in_data if generated[name] < real[name] / 2]
     more = [name for name in in_data if generated[name] > real[name] * 2]

@@ -1,4 +1,4 @@
-"""Disk cache of statistics of real data, keyed by a digest of everything that they depend on."""
+"""Disk cache of statistics of real data; the key is a digest of everything that determines them."""
 
 import hashlib
 import json
@@ -18,13 +18,13 @@ VERSION = 1  # part of the key: raise it when the computation of a metric's stat
 
 
 def cache_folder() -> Path:
-    """Return the cache folder of the metrics: in $XDG_CACHE_HOME, by default ~/.cache."""
+    """Return the cache folder of the metrics, in $XDG_CACHE_HOME or by default in ~/.cache."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "semantic-stylegan"
 
 
 def load_statistics(facts: Mapping[str, Any]) -> dict[str, Tensor] | None:
-    """Return the tensors stored with the same facts (plain data); None if there are none or they are damaged."""
+    """Return the tensors stored under these facts (plain data), or None if there are none or the file is damaged."""
     try:
         values = load_tensors(_path(facts))
     except ReadingError:
@@ -33,7 +33,7 @@ def load_statistics(facts: Mapping[str, Any]) -> dict[str, Tensor] | None:
 
 
 def store_statistics(facts: Mapping[str, Any], values: dict[str, Tensor]) -> None:
-    """Write the tensors atomically; without effect if the cache cannot be written."""
+    """Store tensors under these facts; do nothing if the cache cannot be written."""
     path = _path(facts)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

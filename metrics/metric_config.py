@@ -9,28 +9,25 @@ Extractor = Literal["efflite0", "inception"]
 
 @dataclass(frozen=True)
 class MetricConfig:
-    """Metrics that a run and `scripts.evaluate` measure, their numbers of samples, and the interval.
+    """Metrics that runs and `scripts.evaluate` measure, with their numbers of samples and their interval.
 
-    `metrics.registry.check_metrics` checks `names` and `best`, which depend on the registered metrics.
-
-    Raises:
-        ValueError: if a value is out of range.
+    Raise ValueError if a value is out of range; `metrics.registry.check_metrics` checks `names` and `best`.
     """
 
     names: tuple[str, ...] = ("fid", "kid", "areas", "locality")  # registered metrics
-    extractor: Extractor = "efflite0"  # network whose features are compared; only Inception's distances are called FID
-    weights: str = ""  # file of Inception's weights; those of efflite0 come with a Python package
-    lpips: str = ""  # file of VGG16's weights for the path length; without it, features of efflite0 replace LPIPS
-    segmenter: str = ""  # file of `scripts.train_segmenter`; default: the cached segmenter of the data set
+    extractor: Extractor = "efflite0"  # network of the features; only distances in Inception's are called FID
+    weights: str = ""  # file with Inception's weights; those of efflite0 come with a Python package
+    lpips: str = ""  # file with VGG16's weights for LPIPS in the path length; without it, efflite0 replaces LPIPS
+    segmenter: str = ""  # file from `scripts.train_segmenter`; default: the cached segmenter of the data set
     samples: int = 10_000  # generated samples for features, areas and agreement
     part_samples: int = 1000  # generated samples whose parts are cut out, and as many real images
     path_samples: int = 1000  # pairs of generated samples for the path length
     edit_samples: int = 64  # generated samples in which every part is edited, for the locality
-    batch_size: int = 32  # samples per batch; the random noise, and so every number, depends on it
+    batch_size: int = 32  # samples per batch; the random noise depends on it, and therefore every number
     seed: int = 0
     truncation: float = 1.0  # psi, toward the mean code; 1 does not truncate
     every_images: int = 0  # images of training between two measurements; 0 disables them
-    best: str = ""  # number by which a run selects its best checkpoint, such as fd_efflite0
+    best: str = ""  # number that selects a run's best checkpoint, such as fd_efflite0
 
     def __post_init__(self) -> None:
         for option in ("samples", "part_samples", "path_samples", "edit_samples", "batch_size"):
@@ -38,7 +35,7 @@ class MetricConfig:
                 raise ValueError(f"metrics.{option} = {getattr(self, option)}: choose 1 or more")
         if self.weights and self.extractor == "efflite0":
             raise ValueError(
-                f"metrics.weights = {self.weights} is for Inception only: set metrics.extractor to inception"
+                f"metrics.weights = {self.weights} is a file for Inception: also set metrics.extractor=inception"
             )
         if not math.isfinite(self.truncation):
             raise ValueError(f"metrics.truncation = {self.truncation}: choose a finite number")

@@ -1,21 +1,21 @@
-"""Fréchet distance of single parts, cut out of generated and of real images."""
+"""Fréchet distance of single parts that are cut out of images. Shapes: N samples, n crops, R resolution."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from metrics.fid import frechet_distance
+from metrics.image_quality import frechet_distance
 from metrics.registry import Metric, Number, Result, Samples, State, register
 
-MARGIN = 0.25  # of the longer side of a part's bounding box
-MIN_AREA = 0.001  # of the image: 4 pixels at 64 px, 262 at 512 px
-MINIMUM = 50  # crops, generated and real; the distance of fewer is meaningless
+MARGIN = 0.25  # on each side of a part, relative to the longer side of its bounding box
+MIN_AREA = 0.001  # share of the image below which a part is not cut out: 4 pixels at 64 px, 262 at 512 px
+MINIMUM = 50  # crops, generated and real; the distance between fewer is meaningless
 
 
 @register("parts", better={"part_fid": None})  # not comparable: the mean is over the parts with enough crops
 class PartQuality(Metric):
-    """Fréchet distance of each part's crops, and their mean."""
+    """Fréchet distance between the generated and the real crops of each part, and the mean over the parts."""
 
     needs = ("extractor", "real")
     packages = ("torch_fidelity",)
@@ -26,7 +26,7 @@ class PartQuality(Metric):
         return min(self.config.part_samples, self.config.samples, self.real_count)
 
     def update(self, batch: Samples) -> State:
-        """Return features [n, F] of each part's crops, under the part's class id; parts without crops are left out."""
+        """Return the features [n, F] of each part's crops; keys are class ids, and parts without crops are left out."""
         # Resizing rounds differently on a CPU and on a GPU, and real samples are on the CPU.
         images, labels = (x.to(self.extractor.device) for x in batch)
         crops = [part_crops(images, labels, part, self.extractor.size) for part in range(len(self.classes))]
@@ -38,11 +38,10 @@ class PartQuality(Metric):
             pair = [state.get(str(part), torch.empty(0)) for state in (real, generated)]
             distances[name] = frechet_distance(*pair) if min(map(len, pair)) >= MINIMUM else None
         values = [value for value in distances.values() if value is not None]
+        mean = Number(None, f"no part has {MINIMUM} crops, generated and real, in {self.limit} samples")
         if values:
             counts = f"mean of {len(values)} of {len(distances)} parts; {self.limit} generated, {self.limit} real"
             mean = Number(sum(values) / len(values), counts)
-        else:
-            mean = Number(None, f"no part has {MINIMUM} crops, generated and real, in {self.limit} samples")
         return Result({"part_fid": mean}, {"part_fid": distances})
 
     def facts(self) -> dict[str, Any]:
@@ -53,18 +52,11 @@ class PartQuality(Metric):
 def part_crops(
     images: Tensor, labels: Tensor, part: int, size: int, margin: float = MARGIN, min_area: float = MIN_AREA
 ) -> Tensor:
-    """Cut out a square around one part and resize it, bicubic with antialiasing: uint8 [n, 3, size, size].
+    """Cut a square around one part out of images [N, 3, R, R] with class ids [N, R, R]: uint8 [n, 3, size, size].
 
-    A square has the part's bounding box in its middle, with `margin` of the longer side on both ends. It never leaves
-    the image, so that no pixel must be invented: it is shifted inward, and shrunk to the image's size if too large.
-
-    Args:
-        images: uint8 [N, 3, R, R].
-        labels: class ids, [N, R, R].
-        part: class id.
-        size: side of the results, in px.
-        margin: share of the longer side of the bounding box.
-        min_area: samples whose part covers less than this share of the image, or has no pixel, are left out.
+    The square is centred on the part's bounding box. Where it would leave the image, it is shifted inward, and shrunk
+    to the image's size if necessary. Resizing is bicubic with antialiasing. Samples whose part has no pixel, or covers
+    a smaller share of the image than `min_area`, are left out.
     """
     from torchvision.transforms.v2 import InterpolationMode, functional
 
@@ -80,7 +72,7 @@ def part_crops(
 
 
 def _squares(masks: Tensor, margin: float) -> Tensor:
-    """Return top, left and side, long [n, 3], of a square around each mask [n, R, R]; no mask is empty."""
+    """Return top, left and side, long [n, 3], of a square around each mask [n, R, R], none of which is empty."""
     from torchvision.ops import masks_to_boxes
 
     resolution = masks.shape[-1]

@@ -1,7 +1,7 @@
 """Perceptual distances of images: LPIPS (Zhang et al. 2018), and a substitute that needs no download.
 
-Both take float images in [-1, 1], [N, 3, R, R], return [N] and are differentiable in the images. Images are not
-quantised, so that differences as small as those of the perceptual path length remain visible.
+Both take two batches of float images in [-1, 1], [N, 3, R, R], return distances [N], and are differentiable. Images are
+not rounded to bytes, so differences as small as those in the perceptual path length still count.
 """
 
 import warnings
@@ -24,13 +24,10 @@ _LAST_BLOCKS = (0, 2, 4, 10, 15)  # EfficientNet-Lite0's last blocks at 1/2, 1/4
 
 
 class Lpips(nn.Module):
-    """LPIPS 0.1 with VGG16 and learned weights (package `lpips`); images above 256 px are first reduced to it.
+    """LPIPS 0.1 with VGG16 and learned weights (package `lpips`); larger images are first reduced to 256 px.
 
-    Args:
-        weights: torchvision's ImageNet file `vgg16-397923af.pth`, which is never downloaded.
-
-    Raises:
-        MetricError: if the package or the file is missing, or the checksum is wrong.
+    `weights` is torchvision's ImageNet file vgg16-397923af.pth. Raise MetricError if the package or the file is
+    missing, or the checksum is wrong.
     """
 
     name = "lpips_vgg"
@@ -50,27 +47,22 @@ class Lpips(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return the distances [N] of images [N, 3, R, R] in [-1, 1]."""
+        """Return the distances [N] between two batches of images [N, 3, R, R] in [-1, 1]."""
         _check(first, second, _VGG_SMALLEST)
         distance: Tensor = self.network(_at_most(first, _VGG_LARGEST), _at_most(second, _VGG_LARGEST))
         return distance.flatten()
 
     def toward(self, target: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return the distance from fixed images, `images -> self(images, target)`."""
+        """Return a function that computes the distances [N] of images from the fixed images `target`."""
         return lambda images: self(images, target)
 
 
 class EfficientNetDistance(nn.Module):
-    """A substitute for LPIPS on EfficientNet-Lite0; its values are not comparable with LPIPS.
+    """A substitute for LPIPS with EfficientNet-Lite0; the values of the two are not comparable.
 
-    Zhang et al. 2018, eq. 1 with all weights 1: features of five stages, each position scaled to unit length; squared
-    differences, averaged over positions, summed over channels and stages. Each stage adds 0 to 4.
-
-    Args:
-        size: px to which images are resized; distances at different sizes are not comparable.
-
-    Raises:
-        MetricError: if a package is missing.
+    Zhang et al. 2018, eq. 1 with all weights 1: features of five stages, scaled to unit length at each position;
+    squared differences, averaged over positions, summed over channels and stages. Each stage adds 0 to 4. Images are
+    resized to `size` px; distances at different sizes are not comparable. Raise MetricError if a package is missing.
     """
 
     name = "efflite0"
@@ -81,11 +73,11 @@ class EfficientNetDistance(nn.Module):
         self.network: Any = efficientnet_lite0()
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return the distances [N] of images [N, 3, R, R] in [-1, 1]."""
+        """Return the distances [N] between two batches of images [N, 3, R, R] in [-1, 1]."""
         return self.toward(second)(first)
 
     def toward(self, target: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return the distance from fixed images, whose features are computed only once."""
+        """Return a function that computes the distances [N] of images from `target`, whose features are kept."""
         target_stages = self.stages(target)
 
         def distances(images: Tensor) -> Tensor:
@@ -96,7 +88,7 @@ class EfficientNetDistance(nn.Module):
         return distances
 
     def stages(self, images: Tensor) -> list[Tensor]:
-        """Return unit features [N, C, H, H], H from 1/2 to 1/32 of `size`, of images [N, 3, R, R] in [-1, 1]."""
+        """Return the features [N, C, H, H] of five stages, of unit length, with H from 1/2 to 1/32 of `size`."""
         network, stages = self.network, []
         x = network._swish(network._bn0(network._conv_stem(efficientnet_input(images, self.size))))
         for index, block in enumerate(network._blocks):
@@ -110,7 +102,7 @@ PerceptualDistance: TypeAlias = Lpips | EfficientNetDistance
 
 
 def guiding_distance(resolution: int) -> EfficientNetDistance:
-    """Return a distance to minimise, at twice the resolution of the images and at most 224 px.
+    """Return a distance for optimisation, at twice the images' resolution, but at most 224 px.
 
     For images of 64 px, a step takes half the time of one at 224 px, and the resulting codes are as good.
     """
@@ -127,5 +119,6 @@ def _check(first: Tensor, second: Tensor, smallest: int) -> None:
     if first.shape != second.shape or first.ndim != 4 or first.shape[1] != 3 or min(first.shape[2:]) < smallest:
         shapes = f"{list(first.shape)} and {list(second.shape)}"
         raise MetricError(
-            f"perceptual distance of images {shapes}: give two of the same shape [N, 3, R, R], at least {smallest} px"
+            f"perceptual distance: images have shapes {shapes}; they must have the same shape [N, 3, R, R], R at least "
+            f"{smallest}"
         )

@@ -1,7 +1,4 @@
-"""Plots of metrics as PNG files, without a display and without matplotlib's global state.
-
-All of them raise a MetricError if matplotlib is not installed.
-"""
+"""Plots of metrics as PNG files; without matplotlib, all of them raise MetricError."""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -15,14 +12,14 @@ from metrics.extras import extra
 
 _CELL = 0.52  # inches
 _DPI = 120
-_DARK = 0.45  # cells with a larger share have white numbers
+_DARK = 0.45  # share above which a cell is dark and its number white
 # Okabe and Ito's palette for colour-blind readers; the line style changes once all colours are used.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _STYLES = ("-", "--", ":", "-.")
 
 
 def locality_heatmap(table: Tensor, names: Sequence[str], title: str, path: Path) -> None:
-    """Plot `Locality.table` [K, K] in percent: rows are edited parts, columns are regions that change; nan is grey."""
+    """Plot `Locality.table` [K, K] in percent: edited parts in rows, changed regions in columns, nan in grey."""
     figure = _figure(len(names) * _CELL + 2.6, len(names) * _CELL + 2.2)
     axes = figure.add_subplot()
     shades = extra("matplotlib").colormaps["Blues"].with_extremes(bad="#e4e4e4")  # bad: nan
@@ -43,7 +40,7 @@ def locality_heatmap(table: Tensor, names: Sequence[str], title: str, path: Path
 
 
 def curves(path: Path, series: Mapping[str, tuple[Sequence[float], Sequence[float]]], ylabel: str, title: str) -> None:
-    """Plot a metric against the images seen in training; `series` maps labels to (images seen, values)."""
+    """Plot a metric against images seen in training; `series` maps labels to (images seen, values)."""
     figure = _figure(7, 4.2)
     axes = figure.add_subplot()
     _plot(axes, {label: (images, [[value] for value in values]) for label, (images, values) in series.items()})
@@ -54,26 +51,19 @@ def curves(path: Path, series: Mapping[str, tuple[Sequence[float], Sequence[floa
 
 
 class Panel(NamedTuple):
-    """Curves of one number: label to (positions along x, the values of all seeds at each position)."""
+    """Curves of one number."""
 
     title: str
     xlabel: str
-    series: Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]]
+    series: Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]]  # label: (x, values of all seeds at each x)
 
 
 def panels(
-    path: Path,
-    rows: Sequence[Sequence[Panel]],
-    images: Mapping[str, Sequence[np.ndarray]],
-    captions: Sequence[str],
+    path: Path, rows: Sequence[Sequence[Panel]], images: Mapping[str, Sequence[np.ndarray]], captions: Sequence[str]
 ) -> None:
-    """Plot rows of panels, each with means and bands from minimum to maximum, above labelled sequences of images.
+    """Plot rows of panels, of equal length, above sequences of images.
 
-    Args:
-        path: PNG file to write.
-        rows: rows of equal length.
-        images: label to images uint8 [H, W, 3], one for each caption.
-        captions: captions of the images, the same for each label.
+    `images` maps each label to images uint8 [H, W, 3], one for each caption.
     """
     # Layout, in inches: the panels above, the images below, with several labels side by side if there is space.
     width, height = max(3.4 * len(rows[0]), 1.7 * len(captions)), 2.7 * len(rows)
@@ -103,7 +93,7 @@ def panels(
 
 
 def _plot(axes: Any, series: Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]]) -> None:
-    """Plot the mean of each label as a line, and a band from minimum to maximum."""
+    """Plot the mean of each label's values as a line, and a band from the smallest to the largest value."""
     for index, (label, (x, values)) in enumerate(series.items()):
         colour, style = _COLOURS[index % len(_COLOURS)], _STYLES[index // len(_COLOURS) % len(_STYLES)]
         axes.plot(x, [sum(each) / len(each) for each in values], style, color=colour, label=label, marker=".")
@@ -114,5 +104,5 @@ def _plot(axes: Any, series: Mapping[str, tuple[Sequence[float], Sequence[Sequen
 
 
 def _figure(width: float, height: float) -> Any:
-    """Return an empty figure, in inches. Without pyplot, matplotlib renders with Agg, which needs no display."""
+    """Return an empty figure of this size in inches. Without pyplot, matplotlib needs no display."""
     return extra("matplotlib.figure").Figure((width, height), dpi=_DPI, layout="constrained")

@@ -1,14 +1,13 @@
 """Perceptual path length (Karras et al. 2019, section 4.1), in W over full paths.
 
-The mean of d(G(w_t), G(w_{t + eps})) / eps^2, where w_t lies on the line between two codes and t is uniform in [0, 1).
-Generate both images of a pair in float32 or finer, with the same noise, and do not round them to bytes.
-The regulariser of training is `losses.path_length`.
+It is the mean of d(G(w_t), G(w_{t + eps})) / eps^2, where w_t lies on the line between two codes and t is uniform in
+[0, 1). Both images of a pair have the same noise and are not rounded to bytes. The regularizer in training is
+`losses.path_length`.
 """
 
 from torch import Tensor
 
 from metrics.registry import Metric, Number, PathStep, Result, State, register
-from utils.errors import MetricError
 
 EPSILON = 1e-4
 _PERCENTILES = (0.01, 0.99)
@@ -22,7 +21,7 @@ class PerceptualPathLength(Metric):
     source = "paths"
 
     def update(self, batch: PathStep) -> State:
-        """Return distances [N], divided by epsilon^2."""
+        """Return the distances of the N pairs, divided by epsilon^2."""
         return {"distances": self.distance(*batch).cpu() / EPSILON**2}
 
     def compute(self, generated: State, real: State) -> Result:
@@ -34,29 +33,17 @@ class PerceptualPathLength(Metric):
 
 
 def path_pairs(start: Tensor, end: Tensor, t: Tensor, epsilon: float = EPSILON) -> tuple[Tensor, Tensor]:
-    """Return the codes at t and at t + epsilon on the lines from `start` to `end`.
-
-    Args:
-        start: codes [N, ...].
-        end: codes of the same shape.
-        t: positions [N], 0 at `start` and 1 at `end`.
-        epsilon: step, in units of t.
-    """
+    """Return the codes [N, ...] at positions t [N] and t + epsilon on the lines from `start` (0) to `end` (1)."""
     position = t.view(-1, *[1] * (start.ndim - 1))
     first = start.lerp(end, position)
     return first, first + epsilon * (end - start)  # computing t + epsilon would round it
 
 
 def perceptual_path_length(distances: Tensor) -> float:
-    """Mean of distances [N], already divided by epsilon^2, between the 1st and the 99th percentile.
+    """Return the mean of the finite distances [N] from the 1st to the 99th percentile, both included.
 
-    The percentiles are distances themselves and are kept, as in torch-fidelity: up to 100 distances all count.
-
-    Raises:
-        MetricError: if there are no distances, or some are not finite.
+    As in torch-fidelity, the percentiles are distances themselves, so up to 100 distances all count.
     """
-    if not distances.numel() or not distances.isfinite().all():
-        raise MetricError(f"path length of {distances.numel()} distances: give one or more, all of them finite")
     ordered = distances.flatten().double()
     lower = ordered.quantile(_PERCENTILES[0], interpolation="lower")
     upper = ordered.quantile(_PERCENTILES[1], interpolation="higher")

@@ -1,7 +1,7 @@
 """The registry of metrics and their base class.
 
-Each metric is one file of this package; no other file has to name it. The first query of the registry imports all
-modules of the package, so importing them must be cheap: import optional packages on first use, with
+A metric is a registered class in any module of this package; no other file has to name it. The first query of the
+registry imports all modules, so importing them must be cheap: import optional packages on first use, with
 `metrics.extras.extra`. Shapes: N samples of a batch, K classes, R resolution.
 """
 
@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar, get_args
 
 from torch import Tensor
@@ -29,7 +29,7 @@ Reduce = Literal["cat", "sum"]
 CodeKind = Literal["shape", "texture"]
 State = dict[str, Tensor]
 
-# Numbers with these names are reserved for Inception's features; other features give Fréchet and kernel distances.
+# Only distances in Inception's features are called FID and KID; in other features, they have these names.
 _OTHER_FEATURES = {"fid": "fd", "kid": "kd"}
 
 
@@ -47,42 +47,39 @@ class Edit(NamedTuple):
 
 class PathStep(NamedTuple):
     first: Tensor  # float [N, 3, R, R] in [-1, 1], not rounded to bytes
-    second: Tensor  # the same samples one small step further along a path in W, with the same noise
+    second: Tensor  # the same samples a small step further along a path in W, with the same noise
 
 
 class Number(NamedTuple):
-    value: float | None  # None: not measured, for the reason in `how`
-    how: str = ""  # number of samples and settings, beyond the report's facts
+    value: float | None  # None if it could not be measured, for the reason in `how`
+    how: str = ""  # number of samples and settings that are not among the report's facts
 
 
 @dataclass
 class Result:
-    """Numbers by the names that `register` declares; tables by class, matrices by edited part and region."""
+    """The results of one metric."""
 
-    numbers: dict[str, Number]
-    tables: dict[str, dict[str, Any]] = field(default_factory=dict)
-    matrices: dict[str, list[list[float | None]]] = field(default_factory=dict)
+    numbers: dict[str, Number]  # by the names that `register` declares
+    tables: dict[str, dict[str, Any]] = field(default_factory=dict)  # {name: {class: number}}
+    matrices: dict[str, list[list[float | None]]] = field(default_factory=dict)  # {name: [edited part][region]}
 
 
 class Metric:
     """Base class of metrics.
 
     `update` turns one batch into a state; `compute` turns the merged states of all batches into numbers. Do not store
-    anything in `self` between the two: all processes share the batches, and only the main process calls `compute`.
+    anything in `self` between the two: the batches are divided among processes, and only the main process calls
+    `compute`. `config` is the section `metrics` of a run, `classes` are the names of the K classes, and `real_count` is
+    the number of records in the data set.
 
     Class attributes for subclasses to override:
         needs: "real": `compute` also receives the state of the real data. "features": the state consists of features
             that are computed once for all metrics, "pooled" [n, F] and, for generated samples, "logits" [n, C]; the
             metric has no `update`. "extractor", "distance", "segmenter": the metric gets the attribute of that name.
         source: type of the generated batches: `Samples`, `Edit` or `PathStep`. Real batches are always `Samples`.
-        reduce: how to merge the states of batches: concatenate them along dimension 0, or add them.
+        reduce: how to merge the states of batches: "cat" along dimension 0, or "sum".
         packages: Python packages that must be installed.
         minimum: smallest number of samples, generated and real.
-
-    Attributes:
-        config: the section `metrics` of a run.
-        classes: names of the K classes.
-        real_count: number of records in the data set.
     """
 
     name: ClassVar[str]
@@ -112,11 +109,11 @@ class Metric:
         raise NotImplementedError
 
     def compute(self, generated: State, real: State) -> Result:
-        """Return the numbers; `real` is empty unless needed. A `MetricError` leaves the metric out of the report."""
+        """Return the numbers; `real` is {} without the need "real". MetricError leaves the metric out of the report."""
         raise NotImplementedError
 
     def facts(self) -> dict[str, Any] | None:
-        """Return the real state's key in the disk cache, besides the data set, as plain data; None: do not cache it."""
+        """Return plain data that identify the real state in the disk cache, besides the data; None: do not cache it."""
         return None
 
 
@@ -125,15 +122,11 @@ M = TypeVar("M", bound=type[Metric])
 
 
 def register(name: str, *, better: Better | Mapping[str, Better | None]) -> Callable[[M], M]:
-    """Class decorator that adds a metric to `scripts.evaluate --metrics`, `metrics.names` and `metrics.best`.
+    """Decorate a class to make it a metric for `scripts.evaluate --metrics`, `metrics.names` and `metrics.best`.
 
-    Args:
-        name: name of the metric.
-        better: the better direction. A metric with several numbers, or one number of another name, gives a mapping
-            from number to direction; None: values cannot be compared.
-
-    Raises:
-        MetricError: if the declaration is wrong.
+    `better` says which values of the number `name` are better. A metric with several numbers, or with one of another
+    name, gives a mapping from number to direction, or to None for numbers that cannot be ranked. Raise MetricError if
+    the class or an argument is invalid.
     """
     numbers: dict[str, Better | None] = dict(better) if isinstance(better, Mapping) else {name: better}
 
@@ -148,21 +141,18 @@ def register(name: str, *, better: Better | Mapping[str, Better | None]) -> Call
 
 
 def registered() -> Mapping[str, type[Metric]]:
-    """Return all metrics by name.
-
-    Raises:
-        MetricError: if a module needs a package that is not installed.
-    """
-    _import_all()
+    """Return all metrics by name; raise MetricError if a module needs a package that is not installed."""
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)], "metrics."):
+        try:
+            importlib.import_module(module.name)
+        except ModuleNotFoundError as error:
+            remedy = "install it, or import it on first use with extra()"
+            raise MetricError(f"{module.name} needs {error.name}, which is not installed: {remedy}") from error
     return dict(sorted(_REGISTERED.items()))
 
 
 def check_metrics(config: MetricConfig) -> None:
-    """Check the options that depend on the registered metrics.
-
-    Raises:
-        ValueError: if a name is unknown, or `best` is not a metric that the run computes and can rank.
-    """
+    """Raise ValueError if a name is not registered, or `best` is not a number that the run measures and can rank."""
     known = registered()
     if not config.names:
         raise ValueError(f"metrics.names is empty: choose from {', '.join(known)}")
@@ -178,11 +168,11 @@ def check_metrics(config: MetricConfig) -> None:
     if config.best not in comparable:
         raise ValueError(f"metrics.best = {config.best}: choose from {', '.join(comparable)}")
     if not config.every_images:
-        raise ValueError(f"metrics.best = {config.best}, but metrics.every_images = 0 disables measuring: set it too")
+        raise ValueError(f"metrics.best = {config.best} needs metrics.every_images, which is 0: set it")
 
 
 def number_names(metric: type[Metric], extractor: Extractor, lpips: bool) -> dict[str, str]:
-    """Map each value's name to its report name: `fid` with Inception features, otherwise for example `fd_efflite0`."""
+    """Map the declared names of a metric's numbers to their names in reports: `fid` to `fid` or `fd_efflite0`."""
     names = {number: number for number in metric.numbers}
     if {"features", "extractor"} & set(metric.needs) and extractor != "inception":
         return {
@@ -195,34 +185,18 @@ def number_names(metric: type[Metric], extractor: Extractor, lpips: bool) -> dic
 
 
 def best_direction(name: str) -> Better | None:
-    """Return the better direction of a number in reports; None if it is unknown or cannot be compared."""
-    for metric in registered().values():
-        for number, reported in _all_names(metric):
-            if reported == name:
-                return metric.numbers[number]
-    return None
-
-
-@cache
-def _import_all() -> None:
-    package = importlib.import_module("metrics")
-    for module in pkgutil.walk_packages(package.__path__, "metrics."):
-        try:
-            importlib.import_module(module.name)
-        except ModuleNotFoundError as error:
-            raise MetricError(
-                f"{module.name}: package {error.name} is not installed: install it, or import it on use with extra()"
-            ) from error
+    """Return the better direction of a number in reports; None if the number is unknown or cannot be ranked."""
+    pairs = ((metric, pair) for metric in registered().values() for pair in _all_names(metric))
+    return next((metric.numbers[number] for metric, (number, reported) in pairs if reported == name), None)
 
 
 def _all_names(metric: type[Metric]) -> set[tuple[str, str]]:
-    """Return pairs (declared name, name in reports) for all extractors and distances."""
+    """Return pairs of declared name and name in reports, for all extractors and distances."""
     options = [(extractor, lpips) for extractor in get_args(Extractor) for lpips in (False, True)]
     return {pair for extractor, lpips in options for pair in number_names(metric, extractor, lpips).items()}
 
 
 def _faults(metric: type[Metric]) -> Iterator[str]:
-    """Yield a message for each fault of a declaration."""
     if not isinstance(metric.needs, tuple):
         yield f"needs = {metric.needs!r}: give a tuple, such as ({metric.needs!r},)"
     for option, kind in (("needs", Need), ("source", Source), ("reduce", Reduce)):
@@ -235,7 +209,7 @@ def _faults(metric: type[Metric]) -> Iterator[str]:
     if not metric.name.isidentifier() or metric.name == "all":
         yield "choose another name, of letters, digits and _"
     if not metric.numbers or not set(metric.numbers.values()) <= {"lower", "higher", None}:
-        yield f"better = {metric.numbers}: choose lower, higher or None for every number"
+        yield f"better = {metric.numbers}: choose lower, higher or None for each number"
     if metric.compute is Metric.compute or (metric.update is Metric.update and "features" not in metric.needs):
         yield "define update and compute"
     names = {name for _, name in _all_names(metric)}

@@ -1,4 +1,4 @@
-"""Reports of measurements: the numbers, with everything that they depend on."""
+"""Reports of measurements: numbers together with everything they depend on."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,16 +19,16 @@ _MAX_BYTES = 2**26  # of a metrics.jsonl
 class Report:
     """The results of one measurement, as plain data."""
 
-    images: int | None  # real images that the generator had seen; None if the checkpoint does not store the number
-    facts: dict[str, Any]  # what all numbers depend on: number of samples, seed, data and their digest, ...
-    values: dict[str, float] = field(default_factory=dict)  # the numbers, by the names of `metrics.registry`
-    how: dict[str, str] = field(default_factory=dict)  # what each number depends on beyond the facts
+    images: int | None  # training images that the generator has seen; None if the checkpoint does not store it
+    facts: dict[str, Any]  # settings of all numbers: number of samples, seed, data and their digest, ...
+    values: dict[str, float] = field(default_factory=dict)  # the numbers, by name
+    how: dict[str, str] = field(default_factory=dict)  # further settings of each number
     tables: dict[str, dict[str, float | int | None]] = field(default_factory=dict)  # numbers by class
     matrices: dict[str, list[list[float | None]]] = field(default_factory=dict)  # numbers by edited part and region
-    left_out: dict[str, str] = field(default_factory=dict)  # metrics that were not measured, and why
+    left_out: dict[str, str] = field(default_factory=dict)  # metrics that were not measured: reasons by name
 
     def add(self, name: str, value: float | None, how: str) -> None:
-        """Add a number and what it depends on beyond the facts. nan, or None with the reason, goes to `left_out`."""
+        """Add a number and its settings `how`. nan goes to `left_out`, and so does None, with `how` as the reason."""
         if value is None or math.isnan(value):
             self.left_out[name] = how if value is None else f"not a number ({how})"
         else:
@@ -36,7 +36,7 @@ class Report:
             self.how[name] = how
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as it is written to metrics.jsonl."""
+        """Return the report as plain data, as in metrics.jsonl."""
         return asdict(self)
 
     def omissions(self) -> list[str]:
@@ -55,13 +55,10 @@ class Report:
 
 
 def read_numbers(path: Path) -> dict[int, dict[str, float]]:
-    """Read the numbers of a metrics.jsonl of train.py or scripts.evaluate: images seen to numbers by name.
+    """Read a metrics.jsonl of train.py or scripts.evaluate: {images seen: {name: number}}, empty without a file.
 
-    Numbers of tables are named TABLE.CLASS; those that are undefined or were not measured are nan. Lines without the
-    images seen are skipped; without a file, the result is empty.
-
-    Raises:
-        MetricError: if the file cannot be read, or is damaged.
+    Numbers of tables are named TABLE.CLASS; numbers that are undefined or were not measured are nan. Lines without
+    images seen are skipped. Raise MetricError if the file cannot be read or is damaged.
     """
     numbers = {}
     try:
@@ -74,18 +71,18 @@ def read_numbers(path: Path) -> dict[int, dict[str, float]]:
                 numbers[int(report["images"])] = {k: math.nan if x is None else float(x) for k, x in values.items()}
         return dict(sorted(numbers.items()))
     except ReadingError as error:
-        raise MetricError(f"{path}: {error}; restore it, or measure again in another folder") from None
+        raise MetricError(f"{path}: {error}; restore the file, or measure again in another folder") from None
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise MetricError(f"{path} is damaged; restore it, or measure again in another folder") from None
+        raise MetricError(f"{path} is damaged; restore the file, or measure again in another folder") from None
 
 
 def by_class(names: Sequence[str], values: Tensor) -> dict[str, float | None]:
-    """Return a table of values [K], with None in place of nan."""
+    """Return the values [K] by class name, with None in place of nan."""
     return dict(zip(names, plain(values), strict=True))
 
 
 def plain(values: Tensor) -> list[float | None]:
-    """Return the values of a vector, with None in place of nan."""
+    """Return the values of a vector as a list, with None in place of nan."""
     return [None if math.isnan(value) else value for value in values.tolist()]
 
 

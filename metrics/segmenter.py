@@ -1,6 +1,6 @@
-"""A segmentation network, trained on real pairs, that labels generated images for comparison with their masks.
+"""A segmentation network, trained on real pairs, whose labels of generated images are compared with their masks.
 
-Shapes: N samples, K classes, R resolution, S resolution inside the network.
+Shapes: N samples, K classes, R resolution of the images, S resolution at which the network processes them.
 """
 
 from collections import OrderedDict
@@ -22,7 +22,7 @@ from utils.reading.tensors import check_finite, check_shapes, load_tensors
 FORMAT = "semantic-stylegan-segmenter/1"
 RESOLUTIONS = (32, 1024)  # px, smallest and largest R
 _SIDES = (64, 256)  # px, smallest and largest S: smaller images are enlarged, larger ones reduced
-_TAPS = (1, 3, 6, 12)  # the last layers at S, S/2, S/4 and S/8: classes as small as eyes need the finest
+_TAPS = (1, 3, 6, 12)  # the last layers at S, S/2, S/4 and S/8; classes as small as eyes need S
 _PYRAMID_CHANNELS = 24
 _MAX_CLASSES = 64
 _TRAIN_COMMAND = "train one with python -m scripts.train_segmenter --data DATA"
@@ -31,7 +31,7 @@ _TRAIN_COMMAND = "train one with python -m scripts.train_segmenter --data DATA"
 class SegmentationNetwork(nn.Module):
     """MobileNetV3-Large (Howard et al. 2019) without its last layers, with a feature pyramid (Lin et al. 2017).
 
-    The first convolution has stride 1, because the images are small.
+    The first convolution has stride 1 because the images are small.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -42,7 +42,7 @@ class SegmentationNetwork(nn.Module):
         layers = mobilenet_v3_large(weights=None).features[: _TAPS[-1] + 1]
         layers[0][0].stride = (1, 1)
         for norm in (module for module in layers.modules() if isinstance(module, nn.BatchNorm2d)):
-            norm.momentum = 0.1  # PyTorch's default; torchvision's 0.01 is too slow for such short trainings
+            norm.momentum = 0.1  # PyTorch's default; torchvision's 0.01 is too slow for so few steps
         self.layers = layers
         self.pyramid = FeaturePyramidNetwork([layers[tap].out_channels for tap in _TAPS], _PYRAMID_CHANNELS)
         self.classify = nn.Sequential(nn.ReLU(), nn.Conv2d(_PYRAMID_CHANNELS, num_classes, 1))
@@ -81,17 +81,17 @@ def to_network(images: Tensor) -> Tensor:
 class SegmenterFacts:
     """Training data, training and quality of a segmenter."""
 
-    names: tuple[str, ...]  # names of its K classes
+    names: tuple[str, ...]  # names of the K classes
     resolution: int  # R
     data: str  # digest of the training data
     steps: int  # optimizer steps
     seed: int
-    iou: tuple[float, ...]  # of each class on held-out pairs, nan for a class that does not occur in them
-    mean_iou: float  # of the classes that occur in the held-out pairs
+    iou: tuple[float, ...]  # IoU of each class on held-out pairs; nan if the class does not occur in them
+    mean_iou: float  # mean over the classes that occur in the held-out pairs
 
 
 class Segmenter(nn.Module):
-    """A trained network with its facts; in evaluation mode and without gradients."""
+    """A trained network with its facts, in eval mode and frozen."""
 
     def __init__(self, network: SegmentationNetwork, facts: SegmenterFacts) -> None:
         super().__init__()
@@ -100,51 +100,34 @@ class Segmenter(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Return the class of every pixel, uint8 [N, R, R], of images uint8 [N, 3, R, R].
-
-        Raises:
-            ValueError: if the images have another type or resolution.
-        """
+        """Return the class of each pixel, uint8 [N, R, R]; raise ValueError unless images are uint8 [N, 3, R, R]."""
         side = self.facts.resolution
         if images.dtype != torch.uint8 or images.shape[1:] != (3, side, side):
-            raise ValueError(
-                f"Segmenter: images are {images.dtype} {list(images.shape)}, not uint8 [N, 3, {side}, {side}]"
-            )
+            raise ValueError(f"images are {images.dtype} {list(images.shape)}, not uint8 [N, 3, {side}, {side}]")
         return self.network.predict(images)
 
-    @property
-    def iou(self) -> Tensor:
-        """IoU of each class on held-out real pairs, float64 [K], nan for a class that does not occur in them."""
-        return torch.tensor(self.facts.iou, dtype=torch.float64)
-
     def save(self, file: str | Path | BinaryIO) -> None:
-        """Write the weights, in half precision, and the facts."""
+        """Write the facts and the weights, in half precision."""
         state = self.network.state_dict()
         halves = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
         torch.save({"format": FORMAT, **asdict(self.facts), "network": halves}, file)
 
 
 def segmenter_path(data: str) -> Path:
-    """Return the path, in the cache, of the segmenter for a data set with this digest."""
+    """Return the path in the cache of the segmenter for the data with this digest."""
     return cache_folder() / "segmenters" / f"{data[:32]}.pt"
 
 
 def find_segmenter(path: str | Path, names: Sequence[str], resolution: int, data: str) -> Segmenter:
-    """Load a segmenter to the CPU and check that it was trained for these data.
-
-    Args:
-        path: the file; "" for the segmenter of these data in the cache.
-        names: expected names of the K classes.
-        resolution: expected R.
-        data: expected digest of the training data.
+    """Load a segmenter to the CPU, from the cache if `path` is "", and check that it was trained on these data.
 
     Raises:
-        MetricError: if there is none, or it is damaged or foreign, or has other classes, resolution or data.
+        MetricError: if it is missing or damaged, or was trained with other class names, at another resolution, or on
+            data with another digest.
     """
     if not path and not segmenter_path(data).is_file():
-        raise MetricError(
-            f"no segmenter was trained on these data at {resolution} px: {_TRAIN_COMMAND} --resolution {resolution}"
-        )
+        command = f"{_TRAIN_COMMAND} --resolution {resolution} (about eight minutes on one CPU core at 64 px)"
+        raise MetricError(f"no segmenter was trained on these data at {resolution} px: {command}")
     path = path or segmenter_path(data)
     segmenter = load_segmenter(path)
     facts = segmenter.facts
@@ -155,18 +138,12 @@ def find_segmenter(path: str | Path, names: Sequence[str], resolution: int, data
         ("data", facts.data[:12], data[:12]),
     ):
         if actual != expected:
-            raise MetricError(
-                f"{path} was trained on other data: its {what}: {actual}, not {expected}; {_TRAIN_COMMAND}"
-            )
+            raise MetricError(f"{path} was trained on other data ({what}: {actual}, not {expected}); {_TRAIN_COMMAND}")
     return segmenter
 
 
 def load_segmenter(path: str | Path) -> Segmenter:
-    """Load a segmenter to the CPU.
-
-    Raises:
-        MetricError: if the file is missing, damaged or foreign.
-    """
+    """Load a segmenter to the CPU; raise MetricError if the file is missing, damaged or not a segmenter."""
     try:
         contents = load_tensors(path)
     except ReadingError as error:

@@ -1,4 +1,4 @@
-"""Training of the segmenter on real pairs of image and labels. Shapes: N samples, K classes, R resolution."""
+"""Training of the segmenter on real pairs of images and label maps. Shapes: N samples, K classes, R resolution."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset
 
 from metrics.agreement import confusion, iou, mean_iou
-from metrics.areas import class_areas
+from metrics.areas import pixel_counts
 from metrics.segmenter import RESOLUTIONS, SegmentationNetwork, Segmenter, SegmenterFacts, to_network
 from utils.errors import MetricError
 from utils.progress import progress
@@ -19,13 +19,13 @@ from utils.progress import progress
 _HELD_OUT = 10  # the last 1/10 of the pairs is held out
 _COUNTED = 1000  # largest number of pairs whose class areas are counted
 _RAREST = 1e-4  # share of all pixels; rarer classes do not get larger weights
-_RARITY_POWER = 0.25  # 0: all pixels have equal weights, 1: all classes have
-_MAX_SHIFT = 0.1  # of R
+_RARITY_POWER = 0.25  # 0: equal weight for each pixel; 1: equal weight for each class
+_MAX_SHIFT = 0.1  # share of R
 _WEIGHT_DECAY = 0.01
 
 
 class LabelledImages(Protocol):
-    """Pairs of image, uint8 [3, R, R], and labels, uint8 [R, R]."""
+    """Data set of pairs: an image, uint8 [3, R, R], and its label map of class ids, uint8 [R, R]."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> tuple[Tensor, Tensor]: ...
@@ -33,7 +33,7 @@ class LabelledImages(Protocol):
 
 @dataclass(frozen=True)
 class SegmenterTraining:
-    """Hyperparameters of a segmenter's training. Equal seeds give equal segmenters on a CPU.
+    """Hyperparameters of a segmenter's training. On a CPU, the same seed gives the same segmenter.
 
     Raises:
         MetricError: if a value is out of range.
@@ -61,26 +61,20 @@ def train_segmenter(
     config: SegmenterTraining | None = None,
     device: torch.device | str = "cpu",
 ) -> Segmenter:
-    """Train a segmenter on all pairs but the last tenth, measure it on these, and return it on `device`.
+    """Train a segmenter on the first nine tenths of the real pairs, measure it on the rest, and return it on `device`.
 
+    `names` are the names of the K classes, `data` is the digest of the pairs, the segmenter's key in the cache.
     PyTorch's global random state does not change.
-
-    Args:
-        dataset: pairs of image, uint8 [3, R, R], and labels, uint8 [R, R].
-        names: names of the K classes.
-        data: digest of the pairs, the key of the segmenter in the cache.
-        config: hyperparameters (default: `SegmenterTraining()`).
-        device: device to train on.
 
     Raises:
         MetricError: if there are too few pairs, or the images are too small or too large.
     """
     config, device = config or SegmenterTraining(), torch.device(device)
     if len(dataset) < 2 * _HELD_OUT:
-        raise MetricError(f"{len(dataset)} pairs are too few to train a segmenter; give {2 * _HELD_OUT} or more")
+        raise MetricError(f"{len(dataset)} pairs are too few to train a segmenter: give {2 * _HELD_OUT} or more")
     resolution, (least, most) = dataset[0][0].shape[-1], RESOLUTIONS
     if not least <= resolution <= most:
-        raise MetricError(f"images of {resolution} pixels cannot be segmented; give {least} to {most}")
+        raise MetricError(f"images of {resolution} pixels cannot be segmented: choose from {least} to {most}")
     pairs = cast(Dataset[tuple[Tensor, Tensor]], dataset)
     first_held_out = len(dataset) - len(dataset) // _HELD_OUT
     training, held_out = Subset(pairs, range(first_held_out)), Subset(pairs, range(first_held_out, len(dataset)))
@@ -90,7 +84,7 @@ def train_segmenter(
         weights = _class_weights(dataset, first_held_out, len(names)).to(device)
         sampler = RandomSampler(training, num_samples=config.steps * config.batch_size)  # epoch after epoch
         _train(network, DataLoader(training, config.batch_size, sampler=sampler), weights, config, device)
-        network.half().float().eval()  # measure the weights as a file stores them
+        network.half().float().eval()  # measure the weights as `Segmenter.save` rounds them
         counts = torch.zeros(len(names), len(names), dtype=torch.long)
         with torch.no_grad():
             for images, labels in progress(DataLoader(held_out, config.batch_size), desc="measuring", unit="batch"):
@@ -109,7 +103,7 @@ def _train(
     config: SegmenterTraining,
     device: torch.device,
 ) -> None:
-    """AdamW (Loshchilov and Hutter 2019) with a one-cycle learning rate (Smith 2018)."""
+    """Train with AdamW (Loshchilov and Hutter 2019) and a one-cycle learning rate (Smith 2018)."""
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, total_steps=config.steps + 1, pct_start=0.15, cycle_momentum=False
@@ -125,17 +119,18 @@ def _train(
 
 
 def _class_weights(dataset: LabelledImages, count: int, num_classes: int) -> Tensor:
-    """Return weights [K], larger for rare classes, with mean 1 over the pixels of the first `count` pairs."""
+    """Return loss weights [K], larger for rare classes, with mean 1 over the pixels of the first `count` pairs."""
     counted = range(0, count, -(-count // _COUNTED))
-    shares = class_areas((dataset[index][1] for index in counted), num_classes).clamp_min(_RAREST)
+    counts = torch.stack([pixel_counts(dataset[index][1], num_classes) for index in counted]).sum(0).double()
+    shares = (counts / counts.sum()).clamp_min(_RAREST)
     weights = shares**-_RARITY_POWER
     return (weights / (weights * shares).sum()).float()
 
 
 def _augmented(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Shift a batch [N, 3, R, R] and [N, R, R], repeating the edges, and change the images' colours and add noise.
+    """Shift images [N, 3, R, R] and labels [N, R, R], repeating the edges; change the images' colours and add noise.
 
-    Generated images differ from real ones in these ways, and must be labelled all the same.
+    Generated images differ from real ones in these ways; the segmenter must still label them correctly.
     """
     count, device = len(images), images.device
     contrast, brightness = torch.rand(2, count, 3, 1, 1, device=device) - 0.5

@@ -1,10 +1,10 @@
-"""Check that this machine can run the compiled operators, and that they agree with plain PyTorch.
+"""Check that the compiled operators build and run on this machine, and that they agree with plain PyTorch.
 
     python -m scripts.doctor
     python -m scripts.doctor --kernels    describe the compiled CUDA kernels instead; needs nvcc, but no GPU
 
-Exits with 0 if everything works for which the tools are installed, and with 1 if a build fails although its tools are,
-if a compiled operator disagrees with its reference, or if a kernel spills registers.
+The exit code is 1 if a build fails although its tools are installed, if a compiled operator disagrees with its
+reference, or if a kernel spills registers; otherwise it is 0, even if the tools for a build are missing.
 """
 
 import platform
@@ -22,27 +22,26 @@ from utils import cli
 _KERNELS_ROW = "{:<18} {:<9} {:<42}" + " {:>9} {:>6} {:>6} {:>6} {:>6} {:>9} {:>6} {:>9}"
 _KERNELS_COLUMNS = ("registers", "stack", "local", "shared", "blocks", "occupancy", "SASS", "an output")
 _KERNELS_LEGEND = """\
-registers, stack, local: of a thread, memory in bytes; shared: bytes of a block
-blocks, occupancy: how many blocks of 256 threads fit in the 65,536 registers of a multiprocessor, and their part of its
-  maximum number of threads; shared memory is not considered
+registers, stack, local: registers and bytes of memory of each thread; shared: bytes of each block
+blocks, occupancy: how many blocks of 256 threads fit into the 65,536 registers of a multiprocessor, and their share of
+  its maximum number of threads; shared memory is not considered
 SASS: instructions of the kernel's code, without padding
-an output: instructions on the longest path from entry to exit of a kernel without loops (upfirdn2d_tiles), divided by
-  the outputs stored on this path, which are all of a tile; a 16-bit contiguous 1,1 tile inside the image takes a
-  shorter path"""
+an output: for kernels without loops (upfirdn2d_tiles), instructions on the longest path, divided by the outputs stored
+  on it (a whole tile); 16-bit contiguous tiles with factors 1,1 inside the image take a shorter path"""
 
-# Relative to the largest value. Sums of eight terms in another order differ by a few units in the last place.
+# Differences relative to the largest value. Sums of eight terms in another order differ in the last few bits.
 _TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-12, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the report; return the exit code."""
+    """Print the report and return the exit code."""
     parser = cli.Parser(__doc__)
     parser.add_argument("--kernels", action="store_true", help="describe the compiled CUDA kernels and stop")
     if parser.parse_args(argv).kernels:
         return _report_kernels()
     _print_environment()
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    # References first: once a library is loaded, it replaces them.
+    # Compute the references first: a compiled library replaces them as soon as it is loaded.
     expected = {device: _results(device) for device in devices}
     healthy = True
     for device in ["cpu", "cuda"]:
@@ -55,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report_kernels() -> int:
-    """Print a summary, then a table for each compute capability; return the exit code."""
+    """Print a summary and a table for each compute capability, and return the exit code."""
     reason = _toolchain.missing("cuda") or _kernels.missing()
     if reason is not None:
         print(f"kernels: cannot be inspected: {reason}")
@@ -68,9 +67,9 @@ def _report_kernels() -> int:
         return 1
     spilling = sum(kernel.spills for kernel in kernels)
     architectures = sorted({kernel.architecture for kernel in kernels})
-    highest = max(kernel.registers for kernel in kernels)
     spills = f"{'FAILED: ' if spilling else ''}{spilling} with spills (stack or local memory)"
-    print(f"{len(kernels)} kernels for {' and '.join(architectures)}: {spills}, at most {highest} registers\n")
+    registers = f"at most {max(kernel.registers for kernel in kernels)} registers"
+    print(f"{len(kernels)} kernels for {' and '.join(architectures)}: {spills}, {registers}\n")
     print(_KERNELS_LEGEND)
     for architecture in architectures:
         print("\n" + _KERNELS_ROW.format(architecture, "type", "variant", *_KERNELS_COLUMNS))
@@ -105,7 +104,7 @@ def _print_row(name: str, value: str) -> None:
 
 
 def _check_build(device: str) -> bool:
-    """Build and load the operators; return False if that fails, but True if a tool is missing."""
+    """Build and load the operators; return False if that fails, True if it works or a tool is missing."""
     reason = _toolchain.missing(device)
     if reason is not None:
         _print_row("build", f"not possible: {reason}")
@@ -131,7 +130,7 @@ def _check_parity(expected: dict[str, Tensor], actual: dict[str, Tensor]) -> boo
 
 
 def _results(device: str) -> dict[str, Tensor]:
-    """Return value and gradients of every operator in every dtype, by the implementation that is now in use."""
+    """Return values and gradients, by name, of all operators and dtypes in the implementation now in use."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device=device) / 8
     calls: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "bias_act": lambda x, bias: ops.bias_act(x, bias),
@@ -140,7 +139,7 @@ def _results(device: str) -> dict[str, Tensor]:
         "upfirdn2d down 2": lambda x, bias: ops.upfirdn2d(x, taps, down=2, padding=1),
         "upfirdn2d full": lambda x, bias: ops.upfirdn2d(x, torch.outer(taps, taps), padding=(2, -1)),
     }
-    results = {}
+    results: dict[str, Tensor] = {}
     for dtype in _TOLERANCES:
         for name, call in calls.items():
             generator = torch.Generator().manual_seed(0)
@@ -150,9 +149,8 @@ def _results(device: str) -> dict[str, Tensor]:
             weights = torch.randn(value.shape, generator=generator).to(device, dtype)
             gradients = torch.autograd.grad(value, [x, bias], weights, allow_unused=True)
             parts = {"value": value.detach(), "gradient": gradients[0], "bias gradient": gradients[1]}
-            for part, tensor in parts.items():
-                if tensor is not None:  # upfirdn2d has no bias
-                    results[f"{name}, {str(dtype).removeprefix('torch.')}, {part}"] = tensor
+            label = f"{name}, {str(dtype).removeprefix('torch.')}"
+            results |= {f"{label}, {part}": x for part, x in parts.items() if x is not None}  # upfirdn2d has no bias
     return results
 
 

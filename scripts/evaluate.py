@@ -1,14 +1,15 @@
 """Measure the quality of a generator's images and masks against a data set.
 
-    python -m scripts.evaluate --data LMDB                                                the bundled model
     python -m scripts.evaluate --checkpoint CK --data LMDB                                all metrics available here
+    python -m scripts.evaluate --data data/faces_64_wide                                  the bundled model
     python -m scripts.evaluate --checkpoint CK --data LMDB --metrics fid,kid --extractor inception --weights FILE
     torchrun --nproc_per_node=8 -m scripts.evaluate --checkpoint CK --data LMDB           the same numbers
     python -m scripts.evaluate --checkpoint runs/first/checkpoints/*.pt --data LMDB --output DIR   for plot_metrics
 
-Scores computed with features other than Inception's have their own names: fd_efflite0 is not an FID. Published FIDs use
-50,000 samples. `agreement` needs a segmenter, which scripts.train_segmenter trains. If --metrics names a metric that
-cannot be measured, the exit code is 2.
+Measure a model on data of the kind it was trained on: for the bundled model, faces of make_faces --framing wide.
+Distances in features other than Inception's have their own names: fd_efflite0 is not an FID. Published FIDs use 50,000
+samples. `agreement` needs a segmenter: scripts.train_segmenter trains one, in about eight minutes on a CPU. If a metric
+named in --metrics cannot be measured, the exit code is 2.
 
 Metrics:
 """
@@ -16,7 +17,7 @@ Metrics:
 import argparse
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,10 +56,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--checkpoint", nargs="+", help="checkpoints of a run, or released ones (default: the bundled model)")
     add_data_options(parser)
     known = f"all, or a comma-separated list of {', '.join(registered())}"
-    add("--metrics", help=f"{known}; default: all metrics available here")
+    add("--metrics", help=f"{known}; default: all that can be measured here")
     add("--extractor", choices=("efflite0", "inception"), default="efflite0", help="features (default efflite0)")
-    add("--weights", default="", help="Inception's weights, which are never downloaded")
-    add("--lpips", default="", help="VGG16's weights for LPIPS in the path length (default: use efflite0 instead)")
+    add("--weights", default="", help="file with Inception's weights, which are never downloaded")
+    add("--lpips", default="", help="file with VGG16's weights, to use LPIPS for the path length (default: efflite0)")
     add("--segmenter", default="", help="file of scripts.train_segmenter (default: the cached one for this data)")
     for option, what in (
         ("samples", "generated samples"),
@@ -71,9 +72,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default = getattr(MetricConfig, option)
         add(f"--{option.replace('_', '-')}", type=int, default=default, help=f"{what} (default {default})")
     add("--workers", type=int, default=DataConfig.workers, help="processes that decode data (default %(default)s)")
-    add("--truncation", type=float, default=1.0, help="psi, toward the mean code (default 1: none)")
-    add("--output", type=Path, help="folder for metrics.jsonl, plots of the locality and TensorBoard's files")
-    add("--overwrite", action="store_true", help="replace metrics.jsonl, plots and scalars in --output")
+    add("--truncation", type=float, default=1.0, help="psi, toward the mean code (default 1: no truncation)")
+    add("--output", type=Path, help="folder for metrics.jsonl, plots of the locality and TensorBoard scalars")
+    add("--overwrite", action="store_true", help="replace these files in --output")
     add("--device", help="such as cpu or cuda:1 (default: cuda if there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
     return parser.parse_args(argv)
@@ -83,7 +84,7 @@ class Checkpoint(NamedTuple):
     path: str
     model: ModelConfig
     classes: Mapping[str, Any] | None
-    images: int | None  # seen in training
+    images: int | None  # training images seen, if stored
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -95,8 +96,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         scalars = (args.output / "tensorboard").glob(SCALARS)
         check_free(args.output, [*WRITTEN, *(f"tensorboard/{file.name}" for file in scalars)], overwrite=args.overwrite)
         check_name(args.output)
-        extra("matplotlib")  # fail now, not after all has been measured
-    checkpoints = in_order_of_training([read_checkpoint(path) for path in args.checkpoint or [bundled_model()]])
+        extra("matplotlib")  # fail now if it is missing, not after measuring
+    checkpoints = read_checkpoints(args.checkpoint or [bundled_model()])
     model = checkpoints[0].model
     dataset = open_dataset(data, model.resolution, model.num_classes)
     check_classes(checkpoints, dataset.classes, ", ".join(args.data))
@@ -116,18 +117,17 @@ def main(argv: Sequence[str] | None = None) -> None:
                 if args.output:
                     write(args.output, reports, dataset.classes.names)
         if process.is_main and args.output:
-            write_scalars(args.output / "tensorboard", reports.values())
+            with SummaryWriter(str(args.output / "tensorboard")) as writer:
+                for report in reports.values():
+                    for name, value in report.values.items():
+                        writer.add_scalar(f"metrics/{name}", value, report.images)
     omissions = dict.fromkeys(line for report in reports.values() for line in report.omissions())
     if args.metrics is not None and omissions:
         raise MetricError("; ".join(omissions))
 
 
 def section_configs(args: argparse.Namespace) -> tuple[MetricConfig, DataConfig]:
-    """Return the options as the sections `metrics` and `data` of a run.
-
-    Raises:
-        ConfigError: if a value is out of range.
-    """
+    """Return the options as sections of a run's configuration; raise ConfigError if a value is out of range."""
     values = {field.name: getattr(args, field.name) for field in fields(MetricConfig) if hasattr(args, field.name)}
     names = registered() if args.metrics in (None, "all") else filter(None, args.metrics.split(","))
     try:
@@ -138,32 +138,25 @@ def section_configs(args: argparse.Namespace) -> tuple[MetricConfig, DataConfig]
         raise ConfigError(str(error)) from None
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a file's description. Its networks are loaded again later, so that memory holds only one at a time.
+def read_checkpoints(paths: Sequence[str | Path]) -> list[Checkpoint]:
+    """Check files and describe them, sorted by images seen; raise ConfigError if their architectures differ.
 
-    Raises:
-        ModelError: if it contains no generator that matches its own configuration.
+    Files that do not store the number come last. Generators are loaded again later, one at a time.
     """
-    networks = load_networks(path)
-    networks.build_generator()
-    return Checkpoint(str(path), networks.config, networks.classes, networks.provenance().get("images"))
-
-
-def in_order_of_training(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
-    """Sort checkpoints by images seen; those that do not store the number come last, in the order given.
-
-    Raises:
-        ConfigError: if their architectures differ.
-    """
-    first = checkpoints[0]
-    for other in checkpoints:
-        if other.model != first.model:
-            raise ConfigError(f"{other.path} and {first.path} have different architectures: evaluate them separately")
+    checkpoints: list[Checkpoint] = []
+    for path in paths:
+        networks = load_networks(path)
+        networks.build_generator()
+        images = networks.provenance().get("images")
+        checkpoints.append(Checkpoint(str(path), networks.config, networks.classes, images))
+        first, last = checkpoints[0], checkpoints[-1]
+        if last.model != first.model:
+            raise ConfigError(f"{last.path} and {first.path} have different architectures: evaluate them separately")
     return sorted(checkpoints, key=lambda each: math.inf if each.images is None else each.images)
 
 
 def check_classes(checkpoints: Sequence[Checkpoint], classes: ClassTable, data: str) -> None:
-    """Raise a ConfigError if a checkpoint has other classes than the data."""
+    """Raise ConfigError if a checkpoint has other class names than the data."""
     for checkpoint in checkpoints:
         table = ClassTable.from_dict(checkpoint.classes) if checkpoint.classes else classes
         if table.names != classes.names:
@@ -172,40 +165,27 @@ def check_classes(checkpoints: Sequence[Checkpoint], classes: ClassTable, data: 
 
 
 def prepare_folder(folder: Path) -> None:
-    """Create the output folder before measuring, and delete the files of an earlier evaluation.
-
-    Raises:
-        ConfigError: if the folder is a run's.
-        EditError: if it cannot be written.
-    """
+    """Create the output folder and delete the files of an earlier evaluation; refuse the folder of a run."""
     if (folder / "config.yaml").exists():
-        raise ConfigError(f"--output {folder} is the folder of a run, whose files must stay: choose another --output")
+        raise ConfigError(f"--output {folder} is the folder of a run, which would lose files: choose another --output")
     make_folder(folder)
     for earlier in (*(folder / name for name in WRITTEN), *(folder / "tensorboard").glob(SCALARS)):
         earlier.unlink(missing_ok=True)
 
 
 def write(folder: Path, reports: Mapping[str, Report], names: Sequence[str]) -> None:
-    """Write metrics.jsonl, one line for each checkpoint, and heatmaps of the last checkpoint's locality."""
+    """Write metrics.jsonl, with one line for each checkpoint, and heatmaps of the last checkpoint's locality."""
     lines = [json.dumps({"checkpoint": path, **report.to_dict()}) + "\n" for path, report in reports.items()]
     with replacing(folder / "metrics.jsonl") as partial:
         partial.write_text("".join(lines), encoding="utf-8")
     last = list(reports.values())[-1]
     for kind, matrix in last.matrices.items():
-        if f"{kind}.png" not in WRITTEN:  # `check_free` has not checked this name: the file may be a user's
+        if f"{kind}.png" not in WRITTEN:  # the file may be a user's: main has not checked this name
             continue
         title = f"{kind.replace('_', ' of ')} edits, {last.images or '?'} images seen"
         shares = torch.tensor([[math.nan if share is None else share for share in row] for row in matrix])
         with replacing(folder / f"{kind}.png") as partial:
             locality_heatmap(shares, names, title, partial)
-
-
-def write_scalars(folder: Path, reports: Iterable[Report]) -> None:
-    """Write the numbers of all reports for TensorBoard."""
-    with SummaryWriter(str(folder)) as writer:
-        for report in reports:
-            for name, value in report.values.items():
-                writer.add_scalar(f"metrics/{name}", value, report.images)
 
 
 if __name__ == "__main__":

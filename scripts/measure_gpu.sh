@@ -2,8 +2,8 @@
 # Measure the performance of a GPU in three calls of less than nine minutes each: 1, then 2, then 3.
 #   bash scripts/measure_gpu.sh 1|2|3 [FOLDER]    logs and JSON lines go to FOLDER (default measurements/)
 # 1: machine, tests and operators; 2: training at 512 pixels; 3: kernel profile, overheads, torch.compile, and growth
-# with the number of classes. Every part has a time limit and a log; if a part fails, the next one still runs. PYTHON is
-# the interpreter, which needs requirements-dev.txt.
+# with the number of classes. Every part has a time limit and a log; if a part fails, the next one still runs. PYTHON
+# (default python3) is an interpreter with requirements-dev.txt installed.
 set -uo pipefail
 call="${1:-}" folder="${2:-measurements}" python="${PYTHON:-python3}"
 if [[ ! "$call" =~ ^[123]$ ]]; then
@@ -11,7 +11,7 @@ if [[ ! "$call" =~ ^[123]$ ]]; then
   exit 2
 fi
 if ! nvidia-smi -L >/dev/null 2>&1; then
-  echo "no GPU: nvidia-smi lists none" >&2
+  echo "no GPU: nvidia-smi lists none; run this on a machine with an NVIDIA GPU and its driver" >&2
   exit 2
 fi
 if ! "$python" -c 'import pytest, torch' >/dev/null 2>&1; then

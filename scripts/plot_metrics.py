@@ -2,11 +2,10 @@
 
     python -m scripts.plot_metrics runs/first runs/second --metric fd_efflite0 --output curves.png
 
-A run is a folder that contains metrics.jsonl: the output folder of train.py with metrics.every_images, or the --output
-folder of scripts.evaluate for several checkpoints.
+Each run is a folder with a metrics.jsonl: the output folder of train.py with metrics.every_images, or of
+scripts.evaluate for several checkpoints.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,44 +18,34 @@ from utils.files import check_free_file, replacing
 FILE = "metrics.jsonl"
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Plot the curves of all runs to one PNG file."""
     parser = cli.Parser(__doc__)
     parser.add_argument("runs", nargs="+", type=Path, help=f"folders that contain {FILE}")
     parser.add_argument("--metric", required=True, help="name of a metric, such as fd_efflite0 or area_drawn.eye")
     parser.add_argument("--output", required=True, type=Path, help="PNG file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
-    return parser.parse_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Plot the curves of all runs to one PNG file."""
-    args = parse(argv)
+    args = parser.parse_args(argv)
     check_free_file(args.output, overwrite=args.overwrite)
     names = {run.name for run in args.runs}
     labels = [run.name if len(names) == len(args.runs) else str(run) for run in args.runs]
     series = {label: read_curve(run / FILE, args.metric) for label, run in zip(labels, args.runs, strict=True)}
     if len(series) < len(args.runs):
-        raise ConfigError("the same run is given twice; give each folder once")
+        raise ConfigError("the same run is given twice: give each folder once")
     with replacing(args.output) as partial:
         curves(partial, series, args.metric, f"{args.metric} during training")
     print(f"wrote {args.output}")
 
 
 def read_curve(path: Path, metric: str) -> tuple[Sequence[float], Sequence[float]]:
-    """Return the numbers of training images at which a metric was measured, and its values.
-
-    Raises:
-        ConfigError: if there is no file, or no row has both the metric and a number of images.
-        MetricError: if the file cannot be read or is damaged.
-    """
+    """Return images seen and values of a metric; raise ConfigError if the file or the metric in it is missing."""
     if not path.exists():
         raise ConfigError(f"{path}: no such file; create it with metrics.every_images or scripts.evaluate --output")
     numbers = read_numbers(path)
     points = [(images, row[metric]) for images, row in numbers.items() if metric in row]
     if not points:
         known = dict.fromkeys(name for row in numbers.values() for name in row)
-        raise ConfigError(f"{path} has no {metric} by number of images; it has {', '.join(known) or 'no metrics'}")
+        raise ConfigError(f"{path} has no {metric}: choose from {', '.join(known) or 'nothing, as it has no metrics'}")
     images, values = zip(*points, strict=True)
     return images, values
 

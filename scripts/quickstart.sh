@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Train a small model on a CPU, from environment and data to samples with masks and class areas.
-# Arguments go to train.py; FACES is the number of training images (default 5000).
+# Set up the environment, generate faces, train a small model on a CPU, and write samples and class areas.
+# Arguments are passed to train.py. FACES is the number of faces to generate for training (default 5000).
+# Rerun the command to continue the training where it stopped.
 set -euo pipefail
 . "$(dirname "$0")/environment.sh" requirements.txt
 data=data/faces_64 run=runs/faces_64_cpu
@@ -16,3 +17,9 @@ python generate.py --checkpoint "$checkpoint" --output "$run/samples" --seeds 0-
 python generate.py --checkpoint "$checkpoint" --output "$run/samples" --seeds 0-3 --components --overwrite
 python -m scripts.evaluate --checkpoint "$checkpoint" --data "$data" --metrics areas --samples 1000
 echo "samples: $run/samples/grid.png and components.png"
+
+images="$(basename "$checkpoint" .pt)" images=$((10#${images##*_}))
+echo "trained on $images images. What to expect, measured on two CPU cores (docs/results.md):"
+echo "  28,000 images: faces as in docs/quickstart.png; every class except earrings covers half to twice its area in the data"
+echo "  16,000 images: eyebrows are missing as well; with fewer images, faces are blurred and masks rough"
+echo "to train further, up to training.total_images (default 40,000): bash scripts/quickstart.sh${*:+$(printf ' %q' "$@")}"

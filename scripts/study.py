@@ -1,10 +1,10 @@
-"""Compare variants of a training recipe: train and measure each of them with several seeds.
+"""Compare variants of a training recipe: train and measure each variant with several seeds.
 
     OMP_NUM_THREADS=1 python -m scripts.study configs/studies/NAME.yaml --output runs/NAME --processes 2
 
-Each variant is a list of overrides of one base configuration. train.py trains and measures it with each seed in
-OUTPUT/VARIANT-SEED. Rerun the command to continue a study, or after adding variants, seeds or later stages to its file;
-completed runs are skipped. The study file:
+A variant is a list of overrides of one base configuration. For each variant and seed, train.py trains and measures one
+run in OUTPUT/VARIANT-SEED. Rerun the command to continue a study, or after adding variants, seeds or later stages to
+its file; completed runs are skipped. The study file:
 
     config: configs/faces_64_cpu.yaml                     # base of all runs
     overrides: [data.path=data/faces_64, "metrics.names=[fid,areas]", metrics.samples=500] # variants override these
@@ -13,11 +13,10 @@ completed runs are skipped. The study file:
     columns: [fd_efflite0, area_distance, area_drawn.eye] # measured numbers, or one class of a table
     variants: {paper: [], no path length: [losses.path_length_every=0]}
 
-Writes study.md, a table of means and ranges over the seeds, and study.png: curves against images seen and seconds of
-training, and samples. If a run fails, the others continue, its missing stages are left out, and the exit code is 2.
+Writes study.md, a table of means and ranges over the seeds, and study.png: samples, and curves over images seen and
+over seconds of training. If a run fails, the others continue, its missing stages are left out, and the exit code is 2.
 """
 
-import argparse
 import asyncio
 import math
 import re
@@ -51,7 +50,7 @@ from utils.files import make_folder, replacing
 from utils.images import grid, overlay
 
 _BY_STAGES = ("training.total_images", "training.checkpoint_every_images", "metrics.every_images")
-Results = dict[tuple[str, int], dict[str, list[float]]]  # (variant, images seen) to column to one number per seed
+Results = dict[tuple[str, int], dict[str, list[float]]]  # {(variant, images seen): {column: one number per seed}}
 
 
 @dataclass(frozen=True)
@@ -66,18 +65,14 @@ class Study:
     variants: Mapping[str, Sequence[str]]
 
     def overrides_of(self, variant: str, seed: int) -> list[str]:
-        """Return all overrides of a run on top of the base configuration."""
+        """Return the overrides of the base configuration for one run."""
         kept = {"training.seed": seed, "training.max_minutes": 0, "training.keep_checkpoints": 0, "metrics.best": ""}
         stages = dict.fromkeys(_BY_STAGES, math.gcd(*self.images)) | {"training.total_images": self.images[-1]}
         return [*self.overrides, *self.variants[variant], *(f"{name}={x}" for name, x in (kept | stages).items())]
 
 
 def read_study(path: Path) -> Study:
-    """Read a study file.
-
-    Raises:
-        ConfigError: if the file cannot be read, a key is missing or unknown, or a variant's configuration is invalid.
-    """
+    """Read a study file; raise ConfigError if it or the configuration of a variant is invalid."""
     values, kinds = read_sections(path), get_type_hints(Study)
     if values.keys() != kinds.keys() or not values["columns"]:
         raise ConfigError(f"{path}: give the keys {', '.join(kinds)}, with at least one column (see --help)")
@@ -101,8 +96,8 @@ def read_study(path: Path) -> Study:
     return study
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Complete all runs, then write the results."""
     parser = cli.Parser(__doc__)
     parser.add_argument("study", type=Path, help="YAML file")
     parser.add_argument("--output", required=True, type=Path, help="folder for the runs and the results")
@@ -110,13 +105,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.processes < 1:
         raise ConfigError(f"--processes {args.processes}: give 1 or more")
-    return args
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Complete all runs, then write the results."""
-    args = parse(argv)
-    extra("matplotlib")  # fail now, not after all runs
+    extra("matplotlib")  # fail now if it is missing, not after all runs
     study = read_study(args.study)
     make_folder(args.output)
     runs = [(x, seed) for seed in study.seeds for x in study.variants if not is_complete(study, args.output, x, seed)]
@@ -132,14 +121,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         panels(partial, curves, images, [f"{n:,} images" for n in study.images])
     print(f"{text}wrote study.md and study.png to {args.output}")
     if failures:
-        raise ConfigError(f"{len(failures)} of {len(runs)} runs failed, the first: {failures[0]}")
+        raise ConfigError(f"{len(failures)} of {len(runs)} runs failed; the first: {failures[0]}")
 
 
 def is_complete(study: Study, output: Path, variant: str, seed: int) -> bool:
-    """Return True if a run has been trained and measured.
+    """Return True if a run has been trained and measured at all stages.
 
-    Raises:
-        ConfigError: if its folder belongs to another configuration, or can never have a stage or column.
+    Raise ConfigError if its folder has another configuration, lacks a column, or was trained beyond a missing stage.
     """
     folder = folder_of(output, variant, seed)
     config = load_config(study.config, study.overrides_of(variant, seed), pretrained_config)
@@ -157,14 +145,14 @@ def is_complete(study: Study, output: Path, variant: str, seed: int) -> bool:
             raise ConfigError(f"columns: {unknown[0]} was not measured: choose from {', '.join(numbers)}")
     missing = sorted(set(study.images) - known.keys())
     if missing and missing[0] < max(known, default=0):
-        raise ConfigError(f"{folder} is beyond {missing[0]} images: remove this stage, or delete the folder")
+        raise ConfigError(f"{folder} was trained beyond {missing[0]} images: remove this stage, or delete the folder")
     return not missing
 
 
 async def complete_all(study: Study, output: Path, runs: Sequence[tuple[str, int]], processes: int) -> list[str]:
-    """Complete runs, `processes` at a time, and return each one's error message, or "".
+    """Complete runs, `processes` at a time, and return the error message, or "", of each.
 
-    SIGINT and SIGTERM terminate the processes of the runs before they end this one.
+    SIGINT and SIGTERM terminate the processes of the runs before this one.
     """
     slots = asyncio.Semaphore(processes)
     tasks = [asyncio.ensure_future(complete(study, output, *run, slots)) for run in runs]
@@ -182,7 +170,7 @@ async def complete_all(study: Study, output: Path, runs: Sequence[tuple[str, int
 
 
 async def complete(study: Study, output: Path, variant: str, seed: int, slots: asyncio.Semaphore) -> str:
-    """Train and measure a run, with its output in a log beside its folder, and return an error message, or ""."""
+    """Train and measure a run, with its output in a log beside its folder; return an error message or ""."""
     folder = folder_of(output, variant, seed)
     log = output / f"{folder.name}.log"
     train = ["train.py", "--config", study.config, "--output", str(folder), *study.overrides_of(variant, seed)]
@@ -204,15 +192,12 @@ async def complete(study: Study, output: Path, variant: str, seed: int, slots: a
 
 
 def folder_of(output: Path, variant: str, seed: int) -> Path:
-    """Return a run's folder, named after the letters and digits of its variant."""
+    """Return a run's folder, named after its variant, in lower case and with "_" for punctuation, and its seed."""
     return output / (re.sub(r"[^\w.]+", "_", variant.lower()).strip("_") + f"-{seed}")
 
 
 def collect(study: Study, output: Path) -> Results:
-    """Return training time and all columns for each variant and stage.
-
-    The value is [nan] where it is undefined or no run got that far.
-    """
+    """Return training seconds and columns of each variant at each stage; [nan] where no run has a number."""
     results = {}
     for variant, images in product(study.variants, study.images):
         folders = [folder_of(output, variant, seed) for seed in study.seeds]
@@ -224,9 +209,9 @@ def collect(study: Study, output: Path) -> Results:
 
 
 def training_seconds(folder: Path, images: int) -> float:
-    """Return the seconds in which a run trained on `images` images, from the speeds in its TensorBoard logs.
+    """Return the seconds of training until `images` images, from the speeds in TensorBoard logs; nan without logs.
 
-    Checkpoints, metrics and other work between steps do not count. The result is nan if there are no logs.
+    Checkpoints, metrics and other work between steps do not count.
     """
     events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
     try:
@@ -238,7 +223,7 @@ def training_seconds(folder: Path, images: int) -> float:
 
 
 def panel(study: Study, results: Results, column: str, over: str) -> Panel:
-    """Return a column's curves over "images" or "seconds"."""
+    """Return the curves of a column over "images" or "seconds"."""
     series = {}
     for variant in study.variants:
         runs = [results[variant, images] for images in study.images]
@@ -248,10 +233,7 @@ def panel(study: Study, results: Results, column: str, over: str) -> Panel:
 
 
 def samples(checkpoint: Path) -> np.ndarray:
-    """Return a grid of four samples, images above overlays, with the same seeds for all checkpoints: uint8 [H, W, 3].
-
-    A missing checkpoint has a white pixel instead.
-    """
+    """Return samples of seeds 0 to 3, images above overlays: uint8 [H, W, 3]; a white pixel without a checkpoint."""
     if not checkpoint.exists():
         return np.full((1, 1, 3), 255, np.uint8)
     generator, classes = load_model(checkpoint, torch.device("cpu"))
@@ -261,7 +243,7 @@ def samples(checkpoint: Path) -> np.ndarray:
 
 
 def table(study: Study, results: Results) -> str:
-    """Return a Markdown table with the mean over the seeds, and the minimum and maximum, at each stage."""
+    """Return a Markdown table of the mean, minimum and maximum over the seeds, with a row for each stage."""
     columns = ["seconds", *study.columns]
     lines = [["variant", "images seen", *columns], ["---"] * (len(columns) + 2)]
     for (variant, images), numbers in results.items():

@@ -1,13 +1,13 @@
-"""Train the segmenter that the metric `agreement` needs, on pairs of image and mask.
+"""Train the segmenter for the metric `agreement` on pairs of images and masks.
 
     python -m scripts.train_segmenter --data LMDB
     python -m scripts.train_segmenter --data FOLDER --resolution 256 [--masks FOLDER] [--classes FILE.yaml]
 
-The segmenter is written to the cache, where scripts.evaluate and train.py find it by the content of the data set. The
-last tenth of the pairs is held out: the IoU of each class on it is printed and stored in the file.
+Takes about eight minutes on one CPU core at 64 pixels; less with fewer --steps, more at resolutions above 64. The
+segmenter is written to the cache, where scripts.evaluate and train.py find it by the content of the data set. The last
+tenth of the pairs is held out: the IoU of each class on these pairs is printed and stored in the file.
 """
 
-import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,8 +22,8 @@ from utils.files import check_free, make_folder, replacing
 DEFAULTS = SegmenterTraining()
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train a segmenter, write it and print its IoU on held-out pairs."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add_data_options(parser)
@@ -34,21 +34,16 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--device", help="such as cpu or cuda:1 (default: cuda if there is a GPU, else cpu)")
     add("--output", type=Path, metavar="FILE", help="file to write (default: in the cache)")
     add("--overwrite", action="store_true", help="replace the file if it exists")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
 
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Train a segmenter, write it and print its IoU on held-out pairs.
-
-    Raises:
-        MetricError: if an option is out of range, or there are too few pairs, or they are too small or too large.
-        DataError: if the data cannot be read.
-        EditError: if the file exists or cannot be written.
-    """
-    args = parse(argv)
     training = SegmenterTraining(steps=args.steps, batch_size=args.batch_size, seed=args.seed)
     device = cli.usable_device(args.device)
     dataset = open_dataset(parsed_data(args), args.resolution)
+    print(
+        f"training a segmenter for {args.steps:,} steps at {dataset.resolution} pixels on {device}; on one CPU core, "
+        f"{DEFAULTS.steps:,} steps at 64 pixels take about eight minutes",
+        flush=True,
+    )
     digest = content_digest(dataset)
     path = args.output or segmenter_path(digest)
     check_free(path.parent, [path.name], overwrite=args.overwrite)
@@ -60,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def table(segmenter: Segmenter) -> str:
-    """Format the IoU of each class on held-out pairs as a table."""
+    """Return a table of the IoU of each class on held-out pairs, as text."""
     facts = segmenter.facts
     scores = zip((*facts.names, "mean"), (*facts.iou, facts.mean_iou), strict=True)
     rows = [f"  {name:<12} {'none' if math.isnan(value) else f'{value:.3f}':>6}" for name, value in scores]

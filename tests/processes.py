@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,29 @@ def no_process_left() -> Iterator[None]:
 def run_command(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
     """Call `subprocess.run` in the project folder, with text output and a timeout."""
     return subprocess.run(command, **{"cwd": ROOT, "encoding": "utf-8", "timeout": PATIENCE, **options})
+
+
+@cache
+def project_files(root: Path = ROOT) -> list[Path]:
+    """Return the project's files: those that git tracks, so that tests do not see what else a user keeps beside them.
+
+    In a download without git, return the files in the folder itself and in its packages and documents.
+    """
+    command = ["git", "ls-files", "-z"]
+    listed = run_command(command, cwd=root, capture_output=True).stdout if shutil.which("git") else ""
+    if listed:
+        return [path for name in listed.split("\0") if (path := root / name).is_file()]
+    folders = [path.parent for path in root.glob("*/__init__.py")]
+    inside = [path for folder in [*folders, root / "docs", root / ".github"] for path in folder.rglob("*")]
+    return sorted(path for path in [*root.iterdir(), *inside] if path.is_file() and path.suffix != ".pyc")
+
+
+def copy_project(folder: Path) -> None:
+    """Copy the project's files to a folder, which may exist."""
+    for path in project_files():
+        target = folder / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
 
 
 def lint(folder: Path, files: Sequence[str]) -> None:

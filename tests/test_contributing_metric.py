@@ -12,11 +12,12 @@ import yaml
 from datasets.class_files import celebamask13
 from datasets.lmdb_writer import LmdbWriter, encode_pair
 from datasets.synthetic_faces import draw_face
-from tests.processes import ROOT, lint
+from tests.processes import ROOT, lint, project_files
 from tests.python_server import PythonServer
 
 RECIPE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## A metric\n")[1].split("\n## ")[0]
-FOLDERS = [path.name for path in ROOT.iterdir() if (path / "__init__.py").exists() and path.name != "tests"]
+PACKAGES = [path for path in project_files() if path.name == "__init__.py" and path.parent.parent == ROOT]
+FOLDERS = [path.parent.name for path in PACKAGES if path.parent.name != "tests"]
 
 
 @pytest.fixture(scope="module")

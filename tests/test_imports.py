@@ -13,7 +13,7 @@ import torch
 from configs import RunConfig
 from datasets.class_files import celebamask13
 from losses import LossConfig, discriminator_loss
-from tests.processes import run_command
+from tests.processes import ROOT, project_files, run_command
 from training import steps
 from training.discriminator_inputs import PairInputs
 from training.state import build_state
@@ -21,7 +21,6 @@ from training.stats import Stats
 from training.training_config import TrainingConfig
 from utils.distributed import Process
 
-ROOT = Path(__file__).parent.parent
 PACKAGES = ("configs", "datasets", "editing", "losses", "metrics", "models", "ops", "scripts", "training", "utils")
 # Packages or modules that each package may import besides itself.
 ALLOWED = {
@@ -57,8 +56,9 @@ ALLOWED = {
     "training": {"configs", "datasets", "editing", "losses", "metrics", "models", "ops", "utils"},
 }
 IN_SEVERAL_FILES = {"benchmark": "benchmarks", "studio": "studio_page"}  # commands whose code continues in a folder
-COMMANDS = [ROOT / "train.py", ROOT / "generate.py", *sorted((ROOT / "scripts").rglob("*.py"))]
-FILES = [path for package in ALLOWED for path in sorted((ROOT / package).rglob("*.py"))]
+PYTHON_FILES = {path: path.relative_to(ROOT).parts[0] for path in project_files() if path.suffix == ".py"}  # package
+COMMANDS = [path for path, top in PYTHON_FILES.items() if top in ("train.py", "generate.py", "scripts")]
+FILES = [path for path, top in PYTHON_FILES.items() if top in ALLOWED]
 
 
 def imported(path: Path) -> Iterator[str]:

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.processes import ROOT, project_files
+
 FOLDERS = (
     *("configs", "datasets", "editing", "losses", "metrics", "models"),
     *("ops", "scripts", "training", "utils"),
 )
-FILES = [ROOT / "train.py", ROOT / "generate.py", *(path for f in FOLDERS for path in sorted((ROOT / f).rglob("*.py")))]
-DOCUMENTS = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md"))]
+TOP = {*FOLDERS, "train.py", "generate.py"}
+FILES = [path for path in project_files() if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in TOP]
+DOCUMENTS = [path for path in project_files() if path.suffix == ".md" and path.parent in (ROOT, ROOT / "docs")]
 FRAGMENT = re.compile(r"(Of|What|Whether|As|That|How|Which|Likewise)\b")
 # Retired words; say instead: discriminator loss, generator loss, continue or resume, again, generate or sample.
 RETIRED = re.compile(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.processes import ROOT
+from tests.processes import ROOT, project_files
 
 try:
     import tomllib
@@ -60,8 +60,8 @@ def test_installing_builds_metadata_and_no_package(tmp_path, monkeypatch):
 
     if int(setuptools.__version__.split(".")[0]) < required[0]:
         pytest.skip(f"setuptools {setuptools.__version__} is older than pyproject.toml requires")
-    for path in [*ROOT.glob("*.*"), ROOT / "LICENSE"]:
-        if path.is_file():
+    for path in project_files():
+        if path.parent == ROOT:
             shutil.copy(path, tmp_path)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "__init__.py").touch()

@@ -6,7 +6,6 @@ Commands run in the order of the README and of its table of documents, as later 
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,13 +19,15 @@ from datasets.synthetic_faces import draw_face
 from tests.conftest import TINY_OPTIONS
 from tests.datasets.test_layouts import COMMANDS as LAYOUT_COMMANDS  # run there, on data sets of these layouts
 from tests.golden_cases import golden_cases
-from tests.processes import ROOT, run_command, without_nvcc
+from tests.processes import PATIENCE, ROOT, copy_project, project_files, run_command, without_nvcc
 from tests.python_server import PythonServer
 from tests.scripts.test_export_model import skip_if_refused
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = sorted(path for path in project_files() if path.parent == ROOT / "docs" and path.suffix == ".md")
 LISTED = re.findall(r"^\| \[[^]]+\]\((docs/[\w-]+\.md)\) \|", README, re.MULTILINE)  # the table of documents
 DOCUMENTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", *LISTED)}
+FOLDERS = {path.parent.name for path in project_files() if path.name == "__init__.py" and path.parent.parent == ROOT}
 PAGES = [*DOCUMENTS, "CONTRIBUTING.md", "CHANGELOG.md"]
 
 
@@ -55,7 +56,8 @@ FEW_SAMPLES = "metrics.samples=8 metrics.part_samples=8 metrics.path_samples=4 m
 EVERY_PENALTY = "losses.r1_every=1 losses.path_length_every=1"
 
 SHRINK = [
-    (r"--count \d+ --resolution \d+", "--count 24 --resolution 32"),
+    (r"(data/faces_64_wide) --count \d+", r"\1 --count 24"),  # 64 pixels, as the bundled model
+    (r"(?<!data/faces_64_wide )--count \d+ --resolution \d+", "--count 24 --resolution 32"),
     # Run plain torchrun commands with two processes, and those with further options with one.
     (r"^torchrun --nproc_per_node=\d+ train", "torchrun --nproc_per_node=2 train"),
     (r"^torchrun (.*)--nproc_per_node=\d+ --", r"torchrun \1--nproc_per_node=1 --"),
@@ -93,8 +95,7 @@ def small(command: str) -> str:
 def copy(tmp_path_factory) -> Path:
     """Copy the project, with this environment as its .venv, a checkpoint in the released layout, and photos."""
     folder = tmp_path_factory.mktemp("copy")
-    ignore = shutil.ignore_patterns(".*", "__pycache__", "data", "runs", "samples")
-    shutil.copytree(ROOT, folder, ignore=ignore, dirs_exist_ok=True)
+    copy_project(folder)
     (folder / ".venv").symlink_to(sys.prefix)
     quickstart = folder / "scripts" / "quickstart.sh"
     quickstart.write_text(quickstart.read_text().replace("--samples 1000", "--samples 12"))
@@ -136,9 +137,12 @@ def environment() -> dict[str, str]:
     return {**without_nvcc(), "PATH": path, "VENV": ".venv", "FACES": "24", "OMP_NUM_THREADS": "1", **bytecode}
 
 
-def run(command: list[str], folder: Path) -> None:
-    result = run_command(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+def run(command: list[str], folder: Path) -> str:
+    options = {"env": environment(), "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    # Some commands run several processes one after the other, each within the patience of a busy machine.
+    result = run_command(command, cwd=folder, timeout=5 * PATIENCE, **options)
     assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-6000:]}"
+    return result.stdout
 
 
 def run_python(python: PythonServer, arguments: list[str], folder: Path) -> None:
@@ -155,7 +159,21 @@ def test_commands_are_found():
 
 def test_the_readme_is_short_and_lists_every_document():
     assert len(README.splitlines()) <= 130
-    assert sorted(LISTED) == sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+    assert sorted(LISTED) == [f"docs/{path.name}" for path in DOCS]
+
+
+def test_the_bundled_model_is_measured_on_faces_like_its_own():
+    measured = [command for command in COMMANDS if "scripts.evaluate" in command and "--checkpoint" not in command]
+    assert measured
+    for command in measured:
+        (data,) = re.findall(r"--data (\S+)", command)
+        assert [each for each in COMMANDS if f"make_faces {data} " in each and each.endswith("--framing wide")]
+
+
+@pytest.mark.parametrize("page", DOCUMENTS)
+def test_the_duration_of_the_segmenter_is_told_before_its_command(page):
+    before, *_ = DOCUMENTS[page].split("\npython -m scripts.train_segmenter ")
+    assert _ == [] or "about eight minutes" in before.replace("\n", " ")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -170,8 +188,7 @@ def test_links(page):
 
 @pytest.mark.parametrize("page", DOCUMENTS)
 def test_named_files_exist(page):
-    folders = [path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()]
-    paths = re.findall(rf"(?<![\w/.-])(?:{'|'.join(folders)}|docs)/[\w/.-]*\w", DOCUMENTS[page])
+    paths = re.findall(rf"(?<![\w/.-])(?:{'|'.join(FOLDERS)}|docs)/[\w/.-]*\w", DOCUMENTS[page])
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
@@ -191,6 +208,12 @@ def test_command(copy, python, command):
         run(["bash", "-n", "scripts/test.sh"], copy)
         return
     command = small(command)
+    if "quickstart.sh" in command:
+        output = run(["bash", "-c", command], copy)
+        assert "\ntrained on 16 images" in output
+        (command_to_continue,) = re.findall(r"^to train further, .*: (bash .*)$", output, re.MULTILINE)
+        assert shlex.split(command_to_continue) == shlex.split(command)
+        return
     if ".onnx" in command:
         skip_if_refused(Path("model.onnx"))
     if command.startswith("python ") and not set("*$|&;<>") & set(command):
@@ -205,5 +228,4 @@ def test_snippet(copy, python, snippet):
 
 
 def test_every_folder_is_described():
-    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and (path / "__init__.py").exists()}
-    assert folders - {"tests"} <= set(re.findall(r"`(\w+)/`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+    assert FOLDERS - {"tests"} <= set(re.findall(r"`(\w+)/`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))

@@ -17,12 +17,9 @@ _SAMPLES = 32
 class MaskDrift:
     """Distance of a generator's masks from those of the pretrained model: 1 - mean IoU of their label maps, 0 to 1.
 
-    Both generate from the same codes in W, mapped by the pretrained model, with the same noise; so changes of the
-    mapping network do not count. The mean over classes weighs small parts, such as eyes, as much as large ones.
-
-    Args:
-        pretrained: generator in eval mode, on the device.
-        batch_size: samples generated at a time.
+    Both generate from the same codes in W, mapped by the pretrained model, with the same noise, so changes of the
+    mapping network do not count. The mean is over classes: small parts, such as eyes, count as much as large ones.
+    `pretrained` must be in eval mode, like all generators that are measured, and on the same device.
     """
 
     @torch.no_grad()
@@ -34,7 +31,7 @@ class MaskDrift:
 
     @torch.no_grad()
     def measure(self, generator: Generator) -> float:
-        """Return the drift of a generator in eval mode on the same device. Uses no random numbers."""
+        """Return the drift of a generator, without using random numbers."""
         counts = torch.zeros(self._num_classes, self._num_classes, dtype=torch.long)
         for codes, labels in zip(self._codes, self._labels, strict=True):
             counts += confusion(_labels(generator, codes), labels, self._num_classes).cpu()
@@ -42,5 +39,5 @@ class MaskDrift:
 
 
 def _labels(generator: Generator, codes: Tensor) -> Tensor:
-    """Generate label maps uint8 [N, R, R] from codes [N, D]."""
+    """Return the generator's label maps, uint8 [N, R, R], for codes w [N, D]."""
     return segmentation_to_labels(generator.synthesis(codes).segmentation)

@@ -1,1 +1,1 @@
-"""The subjects of `scripts.benchmark`, a module for each, and what they share: tables, timing, trainers."""
+"""The subjects of `scripts.benchmark`, one module each, and the modules they share: tables, timing, trainers."""

@@ -1,9 +1,10 @@
-"""The operators as the networks use them.
+"""Time the operators as the networks use them.
 
 Forward and backward of bias_act and upfirdn2d, compiled where possible, in both memory formats. They are compared with
-literal PyTorch versions (tests/reference/ops.py; the ratio is ours over literal) and with the faster of two copies: one
-of the same size, which partly stays in the caches as an operator's output does, and a much larger one. Bytes are the
-least that must be moved: input, output, and for the backward of bias_act the signs in the saved output.
+literal PyTorch versions (tests/reference/ops.py; "ratio" is our time divided by theirs), and their bandwidth with the
+faster of two copies: one of the same size, which partly stays in the caches as an operator's output does, and a much
+larger one. Bandwidth counts the bytes that must be moved at least: input, output, and for the backward pass of bias_act
+the saved output, whose signs it reads.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import product
+from operator import truediv
 from typing import Any
 
 import torch
@@ -18,12 +20,12 @@ import torch
 import ops
 from models.layers import resampling_filter
 from scripts.benchmarks.tables import BenchmarkReport, Column
-from scripts.benchmarks.timing import Spread, copy_bandwidth, ratio_by_round, time_in_turn
+from scripts.benchmarks.timing import Spread, copy_bandwidth, time_in_turn
 from tests.reference import ops as literal
 from training.memory import keep_freed_memory
 from utils.errors import ConfigError
 
-# The input's side, where the larger of input and output has about `side`, and the operator's options.
+# Side of the input as a function of the larger side of input and output, and options of the operator.
 CASES: dict[str, tuple[Callable[[int], int], dict[str, Any]]] = {
     "bias_act": (lambda side: side, {}),
     "upfirdn2d, padding 2": (lambda side: side, {"padding": 2}),  # before the discriminator's strided convolutions
@@ -51,9 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: cuda if there is a GPU, else cpu)")
     parser.add_argument("--dtype", nargs="+", choices=dtypes, default=["float32"], help="one or more of %(choices)s")
     parser.add_argument("--megabytes", type=float, help="size of the larger of input and output (default 16; GPU: 64)")
-    parser.add_argument(
-        "--rounds", type=int, default=11, help="measurement rounds; each times every version once (default 11)"
-    )
+    parser.add_argument("--rounds", type=int, default=11, help="rounds, each timing every version once (default 11)")
     parser.add_argument("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
 
 
@@ -66,15 +66,15 @@ def check(args: argparse.Namespace) -> None:
 
 
 def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkReport) -> None:
-    """Add a row for each dtype, operator, layout and pass."""
+    """Add a row for each dtype, operator, layout, and forward or backward pass."""
     ops.set_mode(args.ops, device.type)
     keep_freed_memory()
     megabytes = args.megabytes or _MEGABYTES[device.type]
     copy, large_copy = copy_bandwidth(device, round(1e6 * megabytes)), copy_bandwidth(device)
-    facts = {"backend": ops.backend(device.type), "copy": copy, "large_copy": large_copy}
-    title = f"{facts['backend']} operators on {megabytes:g} MB, {args.rounds} rounds in turn; bandwidth of a copy: "
+    backend = ops.backend(device.type)
+    title = f"{backend} operators on {megabytes:g} MB, {args.rounds} rounds in turn; bandwidth of a copy: "
     title += f"{copy / 1e9:.1f} GB/s at this size, {large_copy / 1e9:.1f} GB/s at a much larger one"
-    report.begin(title, _COLUMNS, facts)
+    report.begin(title, _COLUMNS, {"backend": backend, "copy": copy, "large_copy": large_copy})
     for dtype, case, layout in product(args.dtype, CASES, LAYOUTS):
         if not report.has_time(f"{dtype} {case} {layout}"):
             continue
@@ -87,7 +87,7 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
                 {
                     **{"dtype": dtype, "operator": case, "layout": layout, "pass": name},
                     **{"ms": Spread.of(ms["ours"]), "literal_ms": Spread.of(ms["literal"])},
-                    **{"ratio": ratio_by_round(ms["ours"], ms["literal"]), "rounds_ms": ms},
+                    **{"ratio": Spread.of(list(map(truediv, ms["ours"], ms["literal"]))), "rounds_ms": ms},
                     **{"gigabytes_per_second": rate / 1e9, "share_of_copy": rate / max(copy, large_copy)},
                 }
             )
@@ -96,7 +96,7 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
 def forward_and_backward(
     case: str, megabytes: float, device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format
 ) -> dict[str, tuple[Mapping[str, Callable[[], Any]], int]]:
-    """For each pass, return the callables (ours and reference, same tensors) and the bytes the pass must move."""
+    """Return, for "forward" and "backward", our and the literal call on the same tensors, and the bytes to move."""
     (input_side, options), side = CASES[case], _SIDES[device.type]
     samples = max(1, round(megabytes * 1e6 / (_CHANNELS * side**2 * dtype.itemsize)))
     x = torch.randn(samples, _CHANNELS, input_side(side), input_side(side), device=device, dtype=dtype)

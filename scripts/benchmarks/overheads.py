@@ -1,7 +1,7 @@
-"""Cost of everything in a run but its steps: waiting for data, averaging weights, logs, previews, checkpoints.
+"""Time everything in a run except its steps: waiting for data, averaging weights, logs, previews, checkpoints.
 
-The share is the time of each, divided by that of the iterations in its interval. Checkpoints are written to the
-system's temporary folder. On a GPU only the host waits for data, which may cost the GPU nothing.
+"Of the time" is the time of each divided by that of the iterations in its interval. Checkpoints are written to the
+system's temporary folder. On a GPU, the wait for data is that of the host, during which the GPU may still be busy.
 """
 
 import argparse
@@ -33,7 +33,7 @@ add_options, check = trainers.add_options, trainers.load_run
 
 
 def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkReport) -> None:
-    """Add a row for each cost, and their sum."""
+    """Add a row for each cost, and one for their sum."""
     with ExitStack() as stack:
         stack.enter_context(process_group(device.type))
         temporary = stack.enter_context(TemporaryDirectory())
@@ -42,12 +42,12 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
         state, batches = trainer.state, trainer.data.batches(0)
         folder = RunFolder(Path(temporary) / "run")
         run = Run(trainer, folder, "none", Preemption())
-        with redirect_stderr(StringIO()):  # the progress bar keeps the stream of its creation
+        with redirect_stderr(StringIO()):  # the progress bar keeps using this stream
             log = stack.enter_context(run.log)
         period = trainers.penalty_period(config)
-        waiting: list[float] = []  # seconds of each round
+        waiting: list[float] = []  # seconds per iteration in each round
         averaging: list[float] = []
-        ms_per_image: list[float] = []  # of the iteration, then of each cost
+        ms_per_image: list[float] = []  # of an iteration, then of each cost
 
         def iterate(iterations: int = period) -> None:
             waiting.append(0.0)
@@ -63,13 +63,16 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
             with redirect_stderr(StringIO()):
                 log.tick(values, state.images)
 
+        def preview() -> None:
+            log.preview(run.previews.generate(state.generator_ema)[0], state.images)
+
         def add(what: str, seconds: Sequence[float], every: int) -> None:
             spread = Spread.of([1000 * each for each in seconds[-args.rounds :]])
             ms_per_image.append(spread.median / every)
             share = ms_per_image[-1] / ms_per_image[0]
             report.add({"what": what, "ms": spread, "every_images": every, "share": share})
 
-        title = f"costs besides the steps, {args.rounds} rounds, a log after {period} iterations; aim: together 3%"
+        title = f"costs besides the steps, {args.rounds} rounds of {period} iterations and a log; aim: 3% in total"
         report.begin(title, _COLUMNS, {"config": config})
         if report.has_time("iterations"):
             iterate(trainers.warm_up(trainer))
@@ -80,11 +83,7 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
             add("averaging weights", averaging, training.batch_size)
             add("log", seconds["log"], training.log_every_images)
         if report.has_time("preview"):
-            average = state.generator_ema
-            preview = time_call(
-                lambda: log.preview(run.previews.generate(average)[0], state.images), device, args.rounds
-            )
-            add("preview", preview, training.preview_every_images)
+            add("preview", time_call(preview, device, args.rounds), training.preview_every_images)
         if report.has_time("checkpoint"):
             saving = time_call(lambda: run.saver.save(run.contents(), state.images), device, args.rounds)
             add("checkpoint", saving, training.checkpoint_every_images)

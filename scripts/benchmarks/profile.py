@@ -1,7 +1,7 @@
-"""Time of each training step on a GPU by class of kernel, with its peak memory.
+"""Time each training step on a GPU by class of kernel, with its peak memory.
 
-Kernels are classified by their names; products are convolutions and matrix products. A step's `ms` is measured with
-events; where it exceeds the time in kernels, the GPU waits for the host. CUDA graphs are always off.
+Kernels are classified by their names; "products" are convolutions and matrix products. "ms" is the time of the whole
+step; if it exceeds the time "in kernels", the GPU waits for the host. CUDA graphs are always off.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from scripts.benchmarks.timing import Spread, time_call
 from utils.distributed import process_group
 from utils.errors import ConfigError
 
-# The first class with a part of a kernel's name counts.
+# A kernel belongs to the first class of which its name contains a part.
 _CLASSES = {
     "upfirdn2d": ("upfirdn2d",),
     "bias_act": ("bias_act",),
@@ -43,7 +43,7 @@ add_options, check = trainers.add_options, trainers.load_run
 def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkReport) -> None:
     """Add a row for each step."""
     if device.type != "cuda":
-        raise ConfigError(f"profile needs a GPU, but the device is {device}: use trace without a GPU")
+        raise ConfigError(f"profile needs a GPU, but the device is {device}: without a GPU, use trace")
     with process_group(device.type), TemporaryDirectory() as folder:
         config = trainers.with_data(trainers.load_run(args, "training.cuda_graphs=false"), folder)
         trainer = trainers.build_trainer(config, device)
@@ -72,5 +72,5 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
 
 
 def class_of(kernel: str) -> str:
-    """Return the class of a kernel by its name."""
+    """Return the class of a kernel with this name."""
     return next((name for name, parts in _CLASSES.items() if any(part in kernel for part in parts)), "other")

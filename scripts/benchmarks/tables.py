@@ -1,4 +1,4 @@
-"""Benchmark tables on the screen and as JSON lines, to which rows are added as they are measured."""
+"""Benchmark tables, printed and written as JSON lines row by row."""
 
 import argparse
 import json
@@ -18,31 +18,27 @@ import torch
 
 from utils.errors import ConfigError
 
-SCHEMA = 2  # of the JSON lines; increased when programs that read them have to change
+SCHEMA = 2  # version of the JSON lines; increase it when programs that read them must change
 
 Row = dict[str, Any]
 
 
 class Column(NamedTuple):
-    key: str  # of the value in a row; a missing value or None is printed as "-"
+    key: str  # key of the value in a row; a missing value or None is printed as "-"
     form: str = "{}"  # for `str.format`
     heading: str = ""  # default: the key
-    width: int = 8  # at least
-
-    @property
-    def title(self) -> str:
-        return self.heading or self.key
+    width: int = 8  # minimum
 
 
 class BenchmarkReport:
-    """Prints the machine, the date and the rows of one table; with --json it also writes them to a file."""
+    """A table printed row by row, below a line about the machine; with --json also written to a file."""
 
     def __init__(self, command: str, device: torch.device, args: argparse.Namespace) -> None:
         self.path, self.seconds = args.json, math.inf if args.seconds is None else args.seconds
         self.start = time.monotonic()
         self.title, self.columns = "", tuple[Column, ...]()
-        self.form = ""  # of a printed row, with the widths of its columns
-        self.skipped: list[str] = []  # names of measurements for which there was no time
+        self.form = ""  # format of a printed row
+        self.skipped: list[str] = []  # names of measurements that --seconds left out
         if self.path:
             self._create_file(args.overwrite)
         machine, date = describe_machine(device), datetime.now().astimezone().isoformat(timespec="seconds")
@@ -50,38 +46,39 @@ class BenchmarkReport:
         self._write({"schema": SCHEMA, "command": command, "date": date, "machine": machine})
 
     def begin(self, title: str, columns: Sequence[Column], facts: Row) -> None:
-        """Print the title and choose the columns to print; JSON has all values, and facts that hold for all rows."""
+        """Print the title of the table and set its columns; `facts` about all rows go to the JSON file only."""
         self.title, self.columns = title, tuple(columns)
         print(f"\n{title}", flush=True)
         self._write({"table": title, "facts": facts})
 
     def has_time(self, name: str) -> bool:
-        """Return True if a measurement may start; after --seconds its name is listed as not measured."""
+        """Return True if a measurement may start; after --seconds, note that it was left out and return False."""
         if time.monotonic() - self.start < self.seconds:
             return True
         self.skipped.append(name)
         return False
 
     def add(self, row: Row) -> None:
-        """Print and write a row."""
+        """Print the columns of a row, and write all its values."""
         cells = ["-" if row.get(column.key) is None else column.form.format(row[column.key]) for column in self.columns]
         if not self.form:  # the first row shows which columns are text
-            for cell, column in zip(cells, self.columns, strict=True):
-                width = max(column.width, len(column.title), len(cell))
+            headings = [column.heading or column.key for column in self.columns]
+            for cell, heading, column in zip(cells, headings, self.columns, strict=True):
+                width = max(column.width, len(heading), len(cell))
                 self.form += f"  {{:{'<' if isinstance(row.get(column.key), str) else '>'}{width}}}"
-            print(self.form.format(*(column.title for column in self.columns)).rstrip(), flush=True)
+            print(self.form.format(*headings).rstrip(), flush=True)
         print(self.form.format(*cells).rstrip(), flush=True)
         self._write({"table": self.title, "row": row})
 
     def end(self) -> None:
         """Print and write the names of the measurements that --seconds left out."""
         if self.skipped:
-            print(f"  the {self.seconds:g} seconds are over; not measured: {'; '.join(self.skipped)}", flush=True)
+            print(f"  not measured within {self.seconds:g} seconds: {'; '.join(self.skipped)}", flush=True)
             self._write({"table": self.title, "left_out": self.skipped})
 
     def _create_file(self, overwrite: bool) -> None:
         if self.path.is_dir():
-            raise ConfigError(f"--json {self.path} is a folder; name a file")
+            raise ConfigError(f"--json {self.path} is a folder: give a file")
         try:
             self.path.open("w" if overwrite else "x").close()
         except OSError as error:
@@ -95,7 +92,7 @@ class BenchmarkReport:
 
 
 def describe_machine(device: torch.device) -> Row:
-    """Return versions, processor, load (of other processes, as this one has just started), and the GPU if used."""
+    """Return versions, processor, the load before measuring, and the GPU if it is used."""
     facts: Row = {"python": platform.python_version(), "torch": torch.__version__, "cpu": platform.machine()}
     with suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""Timing of calls, and the device's limits: the bandwidth of a large copy, the rate of a large matrix product."""
+"""Timing of calls, and limits of the device: bandwidth of a copy, rate of a matrix product."""
 
 import statistics
 import time
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import torch
 
-# More than the last-level cache of most processors: after reading this much, nothing else is left in the cache.
+# More than the last-level cache of most processors: reading this much evicts everything else.
 _CACHE_BYTES = {"cpu": 128 << 20, "cuda": 256 << 20}
-_READS = {"cpu": 1, "cuda": 8}  # on a GPU they take half a millisecond or more, enough to queue the timed kernels
+_READS = {"cpu": 1, "cuda": 8}  # on a GPU they take at least half a millisecond, enough to queue the timed kernels
 _COPY_BYTES = {"cpu": 256 << 20, "cuda": 1 << 30}
-_SIDES = {"cpu": (256, 2048), "cuda": (256, 8192)}  # of the smallest and the largest matrix
+_SIDES = {"cpu": (256, 2048), "cuda": (256, 8192)}  # sides of the smallest and the largest matrix
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Median, minimum and maximum of measurements; formatted as `0.52 (0.50 to 0.61)`."""
+    """Median, minimum and maximum of measurements, formatted as `0.52 (0.50 to 0.61)`."""
 
     median: float
     low: float
@@ -33,11 +33,11 @@ class Spread:
 def time_in_turn(
     calls: Mapping[str, Callable[[], object]], device: torch.device, rounds: int, warm_up: int = 1, cold: bool = False
 ) -> dict[str, list[float]]:
-    """Return the seconds of each call in each round, by name, after `warm_up` rounds without timing.
+    """Return the seconds of each call in each round, by name, after `warm_up` rounds that are not timed.
 
-    The calls take turns, so that a machine that slows down affects all of them. With `cold`, for single kernels, other
-    memory is read before each call: its inputs are not in the caches, and it does not pay for evicting other data. A
-    GPU is still reading while the call is queued, so that the time excludes the launch, as in a network that keeps the
+    The calls take turns, so a machine that slows down affects all of them. `cold` is for single kernels: other memory
+    is read before each call, so its inputs are not in the caches, and it does not wait for written data to leave them.
+    A GPU is still reading while the call is queued, so the time excludes the launch, as in a network that keeps the
     queue filled.
     """
     filler = torch.ones(_CACHE_BYTES[device.type] // 4, device=device) if cold else None
@@ -75,26 +75,21 @@ def _seconds(call: Callable[[], object], device: torch.device, wait: bool) -> fl
     return start.elapsed_time(end) / 1000
 
 
-def ratio_by_round(seconds: Sequence[float], others: Sequence[float]) -> Spread:
-    """Return the spread of the rounds' ratios, for calls that were timed in turn."""
-    return Spread.of([a / b for a, b in zip(seconds, others, strict=True)])
-
-
 def ratio_of_medians(seconds: Sequence[float], others: Sequence[float]) -> Spread:
-    """Return the ratio of the medians between its possible extremes, for calls that were not timed in turn."""
+    """Return the ratio of the medians, ranging from the smallest to the largest ratio of any two measurements."""
     a, b = Spread.of(seconds), Spread.of(others)
     return Spread(a.median / b.median, a.low / b.high, a.high / b.low)
 
 
 def copy_bandwidth(device: torch.device, size: int | None = None) -> float:
-    """Return the bytes read and written per second by copying a large tensor, or one of `size` bytes."""
+    """Return the bytes read and written per second when a large tensor, or one of `size` bytes, is copied."""
     source = torch.ones((size or _COPY_BYTES[device.type]) // 4, device=device)
     target = torch.empty_like(source)
     return 2 * source.nbytes / statistics.median(time_call(lambda: target.copy_(source), device, 10, cold=True))
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the floating-point operations per second of a large matrix product; a multiply-add counts as two."""
+    """Return the FLOP/s of a large matrix product; a multiply-add counts as two."""
 
     def seconds(side: int, rounds: int) -> float:
         # Random values: a GPU that multiplies zeros uses less power and runs faster.

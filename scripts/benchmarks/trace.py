@@ -1,12 +1,11 @@
-"""Operators, memory traffic and peak memory of each training step on a GPU, by trace: no GPU is needed.
+"""Count operators, memory traffic and peak memory of each training step on a GPU, without needing one.
 
-Runs the real steps on the meta device, which has shapes, types and memory formats but no data, and adds what a GPU
-does: the casts of autocast and the memory formats of cuDNN's convolutions. GB moved are what operators read and write,
-as if nothing stayed in a cache. Peak GB are live tensors, with networks, average and Adam's moments, without workspaces
-and fragmentation. Host ms is the CPU time of the step on the meta device, an estimate of the time to launch its
+The real steps run on the meta device, which has shapes, types and memory formats but no data, with two additions for
+what a GPU does: the casts of autocast and the memory formats of cuDNN's convolutions. "GB moved" is what operators read
+and write, as if nothing stayed in a cache. "Peak GB" are the live tensors, including networks, the averaged generator
+and Adam's moments, without workspaces and fragmentation; on an H200 the measured peaks were within 4 % of it
+(docs/performance.md). "Host ms" is the CPU time of the step on the meta device, an estimate of the time to launch its
 kernels. Augmentation is left out.
-
-On an H200 the measured peaks were within 4 % of the traced ones (docs/performance.md).
 """
 
 import argparse
@@ -27,6 +26,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from configs import RunConfig, load_config
 from datasets.class_files import default_table
+from scripts.benchmarks import trainers
 from scripts.benchmarks.tables import BenchmarkReport, Column
 from training.data import split_batch
 from training.discriminator_inputs import PairInputs
@@ -36,7 +36,7 @@ from training.steps import TrainingSteps
 from utils.distributed import Process
 
 META = torch.device("meta")
-# By the operator's name; all others are elementwise.
+# Kinds of operators by their names; all others are elementwise.
 KINDS = {
     "convolutions": {"convolution", "convolution_backward"},
     "products": {"mm", "addmm", "bmm", "baddbmm"},
@@ -47,7 +47,7 @@ KINDS = {
 }
 _IDLE = {"empty", "empty_like", "new_empty", "new_empty_strided", "empty_strided", "detach"}  # launch no kernel
 _WRITERS = {"fill_", "zero_", "normal_", "new_zeros", "new_full"}  # read nothing
-# What CUDA's autocast runs in half precision and in float32.
+# Functions that CUDA's autocast runs in half precision and in float32.
 _HALF = {F.linear, F.conv2d, torch.baddbmm, torch.matmul, Tensor.matmul, Tensor.__matmul__}
 _FLOAT32 = {torch.softmax, Tensor.softmax, torch.rsqrt, Tensor.rsqrt, torch.sum, Tensor.sum, Tensor.pow, Tensor.square}
 _LARGE = 1 << 20  # bytes
@@ -76,23 +76,15 @@ class Autocast(TorchFunctionMode):
 
 
 class Trace(TorchDispatchMode):
-    """Counts what the operators inside the block do; views and allocations are not counted.
-
-    Attributes:
-        operators: calls by operator.
-        bytes: bytes read and written by operator.
-        peak: largest number of bytes of tensors from the block that were live at the same time.
-        largest_kernel: largest side of a convolution's kernel.
-        layouts: bytes written to tensors [N, C, H, W] above 1 MB, by True for channels_last and False for contiguous.
-    """
+    """Counter of the calls and bytes of operators in a `with` block, except views and allocations."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.operators: Counter[str] = Counter()
-        self.bytes: Counter[str] = Counter()
-        self.layouts: Counter[bool] = Counter()
-        self.largest_kernel = 0
-        self.peak = 0
+        self.operators: Counter[str] = Counter()  # calls by operator
+        self.bytes: Counter[str] = Counter()  # bytes read and written by operator
+        self.layouts: Counter[bool] = Counter()  # bytes written to tensors [N, C, H, W] above 1 MB: is channels_last?
+        self.largest_kernel = 0  # largest side of a convolution's kernel
+        self.peak = 0  # largest number of bytes of the block's tensors that were live at the same time
         self._live = 0
         self._storages: set[int] = set()
 
@@ -104,7 +96,7 @@ class Trace(TorchDispatchMode):
         if name in KINDS["convolutions"]:
             weight = args[1 if name == "convolution" else 2]
             self.largest_kernel = max(self.largest_kernel, *weight.shape[2:])
-            if any(_is_channels_last(x) for x in args[:3]):  # unlike the meta device, cuDNN keeps it
+            if any(_is_channels_last(x) for x in args[:3]):  # cuDNN keeps this format, the meta device does not
                 result = tree_map(_channels_last, result)
         inputs, outputs = _tensors((args, kwargs)), _tensors(result)
         shared = {_storage(x) for x in inputs}
@@ -139,8 +131,8 @@ class Trace(TorchDispatchMode):
 class StepTrace(NamedTuple):
     trace: Trace
     seconds: float  # CPU time without tracing
-    resident: int  # bytes of networks, average and moments, which are always allocated
-    every: int  # number of iterations from one such step to the next
+    resident: int  # bytes of networks, averaged generator and Adam's moments, which are always allocated
+    every: int  # interval of the step in iterations
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -151,18 +143,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raise ConfigError for a configuration that cannot be read."""
+    """Raise ConfigError for an invalid configuration."""
     split_batch(load_config(args.config, args.overrides), world_size=1)
 
 
 def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkReport) -> None:
-    """Add a row for each step, and one for the average iteration."""
+    """Add a row for each step, and one for an average iteration."""
     config = load_config(args.config, args.overrides)
     micro_batches, samples = split_batch(config, world_size=1)
     title = (
         f"by trace, nothing timed on a GPU: {config.model.resolution} pixels, K = {config.model.num_classes}, "
         f"{micro_batches} x {samples} images, {config.training.precision}\n"
-        "GB moved by kind of operator; kernel: the largest convolution's; NCHW: share of large maps that are contiguous"
+        "GB moved by kind of operator; kernel: side of the largest; NCHW: share of large maps that are contiguous"
     )
     report.begin(title, _COLUMNS, {"config": config})
     if not report.has_time("steps"):
@@ -187,17 +179,15 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
 
 
 def trace_steps(config: RunConfig) -> Iterator[tuple[str, StepTrace]]:
-    """Yield the name and the trace of each optimizer step of a configuration."""
+    """Yield name and trace of each optimizer step of a configuration."""
     model, losses = config.model, config.losses
-    # float32: the loss scaler of float16 does not support the meta device; it would add one kernel to a step.
+    # float32, as the loss scaler of float16 does not support the meta device; it would add one kernel to a step.
     training = replace(config.training, precision="float32", compile=False)
     state = build_state(replace(config, training=training), Process(META))
-    resident = sum(map(_size, [*state.generator.state_dict().values(), *state.discriminator.state_dict().values()]))
-    resident += sum(map(_size, state.generator_ema.state_dict().values()))
-    for network, optimizer in (("generator", "generator_optimizer"), ("discriminator", "discriminator_optimizer")):
-        parameters = list(getattr(state, network).parameters())
-        resident += 2 * sum(map(_size, parameters))  # Adam's moments
-        setattr(state, optimizer, _NoStep(parameters, {}))
+    trainers.disable_optimizers(state)
+    networks = (state.generator, state.discriminator)
+    resident = sum(_size(x) for network in (*networks, state.generator_ema) for x in network.state_dict().values())
+    resident += 2 * sum(_size(x) for network in networks for x in network.parameters())  # Adam's moments
     inputs = PairInputs(default_table(model.num_classes), META, soft_masks=config.data.soft_masks)
     steps = TrainingSteps(state, losses, replace(config.training, compile=False), Stats(META), inputs)
     micro_batches, samples = split_batch(config, world_size=1)
@@ -208,16 +198,9 @@ def trace_steps(config: RunConfig) -> Iterator[tuple[str, StepTrace]]:
             start = time.process_time()
             steps.step(name, [(images, labels)] * micro_batches)
             seconds = time.process_time() - start
-            with Trace() as trace:  # not the first call, which caches tensors
+            with Trace() as trace:  # trace the second call: the first one caches tensors
                 steps.step(name, [(images, labels)] * micro_batches)
         yield name, StepTrace(trace, seconds, resident, kind.every)
-
-
-class _NoStep(torch.optim.Optimizer):
-    """Replaces the fused Adam, one kernel a step, which does not support the meta device."""
-
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Leave the parameters as they are."""
 
 
 def _tensors(tree: Any) -> list[Tensor]:
@@ -229,14 +212,13 @@ def _storage(x: Tensor) -> int:
 
 
 def _size(x: Tensor) -> int:
-    """Return the bytes of a tensor's elements, without the repetitions of expanded dimensions."""
+    """Return the bytes of a tensor, counting the elements of expanded dimensions once."""
     return x.element_size() * math.prod(size for size, stride in zip(x.shape, x.stride(), strict=True) if stride)
 
 
 def _is_channels_last(x: Any) -> bool:
-    if not isinstance(x, Tensor) or x.ndim != 4 or x.is_contiguous():
-        return False
-    return x.is_contiguous(memory_format=torch.channels_last)
+    is_map = isinstance(x, Tensor) and x.ndim == 4 and not x.is_contiguous()
+    return is_map and x.is_contiguous(memory_format=torch.channels_last)
 
 
 def _channels_last(x: Any) -> Any:

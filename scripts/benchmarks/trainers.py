@@ -1,4 +1,4 @@
-"""Trainers to measure, with our or the reference networks (tests/reference), their data, and the FLOPs of a step."""
+"""Trainers to be measured, with our or the reference networks (tests/reference), their data and FLOPs."""
 
 import argparse
 import copy
@@ -15,8 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from configs import RunConfig, load_config
-from datasets.class_files import celebamask13, default_table
-from datasets.labels import numbered_table
+from datasets.class_files import default_table
 from datasets.lmdb_writer import LmdbWriter, encode_pair
 from datasets.opening import open_dataset
 from datasets.synthetic_faces import draw_face
@@ -34,16 +33,16 @@ from utils.errors import ConfigError
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for a run and its timing."""
-    parser.add_argument("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
+    """Add the options that describe a run and its timing."""
+    parser.add_argument("--device", help="such as cpu or cuda:1 (default: cuda if there is a GPU, else cpu)")
     parser.add_argument("--config", default="configs/faces_64_cpu.yaml", help="YAML file (default %(default)s)")
     parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="options that replace the file's")
-    parser.add_argument("--data", metavar="FOLDER", help="prepared data (default: generated faces that fit the model)")
+    parser.add_argument("--data", metavar="FOLDER", help="prepared data (default: generated faces)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds to time, after a warm-up (default 3)")
 
 
 def load_run(args: argparse.Namespace, more_options: str = "") -> RunConfig:
-    """Return the run's configuration; raise ConfigError or DataError if options or data do not match."""
+    """Return the run's configuration; raise ConfigError or DataError if options or data are invalid."""
     options = [*args.overrides, *shlex.split(more_options)]
     config = load_config(args.config, options)
     if args.rounds < 1:
@@ -57,17 +56,15 @@ def load_run(args: argparse.Namespace, more_options: str = "") -> RunConfig:
 
 
 def with_data(config: RunConfig, folder: str | Path) -> RunConfig:
-    """Return the configuration; one without data gets generated faces, which are written to the folder once."""
+    """Return the configuration; if it has no data, add generated faces, which are written to the folder once."""
     if config.data.path:
         return config
     model = config.model
     path = Path(folder, f"{model.resolution}_{model.num_classes}_{'_'.join(map(str, model.transparent_classes))}")
     if not path.exists():
-        is_default = model.num_classes == celebamask13().num_classes
-        classes = celebamask13() if is_default else numbered_table(model.num_classes)
-        classes = replace(classes, transparent=model.transparent_classes)
+        classes = replace(default_table(model.num_classes), transparent=model.transparent_classes)
         faces = [draw_face(0, index, model.resolution) for index in range(32)]
-        pairs = [encode_pair(image, label % model.num_classes) for image, label in faces]  # every class occurs
+        pairs = [encode_pair(image, label % model.num_classes) for image, label in faces]
         with LmdbWriter(path, model.resolution, classes, "scripts.benchmark") as writer:
             for index in range(256):
                 writer.add_encoded(*pairs[index % len(pairs)])
@@ -75,11 +72,11 @@ def with_data(config: RunConfig, folder: str | Path) -> RunConfig:
 
 
 def build_trainer(config: RunConfig, device: torch.device, literal: bool = False) -> trainer.Trainer:
-    """Return the program's trainer, or with `literal` the same loop with the reference networks, in float32."""
+    """Return the trainer of a run, or with `literal` one with the reference networks in float32."""
     if not literal:
         return trainer.Trainer(config, Process(device))
     training = replace(config.training, precision="float32", compile=False, cuda_graphs=False)
-    # The networks must be replaced before the trainer compiles or wraps them.
+    # Replace the networks before the trainer compiles or wraps them.
     with mock.patch.object(trainer, "build_state", _literal_state):
         return trainer.Trainer(replace(config, training=training), Process(device))
 
@@ -95,10 +92,10 @@ def _literal_state(config: RunConfig, process: Process) -> TrainingState:
 
 
 class FlopCounter(TorchDispatchMode):
-    """Counts FLOPs inside the block, two for a multiply-add, backward passes included.
+    """Counter of the FLOPs in a `with` block, two for a multiply-add, backward passes included.
 
-    PyTorch's FlopCounterMode fails for gradients with respect to a module's own input. Its formulas count the weight
-    gradient of a grouped convolution once for each group: with networks that make each sample a group, use one sample.
+    PyTorch's own FlopCounterMode fails for gradients with respect to a module's input. Its formulas count the weight
+    gradient of a grouped convolution once for each group: if each sample is a group, use a single sample.
     """
 
     flops = 0
@@ -111,7 +108,7 @@ class FlopCounter(TorchDispatchMode):
 
 
 def work_per_iteration(config: RunConfig) -> float:
-    """Return the mean FLOPs per iteration of the reference networks."""
+    """Return the FLOPs per iteration of the reference networks, averaged over the schedule of the penalties."""
     losses, (micro_batches, samples) = config.losses, split_batch(config, 1)
     images = {"path_length": micro_batches * max(1, round(samples * losses.path_length_batch_share))}
     every = {"r1": losses.r1_every, "path_length": losses.path_length_every}
@@ -119,15 +116,17 @@ def work_per_iteration(config: RunConfig) -> float:
     return sum(n * images.get(step, config.training.batch_size) / every.get(step, 1) for step, n in work.items())
 
 
+def disable_optimizers(state: TrainingState) -> None:
+    """Make the optimizers' steps do nothing, because the fused Adam does not support the meta device."""
+    for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
+        optimizer.step = lambda: None  # type: ignore[method-assign,assignment]
+
+
 @cache
 def work_per_sample(config: RunConfig, device: str = "meta") -> dict[str, int]:
-    """Return the FLOPs per sample of each training step, for the reference networks.
-
-    The meta device computes nothing.
-    """
+    """Return the FLOPs per sample of each training step with the reference networks; "meta" stores no values."""
     state = _literal_state(config, Process(torch.device(device)))
-    for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
-        optimizer.step = lambda: None  # type: ignore[method-assign,assignment]  # the meta device has no Adam
+    disable_optimizers(state)
     inputs = PairInputs(default_table(config.model.num_classes), torch.device(device))
     steps = TrainingSteps(state, config.losses, config.training, Stats(torch.device(device)), inputs)
     side = config.model.resolution
@@ -146,5 +145,5 @@ def penalty_period(config: RunConfig) -> int:
 
 
 def warm_up(loop: trainer.Trainer) -> int:
-    """Return the number of iterations before timing starts: with CUDA graphs until every step is recorded."""
+    """Return the number of iterations to run before timing; with CUDA graphs, they record all steps."""
     return 2 + (penalty_period(loop.config) if loop.steps.graphs else 0)

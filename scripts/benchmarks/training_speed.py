@@ -1,10 +1,10 @@
 """Time full iterations of the training loop for our networks, ours with other options, and the reference networks.
 
-Each version is measured without penalties, then with all of them as often as in training, one version after the other.
-The reference networks (tests/reference; "literal" in the table) train in float32, with the same data, losses,
-optimizers and TF32 setting. FLOPs are those of the reference networks, backward passes included, so recomputation does
-not count. Memory is the peak of PyTorch's tensors, unknown for CUDA graphs, and what PyTorch reserved. On a CPU other
-processes distort all times.
+One version after the other is measured without penalties, then with all of them as often as in training. The reference
+networks (tests/reference; "literal" in the table) train in float32, with the same data, losses, optimizers and TF32
+setting. "Of rate" compares with the speed of a large matrix product, counting the FLOPs of the reference networks and
+their backward passes, so recomputation does not count. "Peak GB" are PyTorch's tensors (unknown with CUDA graphs),
+"reserved GB" what PyTorch took from the device. On a CPU, other processes distort all times.
 """
 
 import argparse
@@ -27,7 +27,8 @@ from training.trainer import Trainer
 from utils.distributed import process_group
 from utils.errors import ConfigError
 
-_LITERAL = {"none": (), "plain": (False,), "all": (False, True)}  # --literal: without penalties, with penalties
+Build = Callable[[RunConfig, torch.device], Trainer]
+_LITERAL = {"none": (), "plain": (False,), "all": (False, True)}  # value of --literal: with penalties or not
 _COLUMNS = (
     Column("penalties"),
     Column("resolution", heading="pixels"),
@@ -47,23 +48,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the subject's options."""
     trainers.add_options(parser)
     parser.add_argument("--iterations", type=int, default=16, help="iterations in a round (default 16)")
-    parser.add_argument(
-        "--also", action="append", default=[], metavar='"OPTIONS"', help="also time ours with these; repeatable"
-    )
-    literal = "measure reference networks: not, without penalties, or with them too, which takes minutes at 512 pixels"
-    parser.add_argument("--literal", choices=list(_LITERAL), default="plain", help=f"{literal} (default plain)")
+    also = "also time ours with these options; repeatable"
+    parser.add_argument("--also", action="append", default=[], metavar='"OPTIONS"', help=also)
+    literal = "reference networks: none, without penalties (plain, the default), or also with them (minutes at 512 px)"
+    parser.add_argument("--literal", choices=list(_LITERAL), default="plain", help=literal)
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raise ConfigError or DataError for options out of range, or if the configuration does not match the data."""
+    """Raise ConfigError or DataError if an option is out of range or the data do not match the configuration."""
     ours = trainers.load_run(args)
     for options in ("", *args.also):
         config = trainers.load_run(args, options)
         if config.training.tf32 != ours.training.tf32:  # the matrix rate is measured once, with ours
-            raise ConfigError(f"--also {options!r} changes training.tf32: measure it with a command of its own")
+            raise ConfigError(f"--also {options!r} changes training.tf32: measure it in a command of its own")
         period = trainers.penalty_period(config)
         if args.iterations < 1 or args.iterations % period:
-            raise ConfigError(f"--iterations {args.iterations}: give a multiple of {period}, for all penalties")
+            raise ConfigError(f"--iterations {args.iterations}: give a multiple of {period}, to include all penalties")
 
 
 def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkReport) -> None:
@@ -72,7 +72,7 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
     ours = versions["ours"]
     runs = [*product(versions, (False, True)), *product(["literal"], _LITERAL[args.literal])]
     precisions = {name: config.training.precision for name, config in versions.items()} | {"literal": "float32"}
-    with process_group(device.type), TemporaryDirectory() as folder:  # the group limits threads as in training
+    with process_group(device.type), TemporaryDirectory() as folder:  # process_group limits threads as in training
         prepare_device(device, ours)
         dtypes = dict.fromkeys(["bfloat16", *(precisions[name] for name, _ in runs)])
         rates = {dtype: matrix_rate(device, getattr(torch, dtype)) for dtype in dtypes}
@@ -86,7 +86,7 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
             config = versions.get(name, ours)
             without = replace(config, losses=replace(config.losses, r1_every=0, path_length_every=0))
             if penalties and config == without:
-                continue  # the configuration has no penalties
+                continue  # the configuration has none
             if not report.has_time(f"{name}{', penalties' * penalties}"):
                 continue
             config = trainers.with_data(config if penalties else without, folder)
@@ -103,26 +103,21 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
             report.add(row)
 
 
-def time_training(
-    build: Callable[[RunConfig, torch.device], Trainer],
-    config: RunConfig,
-    device: torch.device,
-    args: argparse.Namespace,
-) -> Row:
+def time_training(build: Build, config: RunConfig, device: torch.device, args: argparse.Namespace) -> Row:
     """Return time and memory of a new trainer, the only one on the device."""
-    gc.collect()  # the previous trainer
+    gc.collect()  # free the previous trainer
     torch.cuda.empty_cache()
     if config.training.compile:
         torch.compiler.reset()  # PyTorch limits how often it compiles, counting all trainers
     trainer, batch_size = build(config, device), config.training.batch_size
-    batches, ticks = trainer.data.batches(0), list[Row]()  # of each round: losses, and seconds of each step
+    batches, ticks = trainer.data.batches(0), list[Row]()  # losses and seconds of each step, by round
 
     def iterate(iterations: int = args.iterations) -> None:
         for _ in range(iterations):
             trainer.steps.iterate(next(batches))
         ticks.append(trainer.stats.tick())
 
-    # Iteration 0 has all penalties; CUDA graphs are recorded later, when a step is due for the second time.
+    # Iteration 0 runs all penalties; CUDA graphs are recorded when a step runs for the second time.
     iterate(trainers.warm_up(trainer))
     memory.reset_peak(device)
     ms = [1000 * each / args.iterations for each in time_call(iterate, device, args.rounds, warm_up=0)]

@@ -45,7 +45,7 @@ def test_without_pixels_nothing_is_known():
 
 
 def test_ids_out_of_range_and_other_shapes_are_errors():
-    with pytest.raises(ValueError, match="class id 2, but there are only 2 classes"):
+    with pytest.raises(ValueError, match="class id 2 in a label map, but there are only 2 classes"):
         confusion(PREDICTED, LABELS, 2)
     with pytest.raises(ValueError, match="predicted"):
         confusion(PREDICTED[:, :1], LABELS, 3)

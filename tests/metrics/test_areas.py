@@ -1,7 +1,7 @@
-import pytest
 import torch
 
-from metrics.areas import class_areas, proportion, total_variation
+from metrics.areas import Areas, pixel_counts, proportion
+from metrics.metric_config import MetricConfig
 
 
 def test_classes_in_proportion():
@@ -16,19 +16,19 @@ def test_classes_in_proportion():
     )
 
 
-def test_class_areas_count_pixels_over_all_batches():
-    first = torch.tensor([[[0, 0], [1, 2]]], dtype=torch.uint8)
-    second = torch.tensor([[[2, 2], [2, 2]]], dtype=torch.uint8)
-    assert class_areas([first, second], 4).tolist() == [2 / 8, 1 / 8, 5 / 8, 0]
+def test_pixels_are_counted_over_all_samples():
+    labels = torch.tensor([[[0, 0], [1, 2]], [[2, 2], [2, 2]]], dtype=torch.uint8)
+    assert pixel_counts(labels, 4).tolist() == [2, 1, 5, 0]
 
 
-def test_no_labels_is_an_error():
-    with pytest.raises(ValueError, match="no labels"):
-        class_areas([], 3)
+def area_distance(generated, real):
+    """Return the distance of masks with these counts of pixels by class."""
+    metric = Areas(MetricConfig(), tuple("abc"), 1)
+    states = [{"counts": torch.tensor(counts)} for counts in (generated, real)]
+    return metric.compute(*states).numbers["area_distance"].value
 
 
-def test_total_variation():
-    p, q = torch.tensor([0.5, 0.5, 0.0]), torch.tensor([0.25, 0.5, 0.25])
-    assert total_variation(p, q) == pytest.approx(0.25)
-    assert total_variation(p, p) == 0
-    assert total_variation(torch.eye(2)[0], torch.eye(2)[1]) == 1
+def test_total_variation_distance():
+    assert area_distance([2, 2, 0], [1, 2, 1]) == 0.25
+    assert area_distance([2, 2, 0], [4, 4, 0]) == 0
+    assert area_distance([1, 0, 0], [0, 1, 0]) == 1

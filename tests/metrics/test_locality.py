@@ -1,8 +1,6 @@
-import pytest
 import torch
 
 from metrics.locality import Locality
-from utils.errors import MetricError
 
 
 def quarters(resolution: int = 8) -> torch.Tensor:
@@ -96,11 +94,3 @@ def test_parts_without_samples_or_change_have_no_row_and_count_nothing():
     assert locality.mean() == 0
     locality.update(0, grey(0), grey(9), labels, labels)
     assert locality.mean() == 0.25 / 5
-
-
-def test_tensors_that_do_not_fit_are_refused():
-    labels = quarters()
-    with pytest.raises(MetricError, match=r"uint8 images .* label maps"):
-        one_edit(0, grey(0).float(), grey(0).float(), labels, labels)
-    with pytest.raises(MetricError, match=r"\[2, 4, 4\]"):
-        one_edit(0, grey(0), grey(0), quarters(4), labels)

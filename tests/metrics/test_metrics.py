@@ -11,8 +11,7 @@ from datasets.synthetic_faces import draw_face
 from metrics import parts
 from metrics.agreement import Agreement
 from metrics.features import FeatureExtractor, Features
-from metrics.inception_score import InceptionScore
-from metrics.kid import Kid
+from metrics.image_quality import InceptionScore, Kid
 from metrics.metric_config import MetricConfig
 from metrics.ppl import PerceptualPathLength
 from metrics.registry import PathStep, Samples, State

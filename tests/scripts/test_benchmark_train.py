@@ -190,7 +190,7 @@ def test_mistakes_are_found_before_anything_runs(subject, arguments, message, ca
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--iterations", "20"], "--iterations 20: give a multiple of 16, for all penalties"),
+        (["--iterations", "20"], "--iterations 20: give a multiple of 16, to include all penalties"),
         (["--also", "training.precision=bfloat16", "--also", "model.num_clases=2"], "did you mean model.num_classes"),
         (["--also", "losses.r1_every=3"], "--iterations 16: give a multiple of 3"),
         (["--also", "training.tf32=false"], "changes training.tf32"),

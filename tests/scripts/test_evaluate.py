@@ -143,7 +143,7 @@ def test_help_lists_all_metrics(capsys):
         (["--seeds", "1"], "--seeds"),
         (["--metrics", "ssim"], "unknown metric ssim: choose from agreement, areas, fid"),
         (["--metrics", "fid", "--extractor", "inception"], "Inception's weights are missing: fetch pt_inception"),
-        (["--weights", "pt.pth"], "weights = pt.pth is for Inception only"),
+        (["--weights", "pt.pth"], "weights = pt.pth is a file for Inception"),
         (["--workers", "-1"], "data.workers = -1"),
         (["--truncation", "nan"], "truncation = nan"),
         (["--metrics", "agreement"], "scripts.train_segmenter"),

@@ -26,7 +26,7 @@ def test_points_are_in_order_of_images(run):
 def test_a_class_of_a_table(run):
     folder = run({"images": 10, "values": {}, "tables": {"area_drawn": {"eye": 0.25, "hat": None}}})
     assert read_curve(folder / "metrics.jsonl", "area_drawn.eye") == ((10,), (0.25,))
-    with pytest.raises(ConfigError, match=r"has no kid by number of images; it has area_drawn\.eye, area_drawn\.hat"):
+    with pytest.raises(ConfigError, match=r"has no kid: choose from area_drawn\.eye, area_drawn\.hat"):
         read_curve(folder / "metrics.jsonl", "kid")
 
 
@@ -35,7 +35,7 @@ def test_mistakes(run, tmp_path):
     out = ["--output", str(tmp_path / "x.png")]
     for arguments, message in (
         ([str(tmp_path / "missing"), "--metric", "kid"], "no such file; create it with"),
-        ([str(folder), "--metric", "kid"], "has no kid by number of images; it has no metrics"),
+        ([str(folder), "--metric", "kid"], "has no kid: choose from nothing, as it has no metrics"),
     ):
         with pytest.raises(ConfigError, match=message):
             main([*arguments, *out])

@@ -138,7 +138,7 @@ def test_a_run_that_fails_leaves_the_others_alone(study, monkeypatch, tmp_path):
     replace_train(monkeypatch, tmp_path, source)
     out = tmp_path / "out"
     with pytest.raises(
-        ConfigError, match=r"^1 of 2 runs failed, the first: \S*/no_r1-0.log \(exit code 1\): error: out of memory$"
+        ConfigError, match=r"^1 of 2 runs failed; the first: \S*/no_r1-0.log \(exit code 1\): error: out of memory$"
     ):
         main([str(study(seeds=[0])), "--output", str(out), "--processes", "2"])
     lines = (out / "study.md").read_text().splitlines()
@@ -230,7 +230,7 @@ def test_a_stage_that_runs_are_past(study, commands, tmp_path):
     out = tmp_path / "out"
     variants = {"paper": []}
     main([str(study(images=[8, 16], seeds=[0], variants=variants)), "--output", str(out)])
-    with pytest.raises(ConfigError, match=r"paper-0 is beyond 12 images: remove this stage"):
+    with pytest.raises(ConfigError, match=r"paper-0 was trained beyond 12 images: remove this stage"):
         main([str(study(images=[8, 12, 16], seeds=[0], variants=variants)), "--output", str(out)])
     main([str(study(images=[8, 16, 24], seeds=[0], variants=variants)), "--output", str(out)])
     assert (out / "study.md").read_text().count("| paper |") == 3

@@ -5,6 +5,7 @@ import pytest
 from datasets.image_mask import ImageMaskDataset
 from datasets.opening import content_digest
 from metrics.segmenter import find_segmenter
+from scripts import train_segmenter
 from scripts.train_segmenter import main
 from utils.cli import run
 
@@ -29,9 +30,21 @@ def test_the_segmenter_is_in_the_cache(faces_32, capsys):
     main(["--data", str(faces_32), *QUICK])
     dataset = ImageMaskDataset(faces_32)
     segmenter = find_segmenter("", dataset.classes.names, 32, content_digest(dataset))
-    rows = dict(re.findall(r"  (\w+) +([\d.]+|none)\n", capsys.readouterr().out))
+    printed = capsys.readouterr().out
+    rows = dict(re.findall(r"  (\w+) +([\d.]+|none)\n", printed))
     assert list(rows) == [*dataset.classes.names, "mean"]
     assert float(rows["mean"]) == pytest.approx(segmenter.facts.mean_iou, abs=6e-4)
+    assert "for 2 steps at 32 pixels on cpu; on one CPU core" in printed.splitlines()[0]
+
+
+def test_the_duration_is_told_before_anything_is_read(faces_32, monkeypatch, capsys):
+    def read(*arguments):
+        assert "take about eight minutes" in capsys.readouterr().out
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_segmenter, "content_digest", read)
+    with pytest.raises(KeyboardInterrupt):
+        main(["--data", str(faces_32), *QUICK])
 
 
 def test_a_file_is_replaced_only_when_asked(faces_32, tmp_path, capsys):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.processes import ROOT
+from tests.processes import ROOT, project_files
 from utils import progress as module
 from utils.progress import Lines, progress
 
@@ -72,12 +72,8 @@ def test_a_terminal_has_a_bar(monkeypatch, capsys):
 
 
 def test_all_bars_are_made_here():
-    files = [
-        path.relative_to(ROOT).as_posix()
-        for top in ROOT.iterdir()
-        if not top.name.startswith(".") and top.name != "tests"
-        for path in ([top] if top.suffix == ".py" else top.rglob("*.py"))
-    ]
+    paths = [path.relative_to(ROOT) for path in project_files() if path.suffix == ".py"]
+    files = [path.as_posix() for path in paths if path.parts[0] != "tests"]
     importing = {
         name
         for name in files

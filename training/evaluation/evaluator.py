@@ -1,6 +1,6 @@
-"""Measurement of a generator against a data set, shared by runs and `scripts.evaluate`.
+"""Measurement of a generator against a data set, in runs and in `scripts.evaluate`.
 
-All processes must build the same evaluation and make the same calls; the results do not depend on their number.
+All processes must build the same `Evaluation` and make the same calls; the results do not depend on how many there are.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -30,38 +30,26 @@ _FEATURES = ""  # key of the state that all metrics with the need "features" sha
 
 
 class Evaluation:
-    """Measures generators against one data set. The constructor loads and checks everything that measuring needs.
+    """Measurement of generators against a data set with their resolution and classes.
 
-    Args:
-        config: the metrics and their options.
-        dataset: real images and labels, with the generators' resolution and classes.
-        process: this process.
-        workers: processes that decode real records for this one; 0 decodes in this process.
-        skip_missing: leave out metrics that cannot be measured here, with the reason in the reports.
-
-    Raises:
-        MetricError: if a file or package is missing or does not match, or there are too few samples.
-        DataError: if the data are smaller than the generated images.
+    The constructor loads everything that measuring needs. It raises MetricError if a file or package is missing or does
+    not match, or there are too few samples; with `skip_missing`, reports state the reason instead. It raises DataError
+    if the data have a lower resolution than the generators. `workers` is the number of processes that decode data for
+    this one; 0 decodes in this process.
     """
 
     def __init__(
-        self,
-        config: MetricConfig,
-        dataset: PairDataset,
-        process: Process,
-        *,
-        workers: int = 0,
-        skip_missing: bool = False,
+        self, config: MetricConfig, dataset: PairDataset, process: Process, workers: int = 0, skip_missing: bool = False
     ) -> None:
-        dataset[0]  # a wrong resolution fails here, not after all samples have been generated
+        dataset[0]  # fail now if the resolution is wrong, not after all samples have been generated
         self.config = config
         self.process = process
         self.real = RealStatistics(dataset, process, config.batch_size, workers)
         self.left_out: dict[str, str] = {}
         self.names: list[str] = []
-        self._networks: dict[str, Any] = {}  # extractor, distance and segmenter, as far as metrics need them
-        self._real_states: dict[str, State] = {}  # those that are not cached on disk
-        # A network that the user has chosen must work, even with `skip_missing`.
+        self._networks: dict[str, Any] = {}  # those of extractor, distance and segmenter that metrics need
+        self._real_states: dict[str, State] = {}  # states of real data that are not cached on disk
+        # A network that the user has chosen must be usable, even with `skip_missing`.
         chosen = {"extractor": config.extractor == "inception", "distance": config.lpips, "segmenter": config.segmenter}
         # The segmenter comes last, because finding it reads all data.
         for name in sorted(dict.fromkeys(config.names), key=lambda name: "segmenter" in registered()[name].needs):
@@ -78,24 +66,15 @@ class Evaluation:
     def measure(
         self, generator: Generator, images: int | None = None, pause: Callable[[], None] = lambda: None
     ) -> Report:
-        """Measure a generator in eval mode and return the same report on all processes. Random states do not change.
+        """Measure a generator in eval mode on this process's device; return the same report on all processes.
 
-        Args:
-            generator: the generator, on this process's device.
-            images: real images that it has seen, for the report.
-            pause: callback that all processes call at the same points, between batches; it may raise.
+        `images` is the number of training images that the generator has seen, for the report. All processes call
+        `pause` at the same points between batches; it may raise. Random states do not change.
         """
         config, device = self.config, self.process.device
         report = Report(images, self._facts(), left_out=dict(self.left_out))
         with torch.random.fork_rng([device] if device.type == "cuda" else []), _exact_float32():
-            samples = GeneratedSamples(
-                generator=generator,
-                process=self.process,
-                batch_size=config.batch_size,
-                seed=config.seed,
-                truncation=config.truncation,
-                pause=pause,
-            )
+            samples = GeneratedSamples(generator, self.process, config, pause)
             metrics = [self._build(name) for name in self.names]
             generated = self._generated(samples, metrics)
             real = self._real(metrics)
@@ -108,7 +87,7 @@ class Evaluation:
         return report
 
     def _generated(self, samples: GeneratedSamples, metrics: list[Metric]) -> dict[str, State]:
-        """Return the states of generated data by key, on the main process."""
+        """Return the states of generated data by `_key`, on the main process."""
         config = self.config
         states = {_key(metric): States("cat" if _key(metric) == _FEATURES else metric.reduce) for metric in metrics}
         for source, batches in (
@@ -126,7 +105,7 @@ class Evaluation:
         return {key: each.merged() for key, each in states.items()}
 
     def _real(self, metrics: list[Metric]) -> dict[str, State]:
-        """Return the states of real data by key, on the main process."""
+        """Return the states of real data by `_key`, on the main process."""
         states: dict[str, State] = {}
         for metric in metrics:
             key = _key(metric)
@@ -152,7 +131,7 @@ class Evaluation:
         return {"pooled": self._features(batch)["pooled"]}
 
     def _add(self, report: Report, metric: Metric, result: Result) -> None:
-        """Add a result under the names of reports, with the networks that its numbers depend on."""
+        """Add a result under its names in reports, with the networks that its numbers depend on."""
         names = number_names(type(metric), self.config.extractor, bool(self.config.lpips))
         networks = {network: self._networks[network] for network in _networks_of(type(metric))}
         described = [str(networks["extractor"])] if "extractor" in networks else []
@@ -178,25 +157,24 @@ class Evaluation:
         for package in metric.packages:
             extra(package)
 
-    def _load(self, networks: list[str]) -> None:
+    def _load(self, names: list[str]) -> None:
         """Load networks; raise MetricError if one is missing or does not match."""
-        for network in networks:
-            if network not in self._networks:
-                self._networks[network] = self._network(network)
-
-    def _network(self, name: str) -> Any:
         config, device, dataset = self.config, self.process.device, self.real.dataset
-        if name == "extractor":
-            return efflite0(device) if config.extractor == "efflite0" else inception(config.weights, device)
-        if name == "distance":
-            return (Lpips(Path(config.lpips)) if config.lpips else EfficientNetDistance()).to(device)
-        return find_segmenter(config.segmenter, dataset.classes.names, dataset.resolution, self.real.digest).to(device)
+        for name in names:
+            if name in self._networks:
+                continue
+            network: Any
+            if name == "extractor":
+                network = efflite0(device) if config.extractor == "efflite0" else inception(config.weights, device)
+            elif name == "distance":
+                network = (Lpips(Path(config.lpips)) if config.lpips else EfficientNetDistance()).to(device)
+            else:
+                classes, digest = dataset.classes.names, self.real.digest
+                network = find_segmenter(config.segmenter, classes, dataset.resolution, digest).to(device)
+            self._networks[name] = network
 
     def _try(self, prepare: Callable[[], None]) -> MetricError | None:
-        """Run `prepare` on every process; return the first error that any of them raised.
-
-        A file may be missing on one node only.
-        """
+        """Run `prepare` on all processes and return the first error of any: a file may be missing on one node only."""
         error = None
         try:
             prepare()
@@ -222,7 +200,6 @@ class Evaluation:
 
 
 def _networks_of(metric: type[Metric]) -> list[str]:
-    """Return the names of the networks that a metric needs."""
     needs = dict.fromkeys("extractor" if need == "features" else need for need in metric.needs)
     return [need for need in needs if need != "real"]
 
@@ -232,7 +209,7 @@ def _key(metric: Metric) -> str:
 
 
 def _limited(batch: Any, metric: Metric, first: int) -> Any:
-    """Return the part of a batch within the metric's limit, or None; `first` is the number of its first sample."""
+    """Return the samples of a batch within the metric's limit, or None; `first` is the index of its first sample."""
     if metric.limit is None or metric.source != "samples":
         return batch
     left = metric.limit - first
@@ -240,20 +217,23 @@ def _limited(batch: Any, metric: Metric, first: int) -> Any:
 
 
 def _computed(metric: Metric, generated: State, real: State) -> tuple[Result, str]:
-    """Return the declared numbers, and the reason if the metric fails, so that the other metrics are not lost."""
+    """Return the declared numbers, and an error message or "": a faulty metric must not prevent the others."""
     try:
         result = metric.compute(generated, real)
     except MetricError as error:
         return Result({}), str(error)
     declared = {number: value for number, value in result.numbers.items() if number in metric.numbers}
     undeclared = ", ".join(result.numbers.keys() - declared.keys())
-    reason = f"compute returns {undeclared}, which @register lacks" if undeclared else ""
-    return replace(result, numbers=declared), reason or ("" if declared else "compute returns no number")
+    reason = f"compute returned {undeclared}, which @register does not declare" if undeclared else ""
+    return replace(result, numbers=declared), reason or ("" if declared else "compute returned no number")
 
 
 @contextmanager
 def _exact_float32() -> Iterator[None]:
-    """Disable TF32 and cuDNN's benchmark: numbers must not depend on a run's options, and TF32 hides small steps."""
+    """Disable TF32 and cuDNN's benchmark mode: numbers must not depend on a run's options.
+
+    TF32 is also too coarse for the small steps of the path length.
+    """
     cudnn = torch.backends.cudnn
     precision, tf32, benchmark = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
     torch.set_float32_matmul_precision("highest")

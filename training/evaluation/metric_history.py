@@ -1,4 +1,4 @@
-"""The measurements of a run, one line of JSON each, and which of them is the best."""
+"""The measurements of a run, one line of JSON each, and the choice of the best."""
 
 import json
 import math
@@ -18,31 +18,29 @@ class MetricHistory:
     """The file metrics.jsonl of a run. Only the main process uses it."""
 
     path: Path  # the file need not exist
-    best: str  # name of the number that compares measurements; "" compares none
+    best: str  # name of the number by which measurements are compared, or ""
 
     def rewind(self, images: int) -> None:
-        """Delete the measurements after more than `images` images, because a run that resumes there repeats them.
+        """Delete the measurements after more than `images` images: a run that resumes there repeats them.
 
-        The best checkpoint's file stays until a measurement is better than all that remain.
-
-        Raises:
-            ConfigError: if the file contains measurements that no run made.
+        best.pt stays until a new measurement is better than all that remain. Raise ConfigError if the file contains
+        lines that no run wrote.
         """
         if self.path.exists():
             self._write([line for line, report in self._lines() if report["images"] <= images])
 
     def knows(self, images: int) -> bool:
-        """Return True if there is a measurement after exactly `images` images."""
+        """Return True if the file has a measurement after exactly `images` images."""
         return any(report["images"] == images for _, report in self._lines())
 
     def is_best(self, report: Report) -> bool:
-        """Return True if a measurement is better than all others that were made under the same conditions."""
+        """Return True if a measurement is better than all in the file that were made under the same conditions."""
         new = report.to_dict()
         scores = [self._score(old) for _, old in self._lines() if self._conditions(old) == self._conditions(new)]
         return self._score(new) > max(scores, default=-math.inf)
 
     def add(self, report: Report) -> str | None:
-        """Append a measurement. Return a warning if that fails, because it should not end a run of days."""
+        """Append a measurement; return a warning if it cannot be written, which should not end a run of days."""
         try:
             self._write([line for line, _ in self._lines()] + [json.dumps(report.to_dict()) + "\n"])
         except EditError as error:
@@ -50,28 +48,24 @@ class MetricHistory:
         return None
 
     def _write(self, lines: list[str]) -> None:
-        """Replace the file atomically: a line that a kill truncates would prevent resuming."""
+        """Replace the file atomically: a line truncated by a kill would prevent resuming."""
         with replacing(self.path) as partial:
             partial.write_text("".join(lines), encoding="utf-8")
 
     def _conditions(self, report: dict[str, Any]) -> tuple[Any, Any]:
-        """Return what a number depends on besides the generator: FIDs of 500 and 50,000 samples are not comparable."""
+        """Return the settings under which numbers are comparable: FIDs of 500 and 50,000 samples are not."""
         how = report["how"].get(self.best)
         return report["facts"], how and how.replace("drawn", "generated")  # "drawn" in reports of older versions
 
     def _score(self, report: dict[str, Any]) -> float:
-        """Return the number, negated if lower is better; -inf without a number."""
+        """Return the number `best`, negated if lower is better; -inf if it was not measured."""
         value = report["values"].get(self.best, math.nan)
         if math.isnan(value):
             return -math.inf
         return float(value if best_direction(self.best) == "higher" else -value)
 
     def _lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield each line with the report in it.
-
-        Raises:
-            ConfigError: if a run did not write the line.
-        """
+        """Yield each line and the report that it contains; raise ConfigError if a run did not write it."""
         for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []:
             try:
                 report: dict[str, Any] = json.loads(line)
@@ -79,5 +73,5 @@ class MetricHistory:
             except (ValueError, KeyError, TypeError):
                 is_own = False
             if not is_own:
-                raise ConfigError(f"{self.path} contains lines that train.py did not write: move the file elsewhere")
+                raise ConfigError(f"{self.path} contains a line that train.py did not write: move the file elsewhere")
             yield line, report

@@ -1,4 +1,4 @@
-"""States of metrics on real data, computed by all processes once and then read from a cache on disk."""
+"""States of metrics on real data: computed once, by all processes, then read from a cache on disk."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ from utils.progress import progress
 
 @dataclass
 class RealStatistics:
-    """Metric states on one data set. All processes must make the same calls, and the main one gets the states."""
+    """Metric states on one data set. All processes must make the same calls; only the main one gets the states."""
 
-    dataset: PairDataset  # images and labels
+    dataset: PairDataset
     process: Process  # this process
     batch_size: int
-    workers: int = 0  # processes that decode records; 0 decodes in this process
+    workers: int = 0  # number of processes that decode records; 0 decodes in this process
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the data set's content. The first access reads all data."""
+        """Digest of the data's content; the first access reads all data."""
         return from_main(self.process, lambda: content_digest(self.dataset))
 
     def state(
@@ -38,14 +38,10 @@ class RealStatistics:
         samples: int | None = None,
         facts: dict[str, Any] | None = None,
     ) -> State:
-        """Return the state of real data on the main process, {} on others: from the cache, or computed by all.
+        """Return the state of `samples` records, evenly spread (default: all), on the main process; {} on others.
 
-        Args:
-            what: name for the progress bar.
-            update: computes the state of one batch.
-            reduce: how to merge states.
-            samples: number of records, evenly spread over the data (default: all).
-            facts: key in the cache, besides the data. None: do not use the cache.
+        `update` computes the state of one batch; `what` names the computation in the progress bar. With `facts`, the
+        state is cached on disk, under the digest of the data and these facts.
         """
         facts = None if facts is None else {"data": self.digest, **facts}
         state = load_statistics(facts) if facts and self.process.is_main else None
@@ -59,7 +55,7 @@ class RealStatistics:
         return state or {}
 
     def _batches(self, what: str, samples: int) -> Iterator[tuple[int, Samples]]:
-        """Yield (batch number, batch): this process's batches of `samples` records, evenly spread."""
+        """Yield (batch number, batch) of this process's share of `samples` records, evenly spread over the data."""
         batches = (torch.arange(samples) * len(self.dataset) // samples).split(self.batch_size)
         own = rank_indices(len(batches), self.process)
         loader = DataLoader(
@@ -82,15 +78,15 @@ class States:
         self.batches: dict[int, State] = {}
 
     def add(self, batch: int, state: State) -> None:
-        """Store the state of a batch on the CPU, merged with an earlier state of the same batch."""
+        """Store the state of a batch on the CPU, merged with earlier states of the same batch."""
         state = {name: value.detach().cpu() for name, value in state.items()}
         earlier = self.batches.get(batch)
         self.batches[batch] = state if earlier is None else _merged([earlier, state], self.reduce)
 
     def merged(self) -> State:
-        """Merge the states of all processes in the order of the batches; {} on other processes than the main one.
+        """Return the states of all batches, merged in their order, on the main process; {} on others.
 
-        All processes must call it.
+        All processes must call this.
         """
         batches = {i: state for own in gather_on_main(self.batches) for i, state in own.items()}
         return _merged([batches[i] for i in sorted(batches)], self.reduce)

@@ -19,7 +19,7 @@ from datasets.lmdb_writer import LmdbWriter, encode_pair
 from datasets.opening import content_digest, open_dataset
 from datasets.synthetic_faces import draw_face
 from metrics import cache, parts, registry
-from metrics.areas import class_areas, total_variation
+from metrics.areas import pixel_counts
 from metrics.features import FeatureExtractor, Features
 from metrics.metric_config import MetricConfig
 from metrics.registry import Metric, Number, Result, Samples, State, number_names, register, registered
@@ -61,9 +61,10 @@ def made_generator(config: ModelConfig) -> Generator:
 def test_numbers(generator, dataset):
     report = Evaluation(CHEAP, dataset, PROCESS).measure(generator, 1000)
     assert report.images == 1000
-    generated = class_areas((d.labels for _, d in samples(generator).samples(10)), 13)
-    real = class_areas((dataset[i][1][None] for i in range(len(dataset))), 13)
-    assert report.values["area_distance"] == pytest.approx(total_variation(generated, real))
+    generated = sum(pixel_counts(d.labels, 13) for _, d in samples(generator).samples(10)).double()
+    real = sum(pixel_counts(dataset[i][1], 13) for i in range(len(dataset))).double()
+    generated, real = generated / generated.sum(), real / real.sum()
+    assert report.values["area_distance"] == pytest.approx((generated - real).abs().sum().item() / 2)
     assert report.tables["area_real"] == pytest.approx(dict(zip(dataset.classes.names, real.tolist(), strict=True)))
     for kind in ("shape", "texture"):
         rows = [row for row in report.matrices[f"locality_{kind}"] if None not in row]
@@ -74,7 +75,7 @@ def test_numbers(generator, dataset):
 
 
 def samples(generator: Generator) -> GeneratedSamples:
-    return GeneratedSamples(generator=generator, process=PROCESS, batch_size=4)
+    return GeneratedSamples(generator, PROCESS, MetricConfig(batch_size=4))
 
 
 def test_random_streams_stay_as_they_are(generator, dataset):
@@ -185,11 +186,11 @@ def refused(*states: State) -> Result:
     ("compute", "name", "why"),
     [
         (refused, "mine", "no such thing"),
-        (lambda *states: Result({}), "mine", "compute returns no number"),
+        (lambda *states: Result({}), "mine", "compute returned no number"),
         (
             lambda *states: Result({"other": Number(1)}),
             "mine",
-            "compute returns other, which @register lacks",
+            "compute returned other, which @register does not declare",
         ),
         (lambda *states: Result({"mine": Number(math.nan, "of 2")}), "mine", r"not a number \(of 2\)"),
         (lambda *states: Result({"mine": Number(None, "too dark")}), "mine", "too dark"),

@@ -1,5 +1,6 @@
 import torch
 
+from metrics.metric_config import MetricConfig
 from training.evaluation.generated_samples import GeneratedSamples
 from utils.distributed import Process
 
@@ -8,7 +9,7 @@ PROCESS = Process(torch.device("cpu"))
 
 def test_every_purpose_has_random_numbers_of_its_own(tiny_generator, monkeypatch):
     codes = {}
-    samples = GeneratedSamples(generator=tiny_generator.eval(), process=PROCESS, batch_size=4)
+    samples = GeneratedSamples(tiny_generator.eval(), PROCESS, MetricConfig(batch_size=4))
     original = GeneratedSamples._codes
 
     def watched(self, stream, batch, count):
@@ -30,7 +31,7 @@ def test_every_purpose_has_random_numbers_of_its_own(tiny_generator, monkeypatch
 
 def test_seeds_that_share_their_low_bits_differ(tiny_generator):
     def generate(seed: int) -> torch.Tensor:
-        samples = GeneratedSamples(generator=tiny_generator.eval(), process=PROCESS, batch_size=2, seed=seed)
+        samples = GeneratedSamples(tiny_generator.eval(), PROCESS, MetricConfig(batch_size=2, seed=seed))
         _, batch = next(samples.samples(2))
         return batch.images
 

@@ -51,7 +51,7 @@ def test_numbers_of_older_versions_are_compared(tmp_path):
 @pytest.mark.parametrize("line", ['{"images": null, "facts": {}, "values": {}, "how": {}}', "{", "[1]"])
 def test_a_file_that_no_run_wrote_is_an_error(tmp_path, line):
     (tmp_path / "metrics.jsonl").write_text(line + "\n")
-    with pytest.raises(ConfigError, match=r"metrics.jsonl contains lines that train\.py did not write: move the file"):
+    with pytest.raises(ConfigError, match=r"metrics.jsonl contains a line that train\.py did not write: move the file"):
         MetricHistory(tmp_path / "metrics.jsonl", "").rewind(10)
 
 
