@@ -169,8 +169,10 @@ class TrainingData:
         return Augmentation(self._config.augment, self.classes, self._process.device)
 
     def _compare_transparency(self) -> None:
-        """Print a note for classes that are transparent in the class table and opaque in the model, or vice versa."""
+        """Print a note if the model's transparent classes differ from those of the class table, unless it has none."""
         used, listed = set(self._config.model.transparent_classes), set(self.classes.transparent)
+        if not used:
+            return
         for kind, classes in (("opaque", listed - used), ("transparent", used - listed)):
             if classes:
                 names = ", ".join(self.classes.names[k] for k in sorted(classes))
