@@ -7,6 +7,7 @@ features of the images (Vaswani et al. 2017, section 3.2).
 Shapes: N images, K parts, D latent width, M = B + 2K vectors of a W+ code, R resolution, C channels, P positions.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -125,8 +126,15 @@ def _trunk(inputs: int, config: EncoderConfig, side: int) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Conv2d(inputs, width, 3, padding=1, bias=False), _norm(width), nn.ReLU()]
     while side > _GRID:
         wider = min(2 * width, config.max_channels)
-        shortcut = nn.Sequential(nn.Conv2d(width, wider, 1, 2, bias=False), _norm(wider))
-        layers.append(block(width, wider, 2, shortcut, norm_layer=_norm))
+        # The shortcut takes every second pixel, then a 1 x 1 convolution. One convolution with stride 2 would do the
+        # same, but with fewer than 16 channels in channels_last layout its backward on a CPU writes out of bounds
+        # (PyTorch 2.14 and older). The names of the modules keep those of older files' parameters.
+        modules = [
+            ("subsample", nn.AvgPool2d(1, 2)),
+            ("0", nn.Conv2d(width, wider, 1, bias=False)),
+            ("1", _norm(wider)),
+        ]
+        layers.append(block(width, wider, 2, nn.Sequential(OrderedDict(modules)), norm_layer=_norm))
         width, side = wider, side // 2
     # The pooling matters if the sides are no powers of two, or smaller than the grid.
     return nn.Sequential(*layers, nn.Conv2d(width, config.max_channels, 1), nn.AdaptiveAvgPool2d(_GRID))

@@ -1,7 +1,6 @@
 """Command line of generate.py: its options, and which of them can be combined."""
 
 import argparse
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from editing.animation import FORMATS, MAX_GIF_FPS
 from editing.mixing import CODE_KINDS, CURVES
 from editing.selection import parse_seeds
 from utils import cli
+from utils.cli import finite, positive
 from utils.errors import EditError
 
 MODES = {  # each with the options that only it uses
@@ -104,24 +104,6 @@ def _check_mode(args: argparse.Namespace, parser: argparse.ArgumentParser) -> No
         parser.error(f"--fps {args.fps}: a GIF shows {MAX_GIF_FPS} at most; choose that, or --format mp4")
     if args.mode == "slide" and not args.direction:
         parser.error("--slide needs --direction FILE STRENGTH")
-
-
-def positive(text: str) -> int:
-    """Convert an argument to an integer above 0."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
-    return int(text)
-
-
-def finite(text: str) -> float:
-    """Convert an argument to a finite number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
-    return value
 
 
 def _above_zero(text: str) -> float:

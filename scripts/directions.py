@@ -27,7 +27,6 @@ from torch import Tensor
 from editing import direction_search as search
 from editing.codes import seed_codes
 from editing.direction_files import Direction, fingerprint, part_index, save_direction
-from editing.generate_options import finite, positive
 from editing.generation import generate
 from editing.jobs import slide_job
 from editing.loading import load_model
@@ -38,6 +37,7 @@ from models import Generator
 from models.bundled import bundled_model
 from ops import set_mode
 from utils import cli
+from utils.cli import finite, positive
 from utils.errors import EditError
 from utils.files import check_free, make_folder
 from utils.progress import progress

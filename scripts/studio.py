@@ -21,7 +21,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from editing.encoder import load_encoder
-from editing.generate_options import positive
 from editing.loading import limit_threads, load_model
 from editing.photos import training_crop
 from models.bundled import BUNDLED_ENCODER, bundled_model
@@ -46,7 +45,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--port", type=int, default=7860, help="port to listen on (default 7860)")
     add("--seed", type=int, default=0, help="seed of the face that the page starts with (default 0)")
     add("--encoder", type=Path, help="encoder of scripts.train_encoder, for photos (default: the bundled model's)")
-    add("--steps", type=positive, default=100, help="optimization steps for inverting a photo (default 100)")
+    add("--steps", type=cli.positive, default=100, help="optimization steps for inverting a photo (default 100)")
     add("--device", help="such as cpu or cuda:1 (default: cuda if there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
     return parser.parse_args(argv)
