@@ -1,6 +1,6 @@
 """Write animations: GIF with Pillow, MP4 (H.264) with PyAV, an optional requirement.
 
-Frames are uint8 [H, W, 3], all of one size; MP4 needs even sides.
+Frames are uint8 [H, W, 3], all of the same size; MP4 needs an even height and width.
 """
 
 import importlib.util
@@ -17,15 +17,11 @@ from utils.files import replacing
 
 Format = Literal["gif", "mp4"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-MAX_GIF_FPS = 50  # viewers slow down faster animations
+MAX_GIF_FPS = 50  # viewers slow down faster GIFs
 
 
 def require_format(kind: Format) -> None:
-    """Make sure that a format can be written.
-
-    Raises:
-        EditError: if a requirement is missing.
-    """
+    """Raise EditError if the package that writes a format is not installed."""
     if kind == "mp4" and importlib.util.find_spec("av") is None:
         raise EditError(
             "MP4 needs PyAV, which is not installed: pip install -r requirements-editing.txt, or choose --format gif"
@@ -33,9 +29,7 @@ def require_format(kind: Format) -> None:
 
 
 def save_animation(frames: Iterable[np.ndarray], path: Path, kind: Format, fps: int) -> None:
-    """Write an endless GIF or an MP4 frame by frame, without holding all frames in memory.
-
-    A GIF shows at most `MAX_GIF_FPS` frames per second.
+    """Write a GIF that loops forever, or an MP4, without holding all frames in memory.
 
     Raises:
         EditError: if the file cannot be written.

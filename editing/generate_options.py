@@ -12,7 +12,7 @@ from utils import cli
 from utils.cli import finite, positive
 from utils.errors import EditError
 
-MODES = {  # each with the options that only it uses
+MODES = {  # modes, with the options that have no effect in other modes
     "grid": (),
     "files": (),
     "components": (),
@@ -23,7 +23,7 @@ MODES = {  # each with the options that only it uses
 
 
 def parse_options(argv: Sequence[str] | None, description: str | None) -> argparse.Namespace:
-    """Parse the options of generate.py; `mode` is one of MODES.
+    """Return the options of generate.py; `mode` is one of MODES.
 
     Raises:
         ConfigError: if an option is unknown, missing, malformed, or has no effect in the mode.
@@ -62,13 +62,13 @@ def _add_edits(parser: argparse.ArgumentParser) -> None:
     """Add the options that change the codes or the scene in every mode."""
     add = parser.add_argument
     pairs: dict[str, Any] = {"nargs": 2, "action": "append", "default": []}
-    take = "take parts from a seed or a .npy, .npz or .pt file of one code, such as 7 hair,hat; may be repeated"
+    take = "take parts from a seed or a .npy, .npz or .pt file of one code, such as 7 hair,hat; can be repeated"
     add("--take", **pairs, metavar=("SOURCE", "PARTS"), help=take)
-    move = "move codes along a direction of scripts.directions, such as hair.npz -2; may be repeated"
+    move = "move codes along a direction of scripts.directions, such as hair.npz -2; can be repeated"
     add("--direction", **pairs, metavar=("FILE", "STRENGTH"), help=move)
     add("--background", type=_background, help="background for all images: that of a seed, or a photo")
-    add("--zoom", type=_above_zero, default=1.0, help="of all parts but the background, about the centre (default 1)")
-    shift = "of all parts but the background, right and down; 2 is the width of the image (default 0 0)"
+    add("--zoom", type=_above_zero, default=1.0, help="magnify all parts but the background (default 1)")
+    shift = "move all parts but the background, right and down; 2 is the width of the image (default 0 0)"
     add("--shift", nargs=2, type=finite, default=(0.0, 0.0), metavar=("X", "Y"), help=shift)
 
 
@@ -79,14 +79,14 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
         ("files", "write each image, mask and label map to a file of its own"),
         ("components", "a row for each code: its parts added one at a time"),
         ("mix", "a table: each code (row) with parts of each source (column)"),
-        ("interpolate", "an animation or an image grid: parts of the first code move through all codes and back"),
+        ("interpolate", "an animation or an image grid: parts of the first code change to those of all codes and back"),
         ("slide", "a row for each code: moved along --direction, from minus to plus its strength"),
     ):
         modes.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, help=meaning)
     add = parser.add_argument
-    add("--sources", help="mix: seeds, or a .npy, .npz or .pt file of codes, to take the parts from, one column each")
+    add("--sources", help="mix: the columns, as seeds or a .npy, .npz or .pt file of codes")
     add("--parts", help="mix, interpolate: such as hair,eye (default all, and base unless --codes texture)")
-    add("--codes", choices=CODE_KINDS, default="both", help="mix, interpolate: which codes of the parts (default both)")
+    add("--codes", choices=CODE_KINDS, default="both", help="mix, interpolate: shape or texture codes (default both)")
     add("--frames", type=positive, default=24, help="interpolate: frames from one code to the next (default 24)")
     add("--fps", type=positive, default=25, help="interpolate: frames per second (default 25)")
     add("--format", choices=(*FORMATS, "png"), default="gif", help="interpolate: png is an image grid (default gif)")
@@ -97,11 +97,11 @@ def _check_mode(args: argparse.Namespace, parser: argparse.ArgumentParser) -> No
     for option in sorted({option for options in MODES.values() for option in options} - {*MODES[args.mode]}):
         if getattr(args, option) != parser.get_default(option):
             modes = " or ".join(f"--{mode}" for mode, options in MODES.items() if option in options)
-            parser.error(f"--{option} has no effect here: combine it with {modes}")
+            parser.error(f"--{option} has no effect without {modes}: add that, or leave --{option} out")
     if args.mode == "mix" and args.sources is None:
-        parser.error("--mix needs --sources, the seeds to take the parts from")
+        parser.error("--mix needs --sources, the seeds or codes to take the parts from")
     if args.mode == "interpolate" and args.format == "gif" and args.fps > MAX_GIF_FPS:
-        parser.error(f"--fps {args.fps}: a GIF shows {MAX_GIF_FPS} at most; choose that, or --format mp4")
+        parser.error(f"--fps {args.fps}: a GIF can show {MAX_GIF_FPS} at most; choose that, or --format mp4")
     if args.mode == "slide" and not args.direction:
         parser.error("--slide needs --direction FILE STRENGTH")
 

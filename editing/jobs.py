@@ -1,6 +1,6 @@
-"""Turn the options of generate.py into codes to generate, a scene, and files to write.
+"""Plan what generate.py does: the codes to generate, the scene, and the files to write.
 
-Shapes: N codes, D latent width, M = B + 2K, P part masks, K parts.
+Shapes: N codes, D latent width, M = B + 2K vectors of a W+ code, P part masks, K parts, n vectors of selected parts.
 """
 
 import argparse
@@ -35,10 +35,10 @@ FILE_KINDS = ("image", "mask", "labels", "overlay", "coarse", "depth")
 
 @dataclass(frozen=True)
 class Job:
-    """The codes to generate and the files to write."""
+    """Codes to generate and files to write."""
 
     codes: Tensor  # [N, D] or [N, M, D]
-    names: Sequence[str]  # the files that `write` creates
+    names: Sequence[str]  # names of the files that `write` creates
     write: Callable[[Iterable[Sample], Path], None]  # arguments: the samples in order, and the folder
     part_masks: Tensor | None = None  # [P, K]; every code is generated once with each mask
 
@@ -47,7 +47,7 @@ class Job:
         return len(self.codes) * (1 if self.part_masks is None else len(self.part_masks))
 
     def random_subset(self, count: int) -> tuple[Tensor, Tensor | None]:
-        """Return codes and part masks of at most `count` samples; the random choice is always the same."""
+        """Return codes and part masks of at most `count` random samples, always the same ones."""
         chosen = torch.randperm(self.num_samples, generator=torch.Generator().manual_seed(0))[:count]
         if self.part_masks is None:
             return self.codes[chosen], None
@@ -55,12 +55,12 @@ class Job:
 
 
 def plan_job(args: argparse.Namespace, generator: Generator, classes: ClassTable) -> Job:
-    """Return the job that the options of generate.py describe, see `editing.generate_options`.
+    """Return the job for the options of generate.py, see `editing.generate_options`.
 
     Raises:
         EditError: if seeds, parts or files are invalid, or an image would be too large.
     """
-    # Codes, and edits that apply to all modes.
+    # Codes, and edits that are available in all modes.
     config = generator.config
     if args.latents is None:
         seeds = parse_seeds(args.seeds)
@@ -72,7 +72,7 @@ def plan_job(args: argparse.Namespace, generator: Generator, classes: ClassTable
     directions = [(load_direction(file, generator), strength) for file, strength in args.direction]
     codes = _take_parts(codes, args.take, generator, classes)
 
-    # What the mode makes of them.
+    # The mode.
     if args.mode == "slide":
         return slide_job(codes, directions, config, classes)
     codes = apply_directions(codes, directions, config)
@@ -91,7 +91,7 @@ def plan_job(args: argparse.Namespace, generator: Generator, classes: ClassTable
 
 
 def _with_background(codes: Tensor, args: argparse.Namespace, generator: Generator) -> Tensor:
-    """Apply --background with a seed, and --truncation."""
+    """Return codes after --background, if it is a seed, and --truncation."""
     if isinstance(args.background, int):
         source, index = seed_codes(generator, [args.background]), part_index(generator.config, 0, "both")
         codes = mix_codes(codes, source, index, generator.config)
@@ -99,18 +99,18 @@ def _with_background(codes: Tensor, args: argparse.Namespace, generator: Generat
 
 
 def _take_parts(codes: Tensor, takes: Sequence[Sequence[str]], generator: Generator, classes: ClassTable) -> Tensor:
-    """Apply --take: replace parts by those of other codes, named by pairs such as ("7", "hair,hat")."""
+    """Return codes after --take, which replaces parts; `takes` has pairs such as ("7", "hair,hat")."""
     for source, parts in takes:
         other = source_codes(source, generator)
         if len(other) != 1:
-            raise EditError(f"--take {source}: gives {len(other)} codes; name one seed, or a file of one code")
+            raise EditError(f"--take {source} has {len(other)} codes; give one seed, or a file of one code")
         index = code_index(generator.config, parse_parts(parts, classes.names))
         codes = mix_codes(codes, other, index, generator.config)
     return codes
 
 
 def read_background(path: int | Path | None, generator: Generator, classes: ClassTable) -> Tensor | None:
-    """Read the centre square of a photo for --background, floats [3, R, R] in [-1, 1]; None if it is not a file."""
+    """Return the centre square of a photo given as --background, floats [3, R, R] in [-1, 1]; None for seeds."""
     if not isinstance(path, Path):
         return None
     image = read_photo(path, None, classes, generator.config.resolution, "center").image
@@ -118,7 +118,7 @@ def read_background(path: int | Path | None, generator: Generator, classes: Clas
 
 
 def make_scene(args: argparse.Namespace, generator: Generator, job: Job, photo: Tensor | None) -> Scene:
-    """Return the scene that --zoom, --shift and --background describe; a photo is fitted to a part of the samples."""
+    """Return the scene for --zoom, --shift and a background photo, which is fitted to one batch of samples."""
     is_moved = args.zoom != 1 or any(args.shift)
     coords = foreground_coordinates(generator.config, zoom=args.zoom, shift=args.shift) if is_moved else None
     scene = Scene(coords)
@@ -132,7 +132,6 @@ def make_scene(args: argparse.Namespace, generator: Generator, job: Job, photo: 
 
 
 def _grid_job(codes: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
-    """Write grid.png: image | mask | overlay of every code."""
     check_grid_size(3 * len(codes), config.resolution)
 
     def write(samples: Iterable[Sample], folder: Path) -> None:
@@ -142,8 +141,6 @@ def _grid_job(codes: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
 
 
 def _files_job(codes: Tensor, stems: Sequence[str], classes: ClassTable) -> Job:
-    """Write a PNG of each of FILE_KINDS for every code."""
-
     def write(samples: Iterable[Sample], folder: Path) -> None:
         palette = classes.palette()
         for stem, sample in zip(stems, samples, strict=True):
@@ -155,13 +152,13 @@ def _files_job(codes: Tensor, stems: Sequence[str], classes: ClassTable) -> Job:
 
 
 def _component_job(codes: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
-    """Write components.png: a row for every code, from the background alone to all parts."""
+    """Return the job for components.png: a row for each code, from the background alone to all parts."""
     part_masks = torch.ones(config.num_classes, config.num_classes, dtype=torch.bool).tril()
     return _captioned_job(codes, classes.names, "components.png", config, classes, part_masks)
 
 
 def _mixing_job(codes: Tensor, sources: Tensor, index: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
-    """Write mix.png and mix_masks.png: every code (row) with the vectors at `index` from every source (column)."""
+    """Return the job for mix.png and mix_masks.png: each code (row) with the vectors at `index` of each source."""
     columns = 1 + len(sources)
     check_grid_size((1 + len(codes)) * columns, config.resolution)
     names = ["mix.png", "mix_masks.png"]
@@ -180,7 +177,7 @@ def slide_job(
     classes: ClassTable,
     name: str = "slide.png",
 ) -> Job:
-    """Write slide.png: a row for every code, from minus to plus the strengths of all directions."""
+    """Return the job for a grid: a row for each code, moved by minus to plus the strengths of all directions."""
     middle = SLIDE_COLUMNS // 2
     scales = [(column - middle) / middle for column in range(SLIDE_COLUMNS)]
     captions = [", ".join(f"{s * strength:+.2g}" if s else "0" for _, strength in directions) for s in scales]
@@ -191,9 +188,9 @@ def slide_job(
 def _interpolation_job(
     codes: Tensor, index: Tensor, args: argparse.Namespace, config: ModelConfig, classes: ClassTable
 ) -> Job:
-    """Write interpolation.gif, .mp4 or .png: the first code, with its vectors at `index` moving through all codes.
+    """Return the job for interpolation.gif, .mp4 or .png, where the first code's vectors at `index` change.
 
-    Animations show image | mask; a PNG has a line of images and a line of masks from each code to the next.
+    Animations show image | mask; a PNG has a line of images and a line of masks for each pair of successive codes.
     """
     if len(codes) < 2:
         raise EditError("an interpolation needs at least two codes; give more --seeds or --latents")
@@ -220,7 +217,7 @@ def _captioned_job(
     classes: ClassTable,
     part_masks: Tensor | None = None,
 ) -> Job:
-    """Write one image: samples in reading order below a line of captions, one for each column."""
+    """Return the job for one image: samples in reading order below a line of captions, one for each column."""
 
     def write(samples: Iterable[Sample], folder: Path) -> None:
         save_png(captioned_grid(samples, captions, classes.palette()), folder / name)

@@ -13,14 +13,14 @@ LARGEST_SEED = 2**63 - 1  # the largest that torch.Generator.manual_seed takes
 
 
 class PartSelection(NamedTuple):
-    """The parts that an edit applies to."""
+    """Parts that an edit applies to."""
 
     ids: tuple[int, ...]
-    base: bool  # also the base codes, which all foreground parts share
+    base: bool  # True: also the base codes, which all foreground parts share
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Return the seeds in the order written: "0-3,42" is 0, 1, 2, 3, 42.
+    """Return the seeds in the given order: "0-3,42" is 0, 1, 2, 3, 42.
 
     Raises:
         EditError: if the text is malformed, a range runs backwards, or the seeds are too large or too many.
@@ -50,9 +50,9 @@ def parse_parts(text: str, names: Sequence[str]) -> PartSelection:
     """Parse comma-separated class names or ids; "base" means the base codes, unless a class has that name.
 
     Raises:
-        EditError: if a name is unknown; the message lists all names and suggests the nearest one.
+        EditError: if a name is unknown; the message suggests the nearest one and lists all.
     """
-    ids: dict[int, None] = {}  # in the order written, without repetitions
+    ids: dict[int, None] = {}  # a dict, to keep the order and drop repetitions
     base = False
     for name in (item.strip() for item in text.split(",")):
         if name in names:

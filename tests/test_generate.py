@@ -375,7 +375,7 @@ def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytes
         ("--seeds 0 --mix --sources 1 --frames 3", "--interpolate"),
         ("--seeds 0 --parts hair", "--mix or --interpolate"),
         ("--seeds 0 --sources 3", "--mix"),
-        ("--seeds 0 --take 1-3 hair", "--take 1-3: gives 3 codes; name one seed"),
+        ("--seeds 0 --take 1-3 hair", "--take 1-3 has 3 codes; give one seed"),
         ("--seeds 0 --take 1 hiar", "did you mean 'hair'?"),
         ("--seeds 0 --take missing.npy hair", "cannot read missing.npy"),
         ("--seeds 0 --take 1", "expected 2 arguments"),

@@ -28,9 +28,9 @@ from editing.background import fit_background
 from editing.codes import CODE_FILES, load_codes
 from editing.encoder import Encoder, encode
 from editing.generation import generate
-from editing.inversion import InversionConfig, Progress, ProgressCallback, Target, invert
+from editing.inversion import InversionConfig, Progress, ProgressCallback, Target, invert, psnr
 from editing.photos import read_photo
-from editing.reconstruction_quality import POOR_PSNR, psnr
+from editing.reconstruction import POOR_PSNR
 from metrics.perceptual import EfficientNetDistance, guiding_distance
 from models.latents import to_wplus
 from scripts.studio_page.model import StudioModel

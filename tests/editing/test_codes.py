@@ -30,10 +30,10 @@ def test_codes_survive_a_file(tmp_path: Path, shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("array", "found"),
     [
-        (np.zeros((2, 17), np.float32), r"has shape \[2, 17\]"),
-        (np.zeros((2, 9, 16), np.float32), r"has shape \[2, 9, 16\]"),
-        (np.zeros((0, 16), np.float32), r"has shape \[0, 16\]"),
-        (np.float32(1), r"has shape \[\]"),
+        (np.zeros((2, 17), np.float32), r"holds float32 \[2, 17\]"),
+        (np.zeros((2, 9, 16), np.float32), r"holds float32 \[2, 9, 16\]"),
+        (np.zeros((0, 16), np.float32), r"holds float32 \[0, 16\]"),
+        (np.float32(1), r"holds float32 \[\]"),
         (np.zeros((2, 16), np.int64), "holds int64"),
         (np.full((2, 16), np.nan, np.float32), "not finite"),
         (np.full((2, 16), 1e300), "not finite"),

@@ -65,20 +65,22 @@ def test_the_fingerprint_is_of_the_space_of_codes() -> None:
 
 def test_another_models_direction_is_refused(tmp_path: Path) -> None:
     save_direction(direction(model="0123456789abcdef"), tmp_path / "hair.npz")
-    with pytest.raises(EditError, match=r"hair.npz was made for another model; find one .*scripts\.directions"):
+    with pytest.raises(
+        EditError, match=r"hair.npz was made for another model; find the direction again .*scripts\.directions"
+    ):
         load_direction(tmp_path / "hair.npz", tiny_generator())
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"vector": np.zeros((1, 16), np.float32)}, "does not match the model"),
-        ({"vector": np.zeros((2, 15), np.float32)}, "does not match the model"),
+        ({"vector": np.zeros((1, 16), np.float32)}, "vectors do not fit this model"),
+        ({"vector": np.zeros((2, 15), np.float32)}, "vectors do not fit this model"),
         ({"vector": np.zeros((2, 16), np.int64)}, "not a direction"),
         ({"vector": np.full((2, 16), np.nan, np.float32)}, "not a direction"),
-        ({"part": np.asarray(4)}, "does not match the model"),
+        ({"part": np.asarray(4)}, "vectors do not fit this model"),
         ({"part": np.asarray("hair")}, "not a direction"),
-        ({"kind": np.asarray("smell")}, "unknown kind of codes, 'smell'"),
+        ({"kind": np.asarray("smell")}, "unknown kind 'smell'"),
         ({"name": np.asarray([{"code": 1}])}, "give a file of"),
         ({"name": None}, "give a file of"),
     ],
