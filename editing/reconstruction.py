@@ -60,7 +60,7 @@ class ReconstructionQuality(NamedTuple):
 
 
 class InversionMethod(NamedTuple):
-    """How photos are reconstructed and rated."""
+    """Settings of the reconstruction of photos."""
 
     distance_to: DistanceTo  # perceptual distance to minimise
     reported_distance_to: DistanceTo  # perceptual distance to report

@@ -390,7 +390,7 @@ def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytes
         ("--seeds 0 --direction missing.npz 1", "cannot read missing.npz"),
         ("--seeds 0 --interpolate", "at least two"),
         ("--seeds 0,1 --interpolate --format avi", "invalid choice"),
-        ("--seeds 0,1 --interpolate --fps 60", "a GIF shows 50 at most"),
+        ("--seeds 0,1 --interpolate --fps 60", "a GIF can show 50 at most"),
         ("--seeds 0,1 --interpolate --format png --frames 70000", "too many for one image"),
         ("--seeds 0-200000", "--files"),
     ],

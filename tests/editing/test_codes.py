@@ -88,7 +88,9 @@ def test_codes_that_may_be_of_w_or_of_w_plus_are_refused(tmp_path: Path, name: s
         np.savez(tmp_path / name, w=np.zeros((10, 16), np.float32))
     else:
         torch.save({"w": torch.zeros(10, 16)}, tmp_path / name)
-    with pytest.raises(EditError, match=r"holds w \[10, 16\], which may be 10 codes .*: save one .* as \[1, 10, 16\]"):
+    with pytest.raises(
+        EditError, match=r"holds w \[10, 16\], which may be 10 W codes .*: save one .* as \[1, 10, 16\]"
+    ):
         load_codes(tmp_path / name, CONFIG)
 
 

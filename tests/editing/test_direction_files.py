@@ -65,9 +65,7 @@ def test_the_fingerprint_is_of_the_space_of_codes() -> None:
 
 def test_another_models_direction_is_refused(tmp_path: Path) -> None:
     save_direction(direction(model="0123456789abcdef"), tmp_path / "hair.npz")
-    with pytest.raises(
-        EditError, match=r"hair.npz was made for another model; find the direction again .*scripts\.directions"
-    ):
+    with pytest.raises(EditError, match=r"hair.npz was made for another model; make one .*scripts\.directions"):
         load_direction(tmp_path / "hair.npz", tiny_generator())
 
 
@@ -81,8 +79,8 @@ def test_another_models_direction_is_refused(tmp_path: Path) -> None:
         ({"part": np.asarray(4)}, "vectors do not fit this model"),
         ({"part": np.asarray("hair")}, "not a direction"),
         ({"kind": np.asarray("smell")}, "unknown kind 'smell'"),
-        ({"name": np.asarray([{"code": 1}])}, "give a file of"),
-        ({"name": None}, "give a file of"),
+        ({"name": np.asarray([{"code": 1}])}, "make one with"),
+        ({"name": None}, "make one with"),
     ],
 )
 def test_damaged_files(tmp_path: Path, change: dict, message: str) -> None:
@@ -102,5 +100,5 @@ def test_files_that_are_no_directions(tmp_path: Path) -> None:
     np.save(tmp_path / "codes.npy", np.zeros((1, 16)))
     for content in (b"", b"text", b"PK\x03\x04 cut", (tmp_path / "codes.npy").read_bytes()):
         path.write_bytes(content)
-        with pytest.raises(EditError, match=r"hair.npz: .*give a file of"):
+        with pytest.raises(EditError, match=r"hair.npz: .*make one with"):
             load_direction(path, tiny_generator())
