@@ -83,7 +83,7 @@ def test_parts_switched_off_are_not_generated(model, session):
     assert not np.array_equal(model.generate(off.current).image, model.generate(session.current).image)
     assert (model.is_shown(off, part), model.is_shown(off, EVERYTHING)) == (False, True)
     for other in ("base", EVERYTHING):
-        with pytest.raises(EditError, match="choose a single part"):
+        with pytest.raises(EditError, match="select a single part"):
             model.toggle(session, other)
 
 
