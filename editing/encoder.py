@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import torch
 import torch.nn.functional as F
@@ -151,13 +151,6 @@ def encode(encoder: Encoder, generator: Generator, target: Target) -> Tensor:
     return codes
 
 
-class EncoderFile(NamedTuple):
-    """Contents of an encoder's file."""
-
-    encoder: Encoder
-    facts: Mapping[str, Any]  # how it was trained, and its quality; plain data
-
-
 def save_encoder(encoder: Encoder, generator: Generator, facts: Mapping[str, Any], file: BinaryIO) -> None:
     """Write the encoder, with weights in half precision, and facts about it, which must be plain data."""
     halves = {name: value.half() for name, value in encoder.state_dict().items()}
@@ -165,7 +158,7 @@ def save_encoder(encoder: Encoder, generator: Generator, facts: Mapping[str, Any
     torch.save({**contents, "made_for": fingerprint(generator), "facts": dict(facts), "network": halves}, file)
 
 
-def load_encoder(path: Path, generator: Generator) -> EncoderFile:
+def load_encoder(path: Path, generator: Generator) -> Encoder:
     """Load an encoder for this generator, on its device, in eval mode and without gradients.
 
     Raises:
@@ -192,8 +185,6 @@ def load_encoder(path: Path, generator: Generator) -> EncoderFile:
         _basic_block()  # `build` makes "meta" the default device, on which PyTorch 2.6 cannot import torchvision
         with torch.random.fork_rng(devices=[]):
             encoder = build(lambda: Encoder(config, model), contents["network"], "the encoder")
-        facts = dict(contents["facts"])
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, ModelError) as error:
         raise EditError(f"{path} is damaged: its entries do not match each other; {_REMEDY}") from error
-    encoder.eval().requires_grad_(False).to(generator.compositing.weight.device)
-    return EncoderFile(encoder, facts)
+    return encoder.eval().requires_grad_(False).to(generator.compositing.weight.device)

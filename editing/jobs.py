@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -77,17 +78,22 @@ def plan_job(args: argparse.Namespace, generator: Generator, classes: ClassTable
         return slide_job(codes, directions, config, classes)
     codes = apply_directions(codes, directions, config)
     if args.mode == "grid":
-        return _grid_job(codes, config, classes)
+        check_grid_size(3 * len(codes), config.resolution)
+        return _image_job(codes, ["grid.png"], lambda samples: [sample_grid(samples, classes.palette())])
     if args.mode == "files":
         return _files_job(codes, stems, classes)
-    if args.mode == "components":
-        return _component_job(codes, config, classes)
+    if args.mode == "components":  # from the background alone to all parts
+        part_masks = torch.ones(config.num_classes, config.num_classes, dtype=torch.bool).tril()
+        return _captioned_job(codes, classes.names, "components.png", config, classes, part_masks)
     parts = None if args.parts is None else parse_parts(args.parts, classes.names)
     index = code_index(config, parts, args.codes)
-    if args.mode == "mix":
-        sources = _with_background(source_codes(args.sources, generator), args, generator)
-        return _mixing_job(codes, sources, index, config, classes)
-    return _interpolation_job(codes, index, args, config, classes)
+    if args.mode == "interpolate":
+        return _interpolation_job(codes, index, args, config, classes)
+    sources = _with_background(source_codes(args.sources, generator), args, generator)
+    columns = 1 + len(sources)
+    check_grid_size((1 + len(codes)) * columns, config.resolution)
+    table, names = mixing_table(codes, sources, index, config), ["mix.png", "mix_masks.png"]
+    return _image_job(table, names, lambda samples: mixing_grids(samples, columns, classes.palette()))
 
 
 def _with_background(codes: Tensor, args: argparse.Namespace, generator: Generator) -> Tensor:
@@ -131,15 +137,6 @@ def make_scene(args: argparse.Namespace, generator: Generator, job: Job, photo: 
     return scene._replace(background=fitted.features)
 
 
-def _grid_job(codes: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
-    check_grid_size(3 * len(codes), config.resolution)
-
-    def write(samples: Iterable[Sample], folder: Path) -> None:
-        save_png(sample_grid(samples, classes.palette()), folder / "grid.png")
-
-    return Job(codes, ["grid.png"], write)
-
-
 def _files_job(codes: Tensor, stems: Sequence[str], classes: ClassTable) -> Job:
     def write(samples: Iterable[Sample], folder: Path) -> None:
         palette = classes.palette()
@@ -149,25 +146,6 @@ def _files_job(codes: Tensor, stems: Sequence[str], classes: ClassTable) -> Job:
                 save_png(image, folder / f"{stem}_{kind}.png")
 
     return Job(codes, [f"{stem}_{kind}.png" for stem in stems for kind in FILE_KINDS], write)
-
-
-def _component_job(codes: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
-    """Return the job for components.png: a row for each code, from the background alone to all parts."""
-    part_masks = torch.ones(config.num_classes, config.num_classes, dtype=torch.bool).tril()
-    return _captioned_job(codes, classes.names, "components.png", config, classes, part_masks)
-
-
-def _mixing_job(codes: Tensor, sources: Tensor, index: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
-    """Return the job for mix.png and mix_masks.png: each code (row) with the vectors at `index` of each source."""
-    columns = 1 + len(sources)
-    check_grid_size((1 + len(codes)) * columns, config.resolution)
-    names = ["mix.png", "mix_masks.png"]
-
-    def write(samples: Iterable[Sample], folder: Path) -> None:
-        for name, image in zip(names, mixing_grids(samples, columns, classes.palette()), strict=True):
-            save_png(image, folder / name)
-
-    return Job(mixing_table(codes, sources, index, config), names, write)
 
 
 def slide_job(
@@ -218,10 +196,21 @@ def _captioned_job(
     part_masks: Tensor | None = None,
 ) -> Job:
     """Return the job for one image: samples in reading order below a line of captions, one for each column."""
-
-    def write(samples: Iterable[Sample], folder: Path) -> None:
-        save_png(captioned_grid(samples, captions, classes.palette()), folder / name)
-
-    job = Job(codes, [name], write, part_masks)
+    job = _image_job(codes, [name], lambda samples: [captioned_grid(samples, captions, classes.palette())], part_masks)
     check_grid_size(2 * job.num_samples, config.resolution)
     return job
+
+
+def _image_job(
+    codes: Tensor,
+    names: Sequence[str],
+    arrange: Callable[[Iterable[Sample]], Iterable[np.ndarray]],
+    part_masks: Tensor | None = None,
+) -> Job:
+    """Return the job for the images, one for each name, that `arrange` makes of all samples."""
+
+    def write(samples: Iterable[Sample], folder: Path) -> None:
+        for name, image in zip(names, arrange(samples), strict=True):
+            save_png(image, folder / name)
+
+    return Job(codes, names, write, part_masks)

@@ -170,7 +170,7 @@ def choose_method(
     tuning = TuningConfig(steps=args.tune) if args.tune else None
     init: Callable[[Target], Tensor] | None = None
     if args.init == "encoder":
-        encoder = load_encoder(args.encoder or BUNDLED_ENCODER, model.generator).encoder
+        encoder = load_encoder(args.encoder or BUNDLED_ENCODER, model.generator)
         init = partial(encode, encoder, model.generator)
     return InversionMethod(guide.toward, reported.toward, agreement, inversion, tuning, init)
 
@@ -191,7 +191,7 @@ def check_output(args: argparse.Namespace, resolution: int) -> None:
 
 def read_photos(args: argparse.Namespace, model: LoadedModel, crop: Crop) -> list[Resized]:
     """Return all photos, with labels from --masks or --segmenter if one is given."""
-    segmenter = find_segmenter(args.segmenter, model) if args.segmenter else None
+    segmenter = checked_segmenter(args.segmenter, model) if args.segmenter else None
     masks: Sequence[Path | None] = find_masks(args.images, args.masks) if args.masks else [None] * len(args.images)
     classes, resolution = mask_classes(args, model), model.generator.config.resolution
     if args.read_by == "auto":
@@ -220,7 +220,7 @@ def mask_classes(args: argparse.Namespace, model: LoadedModel) -> ClassTable:
     return table
 
 
-def find_segmenter(path: Path, model: LoadedModel) -> Segmenter:
+def checked_segmenter(path: Path, model: LoadedModel) -> Segmenter:
     """Load a segmenter; raise EditError if its classes or its resolution are not those of the model."""
     segmenter, resolution = load_segmenter(path), model.generator.config.resolution
     if segmenter.facts.names != model.classes.names:

@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     checkpoint = args.checkpoint or bundled_model()
     generator, classes = load_model(checkpoint, device)
     encoder_path = args.encoder or (None if args.checkpoint else BUNDLED_ENCODER)
-    encoder = load_encoder(encoder_path, generator).encoder if encoder_path else None
+    encoder = load_encoder(encoder_path, generator) if encoder_path else None
     set_mode(args.ops, device.type)
     limit_threads(generator)
     with isolated_environment():
