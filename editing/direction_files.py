@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from editing.mixing import CODE_KINDS, CodeKind, code_index
-from editing.selection import PartSelection
+from editing.mixing import CODE_KINDS, CodeKind, PartSelection, code_index
 from models import Generator, ModelConfig
 from models.latents import to_wplus
 from utils.errors import EditError, ReadingError

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from editing.selection import LARGEST_SEED
+from editing.codes import LARGEST_SEED
 from models import Generator
 from models.latents import to_wplus
 from utils.errors import EditError

@@ -6,24 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from editing.animation import FORMATS, MAX_GIF_FPS
+from editing.codes import parse_seeds
 from editing.mixing import CODE_KINDS, CURVES
-from editing.selection import parse_seeds
 from utils import cli
 from utils.cli import finite, positive
 from utils.errors import EditError
 
-MODES = {  # modes, with the options that have no effect in other modes
-    "grid": (),
-    "files": (),
-    "components": (),
-    "mix": ("sources", "parts", "codes"),
-    "interpolate": ("parts", "codes", "frames", "fps", "format", "curve"),
-    "slide": (),
+MODES = {  # mode -> its help, and its options, which have no effect in other modes
+    "files": ("write each image, mask and label map to a file of its own", ()),
+    "components": ("a row for each code: its parts added one at a time", ()),
+    "mix": ("a table: each code (row) with parts of each source (column)", ("sources", "parts", "codes")),
+    "interpolate": (
+        "an animation or an image grid: parts of the first code change to those of the others and back",
+        ("parts", "codes", "frames", "fps", "format", "curve"),
+    ),
+    "slide": ("a row for each code: moved along --direction, from minus to plus its strength", ()),
 }
 
 
 def parse_options(argv: Sequence[str] | None, description: str | None) -> argparse.Namespace:
-    """Return the options of generate.py; `mode` is one of MODES.
+    """Return the options of generate.py; `mode` is one of MODES, or "grid".
 
     Raises:
         ConfigError: if an option is unknown, missing, malformed, or has no effect in the mode.
@@ -75,13 +77,7 @@ def _add_edits(parser: argparse.ArgumentParser) -> None:
 def _add_modes(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(mode="grid")
     modes = parser.add_mutually_exclusive_group()
-    for mode, meaning in (
-        ("files", "write each image, mask and label map to a file of its own"),
-        ("components", "a row for each code: its parts added one at a time"),
-        ("mix", "a table: each code (row) with parts of each source (column)"),
-        ("interpolate", "an animation or an image grid: parts of the first code change to those of all codes and back"),
-        ("slide", "a row for each code: moved along --direction, from minus to plus its strength"),
-    ):
+    for mode, (meaning, _) in MODES.items():
         modes.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, help=meaning)
     add = parser.add_argument
     add("--sources", help="mix: the columns, as seeds or a .npy, .npz or .pt file of codes")
@@ -94,9 +90,10 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
 
 
 def _check_mode(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    for option in sorted({option for options in MODES.values() for option in options} - {*MODES[args.mode]}):
+    own = {mode: options for mode, (_, options) in MODES.items()}
+    for option in sorted({option for options in own.values() for option in options} - {*own.get(args.mode, ())}):
         if getattr(args, option) != parser.get_default(option):
-            modes = " or ".join(f"--{mode}" for mode, options in MODES.items() if option in options)
+            modes = " or ".join(f"--{mode}" for mode, options in own.items() if option in options)
             parser.error(f"--{option} has no effect without {modes}: add that, or leave --{option} out")
     if args.mode == "mix" and args.sources is None:
         parser.error("--mix needs --sources, the seeds or codes to take the parts from")

@@ -1,4 +1,4 @@
-"""Operations on W+ codes: select the vectors of a part, mix codes, interpolate between codes.
+"""Operations on W+ codes: select the vectors of parts, mix codes, interpolate between codes.
 
 A W+ code holds M = B + 2K vectors: base_0 .. base_{B-1}, then shape_k, texture_k for k = 0 .. K-1. Every part has
 vectors of its own, so that one part can change while the rest stays (paper section 3.1).
@@ -6,20 +6,54 @@ vectors of its own, so that one part can change while the rest stays (paper sect
 Shapes: N samples, D latent width; codes are [N, D] in W, where all M vectors are equal, or [N, M, D] in W+.
 """
 
-from typing import Literal, get_args
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from editing.selection import PartSelection
 from models import ModelConfig
 from models.latents import shape_index, texture_index, to_wplus
+from utils.errors import EditError
 
 CodeKind = Literal["shape", "texture", "both"]
 Arc = Literal["linear", "spherical"]  # curves between two codes
 Curve = Literal[Arc, "spline"]  # curves through many codes
+BASE = "base"
 CODE_KINDS: tuple[CodeKind, ...] = get_args(CodeKind)
 CURVES: tuple[Curve, ...] = get_args(Curve)
+
+
+class PartSelection(NamedTuple):
+    """Parts that an edit applies to."""
+
+    ids: tuple[int, ...]
+    base: bool  # True: also the base codes, which all foreground parts share
+
+
+def parse_parts(text: str, names: Sequence[str]) -> PartSelection:
+    """Parse comma-separated class names or ids; "base" means the base codes, unless a class has that name.
+
+    Raises:
+        EditError: if a name is unknown; the message suggests the nearest one and lists all.
+    """
+    ids: dict[int, None] = {}  # a dict, to keep the order and drop repetitions
+    base = False
+    for name in (item.strip() for item in text.split(",")):
+        if name in names:
+            ids[names.index(name)] = None
+        elif name == BASE:
+            base = True
+        elif re.fullmatch(r"[0-9]{1,3}", name) and int(name) < len(names):
+            ids[int(name)] = None
+        else:
+            nearest = difflib.get_close_matches(name, [*names, BASE], n=1, cutoff=0.5)
+            hint = f"did you mean '{nearest[0]}'? " if nearest else ""
+            choices = f"choose from {', '.join([*names, BASE])}, or ids 0 to {len(names) - 1}"
+            raise EditError(f"unknown part '{name}': {hint}{choices}")
+    return PartSelection(tuple(ids), base)
 
 
 def code_index(config: ModelConfig, parts: PartSelection | None = None, kind: CodeKind = "both") -> Tensor:

@@ -4,12 +4,11 @@ Shapes: R resolution.
 """
 
 import os
-import shlex
+import re
 import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +31,11 @@ def training_crop(checkpoint: Mapping[str, Any]) -> Crop:
     """Return how non-square images of a checkpoint's training data were cropped; "error" if that is not recorded."""
     sources = checkpoint.get("data") or ()
     commands = [str(source.get("source", "")) for source in sources if isinstance(source, Mapping)]
-    crops = [_option(command, "--crop") for command in commands]
+    crops: list[Any] = [crop for command in commands for crop in re.findall(r" --crop (\w+)", command)]
     run = checkpoint.get("config")
     if isinstance(run, Mapping) and isinstance(run.get("data"), Mapping):
         crops.append(run["data"].get("crop"))  # used if training read a folder of images directly
     return next((crop for crop in CROPS if crop != "error" and crop in crops), "error")
-
-
-def _option(command: str, option: str) -> str | None:
-    """Return the value of an option in a command line, or None."""
-    try:
-        words = shlex.split(command)
-    except ValueError:  # an unmatched quote: written by another program
-        return None
-    return next((value for name, value in pairwise(words) if name == option), None)
 
 
 def find_masks(images: Sequence[Path], folder: Path) -> list[Path]:

@@ -26,13 +26,12 @@ import torch
 from torch import Tensor
 
 from editing import direction_search as search
-from editing.codes import seed_codes
+from editing.codes import parse_seeds, seed_codes
 from editing.direction_files import Direction, fingerprint, part_index, save_direction
 from editing.generation import generate
 from editing.jobs import slide_job
 from editing.loading import load_model
-from editing.mixing import CODE_KINDS
-from editing.selection import parse_parts, parse_seeds
+from editing.mixing import CODE_KINDS, parse_parts
 from metrics.locality import Locality
 from models import Generator
 from models.bundled import bundled_model

@@ -15,7 +15,6 @@ as generate.py saves; its outputs are image [N, 3, R, R] in about [-1, 1] and se
 over K is the class.
 """
 
-import argparse
 import os
 import warnings
 from collections.abc import Sequence
@@ -38,20 +37,15 @@ PRECISIONS = {"half": torch.float16, "single": torch.float32}
 FORMATS = (".pt", ".onnx", ".pt2")
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Export one generator."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
     add("--output", type=Path, required=True, help="file to write: .pt, .onnx or .pt2")
     add("--precision", choices=PRECISIONS, default="half", help="precision of the stored weights (default half)")
     add("--overwrite", action="store_true", help="replace an existing file")
-    return parser.parse_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Export one generator."""
-    args = parse(argv)
+    args = parser.parse_args(argv)
     checkpoint = args.checkpoint or bundled_model()
     if os.path.exists(args.output) and os.path.exists(checkpoint) and args.output.samefile(checkpoint):
         raise ConfigError(f"--output {args.output} is the checkpoint itself: choose another name")

@@ -8,7 +8,6 @@ Training uses the generator's own samples and the real pairs of data.path, excep
 DIR: encoder.pt, and training.pt, from which the same command resumes after an interruption.
 """
 
-import argparse
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,8 +41,8 @@ ENCODER, STATE = "encoder.pt", "training.pt"
 _SHOWN_EVERY = 20  # steps between updates of the error in the progress bar, which wait for the device
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train, from the last training state if there is one, then measure and save the encoder."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add("--config", type=Path, required=True, help="a YAML file, such as configs/encoders/faces_64.yaml")
@@ -52,12 +51,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
     add("overrides", nargs="*", metavar="section.option=value", help="options that override those of the file")
-    return parser.parse_intermixed_args(argv)
+    args = parser.parse_intermixed_args(argv)
 
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Train, from the last training state if there is one, then measure and save the encoder."""
-    args = parse(argv)
     run = load_options(EncoderRun, args.config, args.overrides)
     device = cli.usable_device(args.device)
     checkpoint = args.checkpoint or bundled_model()

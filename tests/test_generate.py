@@ -17,8 +17,7 @@ from editing.background import fit_background
 from editing.codes import save_codes
 from editing.direction_files import Direction, fingerprint, save_direction
 from editing.generation import Scene
-from editing.mixing import CURVES, code_index
-from editing.selection import parse_parts
+from editing.mixing import CURVES, code_index, parse_parts
 from models import Generator, bundled
 from models.coordinates import foreground_coordinates
 from models.latents import to_wplus, truncate

@@ -16,8 +16,7 @@ from datasets.labels import ClassTable
 from editing.codes import seed_codes
 from editing.direction_search import sample_w, sefa_directions
 from editing.generation import Scene, generate
-from editing.mixing import CodeKind, code_index, interpolate
-from editing.selection import BASE, parse_parts
+from editing.mixing import BASE, CodeKind, code_index, interpolate, parse_parts
 from models import Generator
 from models.coordinates import foreground_coordinates
 from models.latents import to_wplus

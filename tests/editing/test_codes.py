@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from editing.codes import load_codes, save_codes, seed_codes, source_codes
+from editing.codes import load_codes, parse_seeds, save_codes, seed_codes, source_codes
 from tests.editing.tiny import CONFIG, tiny_generator
 from utils.errors import EditError
 
@@ -124,3 +124,25 @@ def test_a_file_of_codes_is_a_source(tmp_path: Path) -> None:
     codes = torch.randn(1, 10, 16)
     np.savez(tmp_path / "codes.npz", w=codes.numpy())
     assert torch.equal(source_codes(str(tmp_path / "codes.npz"), tiny_generator()), codes)
+
+
+def test_seeds_keep_the_order_written() -> None:
+    assert parse_seeds("3, 0-2,42,0") == [3, 0, 1, 2, 42, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("", "0-15,42"),
+        ("1,,2", "cannot read ''"),
+        ("0-x", "cannot read '0-x'"),
+        ("-1", "cannot read '-1'"),
+        ("5-3", "write 3-5"),
+        ("9223372036854775808", "too large"),
+        ("0-9223372036854775807", "several calls"),
+        ("0-999999,1", "several calls"),
+    ],
+)
+def test_seeds_that_cannot_be_read(text: str, hint: str) -> None:
+    with pytest.raises(EditError, match=hint):
+        parse_seeds(text)

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from editing.direction_files import Direction, apply_directions, fingerprint, load_direction, save_direction
-from editing.mixing import CodeKind, code_index
-from editing.selection import parse_parts
+from editing.mixing import CodeKind, code_index, parse_parts
 from models.latents import to_wplus
 from tests.editing.tiny import CONFIG, NAMES, tiny_generator
 from utils.errors import EditError

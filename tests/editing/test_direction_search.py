@@ -14,8 +14,7 @@ from editing.direction_search import (
     sample_w,
     sefa_directions,
 )
-from editing.mixing import code_index
-from editing.selection import PartSelection
+from editing.mixing import PartSelection, code_index
 from models.latents import to_wplus
 from tests.editing.tiny import CONFIG, tiny_generator
 from utils.errors import EditError

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from editing.generation import Scene, generate
-from editing.mixing import code_index
-from editing.selection import parse_parts
+from editing.mixing import code_index, parse_parts
 from models.coordinates import foreground_coordinates
 from scripts.studio_page.model import EVERYTHING, MAX_SEED, NUM_DIRECTIONS, CodeSelection
 from scripts.studio_page.session import Placement, Session
