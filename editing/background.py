@@ -52,7 +52,7 @@ def fit_background(
         codes: [N, D] or [N, M, D], generated in one batch.
         part_mask: [K] or [N, K], True for the parts that are switched on.
         scene: its coordinates are used, its background is ignored.
-        callback: called after every step, with one loss for all samples.
+        callback: gets one loss for all samples.
     """
     weight = generator.compositing.weight
     frozen = deepcopy(generator).requires_grad_(False)

@@ -93,10 +93,7 @@ def attribute_direction(w: Tensor, values: Tensor, name: str) -> Shift:
     used. For binary attributes (0 and 1), the normal is Fisher's discriminant. The direction is the covariance of w
     with its projection on the normal, so that properties uncorrelated with the attribute stay.
 
-    Args:
-        w: samples [N, D].
-        values: the attribute of each sample [N].
-        name: the attribute's name in messages.
+    `values` [N] is the attribute of the samples `w` [N, D]; `name` is for messages.
 
     Raises:
         EditError: if the attribute is constant, or cannot be predicted from w.

@@ -83,15 +83,9 @@ class EncoderRun:
 
 
 class EncoderTrainer:
-    """Trains an encoder for a fixed generator; the random numbers of a step depend only on the seed and the step.
+    """Trains an encoder in place for a fixed generator; the random numbers depend only on the seed and the step.
 
-    Args:
-        encoder: is trained in place.
-        generator: is not changed, except that its gradients are switched off.
-        distance_to: differentiable perceptual distance.
-        config: options.
-        data: real pairs; raises EditError if there are too few to hold one out.
-        workers: number of data loader processes.
+    Without `data`, training uses only samples. Raises EditError if there are too few real pairs to hold one out.
     """
 
     def __init__(

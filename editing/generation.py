@@ -44,15 +44,10 @@ def generate(
     noise: NoiseMode = "const",
     batch_size: int = 8,
 ) -> Iterator[Sample]:
-    """Yield the samples of codes [N, D] or [N, M, D] in order.
+    """Yield the samples of W or W+ codes, [N, D] or [N, M, D], in order.
 
-    Args:
-        generator: on any device and in any precision.
-        codes: W or W+ codes.
-        part_masks: [P, K], True where a part is switched on; each code is generated P times, once with each mask.
-        scene: coordinates and background of all samples.
-        noise: "const": the stored noise maps; "random": new ones for each sample.
-        batch_size: number of samples generated at once.
+    With part masks [P, K], True where a part is switched on, each code is generated P times, once with each mask.
+    `noise` selects the stored noise maps ("const") or new ones for each sample ("random").
     """
     weight = generator.compositing.weight
     scene = Scene(*(None if values is None else values.to(weight) for values in scene))

@@ -83,15 +83,9 @@ def invert(
     start: Tensor | None = None,
     callback: ProgressCallback | None = None,
 ) -> Inversion:
-    """Optimise codes for all images of a batch at once.
+    """Optimise codes for all images of a batch at once, from `start` [N, D] or [N, M, D], or from the mean code.
 
-    Args:
-        generator: is not changed.
-        target: images, and labels if there are any, on the generator's device.
-        distance_to: differentiable perceptual distance.
-        config: space, number of steps and weights.
-        start: initial codes, [N, D] or [N, M, D]; None: the mean code.
-        callback: called after every step.
+    The generator, on whose device the target must be, is not changed.
 
     Raises:
         EditError: if codes or noise maps become non-finite.

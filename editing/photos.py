@@ -63,15 +63,10 @@ def find_masks(images: Sequence[Path], folder: Path) -> list[Path]:
 def read_photo(
     image: Path, mask: Path | None, classes: ClassTable, resolution: int, crop: Crop, read_by: ReadBy = "auto"
 ) -> Resized:
-    """Read a photo as uint8 [R, R, 3], and its labels uint8 [R, R] if there is a mask.
+    """Read a photo as uint8 [R, R, 3], and its labels uint8 [R, R] if there is a mask (ids or colours of `classes`).
 
-    Args:
-        image: the photo; it is turned upright.
-        mask: class ids or colours, of the photo's size.
-        classes: class table of the mask.
-        resolution: R.
-        crop: how to crop photos that are not square, see `datasets.crop_and_resize.crop_and_resize`.
-        read_by: what to read if a mask has ids and colours, see `datasets.decoding.read_label`.
+    `crop` is for photos that are not square, see `datasets.crop_and_resize.crop_and_resize`; `read_by` for masks with
+    ids and colours, see `datasets.decoding.read_label`.
 
     Raises:
         EditError: if a file is too large, or the photo smaller than R.

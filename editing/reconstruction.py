@@ -88,11 +88,7 @@ def reconstruct(
 ) -> Iterator[Reconstruction]:
     """Invert photos as one batch, then tune for, generate and rate one after the other; yield a result for each.
 
-    Args:
-        generator: is not changed.
-        photos: images of the generator's resolution, either all with labels or all without.
-        method: distances and options.
-        callback: called after every step; may raise an exception to stop.
+    The photos must have the generator's resolution, and either all have labels or none. The generator is not changed.
     """
     device = generator.compositing.weight.device
     images = torch.from_numpy(np.stack([photo.image for photo in photos])).permute(0, 3, 1, 2).to(device)

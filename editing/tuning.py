@@ -48,15 +48,9 @@ def tune(
     *,
     callback: ProgressCallback | None = None,
 ) -> Generator:
-    """Return a copy of the generator that reproduces one image better from its code.
+    """Return a copy of the generator that reproduces one image better from its code, [1, D] or [1, M, D].
 
-    Args:
-        generator: is not changed; the copy has the same noise maps.
-        codes: the pivot, [1, D] or [1, M, D].
-        target: one image, and its labels if there are any, on the generator's device.
-        distance_to: differentiable perceptual distance.
-        config: number of steps, learning rate and weights.
-        callback: called after every step.
+    The generator, on whose device the target must be, is not changed; the copy has the same noise maps.
 
     Raises:
         EditError: if weights become non-finite.

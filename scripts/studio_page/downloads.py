@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,22 +26,13 @@ DOWNLOADS = {  # file name and MIME type, by the label of the button
 }
 
 
-class DownloadFile(NamedTuple):
-    """A file for the browser to save."""
-
-    name: str
-    mime: str
-    content: bytes
-
-
-def make_download(kind: str, model: StudioModel, session: Session) -> DownloadFile:
-    """Return one of DOWNLOADS for the current image.
+def make_download(kind: str, model: StudioModel, session: Session) -> bytes:
+    """Return the contents of one of DOWNLOADS for the current image.
 
     The mask has class ids, with the class colours as palette; the codes are a W+ code, also for generate.py --latents.
     """
-    name, mime = DOWNLOADS[kind]
     with TemporaryDirectory(prefix="studio_") as folder:
-        path = Path(folder) / name
+        path = Path(folder) / DOWNLOADS[kind][0]
         if kind == "Image":
             save_png(model.generate(session.current).image, path)
         elif kind == "Mask":
@@ -51,7 +41,7 @@ def make_download(kind: str, model: StudioModel, session: Session) -> DownloadFi
             save_codes(session.current.codes, path)
         else:
             save_animation(_animation_frames(model, session), path, "gif", FPS)
-        return DownloadFile(name, mime, path.read_bytes())
+        return path.read_bytes()
 
 
 def _animation_frames(model: StudioModel, session: Session) -> Iterator[np.ndarray]:

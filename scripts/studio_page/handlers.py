@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from scripts.studio_page import markup
-from scripts.studio_page.downloads import make_download
+from scripts.studio_page.downloads import DOWNLOADS, make_download
 from scripts.studio_page.layout import PageLayout
 from scripts.studio_page.model import MAX_SEED, CodeSelection
 from scripts.studio_page.session import Placement, Session
@@ -133,9 +133,10 @@ class Handlers:
         return {self.layout.result: None, **self._updates(form._replace(session=result.apply(form.session)))}
 
     def save(self, kind: str, session: Session) -> dict[str, str] | None:
-        """Return the link to one of DOWNLOADS, or None after an error."""
+        """Return one of DOWNLOADS as argument of `studioSave` in studio.js, or None after an error."""
+        name, mime = DOWNLOADS[kind]
         try:
-            return markup.download_link(make_download(kind, self.model, session))
+            return {"name": name, "href": markup.data_uri(make_download(kind, self.model, session), mime)}
         except UserError as error:
             gr.Warning(str(error))
             return None

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from scripts.studio_page.downloads import DownloadFile
 from scripts.studio_page.model import EditedImage, StudioModel
 from scripts.studio_page.session import Session
 from scripts.studio_page.uploads import UploadProgress
@@ -22,11 +21,6 @@ SCRIPT = Path(__file__).with_name("studio.js")
 THUMBNAIL = 64  # pixels
 OPACITY = 0.65  # of the colour over the selected part
 _PIXELATED = 128  # images below this size are enlarged without smoothing
-
-
-def download_link(file: DownloadFile) -> dict[str, str]:
-    """Return the argument of `studioSave` in studio.js."""
-    return {"name": file.name, "href": _data_uri(file.content, file.mime)}
 
 
 def image_panels(model: StudioModel, session: Session, part: str) -> str:
@@ -112,8 +106,9 @@ def part_colors(model: StudioModel) -> str:
 def _image_uri(image: np.ndarray, kind: str) -> str:
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, format=kind, compress_level=1, quality=85)
-    return _data_uri(stream.getvalue(), f"image/{kind}")
+    return data_uri(stream.getvalue(), f"image/{kind}")
 
 
-def _data_uri(content: bytes, mime: str) -> str:
+def data_uri(content: bytes, mime: str) -> str:
+    """Return a link that contains the file itself."""
     return f"data:{mime};base64,{base64.b64encode(content).decode()}"
