@@ -29,11 +29,7 @@ def require_format(kind: Format) -> None:
 
 
 def save_animation(frames: Iterable[np.ndarray], path: Path, kind: Format, fps: int) -> None:
-    """Write a GIF that loops forever, or an MP4, without holding all frames in memory.
-
-    Raises:
-        EditError: if the file cannot be written.
-    """
+    """Write a GIF that loops forever, or an MP4, frame by frame; raise EditError if the file cannot be written."""
     with replacing(path) as partial:
         if kind == "gif":
             _save_gif(frames, partial, fps)

@@ -28,11 +28,7 @@ _MAX_LISTED = 300  # maximum length of a list of arrays in a message, in charact
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Return the seeds in the given order: "0-3,42" is 0, 1, 2, 3, 42.
-
-    Raises:
-        EditError: if the text is malformed, a range runs backwards, or the seeds are too large or too many.
-    """
+    """Return the seeds in the given order: "0-3,42" is 0, 1, 2, 3, 42; raise EditError for an invalid text."""
     ranges = [_parse_seed_range(item.strip(), text) for item in text.split(",")]
     if sum(len(seeds) for seeds in ranges) > MAX_SEEDS:
         raise EditError(f"seeds '{text}': more than {MAX_SEEDS} seeds; split them over several calls")

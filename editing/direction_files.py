@@ -8,7 +8,7 @@ Shapes: N samples, D latent width, M = B + 2K vectors of a W+ code, n of them mo
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,18 +107,8 @@ def load_direction(path: Path, generator: Generator) -> Direction:
         fields = read_arrays(path, _FIELDS)
     except ReadingError as error:
         raise EditError(f"cannot read {path}: {error}; {_REMEDY}") from None
-    direction = _from_fields(fields, path)
-    if direction.model != fingerprint(generator):
-        raise EditError(f"{path} was made for another model; {_REMEDY}")
-    config, part = generator.config, direction.part
-    is_known = part is None or 0 <= part < config.num_classes
-    if not is_known or direction.vector.shape != (len(direction.index(config)), config.latent_dim):
-        raise EditError(f"{path} is damaged: its vectors do not fit this model; {_REMEDY}")
-    return direction
 
-
-def _from_fields(fields: Mapping[str, np.ndarray], path: Path) -> Direction:
-    """Build a direction from the arrays of a file, and check their types."""
+    # Types of the arrays.
     texts = [fields[name] for name in ("name", "kind", "model", "how")]
     part, vector = fields["part"], fields["vector"]
     is_typed = all(x.dtype.kind == "U" and x.shape == () for x in texts) and part.dtype.kind == "i" and part.shape == ()
@@ -129,4 +119,12 @@ def _from_fields(fields: Mapping[str, np.ndarray], path: Path) -> Direction:
     name, kind, model, description = map(str, texts)
     if kind not in CODE_KINDS:
         raise EditError(f"{path} is damaged: it has codes of unknown kind '{label(kind)}'; {_REMEDY}")
-    return Direction(name, None if part == _BASE else int(part), kind, torch.from_numpy(vector), model, description)
+
+    # Agreement with the generator.
+    if model != fingerprint(generator):
+        raise EditError(f"{path} was made for another model; {_REMEDY}")
+    id_, config = None if part == _BASE else int(part), generator.config
+    is_known = id_ is None or 0 <= id_ < config.num_classes
+    if not is_known or vector.shape != (len(part_index(config, id_, kind)), config.latent_dim):
+        raise EditError(f"{path} is damaged: its vectors do not fit this model; {_REMEDY}")
+    return Direction(name, id_, kind, torch.from_numpy(vector), model, description)

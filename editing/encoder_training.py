@@ -56,12 +56,10 @@ class EncoderTraining:
     checkpoint_every: int = 500  # steps between checkpoints
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch_size", 2), ("seed", 0), ("checkpoint_every", 1)):
-            if getattr(self, name) < least:
-                raise EditError(f"training.{name} = {getattr(self, name)}: choose {least} or more")
-        for name in ("mse", "masks", "codes", "distance"):
-            if getattr(self, name) < 0:
-                raise EditError(f"training.{name} = {getattr(self, name)}: choose 0 or more")
+        least = {"steps": 1, "batch_size": 2, "checkpoint_every": 1}
+        for name in (*least, "seed", "mse", "masks", "codes", "distance"):
+            if getattr(self, name) < least.get(name, 0):
+                raise EditError(f"training.{name} = {getattr(self, name)}: choose {least.get(name, 0)} or more")
         if not self.rate > 0:
             raise EditError(f"training.rate = {self.rate}: choose a rate above 0")
         if not 0 <= self.guided <= 1:

@@ -25,11 +25,7 @@ MODES = {  # mode -> its help, and its options, which have no effect in other mo
 
 
 def parse_options(argv: Sequence[str] | None, description: str | None) -> argparse.Namespace:
-    """Return the options of generate.py; `mode` is one of MODES, or "grid".
-
-    Raises:
-        ConfigError: if an option is unknown, missing, malformed, or has no effect in the mode.
-    """
+    """Return the options of generate.py, where `mode` is one of MODES or "grid"; raise ConfigError for invalid ones."""
     parser = cli.Parser(description, prog="python generate.py")
     _add_files_and_generation(parser)
     _add_edits(parser)

@@ -19,9 +19,7 @@ PADDING = 2  # pixels between tiles
 MAX_PIXELS = 2**28  # maximum size of an image grid: 768 MiB
 
 
-def check_grid_size(
-    tiles: int, resolution: int, remedy: str = "generate fewer seeds, or single files with --files"
-) -> None:
+def check_grid_size(tiles: int, resolution: int, remedy: str = "generate fewer seeds, or use --files") -> None:
     """Raise EditError if an image of so many tiles of `resolution` x `resolution` pixels would need too much memory."""
     limit = MAX_PIXELS // resolution**2
     if tiles > limit:

@@ -55,11 +55,7 @@ class Job:
 
 
 def plan_job(args: argparse.Namespace, generator: Generator, classes: ClassTable) -> Job:
-    """Return the job for the options of generate.py, see `editing.generate_options`.
-
-    Raises:
-        EditError: if seeds, parts or files are invalid, or an image would be too large.
-    """
+    """Return the job for the options of generate.py; raise EditError for invalid seeds, parts or files."""
     # Codes, and edits that are available in all modes.
     config = generator.config
     if args.latents is None:

@@ -36,8 +36,7 @@ class PartSelection(NamedTuple):
 def parse_parts(text: str, names: Sequence[str]) -> PartSelection:
     """Parse comma-separated class names or ids; "base" means the base codes, unless a class has that name.
 
-    Raises:
-        EditError: if a name is unknown; the message suggests the nearest one and lists all.
+    For unknown names, an EditError suggests the nearest one and lists all.
     """
     ids: dict[int, None] = {}  # a dict, to keep the order and drop repetitions
     base = False

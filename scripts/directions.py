@@ -45,8 +45,8 @@ from utils.progress import progress
 DEVIATION_SAMPLES = 10_000  # samples of w for sefa and pca
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Find, save and measure directions; everything is checked before the first file is written."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
@@ -66,12 +66,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--batch-size", type=positive, default=8, help="images generated at once (default 8)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
 
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Find, save and measure directions; everything is checked before the first file is written."""
-    args = parse(argv)
     device = cli.usable_device(args.device)
     generator, classes = load_model(args.checkpoint or bundled_model(), device)
     config = generator.config

@@ -8,7 +8,6 @@ machines. Uploaded photos are inverted, starting from the codes that an encoder 
 stored. Each user has an edit history of their own, which is kept in memory only.
 """
 
-import argparse
 import importlib.util
 import os
 import signal
@@ -36,8 +35,8 @@ MAX_PORT = 65535
 FOREIGN_VARIABLES = ("GRADIO_", "HF_", "SSL_CERT_", "WEB_CONCURRENCY", "SPACE_ID")
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Serve the page until Ctrl-C or SIGTERM."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
@@ -48,12 +47,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--steps", type=cli.positive, default=100, help="steps of a photo's inversion (default 100)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
 
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Serve the page until Ctrl-C or SIGTERM."""
-    args = parse(argv)
     if importlib.util.find_spec("gradio") is None:
         raise EditError("the studio needs Gradio, which is not installed: pip install -r requirements-studio.txt")
     host = args.host.strip("[]")
