@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Subset
 
 from datasets.data_config import DataConfig
 from datasets.data_loader import make_loader
@@ -99,7 +99,7 @@ class EncoderTrainer:
             raise EditError(f"{len(data)} real pairs: give {_HELD_OUT} or more, or data.path=[] to train without data")
         self.encoder, self.generator = encoder.train(), generator.requires_grad_(False)
         self.distance_to, self.config = distance_to, config
-        self.data = _subset(data, range(len(data) - len(data) // _HELD_OUT)) if data else None
+        self.data = Subset(cast(Any, data), range(len(data) - len(data) // _HELD_OUT)) if data else None
         self.workers = workers
         self.optimizer = torch.optim.Adam(encoder.parameters(), lr=config.rate, betas=(0.9, 0.99))
         self.step = 0
@@ -185,14 +185,10 @@ def generated_batch(generator: Generator, count: int) -> tuple[Tensor, Target]:
     return codes, Target(out.image.clamp(-1, 1), segmentation_to_labels(out.segmentation))
 
 
-def _subset(data: EncoderData, indices: range) -> "Subset[tuple[Tensor, Tensor]]":
-    return Subset(cast("Dataset[tuple[Tensor, Tensor]]", data), indices)
-
-
 def held_out_batches(data: EncoderData) -> Iterator[Target]:
     """Yield up to _MEASURED held-out real pairs, in batches on the CPU."""
     count = min(len(data) // _HELD_OUT, _MEASURED)
-    last = _subset(data, range(len(data) - count, len(data)))
+    last = Subset(cast(Any, data), range(len(data) - count, len(data)))
     for images, labels in DataLoader(last, 8):
         yield Target(images_to_float(images), labels)
 

@@ -145,9 +145,6 @@ def write_outputs(result: Reconstruction, stem: Path, classes: ClassTable, prove
 
     `generate.py --latents NAME_codes.npy` reproduces the reconstruction; if there is a NAME_tuned.pt, with this file as
     `--checkpoint`, as it holds tuned weights and noise maps. NAME_noise.npz holds only the noise maps.
-
-    Raises:
-        EditError, DataError: if a file cannot be written.
     """
     save_codes(result.codes, Path(f"{stem}_codes.npy"))
     save_png(result.sample.image, f"{stem}_reconstruction.png")

@@ -78,9 +78,7 @@ def check_format(path: Path) -> None:
 
 
 def export(networks: Networks, precision: str) -> dict[str, Any]:
-    """Return the contents of a checkpoint that has only the generator, in one of PRECISIONS.
-
-    `images` (real images seen) and `data` (provenance of the data set) are kept if the checkpoint has them.
+    """Return the contents of a checkpoint that has only the generator, in one of PRECISIONS, and its provenance.
 
     Raises:
         ModelError: if there is no generator, or a weight is not finite in this precision.

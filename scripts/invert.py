@@ -55,7 +55,7 @@ from editing.reconstruction import (
 from editing.tuning import TuningConfig
 from metrics.agreement import confusion, mean_iou
 from metrics.perceptual import EfficientNetDistance, Lpips, PerceptualDistance, guiding_distance
-from metrics.segmenter import Segmenter, load_segmenter
+from metrics.segmenter import load_segmenter
 from models import Generator
 from models.bundled import BUNDLED_ENCODER, bundled_model
 from models.checkpoint import load_networks
@@ -177,8 +177,7 @@ def choose_method(
 
 def check_output(args: argparse.Namespace, resolution: int) -> None:
     """Raise EditError if a file exists, two photos have the same name, or the image grid would be too large."""
-    remedy = "invert fewer photos at once"
-    check_grid_size(len(args.images) * len(COLUMNS), resolution, remedy)
+    check_grid_size(len(args.images) * len(COLUMNS), resolution, "invert fewer photos at once")
     first_of: dict[str, Path] = {}
     for path in args.images:
         other = first_of.setdefault(normalized(path.stem), path)
@@ -191,15 +190,22 @@ def check_output(args: argparse.Namespace, resolution: int) -> None:
 
 def read_photos(args: argparse.Namespace, model: LoadedModel, crop: Crop) -> list[Resized]:
     """Return all photos, with labels from --masks or --segmenter if one is given."""
-    segmenter = checked_segmenter(args.segmenter, model) if args.segmenter else None
     masks: Sequence[Path | None] = find_masks(args.images, args.masks) if args.masks else [None] * len(args.images)
     classes, resolution = mask_classes(args, model), model.generator.config.resolution
     if args.read_by == "auto":
         refuse_contradictions(filter(None, masks), classes)
     pairs = zip(args.images, masks, strict=True)
     photos = [read_photo(path, mask, classes, resolution, crop, args.read_by) for path, mask in pairs]
-    if segmenter is None:
+    if not args.segmenter:
         return photos
+    segmenter = load_segmenter(args.segmenter)
+    if segmenter.facts.names != model.classes.names:
+        raise EditError(f"{args.segmenter} has other classes than {model.path}; train a segmenter on the model's data")
+    if (size := segmenter.facts.resolution) != resolution:
+        raise EditError(
+            f"{args.segmenter} takes images of {size} pixels, but the model generates {resolution}; "
+            "train a segmenter of this resolution"
+        )
     batches = [torch.tensor(photo.image).permute(2, 0, 1)[None] for photo in photos]  # uint8 [1, 3, R, R]
     return [photo._replace(label=segmenter(x)[0].numpy()) for photo, x in zip(photos, batches, strict=True)]
 
@@ -218,19 +224,6 @@ def mask_classes(args: argparse.Namespace, model: LoadedModel) -> ClassTable:
         difference = first_difference(table, model.classes)
         raise EditError(f"{source} has other classes than {model.path}: {difference}; give masks of its classes")
     return table
-
-
-def checked_segmenter(path: Path, model: LoadedModel) -> Segmenter:
-    """Load a segmenter; raise EditError if its classes or its resolution are not those of the model."""
-    segmenter, resolution = load_segmenter(path), model.generator.config.resolution
-    if segmenter.facts.names != model.classes.names:
-        raise EditError(f"{path} has other classes than {model.path}; train a segmenter on the model's data")
-    if segmenter.facts.resolution != resolution:
-        raise EditError(
-            f"{path} takes images of {segmenter.facts.resolution} pixels, but the model generates {resolution}; "
-            "train a segmenter of this resolution"
-        )
-    return segmenter
 
 
 def in_batches(

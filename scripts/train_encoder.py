@@ -57,8 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = cli.usable_device(args.device)
     checkpoint = args.checkpoint or bundled_model()
     generator, classes = load_model(checkpoint, device)
-    resolution = generator.config.resolution
-    data = open_dataset(run.data, resolution, classes.num_classes) if run.data.path else None
+    data = open_dataset(run.data, generator.config.resolution, classes.num_classes) if run.data.path else None
     if data and data.classes.names != classes.names:
         difference = first_difference(classes, data.classes)
         raise ConfigError(
