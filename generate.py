@@ -1,4 +1,4 @@
-"""Generate images and masks with the bundled model, or with a checkpoint: one of train.py, or a released one.
+"""Generate images and masks with the bundled model, a checkpoint of train.py, or a released checkpoint.
 
     python generate.py --output samples --seeds 0-15                 grid.png: image | mask | overlay
     python generate.py --output samples --seeds 0-3,42 --files       single files for every seed
@@ -31,7 +31,7 @@ from utils.progress import progress
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Generate what the command line asks for; everything is checked before the first file is written."""
+    """Generate and write images; all options and files are checked before the first file is written."""
     args = parse_options(argv, __doc__)
     device = cli.usable_device(args.device)
     checkpoint = args.checkpoint or bundled_model()

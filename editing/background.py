@@ -1,4 +1,4 @@
-"""Use a photo as the background: find coarse features that generate it in place of the background part's own.
+"""Put a photo in the background: optimise features that replace those of the background part.
 
 Shapes: N samples, K parts, D latent width, M = B + 2K, F feature channels, R resolution, r coarse resolution.
 """
@@ -11,22 +11,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editing.generation import DEFAULT_SCENE, Scene
-from editing.inversion import Progress, ProgressCallback
-from editing.reconstruction_quality import psnr
+from editing.inversion import Progress, ProgressCallback, psnr
 from models import Generator
 from models.generator import GeneratorOutput
 
 STEPS = 200
-RATE = 0.1  # learning rate of Adam, in standard deviations
-WARM_UP, RAMP_DOWN = 0.05, 0.25  # shares of the steps
-PRIOR_SAMPLES = 100  # codes whose background features give the prior's mean and deviation
-PRIOR_WEIGHT = 0.003  # of the mean squared distance from the prior's mean, in standard deviations
-LABEL_WEIGHT = 0.01  # of the masks' cross-entropy
+RATE = 0.1  # highest learning rate of Adam, in standard deviations of the prior
+WARM_UP, RAMP_DOWN = 0.05, 0.25  # shares of the steps in which the learning rate rises and falls
+PRIOR_SAMPLES = 100  # random codes, from whose background features the prior is computed
+PRIOR_WEIGHT = 0.003  # weight of the mean squared distance to the prior's mean, in standard deviations
+LABEL_WEIGHT = 0.01  # weight of the masks' cross-entropy
 
 
 class FittedBackground(NamedTuple):
+    """Result of `fit_background`."""
+
     features: Tensor  # [1, F, r, r], for Scene.background
-    psnr: float  # between samples and photo where the background is visible, in dB; nan if it is nowhere
+    psnr: float  # PSNR in dB of the samples where they show background; nan if they show none
 
 
 def fit_background(
@@ -38,20 +39,20 @@ def fit_background(
     *,
     callback: ProgressCallback | None = None,
 ) -> FittedBackground:
-    """Optimise coarse features so that samples show a photo wherever they show background.
+    """Optimise background features so that samples show a photo wherever they show background.
 
-    The features are optimised behind samples rather than alone: masks are soft and give every part some weight in
-    every pixel, so that features fitted without the other parts would look pale behind people. The loss pulls the
-    background of the samples to the photo, keeps their foreground and masks, and keeps features close to those of
-    usual backgrounds.
+    The features are optimised together with the other parts of these samples: masks are soft, so every part has some
+    weight in every pixel, and features optimised alone would look pale behind a face. The loss compares the background
+    of the samples with the photo, keeps their foreground and masks, and keeps the features close to the generator's
+    usual background features.
 
     Args:
-        generator: is not changed; its fixed noise is used.
+        generator: is not changed; its stored noise maps are used.
         photo: floats [3, R, R] in [-1, 1].
         codes: [N, D] or [N, M, D], generated in one batch.
-        part_mask: True where a part is switched on, [K] or [N, K].
-        scene: coordinates of the parts; its background is ignored.
-        callback: called after every step, with one loss for all samples.
+        part_mask: [K] or [N, K], True for the parts that are switched on.
+        scene: its coordinates are used, its background is ignored.
+        callback: gets one loss for all samples.
     """
     weight = generator.compositing.weight
     frozen = deepcopy(generator).requires_grad_(False)
@@ -61,12 +62,12 @@ def fit_background(
     def synthesize(background: Tensor | None) -> GeneratorOutput:
         return frozen.synthesis(codes, "const", part_mask, coords, background)
 
-    # The target: the photo where samples show background, else the samples as they are.
+    # The target shows the photo in place of the samples' background.
     before = synthesize(None)
     labels = before.segmentation.argmax(1)
     target = torch.where((labels == 0)[:, None], photo, before.image)
 
-    # Optimise the offset from the prior's mean, in standard deviations.
+    # Optimise the offset from the prior's mean, in its standard deviations.
     mean, deviation = _background_prior(frozen)
     offset = torch.zeros(1, *mean.shape[1:2], *before.coarse.shape[2:]).to(weight).requires_grad_()  # [1, F, r, r]
     optimizer = torch.optim.Adam([offset], RATE)
@@ -82,12 +83,12 @@ def fit_background(
         if callback:
             callback(Progress(step + 1, STEPS, loss.detach()[None], out.image.detach()))
 
-    # Measure the visible background.
+    # Compare with the photo where the background is visible.
     features = (mean + deviation * offset).detach()
     out = synthesize(features)
     is_visible = out.segmentation.argmax(1) == 0
     errors = (out.image.clamp(-1, 1) - photo).square().mean(1)[is_visible]
-    return FittedBackground(features, psnr(errors.mean().item() / 4))  # / 4: mean square error of colours in [0, 1]
+    return FittedBackground(features, psnr(errors.mean().item() / 4))  # / 4: from colours in [-1, 1] to [0, 1]
 
 
 @torch.no_grad()

@@ -1,8 +1,9 @@
-"""Get codes from seeds and from files.
+"""Codes from seeds and from files.
 
 Shapes: N codes, D latent width, M = B + 2K vectors of a W+ code.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from editing.selection import parse_seeds
 from models import Generator, ModelConfig
 from utils.errors import EditError, ReadingError
 from utils.files import replacing
@@ -19,17 +19,42 @@ from utils.reading.arrays import MAX_ARCHIVE_BYTES, read_archive, read_array
 from utils.reading.checks import check_regular, label
 from utils.reading.tensors import load_tensors
 
+MAX_SEEDS = 1_000_000
+LARGEST_SEED = 2**63 - 1  # the largest that torch.Generator.manual_seed takes
 CODE_FILES = (".npy", ".npz", ".pt")
-NAMES = ("w", "ws", "w_plus", "wplus", "latent", "latents", "codes")  # names of codes in files of other programs
-_MAX_DEPTH = 3  # nested dicts in which tensors are searched for
-_MAX_LISTED = 300  # characters of a list of arrays in a message
+NAMES = ("w", "ws", "w_plus", "wplus", "latent", "latents", "codes")  # usual names of codes in other programs' files
+_MAX_DEPTH = 3  # levels of nested dicts in which tensors are searched for
+_MAX_LISTED = 300  # maximum length of a list of arrays in a message, in characters
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds in the given order: "0-3,42" is 0, 1, 2, 3, 42; raise EditError for an invalid text."""
+    ranges = [_parse_seed_range(item.strip(), text) for item in text.split(",")]
+    if sum(len(seeds) for seeds in ranges) > MAX_SEEDS:
+        raise EditError(f"seeds '{text}': more than {MAX_SEEDS} seeds; split them over several calls")
+    return [seed for seeds in ranges for seed in seeds]
+
+
+def _parse_seed_range(item: str, text: str) -> range:
+    match = re.fullmatch(r"([0-9]{1,19})(?:-([0-9]{1,19}))?", item)
+    if not match:
+        raise EditError(f"seeds '{text}': cannot read '{item}'; write numbers and ranges such as 0-15,42")
+    first = int(match[1])
+    last = int(match[2] or first)
+    if last < first:
+        raise EditError(f"seeds '{text}': the range {item} runs backwards; write {last}-{first}")
+    if last > LARGEST_SEED:
+        raise EditError(f"seeds '{text}': {last} is too large; the largest seed is {LARGEST_SEED}")
+    if last - first >= MAX_SEEDS:  # checked here because len() of a longer range may overflow
+        raise EditError(f"seeds '{text}': more than {MAX_SEEDS} seeds; split them over several calls")
+    return range(first, last + 1)
 
 
 @torch.no_grad()
 def seed_codes(generator: Generator, seeds: Sequence[int]) -> Tensor:
-    """Return codes of W, [N, D], one for each seed; a code depends on its own seed alone.
+    """Return one W code for each seed, [N, D].
 
-    The random numbers come from the CPU, because devices generate different numbers from the same seed.
+    The random numbers come from the CPU, because other devices generate other numbers from the same seed.
     """
     source = torch.Generator()
     size = generator.config.latent_dim
@@ -38,11 +63,7 @@ def seed_codes(generator: Generator, seeds: Sequence[int]) -> Tensor:
 
 
 def source_codes(source: str, generator: Generator) -> Tensor:
-    """Return codes [N, D] or [N, M, D] of seeds such as "0-3,42", or of a file with an extension in `CODE_FILES`.
-
-    Raises:
-        EditError: if the seeds or the file cannot be read.
-    """
+    """Return codes [N, D] or [N, M, D] of seeds such as "0-3,42", or of a file with an extension in CODE_FILES."""
     if source.lower().endswith(CODE_FILES):
         return load_codes(Path(source), generator.config).to(generator.compositing.weight)
     return seed_codes(generator, parse_seeds(source))
@@ -51,8 +72,8 @@ def source_codes(source: str, generator: Generator) -> Tensor:
 def load_codes(path: Path, config: ModelConfig) -> Tensor:
     """Load W codes [N, D] or W+ codes [N, M, D], float32, from a `.npy`, `.npz` or `.pt` file.
 
-    Files of other programs are accepted if exactly one array fits the model, or exactly one of those that fit has a
-    usual name (`NAMES`). A single code may lack its batch axis, see `_with_batch_axis`, or have an extra one.
+    Files of other programs work, too, if exactly one array has the shape of codes, or exactly one such array has a name
+    in NAMES. A single code may lack its batch axis or have an extra one, see `_with_batch_axis`.
 
     Raises:
         EditError: if the file cannot be read, or holds other shapes, other types or non-finite numbers.
@@ -63,8 +84,6 @@ def load_codes(path: Path, config: ModelConfig) -> Tensor:
     except ReadingError as error:
         raise EditError(f"cannot read {path}: {error}; {expected}") from None
     codes = _choose(arrays, path, config, expected)
-    if len(codes) == 0:
-        raise EditError(f"{path} has shape {list(codes.shape)}; {expected}")
     with np.errstate(over="ignore"):  # too large for float32: becomes infinite and is refused below
         codes = codes.astype(np.float32)
     if not np.isfinite(codes).all():
@@ -73,7 +92,7 @@ def load_codes(path: Path, config: ModelConfig) -> Tensor:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of a file by name; the array of a `.npy` file has the name ""."""
+    """Return the arrays of a file by name; the array of a `.npy` file gets the name ""."""
     check_regular(path)
     try:
         with open(path, "rb") as file:
@@ -83,22 +102,22 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     is_archive = head.startswith(b"PK")
     if not is_archive and path.suffix.lower() != ".pt":
         return {"": read_array(path)}
-    # A ZIP archive is .npz or .pt, whatever its extension; the name of its first file decides.
+    # A ZIP archive can be .npz or .pt, whatever its extension: look at the name of the first file in it.
     first = head[30 : 30 + int.from_bytes(head[26:28], "little")]
     if is_archive and (first.endswith(b".npy") or not first):
         return read_archive(path)
     arrays: dict[str, np.ndarray] = {}
     size = 0
     for name, array in _tensors(load_tensors(path)):
-        size += array.nbytes  # tensors may share their storage, so that a small file expands to a lot of memory
+        size += array.nbytes  # a small file may need much memory, because tensors can share their storage
         if size > MAX_ARCHIVE_BYTES:
-            raise ReadingError(f"holds more than {MAX_ARCHIVE_BYTES} bytes of tensors, too many for codes")
+            raise ReadingError(f"holds more than {MAX_ARCHIVE_BYTES} bytes of tensors, which cannot be codes")
         arrays[name] = array
     return arrays
 
 
 def _tensors(contents: Any, name: str = "tensor", depth: int = 0) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the tensors in nested dicts, named by their keys joined with dots; stack lists of equally shaped ones."""
+    """Yield the tensors in nested dicts, with names such as "a.b"; lists of tensors of the same shape are stacked."""
     if isinstance(contents, Tensor):
         plain = contents.resolve_conj().resolve_neg()
         yield name, (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
@@ -113,7 +132,7 @@ def _tensors(contents: Any, name: str = "tensor", depth: int = 0) -> Iterator[tu
 
 
 def _choose(arrays: Mapping[str, np.ndarray], path: Path, config: ModelConfig, expected: str) -> np.ndarray:
-    """Return the array that holds the codes, [N, D] or [N, M, D], if there is exactly one."""
+    """Return the array that holds the codes, as [N, D] or [N, M, D]; raise EditError if there is none or several."""
     with_axis = ((name, _with_batch_axis(array, name, config)) for name, array in arrays.items())
     fitting = {name: codes for name, codes in with_axis if codes is not None}
     chosen = list(fitting) if len(fitting) == 1 else [name for name in fitting if name.rpartition(".")[2] in NAMES]
@@ -121,26 +140,22 @@ def _choose(arrays: Mapping[str, np.ndarray], path: Path, config: ModelConfig, e
         shape = [config.num_codes, config.latent_dim]
         if chosen != [""] and list(arrays[chosen[0]].shape) == shape:
             raise EditError(
-                f"{path} holds {label(chosen[0])} {shape}, which may be {shape[0]} codes of W or one code of W+: "
-                f"save one code of W+ as [1, {shape[0]}, {shape[1]}], codes of W as .npy"
+                f"{path} holds {label(chosen[0])} {shape}, which may be {shape[0]} W codes or one W+ code: "
+                f"save one W+ code as [1, {shape[0]}, {shape[1]}], W codes as .npy"
             )
         return fitting[chosen[0]]
     if fitting:
         names = ", ".join(map(label, fitting))[:_MAX_LISTED]
         raise EditError(f"{path} holds {len(fitting)} arrays that could be the codes: {names}; keep one; {expected}")
-    if "" in arrays:
-        array = arrays[""]
-        is_float = np.issubdtype(array.dtype, np.floating)
-        problem = f"has shape {list(array.shape)}" if is_float else f"holds {array.dtype}"
-        raise EditError(f"{path} {problem}; {expected}")
-    contents = ", ".join(f"{label(name)} {array.dtype} {list(array.shape)}" for name, array in arrays.items())
+    entries = (f"{name and label(name)} {array.dtype} {list(array.shape)}" for name, array in arrays.items())
+    contents = ", ".join(entries).strip()
     raise EditError(f"{path} holds {contents[:_MAX_LISTED] or 'no arrays'}; {expected}")
 
 
 def _with_batch_axis(array: np.ndarray, name: str, config: ModelConfig) -> np.ndarray | None:
-    """Return an array as codes [N, D] or [N, M, D]; None if its shape or type does not fit the model.
+    """Return an array as codes [N, D] or [N, M, D], or None if its shape or type does not fit the model.
 
-    [M, D] in a `.npy` file (no name) means M codes of W; `_choose` refuses this shape in other files.
+    In a `.npy` file (no name), [M, D] means M codes in W; in other files, `_choose` refuses this shape.
     """
     w, w_plus = (config.latent_dim,), (config.num_codes, config.latent_dim)
     if not np.issubdtype(array.dtype, np.floating):
@@ -149,14 +164,10 @@ def _with_batch_axis(array: np.ndarray, name: str, config: ModelConfig) -> np.nd
         array = array[0]
     if array.shape == w or (array.shape == w_plus and name):
         array = array[None]
-    return array if array.shape[1:] in (w, w_plus) else None
+    return array if array.shape[1:] in (w, w_plus) and len(array) else None
 
 
 def save_codes(codes: Tensor, path: Path) -> None:
-    """Write codes [N, D] or [N, M, D] as float32 `.npy`.
-
-    Raises:
-        EditError: if the file cannot be written.
-    """
+    """Write codes [N, D] or [N, M, D] as float32 `.npy`; raise EditError if the file cannot be written."""
     with replacing(path) as partial, partial.open("wb") as file:
         np.save(file, codes.float().cpu().numpy(), allow_pickle=False)

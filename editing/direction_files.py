@@ -1,14 +1,14 @@
-"""Editing directions: vectors that change one part in one way when added to its codes.
+"""Editing directions: vectors that change one property of a part when they are added to its codes.
 
-A direction is stored in an `.npz` file of plain arrays, which is read without executing code. It is valid only for the
-model that it was found for, because other models have other code spaces.
+Files are `.npz` archives of plain arrays, which are read without executing code. A direction works only with the model
+that it was found for, because each model has its own code space.
 
 Shapes: N samples, D latent width, M = B + 2K vectors of a W+ code, n of them moved.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from editing.mixing import CODE_KINDS, CodeKind, code_index
-from editing.selection import PartSelection
+from editing.mixing import CODE_KINDS, CodeKind, PartSelection, code_index
 from models import Generator, ModelConfig
 from models.latents import to_wplus
 from utils.errors import EditError, ReadingError
@@ -26,28 +25,28 @@ from utils.reading.arrays import read_arrays
 from utils.reading.checks import label
 
 _FIELDS = ("name", "part", "kind", "vector", "model", "how")
-_MAX_CHARACTERS = 4096  # of all texts together
-_BASE = -1  # the part id that files store for the base codes
-_REPEAT = "it is damaged; find the direction again"
+_MAX_CHARACTERS = 4096  # in all texts of a file together
+_BASE = -1  # stored as the part of directions of the base codes
+_REMEDY = "make one with python -m scripts.directions"
 
 
 @dataclass(frozen=True)
 class Direction:
     """An editing direction; strength 1 is one standard deviation."""
 
-    name: str  # display name and stem of its file
+    name: str  # for messages; also the stem of its file
     part: int | None  # the class whose codes it moves; None: the base codes, which all foreground parts share
-    kind: CodeKind  # which codes of the part; irrelevant for base codes
-    vector: Tensor  # added to the codes at strength 1, float32 [n, D], in their order in W+
+    kind: CodeKind  # which codes of the part; no effect for base codes
+    vector: Tensor  # float32 [n, D], added at strength 1 to the vectors at `index`
     model: str  # `fingerprint` of the generator that it was found for
-    description: str  # how it was found and its quality, in half a line; "how" in files
+    description: str  # short text on how well it fits, such as "R2 0.62 in 2000 samples"; "how" in files
 
     def index(self, config: ModelConfig) -> Tensor:
-        """Return the positions of the moved vectors among the M of a W+ code, long [n]."""
+        """Return the positions of the moved vectors in a W+ code, long [n]."""
         return part_index(config, self.part, self.kind)
 
     def move(self, codes: Tensor, strength: float, config: ModelConfig) -> Tensor:
-        """Move codes [N, D] or [N, M, D] by `strength` standard deviations: [N, M, D]."""
+        """Return codes [N, D] or [N, M, D] moved by `strength` standard deviations, [N, M, D]."""
         moved = to_wplus(codes, config).clone()
         moved[:, self.index(config)] += strength * self.vector.to(moved)
         return moved
@@ -59,23 +58,23 @@ DirectionStrength = tuple[Direction, float]  # strength in standard deviations
 def apply_directions(
     codes: Tensor, directions: Sequence[DirectionStrength], config: ModelConfig, scale: float = 1.0
 ) -> Tensor:
-    """Move codes along every direction by `scale` times its strength: [N, M, D]; without directions, return `codes`."""
+    """Return codes moved along all directions by `scale` times their strengths, [N, M, D]; without any, as they are."""
     for direction, strength in directions:
         codes = direction.move(codes, scale * strength, config)
     return codes
 
 
 def part_index(config: ModelConfig, part: int | None, kind: CodeKind) -> Tensor:
-    """Return the positions of a part's vectors among the M of a W+ code, long [n]; None means the base codes."""
+    """Return the positions of a part's vectors in a W+ code, long [n]; part None means the base codes."""
     ids = () if part is None else (part,)
     return code_index(config, PartSelection(ids, base=part is None), kind)
 
 
 def fingerprint(generator: Generator) -> str:
-    """Return 16 hex digits that identify the code space of a generator.
+    """Return a hash of 16 hex digits that identifies the code space of a generator.
 
-    They are a hash of the mapping network, in half precision, and of the code layout: exporting or tuning a generator
-    keeps them, training it changes them.
+    It covers the layout of W+ codes and the mapping network in half precision, so that exporting or tuning a generator
+    keeps it, and training changes it.
     """
     config = generator.config
     digest = hashlib.sha256(json.dumps([config.base_layers, config.num_classes]).encode())
@@ -85,11 +84,7 @@ def fingerprint(generator: Generator) -> str:
 
 
 def save_direction(direction: Direction, path: Path) -> None:
-    """Write a direction as `.npz`.
-
-    Raises:
-        EditError: if the file cannot be written.
-    """
+    """Write a direction as `.npz`; raise EditError if the file cannot be written."""
     with replacing(path) as partial, partial.open("wb") as file:
         np.savez(
             file,
@@ -103,35 +98,33 @@ def save_direction(direction: Direction, path: Path) -> None:
 
 
 def load_direction(path: Path, generator: Generator) -> Direction:
-    """Load a direction of this generator.
+    """Load a direction that was found for this generator.
 
     Raises:
-        EditError: if the file cannot be read, is no direction, or belongs to another model.
+        EditError: if the file cannot be read, is not a direction, or belongs to another model.
     """
     try:
         fields = read_arrays(path, _FIELDS)
     except ReadingError as error:
-        raise EditError(f"cannot read {path}: {error}; give a file of python -m scripts.directions") from None
-    direction = _from_fields(fields, path)
-    if direction.model != fingerprint(generator):
-        raise EditError(f"{path} was made for another model; find one for this model with python -m scripts.directions")
-    config, part = generator.config, direction.part
-    is_known = part is None or 0 <= part < config.num_classes
-    if not is_known or direction.vector.shape != (len(direction.index(config)), config.latent_dim):
-        raise EditError(f"{path} does not match the model that it names: {_REPEAT}")
-    return direction
+        raise EditError(f"cannot read {path}: {error}; {_REMEDY}") from None
 
-
-def _from_fields(fields: Mapping[str, np.ndarray], path: Path) -> Direction:
-    """Build a direction from the arrays of a file, and check their types."""
+    # Types of the arrays.
     texts = [fields[name] for name in ("name", "kind", "model", "how")]
     part, vector = fields["part"], fields["vector"]
     is_typed = all(x.dtype.kind == "U" and x.shape == () for x in texts) and part.dtype.kind == "i" and part.shape == ()
     if sum(map(len, map(str, texts))) > _MAX_CHARACTERS:
-        raise EditError(f"{path} has texts of more than {_MAX_CHARACTERS} characters: {_REPEAT}")
+        raise EditError(f"{path} is damaged: it has texts of more than {_MAX_CHARACTERS} characters; {_REMEDY}")
     if not is_typed or vector.dtype != np.float32 or vector.ndim != 2 or not np.isfinite(vector).all():
-        raise EditError(f"{path} is not a direction of python -m scripts.directions, or is damaged")
+        raise EditError(f"{path} is not a direction, or is damaged; {_REMEDY}")
     name, kind, model, description = map(str, texts)
     if kind not in CODE_KINDS:
-        raise EditError(f"{path} has an unknown kind of codes, '{label(kind)}': {_REPEAT}")
-    return Direction(name, None if part == _BASE else int(part), kind, torch.from_numpy(vector), model, description)
+        raise EditError(f"{path} is damaged: it has codes of unknown kind '{label(kind)}'; {_REMEDY}")
+
+    # Agreement with the generator.
+    if model != fingerprint(generator):
+        raise EditError(f"{path} was made for another model; {_REMEDY}")
+    id_, config = None if part == _BASE else int(part), generator.config
+    is_known = id_ is None or 0 <= id_ < config.num_classes
+    if not is_known or vector.shape != (len(part_index(config, id_, kind)), config.latent_dim):
+        raise EditError(f"{path} is damaged: its vectors do not fit this model; {_REMEDY}")
+    return Direction(name, id_, kind, torch.from_numpy(vector), model, description)

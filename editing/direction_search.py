@@ -1,8 +1,8 @@
-"""Find editing directions of a part: by closed-form factorization, by principal components, from attributes.
+"""Find editing directions of a part: by closed-form factorization, by principal components, or from attributes.
 
-All three analyse single vectors w of the mapping network, because any code of any part can be one, and return vectors
-of one standard deviation of w. Shapes: N samples, D latent width, M = B + 2K vectors of a W+ code, K parts, R
-resolution.
+All three search in W, because every vector of a W+ code can be any w, and return vectors of one standard deviation.
+
+Shapes: N samples, D latent width, M = B + 2K vectors of a W+ code, K parts, L layers, R resolution.
 """
 
 import csv
@@ -14,43 +14,40 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from editing.selection import LARGEST_SEED
+from editing.codes import LARGEST_SEED
 from models import Generator
 from models.latents import to_wplus
 from utils.errors import EditError
 
-# Attributes measured on the mask of a part, bool [R, R].
+# Functions of the mask of a part, bool [R, R].
 ATTRIBUTES: Mapping[str, Callable[[np.ndarray], float]] = {
     "area": lambda mask: float(mask.mean()),
     "height": lambda mask: float(mask.any(axis=1).mean()),
     "present": lambda mask: float(mask.any()),
 }
-PENALTIES = 10.0 ** np.arange(-4, 4.1, 0.25)  # candidates for the ridge penalty, divided by the number of samples
+PENALTIES = 10.0 ** np.arange(-4, 4.1, 0.25)  # candidates for the ridge penalty per sample
 MIN_LABELS = 10
 
 
 class Shift(NamedTuple):
     """A direction in W, of one standard deviation."""
 
-    vector: Tensor  # [D] float64
-    description: str  # how pronounced it is, in half a line
+    vector: Tensor  # float64 [D]
+    description: str  # short text on how well it fits, see `Direction.description`
 
 
 @torch.no_grad()
 def sample_w(generator: Generator, samples: int, seed: int = 0) -> Tensor:
-    """Return w [N, D] of random z, on the CPU in float64: the same on every device for the same seed."""
+    """Return w [N, D] of random z, float64 on the CPU; the device does not affect the random numbers."""
     z = torch.randn(samples, generator.config.latent_dim, generator=torch.Generator().manual_seed(seed))
     return generator.mapping(z.to(generator.positions.weight)).cpu().double()
 
 
 def sefa_directions(generator: Generator, index: Tensor, w: Tensor, count: int) -> list[Shift]:
-    """Return the directions that change the styles most (SeFa, Shen and Zhou 2021, equations 4-6).
+    """Return the `count` <= D directions that change the styles most (SeFa, Shen and Zhou 2021, equations 4-6).
 
-    Args:
-        generator: the matrix A stacks the style weights of all its layers that take the codes at `index`.
-        index: positions in W+.
-        w: samples of the mapping network [N, D], for the standard deviation.
-        count: number of directions, at most D.
+    A stacks the style weights of all layers that use the codes at `index`, long [n]. The standard deviation of w along
+    each direction is that of the samples `w` [N, D].
     """
     uses_codes = torch.isin(generator.code_index, index.to(generator.code_index)).t()  # [L, K]
     weights = generator.local_generators.style_weight[uses_codes].detach().flatten(0, 1).cpu().double()  # A
@@ -58,12 +55,15 @@ def sefa_directions(generator: Generator, index: Tensor, w: Tensor, count: int) 
 
 
 def pca_directions(w: Tensor, count: int) -> list[Shift]:
-    """Return the principal components of w [N, D] (GANSpace, Härkönen et al. 2020, section 2.1); `count` <= D."""
+    """Return the first `count` <= D principal components of w [N, D] (GANSpace, Härkönen et al. 2020, section 2.1)."""
     return _eigenvectors(torch.cov(w.t()), w, count, "component", "variance")
 
 
 def _eigenvectors(matrix: Tensor, w: Tensor, count: int, name: str, quantity: str) -> list[Shift]:
-    """Return the eigenvectors of a symmetric matrix [D, D] with the largest eigenvalues, scaled to one deviation."""
+    """Return the eigenvectors with the largest eigenvalues of a symmetric matrix [D, D], one standard deviation long.
+
+    `name` and `quantity` are for the descriptions: "{name} 1, 40% of the {quantity}".
+    """
     values, vectors = torch.linalg.eigh(matrix)
     shares = values / values.sum()
     shifts = []
@@ -76,9 +76,9 @@ def _eigenvectors(matrix: Tensor, w: Tensor, count: int, name: str, quantity: st
 
 @torch.no_grad()
 def resample_codes(generator: Generator, index: Tensor, samples: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return w [N, D] and codes [N, M, D] that hold w at `index` and an independent w elsewhere.
+    """Return w [N, D], and codes [N, M, D] that hold this w at `index` and another random w elsewhere.
 
-    A correlation between w and the generated samples is then an effect of the codes at `index` alone.
+    Any correlation between w and the generated samples is then due to the vectors at `index`.
     """
     w, others = sample_w(generator, 2 * samples, seed).chunk(2)
     codes = to_wplus(others, generator.config).clone()
@@ -89,26 +89,23 @@ def resample_codes(generator: Generator, index: Tensor, samples: int, seed: int 
 def attribute_direction(w: Tensor, values: Tensor, name: str) -> Shift:
     """Return the direction in which an attribute grows (similar to InterFaceGAN, Shen et al. 2020, section 3.1).
 
-    A ridge regression, with the best of PENALTIES by leave-one-out error, gives the normal of the attribute's level
-    planes; for binary attributes (0 and 1) this is Fisher's discriminant. The direction is the covariance of w with
-    its projection on the normal, so that whatever is uncorrelated with the attribute stays.
+    Ridge regression of the attribute on w gives a normal vector; the penalty with the smallest leave-one-out error is
+    used. For binary attributes (0 and 1), the normal is Fisher's discriminant. The direction is the covariance of w
+    with its projection on the normal, so that properties uncorrelated with the attribute stay.
 
-    Args:
-        w: samples [N, D].
-        values: the attribute [N].
-        name: the attribute's name in messages.
+    `values` [N] is the attribute of the samples `w` [N, D]; `name` is for messages.
 
     Raises:
         EditError: if the attribute is constant, or cannot be predicted from w.
     """
     values = values.double()
     if values.std() < 1e-12:
-        raise EditError(f"{name} is the same in all {len(values)} samples: nothing can be learnt from it")
+        raise EditError(f"{name} is the same in all {len(values)} samples: choose another attribute or more samples")
     normal, explained = _ridge(w, values)
     if not explained > 0:
         raise EditError(
             f"{name} cannot be predicted from these codes (R2 {explained:.2f} in {len(values)} samples): "
-            "choose another part or kind of codes"
+            "choose another part, or other --codes"
         )
     centered = w - w.mean(0)
     projected = centered @ normal
@@ -117,7 +114,7 @@ def attribute_direction(w: Tensor, values: Tensor, name: str) -> Shift:
 
 
 def _ridge(w: Tensor, values: Tensor) -> tuple[Tensor, float]:
-    """Return the coefficients [D] and the leave-one-out R2 of the best ridge regression."""
+    """Return the coefficients [D] and the leave-one-out R2 of the best ridge regression of values [N] on w [N, D]."""
     left, singular, right = torch.linalg.svd(w - w.mean(0), full_matrices=False)
     values = values - values.mean()
     projected = left.t() @ values
@@ -133,10 +130,10 @@ def _ridge(w: Tensor, values: Tensor) -> tuple[Tensor, float]:
 
 
 def read_labels(path: Path) -> tuple[list[int], Tensor]:
-    """Read seeds and their values, float64, from a CSV file with the header seed,value.
+    """Read seeds [N] and their values, float64 [N], from a CSV file with the header seed,value.
 
     Raises:
-        EditError: if the file cannot be read, is no such table, or is too short; the message names the line.
+        EditError: if the file cannot be read, has an invalid line, or has too few seeds.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -146,7 +143,7 @@ def read_labels(path: Path) -> tuple[list[int], Tensor]:
     except (UnicodeDecodeError, csv.Error):
         raise EditError(f"{path} is not a CSV file: write lines such as 42,1 below the header seed,value") from None
     if not lines or [cell.strip() for cell in lines[0]] != ["seed", "value"]:
-        raise EditError(f"{path}: its first line must be seed,value")
+        raise EditError(f"{path}: the first line must be seed,value")
     seeds, values = list[int](), list[float]()
     for number, cells in enumerate(lines[1:], 2):
         if not cells:
@@ -158,12 +155,11 @@ def read_labels(path: Path) -> tuple[list[int], Tensor]:
         except ValueError:
             raise EditError(f"{place} is not a seed and a number, such as 42,1") from None
         if not 0 <= seed <= LARGEST_SEED or not np.isfinite(value):
-            raise EditError(f"{place}: seeds start at 0, values are finite")
+            raise EditError(f"{place}: give a seed from 0 to {LARGEST_SEED} and a finite value")
         seeds.append(seed)
         values.append(value)
     if len(set(seeds)) < max(len(seeds), MIN_LABELS):
         raise EditError(
-            f"{path}: {len(set(seeds))} different seeds in {len(seeds)} lines; label at least {MIN_LABELS} seeds, "
-            "each once"
+            f"{path} has {len(set(seeds))} different seeds in {len(seeds)} lines; label {MIN_LABELS} or more, each once"
         )
     return seeds, torch.tensor(values, dtype=torch.float64)

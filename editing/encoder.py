@@ -1,16 +1,17 @@
 """Encoder that predicts the codes of an image in a few refinement rounds (ReStyle, Alaluf et al. 2021, section 3).
 
-In each round it sees the target image, its labels if there are any, and the sample of the current codes, and predicts
-a correction of every vector. Unlike ReStyle, every vector of a W+ code has its own query, which attends to the
-features of the images (Vaswani et al. 2017, section 3.2).
+In each round, it receives the target image, its labels if there are any, and the sample of the current codes, and
+predicts a correction of the codes. Unlike in ReStyle, each vector of a W+ code has a query of its own, which attends to
+the features of the images (Vaswani et al. 2017, section 3.2).
 
 Shapes: N images, K parts, D latent width, M = B + 2K vectors of a W+ code, R resolution, C channels, P positions.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +27,7 @@ from utils.reading.tensors import load_tensors
 
 FORMAT = "semantic-stylegan-encoder/1"
 _REMEDY = "train one with python -m scripts.train_encoder"
-_MAX_RESOLUTION = 256  # larger images are downsampled
+_MAX_RESOLUTION = 256  # larger images are reduced to this
 _GRID = 8  # queries attend to 8 x 8 positions
 _GROUPS = 8  # groups of GroupNorm
 _SAMPLES = 2000  # samples of w for its mean and deviation
@@ -34,10 +35,10 @@ _SAMPLES = 2000  # samples of w for its mean and deviation
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Architecture of an encoder. An EditError reports values out of range."""
+    """Architecture of an encoder; raises EditError for values out of range."""
 
-    channels: int = 32  # channels of the first feature maps; they double whenever the resolution halves
-    max_channels: int = 128  # limit of the channels, and width of the queries
+    channels: int = 32  # channels of the first feature maps; doubled whenever the resolution is halved
+    max_channels: int = 128  # maximum number of channels, and width of the queries
     layers: int = 2  # transformer layers: self-attention of the queries, cross-attention to the features
     heads: int = 4  # attention heads
     rounds: int = 3  # refinement rounds
@@ -54,7 +55,7 @@ class EncoderConfig:
 
 
 class Encoder(nn.Module):
-    """Network that corrects the codes of a generator; `refinements` runs all rounds, `forward` one."""
+    """Network that predicts codes for images; `refinements` runs all rounds, `forward` one."""
 
     mean: Tensor
     deviation: Tensor
@@ -73,21 +74,21 @@ class Encoder(nn.Module):
         )
         self.decoder = nn.TransformerDecoder(layer, config.layers, nn.LayerNorm(width))
         self.correction = nn.Linear(width, model.latent_dim)
-        nn.init.zeros_(self.correction.weight)  # an untrained encoder returns the mean code
+        nn.init.zeros_(self.correction.weight)  # so that an untrained encoder predicts the mean code
         nn.init.zeros_(self.correction.bias)
         self.register_buffer("mean", torch.zeros(model.latent_dim))
         self.register_buffer("deviation", torch.ones(model.latent_dim))
 
     @torch.no_grad()
     def set_code_statistics(self, generator: Generator) -> None:
-        """Set mean and deviation to those of the generator's w."""
+        """Set `mean` and `deviation`, both [D], to those of the generator's w."""
         z = torch.randn(_SAMPLES, self.model.latent_dim, generator=torch.Generator().manual_seed(0))
         w = generator.mapping(z.to(generator.compositing.weight))
         self.mean.copy_(w.mean(0))
         self.deviation.copy_(w.std(0))
 
     def forward(self, target: Target, current: GeneratorOutput, codes: Tensor) -> Tensor:
-        """Correct codes [N, M, D] whose sample is `current`: [N, M, D]."""
+        """Return corrected codes [N, M, D], from codes [N, M, D] and their sample `current`."""
         current_masks = F.softmax(SHARPNESS * current.segmentation, 1)
         target_masks = torch.zeros_like(current_masks)  # stays zero without labels
         if target.labels is not None:
@@ -101,7 +102,7 @@ class Encoder(nn.Module):
         return codes + self.deviation * self.correction(self.decoder(queries, memory))
 
     def refinements(self, generator: Generator, target: Target) -> Iterator[tuple[Tensor, GeneratorOutput]]:
-        """Yield codes [N, M, D] and their sample after each round; gradients stay within a round, as in ReStyle."""
+        """Yield codes [N, M, D] and their sample after each round; as in ReStyle, gradients do not cross rounds."""
         codes = self.mean.expand(len(target.images), self.model.num_codes, -1)
         with torch.no_grad():
             out = generator.synthesis(codes[:1])
@@ -113,22 +114,29 @@ class Encoder(nn.Module):
 
 
 def _basic_block() -> Any:
-    from torchvision.models.resnet import BasicBlock  # imported here because it takes seconds
+    from torchvision.models.resnet import BasicBlock  # not at the top, because it takes seconds
 
     return BasicBlock
 
 
 def _trunk(inputs: int, config: EncoderConfig, side: int) -> nn.Sequential:
-    """Return the network from [N, inputs, side, side] to [N, C, 8, 8]: residual blocks that halve (He et al. 2016)."""
+    """Return residual blocks (He et al. 2016) that reduce [N, inputs, side, side] to features [N, C, 8, 8]."""
     block = _basic_block()
     width = config.channels
     layers: list[nn.Module] = [nn.Conv2d(inputs, width, 3, padding=1, bias=False), _norm(width), nn.ReLU()]
     while side > _GRID:
         wider = min(2 * width, config.max_channels)
-        shortcut = nn.Sequential(nn.Conv2d(width, wider, 1, 2, bias=False), _norm(wider))
-        layers.append(block(width, wider, 2, shortcut, norm_layer=_norm))
+        # The shortcut takes every second pixel, then a 1 x 1 convolution. One convolution with stride 2 would do the
+        # same, but with fewer than 16 channels in channels_last layout its backward on a CPU writes out of bounds
+        # (PyTorch 2.14 and older). The names of the modules keep those of older files' parameters.
+        modules = [
+            ("subsample", nn.AvgPool2d(1, 2)),
+            ("0", nn.Conv2d(width, wider, 1, bias=False)),
+            ("1", _norm(wider)),
+        ]
+        layers.append(block(width, wider, 2, nn.Sequential(OrderedDict(modules)), norm_layer=_norm))
         width, side = wider, side // 2
-    # The pooling matters if the sides are no powers of two, or smaller than the grid.
+    # The pooling changes nothing unless `side` is smaller than the grid, or not a power of two.
     return nn.Sequential(*layers, nn.Conv2d(width, config.max_channels, 1), nn.AdaptiveAvgPool2d(_GRID))
 
 
@@ -138,30 +146,23 @@ def _norm(channels: int) -> nn.GroupNorm:
 
 @torch.no_grad()
 def encode(encoder: Encoder, generator: Generator, target: Target) -> Tensor:
-    """Return the codes [N, M, D] of images after all rounds."""
+    """Return the codes [N, M, D] that the encoder predicts for images, without gradients."""
     *_, (codes, _) = encoder.refinements(generator, target)
     return codes
 
 
-class EncoderFile(NamedTuple):
-    """Contents of an encoder's file."""
-
-    encoder: Encoder
-    facts: Mapping[str, Any]  # training options and quality: plain data
-
-
 def save_encoder(encoder: Encoder, generator: Generator, facts: Mapping[str, Any], file: BinaryIO) -> None:
-    """Write tensors in half precision, and plain data."""
+    """Write the encoder, with weights in half precision, and facts about it, which must be plain data."""
     halves = {name: value.half() for name, value in encoder.state_dict().items()}
     contents = {"format": FORMAT, "encoder": asdict(encoder.config), "model": asdict(encoder.model)}
     torch.save({**contents, "made_for": fingerprint(generator), "facts": dict(facts), "network": halves}, file)
 
 
-def load_encoder(path: Path, generator: Generator) -> EncoderFile:
-    """Load an encoder of this generator, on its device, in eval mode and without gradients.
+def load_encoder(path: Path, generator: Generator) -> Encoder:
+    """Load an encoder for this generator, on its device, in eval mode and without gradients.
 
     Raises:
-        EditError: if the file is missing, damaged, or no encoder, or was made for another model.
+        EditError: if the file is missing, damaged or not an encoder, or was made for another model.
     """
     try:
         contents = load_tensors(path)
@@ -184,8 +185,6 @@ def load_encoder(path: Path, generator: Generator) -> EncoderFile:
         _basic_block()  # `build` makes "meta" the default device, on which PyTorch 2.6 cannot import torchvision
         with torch.random.fork_rng(devices=[]):
             encoder = build(lambda: Encoder(config, model), contents["network"], "the encoder")
-        facts = dict(contents["facts"])
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, ModelError) as error:
         raise EditError(f"{path} is damaged: its entries do not match each other; {_REMEDY}") from error
-    encoder.eval().requires_grad_(False).to(generator.compositing.weight.device)
-    return EncoderFile(encoder, facts)
+    return encoder.eval().requires_grad_(False).to(generator.compositing.weight.device)

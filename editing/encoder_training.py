@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Subset
 
 from datasets.data_config import DataConfig
 from datasets.data_loader import make_loader
@@ -23,9 +23,9 @@ from models import Generator
 from models.latents import mix_styles
 from utils.errors import EditError
 
-_HELD_OUT = 10  # the last 1 / _HELD_OUT of the real pairs is not trained on
+_HELD_OUT = 10  # the last 1 / _HELD_OUT of the real pairs is held out: not trained on
 _MEASURED = 200  # maximum number of images for each measurement
-_MEASURED_SEED = 2**31
+_MEASURED_SEED = 2**31  # of the samples to measure; training uses other random numbers
 _MAX_GRADIENT_NORM = 1.0
 _WARMUP = 0.02  # share of the steps in which the learning rate rises
 
@@ -39,29 +39,27 @@ class EncoderData(Protocol):
 
 @dataclass(frozen=True)
 class EncoderTraining:
-    """Options of an encoder's training; weights are relative to the perceptual distance.
+    """Options of an encoder's training; raises EditError for values out of range.
 
-    An EditError reports values out of range.
+    The weights are relative to that of the perceptual distance, which is 1.
     """
 
     steps: int = 20_000  # number of Adam steps
-    batch_size: int = 8  # images per step; half of them are real if there is a data set
-    rate: float = 1e-3  # highest learning rate; it falls to 0 along a cosine
-    guided: float = 0.5  # share of the steps in which the encoder sees labels
-    mse: float = 10.0  # weight of the mean square error
+    batch_size: int = 8  # images per step; with a data set, half of them are real
+    rate: float = 1e-3  # highest learning rate; falls to 0 along a cosine
+    guided: float = 0.5  # share of the steps in which the encoder receives labels
+    mse: float = 10.0  # weight of the mean square error of images
     masks: float = 2.0  # weight of the cross-entropy between generated masks and labels
-    codes: float = 1.0  # weight of the mean square error of known codes, in standard deviations
-    distance: float = 0.1  # weight of the mean square distance to the mean code, in standard deviations
+    codes: float = 1.0  # weight of the mean square error of known codes, in standard deviations of w
+    distance: float = 0.1  # weight of the mean square distance to the mean code, in standard deviations of w
     seed: int = 0  # random seed
     checkpoint_every: int = 500  # steps between checkpoints
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch_size", 2), ("seed", 0), ("checkpoint_every", 1)):
-            if getattr(self, name) < least:
-                raise EditError(f"training.{name} = {getattr(self, name)}: choose {least} or more")
-        for name in ("mse", "masks", "codes", "distance"):
-            if getattr(self, name) < 0:
-                raise EditError(f"training.{name} = {getattr(self, name)}: choose 0 or more")
+        least = {"steps": 1, "batch_size": 2, "checkpoint_every": 1}
+        for name in (*least, "seed", "mse", "masks", "codes", "distance"):
+            if getattr(self, name) < least.get(name, 0):
+                raise EditError(f"training.{name} = {getattr(self, name)}: choose {least.get(name, 0)} or more")
         if not self.rate > 0:
             raise EditError(f"training.rate = {self.rate}: choose a rate above 0")
         if not 0 <= self.guided <= 1:
@@ -70,7 +68,7 @@ class EncoderTraining:
 
 @dataclass(frozen=True)
 class EncoderRun:
-    """All options of a training run; without data it uses the generator's samples alone."""
+    """All options of an encoder's training; without `data.path`, it uses only the generator's samples."""
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -79,19 +77,13 @@ class EncoderRun:
     def __post_init__(self) -> None:
         for name in ("images_only", "mirror"):
             if getattr(self.data, name):
-                raise EditError(f"data.{name} is only for training a generator: leave it out")
+                raise EditError(f"data.{name} works only in the training of a generator: leave it out")
 
 
 class EncoderTrainer:
-    """Trains an encoder for a fixed generator; the random numbers of a step depend on the seed and the step alone.
+    """Trains an encoder in place for a fixed generator; the random numbers depend only on the seed and the step.
 
-    Args:
-        encoder: is trained in place.
-        generator: is not changed.
-        distance_to: differentiable perceptual distance.
-        config: options.
-        data: real pairs; an EditError reports if there are too few to hold one out.
-        workers: processes that decode them.
+    Without `data`, training uses only samples. Raises EditError if there are too few real pairs to hold one out.
     """
 
     def __init__(
@@ -107,7 +99,7 @@ class EncoderTrainer:
             raise EditError(f"{len(data)} real pairs: give {_HELD_OUT} or more, or data.path=[] to train without data")
         self.encoder, self.generator = encoder.train(), generator.requires_grad_(False)
         self.distance_to, self.config = distance_to, config
-        self.data = _subset(data, range(len(data) - len(data) // _HELD_OUT)) if data else None
+        self.data = Subset(cast(Any, data), range(len(data) - len(data) // _HELD_OUT)) if data else None
         self.workers = workers
         self.optimizer = torch.optim.Adam(encoder.parameters(), lr=config.rate, betas=(0.9, 0.99))
         self.step = 0
@@ -123,11 +115,10 @@ class EncoderTrainer:
         self.optimizer.load_state_dict(state["optimizer"])
 
     def run(self) -> Iterator[Tensor]:
-        """Train to the end; after every step, yield the mean square error of the last round, a scalar.
+        """Train to the end; after every step, yield the mean square error of its images, a scalar tensor.
 
         Raises:
-            EditError: if gradients were not finite. This is checked only before checkpoints, because reading a value
-                waits for the device.
+            EditError: if gradients were not finite; checked only before checkpoints, because that waits for the device.
         """
         batches = self._real_batches()
         max_norm = torch.zeros(())
@@ -142,11 +133,11 @@ class EncoderTrainer:
             yield error
 
     def is_checkpoint_due(self) -> bool:
-        """Return True if the last step is followed by a checkpoint."""
+        """Return True if a checkpoint must be written after the last step."""
         return self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps
 
     def _real_batches(self) -> Iterator[list[Tensor]]:
-        """Yield half batches of images and labels from the current step on; nothing without data."""
+        """Yield images and labels, half a batch at a time, from the current step on; nothing without data."""
         if self.data is None:
             return iter(())
         count = self.config.batch_size // 2
@@ -154,8 +145,8 @@ class EncoderTrainer:
         return iter(make_loader(self.data, sampler, count, self.workers))
 
     def _train_step(self, real: list[Tensor] | None) -> tuple[Tensor, Tensor]:
-        """Return the mean square error of the last round, and the gradient norm."""
-        # A batch of generated images, whose codes are known, and real ones.
+        """Take one step; return the mean square error of the images after the last round, and the gradient norm."""
+        # A batch of generated images, whose codes are known, followed by real ones.
         config, encoder = self.config, self.encoder
         known_codes, target = generated_batch(self.generator, config.batch_size - (0 if real is None else len(real[0])))
         if real is not None:
@@ -169,7 +160,7 @@ class EncoderTrainer:
         schedule = min(1.0, (progress + 1e-3) / _WARMUP) * (1 + math.cos(math.pi * progress)) / 2
         self.optimizer.param_groups[0]["lr"] = config.rate * schedule
 
-        # One backward pass per refinement round, then one step.
+        # One backward pass for each refinement round, then one optimizer step.
         self.optimizer.zero_grad()
         image_distance = self.distance_to(target.images)
         visible = target if torch.rand(()) < config.guided else Target(target.images)
@@ -186,7 +177,7 @@ class EncoderTrainer:
 
 @torch.no_grad()
 def generated_batch(generator: Generator, count: int) -> tuple[Tensor, Target]:
-    """Generate `count` images and labels from style-mixed codes [N, M, D], which are returned as well."""
+    """Return N = `count` style-mixed codes [N, M, D], with their images and labels."""
     config = generator.config
     z = torch.randn(2, count, config.latent_dim).to(generator.compositing.weight)
     codes = mix_styles(generator.mapping(z[0]), generator.mapping(z[1]), 0.5, config)
@@ -194,20 +185,16 @@ def generated_batch(generator: Generator, count: int) -> tuple[Tensor, Target]:
     return codes, Target(out.image.clamp(-1, 1), segmentation_to_labels(out.segmentation))
 
 
-def _subset(data: EncoderData, indices: range) -> "Subset[tuple[Tensor, Tensor]]":
-    return Subset(cast("Dataset[tuple[Tensor, Tensor]]", data), indices)
-
-
 def held_out_batches(data: EncoderData) -> Iterator[Target]:
-    """Yield real pairs that are never trained on, in batches on the CPU."""
+    """Yield up to _MEASURED held-out real pairs, in batches on the CPU."""
     count = min(len(data) // _HELD_OUT, _MEASURED)
-    last = _subset(data, range(len(data) - count, len(data)))
+    last = Subset(cast(Any, data), range(len(data) - count, len(data)))
     for images, labels in DataLoader(last, 8):
         yield Target(images_to_float(images), labels)
 
 
 def generated_batches(generator: Generator) -> Iterator[Target]:
-    """Yield samples of a seed that is never trained on."""
+    """Yield _MEASURED samples that were not trained on, in batches."""
     with torch.random.fork_rng():
         torch.manual_seed(_MEASURED_SEED)
         yield from (generated_batch(generator, 8)[1] for _ in range(_MEASURED // 8))

@@ -1,33 +1,31 @@
 """Command line of generate.py: its options, and which of them can be combined."""
 
 import argparse
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from editing.animation import FORMATS, MAX_GIF_FPS
+from editing.codes import parse_seeds
 from editing.mixing import CODE_KINDS, CURVES
-from editing.selection import parse_seeds
 from utils import cli
+from utils.cli import finite, positive
 from utils.errors import EditError
 
-MODES = {  # each with the options that only it uses
-    "grid": (),
-    "files": (),
-    "components": (),
-    "mix": ("sources", "parts", "codes"),
-    "interpolate": ("parts", "codes", "frames", "fps", "format", "curve"),
-    "slide": (),
+MODES = {  # mode -> its help, and its options, which have no effect in other modes
+    "files": ("write each image, mask and label map to a file of its own", ()),
+    "components": ("a row for each code: its parts added one at a time", ()),
+    "mix": ("a table: each code (row) with parts of each source (column)", ("sources", "parts", "codes")),
+    "interpolate": (
+        "an animation or an image grid: parts of the first code change to those of the others and back",
+        ("parts", "codes", "frames", "fps", "format", "curve"),
+    ),
+    "slide": ("a row for each code: moved along --direction, from minus to plus its strength", ()),
 }
 
 
 def parse_options(argv: Sequence[str] | None, description: str | None) -> argparse.Namespace:
-    """Parse the options of generate.py; `mode` is one of MODES.
-
-    Raises:
-        ConfigError: if an option is unknown, missing, malformed, or has no effect in the mode.
-    """
+    """Return the options of generate.py, where `mode` is one of MODES or "grid"; raise ConfigError for invalid ones."""
     parser = cli.Parser(description, prog="python generate.py")
     _add_files_and_generation(parser)
     _add_edits(parser)
@@ -62,31 +60,25 @@ def _add_edits(parser: argparse.ArgumentParser) -> None:
     """Add the options that change the codes or the scene in every mode."""
     add = parser.add_argument
     pairs: dict[str, Any] = {"nargs": 2, "action": "append", "default": []}
-    take = "take parts from a seed or a .npy, .npz or .pt file of one code, such as 7 hair,hat; may be repeated"
+    take = "take parts from a seed or a .npy, .npz or .pt file of one code, such as 7 hair,hat; can be repeated"
     add("--take", **pairs, metavar=("SOURCE", "PARTS"), help=take)
-    move = "move codes along a direction of scripts.directions, such as hair.npz -2; may be repeated"
+    move = "move codes along a direction of scripts.directions, such as hair.npz -2; can be repeated"
     add("--direction", **pairs, metavar=("FILE", "STRENGTH"), help=move)
     add("--background", type=_background, help="background for all images: that of a seed, or a photo")
-    add("--zoom", type=_above_zero, default=1.0, help="of all parts but the background, about the centre (default 1)")
-    shift = "of all parts but the background, right and down; 2 is the width of the image (default 0 0)"
+    add("--zoom", type=_above_zero, default=1.0, help="magnify all parts but the background (default 1)")
+    shift = "move all parts but the background, right and down; 2 is the width of the image (default 0 0)"
     add("--shift", nargs=2, type=finite, default=(0.0, 0.0), metavar=("X", "Y"), help=shift)
 
 
 def _add_modes(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(mode="grid")
     modes = parser.add_mutually_exclusive_group()
-    for mode, meaning in (
-        ("files", "write each image, mask and label map to a file of its own"),
-        ("components", "a row for each code: its parts added one at a time"),
-        ("mix", "a table: each code (row) with parts of each source (column)"),
-        ("interpolate", "an animation or an image grid: parts of the first code move through all codes and back"),
-        ("slide", "a row for each code: moved along --direction, from minus to plus its strength"),
-    ):
+    for mode, (meaning, _) in MODES.items():
         modes.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, help=meaning)
     add = parser.add_argument
-    add("--sources", help="mix: seeds, or a .npy, .npz or .pt file of codes, to take the parts from, one column each")
+    add("--sources", help="mix: the columns, as seeds or a .npy, .npz or .pt file of codes")
     add("--parts", help="mix, interpolate: such as hair,eye (default all, and base unless --codes texture)")
-    add("--codes", choices=CODE_KINDS, default="both", help="mix, interpolate: which codes of the parts (default both)")
+    add("--codes", choices=CODE_KINDS, default="both", help="mix, interpolate: shape or texture codes (default both)")
     add("--frames", type=positive, default=24, help="interpolate: frames from one code to the next (default 24)")
     add("--fps", type=positive, default=25, help="interpolate: frames per second (default 25)")
     add("--format", choices=(*FORMATS, "png"), default="gif", help="interpolate: png is an image grid (default gif)")
@@ -94,34 +86,17 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
 
 
 def _check_mode(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    for option in sorted({option for options in MODES.values() for option in options} - {*MODES[args.mode]}):
+    own = {mode: options for mode, (_, options) in MODES.items()}
+    for option in sorted({option for options in own.values() for option in options} - {*own.get(args.mode, ())}):
         if getattr(args, option) != parser.get_default(option):
-            modes = " or ".join(f"--{mode}" for mode, options in MODES.items() if option in options)
-            parser.error(f"--{option} has no effect here: combine it with {modes}")
+            modes = " or ".join(f"--{mode}" for mode, options in own.items() if option in options)
+            parser.error(f"--{option} has no effect without {modes}: add that, or leave --{option} out")
     if args.mode == "mix" and args.sources is None:
-        parser.error("--mix needs --sources, the seeds to take the parts from")
+        parser.error("--mix needs --sources, the seeds or codes to take the parts from")
     if args.mode == "interpolate" and args.format == "gif" and args.fps > MAX_GIF_FPS:
-        parser.error(f"--fps {args.fps}: a GIF shows {MAX_GIF_FPS} at most; choose that, or --format mp4")
+        parser.error(f"--fps {args.fps}: a GIF can show {MAX_GIF_FPS} at most; choose that, or --format mp4")
     if args.mode == "slide" and not args.direction:
         parser.error("--slide needs --direction FILE STRENGTH")
-
-
-def positive(text: str) -> int:
-    """Convert an argument to an integer above 0."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
-    return int(text)
-
-
-def finite(text: str) -> float:
-    """Convert an argument to a finite number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
-    return value
 
 
 def _above_zero(text: str) -> float:

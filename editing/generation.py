@@ -1,4 +1,4 @@
-"""Generate images and masks from codes, in batches, as arrays on the CPU.
+"""Generate images and masks from codes, in batches, as NumPy arrays.
 
 Shapes: N codes, P part masks, K parts, D latent width, M = B + 2K, F feature channels, R resolution,
 r coarse resolution.
@@ -17,7 +17,7 @@ from models.generator import NoiseMode
 
 
 class Sample(NamedTuple):
-    """One generated sample."""
+    """A generated image with its masks."""
 
     image: np.ndarray  # uint8 [R, R, 3]
     labels: np.ndarray  # uint8 [R, R], the class with the largest segmentation output
@@ -29,7 +29,7 @@ class Scene(NamedTuple):
     """Inputs of the generator that all samples share."""
 
     coords: Tensor | None = None  # [1, K, 2, r, r], coordinates of each part; None: the regular grid
-    background: Tensor | None = None  # [1, F, r, r], features that replace the background part's own
+    background: Tensor | None = None  # [1, F, r, r], features that replace those of the background part
 
 
 DEFAULT_SCENE = Scene()
@@ -44,15 +44,10 @@ def generate(
     noise: NoiseMode = "const",
     batch_size: int = 8,
 ) -> Iterator[Sample]:
-    """Yield the samples of codes [N, D] or [N, M, D] in order.
+    """Yield the samples of W or W+ codes, [N, D] or [N, M, D], in order.
 
-    Args:
-        generator: on any device and in any precision.
-        codes: W or W+ codes.
-        part_masks: [P, K], True where a part is switched on; each code is generated P times, once with each mask.
-        scene: coordinates and background of all samples.
-        noise: "const" uses the stored noise maps, "random" samples new ones.
-        batch_size: samples generated at once.
+    With part masks [P, K], True where a part is switched on, each code is generated P times, once with each mask.
+    `noise` selects the stored noise maps ("const") or new ones for each sample ("random").
     """
     weight = generator.compositing.weight
     scene = Scene(*(None if values is None else values.to(weight) for values in scene))

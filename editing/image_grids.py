@@ -1,7 +1,7 @@
-"""Arrange samples in images for viewing.
+"""Image grids of samples.
 
-Shapes: n samples, K parts, R resolution, r coarse resolution; images are uint8 [H, W, 3] or grey [H, W], palettes
-uint8 [K, 3].
+Shapes: n samples, K parts, R resolution, r coarse resolution; images are uint8 [H, W, 3] or grey uint8 [H, W],
+palettes uint8 [K, 3].
 """
 
 import math
@@ -16,27 +16,19 @@ from utils.errors import EditError
 from utils.images import colorize, grid, overlay
 
 PADDING = 2  # pixels between tiles
-MAX_PIXELS = 2**28  # of an image grid: 768 MiB
+MAX_PIXELS = 2**28  # maximum size of an image grid: 768 MiB
 
 
-def check_grid_size(
-    tiles: int, resolution: int, remedy: str = "generate fewer seeds, or single files with --files"
-) -> None:
-    """Refuse image grids that would not fit in the memory of a typical machine.
-
-    Raises:
-        EditError: if `tiles` tiles of `resolution` x `resolution` pixels are too many.
-    """
+def check_grid_size(tiles: int, resolution: int, remedy: str = "generate fewer seeds, or use --files") -> None:
+    """Raise EditError if an image of so many tiles of `resolution` x `resolution` pixels would need too much memory."""
     limit = MAX_PIXELS // resolution**2
     if tiles > limit:
-        raise EditError(
-            f"{tiles} tiles of {resolution} x {resolution} pixels are too many for one image (at most {limit}): "
-            f"{remedy}"
-        )
+        size = f"{resolution} x {resolution} pixels"
+        raise EditError(f"{tiles} tiles of {size} are too many for one image (at most {limit}): {remedy}")
 
 
 def sample_images(sample: Sample, palette: np.ndarray) -> dict[str, np.ndarray]:
-    """Return all images of one sample by name: image, mask, overlay, coarse and depth (K grey tiles each)."""
+    """Return the images of a sample by name: image, mask, overlay, and coarse and depth as K grey tiles each."""
     mask = colorize(sample.labels, palette)
     return {
         "image": sample.image,
@@ -48,14 +40,14 @@ def sample_images(sample: Sample, palette: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def grey_tiles(maps: np.ndarray, black: float, white: float) -> np.ndarray:
-    """Arrange maps [K, r, r] in a nearly square grid, uint8 [H, W]; `black` and `white` become 0 and 255."""
+    """Return a nearly square grid, uint8 [H, W], of maps [K, r, r]; values `black` and `white` become 0 and 255."""
     scale = 255 / max(white - black, 1e-12)
     tiles = np.rint(np.clip((maps - black) * scale, 0, 255)).astype(np.uint8)
     return grid(tiles[..., None], columns=math.ceil(math.sqrt(len(maps))), padding=PADDING)[..., 0]
 
 
 def sample_grid(samples: Iterable[Sample], palette: np.ndarray) -> np.ndarray:
-    """Arrange image | mask | overlay of every sample in a nearly square grid."""
+    """Return a nearly square grid of image | mask | overlay of every sample."""
     triples = []
     for sample in samples:
         mask = colorize(sample.labels, palette)
@@ -64,7 +56,7 @@ def sample_grid(samples: Iterable[Sample], palette: np.ndarray) -> np.ndarray:
 
 
 def captioned_grid(samples: Iterable[Sample], captions: Sequence[str], palette: np.ndarray) -> np.ndarray:
-    """Arrange samples below a line of captions, one for each column: a line of images, then a line of their masks."""
+    """Return a grid with a line of captions, one for each column, then alternating lines of images and their masks."""
     remaining, tiles = iter(samples), []
     while line := list(islice(remaining, len(captions))):
         tiles += [sample.image for sample in line]
@@ -73,13 +65,13 @@ def captioned_grid(samples: Iterable[Sample], captions: Sequence[str], palette: 
 
 
 def with_captions(tiles: np.ndarray, captions: Sequence[str]) -> np.ndarray:
-    """Arrange tiles [n, H, W, 3] below a line of captions, one for each column."""
+    """Return a grid of tiles [n, H, W, 3] below a line of captions, one for each column."""
     head = np.stack([caption(text, tiles.shape[2]) for text in captions])
     return np.concatenate([grid(each, columns=len(captions), padding=PADDING) for each in (head, tiles)])
 
 
 def mixing_grids(samples: Iterable[Sample], columns: int, palette: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Arrange images in one table and masks in another, in reading order after an empty corner."""
+    """Return a table of images and one of masks: the samples in reading order after an empty corner."""
     images, labels = zip(*((sample.image, sample.labels) for sample in samples), strict=True)
     corner = np.full_like(images[0], 255)
     tables = (np.stack([corner, *images]), np.stack([corner, *colorize(np.stack(labels), palette)]))
@@ -93,7 +85,7 @@ def frame(sample: Sample, palette: np.ndarray) -> np.ndarray:
 
 
 def caption(text: str, width: int) -> np.ndarray:
-    """Draw black text on white, uint8 [H, width, 3], as large as the width allows; H depends on the width alone."""
+    """Return black text on white, uint8 [H, width, 3], as large as the width allows; H depends only on the width."""
     largest = max(8, width // 8)
     canvas = Image.new("RGB", (width, largest * 3 // 2), "white")
     fonts = (ImageFont.load_default(size) for size in range(largest, 4, -1))

@@ -1,8 +1,7 @@
 """Invert images: optimise codes until the generator reproduces the images (StyleGAN2, appendix D).
 
-The loss of each image depends on its own codes alone, and Adam treats every element separately: in exact arithmetic,
-the other images of the batch change nothing. In float32, other batches round differently; hundreds of steps amplify
-this to different codes of about the same quality.
+The images of a batch do not affect each other: each loss depends on one code, and Adam updates every element on its
+own. Rounding still differs between batches, and hundreds of steps amplify this to different codes of similar quality.
 
 Shapes: N images, D latent width, M = B + 2K vectors of a W+ code, K parts, R resolution, s side of a noise map.
 """
@@ -23,11 +22,11 @@ from utils.errors import EditError
 
 Space = Literal["w", "wplus", "wplus-noise"]
 SPACES: tuple[Space, ...] = get_args(Space)
-# Factor of segmentations in a softmax: they resemble one-hot maps in [-1, 1], which a softmax hardly separates. Without
-# it, labels did not improve the masks that the bundled model found for four held-out faces.
+# Segmentations are multiplied by this before a softmax: they resemble one-hot maps in [-1, 1], for which a softmax is
+# nearly uniform. Without it, labels did not improve the masks in inversions of four held-out faces (bundled model).
 SHARPNESS = 4.0
 ImageDistance = Callable[[Tensor], Tensor]  # images [N, 3, R, R] in [-1, 1] -> distances [N] to fixed targets
-DistanceTo = Callable[[Tensor], ImageDistance]  # targets [N, 3, R, R] -> distance; computes their features only once
+DistanceTo = Callable[[Tensor], ImageDistance]  # targets [N, 3, R, R] -> distance to them; computes features once
 
 
 class Target(NamedTuple):
@@ -41,15 +40,15 @@ class Target(NamedTuple):
 class InversionConfig:
     """Options of an inversion."""
 
-    space: Space = "wplus"  # "w": one vector for all parts; "wplus": all vectors; "wplus-noise": also the noise maps
+    space: Space = "wplus"  # "w": one vector for all parts; "wplus": all vectors; "wplus-noise": noise maps, too
     steps: int = 400  # number of Adam steps; 0 returns the initial codes
-    rate: float = 0.1  # highest learning rate, in units of w
+    rate: float = 0.1  # highest learning rate
     warmup: float = 0.05  # share of the steps in which the learning rate rises from 0
     rampdown: float = 0.25  # share of the steps in which it falls to 0, along a cosine
     mse: float = 0.1  # weight of the mean square error relative to the perceptual distance
     distance: float = 1.0  # weight of the mean square distance to the mean code, which keeps codes editable
     masks: float = 1.0  # weight of the cross-entropy between generated masks and labels
-    noise: float = 1e5  # weight of the noise maps' regularisation
+    noise: float = 1e5  # weight of `noise_penalty`
 
     def __post_init__(self) -> None:
         if self.steps < 0:
@@ -69,8 +68,10 @@ ProgressCallback = Callable[[Progress], None]  # may raise an exception to stop 
 
 
 class Inversion(NamedTuple):
+    """Result of `invert`."""
+
     codes: Tensor  # [N, M, D]
-    noise: list[Tensor] | None  # optimised noise maps, one [N, 1, s, s] per layer
+    noise: list[Tensor] | None  # optimised noise maps [N, 1, s, s], one for each layer
 
 
 def invert(
@@ -82,20 +83,14 @@ def invert(
     start: Tensor | None = None,
     callback: ProgressCallback | None = None,
 ) -> Inversion:
-    """Find codes for all images of a batch at once.
+    """Optimise codes for all images of a batch at once, from `start` [N, D] or [N, M, D], or from the mean code.
 
-    Args:
-        generator: is not changed.
-        target: images on the generator's device.
-        distance_to: differentiable perceptual distance.
-        config: options.
-        start: initial codes, [N, D] or [N, M, D]; default: the mean code.
-        callback: called after every step.
+    The generator, on whose device the target must be, is not changed.
 
     Raises:
         EditError: if codes or noise maps become non-finite.
     """
-    # The variables: codes, and noise maps if the space has them.
+    # Variables: the codes, and for "wplus-noise" the noise maps.
     mean = generator.mean_code()
     codes = to_wplus(mean.expand(len(target.images), -1) if start is None else start, generator.config).to(mean)
     codes = codes.mean(1, keepdim=True) if config.space == "w" else codes  # [N, 1, D] in W, [N, M, D] in W+
@@ -122,13 +117,13 @@ def invert(
             callback(Progress(step, config.steps, losses.detach(), out.image.detach()))
 
     if not all(variable.isfinite().all() for variable in variables):
-        raise EditError("inversion produced numbers that are not finite; check the checkpoint and the image")
+        raise EditError("inversion produced codes that are not finite; check the checkpoint and the image")
     codes = codes.detach().expand(-1, generator.num_codes, -1).clone()
     return Inversion(codes, noise and [each.detach() for each in noise])
 
 
 def image_losses(out: GeneratorOutput, target: Target, distance: ImageDistance, mse: float, masks: float) -> Tensor:
-    """Return the losses [N]: perceptual distance, weighted mean square error, weighted cross-entropy given labels."""
+    """Return the losses [N]: distance + `mse` * mean square error, and with labels + `masks` * cross-entropy."""
     losses = distance(out.image) + mse * (out.image - target.images).square().mean((1, 2, 3))
     if target.labels is None:
         return losses
@@ -141,10 +136,10 @@ def mask_cross_entropy(segmentation: Tensor, labels: Tensor) -> Tensor:
 
 
 def noise_penalty(maps: Sequence[Tensor]) -> Tensor:
-    """Return the deviation [N] of noise maps [N, 1, s, s] from white noise (StyleGAN2, appendix D).
+    """Return the noise regularisation [N] of noise maps [N, 1, s, s] (StyleGAN2, appendix D).
 
-    It is the squared autocorrelation at a one-pixel shift, horizontally and vertically, summed over scales from s down
-    to 8 pixels; downsampling keeps the variance of white noise.
+    It sums the squared autocorrelations at shifts of one pixel, horizontally and vertically, over all scales from s
+    down to 8 pixels. The factor 2 keeps the variance of white noise in spite of the averaging.
     """
     total = maps[0].new_zeros(len(maps[0]))
     for noise in maps:
@@ -158,7 +153,7 @@ def noise_penalty(maps: Sequence[Tensor]) -> Tensor:
 
 
 def with_noise(generator: Generator, noise: Sequence[Tensor] | None) -> Generator:
-    """Return a frozen copy with other noise maps, one [N, 1, s, s] per layer for N codes; None keeps its own."""
+    """Return a frozen copy with other noise maps [N, 1, s, s], one for each layer; None keeps the stored ones."""
     other = copy.deepcopy(generator).requires_grad_(False)
     for index, maps in enumerate(noise or ()):
         setattr(other.render_net, f"noise_{index}", maps)
@@ -166,17 +161,22 @@ def with_noise(generator: Generator, noise: Sequence[Tensor] | None) -> Generato
 
 
 def rate_at(step: int, config: InversionConfig) -> float:
-    """Return the learning rate of a step, 1 to `config.steps`: linear rise, plateau, cosine down to nearly 0."""
+    """Return the learning rate of a step from 1 to `config.steps`: linear rise, plateau, cosine down to nearly 0."""
     rise = step / (config.warmup * config.steps) if config.warmup else 1.0
     fall = (config.steps - step + 1) / (config.rampdown * config.steps) if config.rampdown else 1.0
     return config.rate * min(1.0, rise) * (1 - math.cos(math.pi * min(1.0, fall))) / 2
 
 
 def optimizer_step(optimizer: torch.optim.Optimizer, losses: Tensor) -> None:
-    """Take one step on the sum of the losses; with their mean, gradients would depend on the batch size."""
+    """Minimise the sum of the losses, so that, unlike with their mean, gradients do not depend on the batch size."""
     optimizer.zero_grad()
     losses.sum().backward()
     optimizer.step()
+
+
+def psnr(mse: float) -> float:
+    """Return the PSNR in dB for a mean square error of colours in [0, 1]; infinite if the error is 0."""
+    return -10 * math.log10(mse) if mse else math.inf
 
 
 @torch.no_grad()

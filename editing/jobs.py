@@ -1,6 +1,6 @@
-"""Turn the options of generate.py into codes to generate, a scene, and files to write.
+"""Plan what generate.py does: the codes to generate, the scene, and the files to write.
 
-Shapes: N codes, D latent width, M = B + 2K, P part masks, K parts.
+Shapes: N codes, D latent width, M = B + 2K vectors of a W+ code, P part masks, K parts, n vectors of selected parts.
 """
 
 import argparse
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,13 +16,12 @@ from datasets.labels import ClassTable
 from datasets.transforms import images_to_float
 from editing import background
 from editing.animation import Format, require_format, save_animation
-from editing.codes import load_codes, seed_codes, source_codes
+from editing.codes import load_codes, parse_seeds, seed_codes, source_codes
 from editing.direction_files import DirectionStrength, apply_directions, load_direction, part_index
 from editing.generation import Sample, Scene
 from editing.image_grids import captioned_grid, check_grid_size, frame, mixing_grids, sample_grid, sample_images
-from editing.mixing import code_index, loop, mix_codes, mixing_table
+from editing.mixing import code_index, loop, mix_codes, mixing_table, parse_parts
 from editing.photos import read_photo
-from editing.selection import parse_parts, parse_seeds
 from models import Generator, ModelConfig
 from models.coordinates import foreground_coordinates
 from models.latents import truncate
@@ -35,10 +35,10 @@ FILE_KINDS = ("image", "mask", "labels", "overlay", "coarse", "depth")
 
 @dataclass(frozen=True)
 class Job:
-    """The codes to generate and the files to write."""
+    """Codes to generate and files to write."""
 
     codes: Tensor  # [N, D] or [N, M, D]
-    names: Sequence[str]  # the files that `write` creates
+    names: Sequence[str]  # names of the files that `write` creates
     write: Callable[[Iterable[Sample], Path], None]  # arguments: the samples in order, and the folder
     part_masks: Tensor | None = None  # [P, K]; every code is generated once with each mask
 
@@ -47,7 +47,7 @@ class Job:
         return len(self.codes) * (1 if self.part_masks is None else len(self.part_masks))
 
     def random_subset(self, count: int) -> tuple[Tensor, Tensor | None]:
-        """Return codes and part masks of at most `count` samples; the random choice is always the same."""
+        """Return codes and part masks of at most `count` random samples, always the same ones."""
         chosen = torch.randperm(self.num_samples, generator=torch.Generator().manual_seed(0))[:count]
         if self.part_masks is None:
             return self.codes[chosen], None
@@ -55,12 +55,8 @@ class Job:
 
 
 def plan_job(args: argparse.Namespace, generator: Generator, classes: ClassTable) -> Job:
-    """Return the job that the options of generate.py describe, see `editing.generate_options`.
-
-    Raises:
-        EditError: if seeds, parts or files are invalid, or an image would be too large.
-    """
-    # Codes, and edits that apply to all modes.
+    """Return the job for the options of generate.py; raise EditError for invalid seeds, parts or files."""
+    # Codes, and edits that are available in all modes.
     config = generator.config
     if args.latents is None:
         seeds = parse_seeds(args.seeds)
@@ -72,26 +68,31 @@ def plan_job(args: argparse.Namespace, generator: Generator, classes: ClassTable
     directions = [(load_direction(file, generator), strength) for file, strength in args.direction]
     codes = _take_parts(codes, args.take, generator, classes)
 
-    # What the mode makes of them.
+    # The mode.
     if args.mode == "slide":
         return slide_job(codes, directions, config, classes)
     codes = apply_directions(codes, directions, config)
     if args.mode == "grid":
-        return _grid_job(codes, config, classes)
+        check_grid_size(3 * len(codes), config.resolution)
+        return _image_job(codes, ["grid.png"], lambda samples: [sample_grid(samples, classes.palette())])
     if args.mode == "files":
         return _files_job(codes, stems, classes)
-    if args.mode == "components":
-        return _component_job(codes, config, classes)
+    if args.mode == "components":  # from the background alone to all parts
+        part_masks = torch.ones(config.num_classes, config.num_classes, dtype=torch.bool).tril()
+        return _captioned_job(codes, classes.names, "components.png", config, classes, part_masks)
     parts = None if args.parts is None else parse_parts(args.parts, classes.names)
     index = code_index(config, parts, args.codes)
-    if args.mode == "mix":
-        sources = _with_background(source_codes(args.sources, generator), args, generator)
-        return _mixing_job(codes, sources, index, config, classes)
-    return _interpolation_job(codes, index, args, config, classes)
+    if args.mode == "interpolate":
+        return _interpolation_job(codes, index, args, config, classes)
+    sources = _with_background(source_codes(args.sources, generator), args, generator)
+    columns = 1 + len(sources)
+    check_grid_size((1 + len(codes)) * columns, config.resolution)
+    table, names = mixing_table(codes, sources, index, config), ["mix.png", "mix_masks.png"]
+    return _image_job(table, names, lambda samples: mixing_grids(samples, columns, classes.palette()))
 
 
 def _with_background(codes: Tensor, args: argparse.Namespace, generator: Generator) -> Tensor:
-    """Apply --background with a seed, and --truncation."""
+    """Return codes after --background, if it is a seed, and --truncation."""
     if isinstance(args.background, int):
         source, index = seed_codes(generator, [args.background]), part_index(generator.config, 0, "both")
         codes = mix_codes(codes, source, index, generator.config)
@@ -99,18 +100,18 @@ def _with_background(codes: Tensor, args: argparse.Namespace, generator: Generat
 
 
 def _take_parts(codes: Tensor, takes: Sequence[Sequence[str]], generator: Generator, classes: ClassTable) -> Tensor:
-    """Apply --take: replace parts by those of other codes, named by pairs such as ("7", "hair,hat")."""
+    """Return codes after --take, which replaces parts; `takes` has pairs such as ("7", "hair,hat")."""
     for source, parts in takes:
         other = source_codes(source, generator)
         if len(other) != 1:
-            raise EditError(f"--take {source}: gives {len(other)} codes; name one seed, or a file of one code")
+            raise EditError(f"--take {source} has {len(other)} codes; give one seed, or a file of one code")
         index = code_index(generator.config, parse_parts(parts, classes.names))
         codes = mix_codes(codes, other, index, generator.config)
     return codes
 
 
 def read_background(path: int | Path | None, generator: Generator, classes: ClassTable) -> Tensor | None:
-    """Read the centre square of a photo for --background, floats [3, R, R] in [-1, 1]; None if it is not a file."""
+    """Return the centre square of a photo given as --background, floats [3, R, R] in [-1, 1]; None for seeds."""
     if not isinstance(path, Path):
         return None
     image = read_photo(path, None, classes, generator.config.resolution, "center").image
@@ -118,7 +119,7 @@ def read_background(path: int | Path | None, generator: Generator, classes: Clas
 
 
 def make_scene(args: argparse.Namespace, generator: Generator, job: Job, photo: Tensor | None) -> Scene:
-    """Return the scene that --zoom, --shift and --background describe; a photo is fitted to a part of the samples."""
+    """Return the scene for --zoom, --shift and a background photo, which is fitted to one batch of samples."""
     is_moved = args.zoom != 1 or any(args.shift)
     coords = foreground_coordinates(generator.config, zoom=args.zoom, shift=args.shift) if is_moved else None
     scene = Scene(coords)
@@ -131,19 +132,7 @@ def make_scene(args: argparse.Namespace, generator: Generator, job: Job, photo: 
     return scene._replace(background=fitted.features)
 
 
-def _grid_job(codes: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
-    """Write grid.png: image | mask | overlay of every code."""
-    check_grid_size(3 * len(codes), config.resolution)
-
-    def write(samples: Iterable[Sample], folder: Path) -> None:
-        save_png(sample_grid(samples, classes.palette()), folder / "grid.png")
-
-    return Job(codes, ["grid.png"], write)
-
-
 def _files_job(codes: Tensor, stems: Sequence[str], classes: ClassTable) -> Job:
-    """Write a PNG of each of FILE_KINDS for every code."""
-
     def write(samples: Iterable[Sample], folder: Path) -> None:
         palette = classes.palette()
         for stem, sample in zip(stems, samples, strict=True):
@@ -154,25 +143,6 @@ def _files_job(codes: Tensor, stems: Sequence[str], classes: ClassTable) -> Job:
     return Job(codes, [f"{stem}_{kind}.png" for stem in stems for kind in FILE_KINDS], write)
 
 
-def _component_job(codes: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
-    """Write components.png: a row for every code, from the background alone to all parts."""
-    part_masks = torch.ones(config.num_classes, config.num_classes, dtype=torch.bool).tril()
-    return _captioned_job(codes, classes.names, "components.png", config, classes, part_masks)
-
-
-def _mixing_job(codes: Tensor, sources: Tensor, index: Tensor, config: ModelConfig, classes: ClassTable) -> Job:
-    """Write mix.png and mix_masks.png: every code (row) with the vectors at `index` from every source (column)."""
-    columns = 1 + len(sources)
-    check_grid_size((1 + len(codes)) * columns, config.resolution)
-    names = ["mix.png", "mix_masks.png"]
-
-    def write(samples: Iterable[Sample], folder: Path) -> None:
-        for name, image in zip(names, mixing_grids(samples, columns, classes.palette()), strict=True):
-            save_png(image, folder / name)
-
-    return Job(mixing_table(codes, sources, index, config), names, write)
-
-
 def slide_job(
     codes: Tensor,
     directions: Sequence[DirectionStrength],
@@ -180,7 +150,7 @@ def slide_job(
     classes: ClassTable,
     name: str = "slide.png",
 ) -> Job:
-    """Write slide.png: a row for every code, from minus to plus the strengths of all directions."""
+    """Return the job for a grid: a row for each code, moved by minus to plus the strengths of all directions."""
     middle = SLIDE_COLUMNS // 2
     scales = [(column - middle) / middle for column in range(SLIDE_COLUMNS)]
     captions = [", ".join(f"{s * strength:+.2g}" if s else "0" for _, strength in directions) for s in scales]
@@ -191,9 +161,9 @@ def slide_job(
 def _interpolation_job(
     codes: Tensor, index: Tensor, args: argparse.Namespace, config: ModelConfig, classes: ClassTable
 ) -> Job:
-    """Write interpolation.gif, .mp4 or .png: the first code, with its vectors at `index` moving through all codes.
+    """Return the job for interpolation.gif, .mp4 or .png, where the first code's vectors at `index` change.
 
-    Animations show image | mask; a PNG has a line of images and a line of masks from each code to the next.
+    Animations show image | mask; a PNG has a line of images and a line of masks for each pair of successive codes.
     """
     if len(codes) < 2:
         raise EditError("an interpolation needs at least two codes; give more --seeds or --latents")
@@ -220,11 +190,22 @@ def _captioned_job(
     classes: ClassTable,
     part_masks: Tensor | None = None,
 ) -> Job:
-    """Write one image: samples in reading order below a line of captions, one for each column."""
-
-    def write(samples: Iterable[Sample], folder: Path) -> None:
-        save_png(captioned_grid(samples, captions, classes.palette()), folder / name)
-
-    job = Job(codes, [name], write, part_masks)
+    """Return the job for one image: samples in reading order below a line of captions, one for each column."""
+    job = _image_job(codes, [name], lambda samples: [captioned_grid(samples, captions, classes.palette())], part_masks)
     check_grid_size(2 * job.num_samples, config.resolution)
     return job
+
+
+def _image_job(
+    codes: Tensor,
+    names: Sequence[str],
+    arrange: Callable[[Iterable[Sample]], Iterable[np.ndarray]],
+    part_masks: Tensor | None = None,
+) -> Job:
+    """Return the job for the images, one for each name, that `arrange` makes of all samples."""
+
+    def write(samples: Iterable[Sample], folder: Path) -> None:
+        for name, image in zip(names, arrange(samples), strict=True):
+            save_png(image, folder / name)
+
+    return Job(codes, names, write, part_masks)

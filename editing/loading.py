@@ -1,4 +1,4 @@
-"""Load the generator of a checkpoint together with its class table."""
+"""Load a generator with its class table."""
 
 from pathlib import Path
 
@@ -10,34 +10,34 @@ from models import Generator
 from models.checkpoint import Networks, load_networks
 from utils.errors import DataError, EditError
 
-SINGLE_THREAD_RESOLUTION = 128  # up to here a second thread costs more in waiting than it saves
+SINGLE_THREAD_RESOLUTION = 128  # up to this resolution, one CPU thread is the fastest
 
 
 def load_model(path: Path, device: torch.device) -> tuple[Generator, ClassTable]:
-    """Load the EMA generator and the class table of a checkpoint; without a table, take the default one.
+    """Load the EMA generator and the class table of a checkpoint, see `build_model`."""
+    return build_model(load_networks(path), device)
+
+
+def build_model(networks: Networks, device: torch.device) -> tuple[Generator, ClassTable]:
+    """Build the EMA generator and the class table of a checkpoint; if it has none, return the default table.
 
     Raises:
-        ModelError: if the file cannot be read, or holds no generator that fits its own configuration.
-        EditError: if the class table and the generator differ in the number of classes.
+        ModelError: if there is no generator, or it does not fit the checkpoint's own configuration.
+        EditError: if the class table is invalid, or has another number of classes than the generator.
     """
-    return build_model(load_networks(path), path, device)
-
-
-def build_model(networks: Networks, path: Path, device: torch.device) -> tuple[Generator, ClassTable]:
-    """Build generator and class table from the networks of a file that has been read, like `load_model`."""
     generator = networks.build_generator().to(device)
-    count = networks.config.num_classes
+    source, count = networks.source, networks.config.num_classes
     try:
         classes = ClassTable.from_dict(networks.classes) if networks.classes else default_table(count)
     except DataError as error:
-        raise EditError(f"{path}: {error}") from None
+        raise EditError(f"{source}: {error}") from None
     if classes.num_classes != count:
-        raise EditError(f"{path}: its class table has {classes.num_classes} classes, but its generator has {count}")
+        raise EditError(f"{source}: its class table has {classes.num_classes} classes, but its generator has {count}")
     return generator, classes
 
 
 def limit_threads(generator: Generator) -> None:
-    """Use one CPU thread for small models on the CPU."""
+    """Let PyTorch use one CPU thread if the generator is small and on the CPU."""
     device = generator.compositing.weight.device
     if device.type == "cpu" and generator.config.resolution <= SINGLE_THREAD_RESOLUTION:
         torch.set_num_threads(1)

@@ -1,33 +1,65 @@
-"""Operations on W+ codes: select the vectors of a part, mix codes, interpolate between codes.
+"""Operations on W+ codes: select the vectors of parts, mix codes, interpolate between codes.
 
-A code of W+ holds M = B + 2K vectors: base_0 .. base_{B-1}, then shape_k, texture_k for k = 0 .. K-1. Every part has
-vectors of its own, so that one part can change while the rest stays (paper section 3.1). Shapes: N samples, D latent
-width; codes are [N, D] in W, where one vector serves as all, or [N, M, D] in W+.
+A W+ code holds M = B + 2K vectors: base_0 .. base_{B-1}, then shape_k, texture_k for k = 0 .. K-1. Every part has
+vectors of its own, so that one part can change while the rest stays (paper section 3.1).
+
+Shapes: N samples, D latent width; codes are [N, D] in W, where all M vectors are equal, or [N, M, D] in W+.
 """
 
-from typing import Literal, get_args
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from editing.selection import PartSelection
 from models import ModelConfig
 from models.latents import shape_index, texture_index, to_wplus
+from utils.errors import EditError
 
 CodeKind = Literal["shape", "texture", "both"]
 Arc = Literal["linear", "spherical"]  # curves between two codes
 Curve = Literal[Arc, "spline"]  # curves through many codes
+BASE = "base"
 CODE_KINDS: tuple[CodeKind, ...] = get_args(CodeKind)
 CURVES: tuple[Curve, ...] = get_args(Curve)
 
 
-def code_index(config: ModelConfig, parts: PartSelection | None = None, kind: CodeKind = "both") -> Tensor:
-    """Return the positions of the parts' vectors among the M of a W+ code, long [n], ascending.
+class PartSelection(NamedTuple):
+    """Parts that an edit applies to."""
 
-    Args:
-        config: configuration of the generator.
-        parts: the selected parts; None selects all, and the base codes unless `kind` is "texture".
-        kind: which codes of each part. It does not affect base codes, which are neither shape nor texture.
+    ids: tuple[int, ...]
+    base: bool  # True: also the base codes, which all foreground parts share
+
+
+def parse_parts(text: str, names: Sequence[str]) -> PartSelection:
+    """Parse comma-separated class names or ids; "base" means the base codes, unless a class has that name.
+
+    For unknown names, an EditError suggests the nearest one and lists all.
+    """
+    ids: dict[int, None] = {}  # a dict, to keep the order and drop repetitions
+    base = False
+    for name in (item.strip() for item in text.split(",")):
+        if name in names:
+            ids[names.index(name)] = None
+        elif name == BASE:
+            base = True
+        elif re.fullmatch(r"[0-9]{1,3}", name) and int(name) < len(names):
+            ids[int(name)] = None
+        else:
+            nearest = difflib.get_close_matches(name, [*names, BASE], n=1, cutoff=0.5)
+            hint = f"did you mean '{nearest[0]}'? " if nearest else ""
+            choices = f"choose from {', '.join([*names, BASE])}, or ids 0 to {len(names) - 1}"
+            raise EditError(f"unknown part '{name}': {hint}{choices}")
+    return PartSelection(tuple(ids), base)
+
+
+def code_index(config: ModelConfig, parts: PartSelection | None = None, kind: CodeKind = "both") -> Tensor:
+    """Return the positions of the parts' vectors of a kind in a W+ code, long [n], ascending.
+
+    None selects all parts, and the base codes unless `kind` is "texture". Selected base codes are always included,
+    as they are neither shape nor texture.
     """
     if parts is None:
         parts = PartSelection(tuple(range(config.num_classes)), base=kind != "texture")
@@ -41,17 +73,17 @@ def code_index(config: ModelConfig, parts: PartSelection | None = None, kind: Co
 
 
 def mix_codes(codes: Tensor, source: Tensor, index: Tensor, config: ModelConfig) -> Tensor:
-    """Replace the vectors of `codes` at `index` by those of `source`, which holds N codes or one for all: [N, M, D]."""
+    """Return `codes` with the vectors at `index` from `source`, which holds N codes or one for all: [N, M, D]."""
     mixed = to_wplus(codes, config).clone()
     mixed[:, index] = to_wplus(source, config)[:, index]
     return mixed
 
 
 def mixing_table(rows: Tensor, sources: Tensor, index: Tensor, config: ModelConfig) -> Tensor:
-    """Return the codes of a style-mixing table with R rows and C sources, [C + R (1 + C), M, D], in reading order.
+    """Return the codes of a style-mixing table, [C + R (1 + C), M, D] for R `rows` and C `sources`, in reading order.
 
-    The first row holds the C sources. Each of the R others holds its own code, then that code with the vectors at
-    `index` replaced by those of each source in turn.
+    The first line holds the sources. Each of the R lines below holds a row's code, then this code with the vectors at
+    `index` from each source.
     """
     sources = to_wplus(sources, config)
     lines = [sources]
@@ -63,8 +95,8 @@ def mixing_table(rows: Tensor, sources: Tensor, index: Tensor, config: ModelConf
 def interpolate(first: Tensor, second: Tensor, position: float, curve: Arc = "linear") -> Tensor:
     """Interpolate from `first` (position 0) to `second` (position 1), vector by vector, [..., D].
 
-    "spherical" turns the direction at constant speed (Shoemake, "Animating rotation with quaternion curves", 1985)
-    and changes the length linearly.
+    "spherical" rotates the vector at constant speed (Shoemake, "Animating rotation with quaternion curves", 1985) and
+    changes its length linearly.
     """
     if curve == "linear":
         return torch.lerp(first, second, position)
@@ -73,7 +105,7 @@ def interpolate(first: Tensor, second: Tensor, position: float, curve: Arc = "li
     angle = (start * end).sum(-1, keepdim=True).clamp(-1, 1).acos()
     sine = angle.sin()
     turned = (((1 - position) * angle).sin() * start + (position * angle).sin() * end) / sine
-    # Parallel directions: the limit is a straight line. Opposite directions: no arc is the shortest.
+    # Parallel or opposite vectors: use a straight line, the limit for parallel ones.
     direction = torch.where(sine > 1e-4, turned, torch.lerp(start, end, position))
     return direction * torch.lerp(*lengths, position)
 
@@ -81,9 +113,8 @@ def interpolate(first: Tensor, second: Tensor, position: float, curve: Arc = "li
 def closed_spline(codes: Tensor, steps: int) -> Tensor:
     """Interpolate codes [N, ...] with a periodic cubic spline; return [N * steps, ...], starting at the first code.
 
-    Velocity and acceleration are continuous everywhere, and no other such curve bends less (Holladay's theorem). The
-    second derivatives m at the codes p solve m[i-1] + 4 m[i] + m[i+1] = 6 (p[i-1] - 2 p[i] + p[i+1]), with one unit
-    of time between codes.
+    With one unit of time between codes, the second derivatives m at the codes p solve
+    m[i-1] + 4 m[i] + m[i+1] = 6 (p[i-1] - 2 p[i] + p[i+1]).
     """
     flat = codes.flatten(1)
     identity = torch.eye(len(flat)).to(flat)
@@ -101,7 +132,7 @@ def closed_spline(codes: Tensor, steps: int) -> Tensor:
 
 
 def loop(codes: Tensor, steps: int, index: Tensor, config: ModelConfig, curve: Curve = "linear") -> Tensor:
-    """Interpolate through all N codes and back to the first, [N steps, M, D]; the end point is not repeated.
+    """Interpolate through all N codes and back to the first, [N * steps, M, D]; the end point is not repeated.
 
     Only the vectors at `index` change; all others are those of the first code.
     """

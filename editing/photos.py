@@ -1,15 +1,14 @@
-"""Prepare users' photos and masks like a generator's training data: turned upright, cropped and resized.
+"""Read users' photos and masks as a generator's training data were read: turned upright, cropped and resized.
 
 Shapes: R resolution.
 """
 
 import os
-import shlex
+import re
 import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,41 +23,29 @@ from utils.errors import DataError, EditError, ReadingError
 from utils.images import FORMATS
 from utils.reading.checks import check_regular, normalized
 
-MAX_BYTES = 2**26  # of a file; JPEG and PNG photos of MAX_PIXELS are much smaller
-MAX_PIXELS = 2**26  # 8192 x 8192: 192 MiB decoded
+MAX_BYTES = 2**26  # of a file; photos of MAX_PIXELS in JPEG or PNG are much smaller
+MAX_PIXELS = 2**26  # 8192 x 8192, which are 192 MiB when decoded
 
 
 def training_crop(checkpoint: Mapping[str, Any]) -> Crop:
-    """Return how images that are not square were cropped for a checkpoint's training data.
-
-    Returns "error" if all were square, or the checkpoint does not record it.
-    """
+    """Return how non-square images of a checkpoint's training data were cropped; "error" if that is not recorded."""
     sources = checkpoint.get("data") or ()
     commands = [str(source.get("source", "")) for source in sources if isinstance(source, Mapping)]
-    crops = [_option(command, "--crop") for command in commands]
+    crops: list[Any] = [crop for command in commands for crop in re.findall(r" --crop (\w+)", command)]
     run = checkpoint.get("config")
     if isinstance(run, Mapping) and isinstance(run.get("data"), Mapping):
-        crops.append(run["data"].get("crop"))  # for a folder of files that was read without preparation
+        crops.append(run["data"].get("crop"))  # used if training read a folder of images directly
     return next((crop for crop in CROPS if crop != "error" and crop in crops), "error")
 
 
-def _option(command: str, option: str) -> str | None:
-    """Return the value of an option in the command that made a data set."""
-    try:
-        words = shlex.split(command)
-    except ValueError:  # an unmatched quote: not one of our commands
-        return None
-    return next((value for name, value in pairwise(words) if name == option), None)
-
-
 def find_masks(images: Sequence[Path], folder: Path) -> list[Path]:
-    """Return the mask of every image: the file in `folder` with the same NFC-normalised stem, whatever its extension.
+    """Return the mask of every image: the file in `folder` with the same NFC-normalised stem and any image extension.
 
     Raises:
-        EditError: if an image has no mask or several, or there is no such folder.
+        EditError: if the folder does not exist, or an image has no mask or several.
     """
     if not os.path.isdir(folder):
-        raise EditError(f"{folder} is not a folder; give the one that holds the masks")
+        raise EditError(f"--masks {folder} is not a folder; give the folder of the masks")
     masks = defaultdict(list)
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
@@ -76,27 +63,22 @@ def find_masks(images: Sequence[Path], folder: Path) -> list[Path]:
 def read_photo(
     image: Path, mask: Path | None, classes: ClassTable, resolution: int, crop: Crop, read_by: ReadBy = "auto"
 ) -> Resized:
-    """Read a photo as uint8 [R, R, 3], and its labels uint8 [R, R] if there is a mask.
+    """Read a photo as uint8 [R, R, 3], and its labels uint8 [R, R] if there is a mask (ids or colours of `classes`).
 
-    Args:
-        image: the photo; it is turned upright.
-        mask: class ids or colours, of the photo's size.
-        classes: class table of the mask.
-        resolution: R.
-        crop: how to crop photos that are not square, see `datasets.crop_and_resize.crop_and_resize`.
-        read_by: whether to read ids or colours if a mask has both, see `datasets.decoding.read_label`.
+    `crop` is for photos that are not square, see `datasets.crop_and_resize.crop_and_resize`; `read_by` for masks with
+    ids and colours, see `datasets.decoding.read_label`.
 
     Raises:
         EditError: if a file is too large, or the photo smaller than R.
-        DataError: if a file cannot be used, the two differ in size, or a pixel has no class.
+        DataError: if a file cannot be used, photo and mask differ in size, or a pixel has no class.
     """
     for path in filter(None, (image, mask)):
         check_size(path)
     record = read_pair(image, mask, classes, read_by)
     if record.ambiguous:
         print(
-            f"warning: {image}: was rotated by its EXIF orientation, and the mask with it; the mask's size fits both"
-            " orientations, so check the result, or store the image upright",
+            f"warning: {image}: photo and mask were rotated by the photo's EXIF orientation, but the mask may already"
+            " have been upright: check the result, or store the photo upright",
             file=sys.stderr,
         )
     side = max(record.image.size) if crop == "pad" else min(record.image.size)
@@ -109,11 +91,7 @@ def read_photo(
 
 
 def check_size(path: Path) -> None:
-    """Check size and header of an image file before anything is decoded.
-
-    Raises:
-        EditError: if it would take too much memory.
-    """
+    """Raise EditError if decoding an image file would need too much memory; only its header is read."""
     try:
         size = check_regular(path)
     except ReadingError:  # reported when the file is read

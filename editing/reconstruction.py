@@ -1,8 +1,9 @@
-"""Reconstruct photos: invert a batch, optionally tune the generator for each photo, measure and write the results.
+"""Reconstruct photos: invert a batch, optionally tune the generator for each photo, rate and write the results.
 
 Shapes: N photos, M = B + 2K vectors of a W+ code, D latent width, R resolution, s side of a noise map.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -19,56 +20,80 @@ from datasets.transforms import images_to_float
 from editing.codes import save_codes
 from editing.generation import Sample, generate
 from editing.image_grids import with_captions
-from editing.inversion import DistanceTo, InversionConfig, Progress, Target, invert, with_noise
-from editing.reconstruction_quality import ReconstructionQuality
+from editing.inversion import DistanceTo, InversionConfig, Progress, Target, invert, psnr, with_noise
 from editing.tuning import TuningConfig, tune
 from models import Generator
 from models.checkpoint import Networks
+from utils.errors import printable
 from utils.files import replacing
 from utils.images import colorize, save_label_png, save_png
 
 GRID = "sheet.png"
 COLUMNS = ("target", "its mask", "reconstruction", "mask", "residual")
-Agreement = Callable[[Tensor, Tensor], float]  # generated and target class ids, uint8 [N, R, R] -> mean IoU
-StageCallback = Callable[[str, Progress], None]  # arguments: "inverting" or "tuning", and its progress
+StageCallback = Callable[[str, Progress], None]  # arguments: "inverting" or "tuning", and the progress of this stage
+
+
+# Beyond these thresholds, `advice` calls a reconstruction poor. They separate two groups of images inverted in W+ with
+# the bundled model: images like its training data, such as held-out faces (19 dB or more, distance 2.7 or less, mIoU
+# 0.44 or more when guided by masks), and images that it cannot generate, such as photographs of a cat, a tower and a
+# person (16 dB or less, distance 3.9 or more; mean mIoU 0.34 when guided by masks of other faces).
+POOR_PSNR = 18.0  # dB
+POOR_DISTANCE = {"efflite0": 3.3}  # by the name of the perceptual distance; not measured for LPIPS
+POOR_MIOU = 0.4
+
+
+class ReconstructionQuality(NamedTuple):
+    """Quality of one reconstruction, measured on the 8-bit image."""
+
+    mse: float  # mean square error of colours in [0, 1]
+    perceptual: float  # perceptual distance, see `InversionMethod.reported_distance_to`
+    miou: float | None  # mean IoU of generated labels and the photo's; None without labels
+
+    @property
+    def psnr(self) -> float:
+        return psnr(self.mse)
+
+    def to_dict(self, perceptual: str) -> dict[str, float | None]:
+        """Return plain data for JSON, with the perceptual distance's name as its key; an infinite PSNR becomes None."""
+        finite_psnr = self.psnr if self.mse else None
+        return {"mse": self.mse, "psnr": finite_psnr, perceptual: self.perceptual, "miou": self.miou}
 
 
 class InversionMethod(NamedTuple):
     """Settings of the reconstruction of photos."""
 
-    distance_to: DistanceTo  # the perceptual distance that is minimised
-    reported_distance_to: DistanceTo  # the one that is reported
-    agreement: Agreement
+    distance_to: DistanceTo  # perceptual distance to minimise
+    reported_distance_to: DistanceTo  # perceptual distance to report
+    agreement: Callable[[Tensor, Tensor], float]  # generated and target class ids, uint8 [N, R, R] -> mean IoU
     inversion: InversionConfig = InversionConfig()
     tuning: TuningConfig | None = None
-    init: Callable[[Target], Tensor] | None = None  # returns initial codes, [N, D] or [N, M, D]; None: the mean code
+    init: Callable[[Target], Tensor] | None = None  # predicts initial codes, [N, D] or [N, M, D]; None: the mean code
 
 
 class Reconstruction(NamedTuple):
-    """The reconstruction of one photo."""
+    """Codes, generator and sample that reproduce one photo."""
 
     photo: Resized
     codes: Tensor  # [1, M, D]
-    noise: list[Tensor] | None  # optimised noise maps, one [1, 1, s, s] per layer
-    generator: Generator | None  # a copy with its tuned weights or noise maps, if there are any
+    noise: list[Tensor] | None  # optimised noise maps [1, 1, s, s], one for each layer
+    generator: Generator | None  # copy with tuned weights or optimised noise maps, if there are any
     sample: Sample
     quality: ReconstructionQuality
-    untuned_quality: ReconstructionQuality | None  # before the weights were tuned, if they were
-    seconds: float  # including a share of the batch's inversion
+    untuned_quality: ReconstructionQuality | None  # quality before tuning, if the weights were tuned
+    seconds: float  # computing time; a batch's inversion counts in equal shares
 
 
 def reconstruct(
     generator: Generator, photos: Sequence[Resized], method: InversionMethod, *, callback: StageCallback | None = None
 ) -> Iterator[Reconstruction]:
-    """Invert all photos as one batch, then tune and generate one after the other.
+    """Invert photos as one batch, then tune for, generate and rate one after the other; yield a result for each.
 
-    Args:
-        generator: is not changed.
-        photos: images of the generator's resolution, either all with labels or all without.
-        method: distances and options.
-        callback: called after every step; an exception that it raises stops the work.
+    The photos must have the generator's resolution, and either all have labels or none. The generator is not changed.
     """
-    target = _target(photos, generator.compositing.weight.device)
+    device = generator.compositing.weight.device
+    images = torch.from_numpy(np.stack([photo.image for photo in photos])).permute(0, 3, 1, 2).to(device)
+    labels = [photo.label for photo in photos if photo.label is not None]
+    target = Target(images_to_float(images), torch.from_numpy(np.stack(labels)).to(device) if labels else None)
     began = time.perf_counter()
     start = method.init and method.init(target)
     on_step = callback and partial(callback, "inverting")
@@ -92,20 +117,14 @@ def reconstruct(
         yield Reconstruction(photo, codes, noise, model, sample, tuned_quality, quality, seconds)
 
 
-def _target(photos: Sequence[Resized], device: torch.device) -> Target:
-    images = torch.from_numpy(np.stack([photo.image for photo in photos])).permute(0, 3, 1, 2)
-    labels = [photo.label for photo in photos if photo.label is not None]
-    return Target(images_to_float(images.to(device)), torch.from_numpy(np.stack(labels)).to(device) if labels else None)
-
-
 @torch.no_grad()
 def _measure(
     generator: Generator, codes: Tensor, target: Target, method: InversionMethod
 ) -> tuple[Sample, ReconstructionQuality]:
-    """Generate the sample of one code, and measure it as it will be stored, rounded to 8 bits."""
+    """Return the sample of one code and its quality."""
     [sample] = generate(generator, codes)
     image = images_to_float(torch.from_numpy(sample.image).permute(2, 0, 1)[None].to(target.images.device))
-    mse = (image - target.images).square().mean().item() / 4  # / 4: of colours in [0, 1]
+    mse = (image - target.images).square().mean().item() / 4  # / 4: from colours in [-1, 1] to [0, 1]
     distance = method.reported_distance_to(target.images)(image).item()
     miou = None
     if target.labels is not None:
@@ -114,7 +133,7 @@ def _measure(
 
 
 def output_names(stem: str, *, noise: bool, tuned: bool) -> list[str]:
-    """Return the names of the files that `write_outputs` writes if noise maps are optimised and weights are tuned."""
+    """Return the names of the files of one photo; `noise`: with optimised noise maps, `tuned`: with tuned weights."""
     kinds = ["codes.npy", "reconstruction.png", "mask.png", "residual.png"]
     kinds += ["noise.npz"] if noise else []
     kinds += ["tuned.pt"] if noise or tuned else []
@@ -124,11 +143,8 @@ def output_names(stem: str, *, noise: bool, tuned: bool) -> list[str]:
 def write_outputs(result: Reconstruction, stem: Path, classes: ClassTable, provenance: Mapping[str, Any]) -> None:
     """Write the files of one photo, see `output_names`; `stem` is their folder and the beginning of their names.
 
-    `generate.py --latents NAME_codes.npy` reproduces the reconstruction, with `--checkpoint NAME_tuned.pt` if there is
-    one: it contains the photo's noise maps, too. NAME_noise.npz holds these alone, by their names in the render net.
-
-    Raises:
-        EditError, DataError: if a file cannot be written.
+    `generate.py --latents NAME_codes.npy` reproduces the reconstruction; if there is a NAME_tuned.pt, with this file as
+    `--checkpoint`, as it holds tuned weights and noise maps. NAME_noise.npz holds only the noise maps.
     """
     save_codes(result.codes, Path(f"{stem}_codes.npy"))
     save_png(result.sample.image, f"{stem}_reconstruction.png")
@@ -146,13 +162,13 @@ def write_outputs(result: Reconstruction, stem: Path, classes: ClassTable, prove
 
 
 def residual(image: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return the difference image - target around mid-grey 128, uint8 [R, R, 3]; brighter means too bright."""
+    """Return 128 + image - target, clipped to uint8 [R, R, 3]: brighter than grey where the image is too bright."""
     difference = image.astype(np.int16) - target
     return np.clip(difference + 128, 0, 255).astype(np.uint8)
 
 
 def inversion_grid(results: Sequence[Reconstruction], palette: np.ndarray) -> np.ndarray:
-    """Arrange a row for each photo: target, its mask if there is one, reconstruction, mask, residual."""
+    """Return a grid with a row for each photo: target, its mask if there is one, reconstruction, mask, residual."""
     tiles = []
     for photo, sample in ((result.photo, result.sample) for result in results):
         target_mask = [] if photo.label is None else [colorize(photo.label, palette)]
@@ -160,3 +176,44 @@ def inversion_grid(results: Sequence[Reconstruction], palette: np.ndarray) -> np
         tiles += [photo.image, *target_mask, sample.image, mask, residual(sample.image, photo.image)]
     has_masks = results[0].photo.label is not None
     return with_captions(np.stack(tiles), [name for name in COLUMNS if has_masks or name != "its mask"])
+
+
+def advice(quality: ReconstructionQuality, perceptual: str, space: str, *, guided: bool, tuned: bool) -> str | None:
+    """Return what is poor about a reconstruction and the options to try; None if nothing is poor.
+
+    `perceptual` is the name of the perceptual distance. Options that were used, according to `space`, `guided` (by
+    masks) and `tuned`, are left out.
+    """
+    problems = []
+    max_distance = POOR_DISTANCE.get(perceptual, math.inf)
+    if quality.psnr < POOR_PSNR:
+        problems.append(f"PSNR {quality.psnr:.1f} dB, below {POOR_PSNR:g}")
+    if quality.perceptual > max_distance:
+        problems.append(f"{perceptual} {quality.perceptual:.2f}, above {max_distance:g}")
+    if quality.miou is not None and quality.miou < POOR_MIOU:
+        problems.append(f"mask mIoU {quality.miou:.2f}, below {POOR_MIOU:g}")
+    remedies = (
+        ("an image aligned and cropped like the model's own samples", True),
+        ("--space wplus", space == "w"),
+        ("--masks or --segmenter", not guided),
+        ("--tune 300", not tuned),
+    )
+    untried = [remedy for remedy, is_untried in remedies if is_untried]
+    return f"poor reconstruction ({', '.join(problems)}): try {', '.join(untried)}" if problems else None
+
+
+def quality_table(entries: Sequence[Mapping[str, Any]], perceptual: str) -> str:
+    """Return a table of the photos' entries in the report; the quality before tuning has rows of its own."""
+    rows = []
+    for entry in entries:
+        name = printable(entry["name"])
+        if entry["before_tuning"]:
+            rows.append({**entry["before_tuning"], "name": f"{name} untuned", "seconds": None})
+        rows.append({**entry, "name": name})
+    digits = {"mse": 4, "psnr": 2, perceptual: 3, "miou": 3, "seconds": 1}
+    width = max(len("image"), *(len(row["name"]) for row in rows))
+    lines = ["  ".join([f"{'image':<{width}}", *(f"{name:>9}" for name in digits)])]
+    for row in rows:
+        numbers = ("-" if row[name] is None else f"{row[name]:.{places}f}" for name, places in digits.items())
+        lines.append("  ".join([f"{row['name']:<{width}}", *(f"{number:>9}" for number in numbers)]))
+    return "\n".join(lines)

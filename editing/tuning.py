@@ -1,6 +1,6 @@
 """Pivotal tuning: train the generator to reproduce one photo from its code (Roich et al. 2021).
 
-The code that inversion found is the pivot and stays fixed; the weights are trained. A locality loss keeps the samples
+The code found by inversion is the pivot: it stays fixed while the weights are trained. A locality loss keeps samples
 of nearby codes, so that edits still work.
 
 Shapes: D latent width, M = B + 2K vectors of a W+ code, K parts, R resolution.
@@ -21,16 +21,16 @@ from utils.errors import EditError
 
 @dataclass(frozen=True)
 class TuningConfig:
-    """Options of the tuning."""
+    """Options of pivotal tuning."""
 
     steps: int = 300  # number of Adam steps
     rate: float = 1e-4  # learning rate
     mse: float = 1.0  # weight of the mean square error relative to the perceptual distance
     masks: float = 1.0  # weight of the cross-entropy between generated masks and labels
-    locality: float = 0.1  # weight of the changes of nearby samples
-    # Distance of nearby codes from the pivot, relative to the root mean square distance from random codes to the mean.
+    locality: float = 0.1  # weight of image changes at nearby codes
+    # Distance of nearby codes from the pivot, relative to the root mean square distance of random codes from the mean.
     reach: float = 0.5
-    # Weight of changes of the segmentations, at the pivot and nearby: parts keep their meaning (not in the paper).
+    # Weight of segmentation changes at the pivot and nearby, which would alter the meaning of parts (not in the paper).
     segmentation: float = 1.0
     seed: int = 0  # random seed of the nearby codes
 
@@ -48,15 +48,9 @@ def tune(
     *,
     callback: ProgressCallback | None = None,
 ) -> Generator:
-    """Return a copy of the generator that reproduces one image better from its code.
+    """Return a copy of the generator that reproduces one image better from its code, [1, D] or [1, M, D].
 
-    Args:
-        generator: is not changed; the copy keeps its noise maps.
-        codes: the pivot, [1, D] or [1, M, D].
-        target: one image on the generator's device.
-        distance_to: differentiable perceptual distance.
-        config: options.
-        callback: called after every step.
+    The generator, on whose device the target must be, is not changed; the copy has the same noise maps.
 
     Raises:
         EditError: if weights become non-finite.
@@ -70,12 +64,12 @@ def tune(
             before = generator.synthesis(pair)
         out = tuned.synthesis(pair)
 
-        # Images: the target at the pivot, no change nearby.
+        # Images: the target at the pivot, and no change nearby.
         images = torch.cat([target.images, before.image[1:]])
         losses = distance_to(images)(out.image) + config.mse * (out.image - images).square().mean((1, 2, 3))  # [2]
         loss = losses[0] + config.locality * losses[1]
 
-        # Segmentations: the labels at the pivot, or no change without labels; no change nearby.
+        # Segmentations: at the pivot, the labels, or no change if there are none; no change nearby.
         mask_change = (out.segmentation - before.segmentation).square().mean((1, 2, 3))  # [2]
         if target.labels is None:
             loss = loss + config.segmentation * mask_change.sum()
@@ -86,13 +80,13 @@ def tune(
         if callback:
             callback(Progress(step, config.steps, loss.detach()[None], out.image[:1].detach()))
     if not all(parameter.isfinite().all() for parameter in tuned.parameters()):
-        raise EditError("tuning produced weights that are not finite; leave it out, or invert in W+")
+        raise EditError("tuning produced weights that are not finite; leave out --tune, or use --space wplus")
     return tuned.requires_grad_(False)
 
 
 @torch.no_grad()
 def _nearby_codes(generator: Generator, pivot: Tensor, config: TuningConfig) -> Iterator[Tensor]:
-    """Yield a code [1, M, D] per step, at a fixed distance from the pivot toward a random code."""
+    """Yield a code [1, M, D] for each step, at a fixed distance from the pivot toward a random code."""
     source = torch.Generator().manual_seed(config.seed)
     z = torch.randn(config.steps, generator.config.latent_dim, generator=source)
     random = generator.mapping(z.to(pivot))  # [steps, D]

@@ -1,10 +1,9 @@
 """Convert a released checkpoint to this program's format: `python -m scripts.convert_checkpoint IN.pt OUT.pt`.
 
-The output holds both generators and the discriminator, but no optimizer states. The input is read without executing
-code from it. Conversion is optional: every command also reads released checkpoints directly.
+The output holds both generators and the discriminator, but no optimizer states. Code in the input is not executed.
+Conversion is optional: every command also reads released checkpoints directly.
 """
 
-import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,19 +17,14 @@ from utils.errors import ConfigError
 from utils.files import replacing
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Convert one checkpoint."""
     parser = cli.Parser(__doc__)
     parser.add_argument("source", metavar="IN.pt", help="a released checkpoint")
     parser.add_argument("target", metavar="OUT.pt", type=Path, help="file to write; must not exist yet")
-    return parser.parse_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Convert one checkpoint."""
-    args = parse(argv)
+    args = parser.parse_args(argv)
     if os.path.exists(args.target):
-        raise ConfigError(f"{args.target} exists: choose another name for the converted checkpoint")
+        raise ConfigError(f"{args.target} exists: choose another name for the output")
     networks = load_networks(args.source)
     classes = networks.classes or default_table(networks.config.num_classes).to_dict()
     with replacing(args.target) as partial, open(partial, "wb") as file:

@@ -1,18 +1,19 @@
-"""Find editing directions of one part: files for generate.py --direction, and an image grid of each.
+"""Find editing directions of one part: files for generate.py --direction, each with an image grid.
 
     python -m scripts.directions --part hair --method sefa --output samples/hair
     python -m scripts.directions --part hat --method present --output samples/hat
     python -m scripts.directions --part hair --codes texture --labels blond.csv --output samples/blond
     python generate.py --seeds 0-7 --direction samples/hat/hat_present.npz 2 --output samples/hats
 
-sefa: directions that change the styles of the part's layers most. pca: principal components of w. area, height
-(share of pixels and of lines that the part covers), present: regression on the part's mask. --labels: regression on
-a CSV file, seed,value, with a number, or 1 and 0, for the image that generate.py makes of each seed. Parts are class
-names or ids; "base" means the codes that all foreground parts share. Strengths are standard deviations of w.
+Methods: sefa, directions that change the styles of the part's layers most; pca, principal components of w; area, height
+and present, regression on a property of the part's mask (share of the pixels and of the rows that it covers, and
+whether it covers any). --labels FILE.csv is regression on labels of your own: below the header seed,value, each line
+has a seed and a number (or 1 and 0) for its image. Parts are class names or ids; "base" means the codes that all
+foreground parts share. Strengths are in standard deviations of w.
 
-The printed table shows the effect of each direction on other samples, moved by --strength both ways: the share of the
-image's change inside the part (locality; chance: if all pixels changed alike), the mean change of a pixel in grey
-levels, and the area of the part at minus strength, at 0 and at plus strength.
+The printed table shows how each direction changes other samples, at plus and minus --strength: the share of the change
+that is inside the part (locality; by chance, if all pixels changed equally), the mean change of a pixel in grey levels,
+and the area of the part at minus --strength, 0 and plus --strength.
 """
 
 import argparse
@@ -25,19 +26,18 @@ import torch
 from torch import Tensor
 
 from editing import direction_search as search
-from editing.codes import seed_codes
+from editing.codes import parse_seeds, seed_codes
 from editing.direction_files import Direction, fingerprint, part_index, save_direction
-from editing.generate_options import finite, positive
 from editing.generation import generate
 from editing.jobs import slide_job
 from editing.loading import load_model
-from editing.mixing import CODE_KINDS
-from editing.selection import parse_parts, parse_seeds
+from editing.mixing import CODE_KINDS, parse_parts
 from metrics.locality import Locality
 from models import Generator
 from models.checkpoint import bundled_model
 from ops import set_mode
 from utils import cli
+from utils.cli import finite, positive
 from utils.errors import EditError
 from utils.files import check_free, make_folder
 from utils.progress import progress
@@ -45,33 +45,29 @@ from utils.progress import progress
 DEVIATION_SAMPLES = 10_000  # samples of w for sefa and pca
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Find, save and measure directions; everything is checked before the first file is written."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default: the bundled model)")
+    add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
     add("--output", type=Path, required=True, help="folder to write to; existing files are kept")
     add("--overwrite", action="store_true", help="replace files of the same name")
-    add("--part", required=True, help="a class, or base")
-    add("--codes", choices=CODE_KINDS, default="both", help="which codes of the part (default both)")
+    add("--part", required=True, help="a class name or id, or base")
+    add("--codes", choices=CODE_KINDS, default="both", help="which codes of the part to move (default both)")
     method = parser.add_mutually_exclusive_group(required=True)
     method.add_argument("--method", choices=("sefa", "pca", *search.ATTRIBUTES), help="see above")
-    method.add_argument("--labels", type=Path, help="CSV file with the header seed,value")
+    method.add_argument("--labels", type=Path, help="CSV file with the header seed,value, see above")
     add("--count", type=positive, default=3, help="sefa, pca: number of directions (default 3)")
     add("--samples", type=positive, default=2000, help="area, height, present: samples to learn from (default 2000)")
-    add("--seed", type=int, default=0, help="random seed of these samples (default 0)")
-    add("--edit-samples", type=positive, default=64, help="samples to measure the effect on (default 64)")
-    add("--strength", type=finite, default=3.0, help="for image grids and measurements (default 3)")
-    add("--seeds", default="0-3", help="rows of the image grids (default 0-3)")
+    add("--seed", type=int, default=0, help="random seed of the samples (default 0)")
+    add("--edit-samples", type=positive, default=64, help="samples for the printed table (default 64)")
+    add("--strength", type=finite, default=3.0, help="strength in the image grids and the table (default 3)")
+    add("--seeds", default="0-3", help="seeds of the rows of the image grids (default 0-3)")
     add("--batch-size", type=positive, default=8, help="images generated at once (default 8)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
 
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Find, save and measure directions; everything is checked before the first file is written."""
-    args = parse(argv)
     device = cli.usable_device(args.device)
     generator, classes = load_model(args.checkpoint or bundled_model(), device)
     config = generator.config
@@ -99,36 +95,28 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def parse_part(text: str, names: Sequence[str]) -> int | None:
-    """Return the id of one class; None for the base codes.
-
-    Raises:
-        EditError: if the part is unknown, or there are several.
-    """
+    """Return the id of one class, or None for the base codes; raise EditError for unknown or several parts."""
     parts = parse_parts(text, names)
     if len(parts.ids) + parts.base != 1:
-        raise EditError(f"--part {text}: a direction moves one part; call the command once for each part")
+        raise EditError(f"--part {text} has several parts; run the command once for each part")
     return None if parts.base else parts.ids[0]
 
 
 def direction_names(args: argparse.Namespace, part: str, latent_dim: int) -> list[str]:
-    """Return the names of the directions, which are also the stems of their files.
-
-    Raises:
-        EditError: if --count is larger than the number of directions.
-    """
+    """Return the names of the directions, which are also the stems of their files; raise EditError if --count > D."""
     codes = "" if args.codes == "both" else f"_{args.codes}"
     stem = re.sub(r"\W+", "_", f"{part}{codes}_{args.method or args.labels.stem}")
     if args.method not in ("sefa", "pca"):
         return [stem]
     if args.count > latent_dim:
-        raise EditError(f"--count {args.count}: this model's codes have {latent_dim} directions")
+        raise EditError(f"--count {args.count}: give at most {latent_dim}, the latent width of this model")
     return [f"{stem}_{rank}" for rank in range(1, args.count + 1)]
 
 
 def find_directions(
     args: argparse.Namespace, generator: Generator, part: int | None, index: Tensor
 ) -> list[search.Shift]:
-    """Return the directions by the chosen method."""
+    """Return the directions that --method or --labels selects."""
     if args.labels:
         seeds, values = search.read_labels(args.labels)
         w = seed_codes(generator, seeds).cpu().double()
@@ -145,12 +133,12 @@ def find_directions(
 
 
 def part_mask(part: int | None, labels: np.ndarray) -> np.ndarray:
-    """Return the mask of a part, bool; base codes affect the whole foreground."""
+    """Return the mask of a part, bool [..., R, R]; for the base codes, that of the whole foreground."""
     return labels > 0 if part is None else labels == part
 
 
 def measure(args: argparse.Namespace, generator: Generator, direction: Direction) -> str:
-    """Measure the effect on held-out samples; return the table's columns as text."""
+    """Return the numbers of a direction's line in the table, measured on samples that it was not learnt from."""
     codes = search.sample_w(generator, args.edit_samples, args.seed + 1)
     locality = Locality(2)  # 1: the part, 0: everything else
     images, masks = images_and_masks(args, generator, direction.part, codes)
@@ -168,7 +156,7 @@ def measure(args: argparse.Namespace, generator: Generator, direction: Direction
 def images_and_masks(
     args: argparse.Namespace, generator: Generator, part: int | None, codes: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Generate images, uint8 [N, 3, R, R], and masks of the part, uint8 [N, R, R]."""
+    """Return the images of codes, uint8 [N, 3, R, R], and masks of the part, uint8 [N, R, R]."""
     samples = list(generate(generator, codes, batch_size=args.batch_size))
     images = torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2)
     return images, torch.from_numpy(np.stack([part_mask(part, sample.labels) for sample in samples])).byte()

@@ -1,20 +1,20 @@
-"""Export the averaged generator of a checkpoint, ours or a released one, to a small file that is safe to load.
+"""Export the EMA generator of a checkpoint, of train.py or a released one, to a small file that is safe to load.
 
     python -m scripts.export_model --checkpoint CK --output model.pt
     python -m scripts.export_model --checkpoint CK --output model.pt --precision single
     python -m scripts.export_model --checkpoint CK --output model.onnx
     python -m scripts.export_model --checkpoint CK --output model.pt2
 
-The file holds neither discriminator nor optimizer states, so training cannot resume from it. By default it stores
-weights and noise maps in half precision. Images are still computed in float32, and differ from the checkpoint's by much
-less than one grey level on average.
+The file holds neither discriminator nor optimizer states, so training cannot resume from it. By default, weights and
+noise maps are stored in half precision; images are still computed in float32, and on average differ from those of the
+checkpoint by much less than one grey level.
 
-The extension chooses the format: a checkpoint of this program (.pt), or a graph that runs without it, in ONNX (.onnx)
-or for torch.export.load (.pt2). Graphs take W+ codes, float32 [N, 2 + 2K, D] with any N, as generate.py saves them, and
-return image [N, 3, R, R] around [-1, 1] and segmentation [N, K, R, R], whose argmax is the class.
+The extension selects the format: a checkpoint of this program (.pt), or a graph that runs without this program, in
+ONNX (.onnx) or for torch.export.load (.pt2). The input of a graph is W+ codes, float32 [N, 2 + 2K, D] with any N, such
+as generate.py saves; its outputs are image [N, 3, R, R] in about [-1, 1] and segmentation [N, K, R, R], whose argmax
+over K is the class.
 """
 
-import argparse
 import os
 import warnings
 from collections.abc import Sequence
@@ -31,26 +31,20 @@ from utils import cli
 from utils.errors import ConfigError, ModelError
 from utils.files import check_free_file, replacing
 
-ONNX_MIN_TORCH = (2, 7)  # 2.6 failed with all versions of onnxscript tried, 0.2 to 0.7
+ONNX_MIN_TORCH = (2, 7)  # 2.6 failed with onnxscript 0.2 to 0.7
 PRECISIONS = {"half": torch.float16, "single": torch.float32}
 FORMATS = (".pt", ".onnx", ".pt2")
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = cli.Parser(__doc__)
-    parser.add_argument(
-        "--checkpoint", type=Path, help="checkpoint of train.py, or a released one (default: the bundled model)"
-    )
-    parser.add_argument("--output", type=Path, required=True, help="file to write: .pt, .onnx or .pt2")
-    parser.add_argument("--precision", choices=PRECISIONS, default="half", help="of the stored weights (default half)")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
-    return parser.parse_args(argv)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Export one generator."""
-    args = parse(argv)
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
+    add("--output", type=Path, required=True, help="file to write: .pt, .onnx or .pt2")
+    add("--precision", choices=PRECISIONS, default="half", help="precision of the stored weights (default half)")
+    add("--overwrite", action="store_true", help="replace an existing file")
+    args = parser.parse_args(argv)
     checkpoint = args.checkpoint or bundled_model()
     if os.path.exists(args.output) and os.path.exists(checkpoint) and args.output.samefile(checkpoint):
         raise ConfigError(f"--output {args.output} is the checkpoint itself: choose another name")
@@ -66,13 +60,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def check_format(path: Path) -> None:
-    """Check that the format of a file can be written here.
-
-    Raises:
-        ConfigError: if the extension is unknown, or for ONNX, if PyTorch is too old or a package is missing.
-    """
+    """Raise ConfigError if the extension is unknown, or for ONNX, if PyTorch is too old or a package is missing."""
     if path.suffix not in FORMATS:
-        raise ConfigError(f"--output {path}: choose a name that ends in {', '.join(FORMATS)}")
+        raise ConfigError(f"--output {path}: choose a name that ends in {' or '.join(FORMATS)}")
     if path.suffix != ".onnx":
         return
     if tuple(map(int, torch.__version__.split(".")[:2])) < ONNX_MIN_TORCH:
@@ -87,13 +77,7 @@ def check_format(path: Path) -> None:
 
 
 def export(networks: Networks, precision: str) -> dict[str, Any]:
-    """Return the contents of a checkpoint with only the generator.
-
-    `images` (real images seen) and `data` (provenance of the data set) are kept if the checkpoint has them.
-
-    Args:
-        networks: networks of a checkpoint.
-        precision: one of PRECISIONS.
+    """Return the contents of a checkpoint that has only the generator, in one of PRECISIONS, and its provenance.
 
     Raises:
         ModelError: if there is no generator, or a weight is not finite in this precision.

@@ -7,12 +7,13 @@
     python -m scripts.invert --checkpoint CK IMAGES... --output DIR --space wplus-noise
 
 Photos are turned upright, cropped like the checkpoint's training data (or by --crop), and resized. There is no face
-detection: align faces like the training data. DIR gets for each photo NAME_codes.npy, NAME_reconstruction.png,
-NAME_mask.png (class ids with a palette) and NAME_residual.png (grey where nothing differs), NAME_tuned.pt (a
-checkpoint) if weights are tuned or noise maps optimised, and NAME_noise.npz (these maps); for all photos together
-sheet.png and report.json. If a reconstruction is poor, a warning says what to try.
+detection: align faces like those of the training data. If a reconstruction is poor, a warning says what to try. For
+each photo, DIR gets NAME_codes.npy, NAME_reconstruction.png, NAME_mask.png (class ids with a palette) and
+NAME_residual.png (grey where nothing differs); if noise maps are optimised, NAME_noise.npz; if they are, or weights are
+tuned, NAME_tuned.pt (a checkpoint). An overview of all photos is written to sheet.png, and numbers to report.json.
 
-Without --lpips, a distance on features of EfficientNet-Lite0, whose weights come with a package, replaces LPIPS.
+The perceptual distance is LPIPS if --lpips is given. Otherwise it compares features of EfficientNet-Lite0, whose
+weights come with a package.
 """
 
 import argparse
@@ -44,16 +45,17 @@ from editing.reconstruction import (
     GRID,
     InversionMethod,
     Reconstruction,
+    advice,
     inversion_grid,
     output_names,
+    quality_table,
     reconstruct,
     write_outputs,
 )
-from editing.reconstruction_quality import advice, quality_table
 from editing.tuning import TuningConfig
 from metrics.agreement import confusion, mean_iou
 from metrics.perceptual import EfficientNetDistance, Lpips, PerceptualDistance, guiding_distance
-from metrics.segmenter import Segmenter, load_segmenter
+from metrics.segmenter import load_segmenter
 from models import Generator
 from models.checkpoint import BUNDLED_ENCODER, bundled_model, load_networks
 from utils import cli
@@ -80,14 +82,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     guides.add_argument("--segmenter", type=Path, help="file of scripts.train_segmenter, to predict the masks instead")
     add("--classes", default="", help=f"class table of the masks (default their {CLASSES_FILE}, or the checkpoint's)")
     add("--read-by", choices=READ_BY, default="auto", help="how to read masks with ids and colours (default auto)")
-    add("--crop", choices=CROPS, help="for photos that are not square (default as the checkpoint's data)")
+    add("--crop", choices=CROPS, help="for photos that are not square (default that of the checkpoint's training data)")
     add("--space", choices=SPACES, default="wplus", help="what is optimised (default wplus)")
     add("--init", choices=("mean", "encoder"), default="mean", help="initial codes (default mean: the mean code)")
     add("--encoder", type=Path, help="file of scripts.train_encoder (default that of the bundled model)")
-    add("--steps", type=int, default=steps, help=f"of the inversion (default {steps}); 0 keeps the initial codes")
+    add("--steps", type=int, default=steps, help=f"inversion steps (default {steps}); 0 keeps the initial codes")
     add("--tune", type=int, default=0, metavar="STEPS", help="steps of tuning the weights for each photo (default 0)")
-    add("--lpips", type=Path, help="file of VGG16 for LPIPS; it is never downloaded")
-    add("--batch-size", type=int, default=8, help="photos inverted at once (default 8)")
+    add("--lpips", type=Path, help="weights of VGG16, to use LPIPS; they are never downloaded")
+    add("--batch-size", type=cli.positive, default=8, help="photos inverted at once (default 8)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
     return parser.parse_args(argv)
@@ -105,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = cli.usable_device(args.device)
     checkpoint = args.checkpoint or bundled_model()
     networks = load_networks(checkpoint)
-    generator, classes = build_model(networks, checkpoint, device)
+    generator, classes = build_model(networks, device)
     model, trained_on = LoadedModel(checkpoint, generator, classes), networks.provenance()
     guide, reported = perceptual_distances(args.lpips, generator)
     method = choose_method(args, guide, reported, model)
@@ -121,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for path, result in zip(args.images, in_batches(photos, generator, method, args.batch_size), strict=True):
         write_outputs(result, args.output / path.stem, classes, trained_on)
         results.append(result)
-        entries.append(describe(path, result, reported.name, args.space))
+        entries.append(report_entry(path, result, reported.name, args.space))
 
     report = {
         "init": args.init,
@@ -137,12 +139,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     with replacing(args.output / REPORT) as partial:
         partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     save_png(inversion_grid(results, classes.palette()), args.output / GRID)
-    print(summary(entries, reported.name))
+    print(quality_table(entries, reported.name))
+    for entry in entries:
+        if entry["advice"]:
+            print(f"warning: {printable(entry['name'])}: {entry['advice']}")
     print(f"wrote {printable(args.output)}: see {GRID}; edit NAME_codes.npy with generate.py --latents")
 
 
 def perceptual_distances(lpips: Path | None, generator: Generator) -> tuple[PerceptualDistance, PerceptualDistance]:
-    """Return the distance to minimise and the one to report: LPIPS for both, or the replacement for each."""
+    """Return the distance to minimise and the one to report: LPIPS for both, or two that use EfficientNet-Lite0."""
     guide = Lpips(lpips) if lpips else guiding_distance(generator.config.resolution)
     reported = guide if lpips else EfficientNetDistance()
     for network in (guide, reported):
@@ -153,16 +158,9 @@ def perceptual_distances(lpips: Path | None, generator: Generator) -> tuple[Perc
 def choose_method(
     args: argparse.Namespace, guide: PerceptualDistance, reported: PerceptualDistance, model: LoadedModel
 ) -> InversionMethod:
-    """Return the optimisations that the options describe.
-
-    Raises:
-        ConfigError, EditError: if an option is out of range or contradicts another.
-        EditError: if the encoder cannot be read, or was made for another model.
-    """
-    if args.batch_size < 1:
-        raise ConfigError(f"--batch-size {args.batch_size}: give 1 or more")
+    """Return the settings of the inversion, with the encoder loaded if it is used."""
     if args.encoder and args.init == "mean":
-        raise ConfigError("--encoder is used by --init encoder only: add that, or leave it out")
+        raise ConfigError("--encoder has no effect without --init encoder: add that, or leave --encoder out")
 
     def agreement(generated: Tensor, target: Tensor) -> float:
         return mean_iou(confusion(generated, target, model.classes.num_classes))
@@ -171,55 +169,52 @@ def choose_method(
     tuning = TuningConfig(steps=args.tune) if args.tune else None
     init: Callable[[Target], Tensor] | None = None
     if args.init == "encoder":
-        encoder = load_encoder(args.encoder or BUNDLED_ENCODER, model.generator).encoder
+        encoder = load_encoder(args.encoder or BUNDLED_ENCODER, model.generator)
         init = partial(encode, encoder, model.generator)
     return InversionMethod(guide.toward, reported.toward, agreement, inversion, tuning, init)
 
 
 def check_output(args: argparse.Namespace, resolution: int) -> None:
-    """Check that all files can be written.
-
-    Raises:
-        EditError: if a file exists, two photos have the same name, or the image grid would be too large.
-    """
-    remedy = f"{GRID} cannot show so many photos, invert them in several calls"
-    check_grid_size(len(args.images) * len(COLUMNS), resolution, remedy)
+    """Raise EditError if a file exists, two photos have the same name, or the image grid would be too large."""
+    check_grid_size(len(args.images) * len(COLUMNS), resolution, "invert fewer photos at once")
     first_of: dict[str, Path] = {}
     for path in args.images:
         other = first_of.setdefault(normalized(path.stem), path)
         if other is not path:
-            raise EditError(f"{path}: its files would have the same names as those of {other}; invert it separately")
+            raise EditError(f"{path} and {other} have the same name: write them to different --output folders")
     noise, tuned = args.space == "wplus-noise", args.tune > 0
     files = [name for path in args.images for name in output_names(path.stem, noise=noise, tuned=tuned)]
     check_free(args.output, [*files, GRID, REPORT], overwrite=args.overwrite)
 
 
 def read_photos(args: argparse.Namespace, model: LoadedModel, crop: Crop) -> list[Resized]:
-    """Read all photos, with labels from masks or a segmenter if there is either."""
-    segmenter = find_segmenter(args.segmenter, model) if args.segmenter else None
+    """Return all photos, with labels from --masks or --segmenter if one is given."""
     masks: Sequence[Path | None] = find_masks(args.images, args.masks) if args.masks else [None] * len(args.images)
     classes, resolution = mask_classes(args, model), model.generator.config.resolution
     if args.read_by == "auto":
         refuse_contradictions(filter(None, masks), classes)
     pairs = zip(args.images, masks, strict=True)
     photos = [read_photo(path, mask, classes, resolution, crop, args.read_by) for path, mask in pairs]
-    if segmenter is None:
+    if not args.segmenter:
         return photos
+    segmenter = load_segmenter(args.segmenter)
+    if segmenter.facts.names != model.classes.names:
+        raise EditError(f"{args.segmenter} has other classes than {model.path}; train a segmenter on the model's data")
+    if (size := segmenter.facts.resolution) != resolution:
+        raise EditError(
+            f"{args.segmenter} takes images of {size} pixels, but the model generates {resolution}; "
+            "train a segmenter of this resolution"
+        )
     batches = [torch.tensor(photo.image).permute(2, 0, 1)[None] for photo in photos]  # uint8 [1, 3, R, R]
     return [photo._replace(label=segmenter(x)[0].numpy()) for photo, x in zip(photos, batches, strict=True)]
 
 
 def mask_classes(args: argparse.Namespace, model: LoadedModel) -> ClassTable:
-    """Return the class table of the masks; it may remap ids, but must have the checkpoint's classes.
-
-    Raises:
-        EditError: if it has other classes, or an option needs masks that are not given.
-        DataError: if it cannot be read.
-    """
+    """Return the class table of the masks, which may remap ids, but must have the checkpoint's classes."""
     if not args.masks:
         for option, is_given in (("--classes", args.classes), ("--read-by", args.read_by != "auto")):
             if is_given:
-                raise EditError(f"{option} is for masks; give --masks, or leave it out")
+                raise EditError(f"{option} has no effect without --masks: add that, or leave {option} out")
         return model.classes
     candidates = [folder / CLASSES_FILE for folder in (args.masks, args.masks.parent)]
     source = args.classes or next((path for path in candidates if os.path.isfile(path)), None)
@@ -230,28 +225,10 @@ def mask_classes(args: argparse.Namespace, model: LoadedModel) -> ClassTable:
     return table
 
 
-def find_segmenter(path: Path, model: LoadedModel) -> Segmenter:
-    """Load a segmenter.
-
-    Raises:
-        MetricError: if it cannot be read.
-        EditError: if it has other classes or another resolution than the model.
-    """
-    segmenter, resolution = load_segmenter(path), model.generator.config.resolution
-    if segmenter.facts.names != model.classes.names:
-        raise EditError(f"{path} has other classes than {model.path}; train a segmenter on the model's data")
-    if segmenter.facts.resolution != resolution:
-        raise EditError(
-            f"{path} takes images of {segmenter.facts.resolution} pixels, but the model generates {resolution}; "
-            "train a segmenter of this resolution"
-        )
-    return segmenter
-
-
 def in_batches(
     photos: Sequence[Resized], generator: Generator, method: InversionMethod, batch_size: int
 ) -> Iterator[Reconstruction]:
-    """Invert all photos, `batch_size` at a time, with one progress bar for each stage of a batch."""
+    """Yield the reconstructions of all photos, inverted `batch_size` at a time; show a progress bar for each stage."""
     bar: Any = None
 
     def callback(stage: str, state: Progress) -> None:
@@ -271,8 +248,8 @@ def in_batches(
             raise EditError(f"the device ran out of memory: choose a --batch-size below {batch_size}") from None
 
 
-def describe(path: Path, result: Reconstruction, perceptual: str, space: str) -> dict[str, Any]:
-    """Return a photo's entry in the report: quality after and before tuning, and advice."""
+def report_entry(path: Path, result: Reconstruction, perceptual: str, space: str) -> dict[str, Any]:
+    """Return a photo's entry in the report."""
     before, is_guided = result.untuned_quality, result.photo.label is not None
     return {
         "name": path.stem,
@@ -282,18 +259,6 @@ def describe(path: Path, result: Reconstruction, perceptual: str, space: str) ->
         "before_tuning": before and before.to_dict(perceptual),
         "advice": advice(result.quality, perceptual, space, guided=is_guided, tuned=before is not None),
     }
-
-
-def summary(entries: Sequence[dict[str, Any]], perceptual: str) -> str:
-    """Format the table of all photos, with separate rows for the quality before tuning, and the warnings."""
-    rows: list[dict[str, Any]] = []
-    for entry in entries:
-        if entry["before_tuning"]:
-            rows.append({**entry["before_tuning"], "name": f"{entry['name']} untuned", "seconds": None})
-        rows.append(entry)
-    rows = [{**row, "name": printable(row["name"])} for row in rows]
-    warnings = [f"warning: {printable(entry['name'])}: {entry['advice']}" for entry in entries if entry["advice"]]
-    return "\n".join([quality_table(rows, perceptual), *warnings])
 
 
 if __name__ == "__main__":

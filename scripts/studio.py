@@ -3,12 +3,11 @@
     python -m scripts.studio                                       the bundled model, at http://127.0.0.1:7860
     python -m scripts.studio --checkpoint CK --port 7861
 
-Needs requirements-studio.txt. The page is reachable from this machine only, unless --host says otherwise, and sends
-nothing to other machines. Uploaded photos are inverted in few steps, starting from the prediction of the encoder if the
-model has one, and then deleted. Each user has a history of their own, kept in memory only.
+Needs requirements-studio.txt. Unless --host is given, only this machine can open the page; it sends nothing to other
+machines. Uploaded photos are inverted, starting from the codes that an encoder predicts if there is one, and are not
+stored. Each user has an edit history of their own, which is kept in memory only.
 """
 
-import argparse
 import importlib.util
 import os
 import signal
@@ -21,7 +20,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from editing.encoder import load_encoder
-from editing.generate_options import positive
 from editing.loading import limit_threads, load_model
 from editing.photos import training_crop
 from models.checkpoint import BUNDLED_ENCODER, bundled_model, load_networks
@@ -32,28 +30,24 @@ from utils import cli
 from utils.errors import ConfigError, EditError
 
 MAX_PORT = 65535
-# Settings of other programs. GRADIO_ROOT_PATH is kept: a reverse proxy in front of the studio needs it.
+# Beginnings of environment variables that are unset, except GRADIO_ROOT_PATH, which a reverse proxy may need.
 FOREIGN_VARIABLES = ("GRADIO_", "HF_", "SSL_CERT_", "WEB_CONCURRENCY", "SPACE_ID")
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Serve the page until Ctrl-C or SIGTERM."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    add("--checkpoint", type=Path, help="checkpoint of train.py, or a released one (default: the bundled model)")
+    add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 allows other machines (default 127.0.0.1)")
     add("--port", type=int, default=7860, help="port to listen on (default 7860)")
-    add("--seed", type=int, default=0, help="seed of the face that the page starts with (default 0)")
-    add("--encoder", type=Path, help="encoder of scripts.train_encoder, for photos (default: the bundled model's)")
-    add("--steps", type=positive, default=100, help="optimization steps for inverting a photo (default 100)")
-    add("--device", help="such as cpu or cuda:1 (default: cuda if there is a GPU, else cpu)")
+    add("--seed", type=int, default=0, help="seed of the first face (default 0)")
+    add("--encoder", type=Path, help="file of scripts.train_encoder, for photos (default that of the bundled model)")
+    add("--steps", type=cli.positive, default=100, help="steps of a photo's inversion (default 100)")
+    add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
 
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Serve the page until Ctrl-C or SIGTERM; options are checked before the model is loaded."""
-    args = parse(argv)
     if importlib.util.find_spec("gradio") is None:
         raise EditError("the studio needs Gradio, which is not installed: pip install -r requirements-studio.txt")
     host = args.host.strip("[]")
@@ -65,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     checkpoint = args.checkpoint or bundled_model()
     generator, classes = load_model(checkpoint, device)
     encoder_path = args.encoder or (None if args.checkpoint else BUNDLED_ENCODER)
-    encoder = load_encoder(encoder_path, generator).encoder if encoder_path else None
+    encoder = load_encoder(encoder_path, generator) if encoder_path else None
     set_mode(args.ops, device.type)
     limit_threads(generator)
     with isolated_environment():
@@ -104,10 +98,10 @@ def check_address(host: str, port: int) -> None:
 
 @contextmanager
 def isolated_environment() -> Iterator[None]:
-    """Set this process's environment variables for Gradio: no telemetry, no proxies, a temporary folder for uploads.
+    """Set environment variables for Gradio: no telemetry, no proxies, a temporary folder for uploads.
 
-    Gradio, httpx, huggingface_hub, uvicorn and Matplotlib read these variables when they are imported. Variables that
-    were set for other programs must not change the studio, and as it contacts no other machine, it needs no proxy.
+    Gradio, httpx, huggingface_hub, uvicorn and Matplotlib read them when they are imported. Variables set for other
+    programs must not affect the studio.
     """
     for name in [name for name in os.environ if name.startswith(FOREIGN_VARIABLES) and name != "GRADIO_ROOT_PATH"]:
         del os.environ[name]

@@ -1,14 +1,13 @@
-"""Train an encoder, which predicts the codes of an image; scripts.invert --init encoder starts from them.
+"""Train an encoder, which predicts codes for an image, to start from with scripts.invert --init encoder.
 
     python -m scripts.train_encoder --config configs/encoders/faces_64.yaml                    for the bundled model
     python -m scripts.train_encoder --config configs/encoders/faces_64.yaml --checkpoint CK data.path=LMDB --output DIR
 
-It learns from the model's own samples and, if there is a data set, from its real pairs except the last tenth;
-`data.path=[]` trains without data. Override options of the file as section.option=value. DIR gets encoder.pt, which is
-small, and training.pt, from which the same command resumes after an interruption.
+Training uses the generator's own samples and the real pairs of data.path, except the last tenth; without data
+(data.path=[]), only samples. Further options section.option=value override those of the file. Two files are written to
+DIR: encoder.pt, and training.pt, from which the same command resumes after an interruption.
 """
 
-import argparse
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,9 +23,8 @@ from datasets.opening import first_difference, open_dataset
 from editing.direction_files import fingerprint
 from editing.encoder import Encoder, encode, save_encoder
 from editing.encoder_training import EncoderData, EncoderRun, EncoderTrainer, generated_batches, held_out_batches
-from editing.inversion import Target
+from editing.inversion import Target, psnr
 from editing.loading import load_model
-from editing.reconstruction_quality import psnr
 from metrics.agreement import confusion, mean_iou
 from metrics.features import EFFICIENTNET_SIZE
 from metrics.perceptual import EfficientNetDistance
@@ -40,37 +38,26 @@ from utils.reading.plain import parse_yaml
 from utils.reading.tensors import load_tensors
 
 ENCODER, STATE = "encoder.pt", "training.pt"
-_SHOWN_EVERY = 20  # steps between updates of the progress bar, which wait for the device
-
-
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = cli.Parser(__doc__)
-    add = parser.add_argument
-    add("--config", type=Path, required=True, help="a YAML file, such as configs/encoders/faces_64.yaml")
-    add("--checkpoint", type=Path, help="of the generator (default the bundled model)")
-    add("--output", type=Path, help="folder to write to (default runs/encoder_NAME for configuration NAME.yaml)")
-    add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
-    add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
-    add("overrides", nargs="*", metavar="section.option=value", help="options that override those of the file")
-    return parser.parse_intermixed_args(argv)
+_SHOWN_EVERY = 20  # steps between updates of the error in the progress bar, which wait for the device
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train from the last checkpoint on, if there is one, and measure the encoder.
+    """Train, from the last training state if there is one, then measure and save the encoder."""
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    add("--config", type=Path, required=True, help="a YAML file, such as configs/encoders/faces_64.yaml")
+    add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
+    add("--output", type=Path, help="folder to write to (default runs/encoder_NAME for --config NAME.yaml)")
+    add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
+    add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
+    add("overrides", nargs="*", metavar="section.option=value", help="options that override those of the file")
+    args = parser.parse_intermixed_args(argv)
 
-    Raises:
-        ConfigError, EditError: if an option is invalid, or the folder holds another training.
-        DataError: if the data cannot be read.
-        MetricError: if a package is missing.
-    """
-    args = parse(argv)
     run = load_options(EncoderRun, args.config, args.overrides)
     device = cli.usable_device(args.device)
     checkpoint = args.checkpoint or bundled_model()
     generator, classes = load_model(checkpoint, device)
-    resolution = generator.config.resolution
-    data = open_dataset(run.data, resolution, classes.num_classes) if run.data.path else None
+    data = open_dataset(run.data, generator.config.resolution, classes.num_classes) if run.data.path else None
     if data and data.classes.names != classes.names:
         difference = first_difference(classes, data.classes)
         raise ConfigError(
@@ -94,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def make_trainer(
     run: EncoderRun, generator: Generator, data: EncoderData | None, device: torch.device
 ) -> EncoderTrainer:
-    """Return a trainer at step 0."""
+    """Return a trainer of a new encoder."""
     with torch.random.fork_rng():
         torch.manual_seed(run.training.seed)
         encoder = Encoder(run.encoder, generator.config).to(device).to(memory_format=torch.channels_last)
@@ -105,11 +92,11 @@ def make_trainer(
 
 
 def resume(trainer: EncoderTrainer, folder: Path, run: EncoderRun) -> None:
-    """Restore the state in the folder, if there is one.
+    """Restore the training state in the folder, if there is one.
 
     Raises:
         ConfigError: if the state has options that this version does not know.
-        EditError: if it belongs to another training or is damaged, or the folder holds an encoder without a state.
+        EditError: if it is damaged or has other options, or the folder holds an encoder without a training state.
     """
     path = folder / STATE
     if not os.path.exists(path):
@@ -125,15 +112,15 @@ def resume(trainer: EncoderTrainer, folder: Path, run: EncoderRun) -> None:
             trainer.load_state_dict(state)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    except Exception as error:  # a damaged state makes the optimiser raise many types
+    except Exception as error:  # the optimizer raises many types of errors for damaged states
         raise EditError(f"{path} is not an encoder's training state, or is damaged; choose another --output") from error
     if changed:
-        raise EditError(f"{path} is from a training with a different {', '.join(changed)}; choose another --output")
+        raise EditError(f"{path} was trained with other values of {', '.join(changed)}; choose another --output")
     print(f"resuming at step {trainer.step}")
 
 
 def train(trainer: EncoderTrainer, folder: Path, identity: Mapping[str, str]) -> None:
-    """Train to the end and write checkpoints; `identity` is stored with them."""
+    """Train to the end; write training states, which also contain `identity`."""
     smooth_error = None
     with progress(total=trainer.config.steps, initial=trainer.step, unit="step", desc="training the encoder") as bar:
         for error in trainer.run():
@@ -148,34 +135,25 @@ def train(trainer: EncoderTrainer, folder: Path, identity: Mapping[str, str]) ->
 
 @torch.no_grad()
 def measure(encoder: Encoder, generator: Generator, data: EncoderData | None) -> dict[str, Any]:
-    """Measure PSNR and mean IoU on images that were not trained on, without labels and guided by labels."""
+    """Return mean PSNR and mIoU on images that were not trained on, reconstructed without and with labels."""
     encoder.eval()
+    device, classes = encoder.mean.device, generator.config.num_classes
     sources = {"own": generated_batches(generator)} | ({"real": held_out_batches(data)} if data else {})
     results: dict[str, Any] = {}
     for source, batches in sources.items():
         targets = list(batches)
-        for guided in (False, True):
-            decibels, miou = _reconstruction_quality(encoder, generator, targets, guided)
-            name = f"{source}_guided" if guided else source
-            results |= {f"{name}_psnr": round(decibels, 2), f"{name}_miou": round(miou, 3)}
+        for name, guided in ((source, False), (f"{source}_guided", True)):
+            counts, ratios = torch.zeros(classes, classes, dtype=torch.long), list[float]()
+            for target in targets:
+                assert target.labels is not None
+                images = target.images.to(device)
+                codes = encode(encoder, generator, Target(images, target.labels.to(device) if guided else None))
+                out = generator.synthesis(codes)
+                errors = (out.image.clamp(-1, 1) - images).square().mean((1, 2, 3)) / 4  # / 4: to colours in [0, 1]
+                ratios += map(psnr, errors.tolist())
+                counts += confusion(out.segmentation.argmax(1).to(torch.uint8).cpu(), target.labels.cpu(), classes)
+            results |= {f"{name}_psnr": round(mean(ratios), 2), f"{name}_miou": round(mean_iou(counts), 3)}
     return results
-
-
-def _reconstruction_quality(
-    encoder: Encoder, generator: Generator, targets: Sequence[Target], guided: bool
-) -> tuple[float, float]:
-    """Return the mean PSNR and the mean IoU of the reconstructions."""
-    device, classes = encoder.mean.device, generator.config.num_classes
-    counts, ratios = torch.zeros(classes, classes, dtype=torch.long), list[float]()
-    for target in targets:
-        assert target.labels is not None
-        images = target.images.to(device)
-        codes = encode(encoder, generator, Target(images, target.labels.to(device) if guided else None))
-        out = generator.synthesis(codes)
-        errors = (out.image.clamp(-1, 1) - images).square().mean((1, 2, 3)) / 4  # / 4: of colours in [0, 1]
-        ratios += map(psnr, errors.tolist())
-        counts += confusion(out.segmentation.argmax(1).to(torch.uint8).cpu(), target.labels.cpu(), classes)
-    return mean(ratios), mean_iou(counts)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,7 @@ from editing.background import fit_background
 from editing.codes import save_codes
 from editing.direction_files import Direction, fingerprint, save_direction
 from editing.generation import Scene
-from editing.mixing import CURVES, code_index
-from editing.selection import parse_parts
+from editing.mixing import CURVES, code_index, parse_parts
 from models import Generator
 from models.coordinates import foreground_coordinates
 from models.latents import to_wplus, truncate
@@ -362,7 +361,8 @@ def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytes
         ("--seeds 0 --batch-size 0", "positive"),
         ("--seeds 0 --batch-size many", "positive"),
         ("--seeds 0 --noise loud", "invalid choice"),
-        ("--seeds 0 --trunc 1", "unrecognized"),
+        ("--seeds 0 --trunc 1", "unknown option --trunc; did you mean --truncation?"),
+        ("--seed 3", "unknown option --seed; did you mean --seeds?"),
         ("--seeds 0 --device tpu9", "--device tpu9 cannot be used"),
         ("--seeds 0 --device meta", "--device meta cannot be used"),
         ("--seeds 0 --files --mix", "not allowed with"),
@@ -374,7 +374,7 @@ def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytes
         ("--seeds 0 --mix --sources 1 --frames 3", "--interpolate"),
         ("--seeds 0 --parts hair", "--mix or --interpolate"),
         ("--seeds 0 --sources 3", "--mix"),
-        ("--seeds 0 --take 1-3 hair", "--take 1-3: gives 3 codes; name one seed"),
+        ("--seeds 0 --take 1-3 hair", "--take 1-3 has 3 codes; give one seed"),
         ("--seeds 0 --take 1 hiar", "did you mean 'hair'?"),
         ("--seeds 0 --take missing.npy hair", "cannot read missing.npy"),
         ("--seeds 0 --take 1", "expected 2 arguments"),
@@ -389,7 +389,7 @@ def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytes
         ("--seeds 0 --direction missing.npz 1", "cannot read missing.npz"),
         ("--seeds 0 --interpolate", "at least two"),
         ("--seeds 0,1 --interpolate --format avi", "invalid choice"),
-        ("--seeds 0,1 --interpolate --fps 60", "a GIF shows 50 at most"),
+        ("--seeds 0,1 --interpolate --fps 60", "a GIF can show 50 at most"),
         ("--seeds 0,1 --interpolate --format png --frames 70000", "too many for one image"),
         ("--seeds 0-200000", "--files"),
     ],

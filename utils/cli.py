@@ -6,8 +6,10 @@ Other errors keep their traceback. Training runs have further exit codes: see do
 
 import argparse
 import codecs
+import difflib
 import errno
 import io
+import math
 import multiprocessing
 import os
 import re
@@ -36,17 +38,30 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=description, formatter_class=layout, allow_abbrev=False, **options)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse like argparse; refuse empty arguments, and expand ~ in --option=~/path, which shells do not expand."""
+        """Parse like argparse; refuse empty arguments, and expand ~ in --option=~/path, which shells do not expand.
+
+        Unknown options are reported before missing ones, with the nearest valid name.
+        """
         arguments = list(sys.argv[1:] if args is None else args)
+        num_options = arguments.index("--") if "--" in arguments else len(arguments)  # all others are positional
         for i, argument in enumerate(arguments):
             option, equals, value = argument.partition("=")
             is_assignment = bool(equals) and option.startswith("--")
             if not argument or (is_assignment and not value):
                 after = option or (arguments[i - 1] if i else "")
                 self.error(f"empty argument after '{after}': give a value or leave the option out")
+            if i < num_options and not self._subparsers:  # the parser of a subcommand checks its own options
+                self._check_option(option)
             if is_assignment:
                 arguments[i] = f"{option}={os.path.expanduser(value)}"
         return super().parse_known_args(arguments, namespace)
+
+    def _check_option(self, option: str) -> None:
+        known = self._option_string_actions
+        if option not in known and re.fullmatch(r"--?[A-Za-z]\S*", option):  # not a negative number
+            names = [name.removeprefix("--") for name in known if name.startswith("--")]
+            near = difflib.get_close_matches(option.lstrip("-"), names, n=1)
+            self.error(f"unknown option {option}" + (f"; did you mean --{near[0]}?" if near else ""))
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message} ({self.prog} --help lists all options)")
@@ -115,6 +130,24 @@ def _escape_unencodable(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
     text = printable(error.object[error.start : error.end])
     return text.encode("ascii", "backslashreplace").decode(), error.end
+
+
+def positive(text: str) -> int:
+    """Convert an argument to an integer above 0; for `add_argument(type=positive)`."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return int(text)
+
+
+def finite(text: str) -> float:
+    """Convert an argument to a finite number; for `add_argument(type=finite)`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+    return value
 
 
 def usable_device(name: str | None) -> torch.device:

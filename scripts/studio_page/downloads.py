@@ -1,12 +1,8 @@
-"""Files that the page offers for saving, made in memory so that no user data stays on disk.
+"""Files that the page offers for saving, returned as bytes so that no user data stays on disk."""
 
-Shapes: M = B + 2K vectors of a W+ code, D latent width.
-"""
-
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,50 +18,39 @@ from utils.errors import EditError
 from utils.images import save_label_png, save_png
 
 FRAMES, FPS = 12, 12  # frames from the original to the current image, and as many back
+DOWNLOADS = {  # file name and MIME type, by the label of the button
+    "Image": ("image.png", "image/png"),
+    "Mask": ("mask.png", "image/png"),
+    "Codes": ("codes.npy", "application/octet-stream"),
+    "Animation": ("animation.gif", "image/gif"),
+}
 
 
-class DownloadFile(NamedTuple):
-    name: str
-    mime: str
-    content: bytes
+def make_download(kind: str, model: StudioModel, session: Session) -> bytes:
+    """Return the contents of one of DOWNLOADS for the current image.
 
-
-def image_file(model: StudioModel, session: Session) -> DownloadFile:
-    """Return the current image as PNG."""
-    image = model.generate(session.current).image
-    return _download("image.png", "image/png", lambda path: save_png(image, path))
-
-
-def mask_file(model: StudioModel, session: Session) -> DownloadFile:
-    """Return the current mask as PNG: class ids, with the class colours as palette."""
-    labels, palette = model.generate(session.current).labels, model.classes.palette()
-    return _download("mask.png", "image/png", lambda path: save_label_png(labels, palette, path))
-
-
-def codes_file(model: StudioModel, session: Session) -> DownloadFile:
-    """Return the current codes [1, M, D], for generate.py --latents or to open them in the studio again."""
-    return _download("codes.npy", "application/octet-stream", lambda path: save_codes(session.current.codes, path))
-
-
-def animation_file(model: StudioModel, session: Session) -> DownloadFile:
-    """Return a GIF of image and mask from the original image to the current one and back.
-
-    All frames have the current background and the current parts.
-
-    Raises:
-        EditError: if the two images have the same codes and placement.
+    The mask has class ids, with the class colours as palette; the codes are a W+ code, also for generate.py --latents.
     """
+    with TemporaryDirectory(prefix="studio_") as folder:
+        path = Path(folder) / DOWNLOADS[kind][0]
+        if kind == "Image":
+            save_png(model.generate(session.current).image, path)
+        elif kind == "Mask":
+            save_label_png(model.generate(session.current).labels, model.classes.palette(), path)
+        elif kind == "Codes":
+            save_codes(session.current.codes, path)
+        else:
+            save_animation(_animation_frames(model, session), path, "gif", FPS)
+        return path.read_bytes()
+
+
+def _animation_frames(model: StudioModel, session: Session) -> Iterator[np.ndarray]:
+    """Yield image | mask from the original to the current image and back, all with the current background and parts."""
     first, last = session.original, session.current
     if first.codes.equal(last.codes) and first.placement == last.placement:
         raise EditError(
             "there is nothing to animate yet: change a part, zoom or shift first (switching parts off is not animated)"
         )
-    frames = _animation_frames(model, session)
-    return _download("animation.gif", "image/gif", lambda path: save_animation(frames, path, "gif", FPS))
-
-
-def _animation_frames(model: StudioModel, session: Session) -> Iterator[np.ndarray]:
-    first, last = session.original, session.current
     ends = torch.cat([first.codes, last.codes])
     all_codes = loop(ends, FRAMES, torch.arange(ends.shape[1]), model.config).split(1)
     for index, codes in enumerate(all_codes):
@@ -74,18 +59,3 @@ def _animation_frames(model: StudioModel, session: Session) -> Iterator[np.ndarr
         scene = model.scene(last, Placement(*(start + position * (end - start) for start, end in pairs)))
         [sample] = generate(model.generator, codes, torch.tensor([last.shown]), scene=scene)
         yield frame(sample, model.classes.palette())
-
-
-DOWNLOADS: Mapping[str, Callable[[StudioModel, Session], DownloadFile]] = {
-    "Image": image_file,
-    "Mask": mask_file,
-    "Codes": codes_file,
-    "Animation": animation_file,
-}
-
-
-def _download(name: str, mime: str, write: Callable[[Path], None]) -> DownloadFile:
-    with TemporaryDirectory(prefix="studio_") as folder:
-        path = Path(folder) / name
-        write(path)
-        return DownloadFile(name, mime, path.read_bytes())

@@ -1,6 +1,6 @@
-"""Event handlers of the page: from the values of its components to their updates.
+"""Event handlers of the page, which take the values of its components and return updates of them.
 
-A user's mistake is shown as a warning and changes nothing.
+Errors that the user can fix are shown as warnings and change nothing.
 """
 
 import secrets
@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from scripts.studio_page import markup
-from scripts.studio_page.downloads import DOWNLOADS
+from scripts.studio_page.downloads import DOWNLOADS, make_download
 from scripts.studio_page.layout import PageLayout
 from scripts.studio_page.model import MAX_SEED, CodeSelection
 from scripts.studio_page.session import Placement, Session
 from scripts.studio_page.uploads import UploadedFile, UploadProgress, UploadResult, Uploads
 from utils.errors import EditError, UserError
 
-Updates = dict[Any, Any]  # new values, or gr.update(...), by component
+Updates = dict[Any, Any]  # component -> new value, or gr.update(...)
 
 
 def random_seed() -> int:
@@ -34,25 +34,25 @@ class Form(NamedTuple):
     seed_field: int | None  # None if empty
     blend: float
     placement: Placement
-    strengths: tuple[float, ...]  # of the directions
+    strengths: tuple[float, ...]  # of the direction sliders
 
     @classmethod
     def from_values(cls, *values: Any) -> "Form":
-        """Take the values of `PageLayout.inputs`."""
+        """Build a form from the values of `PageLayout.inputs`."""
         session, part, kind, seed, blend, zoom, right, down, *strengths = values
         placement = Placement(zoom, right, down)
         return cls(session, CodeSelection(part, kind), seed, blend, placement, tuple(strengths))
 
     @property
     def seed(self) -> int:
-        """Seed of the other face; raises EditError if the field is empty."""
+        """Seed of the other face; EditError if the field is empty."""
         if self.seed_field is None:
             raise EditError(f"the seed is empty: enter a whole number from 0 to {MAX_SEED:,}")
         return self.seed_field
 
 
 class Handlers:
-    """Handlers of one page for all users; whatever belongs to one user arrives with the form."""
+    """Event handlers, shared by all users; the data of a user is in the form."""
 
     def __init__(self, layout: PageLayout, uploads: Uploads) -> None:
         self.layout = layout
@@ -73,19 +73,19 @@ class Handlers:
         return handler
 
     def select_part(self, event: gr.EventData, *values: Any) -> Updates:
-        """Select the part at the clicked position of an image."""
+        """Select the part at a clicked position of an image."""
         form = Form.from_values(*values)
         part = self.model.part_at(form.session, float(event.x), float(event.y))
         updates = self._updates(form._replace(selection=form.selection._replace(part=part)))
         return {**updates, self.layout.part: gr.update(choices=self.layout.part_choices(form.session), value=part)}
 
     def go_to(self, event: gr.EventData, *values: Any) -> Updates:
-        """Go to the step whose thumbnail was clicked."""
+        """Make the step whose thumbnail was clicked the current one."""
         step = int(event.step)
         return self.edit(lambda form: form.session.go_to(step))(*values)
 
     def show_source(self, *values: Any) -> Updates:
-        """Show the face of the seed, and how far the selection is blended toward it."""
+        """Show the face of the seed, and set the blend slider to its value for this face."""
         form = Form.from_values(*values)
         try:
             blend = self.model.blend_amount(form.session, form.selection, form.seed)
@@ -94,7 +94,7 @@ class Handlers:
             return self._warn(error)
 
     def receive(self, path: str) -> Updates:
-        """Keep an upload until the previous ones are done; gr.Error if the file is gone, which cancels the opening."""
+        """Read an upload, which then waits for its turn; if the file is gone, gr.Error prevents that it is opened."""
         try:
             uploaded = self.uploads.receive(Path(path))
         except UserError as error:
@@ -102,18 +102,16 @@ class Handlers:
         return {self.layout.uploaded: uploaded, self.layout.status: markup.status("waiting for other uploads")}
 
     def open(self, uploaded: UploadedFile) -> Iterator[Updates]:
-        """Open codes, or invert a photo and show previews."""
-        with uploaded.on_disk() as path:
-            yield from self._show_progress(self.uploads.open(path), f"inverting {path.name}")
+        """Open codes, or invert a photo with previews."""
+        yield from self._show_progress(self.uploads.open(uploaded), f"inverting {uploaded.name}")
 
     def open_background(self, uploaded: UploadedFile, *values: Any) -> Iterator[Updates]:
-        """Reconstruct a photo as the background and show previews."""
-        with uploaded.on_disk() as path:
-            results = self.uploads.open_background(path, Form.from_values(*values).session.current)
-            yield from self._show_progress(results, f"reconstructing {path.name} as the background")
+        """Reconstruct a photo as the background, with previews."""
+        results = self.uploads.open_background(uploaded, Form.from_values(*values).session.current)
+        yield from self._show_progress(results, f"reconstructing {uploaded.name} as the background")
 
     def _show_progress(self, results: Iterator[UploadProgress | UploadResult], activity: str) -> Iterator[Updates]:
-        """Show previews with the Stop button, and finally store the result."""
+        """Show previews and the Stop button, and finally store the result."""
         layout, result = self.layout, None
         try:
             for result in results:
@@ -126,7 +124,7 @@ class Handlers:
         yield {layout.result: result, layout.uploaded: None, layout.stop: gr.update(visible=False)}
 
     def apply_upload(self, result: UploadResult | None, *values: Any) -> Updates:
-        """Put the result of an upload into the session; without a result, restore the page."""
+        """Add the result of an upload to the session; without a result, restore the page."""
         form = Form.from_values(*values)
         if result is None:
             return {self.layout.result: None, **self._updates(form)}
@@ -134,16 +132,17 @@ class Handlers:
             gr.Warning(f"{result.name}: {result.advice}", duration=None)
         return {self.layout.result: None, **self._updates(form._replace(session=result.apply(form.session)))}
 
-    def save(self, name: str, session: Session) -> dict[str, str] | None:
-        """Make a file of DOWNLOADS and return its link, or None after a mistake."""
+    def save(self, kind: str, session: Session) -> dict[str, str] | None:
+        """Return one of DOWNLOADS as argument of `studioSave` in studio.js, or None after an error."""
+        name, mime = DOWNLOADS[kind]
         try:
-            return markup.download_link(DOWNLOADS[name](self.model, session))
+            return {"name": name, "href": markup.data_uri(make_download(kind, self.model, session), mime)}
         except UserError as error:
             gr.Warning(str(error))
             return None
 
     def _updates(self, form: Form) -> Updates:
-        """Return updates of `PageLayout.outputs`; the selected part is left alone, as the user may have changed it."""
+        """Return updates of `PageLayout.outputs`, but keep the selected part, which the user may have changed since."""
         layout, model, session = self.layout, self.model, form.session
         part = form.selection.part
         toggle = "Switch off" if model.is_shown(session, part) else "Switch on"

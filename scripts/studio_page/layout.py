@@ -13,22 +13,22 @@ from scripts.studio_page.uploads import IMAGE_SUFFIXES, UPLOAD_SUFFIXES
 
 TITLE = "SemanticStyleGAN Studio"
 HINT = "Open a photo or start with this face: click a part, then edit it."
-MAX_STRENGTH = 4.0  # of a direction, in standard deviations
+MAX_STRENGTH = 4.0  # of a direction slider, in standard deviations
 MIN_ZOOM, MAX_ZOOM = 0.5, 1.5
 MAX_SHIFT = 1.0  # half the image's width
-CARD_WIDTH = 240  # pixels, at least
+CARD_WIDTH = 240  # minimum width in pixels
 
 
 class PageLayout:
-    """Creates the components inside `gr.Blocks`; those with events or changing values are attributes."""
+    """Creates the components inside `gr.Blocks`; those that handlers read or update are attributes."""
 
     def __init__(self, model: StudioModel, session: Session, source_seed: int) -> None:
         self.model = model
         self.session = gr.State(session)
         self.uploaded = gr.State(None)  # UploadedFile that waits or is being opened
-        self.result = gr.State(None)  # its UploadResult
-        self.fetch = gr.Button(visible="hidden", elem_id="studio-fetch")  # clicked by the page's script
-        self.download = gr.JSON(visible=False)  # the file that the page's script saves next
+        self.result = gr.State(None)  # UploadResult that is to be added to the session
+        self.fetch = gr.Button(visible="hidden", elem_id="studio-fetch")  # clicked by studio.js
+        self.download = gr.JSON(visible=False)  # link to the file that studio.js saves next
         with gr.Row(elem_id="studio-head"):
             gr.HTML(f"<h1>{TITLE}</h1><p>{HINT}</p>", elem_id="studio-title")
             self.open = gr.UploadButton(
@@ -55,13 +55,13 @@ class PageLayout:
 
     @property
     def outputs(self) -> list[Any]:
-        """Components that depend on the session and the form."""
+        """Components that an edit can update."""
         displays = [self.images, self.history, self.status]
         buttons = [self.undo, self.redo, self.toggle, self.remove_background]
         return [self.session, self.part, *displays, *buttons, self.blend, *self.placement, *self.directions]
 
     def part_choices(self, session: Session) -> list[tuple[str, str]]:
-        """Return labels and values of the part buttons."""
+        """Return label and value of each part's button."""
         names = self.model.part_names
         return [(name if self.model.is_shown(session, name) else f"{name} (off)", name) for name in names]
 

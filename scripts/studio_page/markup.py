@@ -1,4 +1,4 @@
-"""HTML of the page; images are embedded in it, so that no user's image is in a file that others could request.
+"""HTML of the page; images are embedded in it rather than stored in files, which other users could request.
 
 Shapes: R resolution; images are uint8 [R, R, 3].
 """
@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from scripts.studio_page.downloads import DownloadFile
 from scripts.studio_page.model import EditedImage, StudioModel
 from scripts.studio_page.session import Session
 from scripts.studio_page.uploads import UploadProgress
@@ -20,17 +19,12 @@ from utils.images import colorize, overlay
 STYLE = Path(__file__).with_name("studio.css")
 SCRIPT = Path(__file__).with_name("studio.js")
 THUMBNAIL = 64  # pixels
-OPACITY = 0.65  # of the selected part's colour
+OPACITY = 0.65  # of the colour over the selected part
 _PIXELATED = 128  # images below this size are enlarged without smoothing
 
 
-def download_link(file: DownloadFile) -> dict[str, str]:
-    """Return the argument of the page script's `studioSave`."""
-    return {"name": file.name, "href": _data_uri(file.content, file.mime)}
-
-
 def image_panels(model: StudioModel, session: Session, part: str) -> str:
-    """Return image, mask, and the selected part overlaid on the image, each with its original."""
+    """Return image, mask, and image with the selected part coloured, each together with its original."""
     palette = model.classes.palette()
     current, original = model.generate(session.current), model.generate(session.original)
     overlays = (_overlay(image, palette, model, part) for image in (current, original))
@@ -50,7 +44,7 @@ def _overlay(edited: EditedImage, palette: np.ndarray, model: StudioModel, part:
 
 
 def progress_panels(progress: UploadProgress) -> str:
-    """Return the previews of a running optimization."""
+    """Return previews of a running optimization."""
     return _row(*(_panel(caption, image, image) for caption, image in progress.images.items()))
 
 
@@ -69,7 +63,7 @@ def _panel(caption: str, current: np.ndarray, original: np.ndarray) -> str:
 
 
 def history(model: StudioModel, session: Session) -> str:
-    """Return a button with a thumbnail for every step."""
+    """Return buttons with thumbnails of all steps."""
     buttons = []
     for position, step in enumerate(session.steps):
         current = ' aria-current="step"' if position == session.position else ""
@@ -83,25 +77,25 @@ def history(model: StudioModel, session: Session) -> str:
 
 
 def source_face(model: StudioModel, seed: int) -> str:
-    """Return a thumbnail of the face of a seed, from which parts can be copied."""
+    """Return a thumbnail of a seed's face, from which parts can be copied."""
     image = model.generate(model.begin(seed).current).image
     return f'<img class="studio-source" src="{thumbnail(image)}" alt="face {seed}">'
 
 
 def thumbnail(image: np.ndarray) -> str:
-    """Return a data URI of the image, reduced to THUMBNAIL pixels."""
+    """Return a data URI of the image, reduced to at most THUMBNAIL pixels."""
     side = min(THUMBNAIL, len(image))
     small = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BOX))
     return _image_uri(small, "jpeg")
 
 
 def status(text: str) -> str:
-    """Return a status line, which screen readers read aloud."""
+    """Return a status line, which screen readers announce when it changes."""
     return f'<p class="studio-status" role="status">{html.escape(text)}</p>'
 
 
 def part_colors(model: StudioModel) -> str:
-    """Return CSS that shows each part's mask colour on its button."""
+    """Return CSS that shows the mask colour of each part on its button."""
     first = len(model.part_names) - model.config.num_classes + 1
     return "".join(
         f'#studio-part label:nth-child({first + index})::before {{ content: ""; background: rgb{tuple(color)}; }}\n'
@@ -112,8 +106,9 @@ def part_colors(model: StudioModel) -> str:
 def _image_uri(image: np.ndarray, kind: str) -> str:
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, format=kind, compress_level=1, quality=85)
-    return _data_uri(stream.getvalue(), f"image/{kind}")
+    return data_uri(stream.getvalue(), f"image/{kind}")
 
 
-def _data_uri(content: bytes, mime: str) -> str:
+def data_uri(content: bytes, mime: str) -> str:
+    """Return a link that contains the file itself."""
     return f"data:{mime};base64,{base64.b64encode(content).decode()}"

@@ -1,4 +1,4 @@
-"""Edits of a session with a model, independent of the web page.
+"""The studio's edits, independent of the web page.
 
 Shapes: D latent width, M = B + 2K vectors of a W+ code, n of them edited, K parts, R resolution.
 """
@@ -16,8 +16,7 @@ from datasets.labels import ClassTable
 from editing.codes import seed_codes
 from editing.direction_search import sample_w, sefa_directions
 from editing.generation import Scene, generate
-from editing.mixing import CodeKind, code_index, interpolate
-from editing.selection import BASE, parse_parts
+from editing.mixing import BASE, CodeKind, code_index, interpolate, parse_parts
 from models import Generator
 from models.coordinates import foreground_coordinates
 from models.latents import to_wplus
@@ -26,13 +25,13 @@ from utils.errors import EditError
 
 EVERYTHING = "everything"
 NUM_DIRECTIONS = 3
-MAX_SEED = 999_999_999  # fits the page's small field
+MAX_SEED = 999_999_999  # so that it fits in the page's field
 CACHED_IMAGES = 256
 STATISTICS_SAMPLES = 2000  # samples of w that define a standard deviation, the unit of the direction sliders
 
 
 class CodeSelection(NamedTuple):
-    """Selection of the codes that an edit changes."""
+    """Codes that an edit changes."""
 
     part: str  # EVERYTHING, BASE or a class name
     kind: CodeKind
@@ -69,26 +68,26 @@ class StudioModel:
         return session.open(f"face {seed}", self.codes(seed))
 
     def resample(self, session: Session, selection: CodeSelection, seed: int) -> Session:
-        """Replace the selected codes with those of a random seed."""
+        """Replace the selected codes by those of a random seed."""
         return session.edit(f"{selection}: resampled ({seed})", self._blend_change(selection, seed, 1.0))
 
     def copy(self, session: Session, selection: CodeSelection, seed: int) -> Session:
-        """Copy the selected codes from the face of a seed."""
+        """Replace the selected codes by those of the seed whose face is shown."""
         return session.edit(f"{selection}: copied from face {seed}", self._blend_change(selection, seed, 1.0))
 
     def blend(self, session: Session, selection: CodeSelection, seed: int, amount: float) -> Session:
-        """Interpolate the selected codes toward the face of a seed, by an amount from 0 to 1."""
+        """Interpolate from the selected codes (amount 0) to those of a seed (amount 1)."""
         name = f"{selection}: blended {amount:.0%} toward face {seed}"
         state = SliderState(("blend", selection, seed), (amount,))
         return session.edit(name, self._blend_change(selection, seed, amount), state)
 
     def blend_amount(self, session: Session, selection: CodeSelection, seed: int) -> float:
-        """Return the position of the blend slider for a seed."""
+        """Return the value of the blend slider for a seed, 0 to 1."""
         state = session.current.slider_state
         return state.values[0] if state and state.sliders == ("blend", selection, seed) else 0.0
 
     def move_along(self, session: Session, selection: CodeSelection, strengths: Sequence[float]) -> Session:
-        """Move the selected codes along their strongest directions, by strengths in standard deviations."""
+        """Move the selected codes along `directions`, by strengths in standard deviations."""
         index = self._index(selection)
         directions = zip(self.directions(selection), strengths, strict=True)
         offset = sum(direction * strength for direction, strength in directions)
@@ -102,7 +101,7 @@ class StudioModel:
         return session.edit(name, change, SliderState(("directions", selection), tuple(strengths)))
 
     def strengths(self, session: Session, selection: CodeSelection) -> tuple[float, ...]:
-        """Return the positions of the direction sliders."""
+        """Return the values of the direction sliders, in standard deviations."""
         state = session.current.slider_state
         return state.values if state and state.sliders == ("directions", selection) else (0.0,) * NUM_DIRECTIONS
 
@@ -119,18 +118,14 @@ class StudioModel:
         return session.edit("background photo removed", lambda step: replace(step, background=None))
 
     def toggle(self, session: Session, part: str) -> Session:
-        """Switch a part off, or on again.
-
-        Raises:
-            EditError: if it is not a class, or no part would be left.
-        """
+        """Switch a part off, or on again; raise EditError if it is not a class, or no part would be left."""
         if not self.is_part(part):
-            raise EditError(f"{part} cannot be switched off: choose a single part")
+            raise EditError(f"{part} cannot be switched off: select a single part")
         state = "off" if self.is_shown(session, part) else "on"
         return session.toggle(self.classes.names.index(part), f"{part}: {state}")
 
     def is_part(self, name: str) -> bool:
-        """Return True for a class, which can be switched off, unlike EVERYTHING and BASE."""
+        """Return True for the name of a class, False for EVERYTHING and BASE."""
         return name in self.classes.names
 
     def is_shown(self, session: Session, name: str) -> bool:
@@ -144,17 +139,13 @@ class StudioModel:
         return self.classes.names[labels[row, column]]
 
     def codes(self, seed: int) -> Tensor:
-        """Return W+ codes [1, M, D] of the face of a seed.
-
-        Raises:
-            EditError: if the seed is out of range.
-        """
+        """Return the W+ codes [1, M, D] of a seed; raise EditError if it is out of range."""
         if not 0 <= seed <= MAX_SEED:
             raise EditError(f"seed {seed} is out of range: choose a whole number from 0 to {MAX_SEED:,}")
         return to_wplus(seed_codes(self.generator, [seed]), self.config).clone()
 
     def scene(self, step: EditStep, placement: Placement | None = None) -> Scene:
-        """Return background and coordinates of a step, optionally with another placement."""
+        """Return the scene of a step, optionally with another placement."""
         placement = placement or step.placement
         if placement == DEFAULT_PLACEMENT:
             return Scene(None, step.background)
@@ -172,20 +163,19 @@ class StudioModel:
         return change
 
     def _with_codes(self, step: EditStep, codes: Tensor, selection: CodeSelection) -> EditStep:
-        """Replace the codes; edits of the background also remove a background photo, which would hide them."""
+        """Return a step with other codes; edits of the background also remove its photo, which would hide them."""
         is_background = selection.part == self.classes.names[0]
         return replace(step, codes=codes, background=None if is_background else step.background)
 
     def _index(self, selection: CodeSelection) -> Tensor:
-        """Return the positions of the selected vectors among the M of a code, long [n]."""
+        """Return the positions of the selected vectors in a W+ code, long [n]."""
         parts = None if selection.part == EVERYTHING else parse_parts(selection.part, self.classes.names)
         return code_index(self.config, parts, selection.kind)
 
     def _directions(self, selection: CodeSelection) -> list[Tensor]:
-        """Return the strongest directions, each [D] and one standard deviation long."""
-        return [
-            shift.vector for shift in sefa_directions(self.generator, self._index(selection), self._w, NUM_DIRECTIONS)
-        ]
+        """Return the directions of the sliders, each [D] and one standard deviation long."""
+        shifts = sefa_directions(self.generator, self._index(selection), self._w, NUM_DIRECTIONS)
+        return [shift.vector for shift in shifts]
 
     def _generate(self, step: EditStep) -> EditedImage:
         [sample] = generate(self.generator, step.codes, torch.tensor([step.shown]), scene=self.scene(step))

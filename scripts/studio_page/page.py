@@ -1,4 +1,4 @@
-"""The Gradio page: connects the events of its components to handlers, and serves it."""
+"""The Gradio page: connect the events of its components to handlers, and serve it."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,20 +15,22 @@ from scripts.studio_page.model import MAX_SEED, StudioModel
 from scripts.studio_page.session import Session
 from scripts.studio_page.uploads import MAX_UPLOAD_BYTES, Uploads
 
-CONCURRENT_EVENTS = 4  # of all users together, for events that change nothing, such as saving files
+CONCURRENT_EVENTS = 4  # limit for events that change no session, such as saving files, over all users
 MAX_QUEUED_EVENTS = 100
 MAX_SESSIONS = 500  # users whose history is kept
-UPLOAD_QUEUE = "uploads"  # opened one at a time
-EDIT_QUEUE = "edits"  # applied one at a time, so that none starts from a session that another is about to replace
-READY = "() => { document.body.dataset.studio = 'ready'; }"  # until then, Gradio may reset what the user chooses
+UPLOAD_QUEUE = "uploads"  # uploads are opened one at a time
+EDIT_QUEUE = "edits"  # edits are applied one at a time, so that none starts from an outdated session
+READY = "() => { document.body.dataset.studio = 'ready'; }"  # before, Gradio may reset what the user chooses
 FETCHED = "() => window.studioFetched()"
 SAVE = "(file) => { if (file) window.studioSave(file); }"
 
 
 def launch(model: StudioModel, uploads: Uploads, seed: int, host: str, port: int) -> gr.Blocks:
-    """Serve the page from background threads until its `close` is called."""
+    """Serve the page from background threads, and return it; its `close` method stops the server."""
     with suppress(ImportError):
-        import_module("matplotlib.pyplot")  # if installed, Gradio imports it during the first event, for half a second
+        import_module(
+            "matplotlib.pyplot"
+        )  # otherwise Gradio imports it during the first event, which takes half a second
     page = build(model, uploads, seed)
     font = ("system-ui", "sans-serif")
     page.launch(
@@ -53,18 +55,18 @@ def launch(model: StudioModel, uploads: Uploads, seed: int, host: str, port: int
 
 
 def build(model: StudioModel, uploads: Uploads, seed: int) -> gr.Blocks:
-    """Build the page, which starts with the face of a seed."""
+    """Return the page, which starts with the face of a seed."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 600)) as page:
         layout = PageLayout(model, model.begin(seed), (seed + 1) % MAX_SEED)
         handlers = Handlers(layout, uploads)
         _connect_edits(layout, handlers)
         _connect_uploads(layout, handlers)
-        # The other face
+        # Card "Another face"
         outputs = [layout.blend, layout.source, layout.status]
         _connect(layout.seed.input, handlers.show_source, layout.inputs, outputs, trigger_mode="always_last")
         chosen = _connect(layout.random_seed.click, random_seed, [], [layout.seed])
         _connect(chosen.then, handlers.show_source, layout.inputs, outputs)
-        # Files to save
+        # Card "Save"
         for name, button in layout.save.items():
             made = _connect(button.click, partial(handlers.save, name), [layout.session], [layout.download])
             _connect(made.success, None, [layout.download], [], js=SAVE)
@@ -83,7 +85,7 @@ def _connect(
     outputs: Sequence[Any],
     **options: Any,
 ) -> Any:
-    """Connect a handler without a progress overlay, and hide it from Gradio's public API."""
+    """Connect a handler to an event, without a progress overlay and hidden from Gradio's public API."""
     options = {"show_progress": "hidden", "api_visibility": "private", **options}
     return listener(fn=handler, inputs=list(inputs), outputs=list(outputs), **options)
 

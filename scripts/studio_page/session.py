@@ -1,6 +1,4 @@
-"""Edit history of one user: steps can be undone, redone and revisited.
-
-Sessions are immutable: an edit returns a new one, so users share no state that changes.
+"""Edit history of one user, with undo and redo. Sessions are immutable: an edit returns a new one.
 
 Shapes: K parts, D latent width, M = B + 2K vectors of a W+ code, F feature channels, r coarse resolution.
 """
@@ -28,9 +26,9 @@ DEFAULT_PLACEMENT = Placement()
 
 
 class SliderState(NamedTuple):
-    """Slider values that made a step; moving the same sliders again replaces the step instead of adding one."""
+    """Slider values of a step; moving the same sliders again replaces the step instead of adding one."""
 
-    sliders: tuple[Any, ...]  # which sliders, and what they change
+    sliders: tuple[Any, ...]  # identifies the sliders and the codes that they change
     values: tuple[float, ...]
 
 
@@ -40,26 +38,26 @@ class EditStep:
 
     name: str  # short description of the edit
     codes: Tensor  # W+, [1, M, D]
-    shown: tuple[bool, ...]  # False for each of the K parts that is switched off
+    shown: tuple[bool, ...]  # for each of the K parts, False if it is switched off
     placement: Placement = DEFAULT_PLACEMENT
     background: Tensor | None = None  # features [1, F, r, r] that replace those of the background part
-    is_original: bool = False  # a newly opened image, with which later steps are compared
-    slider_state: SliderState | None = None  # if sliders made the step
+    is_original: bool = False  # True for a newly opened image, with which later steps are compared
+    slider_state: SliderState | None = None  # set if the step was made with sliders
 
 
-Change = Callable[[EditStep], EditStep]  # the session sets the new step's name
+Change = Callable[[EditStep], EditStep]  # returns a changed copy; the session sets its name
 
 
 @dataclass(frozen=True, eq=False)
 class Session:
-    """Steps, oldest first, and the position of the current one; create sessions with `Session.begin`."""
+    """Steps, oldest first, and the position of the current one; sessions are created by `Session.begin`."""
 
     steps: tuple[EditStep, ...]
     position: int = 0
 
     @classmethod
     def begin(cls, name: str, codes: Tensor, num_parts: int) -> "Session":
-        """Start with an image of W+ codes [1, M, D] and all its parts."""
+        """Start a session with W+ codes [1, M, D] and all parts switched on."""
         return cls((EditStep(name, codes, (True,) * num_parts, is_original=True),))
 
     @property
@@ -68,7 +66,7 @@ class Session:
 
     @property
     def original(self) -> EditStep:
-        """Step to compare the current one with: the last opened image, or the oldest step if that was dropped."""
+        """Step to compare the current one with: the last opened image, or the oldest step if that image was dropped."""
         past = self.steps[: self.position + 1]
         return next((step for step in reversed(past) if step.is_original), past[0])
 
@@ -81,11 +79,7 @@ class Session:
         return self.position < len(self.steps) - 1
 
     def go_to(self, position: int) -> "Session":
-        """Make another step the current one.
-
-        Raises:
-            EditError: if there is no such step.
-        """
+        """Make another step the current one; raise EditError if it does not exist."""
         if not 0 <= position < len(self.steps):
             raise EditError(f"there is no step {position + 1}: choose one from 1 to {len(self.steps)}")
         return replace(self, position=position)
@@ -99,13 +93,13 @@ class Session:
         return self.go_to(self.position + 1) if self.can_redo else self
 
     def open(self, name: str, codes: Tensor) -> "Session":
-        """Append another image, W+ codes [1, M, D], with all its parts; earlier steps stay in the history."""
+        """Append another image, W+ codes [1, M, D] with all parts switched on."""
         return self._append(self.position, EditStep(name, codes, (True,) * len(self.current.shown), is_original=True))
 
     def edit(self, name: str, change: Change, slider_state: SliderState | None = None) -> "Session":
-        """Append a changed copy of the current step; steps that were undone are dropped.
+        """Append a changed copy of the current step, and drop the steps that were undone.
 
-        If the same sliders made the current step, replace it with a changed copy of the step before it.
+        If the current step was made with the same sliders, replace it with a changed copy of the previous step.
         """
         position = self.position
         made_by = self.current.slider_state
@@ -115,11 +109,7 @@ class Session:
         return self._append(position, replace(changed, name=name, is_original=False, slider_state=slider_state))
 
     def toggle(self, part: int, name: str) -> "Session":
-        """Switch a part off, or on again.
-
-        Raises:
-            EditError: if no part would be left.
-        """
+        """Switch a part off, or on again; raise EditError if no part would be left."""
         shown = tuple(is_shown != (index == part) for index, is_shown in enumerate(self.current.shown))
         if not any(shown):
             raise EditError("the last part cannot be switched off: switch another part on first")

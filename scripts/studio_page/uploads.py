@@ -1,4 +1,4 @@
-"""Uploaded files: W+ codes, photos to invert, and photos to use as background, with previews of the optimization.
+"""Uploaded files: codes, photos to invert, and photos to use as background, with previews of the optimization.
 
 Shapes: N generated images, M = B + 2K vectors of a W+ code, D latent width, F feature channels, R resolution,
 r coarse resolution.
@@ -28,9 +28,9 @@ from editing.background import fit_background
 from editing.codes import CODE_FILES, load_codes
 from editing.encoder import Encoder, encode
 from editing.generation import generate
-from editing.inversion import InversionConfig, Progress, ProgressCallback, Target, invert
+from editing.inversion import InversionConfig, Progress, ProgressCallback, Target, invert, psnr
 from editing.photos import read_photo
-from editing.reconstruction_quality import POOR_PSNR, psnr
+from editing.reconstruction import POOR_PSNR
 from metrics.perceptual import EfficientNetDistance, guiding_distance
 from models.latents import to_wplus
 from scripts.studio_page.model import StudioModel
@@ -40,10 +40,10 @@ from utils.errors import DataError, EditError
 IMAGE_SUFFIXES = tuple(sorted(SUFFIXES))
 UPLOAD_SUFFIXES = (*CODE_FILES, *IMAGE_SUFFIXES)
 MAX_UPLOAD_BYTES = 10 * 2**20
-PREVIEW_SECONDS = 0.25  # between two previews
-ABANDONED_SECONDS = 20.0  # stop the optimization if nobody has taken the last preview for so long
+PREVIEW_SECONDS = 0.25  # time between two previews
+ABANDONED_SECONDS = 20.0  # after this time without a request for the next preview, the optimization stops
 
-Images = Mapping[str, np.ndarray]  # uint8 [R, R, 3], by caption
+Images = Mapping[str, np.ndarray]  # caption -> uint8 [R, R, 3]
 
 
 @dataclass(frozen=True)
@@ -55,36 +55,39 @@ class UploadedFile:
 
     @contextmanager
     def on_disk(self) -> Iterator[Path]:
-        """Write the file to a temporary folder while the context is open."""
+        """Write the file to a temporary folder while the context is open; error messages show only the file's name."""
         with TemporaryDirectory(prefix="studio_") as folder:
             path = Path(folder) / self.name
             path.write_bytes(self.content)
-            yield path
+            try:
+                yield path
+            except (DataError, EditError) as error:
+                raise EditError(str(error).replace(str(path), path.name)) from None
 
 
 class UploadProgress(NamedTuple):
     """Preview of a running optimization."""
 
-    fraction: float  # of the steps done, 0 to 1
+    fraction: float  # steps done / all steps
     images: Images
 
 
 class UploadResult(NamedTuple):
-    """An upload that is ready to enter a session."""
+    """An upload that can be added to a session."""
 
     name: str
-    apply: Callable[[Session], Session]
-    advice: str = ""  # a warning for the user, if not empty
+    apply: Callable[[Session], Session]  # adds it
+    advice: str = ""  # a warning for the user, or ""
 
 
 class Uploads:
-    """Reads uploaded files; photos are inverted from the mean code, or from the codes that an encoder predicts."""
+    """Opens uploaded files; photos are inverted from the mean code, or from the codes that an encoder predicts."""
 
     def __init__(self, model: StudioModel, crop: Crop, steps: int, encoder: Encoder | None = None) -> None:
         self.model = model
         self.encoder = encoder
         self.uploaded: WeakValueDictionary[Path, UploadedFile] = WeakValueDictionary()
-        self.crop: Crop = "center" if crop == "error" else crop  # the page offers no way to crop a photo
+        self.crop: Crop = "center" if crop == "error" else crop  # users cannot crop a photo in the page
         self.inversion = InversionConfig(steps=steps)
 
     @cached_property
@@ -94,12 +97,9 @@ class Uploads:
         return guiding_distance(self.model.config.resolution).to(device).to(memory_format=torch.channels_last)
 
     def receive(self, path: Path) -> UploadedFile:
-        """Move an uploaded file from disk to memory, where it can wait for its turn.
+        """Move an uploaded file from disk to memory, where it can wait for its turn; raise EditError if it is gone.
 
-        Gradio stores identical uploads of two users at the same path, so the file may have been taken already.
-
-        Raises:
-            EditError: if the file is gone.
+        Gradio stores identical uploads of two users at the same path, so it may already have been moved for the other.
         """
         try:
             uploaded = UploadedFile(path.name, path.read_bytes())
@@ -111,14 +111,9 @@ class Uploads:
         path.unlink(missing_ok=True)
         return uploaded
 
-    def open(self, path: Path) -> Iterator[UploadProgress | UploadResult]:
-        """Load codes, or invert a photo: yield previews and finally the result.
-
-        Raises:
-            EditError: if the file cannot be used.
-            MetricError: if a package that inversion needs is missing.
-        """
-        with _without_folder(path):
+    def open(self, uploaded: UploadedFile) -> Iterator[UploadProgress | UploadResult]:
+        """Load codes, or invert a photo: yield previews, then the result; raise a UserError for unusable files."""
+        with uploaded.on_disk() as path:
             if path.suffix.lower() in CODE_FILES:
                 codes, advice = load_codes(path, self.model.config), ""
                 if len(codes) > 1:
@@ -129,13 +124,13 @@ class Uploads:
             yield UploadResult(path.name, lambda session: session.open(path.name, codes), advice)
 
     def _invert(self, path: Path) -> Generator[UploadProgress, None, tuple[Tensor, str]]:
-        """Yield previews and return codes [1, M, D], with advice if they reconstruct the photo poorly."""
+        """Yield previews; return codes [1, M, D], and advice if the reconstruction is poor, else ""."""
         photo, image = self._read(path, self.crop, UPLOAD_SUFFIXES)
         generator = self.model.generator
 
         def optimize(callback: ProgressCallback) -> Tensor:
             target, start = Target(image), None
-            if self.encoder:  # its masks guide the optimization, which would lose parts with the image alone
+            if self.encoder:  # guide the optimization by the masks of its codes; without masks, parts could get lost
                 start = encode(self.encoder, generator, target)
                 with torch.no_grad():
                     target = Target(image, segmentation_to_labels(generator.synthesis(start).segmentation))
@@ -153,19 +148,19 @@ class Uploads:
             return codes, ""
         return codes, (
             f"the reconstruction is poor (PSNR {quality:.1f} dB): crop the photo so that the face has the same size and"
-            " position as in the model's own images"
+            " position as in generated images"
         )
 
-    def open_background(self, path: Path, step: EditStep) -> Iterator[UploadProgress | UploadResult]:
-        """Reconstruct a photo as the background of a step: yield previews and finally the result.
+    def open_background(self, uploaded: UploadedFile, step: EditStep) -> Iterator[UploadProgress | UploadResult]:
+        """Reconstruct a photo as the background of a step: yield previews, then the result.
 
         Raises:
             EditError: if the file cannot be used.
         """
-        with _without_folder(path):
+        with uploaded.on_disk() as path:
             photo, image = self._read(path, "center", IMAGE_SUFFIXES)
             generator, scene = self.model.generator, self.model.scene(step)
-            # Also reconstruct the photo without the face, which may be moved later.
+            # Also optimise the background alone, for positions that the face covers now.
             codes = step.codes.expand(2, -1, -1)
             shown = torch.tensor([step.shown, [part == 0 for part in range(len(step.shown))]]).to(image.device)
 
@@ -193,25 +188,16 @@ class Uploads:
         return photo, image.to(model.generator.compositing.weight.device)
 
 
-@contextmanager
-def _without_folder(path: Path) -> Iterator[None]:
-    """Reduce the path in error messages to the file's name: the temporary folder means nothing to users."""
-    try:
-        yield
-    except (DataError, EditError) as error:
-        raise EditError(str(error).replace(str(path), path.name)) from None
-
-
 def _optimize_with_previews(
     optimize: Callable[[ProgressCallback], Tensor], preview: Callable[[np.ndarray], Images]
 ) -> Generator[UploadProgress, None, Tensor]:
-    """Run an optimization in a thread, yield previews of it, and return its result.
+    """Run an optimization in a thread; yield previews, and return its result.
 
-    It stops when this generator is closed, or when nobody has taken a preview for ABANDONED_SECONDS.
+    The thread stops when this generator is closed, or if no preview has been requested for ABANDONED_SECONDS.
 
     Args:
-        optimize: calls its argument after every step.
-        preview: turns the images of a step, uint8 [N, R, R, 3], into those to display.
+        optimize: the optimization, which calls its argument after every step.
+        preview: returns the images to show for those of a step, uint8 [N, R, R, 3].
     """
     previews: Queue[UploadProgress] = Queue(maxsize=1)
     closed = Event()
@@ -235,5 +221,5 @@ def _optimize_with_previews(
         finally:
             closed.set()
             with suppress(Empty):
-                previews.get_nowait()  # make room, so that the thread does not wait
+                previews.get_nowait()  # so that the thread does not wait for a free place in the queue
     return future.result()

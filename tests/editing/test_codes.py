@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from editing.codes import load_codes, save_codes, seed_codes, source_codes
+from editing.codes import load_codes, parse_seeds, save_codes, seed_codes, source_codes
 from tests.editing.tiny import CONFIG, tiny_generator
 from utils.errors import EditError
 
@@ -30,10 +30,10 @@ def test_codes_survive_a_file(tmp_path: Path, shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("array", "found"),
     [
-        (np.zeros((2, 17), np.float32), r"has shape \[2, 17\]"),
-        (np.zeros((2, 9, 16), np.float32), r"has shape \[2, 9, 16\]"),
-        (np.zeros((0, 16), np.float32), r"has shape \[0, 16\]"),
-        (np.float32(1), r"has shape \[\]"),
+        (np.zeros((2, 17), np.float32), r"holds float32 \[2, 17\]"),
+        (np.zeros((2, 9, 16), np.float32), r"holds float32 \[2, 9, 16\]"),
+        (np.zeros((0, 16), np.float32), r"holds float32 \[0, 16\]"),
+        (np.float32(1), r"holds float32 \[\]"),
         (np.zeros((2, 16), np.int64), "holds int64"),
         (np.full((2, 16), np.nan, np.float32), "not finite"),
         (np.full((2, 16), 1e300), "not finite"),
@@ -88,7 +88,9 @@ def test_codes_that_may_be_of_w_or_of_w_plus_are_refused(tmp_path: Path, name: s
         np.savez(tmp_path / name, w=np.zeros((10, 16), np.float32))
     else:
         torch.save({"w": torch.zeros(10, 16)}, tmp_path / name)
-    with pytest.raises(EditError, match=r"holds w \[10, 16\], which may be 10 codes .*: save one .* as \[1, 10, 16\]"):
+    with pytest.raises(
+        EditError, match=r"holds w \[10, 16\], which may be 10 W codes .*: save one .* as \[1, 10, 16\]"
+    ):
         load_codes(tmp_path / name, CONFIG)
 
 
@@ -122,3 +124,25 @@ def test_a_file_of_codes_is_a_source(tmp_path: Path) -> None:
     codes = torch.randn(1, 10, 16)
     np.savez(tmp_path / "codes.npz", w=codes.numpy())
     assert torch.equal(source_codes(str(tmp_path / "codes.npz"), tiny_generator()), codes)
+
+
+def test_seeds_keep_the_order_written() -> None:
+    assert parse_seeds("3, 0-2,42,0") == [3, 0, 1, 2, 42, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("", "0-15,42"),
+        ("1,,2", "cannot read ''"),
+        ("0-x", "cannot read '0-x'"),
+        ("-1", "cannot read '-1'"),
+        ("5-3", "write 3-5"),
+        ("9223372036854775808", "too large"),
+        ("0-9223372036854775807", "several calls"),
+        ("0-999999,1", "several calls"),
+    ],
+)
+def test_seeds_that_cannot_be_read(text: str, hint: str) -> None:
+    with pytest.raises(EditError, match=hint):
+        parse_seeds(text)

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from editing.direction_files import Direction, apply_directions, fingerprint, load_direction, save_direction
-from editing.mixing import CodeKind, code_index
-from editing.selection import parse_parts
+from editing.mixing import CodeKind, code_index, parse_parts
 from models.latents import to_wplus
 from tests.editing.tiny import CONFIG, NAMES, tiny_generator
 from utils.errors import EditError
@@ -65,22 +64,22 @@ def test_the_fingerprint_is_of_the_space_of_codes() -> None:
 
 def test_another_models_direction_is_refused(tmp_path: Path) -> None:
     save_direction(direction(model="0123456789abcdef"), tmp_path / "hair.npz")
-    with pytest.raises(EditError, match=r"hair.npz was made for another model; find one .*scripts\.directions"):
+    with pytest.raises(EditError, match=r"hair.npz was made for another model; make one .*scripts\.directions"):
         load_direction(tmp_path / "hair.npz", tiny_generator())
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"vector": np.zeros((1, 16), np.float32)}, "does not match the model"),
-        ({"vector": np.zeros((2, 15), np.float32)}, "does not match the model"),
+        ({"vector": np.zeros((1, 16), np.float32)}, "vectors do not fit this model"),
+        ({"vector": np.zeros((2, 15), np.float32)}, "vectors do not fit this model"),
         ({"vector": np.zeros((2, 16), np.int64)}, "not a direction"),
         ({"vector": np.full((2, 16), np.nan, np.float32)}, "not a direction"),
-        ({"part": np.asarray(4)}, "does not match the model"),
+        ({"part": np.asarray(4)}, "vectors do not fit this model"),
         ({"part": np.asarray("hair")}, "not a direction"),
-        ({"kind": np.asarray("smell")}, "unknown kind of codes, 'smell'"),
-        ({"name": np.asarray([{"code": 1}])}, "give a file of"),
-        ({"name": None}, "give a file of"),
+        ({"kind": np.asarray("smell")}, "unknown kind 'smell'"),
+        ({"name": np.asarray([{"code": 1}])}, "make one with"),
+        ({"name": None}, "make one with"),
     ],
 )
 def test_damaged_files(tmp_path: Path, change: dict, message: str) -> None:
@@ -100,5 +99,5 @@ def test_files_that_are_no_directions(tmp_path: Path) -> None:
     np.save(tmp_path / "codes.npy", np.zeros((1, 16)))
     for content in (b"", b"text", b"PK\x03\x04 cut", (tmp_path / "codes.npy").read_bytes()):
         path.write_bytes(content)
-        with pytest.raises(EditError, match=r"hair.npz: .*give a file of"):
+        with pytest.raises(EditError, match=r"hair.npz: .*make one with"):
             load_direction(path, tiny_generator())

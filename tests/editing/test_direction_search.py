@@ -14,8 +14,7 @@ from editing.direction_search import (
     sample_w,
     sefa_directions,
 )
-from editing.mixing import code_index
-from editing.selection import PartSelection
+from editing.mixing import PartSelection, code_index
 from models.latents import to_wplus
 from tests.editing.tiny import CONFIG, tiny_generator
 from utils.errors import EditError
@@ -133,10 +132,10 @@ def test_labels_of_a_user(tmp_path: Path) -> None:
         ("0,1\n", "first line must be seed,value"),
         ("seed,value\n0,1\n1\n", "line 3: '1' is not"),
         ("seed,value\n0,yes\n", "line 2: '0,yes' is not"),
-        ("seed,value\n-1,1\n", "line 2: '-1,1': seeds start at 0"),
+        ("seed,value\n-1,1\n", "line 2: '-1,1': give a seed from 0"),
         ("seed,value\n0,nan\n", "line 2: '0,nan': .*finite"),
         ("seed,value\n" + "3,1\n" * MIN_LABELS, "1 different seeds in 10 lines"),
-        ("seed,value\n0,1\n1,0\n", "2 different seeds in 2 lines; label at least 10"),
+        ("seed,value\n0,1\n1,0\n", "2 different seeds in 2 lines; label 10 or more"),
     ],
 )
 def test_labels_that_cannot_be_read(tmp_path: Path, text: str, message: str) -> None:

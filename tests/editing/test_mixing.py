@@ -7,16 +7,18 @@ from editing.mixing import (
     Arc,
     CodeKind,
     Curve,
+    PartSelection,
     closed_spline,
     code_index,
     interpolate,
     loop,
     mix_codes,
     mixing_table,
+    parse_parts,
 )
-from editing.selection import PartSelection
 from models.latents import to_wplus
 from tests.editing.tiny import CONFIG, tiny_generator
+from utils.errors import EditError
 
 # base_0 base_1 | shape_0 texture_0 | shape_1 texture_1 | shape_2 texture_2 | shape_3 texture_3
 
@@ -117,3 +119,28 @@ def test_spline_is_the_periodic_one(stops: int) -> None:
     reference = CubicSpline(range(stops + 1), torch.cat([points, points[:1]]), bc_type="periodic")
     times = torch.arange(stops * 5, dtype=torch.float64) / 5
     torch.testing.assert_close(closed_spline(points, 5), torch.from_numpy(reference(times)))
+
+
+PART_NAMES = ("background", "skin", "hair", "hat")
+
+
+def test_parts_by_name_and_id() -> None:
+    assert parse_parts("hair, 1,hair", PART_NAMES) == PartSelection((2, 1), base=False)
+    assert parse_parts("base", PART_NAMES) == PartSelection((), base=True)
+
+
+def test_a_class_called_base_comes_before_the_base_codes() -> None:
+    assert parse_parts("base", ("background", "base")) == PartSelection((1,), base=False)
+
+
+def test_unknown_part_tells_the_nearest_and_all() -> None:
+    with pytest.raises(EditError) as caught:
+        parse_parts("hiar", PART_NAMES)
+    assert "'hair'" in str(caught.value)
+    assert all(name in str(caught.value) for name in (*PART_NAMES, "base", "ids 0 to 3"))
+
+
+@pytest.mark.parametrize("text", ["4", "", "hair,", "skin;hair", "-1"])
+def test_parts_that_do_not_exist(text: str) -> None:
+    with pytest.raises(EditError, match="unknown part"):
+        parse_parts(text, PART_NAMES)

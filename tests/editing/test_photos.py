@@ -71,7 +71,7 @@ def test_pictures_are_turned_upright_with_their_masks(tmp_path: Path, capsys) ->
     assert photo.image[0, -1, 0] == 0
     assert photo.label[0, 0] == 2
     assert photo.label[0, -1] == 0
-    assert f"warning: {image}: was rotated by its EXIF orientation, and the mask with it" in capsys.readouterr().err
+    assert f"warning: {image}: photo and mask were rotated by the photo's EXIF" in capsys.readouterr().err
     read_photo(picture(tmp_path / "b.png"), tmp_path / "m.png", TABLE, 64, "error")
     assert capsys.readouterr().err == ""
 

@@ -40,7 +40,7 @@ def test_new_options_take_their_defaults(monkeypatch):
         monkeypatch.setattr(module, "ModelConfig", NewerConfig)
     generator = load_generator(BUNDLED)
     assert (generator.config.activation, generator.config.extra) == ("leaky_relu", (1,))
-    assert load_encoder(BUNDLED_ENCODER, generator).encoder.model == generator.config
+    assert load_encoder(BUNDLED_ENCODER, generator).model == generator.config
     assert asdict(generator.config)["activation"] == "leaky_relu"  # what is stored from here on
 
 
@@ -109,4 +109,4 @@ def test_an_encoder_that_lacks_an_option(tmp_path):
     contents = torch.load(BUNDLED_ENCODER, weights_only=True)
     del contents["encoder"]["rounds"], contents["model"]["base_layers"]
     torch.save(contents, tmp_path / "encoder.pt")
-    assert load_encoder(tmp_path / "encoder.pt", load_generator(BUNDLED)).encoder.config.rounds == 3
+    assert load_encoder(tmp_path / "encoder.pt", load_generator(BUNDLED)).config.rounds == 3

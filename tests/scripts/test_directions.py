@@ -116,9 +116,9 @@ def test_labels_of_a_user_and_what_generate_makes_of_them(
     [
         ("--part hair", "--method --labels is required"),
         ("--part hair --method sefa --labels x.csv", "not allowed with"),
-        ("--part hair,hat --method sefa", "--part hair,hat: a direction moves one part"),
+        ("--part hair,hat --method sefa", "--part hair,hat has several parts"),
         ("--part hiar --method sefa", "did you mean 'hair'"),
-        ("--part hair --method sefa --count 17", "--count 17: .*16 directions"),
+        ("--part hair --method sefa --count 17", "--count 17: give at most 16"),
         ("--part hair --method sefa --count 0", "not a positive whole number"),
         ("--part hair --labels missing.csv", "cannot read missing.csv"),
         ("--part hair --method sefa --seeds 3-1", "runs backwards"),

@@ -374,7 +374,7 @@ def test_mistakes_in_the_command(pairs: Path, refused, tmp_path: Path) -> None:
     assert "empty holds no images" in refused(tmp_path / "empty")
     assert "--workers -1 is out of range" in refused(pairs, "--workers", "-1")
     assert "class table absent.yaml" in refused(pairs, "--classes", "absent.yaml")
-    assert "unrecognized arguments: --skip" in refused(pairs, "--skipp")
+    assert "unknown option --skip-pad; did you mean --skip-bad?" in refused(pairs, "--skip-pad")
 
 
 def replace_after_check(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:

@@ -429,7 +429,7 @@ def test_bad_uploads_are_reported_and_the_page_keeps_working(page, tmp_path):
     expected = {
         "bad.png": "bad.png: is not an image",
         "notes.txt": "Invalid file type: notes.txt",
-        "other.npy": "other.npy has shape [1, 5]; expected floats",
+        "other.npy": "other.npy holds float32 [1, 5]; expected floats",
         "large.png": "exceed the maximum allowed size of 10",
         "tiny.png": "tiny.png: is 9 pixels wide",
     }

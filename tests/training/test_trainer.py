@@ -214,7 +214,7 @@ def test_batches_split_evenly():
         (["trainning.seed=1"], "unknown option trainning: did you mean training?"),
         (["--resume", "absent.pt"], "--resume absent.pt: no such file"),
         (["--output", "/proc/run"], "--output /proc/run"),
-        (["--dry-rum"], "unrecognized arguments: --dry-rum"),
+        (["--dry-rum"], "unknown option --dry-rum; did you mean --dry-run?"),
         (["data.workers=-1"], "data.workers = -1: choose 0 or more"),
         (["ops=compild"], "ops = 'compild'"),
     ],

@@ -37,8 +37,46 @@ def test_empty_arguments_are_refused(arguments):
 def test_abbreviated_options_are_refused():
     parser = Parser()
     parser.add_argument("--output")
-    with pytest.raises(ConfigError, match="unrecognized arguments: --out"):
+    with pytest.raises(ConfigError, match=r"unknown option --out; did you mean --output\?"):
         parser.parse_args(["--out", "a"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seed", "3"], "unknown option --seed; did you mean --seeds?"),  # though --output is missing, too
+        (["--seed=3"], "unknown option --seed; did you mean --seeds?"),
+        (["-seeds", "3"], "unknown option -seeds; did you mean --seeds?"),
+        (["--output", "a", "--batch_size", "8"], "unknown option --batch_size; did you mean --batch-size?"),
+        (["--output", "a", "--bogus"], "unknown option --bogus"),
+    ],
+)
+def test_unknown_options_name_the_nearest(arguments, message):
+    parser = Parser(prog="command")
+    for name in ("--seeds", "--batch-size"):
+        parser.add_argument(name)
+    parser.add_argument("--output", required=True)
+    parser.add_argument("values", nargs="*")
+    for parse in (parser.parse_args, parser.parse_intermixed_args):
+        with pytest.raises(ConfigError) as error:
+            parse(arguments)
+        assert str(error.value) == f"{message} (command --help lists all options)"
+
+
+def test_numbers_and_arguments_after_two_dashes_are_no_options():
+    parser = Parser()
+    parser.add_argument("--shift", type=float)
+    parser.add_argument("values", nargs="*")
+    args = parser.parse_args(["--shift", "-1.5", "--", "--seed", "-1"])
+    assert (args.shift, args.values) == (-1.5, ["--seed", "-1"])
+
+
+def test_options_of_subcommands_name_the_nearest():
+    parser = Parser(prog="command")
+    parser.add_subparsers().add_parser("ops").add_argument("--seeds")
+    with pytest.raises(ConfigError, match="unknown option --seed; did you mean --seeds"):
+        parser.parse_args(["ops", "--seed", "3"])
+    assert parser.parse_args(["ops", "--seeds", "3"]).seeds == "3"
 
 
 STAND_IN = """
@@ -104,5 +142,5 @@ def test_remedies_name_the_command_as_it_is_typed():
     result = run_command([sys.executable, "-m", "scripts.benchmark", "ops", "--bogus"], capture_output=True)
     assert result.returncode == 2
     assert result.stderr == (
-        "error: unrecognized arguments: --bogus (python -m scripts.benchmark --help lists all options)\n"
+        "error: unknown option --bogus (python -m scripts.benchmark ops --help lists all options)\n"
     )

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from editing.generation import Scene, generate
-from editing.mixing import code_index
-from editing.selection import parse_parts
+from editing.mixing import code_index, parse_parts
 from models.coordinates import foreground_coordinates
 from scripts.studio_page.model import EVERYTHING, MAX_SEED, NUM_DIRECTIONS, CodeSelection
 from scripts.studio_page.session import Placement, Session
@@ -83,7 +82,7 @@ def test_parts_switched_off_are_not_generated(model, session):
     assert not np.array_equal(model.generate(off.current).image, model.generate(session.current).image)
     assert (model.is_shown(off, part), model.is_shown(off, EVERYTHING)) == (False, True)
     for other in ("base", EVERYTHING):
-        with pytest.raises(EditError, match="choose a single part"):
+        with pytest.raises(EditError, match="select a single part"):
             model.toggle(session, other)
 
 

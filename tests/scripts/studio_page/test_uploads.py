@@ -19,7 +19,7 @@ from editing.inversion import Target
 from scripts.studio_page import uploads
 from scripts.studio_page.model import CodeSelection, StudioModel
 from scripts.studio_page.session import Placement
-from scripts.studio_page.uploads import UploadProgress, UploadResult, Uploads
+from scripts.studio_page.uploads import UploadedFile, UploadProgress, UploadResult, Uploads
 from tests.editing.test_encoder import random_encoder
 from tests.editing.tiny import CONFIG
 from utils.errors import EditError
@@ -42,10 +42,14 @@ class Pixels(torch.nn.Module):
         return partial(self, second=target)
 
 
+def uploaded(path: Path) -> UploadedFile:
+    return UploadedFile(path.name, path.read_bytes())
+
+
 def test_a_background_photo_is_added_and_removed(model, invertible, session, tmp_path):
     save_png(draw_face(0, 0, 40)[0], tmp_path / "beach.png")
     placed = model.place(session, Placement(0.6))
-    *previews, result = invertible.open_background(tmp_path / "beach.png", placed.current)
+    *previews, result = invertible.open_background(uploaded(tmp_path / "beach.png"), placed.current)
     assert list(previews[-1].images) == ["reconstruction", "photo", "background only"]
     behind = result.apply(placed)
     assert (behind.current.name, behind.current.placement) == ("background: beach.png", Placement(0.6))
@@ -67,7 +71,7 @@ def test_a_background_photo_is_added_and_removed(model, invertible, session, tmp
 def test_codes_cannot_be_a_background(invertible, session, tmp_path):
     save_codes(session.current.codes, tmp_path / "codes.npy")
     with pytest.raises(EditError, match=r"^codes.npy has an unsupported type: upload one of .bmp"):
-        list(invertible.open_background(tmp_path / "codes.npy", session.current))
+        list(invertible.open_background(uploaded(tmp_path / "codes.npy"), session.current))
 
 
 def test_two_users_upload_the_same_file(invertible, tmp_path):
@@ -86,7 +90,7 @@ def test_two_users_upload_the_same_file(invertible, tmp_path):
 
 def test_a_photo_is_inverted_with_previews(invertible, session, tmp_path):
     save_png(draw_face(0, 0, 40)[0], tmp_path / "anna.png")
-    *previews, result = invertible.open(tmp_path / "anna.png")
+    *previews, result = invertible.open(uploaded(tmp_path / "anna.png"))
     assert all(isinstance(preview, UploadProgress) for preview in previews)
     fractions = [preview.fraction for preview in previews]
     assert fractions == sorted(fractions)
@@ -101,7 +105,7 @@ def test_a_photo_is_inverted_with_previews(invertible, session, tmp_path):
 def test_inversion_starts_from_the_encoder(model, invertible, session, tmp_path):
     save_png(draw_face(1, 0, 32)[0], tmp_path / "anna.png")
     encoder = random_encoder(model.generator)
-    *_, result = Uploads(model, "error", 0, encoder).open(tmp_path / "anna.png")
+    *_, result = Uploads(model, "error", 0, encoder).open(uploaded(tmp_path / "anna.png"))
     image = images_to_float(torch.tensor(draw_face(1, 0, 32)[0]).permute(2, 0, 1)[None])
     torch.testing.assert_close(result.apply(session).current.codes, encode(encoder, model.generator, Target(image)))
 
@@ -112,7 +116,7 @@ def test_photos_that_are_not_square_are_cropped_at_the_centre(invertible, tmp_pa
     save_png(np.pad(image, ((0, 0), (8, 8), (0, 0))), tmp_path / "wide.png")
     photos = []
     for name in ("square", "wide"):
-        previews = invertible.open(tmp_path / f"{name}.png")
+        previews = invertible.open(uploaded(tmp_path / f"{name}.png"))
         photos.append(next(previews).images["photo"])
         previews.close()
     np.testing.assert_array_equal(*photos)
@@ -121,7 +125,7 @@ def test_photos_that_are_not_square_are_cropped_at_the_centre(invertible, tmp_pa
 def test_closing_the_previews_stops_the_optimization(invertible, tmp_path):
     save_png(draw_face(0, 0, 40)[0], tmp_path / "anna.png")
     before = threading.active_count()
-    previews = invertible.open(tmp_path / "anna.png")
+    previews = invertible.open(uploaded(tmp_path / "anna.png"))
     next(previews)
     next(previews)
     previews.close()
@@ -131,14 +135,14 @@ def test_closing_the_previews_stops_the_optimization(invertible, tmp_path):
 def test_only_the_first_of_several_codes_is_opened(model, invertible, session, tmp_path):
     both = torch.cat([model.codes(1), model.codes(2)])
     save_codes(both, tmp_path / "codes.npy")
-    [result] = invertible.open(tmp_path / "codes.npy")
+    [result] = invertible.open(uploaded(tmp_path / "codes.npy"))
     assert torch.equal(result.apply(session).current.codes, both[:1])
     assert result.advice == "the file holds 2 codes; opened the first"
 
 
 def test_codes_are_opened_again(model, invertible, session, tmp_path):
     save_codes(session.current.codes, tmp_path / "codes.npy")
-    [result] = invertible.open(tmp_path / "codes.npy")
+    [result] = invertible.open(uploaded(tmp_path / "codes.npy"))
     assert not result.advice
     opened = result.apply(session)
     [sample] = generate(model.generator, session.current.codes)
@@ -156,7 +160,7 @@ def test_codes_are_opened_again(model, invertible, session, tmp_path):
 def test_messages_about_bad_uploads_name_no_folder(invertible, tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(EditError, match=message):
-        list(invertible.open(Path(tmp_path / name)))
+        list(invertible.open(uploaded(tmp_path / name)))
 
 
 def test_errors_of_the_optimization_are_raised(invertible, tmp_path, monkeypatch):
@@ -166,4 +170,4 @@ def test_errors_of_the_optimization_are_raised(invertible, tmp_path, monkeypatch
     monkeypatch.setattr(uploads, "invert", fail)
     save_png(draw_face(0, 0, 40)[0], tmp_path / "anna.png")
     with pytest.raises(EditError, match="it failed"):
-        list(invertible.open(tmp_path / "anna.png"))
+        list(invertible.open(uploaded(tmp_path / "anna.png")))
