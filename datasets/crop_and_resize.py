@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from datasets.data_config import Crop
+from datasets.data_config import Crop, larger_images
 from datasets.decoding import Record
 from utils.errors import DataError
 
@@ -48,7 +48,7 @@ def check_size(record: Record, resolution: int, crop: Crop) -> None:
         raise DataError(f"is {width} x {height}, not square; give --crop center or --crop pad (in a run: data.crop)")
     side = min(max(size) if crop == "pad" else min(size) for size in sizes)
     if side < resolution:
-        raise DataError(f"is {side} pixels wide, too small for {resolution}; choose a lower resolution")
+        raise DataError(f"is {side} pixels wide, too small for {resolution}; {larger_images(side, resolution)}")
 
 
 def make_square(image: Image.Image, crop: Crop) -> Image.Image:

@@ -1,6 +1,7 @@
 """Options of the training data and of its augmentation, and the command line options that fill them."""
 
 import argparse
+import os
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -8,6 +9,7 @@ Crop = Literal["error", "center", "pad"]
 CROPS: tuple[Crop, ...] = get_args(Crop)
 ReadBy = Literal["auto", "index", "color"]
 READ_BY: tuple[ReadBy, ...] = get_args(ReadBy)
+RESOLUTIONS = [2**exponent for exponent in range(4, 11)]  # that the networks support
 MAX_PROBABILITY = 0.8  # with more, the augmentations leak into the generated images (ADA, section 2.3)
 
 
@@ -104,6 +106,23 @@ class AugmentConfig:
     def is_on(self) -> bool:
         """Return True if any image is ever augmented."""
         return (self.geometry or self.color) and (self.probability > 0 or self.target > 0)
+
+
+def is_lmdb(path: str | os.PathLike[str]) -> bool:
+    """Return True if there is an LMDB, or any other file, at `path`; False for a folder of files."""
+    return not os.path.isdir(path) or os.path.exists(os.path.join(path, "data.mdb"))
+
+
+def larger_images(side: int, resolution: int) -> str:
+    """Return the remedy for an image of this side, in pixels, that is too small for the resolution."""
+    remedy = f"use images of at least {resolution} x {resolution} pixels"
+    lower = max((number for number in RESOLUTIONS if number <= side), default=None)
+    if lower is None:
+        return f"{remedy} (the networks support {RESOLUTIONS[0]} and more)"
+    return (
+        f"{remedy}, or a lower resolution: --resolution {lower} to prepare data, model.resolution={lower}"
+        f" model.coarse_resolution={lower // 2} model.render_resolution={lower // 4} to train"
+    )
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:

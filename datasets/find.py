@@ -1,4 +1,4 @@
-"""Recognition of the data source at a user's path: one of the known layouts, or one that the user describes."""
+"""Find the data source at a user's path: in one of the known layouts, or in one that the user describes."""
 
 import os
 import re
@@ -8,10 +8,9 @@ from pathlib import Path
 
 from datasets.celebamask import IMAGES, MASKS, CelebAMaskSource, Split
 from datasets.class_files import CLASSES_FILE, celebamask13, load_table
-from datasets.data_config import FolderOptions, ReadBy
+from datasets.data_config import FolderOptions, ReadBy, is_lmdb
 from datasets.decoding import SUFFIXES
-from datasets.labels import ClassTable, Code
-from datasets.lmdb_reading import holds_pairs, is_lmdb
+from datasets.labels import ClassTable
 from datasets.pairing import (
     Convention,
     Listing,
@@ -25,7 +24,7 @@ from datasets.pairing import (
     split_by_each_suffix,
     split_by_suffix,
 )
-from datasets.sources import FolderSource, ImageLmdbSource, LmdbSource, Source
+from datasets.sources import FolderSource, LmdbSource, Source
 from utils.errors import ContradictionError, DataError
 
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "JPEGImages")
@@ -94,9 +93,10 @@ def _table(path: Path, classes: str) -> ClassTable | None:
 
 
 def _lmdb_source(path: Path, table: ClassTable | None, read_by: ReadBy) -> Source:
-    if not holds_pairs(path):
-        return ImageLmdbSource(path)
-    rules = [code for code in _codes(table) if isinstance(code, int) or code.startswith("#")]
+    source = LmdbSource(path, table, read_by)
+    if source.classes is None or source.stored_classes is None:
+        return source
+    rules = [code for code, _ in table.rules if isinstance(code, int) or code.startswith("#")] if table else []
     if rules:
         raise DataError(
             f"{path} is an LMDB, whose ids are not remapped; remove {rules[0]} from the class table, or prepare the"
@@ -106,19 +106,13 @@ def _lmdb_source(path: Path, table: ClassTable | None, read_by: ReadBy) -> Sourc
         raise DataError(
             f"{path} is an LMDB, which holds ids; drop --read-by color, or prepare the original masks again with it"
         )
-    source = LmdbSource(path, table, read_by)
-    stored, given = source.stored.names, source.classes.names
-    if "classes" in source.meta and stored != given and read_by != "index":
-        k = next(k for k, names in enumerate(zip(stored, given, strict=True)) if names[0] != names[1])
-        raise ContradictionError(
-            f"{path} stores class {k} as {stored[k]}, but --classes names it {given[k]}; drop --classes to use the"
-            " stored names, or give --read-by index to use the table's names for these ids"
-        )
+    for k, (stored, given) in enumerate(zip(source.stored_classes.names, source.classes.names, strict=True)):
+        if "classes" in source.meta and stored != given and read_by != "index":
+            raise ContradictionError(
+                f"{path} stores class {k} as {stored}, but --classes names it {given}; drop --classes to use the"
+                " stored names, or give --read-by index to use the table's names for these ids"
+            )
     return source
-
-
-def _codes(table: ClassTable | None) -> list[Code]:
-    return [*(code for code, _ in table.remap), *table.ignore] if table else []
 
 
 def _folder_source(path: Path, classes: ClassTable, options: FolderOptions) -> FolderSource:
@@ -191,7 +185,7 @@ def _pairs(
         unpaired = 0
     if paired.ignored:
         notes.append(f"files without the given suffixes, ignored: {paired.ignored}")
-    parts = [code for code in _codes(classes) if isinstance(code, str) and not code.startswith("#")]
+    parts = [code for code, _ in classes.rules if isinstance(code, str) and not code.startswith("#")]
     if parts and classes != celebamask13():
         notes.append(f"class table rules for parts of CelebAMask-HQ are not used for this data set: {', '.join(parts)}")
     kind = f"images in {images.folder}, masks in {masks.folder}"

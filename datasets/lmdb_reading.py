@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
+from datasets.data_config import larger_images
 from utils.errors import DataError, ReadingError
 from utils.images import open_image
 from utils.reading.checks import brief, check_regular, read_bytes
@@ -68,11 +69,6 @@ def library() -> ModuleType:
     except ImportError:
         raise DataError("data sets are LMDBs, and the package lmdb is not installed: pip install lmdb") from None
     return lmdb
-
-
-def is_lmdb(path: Path) -> bool:
-    """Return True if there is an LMDB, or any other file, at `path`; False for a folder of files."""
-    return not os.path.isdir(path) or os.path.exists(path / "data.mdb")
 
 
 def holds_pairs(path: Path) -> bool:
@@ -196,10 +192,12 @@ def resize(image: Image.Image, resolution: int, resampling: Image.Resampling, pa
     """
     if image.size == (resolution, resolution):
         return image
-    if image.width != image.height or image.width < resolution:
+    if image.width != image.height:
+        raise DataError(f"{path}: {key} is {image.width} x {image.height}, not square; prepare the data set again")
+    if image.width < resolution:
         raise DataError(
-            f"{path}: {key} is {image.width} x {image.height}, which cannot become {resolution} x {resolution};"
-            " only larger squares can be reduced, choose a lower resolution"
+            f"{path}: {key} is {image.width} x {image.height}, too small for {resolution};"
+            f" {larger_images(image.width, resolution)}"
         )
     return image.resize((resolution, resolution), resampling)
 

@@ -16,10 +16,9 @@ from torch import Tensor
 from datasets.crop_and_resize import Resized, crop_and_resize
 from datasets.data_config import Crop, ReadBy
 from datasets.decoding import Record, read_image, read_pair, refuse_contradictions
-from datasets.image_mask import ImageMaskDataset
-from datasets.image_only import ImageDataset
+from datasets.image_mask import ImageDataset, ImageMaskDataset
 from datasets.labels import ClassTable
-from datasets.lmdb_reading import pair_keys, read_meta
+from datasets.lmdb_reading import holds_pairs, pair_keys
 from datasets.mask_codes import LMDB_REMEDY, REMEDY
 from utils.errors import DataError
 
@@ -156,59 +155,50 @@ class FolderSource(FileSource):
 
 
 class LmdbSource(Source):
-    """The pairs of an LMDB.
+    """The pairs of an LMDB, or the images of one without masks, at the largest stored size.
 
     Args:
         path: the LMDB.
-        classes: class table that replaces the stored or default one.
+        classes: class table that replaces the stored or default one; unused without masks.
         read_by: see `ImageMaskDataset`.
+
+    Attributes:
+        stored_classes: class table stored with the data, or the default one; None without masks.
+        resolution: side length of the images in pixels.
     """
 
-    kind = "LMDB of images and masks"
     palette_remedy = LMDB_REMEDY
 
     def __init__(self, path: Path, classes: ClassTable | None, read_by: ReadBy = "auto") -> None:
         self.path = path
-        self._dataset = ImageMaskDataset(path, read_by=read_by, classes=classes)
-        self.meta = read_meta(path)
-        self.stored: ClassTable = self._dataset.stored_classes
-        self.classes: ClassTable = self._dataset.classes
-        self.resolution = self._dataset.resolution
+        self.stored_classes: ClassTable | None = None
+        self.classes: ClassTable | None = None
+        self._pairs: ImageMaskDataset | None = None
+        self._images: ImageMaskDataset | ImageDataset
+        if holds_pairs(path):
+            self.kind = "LMDB of images and masks"
+            self._images = self._pairs = ImageMaskDataset(path, read_by=read_by, classes=classes)
+            self.stored_classes, self.classes = self._pairs.stored_classes, self._pairs.classes
+        else:
+            self.kind = "LMDB of images without masks"
+            self._images = ImageDataset(path)
+        self.meta = self._images.meta
+        self.resolution = self._images.resolution
 
     def __len__(self) -> int:
-        return len(self._dataset)
+        return len(self._images)
 
     def name(self, index: int) -> str:
-        return f"{self.path}: {pair_keys(index)[0]}"
+        return f"{self.path}: {self._images.image_key(index)}"
 
     def mask_name(self, index: int) -> str:
         return f"{self.path}: {pair_keys(index)[1]}"
 
     def read(self, index: int) -> Record:
-        image, label, palette = self._dataset.record(index)
+        if self._pairs is None:
+            return Record(_to_pil(self._images.image(index)), None)
+        image, label, palette = self._pairs.record(index)
         return Record(_to_pil(image), label.numpy(), palette=palette)
-
-
-class ImageLmdbSource(Source):
-    """The images of an LMDB without masks, at the largest stored size."""
-
-    kind = "LMDB of images without masks"
-    classes = None
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._dataset = ImageDataset(path)
-        self.meta = read_meta(path)
-        self.resolution = self._dataset.resolution
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def name(self, index: int) -> str:
-        return f"{self.path}: record {index}"
-
-    def read(self, index: int) -> Record:
-        return Record(_to_pil(self._dataset[index]), None)
 
 
 def _to_pil(image: Tensor) -> Image.Image:

@@ -30,20 +30,20 @@ from typing import Any
 
 from PIL import Image
 
-from datasets.data_config import CROPS, Crop, add_folder_options, parsed_folder
+from datasets.data_config import CROPS, RESOLUTIONS, Crop, add_folder_options, parsed_folder
 from datasets.find import find_source
 from datasets.inspection import Inspection, inspect_source, preview_grid
 from datasets.lmdb_reading import image_key
 from datasets.lmdb_writer import describe, encode_image, encode_pair, link_lmdb, pair_items, refuse_existing
 from datasets.parallel import ordered_map
 from datasets.resumable_writer import ResumableWriter
-from datasets.sources import FileSource, ImageLmdbSource, LmdbSource, Source
+from datasets.sources import FileSource, LmdbSource, Source
 from utils import cli
 from utils.errors import DataError, printable
 from utils.files import reason_not_writable
 from utils.progress import progress
 
-_RESOLUTIONS = [2**exponent for exponent in range(4, 11)]  # that the networks support
+_SHOWN = 20  # contradicting masks that are listed
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -84,10 +84,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     source.refuse_output(args.out)
     if args.images_only and source.classes is not None:
         raise DataError(f"{args.source} is an LMDB of images and masks, which is used as it is; drop --images-only")
-    if isinstance(source, LmdbSource | ImageLmdbSource) and source.resolution != args.resolution:
+    if isinstance(source, LmdbSource) and source.resolution != args.resolution:
+        remedy = f"give --resolution {source.resolution}, or train on it without preparation"
+        if source.resolution not in RESOLUTIONS:
+            remedy = "train on it without preparation"
         raise DataError(
-            f"{args.source} has {source.resolution} pixels and is not copied; give --resolution {source.resolution}"
-            " (training reduces larger images on reading)"
+            f"{args.source} has {source.resolution} pixels, and an LMDB is used as it is; {remedy} (training reduces"
+            " larger images on reading)"
         )
     bar = partial(progress, total=len(source), unit="image", desc="checking")
     checked = inspect_source(source, args.workers, args.resolution, args.crop, bar)
@@ -126,8 +129,8 @@ def _option(name: str) -> str:
 
 
 def _check(args: argparse.Namespace) -> None:
-    if args.resolution not in _RESOLUTIONS:
-        shown = ", ".join(map(str, _RESOLUTIONS))
+    if args.resolution not in RESOLUTIONS:
+        shown = ", ".join(map(str, RESOLUTIONS))
         raise DataError(f"--resolution {args.resolution}: the networks support powers of two; give one of {shown}")
     if not 0 <= args.workers <= 1024:
         raise DataError(f"--workers {args.workers} is out of range; give 0 to 1024")
@@ -138,10 +141,14 @@ def _check(args: argparse.Namespace) -> None:
 
 def _stop_at_problems(source: Source, checked: Inspection, args: argparse.Namespace) -> None:
     if checked.contradictions:
-        for contradiction in checked.contradictions[1:]:
-            print(contradiction)
-        more = f" ({len(checked.contradictions)} such masks)" if checked.contradictions[1:] else ""
-        raise DataError(f"{checked.contradictions[0]}{more}")
+        first, *others = checked.contradictions
+        for problem in others[: _SHOWN - 1]:
+            print(problem)
+        listed = (
+            f"the first {_SHOWN} are listed; scripts.inspect_data lists all" if others[_SHOWN - 1 :] else "all listed"
+        )
+        more = f" (masks with such a problem: {len(others) + 1}, {listed})" if others else ""
+        raise DataError(f"{first}{more}")
     if checked.all_problems and not args.skip_bad:
         first, *others = checked.all_problems
         for problem in others:

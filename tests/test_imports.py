@@ -41,7 +41,6 @@ ALLOWED = {
         "datasets.decoding",
         "datasets.labels",
         "datasets.pairing",
-        "datasets.sampler",
         "datasets.transforms",
         "utils",
     },

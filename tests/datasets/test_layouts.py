@@ -11,8 +11,7 @@ from PIL import Image
 
 from datasets.data_config import DataConfig, FolderOptions
 from datasets.find import find_source
-from datasets.image_mask import ImageMaskDataset
-from datasets.image_only import ImageDataset
+from datasets.image_mask import ImageDataset, ImageMaskDataset
 from datasets.opening import open_dataset, open_images
 from datasets.pairing import Listing, recognize, split_by_suffix
 from scripts.prepare_data import main
@@ -113,6 +112,10 @@ def test_folders_that_the_user_names(tmp_path: Path, monkeypatch, form: str) -> 
     (tmp_path / "pixels").mkdir()
     with pytest.raises(DataError, match="--masks-folder pixels: there are pixels and set/pixels"):
         find_source(Path("set"), FolderOptions(images_folder="photos", masks="pixels"))
+
+
+def test_a_users_files_in_the_working_directory_are_not_found() -> None:
+    assert list(Path().iterdir()) == []
 
 
 def test_masks_beside_images_in_the_same_folder(tmp_path: Path) -> None:

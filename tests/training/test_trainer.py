@@ -314,7 +314,9 @@ def test_resuming_on_data_of_other_classes(train, tmp_path):
         writer.add(*draw_face(0, 0, 32))
     folder = train("training.total_images=4")
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != ".lock"}
-    with pytest.raises(ConfigError, match=f"other classes than .*other: class 1 is {names[1]} there, {names[2]} here"):
+    with pytest.raises(
+        ConfigError, match=f"other classes than .*other: class 1 is {names[1]} in the former, {names[2]} in the latter"
+    ):
         train(f"data.path={tmp_path / 'other'}")
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != ".lock"} == before
 
