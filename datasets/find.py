@@ -14,8 +14,8 @@ from datasets.labels import ClassTable
 from datasets.pairing import (
     Convention,
     Listing,
+    by_stem,
     duplicates,
-    group,
     is_system_file,
     list_images,
     pair,
@@ -214,7 +214,7 @@ def _images_only(listing: Listing, options: FolderOptions, masks: Set[Path] = fr
     if len(folders) > 1:
         most = [f"{folder} ({count})" for folder, count in folders.most_common(_SHOWN)]
         notes.append(f"images by folder: {', '.join([*most, *(['...'] if len(folders) > _SHOWN else [])])}")
-    files = group(listing)
+    files = by_stem(listing)
     pairs = [(same[0], None) for same in files.values() if len(same) == 1]
     kind = f"images without masks in {listing.folder}"
     return FolderSource((listing.folder,), kind, pairs, None, duplicates(files), listing.skipped, notes)

@@ -1,14 +1,14 @@
-"""Reading of LMDB data sets.
+"""Reading of LMDB data sets, written by this project or by other programs.
 
-Two layouts are read, ours and those of other programs alike:
+There are two layouts:
 - pairs: `image-0000000` (JPEG bytes), `label-0000000` (PNG bytes, 8-bit class ids), and `image-length` and
   `label-length` (ASCII digits);
 - images only, as StyleGAN2 implementations for PyTorch use it: `<size>-00000` (JPEG bytes) and `length`.
-Ours also have `meta`, JSON with the class table and the origin of the data, which other readers ignore.
+This project also stores `meta`, JSON with the class table and the origin of the data, which other readers ignore.
 
-LMDB cannot open a path twice in one process, and an environment must not be used after a fork, but data sets are
-copied freely (several with one path; workers by fork or spawn). Environments are therefore kept here, one per file
-and process, never in the data sets.
+LMDB cannot open a path twice in one process, and an environment must not be used after a fork. But several data sets
+may read the same path, and they are copied to workers by fork or spawn. Environments are therefore kept here, one per
+file and process, and not in the data sets.
 """
 
 import io
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import lmdb
 
 META_KEY = "meta"
-META_FILE = "meta.json"  # beside a linked LMDB of another program, into which nothing is written
+META_FILE = "meta.json"  # holds `meta` beside a linked LMDB of another program, into which nothing is written
 META_VERSION = 1
 MAX_PIXELS = 2**26  # 8192 x 8192, the largest size of the layouts
 _META_TYPES = {"resolution": int, "count": int, "source": str, "tool": str, "read_by": str}
@@ -59,20 +59,16 @@ def image_key(size: int, index: int) -> str:
 
 
 def library() -> ModuleType:
-    """Import the package lmdb, which only programs that open an LMDB need.
-
-    Raises:
-        DataError: if it is not installed.
-    """
+    """Import the package lmdb, which only commands that open an LMDB need; raise DataError if it is missing."""
     try:
         import lmdb
     except ImportError:
-        raise DataError("data sets are LMDBs, and the package lmdb is not installed: pip install lmdb") from None
+        raise DataError("reading and writing LMDBs needs the package lmdb: pip install lmdb") from None
     return lmdb
 
 
 def holds_pairs(path: Path) -> bool:
-    """Return True if an LMDB has the layout of pairs."""
+    """Return False if an LMDB has the layout of images only."""
     return read(path, "length") is None
 
 
@@ -95,7 +91,7 @@ def environment(path: Path) -> "lmdb.Environment":
     key = os.path.realpath(file)
     entry = _entries.get(key)
     if entry and (entry.pid, entry.inode) != (os.getpid(), inode):
-        # Inherited through a fork, or of a file that has been replaced since.
+        # The environment was inherited through a fork, or its file has been replaced since.
         _entries.pop(key).environment.close()
         entry = None
     if entry is None:
@@ -107,7 +103,7 @@ def read(path: Path, key: str) -> bytes | None:
     """Return the value of a key in the LMDB at `path`, None if it has no such key.
 
     Raises:
-        DataError: if the LMDB is missing or damaged, or the file is none.
+        DataError: if the path is missing, damaged or not an LMDB.
     """
     try:
         with environment(path).begin() as transaction:
@@ -147,10 +143,15 @@ def read_meta(path: Path) -> Mapping[str, Any]:
 
 
 def count_records(path: Path, key: str, meta: Mapping[str, Any]) -> int:
-    """Return the number of records, which is stored under a key as ASCII digits and in the description.
+    """Return the number of records.
+
+    Args:
+        path: the LMDB.
+        key: key that stores the number as ASCII digits.
+        meta: description of the LMDB, whose "count" must agree if it is present.
 
     Raises:
-        DataError: if the two differ, or there are none.
+        DataError: if the number is malformed, zero, more than the LMDB holds, or not that of the description.
     """
     stored = read(path, key) or b""
     if not stored.isdigit() or len(stored) > _MAX_DIGITS:
@@ -166,11 +167,7 @@ def count_records(path: Path, key: str, meta: Mapping[str, Any]) -> int:
 
 
 def decode(path: Path, key: str) -> Image.Image:
-    """Return the decoded image of a key.
-
-    Raises:
-        DataError: if there is none, or it cannot be decoded.
-    """
+    """Return the decoded image of a key; raise DataError if it is missing or cannot be decoded."""
     stored = read(path, key)
     if stored is None:
         raise DataError(f"{path}: record {key} is missing; write the data set again")
@@ -185,10 +182,17 @@ def decode(path: Path, key: str) -> Image.Image:
 
 
 def resize(image: Image.Image, resolution: int, resampling: Image.Resampling, path: Path, key: str) -> Image.Image:
-    """Return the image of a record with side R, reduced if it is larger.
+    """Return an image reduced to R x R pixels.
+
+    Args:
+        image: the image, decoded.
+        resolution: R.
+        resampling: filter for images larger than R.
+        path: the LMDB, for messages.
+        key: key of the image, for messages.
 
     Raises:
-        DataError: if it is not square, or smaller than R.
+        DataError: if the image is not square, or smaller than R.
     """
     if image.size == (resolution, resolution):
         return image
@@ -225,9 +229,9 @@ def _open(path: Path, file: Path, size: int) -> "lmdb.Environment":
 
 
 def _check(file: Path, opened: "lmdb.Environment", size: int) -> None:
-    """Check the pages of a file of `size` bytes: reading one that is wrong or beyond its end would kill the process.
+    """Check the pages of a file of `size` bytes: reading a damaged page, or one beyond its end, would crash Python.
 
-    Forked workers inherit the record of checked files.
+    Files that were checked are remembered, also in forked workers.
     """
     if (needed := (opened.info()["last_pgno"] + 1) * opened.stat()["psize"]) > size:
         raise ReadingError(f"is truncated: it has {size} of {needed} bytes")

@@ -34,9 +34,9 @@ from datasets.data_config import CROPS, RESOLUTIONS, Crop, add_folder_options, p
 from datasets.find import find_source
 from datasets.inspection import Inspection, inspect_source, preview_grid
 from datasets.lmdb_reading import image_key
-from datasets.lmdb_writer import describe, encode_image, encode_pair, link_lmdb, pair_items, refuse_existing
+from datasets.lmdb_writer import describe, encode_image, encode_pair, link_lmdb, pair_items
 from datasets.parallel import ordered_map
-from datasets.resumable_writer import ResumableWriter
+from datasets.resumable_writer import ResumableWriter, refuse_existing
 from datasets.sources import FileSource, LmdbSource, Source
 from utils import cli
 from utils.errors import DataError, printable

@@ -354,6 +354,6 @@ def test_masks_whose_palettes_contradict_each_other_are_counted_and_listed(tmp_p
     assert "10.png: its palette shows id 0 as #008000, but" in captured.err
     assert "(masks with such a problem: 18, all listed)" in captured.err
     with pytest.raises(
-        ContradictionError, match=r"masks with such a problem: 18; the others are .*7\.png, .*, \.\.\.\)"
+        ContradictionError, match=r"masks with such a problem: 18; the others are .*11\.png, .*, \.\.\.\)"
     ):
         find_source(source).refuse_contradictions()
