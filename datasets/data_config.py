@@ -134,6 +134,21 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     add_folder_options(parser)
 
 
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the commands that check a data set, as `datasets.find.find_source` reads them."""
+    add = parser.add_argument
+    add("--images-only", action="store_true", help="use the images without masks")
+    add(
+        "--classes",
+        default="",
+        help="class table: a YAML file, celebamask13 or celebamask19 "
+        "(default: classes.yaml in the folder, the one stored in an LMDB, or celebamask13)",
+    )
+    add("--split", choices=("train", "val", "all"), help="split of CelebAMask-HQ (default train)")
+    add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    add_folder_options(parser)
+
+
 def add_folder_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that describe a folder's layout, as `parsed_folder` reads them."""
     group = parser.add_argument_group("folders of images and masks whose layout is not recognized")

@@ -165,13 +165,12 @@ def _pairs(
     strict = bool(options.image_suffix or options.mask_suffix)
     paired = pair(images, masks, convention or Convention(options.image_suffix), strict=strict)
     if not paired.pairs and not paired.problems:
-        differ_in_case = not {name.lower() for name in images.names}.isdisjoint(name.lower() for name in masks.names)
         remedy = (
-            "upper and lower case count: rename one of the two"
-            if differ_in_case
-            else "give the suffixes of their names with --image-suffix and --mask-suffix (in a run: data.image_suffix,"
+            "give the suffixes of their names with --image-suffix and --mask-suffix (in a run: data.image_suffix,"
             " data.mask_suffix)"
         )
+        if {name.lower() for name in images.names} & {name.lower() for name in masks.names}:
+            remedy = "names must agree in upper and lower case: rename one of the two"
         raise DataError(
             f"no image in {images.folder} has a mask in {masks.folder} by its name (such as {images.files[0]} and"
             f" {masks.files[0]}); {remedy}"
@@ -195,7 +194,7 @@ def _pairs(
 
 
 def _images_only(listing: Listing, options: FolderOptions, masks: Set[Path] = frozenset()) -> FolderSource:
-    """Return only the images; the report lists the ignored masks."""
+    """Return a source of the images only; its notes, for the report, name the masks that are left out."""
     if options.mask_suffix:
         masks = masks | set(select_by_suffix(listing, options.mask_suffix).files)
     listing = listing.select([path not in masks for path in listing.files])
@@ -208,8 +207,7 @@ def _images_only(listing: Listing, options: FolderOptions, masks: Set[Path] = fr
         listing = select_by_suffix(listing, options.image_suffix)
         if left := count - len(listing.files):
             notes.append(f"files without the given suffixes, ignored: {left}")
-    if not listing.files:
-        raise DataError(_no_images(listing.folder))
+    _refuse_empty(listing)
     folders = Counter(path.relative_to(listing.folder).parent.as_posix() for path in listing.files)
     if len(folders) > 1:
         most = [f"{folder} ({count})" for folder, count in folders.most_common(_SHOWN)]
@@ -221,16 +219,14 @@ def _images_only(listing: Listing, options: FolderOptions, masks: Set[Path] = fr
 
 
 def _refuse_other_folders(path: Path, known: Path | None, options: FolderOptions) -> None:
-    """Refuse a known folder beside others: they may hold masks, even if the user says that all are images."""
-    if known is None:
-        return
-    others = sorted(folder.name for folder in _folders_in(path) if folder.name != known.name)
-    if others or known.name.lower() in map(str.lower, _MASK_FOLDERS):
+    """Refuse a folder with a known name beside others, which may hold masks even if the user says that none do."""
+    others = sorted(folder.name for folder in _folders_in(path) if known and folder.name != known.name)
+    if known and (others or known.name.lower() in map(str.lower, _MASK_FOLDERS)):
         if not options.images_only:
             raise DataError(_unknown(path, options))
         raise DataError(
-            f"{path} holds {', '.join([known.name, *others])}: which of these are images? Give --images-folder (in a"
-            " run: data.images_folder), or a folder that holds nothing else"
+            f"{path} holds {', '.join([known.name, *others])}; name the folder of images with --images-folder (in a"
+            " run: data.images_folder), or give a folder that holds nothing else"
         )
 
 
@@ -249,14 +245,14 @@ def _unknown(path: Path, options: FolderOptions) -> str:
 
 
 def _list_some_images(folder: Path, without: Path | None = None) -> Listing:
-    listing = list_images(folder, without)
+    return _refuse_empty(list_images(folder, without))
+
+
+def _refuse_empty(listing: Listing) -> Listing:
     if not listing.files:
-        raise DataError(_no_images(folder))
+        suffixes = ", ".join(sorted(SUFFIXES))
+        raise DataError(f"{listing.folder} holds no images ({suffixes}); give the folder that does")
     return listing
-
-
-def _no_images(folder: Path) -> str:
-    return f"{folder} holds no images ({', '.join(sorted(SUFFIXES))}); give the folder that does"
 
 
 def _entries(path: Path) -> list[Path]:

@@ -142,13 +142,17 @@ class ImageMaskDataset(_LmdbImages, PairDataset):
         self.stored_classes = self._class_table(classes.num_classes if classes else num_classes)
         self.classes = classes or self.stored_classes
         self._checks_palettes = read_by == "auto" and self.meta.get("read_by") != "index"
-        stored = self._stored_resolution()
-        if self.meta.get("resolution", stored) != stored:
+        width, height = decode(self.path, first := self.image_key(0)).size
+        if width != height:
             raise DataError(
-                f"{self.path}: meta says {self.meta['resolution']} pixels, but {pair_keys(0)[0]} has {stored};"
+                f"{self.path}: {first} is {width} x {height}; only square images can be used, crop them first"
+            )
+        if self.meta.get("resolution", width) != width:
+            raise DataError(
+                f"{self.path}: meta says {self.meta['resolution']} pixels, but {first} has {width};"
                 " write the data set again"
             )
-        self.resolution = resolution or stored
+        self.resolution = resolution or width
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Return image uint8 [3, R, R] and label uint8 [R, R] of a record."""
@@ -169,30 +173,24 @@ class ImageMaskDataset(_LmdbImages, PairDataset):
             )
         pixels = self._pixels(image, image_key)
         ids = np.array(resize(label, self.resolution, Image.Resampling.NEAREST, self.path, label_key))
-        self._check_ids(ids, label_key)
+        count = self.classes.num_classes
+        if int(ids.max()) >= count:
+            wrong = ", ".join(str(k) for k in np.unique(ids[ids >= count])[:8])
+            raise DataError(
+                f"{self.path}: {label_key} has ids {wrong} outside 0..{count - 1};"
+                " correct it, or give a class table with these ids"
+            )
         return pixels, torch.from_numpy(ids), palette
 
     def content(self, index: int) -> list[bytes]:
         """Return the image and the label of a record as stored, without decoding them."""
         return [read(self.path, key) or b"" for key in pair_keys(index)]
 
-    def _stored_resolution(self) -> int:
-        key = pair_keys(0)[0]
-        width, height = decode(self.path, key).size
-        if width != height:
-            raise DataError(
-                f"{self.path}: {key} is {width} x {height}; only square images can be used, crop them first"
-            )
-        return width
-
     def _decode_label(self, key: str) -> tuple[Image.Image, "Palette"]:
         label = decode(self.path, key)
-        if label.format == "JPEG":
-            raise DataError(f"{self.path}: {key} is a JPEG, which is lossy and changes ids; store grey or palette PNGs")
-        if label.mode not in ("L", "P"):
-            raise DataError(
-                f"{self.path}: {key} has mode {label.mode}, not 8-bit class ids; store grey or palette PNGs"
-            )
+        if label.format == "JPEG" or label.mode not in ("L", "P"):
+            kind = "is a JPEG, which is lossy and changes ids" if label.format == "JPEG" else f"has mode {label.mode}"
+            raise DataError(f"{self.path}: {key} {kind}; store 8-bit class ids as grey or palette PNGs")
         if not self._checks_palettes or label.mode != "P":
             return label, ()
         from datasets.mask_codes import LMDB_REMEDY, check_palette, used_palette
@@ -201,15 +199,6 @@ class ImageMaskDataset(_LmdbImages, PairDataset):
             return label, check_palette(used_palette(label), self.classes, LMDB_REMEDY)
         except ContradictionError as error:
             raise ContradictionError(f"{self.path}: {key}: {error}") from None
-
-    def _check_ids(self, ids: np.ndarray, key: str) -> None:
-        count = self.classes.num_classes
-        if int(ids.max()) >= count:
-            wrong = ", ".join(str(k) for k in np.unique(ids[ids >= count])[:8])
-            raise DataError(
-                f"{self.path}: {key} has ids {wrong} outside 0..{count - 1};"
-                " correct it, or give a class table with these ids"
-            )
 
     def _class_table(self, num_classes: int | None) -> ClassTable:
         """Return the stored class table, or the default one for K classes if another program wrote the LMDB."""
@@ -230,7 +219,7 @@ class ImageMaskDataset(_LmdbImages, PairDataset):
 
 
 def _check_lengths(path: Path) -> None:
-    """Check that an LMDB stores the same number of images and labels; `count_records` checks that number."""
+    """Raise a DataError unless an LMDB stores pairs, and as many images as labels."""
     if read(path, "length") is not None:
         raise DataError(
             f"{path} holds images without masks; give a data set with masks"

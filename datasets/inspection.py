@@ -47,17 +47,6 @@ class Inspection:
         source: the source.
         checks: the check of each record, in order.
 
-    Attributes:
-        source: the source.
-        good: indices of the records without a problem.
-        problems: problems of files, one line each, including the contradictions.
-        contradictions: problems that cannot be solved by skipping files: only the user knows what the masks mean.
-        sizes: number of good records of each (width, height).
-        turned: number of good records that were rotated or flipped according to their EXIF orientation.
-        ambiguous: number of those whose mask fits both the stored and the upright image.
-        shares: fraction of each class in the pixels of all good records [K].
-        images: number of good records that show each class [K].
-        empty_classes: a problem for each class that no mask shows; none if there are contradictions.
     """
 
     def __init__(self, source: Source, checks: Sequence[RecordCheck]) -> None:
@@ -65,21 +54,22 @@ class Inspection:
         readable = [i for i, check in enumerate(checks) if not check.problem]
         palettes = ((source.mask_name(i), checks[i].palette) for i in readable)
         differences = palette_differences(palettes, source.palette_remedy)
+        # Indices of the records without a problem.
         self.good = [i for i in readable if source.mask_name(i) not in differences]
-        self.contradictions = [check.problem for check in checks if check.is_contradiction]
-        self.contradictions += differences.values()
+        # Problems that cannot be solved by skipping files, one line each: only the user knows what the masks mean.
+        self.contradictions = [check.problem for check in checks if check.is_contradiction] + [*differences.values()]
         others = [check.problem for check in checks if check.problem and not check.is_contradiction]
         self.problems = [*self.contradictions, *map(printable, source.problems), *others]
         good = [checks[i] for i in self.good]
-        self.sizes = Counter(check.size for check in good)
-        self.turned = sum(check.turned for check in good)
-        self.ambiguous = sum(check.ambiguous for check in good)
-        # Statistics of the classes.
+        self.sizes = Counter(check.size for check in good)  # number of good records of each (width, height)
+        self.turned = sum(check.turned for check in good)  # rotated or flipped according to their EXIF orientation
+        self.ambiguous = sum(check.ambiguous for check in good)  # those whose mask also fits the upright image
         names = source.classes.names if source.classes else ()
         counts = [check.pixels for check in good if check.pixels is not None]
         pixels = np.stack(counts) if counts else np.zeros((0, len(names)), np.int64)  # [good records, K]
-        self.shares = pixels.sum(0) / max(1, pixels.sum())
-        self.images = (pixels > 0).sum(0)
+        self.shares = pixels.sum(0) / max(1, pixels.sum())  # fraction of each class in the pixels of good records [K]
+        self.images = (pixels > 0).sum(0)  # number of good records that show each class [K]
+        # A problem for each class that no mask shows; not known if there are contradictions.
         self.empty_classes = [
             f"class {name} ({k}): no mask shows it; remove it from the class table"
             for k, name in enumerate(names)

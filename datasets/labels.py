@@ -43,26 +43,20 @@ _GOLDEN_RATIO = 0.6180339887498949
 class ClassTable:
     """The classes 0..K-1 and the rules that turn the codes in masks into them; class 0 is the background.
 
-    Attributes:
-        names: K distinct names.
-        colors: K colours, RGB in 0..255; RGB masks are read by them.
-        transparent: ids of transparent classes (paper section 3.2).
-        partners: pairs of classes that are swapped when an image is mirrored (left eye, right eye).
-        remap: (code in the masks, class) for codes other than the class's own id and colour.
-        ignore: codes of unlabelled pixels, which become background; use `remap` for another class.
-        uncolored: ids for which the user's table gives no colour; their `colors` are for display only and never used to
-            decode masks. This field is not stored.
-
     Raises:
         DataError: if the fields contradict each other.
     """
 
-    names: tuple[str, ...]
-    colors: tuple[tuple[int, int, int], ...]
-    transparent: tuple[int, ...] = ()
-    partners: tuple[tuple[int, int], ...] = ()
-    remap: tuple[tuple[Code, int], ...] = ()
-    ignore: tuple[Code, ...] = ()
+    names: tuple[str, ...]  # K distinct names
+    colors: tuple[tuple[int, int, int], ...]  # K colours, RGB in 0..255; RGB masks are read by them
+    transparent: tuple[int, ...] = ()  # ids of transparent classes (paper section 3.2)
+    partners: tuple[tuple[int, int], ...] = ()  # classes to swap when an image is mirrored (left eye, right eye)
+    remap: tuple[
+        tuple[Code, int], ...
+    ] = ()  # (code in the masks, class) for codes other than the class's id and colour
+    ignore: tuple[Code, ...] = ()  # codes of unlabelled pixels, which become background
+    # Ids for which the user's table gives no colour: their `colors` are for display only, never used to decode masks.
+    # This field is not stored.
     uncolored: tuple[int, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:

@@ -84,10 +84,9 @@ class ShardedDataset(ConcatDataset[tuple[Tensor, Tensor]], PairDataset):
         self.resolution = shards[0].resolution
         self.provenance = [origin for shard in shards for origin in shard.provenance]
         for shard, name in zip(shards, names, strict=True):
-            if _meaning(shard.classes) != _meaning(self.classes):
+            if difference := first_difference(shard.classes, self.classes):
                 raise DataError(
-                    f"{name} has other classes than {names[0]}: "
-                    f"{first_difference(shard.classes, self.classes)}; prepare both with the same class table"
+                    f"{name} has other classes than {names[0]}: {difference}; prepare both with the same class table"
                 )
 
 
@@ -192,19 +191,18 @@ def _check(config: DataConfig, kind: str) -> None:
             )
 
 
-def _meaning(table: ClassTable) -> tuple[object, ...]:
-    """Return what labels mean, regardless of colours and of the codes in the original masks."""
-    return table.names, table.transparent, table.partners
-
-
 def first_difference(table: ClassTable, other: ClassTable) -> str:
-    """Return the first difference in what labels mean, to follow "<table> has other classes than <other>: "."""
+    """Return the first difference in what labels mean, to follow "<table> has other classes than <other>: ".
+
+    It is "" if there is none. Colours and the codes in the original masks do not count.
+    """
     for k, (first, second) in enumerate(zip(table.names, other.names, strict=False)):
         if first != second:
             return f"class {k} is {first} in the former, {second} in the latter"
     if table.num_classes != other.num_classes:
         return f"the former has {table.num_classes} classes, the latter {other.num_classes}"
-    return "they differ in transparency or left and right partners"
+    is_same = (table.transparent, table.partners) == (other.transparent, other.partners)
+    return "" if is_same else "they differ in transparency or left and right partners"
 
 
 def content_digest(dataset: PairDataset) -> str:

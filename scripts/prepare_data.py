@@ -12,10 +12,10 @@ SOURCE is one of
   - a folder of images without masks, for domain adaptation, with --images-only
   - an LMDB in a common layout, with masks or without; it is checked and linked to, not copied
 
-Describe other layouts with --images-folder, --masks-folder, --image-suffix and --mask-suffix; none is guessed.
-Every file is checked before anything is written. Problems stop the run, unless --skip-bad leaves those files out.
-OUT becomes a folder with the LMDB, report.txt, contact_sheet.png (have a look at it!) and, if files were left out,
-problems.txt. Rerun the same command to resume an interrupted run.
+Describe other layouts with --images-folder, --masks-folder, --image-suffix and --mask-suffix; the command does not
+guess them. Every file is checked before anything is written. Problems stop the command, unless --skip-bad leaves those
+files out. OUT becomes a folder with the LMDB, report.txt, contact_sheet.png (look at it!) and, if files were left out,
+problems.txt. Rerun the same command to resume after an interruption.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from typing import Any
 
 from PIL import Image
 
-from datasets.data_config import CROPS, RESOLUTIONS, Crop, add_folder_options, parsed_folder
+from datasets.data_config import CROPS, RESOLUTIONS, Crop, add_source_options, parsed_folder
 from datasets.find import find_source
 from datasets.inspection import Inspection, inspect_source, preview_grid
 from datasets.lmdb_reading import image_key
@@ -52,14 +52,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("source", metavar="SOURCE", type=Path)
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to create")
     parser.add_argument("--resolution", type=int, required=True, help="side length in pixels, a power of two")
-    parser.add_argument("--images-only", action="store_true", help="use the images without masks")
-    parser.add_argument(
-        "--classes",
-        default="",
-        help="class table: a YAML file, celebamask13 or celebamask19 "
-        "(default: classes.yaml in SOURCE, the one stored in an LMDB, or celebamask13)",
-    )
-    parser.add_argument("--split", choices=("train", "val", "all"), help="split of CelebAMask-HQ (default train)")
     parser.add_argument(
         "--crop",
         choices=CROPS,
@@ -67,8 +59,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="images that are not square: refuse them (default), keep the central square, or pad with background",
     )
     parser.add_argument("--skip-bad", action="store_true", help="leave out files with problems, and list them")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
-    add_folder_options(parser)
+    add_source_options(parser)
     return parser.parse_args(argv)
 
 
@@ -106,11 +97,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if isinstance(source, FileSource):
         _write(source, checked.good, args, meta, files)
     else:
-        read_by = {"read_by": args.read_by} if args.read_by != "auto" else {}
-        _link(source, checked, args.out, meta | read_by, files)
+        if len(checked.good) < len(source):
+            raise DataError(f"{checked.problems[0]}; an LMDB is used as it is, so --skip-bad cannot leave records out")
+        file = source.path / "data.mdb" if os.path.isdir(source.path) else source.path
+        link_lmdb(file, args.out, meta | ({"read_by": args.read_by} if args.read_by != "auto" else {}), files)
     print(
         f"wrote {printable(args.out)}: {len(checked.good)} records at {args.resolution} pixels; "
-        "have a look at its contact_sheet.png"
+        "look at its contact_sheet.png"
     )
     print(_next_step(source, args))
 
@@ -163,13 +156,6 @@ def _stop_at_problems(source: Source, checked: Inspection, args: argparse.Namesp
         raise DataError(f"{first}{more}; or give --skip-bad to continue {effect}{unpaired}")
     if not checked.good:
         raise DataError(f"{args.source}: every record has a problem, the first: {checked.problems[0]}")
-
-
-def _link(source: Source, checked: Inspection, out: Path, meta: dict[str, Any], files: dict[str, bytes]) -> None:
-    if len(checked.good) < len(source):
-        raise DataError(f"{checked.problems[0]}; an LMDB is used as it is, so --skip-bad cannot leave records out")
-    file = source.path / "data.mdb" if os.path.isdir(source.path) else source.path
-    link_lmdb(file, out, meta, files)
 
 
 def _write(

@@ -362,7 +362,7 @@ def test_names_that_differ_in_case_alone(tmp_path: Path) -> None:
     for name in ("images/A0.jpg", "masks/a0.png"):
         (tmp_path / name).parent.mkdir()
         Image.new("L", (16, 16)).save(tmp_path / name)
-    with pytest.raises(DataError, match=r"upper and lower case count: rename one"):
+    with pytest.raises(DataError, match=r"must agree in upper and lower case: rename one"):
         find_source(tmp_path)
 
 

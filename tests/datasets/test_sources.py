@@ -94,7 +94,7 @@ def test_masks_without_their_images_are_no_pictures(tmp_path: Path) -> None:
     (tmp_path / "images").rename(tmp_path / "photos")
     with pytest.raises(DataError, match=r"is no known layout .* it holds masks/, photos/"):
         find_source(tmp_path)
-    with pytest.raises(DataError, match="holds masks, photos: which of these are images"):
+    with pytest.raises(DataError, match="holds masks, photos; name the folder of images with --images-folder"):
         find_source(tmp_path, ALONE)
 
 
