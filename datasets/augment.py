@@ -25,13 +25,7 @@ _SCALE, _CONTRAST, _SATURATION, _BRIGHTNESS = 0.2 * math.log(2), 0.5 * math.log(
 
 
 class Augmentation:
-    """Random augmentations, different for each sample.
-
-    Args:
-        config: which augmentations are applied.
-        classes: class table, for the partners that are swapped when an image is mirrored.
-        device: device of the images.
-    """
+    """Random augmentations, different for each sample; mirroring an image swaps the partners in `classes`."""
 
     def __init__(self, config: AugmentConfig, classes: ClassTable, device: torch.device) -> None:
         self.config = config

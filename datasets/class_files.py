@@ -63,11 +63,7 @@ def celebamask13() -> ClassTable:
 
 
 def default_table(num_classes: int) -> ClassTable:
-    """Return the table of data that store none: CelebAMask-HQ for 13 classes, numbered names otherwise.
-
-    Raises:
-        DataError: for fewer than 2 or more than 64 classes.
-    """
+    """Return the table of data that store none: CelebAMask-HQ for 13 classes, `numbered_table` for other numbers."""
     table = celebamask13()
     return table if num_classes == table.num_classes else numbered_table(num_classes)
 

@@ -22,17 +22,11 @@ from utils.errors import DataError
 
 
 class PairDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Pairs of image uint8 [3, R, R] and label uint8 [R, R]: the base class of all data sets with masks.
+    """Pairs of image uint8 [3, R, R] and label uint8 [R, R]: the base class of all data sets with masks."""
 
-    Attributes:
-        classes: class table of the labels.
-        resolution: side length R.
-        provenance: origin of the records (source, count, tool) as plain data, one entry per source.
-    """
-
-    classes: ClassTable
-    resolution: int
-    provenance: list[dict[str, Any]]
+    classes: ClassTable  # of the labels
+    resolution: int  # R
+    provenance: list[dict[str, Any]]  # origin of the records (source, count, tool) as plain data, one entry per source
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -111,11 +105,7 @@ def _start_worker(worker: int) -> None:
 
 
 def end_on_lost_batches(worker: int) -> None:
-    """Make a worker exit if it cannot send a batch for lack of file handles: its parent would wait for it forever.
-
-    Args:
-        worker: number of the worker, which DataLoader passes to its `worker_init_fn`; unused.
-    """
+    """Make a worker exit if it cannot send a batch for lack of file handles: its parent would wait for it forever."""
 
     def end(error: BaseException, *_: object) -> None:
         if not (isinstance(error, OSError) and error.errno):

@@ -1,4 +1,4 @@
-"""Find the data source at a user's path: in one of the known layouts, or in one that the user describes."""
+"""Find the data source at a user's path, in one of the known layouts or in one that the user describes."""
 
 import os
 import re
@@ -31,7 +31,7 @@ _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "JPEGImages")
 _MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "SegmentationClass")
 _SPLIT_FOLDERS = ("train", "training", "val", "valid", "validation", "test")
 _ALMOST_CLASSES_FILE = re.compile(r"class(es)?\.ya?ml(\.txt)?", re.IGNORECASE)
-_SHOWN = 6
+_SHOWN = 6  # files or folders in a message
 _KNOWN_LAYOUTS = (
     f"CelebAMask-HQ ({IMAGES} and {MASKS}); a folder of images ({', '.join(_IMAGE_FOLDERS)}) beside one of masks"
     f" ({', '.join(_MASK_FOLDERS)}); masks named like their images or with a suffix (a.png and a_mask.png, a_label.png,"
@@ -59,7 +59,7 @@ def find_source(path: Path, options: FolderOptions = _DEFAULT, split: Split | No
     table = None if options.images_only else _table(path, options.classes)
     if os.path.isdir(path / IMAGES) and os.path.isdir(path / MASKS) and not is_described:
         if options.read_by != "auto":
-            raise DataError(f"{path} is CelebAMask-HQ, which has one mask file per part: drop --read-by")
+            raise DataError(f"{path} is CelebAMask-HQ, which has one mask file per part; drop --read-by")
         classes = None if options.images_only else table or celebamask13()
         return CelebAMaskSource(path, classes, split or "train", skip_unpaired=options.skip_unpaired)
     if split is not None:
@@ -75,12 +75,11 @@ def _table(path: Path, classes: str) -> ClassTable | None:
     """Return the class table that the user gave or put into the folder."""
     if classes:
         return load_table(classes)
-    file = path / CLASSES_FILE
-    if not os.path.isdir(path) or os.path.exists(file):
-        return load_table(file) if os.path.isdir(path) else None
+    if os.path.isdir(path) and os.path.exists(path / CLASSES_FILE):
+        return load_table(path / CLASSES_FILE)
     if is_lmdb(path):
         return None
-    # A table that is almost in the right place must not be ignored.
+    # Refuse a table that is almost in the right place, which would otherwise be ignored.
     remedy = "or give it, or celebamask13 for the classes of CelebAMask-HQ, with --classes (in a run: data.classes)"
     for entry in _entries(path):
         if _ALMOST_CLASSES_FILE.fullmatch(entry.name) and os.path.isfile(entry):

@@ -29,6 +29,10 @@ class _LmdbImages:
     Args:
         path: folder (or single file) of the LMDB.
         length_key: key of the number of records.
+
+    Attributes:
+        meta: stored description, see `datasets.lmdb_reading.read_meta`.
+        provenance: origin of the records (source, count, tool) as plain data.
     """
 
     resolution: int
@@ -73,7 +77,6 @@ class ImageDataset(_LmdbImages):
 
     Attributes:
         stored_size: side length of the stored images that are read.
-        provenance: origin of the images (source, count, tool) as plain data.
 
     Raises:
         DataError: if the LMDB is missing, has another layout or no size of at least R; and on access: if a record is
@@ -120,8 +123,6 @@ class ImageMaskDataset(_LmdbImages, PairDataset):
 
     Attributes:
         stored_classes: the class table stored with the data, or the default one for K.
-        classes: the class table in use.
-        provenance: origin of the records (source, count, tool) as plain data.
 
     Raises:
         DataError: if the LMDB is missing, has another layout, numbers of images and labels that differ, or another K,

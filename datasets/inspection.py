@@ -46,7 +46,6 @@ class Inspection:
     Args:
         source: the source.
         checks: the check of each record, in order.
-
     """
 
     def __init__(self, source: Source, checks: Sequence[RecordCheck]) -> None:
@@ -56,7 +55,7 @@ class Inspection:
         differences = palette_differences(palettes, source.palette_remedy)
         # Indices of the records without a problem.
         self.good = [i for i in readable if source.mask_name(i) not in differences]
-        # Problems that cannot be solved by skipping files, one line each: only the user knows what the masks mean.
+        # Problems that --skip-bad does not solve, one line each: only the user knows what the masks mean.
         self.contradictions = [check.problem for check in checks if check.is_contradiction] + [*differences.values()]
         others = [check.problem for check in checks if check.problem and not check.is_contradiction]
         self.problems = [*self.contradictions, *map(printable, source.problems), *others]
@@ -69,7 +68,7 @@ class Inspection:
         pixels = np.stack(counts) if counts else np.zeros((0, len(names)), np.int64)  # [good records, K]
         self.shares = pixels.sum(0) / max(1, pixels.sum())  # fraction of each class in the pixels of good records [K]
         self.images = (pixels > 0).sum(0)  # number of good records that show each class [K]
-        # A problem for each class that no mask shows; not known if there are contradictions.
+        # A problem for each class that no mask shows; empty while contradictions leave masks unread.
         self.empty_classes = [
             f"class {name} ({k}): no mask shows it; remove it from the class table"
             for k, name in enumerate(names)

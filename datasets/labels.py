@@ -51,9 +51,8 @@ class ClassTable:
     colors: tuple[tuple[int, int, int], ...]  # K colours, RGB in 0..255; RGB masks are read by them
     transparent: tuple[int, ...] = ()  # ids of transparent classes (paper section 3.2)
     partners: tuple[tuple[int, int], ...] = ()  # classes to swap when an image is mirrored (left eye, right eye)
-    remap: tuple[
-        tuple[Code, int], ...
-    ] = ()  # (code in the masks, class) for codes other than the class's id and colour
+    # (code in the masks, class) for codes other than the class's own id and colour.
+    remap: tuple[tuple[Code, int], ...] = ()
     ignore: tuple[Code, ...] = ()  # codes of unlabelled pixels, which become background
     # Ids for which the user's table gives no colour: their `colors` are for display only, never used to decode masks.
     # This field is not stored.

@@ -16,7 +16,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -38,14 +38,8 @@ _META_TYPES = {"resolution": int, "count": int, "source": str, "tool": str, "rea
 _MAX_DIGITS = 18
 
 
-class _Entry(NamedTuple):
-    pid: int
-    inode: int
-    environment: "lmdb.Environment"
-
-
-_entries: dict[str, _Entry] = {}
-_checked: set[tuple[int, ...]] = set()
+_entries: dict[str, tuple[int, int, "lmdb.Environment"]] = {}  # process id, inode and environment of each file
+_checked: set[tuple[int, ...]] = set()  # identities of the files whose pages are sound
 
 
 def pair_keys(index: int) -> tuple[str, str]:
@@ -89,14 +83,12 @@ def environment(path: Path) -> "lmdb.Environment":
         raise DataError(f"data set {path}: {error}; {remedy}") from None
     inode = file.stat().st_ino
     key = os.path.realpath(file)
-    entry = _entries.get(key)
-    if entry and (entry.pid, entry.inode) != (os.getpid(), inode):
+    if key in _entries and _entries[key][:2] != (os.getpid(), inode):
         # The environment was inherited through a fork, or its file has been replaced since.
-        _entries.pop(key).environment.close()
-        entry = None
-    if entry is None:
-        entry = _entries[key] = _Entry(os.getpid(), inode, _open(path, file, size))
-    return entry.environment
+        _entries.pop(key)[2].close()
+    if key not in _entries:
+        _entries[key] = os.getpid(), inode, _open(path, file, size)
+    return _entries[key][2]
 
 
 def read(path: Path, key: str) -> bytes | None:
@@ -143,12 +135,7 @@ def read_meta(path: Path) -> Mapping[str, Any]:
 
 
 def count_records(path: Path, key: str, meta: Mapping[str, Any]) -> int:
-    """Return the number of records.
-
-    Args:
-        path: the LMDB.
-        key: key that stores the number as ASCII digits.
-        meta: description of the LMDB, whose "count" must agree if it is present.
+    """Return the number of records, which is stored under a key as ASCII digits; the description must agree with it.
 
     Raises:
         DataError: if the number is malformed, zero, more than the LMDB holds, or not that of the description.
@@ -182,17 +169,10 @@ def decode(path: Path, key: str) -> Image.Image:
 
 
 def resize(image: Image.Image, resolution: int, resampling: Image.Resampling, path: Path, key: str) -> Image.Image:
-    """Return an image reduced to R x R pixels.
-
-    Args:
-        image: the image, decoded.
-        resolution: R.
-        resampling: filter for images larger than R.
-        path: the LMDB, for messages.
-        key: key of the image, for messages.
+    """Return a decoded image reduced to R x R pixels; `path` and `key` name it in messages.
 
     Raises:
-        DataError: if the image is not square, or smaller than R.
+        DataError: if it is not square, or smaller than R.
     """
     if image.size == (resolution, resolution):
         return image

@@ -71,10 +71,6 @@ class LmdbWriter(ResumableWriter):
         self.classes = classes
         self.source = source
 
-    def __enter__(self) -> "LmdbWriter":
-        super().__enter__()
-        return self
-
     def __exit__(self, *error: object) -> None:
         try:
             if error[0] is None:

@@ -111,11 +111,11 @@ def check_palette(palette: Palette, table: ClassTable, remedy: str = REMEDY) -> 
     """
     classes = _classes_of_colors(table, table.uncolored)
     for index, color in palette:
-        k = _class_of_id(index, table)
+        k = int(_classes_of_ids(table)[index])
         if color in classes and k not in classes[color]:
             names = sorted(table.names[other] for other in classes[color])
             meaning = "ignored" if color in table.ignore else " or ".join(names)
-            own = "no class" if k is None else table.names[k]
+            own = "no class" if k == _UNKNOWN else table.names[k]
             raise ContradictionError(
                 f"id {index} has the colour {color} in the palette. In the class table, id {index} is {own},"
                 f" but {color} is {meaning}. {remedy[0].upper()}{remedy[1:]}"
@@ -144,11 +144,11 @@ def canonical_colors(palette: Palette, table: ClassTable) -> Palette:
     Two palettes that show a class in different colours of the class table then compare equal.
     """
     classes = _classes_of_colors(table, table.uncolored)
-    first: dict[int | None, str] = {}
+    first: dict[int, str] = {}
     for color, meanings in classes.items():
         for k in meanings:
             first.setdefault(k, color)
-    with_class = ((index, color, _class_of_id(index, table)) for index, color in palette)
+    with_class = ((index, color, int(_classes_of_ids(table)[index])) for index, color in palette)
     return tuple((index, first[k] if k in classes.get(color, ()) else color) for index, color, k in with_class)
 
 
@@ -173,11 +173,6 @@ def palette_differences(palettes: Iterable[tuple[str, Palette]], remedy: str = R
     return problems
 
 
-def _class_of_id(code: int, table: ClassTable) -> int | None:
-    k = int(_classes_of_ids(table)[code])
-    return None if k == _UNKNOWN else k
-
-
 @lru_cache(maxsize=8)
 def _classes_of_ids(table: ClassTable) -> np.ndarray:
     """Return the class of each possible id in a mask, uint8 [65536]."""
@@ -194,9 +189,7 @@ def _classes_of_ids(table: ClassTable) -> np.ndarray:
 def _classes_of_colors(table: ClassTable, uncolored: tuple[int, ...]) -> dict[str, set[int]]:
     """Return the classes that each colour means; several classes may share a colour.
 
-    Args:
-        table: the class table.
-        uncolored: `table.uncolored`, which belongs to the cache's key because the equality of tables ignores it.
+    `uncolored` is `table.uncolored`: the cache needs it as a key, because the equality of tables ignores it.
     """
     classes: dict[str, set[int]] = {}
     for k, color in enumerate(table.colors):

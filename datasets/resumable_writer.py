@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from datasets.lmdb_reading import META_KEY, library
 from utils.errors import DataError
@@ -16,6 +16,8 @@ _INITIAL_MAP_BYTES = 64 * 2**20
 _PROGRESS_KEY = b"unfinished"
 
 _locks: set[int] = set()  # file descriptors of this process
+
+Writer = TypeVar("Writer", bound="ResumableWriter")
 
 
 class ResumableWriter:
@@ -45,7 +47,7 @@ class ResumableWriter:
         self._pending: list[tuple[bytes, bytes]] = []
         self._uncommitted = 0
 
-    def __enter__(self) -> "ResumableWriter":
+    def __enter__(self: Writer) -> Writer:
         refuse_existing(self.path)
         try:
             self.partial.mkdir(parents=True, exist_ok=True)
@@ -92,10 +94,6 @@ class ResumableWriter:
         keys = ("length",) if meta["classes"] is None else ("image-length", "label-length")
         stored = json.dumps(meta | {"plan": self._plan} if self._plan else meta).encode()
         self._put([*((key.encode(), length) for key in keys), (META_KEY.encode(), stored)], remove=_PROGRESS_KEY)
-        try:
-            self._environment.sync(True)  # wait until everything is on the disk
-        except library().Error as error:
-            raise self._failure(error) from None
         self._environment.close()
         move(self.partial, self.path)
 
@@ -126,7 +124,7 @@ class ResumableWriter:
         self._uncommitted = 0
 
     def _put(self, items: Sequence[tuple[bytes, bytes]], remove: bytes = b"") -> None:
-        """Write items and remove a key in one transaction, which is applied whole or not at all."""
+        """Write items and remove a key in one transaction, which is on the disk, whole, when this returns."""
         while True:
             try:
                 with self._environment.begin(write=True) as transaction:
@@ -138,10 +136,7 @@ class ResumableWriter:
             except library().MapFullError:
                 self._environment.set_mapsize(2 * self._environment.info()["map_size"])
             except library().Error as error:
-                raise self._failure(error) from None
-
-    def _failure(self, error: Exception) -> DataError:
-        return DataError(f"cannot write {self.path}: {error}; free some space or choose another disk")
+                raise DataError(f"cannot write {self.path}: {error}; free some space or choose another disk") from None
 
 
 def refuse_existing(path: Path) -> None:

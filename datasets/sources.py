@@ -136,17 +136,13 @@ class LmdbSource(Source):
         path: the LMDB.
         classes: class table that replaces the stored or default one; unused without masks.
         read_by: see `ImageMaskDataset`.
-
-    Attributes:
-        stored_classes: class table stored with the data, or the default one; None without masks.
-        resolution: side length of the images in pixels.
     """
 
     palette_remedy = LMDB_REMEDY
 
     def __init__(self, path: Path, classes: ClassTable | None, read_by: ReadBy = "auto") -> None:
         self.path = path
-        self.stored_classes: ClassTable | None = None
+        self.stored_classes: ClassTable | None = None  # stored with the data, or the default; None without masks
         self.classes: ClassTable | None = None
         self._pairs: ImageMaskDataset | None = None
         self._images: ImageMaskDataset | ImageDataset
@@ -158,7 +154,7 @@ class LmdbSource(Source):
             self.kind = "LMDB of images without masks"
             self._images = ImageDataset(path)
         self.meta = self._images.meta
-        self.resolution = self._images.resolution
+        self.resolution = self._images.resolution  # side length in pixels
 
     def __len__(self) -> int:
         return len(self._images)

@@ -110,15 +110,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _command(args: argparse.Namespace) -> str:
     """Return the command with all options that the content depends on."""
+    words = ["scripts.prepare_data", str(args.source)]
     names = ["masks", "classes", "split", "crop", "resolution", "images_folder", "image_suffix", "mask_suffix"]
-    given = {name: getattr(args, name) for name in names} | {"read_by": args.read_by if args.read_by != "auto" else ""}
-    words = [text for name, value in given.items() if value for text in (_option(name), str(value))]
-    flags = [_option(name) for name in ("images_only", "skip_unpaired", "skip_bad") if getattr(args, name)]
-    return shlex.join(["scripts.prepare_data", str(args.source), *words, *flags])
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    for name in (*names, "read_by", "images_only", "skip_unpaired", "skip_bad"):
+        value = getattr(args, name)
+        if value and (name, value) != ("read_by", "auto"):
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return shlex.join(words)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -204,12 +202,9 @@ def _shell_word(text: str) -> str:
     """Return text quoted for bash in one printable line, such as 'a b' or $'caf\\xe9'."""
     if printable(text) == text:
         return shlex.quote(text)
-    escaped = (f"\\{c}" if c in "\\'" else c if printable(c) == c else _hex_escaped(c) for c in text)
-    return f"$'{''.join(escaped)}'"
-
-
-def _hex_escaped(character: str) -> str:
-    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
+    escapes = {"\\": "\\\\", "'": "\\'"}
+    escapes |= {c: "".join(f"\\x{byte:02x}" for byte in os.fsencode(c)) for c in text if printable(c) != c}
+    return f"$'{''.join(escapes.get(c, c) for c in text)}'"
 
 
 if __name__ == "__main__":

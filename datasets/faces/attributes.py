@@ -74,10 +74,6 @@ def _pick(choices: Sequence[Any]) -> Any:
     return _sampled(lambda rng: pick(rng, choices))
 
 
-def _chance(probability: float) -> Any:
-    return _sampled(lambda rng: chance(rng, probability))
-
-
 def _shaded_fabric(low: float, high: float) -> Any:
     return _sampled(lambda rng: shade(pick(rng, FABRICS), uniform(rng, low, high)))
 
@@ -99,7 +95,7 @@ class Head:
     skin: Color = _sampled(lambda rng: _color_between(rng, SKIN_TONES))
     age: float = _uniform(0, 1)  # 0 (young) to 1 (old)
     flush: float = _uniform(0.08, 0.32)  # opacity of the red on the cheeks
-    freckles: bool = _chance(0.12)
+    freckles: bool = _sampled(lambda rng: chance(rng, 0.12))
     light: float = _uniform(-1, 1)  # direction: -1 is left, 1 is right
 
 
@@ -182,7 +178,7 @@ class Hat:
     kind: str = _pick(HATS)
     band: Color = _sampled(lambda rng: shade(pick(rng, FABRICS), 0.8))
     height: float = _uniform(0.06, 0.09)
-    pompom: bool = _chance(0.4)
+    pompom: bool = _sampled(lambda rng: chance(rng, 0.4))
 
 
 @dataclass(frozen=True)

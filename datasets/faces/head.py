@@ -200,14 +200,9 @@ def _draw_iris(canvas: Canvas, eyes: Eyes, center: tuple[float, float]) -> None:
 
 def _nose_outline(nose: Nose, x: float, tip: float, eye_y: float) -> Points:
     base, w = nose.bottom, nose.width
-    right = [
-        (x + nose.bridge * 0.8, eye_y - 0.005),
-        (x + nose.bridge, eye_y + 0.035),
-        (tip + w * 0.62, base - 0.030),
-        (tip + w, base - 0.010),
-        (tip + w * 0.92, base + 0.004),
-        (tip + w * 0.45, base + 0.010),
-    ]
+    right = [(x + nose.bridge * 0.8, eye_y - 0.005), (x + nose.bridge, eye_y + 0.035)]
+    right += [(tip + w * 0.62, base - 0.030), (tip + w, base - 0.010)]
+    right += [(tip + w * 0.92, base + 0.004), (tip + w * 0.45, base + 0.010)]
     left = [(2 * (x if i < 2 else tip) - px, py) for i, (px, py) in enumerate(right)]
     return smooth([*right, (tip, base + 0.014), *left[::-1]], steps=4, closed=True)
 
