@@ -199,7 +199,7 @@ def test_batches_split_evenly():
     [
         (["model.resolution=48"], "model.resolution = 48: choose a power of two"),
         (["model.num_classes=5", "model.transparent_classes=[]"], "13 classes, not 5"),
-        (["model.resolution=64"], "cannot become 64 x 64"),
+        (["model.resolution=64"], "image-0000000 is 32 x 32, too small for 64; use images of at least 64 x 64"),
         (["data.path=absent"], "absent"),
         (["trainning.seed=1"], "unknown option trainning: did you mean training?"),
         (["--resume", "absent.pt"], "--resume absent.pt: no such file"),
