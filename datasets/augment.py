@@ -20,14 +20,12 @@ from datasets.labels import ClassTable
 from datasets.transforms import images_to_float, labels_to_one_hot, swap_labels, swap_maps
 
 _SHIFT = 0.125  # of the side: largest shift by whole pixels, and standard deviation of the fractional shift
-_SCALE = 0.2 * math.log(2)  # standard deviations: of the logarithm of a scale,
-_BRIGHTNESS = 0.2  # of the brightness offset,
-_CONTRAST = 0.5 * math.log(2)  # and of the logarithms of contrast
-_SATURATION = math.log(2)  # and saturation
+# Standard deviations of the logarithms of scale, contrast and saturation, and of the brightness offset.
+_SCALE, _CONTRAST, _SATURATION, _BRIGHTNESS = 0.2 * math.log(2), 0.5 * math.log(2), math.log(2), 0.2
 
 
 class Augmentation:
-    """Random augmentations, different for each sample."""
+    """Random augmentations, different for each sample; mirroring an image swaps the partners in `classes`."""
 
     def __init__(self, config: AugmentConfig, classes: ClassTable, device: torch.device) -> None:
         self.config = config
@@ -93,7 +91,7 @@ def recolor(image: Tensor, matrices: Tensor, offsets: Tensor) -> Tensor:
 
 
 class _Sampler:
-    """Random parameters of N samples on the probability's device; each augmentation is applied with a probability."""
+    """Random parameters of N samples, on the device of `probability`, with which each augmentation is applied."""
 
     def __init__(self, samples: int, probability: Tensor) -> None:
         self.samples = samples
@@ -101,19 +99,23 @@ class _Sampler:
         self.device = probability.device
 
     def bernoulli(self, probability: Tensor | float) -> Tensor:
-        """Bool [N], True with this probability."""
+        """Return bool [N], True with this probability."""
         return torch.rand(self.samples, device=self.device) < probability
 
     def uniform(self, *shape: int) -> Tensor:
-        """Uniform numbers in [-1, 1], [N, ...]."""
+        """Return uniform numbers in [-1, 1], [N, ...]."""
         return torch.rand(self.samples, *shape, device=self.device) * 2 - 1
 
     def normal(self, deviation: float, *shape: int) -> Tensor:
-        """Normally distributed numbers with mean 0, [N, ...]."""
+        """Return normally distributed numbers with mean 0, [N, ...]."""
         return torch.randn(self.samples, *shape, device=self.device) * deviation
 
+    def quarter_turns(self) -> Tensor:
+        """Return multiples of 90 degrees as angles [N]."""
+        return torch.randint(4, (self.samples,), device=self.device) * (math.pi / 2)
+
     def apply(self, values: Tensor, neutral: float, probability: Tensor | None = None) -> Tensor:
-        """Values [N, ...] of the samples to which the augmentation is applied, the neutral value for the others."""
+        """Return the values [N, ...] of samples to which the augmentation is applied, the neutral value for others."""
         applied = self.bernoulli(self.probability if probability is None else probability)
         return torch.where(applied.view(-1, *[1] * (values.ndim - 1)), values, neutral)
 
@@ -121,8 +123,8 @@ class _Sampler:
 def sample_geometry(samples: int, side: int, probability: Tensor, quarter_turns: bool) -> tuple[Tensor, Tensor]:
     """Sample affine maps (section 2, appendix B: pixel blitting and general geometry).
 
-    Rotations come before and after the anisotropic scaling; each has such a probability that at least one of them
-    is applied with the given probability.
+    There is a rotation before and one after the anisotropic scaling. The probability of each is chosen so that at
+    least one of them is applied with the given probability.
 
     Args:
         samples: N.
@@ -131,8 +133,8 @@ def sample_geometry(samples: int, side: int, probability: Tensor, quarter_turns:
         quarter_turns: include rotations by multiples of 90 degrees.
 
     Returns:
-        matrices [N, 2, 3], which map homogeneous coordinates of the result, -1 to 1 from edge to edge, to the place
-        in the image that is sampled there; and bool [N]: True if left and right are swapped.
+        matrices [N, 2, 3], which map homogeneous coordinates of the result, -1 to 1 from edge to edge, to the
+        coordinates in the image that are sampled there; and bool [N]: True if left and right are swapped.
     """
     sample = _Sampler(samples, probability)
     flip = sample.apply(torch.where(sample.bernoulli(0.5), -1.0, 1.0), 1.0)
@@ -142,7 +144,7 @@ def sample_geometry(samples: int, side: int, probability: Tensor, quarter_turns:
     stretch = sample.apply(sample.normal(_SCALE).exp(), 1.0)
     maps = [
         _scaling(flip, torch.ones_like(flip)),
-        *([_rotation(_quarter_turns(sample))] if quarter_turns else []),
+        *([_rotation(sample.apply(sample.quarter_turns(), 0.0))] if quarter_turns else []),
         _translation(sample.apply(pixels * 2 / side, 0.0)),
         _scaling(scale, scale),
         _rotation(sample.apply(sample.uniform() * math.pi, 0.0, turn_probability)),
@@ -153,25 +155,19 @@ def sample_geometry(samples: int, side: int, probability: Tensor, quarter_turns:
     return reduce(torch.matmul, maps)[:, :2], flip < 0
 
 
-def _quarter_turns(sample: _Sampler) -> Tensor:
-    """Multiples of 90 degrees as angles [N]."""
-    turns = torch.randint(4, (sample.samples,), device=sample.device)
-    return sample.apply(turns * (math.pi / 2), 0.0)
-
-
 def _scaling(x: Tensor, y: Tensor) -> Tensor:
-    """[N], [N] -> [N, 3, 3]."""
+    """Return the maps [N, 3, 3] that scale by x [N] and y [N]."""
     return torch.diag_embed(torch.stack([x, y, torch.ones_like(x)], dim=1))
 
 
 def _translation(shift: Tensor) -> Tensor:
-    """[N, 2] -> [N, 3, 3]."""
+    """Return the maps [N, 3, 3] that shift by [N, 2]."""
     last = torch.cat([shift, torch.ones_like(shift[:, :1])], dim=1)
     return torch.cat([torch.eye(3, 2, device=shift.device).expand(len(shift), 3, 2), last.unsqueeze(2)], dim=2)
 
 
 def _rotation(angle: Tensor) -> Tensor:
-    """[N] -> [N, 3, 3]."""
+    """Return the maps [N, 3, 3] that rotate by angles [N]."""
     cos, sin, zero, one = angle.cos(), angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)
     rows = [cos, -sin, zero, sin, cos, zero, zero, zero, one]
     return torch.stack(rows, dim=1).view(-1, 3, 3)
@@ -197,12 +193,12 @@ def sample_color_maps(samples: int, probability: Tensor) -> tuple[Tensor, Tensor
 
 
 def _rotate_hue(angle: Tensor, grey: Tensor, chroma: Tensor) -> Tensor:
-    """Rotations about the luma axis by angles [N] (Rodrigues' formula): [N, 3, 3]."""
+    """Return rotations [N, 3, 3] about the luma axis by angles [N] (Rodrigues' formula)."""
     shift = torch.eye(3, device=angle.device).roll(1, 0)  # created on the device, or a GPU would wait for a copy
     cross = (shift - shift.t()) / math.sqrt(3)
     return grey + _expand(angle.cos()) * chroma + _expand(angle.sin()) * cross
 
 
 def _expand(x: Tensor) -> Tensor:
-    """[N] -> [N, 1, 1]."""
+    """Reshape [N] to [N, 1, 1]."""
     return x.view(-1, 1, 1)

@@ -1,6 +1,6 @@
-"""CelebAMask-HQ as downloaded: 1024 pixel faces, and one 512 pixel mask for each visible part.
+"""CelebAMask-HQ as downloaded: faces of 1024 pixels, and a mask of 512 pixels for each visible part.
 
-CelebA-HQ-img/<id>.jpg and CelebAMask-HQ-mask-anno/<id // 2000>/<id, 5 digits>_<part>.png
+Files: CelebA-HQ-img/<id>.jpg and CelebAMask-HQ-mask-anno/<id // 2000>/<id, 5 digits>_<part>.png
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from datasets.decoding import SUFFIXES, Record, read_image, read_pair, read_part_mask
-from datasets.labels import PAINTING_ORDER, ClassTable
+from datasets.labels import PAINTING_ORDER, ClassTable, Code
 from datasets.pairing import visible_files
 from datasets.sources import FileSource, file_state
 from utils.errors import DataError
@@ -31,7 +31,7 @@ _MISNAMED_MASK = re.compile(rf"([0-9]{{5,9}})_.*|([0-9]{{1,9}})_({_PARTS})\b.*",
 
 
 class CelebAMaskSource(FileSource):
-    """Faces whose labels are painted from their part masks, later parts over earlier ones.
+    """Faces whose labels are painted from their part masks, in PAINTING_ORDER.
 
     Args:
         path: folder that holds CelebA-HQ-img and CelebAMask-HQ-mask-anno.
@@ -100,11 +100,11 @@ class CelebAMaskSource(FileSource):
         return " ".join(file_state(file) for file in (self._image(face), *self._masks(face).values()))
 
     def _label(self, face: int, shape: tuple[int, int]) -> np.ndarray:
-        """Paint the parts of a face; all background, with the given shape, if its parts are all ignored."""
+        """Return the labels of a face; all background, with the given shape, if all of its parts are ignored."""
         masks = {part: read_part_mask(file) for part, file in self._masks(face).items()}
         shapes = {mask.shape for mask in masks.values()}
         if len(shapes) > 1:
-            raise DataError(f"{self._image(face)}: its part masks differ in size ({shapes}); make them the same")
+            raise DataError(f"{self._image(face)}: its part masks differ in size ({shapes}); make their sizes equal")
         label = np.zeros(shapes.pop() if shapes else shape, dtype=np.uint8)
         for part, mask in masks.items():
             label[mask] = self._class_of_part[part]
@@ -134,24 +134,20 @@ def part_classes(table: ClassTable) -> dict[str, int]:
     """Return the class of each part in painting order, without ignored parts.
 
     Raises:
-        DataError: if a part is no class, neither remapped nor ignored.
+        DataError: if a part is neither a class nor remapped nor ignored.
     """
-    remap = dict(table.remap)
-    classes = {}
-    for part in PAINTING_ORDER:
-        if part in table.ignore:
-            continue
-        if part not in remap and part not in table.names:
-            raise DataError(f"class table: part {part} is not in the class table; name it under remap or ignore")
-        classes[part] = remap[part] if part in remap else table.names.index(part)
-    return classes
+    class_of: dict[Code, int] = {**{name: k for k, name in enumerate(table.names)}, **dict(table.remap)}
+    parts = [part for part in PAINTING_ORDER if part not in table.ignore]
+    if missing := [part for part in parts if part not in class_of]:
+        raise DataError(f"class table: part {missing[0]} is not in the class table; name it under remap or ignore")
+    return {part: class_of[part] for part in parts}
 
 
 class _Files(NamedTuple):
-    parts: dict[int, set[str]]  # of each face; no parts in the folder of images
+    parts: dict[int, set[str]]  # parts of each face that has a file; empty sets in the folder of images
     misnamed: set[int]  # faces that misnamed files seem to belong to
     problems: list[str]
-    skipped: Counter[str]
+    skipped: Counter[str]  # number of files that are no images, by extension
 
 
 def _find_images(folder: Path) -> _Files:
@@ -173,7 +169,7 @@ def _find_images(folder: Path) -> _Files:
 def _find_masks(folder: Path) -> _Files:
     """Check all files in the folder of masks.
 
-    Testing only for the expected names would be faster, but would miss a part whose mask is misspelt.
+    All names are checked, and not only the expected ones looked up, to find masks whose names are misspelt.
     """
     files = _Files(defaultdict(set), set(), [], Counter())
     for parent, names in visible_files(folder):

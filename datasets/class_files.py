@@ -16,6 +16,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from datasets.labels import COLOR_CODE, MAX_CLASSES, PAINTING_ORDER, ClassTable, Code, hex_color, numbered_table
+from datasets.labels import COLOR_CODE, PAINTING_ORDER, ClassTable, Code, hex_color, numbered_table
 from utils.errors import DataError, ReadingError
 from utils.reading.checks import brief, label, normalized, read_text
 from utils.reading.plain import MAX_YAML_BYTES, parse_yaml
@@ -62,11 +63,7 @@ def celebamask13() -> ClassTable:
 
 
 def default_table(num_classes: int) -> ClassTable:
-    """Return the table of data that store none: CelebAMask-HQ for 13 classes, numbered names otherwise.
-
-    Raises:
-        DataError: for fewer than 2 or more than 64 classes.
-    """
+    """Return the table of data that store none: CelebAMask-HQ for 13 classes, `numbered_table` for other numbers."""
     table = celebamask13()
     return table if num_classes == table.num_classes else numbered_table(num_classes)
 
@@ -85,13 +82,12 @@ def _parse(text: str) -> Any:
 
 def _table(contents: Any) -> ClassTable:
     if not isinstance(contents, dict) or not isinstance(contents.get("classes"), list):
-        raise DataError("class table: needs `classes`, a list of {id, name, color, transparent, partner}")
+        raise DataError("class table: it needs `classes`, a list of {id, name, color, transparent, partner}")
     if unknown := contents.keys() - {"classes", "remap", "ignore"}:
         raise DataError(
             f"class table: unknown section {label(sorted(map(str, unknown))[0])}; choose from classes, remap and ignore"
         )
-    if len(contents["classes"]) > MAX_CLASSES:
-        raise DataError(f"class table: {len(contents['classes'])} classes; 2 to {MAX_CLASSES} are supported")
+    spare = numbered_table(len(contents["classes"])).colors  # refuses too few and too many classes
     entries = [_entry(entry) for entry in contents["classes"]]
     names = [entry["name"] for entry in entries]
     if [entry["id"] for entry in entries] != list(range(len(entries))):
@@ -101,13 +97,12 @@ def _table(contents: Any) -> ClassTable:
     for name in names:
         if name == "base" or name.isdecimal() or "," in name or name != name.strip():
             raise DataError(
-                f"class table: the name {label(name)} cannot be given as a part: choose one that is neither base nor a "
-                "number, without commas, and without blanks at its ends"
+                f"class table: the name {label(name)} cannot be used with --parts: choose one that is neither base nor"
+                " a number, without commas, and without blanks at its ends"
             )
     remap = _section(contents, "remap", {}, "must hold `code in the masks: class` pairs")
     ignore = _section(contents, "ignore", [], "must be a list of codes in the masks")
     _check_codes([*remap, *ignore])
-    spare = numbered_table(len(entries)).colors
     table = ClassTable.from_dict(
         {
             "names": names,
@@ -152,17 +147,14 @@ def _entry(entry: Any) -> Mapping[str, Any]:
 def _color(entry: Mapping[str, Any], spare: tuple[int, int, int]) -> Sequence[int]:
     value = entry.get("color", spare)
     if isinstance(value, str):
-        try:
+        with suppress(ValueError):
             red, green, blue = bytes.fromhex(value.removeprefix("#"))
-        except ValueError:
-            pass
-        else:
             return red, green, blue
     elif isinstance(value, list | tuple) and len(value) == 3 and all(type(c) is int and 0 <= c <= 255 for c in value):
         return value
     raise DataError(
-        f"class table: colour {'(nothing)' if value is None else label(value)} of class {label(entry['name'])} must be"
-        " written like '#00ff7f' or [0, 255, 127]: write the colour in quotes, '#ff0000', or as [255, 0, 0]"
+        f"class table: the colour of class {label(entry['name'])} is {'empty' if value is None else label(value)};"
+        " write it in quotes, like '#00ff7f', or as three numbers in 0..255, like [0, 255, 127]"
     )
 
 
@@ -190,7 +182,7 @@ def _class(value: Any, names: Sequence[str]) -> int:
 
 
 def _unquoted_color(text: str) -> str:
-    """Return a message about the first colour without quotes, "" if there is none."""
+    """Return a message about the first colour without quotes; "" if there is none."""
     for number, line in enumerate(text.splitlines(), 1):
         bare = _QUOTED.sub(lambda quoted: "_" * len(quoted[0]), line)
         if not bare.lstrip().startswith("#") and (color := _UNQUOTED_COLOR.search(bare)):
@@ -203,7 +195,7 @@ def _unquoted_color(text: str) -> str:
 
 
 def _misread_value(text: str) -> str:
-    """Return a message about the first rule that YAML reads as a comment or as another number, "" if there is none."""
+    """Return a message about the first value that YAML reads as a comment or as another number; "" if none is."""
     for number, line in enumerate(text.splitlines(), 1):
         if rule := _COMMENTED_RULE.match(line):
             return (
@@ -234,7 +226,7 @@ def _is_misread(text: str) -> bool:
 
 
 def _check_codes(codes: Iterable[Any]) -> None:
-    """Raise a DataError for a code that no mask can hold: its rule would never apply."""
+    """Raise a DataError for a code that no mask can contain: its rule would never apply."""
     for code in codes:
         if type(code) is int:
             continue
@@ -261,29 +253,27 @@ def _check_codes(codes: Iterable[Any]) -> None:
 
 def _check_rules(table: ClassTable) -> None:
     """Raise a DataError for a rule that gives a class's own id, colour or part to another class."""
-    rules: list[tuple[Code, int]] = [*table.remap, *((code, 0) for code in table.ignore)]
-    for code, k in rules:
+    for code, k in table.rules:
         owners = _owners(code, table)
         if not owners or k in owners:
             continue
         kind, own = _kind(code), owners[0]
-        if kind != "colour" and any(other == own for rule, other in rules if _kind(rule) == kind and rule != code):
-            continue  # the masks number or name the classes differently: another code means this class there
+        if kind != "colour" and any(
+            other == own for rule, other in table.rules if _kind(rule) == kind and rule != code
+        ):
+            continue  # the masks number or name the classes differently: another code stands for this class
         action = f"remapped to {table.names[k]}" if (code, k) in table.remap else "ignored"
         raise DataError(
             f"class table: the {kind} {label(code)} is that of class {table.names[own]}, but it is {action};"
-            " remove the rule or the class, or add a rule for the code that means this class in the masks"
+            " remove the rule or the class, or add a rule for the code that stands for this class in the masks"
         )
 
 
 def _owners(code: Code, table: ClassTable) -> list[int]:
     """Return the classes whose own id, colour or name the code is."""
-    if isinstance(code, int):
-        return [code] if code < table.num_classes else []
-    if code.startswith("#"):
-        colors = [hex_color(color) for color in table.colors]
-        return [k for k, color in enumerate(colors) if color == code and k not in table.uncolored]
-    return [k for k, name in enumerate(table.names) if name == code]
+    own = {"id": range(table.num_classes), "colour": map(hex_color, table.colors), "part": table.names}
+    is_colour = _kind(code) == "colour"
+    return [k for k, one in enumerate(own[_kind(code)]) if one == code and not (is_colour and k in table.uncolored)]
 
 
 def _kind(code: Code) -> str:
@@ -292,10 +282,8 @@ def _kind(code: Code) -> str:
 
 def _is_number(text: str) -> bool:
     """Return True if text reads as a number: decimal, hexadecimal, octal or fractional."""
-    for convert in (lambda text: int(text, 0), int, float):
-        try:
+    for convert in (float, lambda text: int(text, 0)):
+        with suppress(ValueError):
             convert(text)
-        except ValueError:
-            continue
-        return True
+            return True
     return False

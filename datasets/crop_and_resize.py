@@ -1,4 +1,4 @@
-"""Cropping and resizing of any image and its labels to a square.
+"""Cropping and resizing of an image and its labels to a square.
 
 Shapes: R resolution; images uint8 [R, R, 3], labels uint8 [R, R].
 """
@@ -8,14 +8,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from datasets.data_config import Crop
+from datasets.data_config import Crop, larger_images
 from datasets.decoding import Record
 from utils.errors import DataError
 
 
 class Resized(NamedTuple):
-    image: np.ndarray
-    label: np.ndarray | None
+    image: np.ndarray  # uint8 [R, R, 3]
+    label: np.ndarray | None  # uint8 [R, R]
 
 
 def crop_and_resize(record: Record, resolution: int, crop: Crop) -> Resized:
@@ -35,7 +35,7 @@ def crop_and_resize(record: Record, resolution: int, crop: Crop) -> Resized:
     image = make_square(record.image, crop).resize((resolution, resolution), Image.Resampling.LANCZOS)
     if record.label is None:
         return Resized(np.asarray(image), None)
-    # Nearest, not the majority of each block, in which thin parts such as brows would lose most of their area.
+    # Nearest, because with the majority of each block, thin parts such as brows would lose most of their area.
     label = make_square(Image.fromarray(record.label), crop).resize((resolution, resolution), Image.Resampling.NEAREST)
     return Resized(np.asarray(image), np.asarray(label))
 
@@ -48,7 +48,7 @@ def check_size(record: Record, resolution: int, crop: Crop) -> None:
         raise DataError(f"is {width} x {height}, not square; give --crop center or --crop pad (in a run: data.crop)")
     side = min(max(size) if crop == "pad" else min(size) for size in sizes)
     if side < resolution:
-        raise DataError(f"is {side} pixels wide, too small for {resolution}; choose a lower resolution")
+        raise DataError(f"is {side} pixels wide, too small for {resolution}; {larger_images(side, resolution)}")
 
 
 def make_square(image: Image.Image, crop: Crop) -> Image.Image:
@@ -58,5 +58,5 @@ def make_square(image: Image.Image, crop: Crop) -> Image.Image:
         return image
     side = max(width, height) if crop == "pad" else min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
-    # Beyond the image a crop is 0: black, or the background class.
+    # Pillow fills the area beyond the image with 0: black, or the background class.
     return image.crop((left, top, left + side, top + side))

@@ -1,6 +1,7 @@
 """Options of the training data and of its augmentation, and the command line options that fill them."""
 
 import argparse
+import os
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -8,33 +9,26 @@ Crop = Literal["error", "center", "pad"]
 CROPS: tuple[Crop, ...] = get_args(Crop)
 ReadBy = Literal["auto", "index", "color"]
 READ_BY: tuple[ReadBy, ...] = get_args(ReadBy)
+RESOLUTIONS = [2**exponent for exponent in range(4, 11)]  # that the networks support
 MAX_PROBABILITY = 0.8  # with more, the augmentations leak into the generated images (ADA, section 2.3)
 
 
 @dataclass(frozen=True)
 class FolderOptions:
-    """Description of a folder of images and masks, and how its masks are read.
+    """Description of a folder of images and masks, and how its masks are read."""
 
-    Attributes:
-        images_folder, masks: folders of the images and the masks if they have no known name: a path, or a name in the
-            folder.
-        image_suffix, mask_suffix: ends of image and mask names if they are no known ones, with or without the
-            extension; other files are ignored.
-        images_only: use the images without masks, for domain adaptation.
-        skip_unpaired: leave out images without a mask and masks without an image.
-        read_by: what counts in masks with ids and palette colours, see `datasets.decoding.read_label`. For an LMDB,
-            "index" also allows a class table with other names than the stored ones.
-        classes: class table: a YAML file or the name of a built-in one. Default: classes.yaml in the folder, or
-            CelebAMask-HQ's 13 classes. An LMDB stores its own.
-    """
-
-    images_folder: str = ""
-    masks: str = ""
+    images_folder: str = ""  # if it has no known name: a path, or a name in the folder
+    masks: str = ""  # folder of the masks, given like `images_folder`
+    # Ends of image and mask names if they are no known ones, with or without the extension; other files are ignored.
     image_suffix: str = ""
     mask_suffix: str = ""
-    images_only: bool = False
-    skip_unpaired: bool = False
+    images_only: bool = False  # use the images without masks, for domain adaptation
+    skip_unpaired: bool = False  # leave out images without a mask and masks without an image
+    # What counts in masks with ids and palette colours, see `datasets.decoding.read_label`. For an LMDB, "index" also
+    # allows a class table with other names than the stored ones.
     read_by: ReadBy = "auto"
+    # Class table: a YAML file or the name of a built-in one. Default: classes.yaml in the folder, or CelebAMask-HQ's 13
+    # classes. An LMDB stores its own.
     classes: str = ""
 
 
@@ -42,22 +36,15 @@ class FolderOptions:
 class DataConfig(FolderOptions):
     """Training data of a run.
 
-    Attributes:
-        path: an LMDB of images and masks, several that form one data set, or a folder of files.
-        crop: what to do with a folder's images that are not square, see `datasets.crop_and_resize.crop_and_resize`.
-        mirror: mirror half of the images with their masks; left and right partner classes are swapped.
-        soft_masks: soften the edges of real masks, see `datasets.transforms.soften`.
-        workers: processes that decode records, per training process; 0 decodes in the training process.
-
     Raises:
         ValueError: if a number is out of range, or an option for masks is combined with `images_only`.
     """
 
-    path: tuple[str, ...] = ()
-    crop: Crop = "error"
-    mirror: bool = False
-    soft_masks: bool = False
-    workers: int = 2
+    path: tuple[str, ...] = ()  # an LMDB of images and masks, several that form one data set, or a folder of files
+    crop: Crop = "error"  # for a folder's images that are not square, see `datasets.crop_and_resize.crop_and_resize`
+    mirror: bool = False  # mirror half of the images with their masks, swapping left and right partner classes
+    soft_masks: bool = False  # soften the edges of real masks, see `datasets.transforms.soften`
+    workers: int = 2  # processes that decode records, per training process; 0 decodes in the training process
 
     def __post_init__(self) -> None:
         if self.workers < 0:
@@ -71,26 +58,18 @@ class DataConfig(FolderOptions):
 class AugmentConfig:
     """Augmentation of the discriminator's inputs, see `datasets.augment`.
 
-    Attributes:
-        probability: of each augmentation: fixed, or the initial value if there is a target.
-        target: value of the ADA heuristic r_t, the mean sign of the discriminator's logits on real images, that the
-            probability is adjusted to reach (0.6 in the paper). Relativistic losses use real minus fake logits. 0
-            keeps the probability fixed.
-        ramp_images: number of images over which an adjusted probability can go from 0 to 1.
-        geometry: mirror, shift, scale and rotate.
-        color: change brightness, contrast, luma, hue and saturation.
-        quarter_turns: also rotate by multiples of 90 degrees; for images without an up direction.
-
     Raises:
         ValueError: if a number is out of range.
     """
 
-    probability: float = 0.0
+    probability: float = 0.0  # of each augmentation: fixed, or the initial value if there is a target
+    # Value of the ADA heuristic r_t, the mean sign of the discriminator's logits on real images, that the probability
+    # is adjusted to reach (0.6 in the paper). Relativistic losses use real minus fake logits. 0: fixed probability.
     target: float = 0.0
-    ramp_images: int = 500_000
-    geometry: bool = True
-    color: bool = True
-    quarter_turns: bool = False
+    ramp_images: int = 500_000  # number of images over which an adjusted probability can go from 0 to 1
+    geometry: bool = True  # mirror, shift, scale and rotate
+    color: bool = True  # change brightness, contrast, luma, hue and saturation
+    quarter_turns: bool = False  # also rotate by multiples of 90 degrees; for images without an up direction
 
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= MAX_PROBABILITY:
@@ -106,6 +85,23 @@ class AugmentConfig:
         return (self.geometry or self.color) and (self.probability > 0 or self.target > 0)
 
 
+def is_lmdb(path: str | os.PathLike[str]) -> bool:
+    """Return True if there is an LMDB, or any other file, at `path`; False for a folder of files."""
+    return not os.path.isdir(path) or os.path.exists(os.path.join(path, "data.mdb"))
+
+
+def larger_images(side: int, resolution: int) -> str:
+    """Return the remedy for an image of this side, in pixels, that is too small for the resolution."""
+    remedy = f"use images of at least {resolution} x {resolution} pixels"
+    lower = max((number for number in RESOLUTIONS if number <= side), default=None)
+    if lower is None:
+        return f"{remedy} (the networks support {RESOLUTIONS[0]} and more)"
+    return (
+        f"{remedy}, or a lower resolution: --resolution {lower} to prepare data, model.resolution={lower}"
+        f" model.coarse_resolution={lower // 2} model.render_resolution={lower // 4} to train"
+    )
+
+
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Add --data and the options that `parsed_data` reads."""
     add = parser.add_argument
@@ -115,28 +111,33 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     add_folder_options(parser)
 
 
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the commands that check a data set, as `datasets.find.find_source` reads them."""
+    add = parser.add_argument
+    add("--images-only", action="store_true", help="use the images without masks")
+    add(
+        "--classes",
+        default="",
+        help="class table: a YAML file, celebamask13 or celebamask19 "
+        "(default: classes.yaml in the folder, the one stored in an LMDB, or celebamask13)",
+    )
+    add("--split", choices=("train", "val", "all"), help="split of CelebAMask-HQ (default train)")
+    add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    add_folder_options(parser)
+
+
 def add_folder_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that describe a folder's layout, as `parsed_folder` reads them."""
     group = parser.add_argument_group("folders of images and masks whose layout is not recognized")
     add = group.add_argument
     add("--images-folder", default="", metavar="FOLDER", help="images: a path, or a name in the given folder")
-    add(
-        "--masks-folder",
-        "--masks",
-        dest="masks",
-        default="",
-        metavar="FOLDER",
-        help="masks: a path, or a name in the given folder",
-    )
+    masks = "masks: a path, or a name in the given folder"
+    add("--masks-folder", "--masks", dest="masks", default="", metavar="FOLDER", help=masks)
     add("--image-suffix", default="", metavar="TEXT", help="end of the image names, such as _leftImg8bit")
     add("--mask-suffix", default="", metavar="TEXT", help="end of the mask names, such as _gtFine_labelIds")
     add("--skip-unpaired", action="store_true", help="leave out images without a mask and masks without an image")
-    add(
-        "--read-by",
-        choices=READ_BY,
-        default="auto",
-        help="what counts in masks with ids and palette colours (default auto: the ids, if the colours agree)",
-    )
+    read_by = "what counts in masks with ids and palette colours (default auto: the ids, if the colours agree)"
+    add("--read-by", choices=READ_BY, default="auto", help=read_by)
 
 
 def parsed_folder(args: argparse.Namespace) -> FolderOptions:

@@ -1,4 +1,7 @@
-"""Endless batches for training, uint8 on the host."""
+"""Data sets as training reads them: their interface, the order of the records, and batches, uint8 on the host.
+
+Shapes: N batch, R resolution.
+"""
 
 import multiprocessing.queues
 import os
@@ -6,10 +9,69 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+
+from datasets.labels import ClassTable
+from utils.errors import DataError
+
+
+class PairDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Pairs of image uint8 [3, R, R] and label uint8 [R, R]: the base class of all data sets with masks."""
+
+    classes: ClassTable  # of the labels
+    resolution: int  # R
+    provenance: list[dict[str, Any]]  # origin of the records (source, count, tool) as plain data, one entry per source
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def content(self, index: int) -> list[bytes]:
+        """Return the image and the label of a record as bytes, for `datasets.opening.content_digest`."""
+        return [x.numpy().tobytes() for x in self[index]]
+
+
+class InfiniteSampler(Sampler[int]):
+    """Endless shuffled epochs, sharded over the processes and resumable at any position.
+
+    All processes share one global sequence: position p belongs to epoch p // length and holds
+    permutation(seed, epoch)[p % length]. Process `rank` takes positions start + rank, start + rank + world_size, ...
+    Over all processes, each epoch visits every sample once, and a run resumes exactly from the number of samples
+    it has used, also with another number of processes.
+
+    Raises:
+        DataError: for an empty data set or numbers out of range.
+    """
+
+    def __init__(self, length: int, *, rank: int = 0, world_size: int = 1, seed: int = 0, start: int = 0) -> None:
+        if length < 1:
+            raise DataError(f"cannot sample from {length} records; the data set must hold at least one")
+        if not 0 <= rank < world_size:
+            raise DataError(f"rank {rank} must lie in 0..{world_size - 1}")
+        if seed < 0 or start < 0:
+            raise DataError(f"seed {seed} and start {start} must not be negative")
+        self.length = length
+        self.rank = rank
+        self.world_size = world_size
+        self.seed = seed
+        self.start = start
+
+    def __iter__(self) -> Iterator[int]:
+        position = self.start + self.rank
+        order = self._permutation(epoch := position // self.length)
+        while True:
+            if position // self.length != epoch:
+                order = self._permutation(epoch := position // self.length)
+            yield int(order[position % self.length])
+            position += self.world_size
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self.seed, epoch]).permutation(self.length)
 
 
 def make_loader(
@@ -21,7 +83,7 @@ def make_loader(
 ) -> DataLoader[Any]:
     """Return a loader of batches [images uint8 [N, 3, R, R], labels uint8 [N, R, R]] in the sampler's order.
 
-    Batches of a data set of images only have no labels. The loader ends with the sampler: never, with an
+    Batches of a data set without masks hold only images. The loader ends with the sampler: never, with an
     `InfiniteSampler`. The order does not depend on `workers`.
     """
     return DataLoader(
@@ -57,9 +119,10 @@ def end_on_lost_batches(worker: int) -> None:
 
 
 def _ignore_stop_signals() -> None:
-    """Make a worker ignore the signals that stop a run: the current iteration still needs it; it ends with the run.
+    """Make a worker ignore the signals that stop a run, because the current iteration still needs its batches.
 
-    They are sent to workers, too. SIGTERM from the parent counts: that is how Python ends remaining workers.
+    A scheduler sends these signals to workers, too. SIGTERM from the parent still ends the worker: with it, Python
+    ends the workers that remain at its exit.
     """
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)

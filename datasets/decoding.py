@@ -1,4 +1,4 @@
-"""Decoding of users' image and mask files. Whatever would change their content silently is refused.
+"""Decoding of users' image and mask files. A file that could not be decoded without changing its content is refused.
 
 Images are decoded to RGB, masks to class ids, uint8 [H, W]. Each message begins with the file's name.
 """
@@ -22,7 +22,7 @@ from datasets.mask_codes import (
     colors_of,
     labels_from_colors,
     labels_from_ids,
-    refuse_differences,
+    palette_differences,
     used_palette,
 )
 from utils.errors import ContradictionError, DataError, ReadingError
@@ -39,6 +39,7 @@ _REVERSED = frozenset({"1;I", "1;R", "1;IR", "L;I", "L;R", "L;IR", "L;2I", "L;2R
 # Pillow keeps only the upper byte of these.
 _HALVED = ("RGB;16", "RGBA;16", "LA;16")
 _ORIENTATION = 0x0112  # EXIF tag
+_SHOWN = 5  # names of further masks in a message
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -51,20 +52,20 @@ _TURNS = {
 
 
 class Record(NamedTuple):
-    """An upright image and its labels, if it has a mask."""
+    """An upright image and, if it has a mask, its labels."""
 
     image: Image.Image  # RGB
     label: np.ndarray | None  # uint8 [H, W]
-    turned: bool = False  # by its EXIF orientation
-    ambiguous: bool = False  # turned, and the mask fits both the stored and the upright image
-    palette: Palette = ()  # of the mask, see `datasets.mask_codes.canonical_colors`
+    turned: bool = False  # the image was rotated or flipped according to its EXIF orientation
+    ambiguous: bool = False  # it was turned, and the mask fits both the stored and the upright image
+    palette: Palette = ()  # of the mask, see `read_label`
 
 
 def read_pair(image: Path, mask: Path | None, table: ClassTable, read_by: ReadBy = "auto") -> Record:
     """Read an image and its mask, both turned upright by the image's EXIF orientation.
 
-    A mask with the size of the stored image is turned with it; a mask with the upright size is upright already. If
-    the two sizes are equal (square or mirrored images), the mask is turned, too.
+    A mask that has the size of the stored image is turned with it, and so is one whose size fits both the stored and
+    the upright image (square or mirrored images). A mask that has only the upright size is upright already.
 
     Args:
         image: image file.
@@ -76,7 +77,7 @@ def read_pair(image: Path, mask: Path | None, table: ClassTable, read_by: ReadBy
         DataError: if a file cannot be used, or the two differ in size.
     """
     stored, turn = _read_image(image)
-    label, palette = (None, ()) if mask is None else _read_label(mask, table, read_by)
+    label, palette = (None, ()) if mask is None else read_label(mask, table, read_by)
     upright = stored if turn is None else stored.transpose(turn)
     if turn is not None and label is not None and label.shape == (stored.height, stored.width):
         label = np.asarray(Image.fromarray(label).transpose(turn))
@@ -99,8 +100,8 @@ def read_image(path: Path) -> Image.Image:
     return stored if turn is None else stored.transpose(turn)
 
 
-def read_label(path: Path, table: ClassTable, read_by: ReadBy = "auto") -> np.ndarray:
-    """Read a mask of palette indices, grey ids (1 to 16 bits) or colours as labels, uint8 [H, W].
+def read_label(path: Path, table: ClassTable, read_by: ReadBy = "auto") -> tuple[np.ndarray, Palette]:
+    """Read a mask of palette indices, grey ids (1 to 16 bits) or colours.
 
     Args:
         path: mask file.
@@ -108,11 +109,32 @@ def read_label(path: Path, table: ClassTable, read_by: ReadBy = "auto") -> np.nd
         read_by: what counts in a palette mask: "index", "color", or, with "auto", the index unless the class table
             gives its colour to another class. With "color", grey masks are read by their grey value, too.
 
+    Returns:
+        labels, uint8 [H, W]; and, with "auto", the palette with `datasets.mask_codes.canonical_colors`.
+
     Raises:
         ContradictionError: with "auto", if an index and its colour contradict each other.
         DataError: if it cannot be decoded, its format is lossy, or a pixel has no class.
     """
-    return _read_label(path, table, read_by)[0]
+    mask = _load_mask(path)
+    if mask.mode != "P":  # a palette's transparent colour is for viewers: its ids are valid
+        _refuse_transparency(mask, path)
+    try:
+        if mask.mode in ("RGB", "RGBA"):
+            if read_by == "index":
+                raise DataError(
+                    "is an RGB mask and has no palette indices; drop --read-by index (in a run: data.read_by)"
+                )
+            return labels_from_colors(np.asarray(mask.convert("RGB")), table), ()
+        if read_by == "color" and mask.mode in ("1", "L", "LA", "P"):
+            return labels_from_colors(colors_of(mask), table), ()
+        ids = _ids(mask)
+        if read_by == "color":
+            raise DataError("has ids of 16 bits and no colours; drop --read-by color (in a run: data.read_by)")
+        palette = check_palette(used_palette(mask), table) if read_by == "auto" else ()
+        return labels_from_ids(ids, table), palette
+    except DataError as error:
+        raise type(error)(f"{path}: {error}") from None
 
 
 def read_part_mask(path: Path) -> np.ndarray:
@@ -133,7 +155,8 @@ def refuse_contradictions(masks: Iterable[Path], table: ClassTable) -> None:
     contradicts the class table or gives an id another colour than other palettes do.
 
     Raises:
-        ContradictionError: if an id and its colour contradict each other, or the palettes of two masks do.
+        ContradictionError: if an id and its colour contradict each other, or the palettes of two masks do. The message
+            tells how many masks are affected.
     """
     by_palette: dict[bytes, list[Path]] = {}
     for path in masks:
@@ -144,14 +167,26 @@ def refuse_contradictions(masks: Iterable[Path], table: ClassTable) -> None:
                     by_palette.setdefault(bytes(mask.getpalette("RGB") or b""), []).append(path)
         except Exception:  # reported when the mask is read
             continue
-    suspects = sorted(path for palette in _suspicious(list(by_palette), table) for path in by_palette[palette])
-    refuse_differences((str(path), _checked_palette(path, table)) for path in suspects)
+    problems, palettes = {}, []
+    for path in sorted(path for palette in _suspicious(list(by_palette), table) for path in by_palette[palette]):
+        try:
+            palettes.append((str(path), check_palette(used_palette(_load_mask(path)), table)))
+        except ContradictionError as error:
+            problems[str(path)] = f"{path}: {error}"
+        except DataError:  # reported when the mask is read
+            continue
+    problems |= palette_differences(palettes)
+    if problems:
+        _, *others = problems
+        more = ", ".join([*others[:_SHOWN], *(["..."] if len(others) > _SHOWN else [])])
+        affected = f" (masks with such a problem: {len(problems)}; the others are {more})" if others else ""
+        raise ContradictionError(next(iter(problems.values())) + affected)
 
 
 def _suspicious(palettes: Sequence[bytes], table: ClassTable) -> list[bytes]:
     """Return the palettes that would contradict the class table or one another if pixels used all their entries.
 
-    A palette that has more entries than another does not contradict it by those. A mask without a palette has 1 bit.
+    Entries that only one of two palettes has are no contradiction. Empty palettes are those of 1-bit masks.
     """
     entries = {palette: _all_entries(palette) for palette in palettes}
     colors = {palette: canonical_colors(each, table) for palette, each in entries.items()}
@@ -171,37 +206,6 @@ def _suspicious(palettes: Sequence[bytes], table: ClassTable) -> list[bytes]:
 def _all_entries(palette: bytes) -> Palette:
     colors = [palette[start : start + 3].hex() for start in range(0, len(palette), 3)] or ["000000", "ffffff"]
     return tuple((index, f"#{color}") for index, color in enumerate(colors))
-
-
-def _checked_palette(path: Path, table: ClassTable) -> Palette:
-    try:
-        return check_palette(used_palette(_load_mask(path)), table)
-    except ContradictionError as error:
-        raise ContradictionError(f"{path}: {error}") from None
-    except DataError:  # reported when the mask is read
-        return ()
-
-
-def _read_label(path: Path, table: ClassTable, read_by: ReadBy) -> tuple[np.ndarray, Palette]:
-    mask = _load_mask(path)
-    if mask.mode != "P":  # a palette's transparent colour is for viewers: its ids are valid
-        _refuse_transparency(mask, path)
-    try:
-        if mask.mode in ("RGB", "RGBA"):
-            if read_by == "index":
-                raise DataError(
-                    "is an RGB mask and has no palette indices; drop --read-by index (in a run: data.read_by)"
-                )
-            return labels_from_colors(np.asarray(mask.convert("RGB")), table), ()
-        if read_by == "color" and mask.mode in ("1", "L", "LA", "P"):
-            return labels_from_colors(colors_of(mask), table), ()
-        ids = _ids(mask)
-        if read_by == "color":
-            raise DataError("has ids of 16 bits and no colours; drop --read-by color (in a run: data.read_by)")
-        palette = check_palette(used_palette(mask), table) if read_by == "auto" else ()
-        return labels_from_ids(ids, table), palette
-    except DataError as error:
-        raise type(error)(f"{path}: {error}") from None
 
 
 def _ids(mask: Image.Image) -> np.ndarray:
@@ -265,7 +269,7 @@ def _load(path: Path) -> tuple[Image.Image, Image.Transpose | None]:
 
 
 def _rawmode(image: Image.Image) -> str:
-    """Return how the file stores its pixels, such as "L;4": more precise than the mode."""
+    """Return Pillow's name of the stored pixel format, such as "L;4" for 4-bit greys, whose mode is "L"."""
     tiles = getattr(image, "tile", None)
     arguments = tiles[0][3] if tiles else ""
     return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)

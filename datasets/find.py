@@ -1,4 +1,4 @@
-"""Recognition of the data source at a user's path: one of the known layouts, or one that the user describes."""
+"""Find the data source at a user's path, in one of the known layouts or in one that the user describes."""
 
 import os
 import re
@@ -8,15 +8,14 @@ from pathlib import Path
 
 from datasets.celebamask import IMAGES, MASKS, CelebAMaskSource, Split
 from datasets.class_files import CLASSES_FILE, celebamask13, load_table
-from datasets.data_config import FolderOptions, ReadBy
+from datasets.data_config import FolderOptions, ReadBy, is_lmdb
 from datasets.decoding import SUFFIXES
-from datasets.labels import ClassTable, Code
-from datasets.lmdb_reading import holds_pairs, is_lmdb
+from datasets.labels import ClassTable
 from datasets.pairing import (
     Convention,
     Listing,
+    by_stem,
     duplicates,
-    group,
     is_system_file,
     list_images,
     pair,
@@ -25,14 +24,14 @@ from datasets.pairing import (
     split_by_each_suffix,
     split_by_suffix,
 )
-from datasets.sources import FolderSource, ImageLmdbSource, LmdbSource, Source
+from datasets.sources import FolderSource, LmdbSource, Source
 from utils.errors import ContradictionError, DataError
 
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "JPEGImages")
 _MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "SegmentationClass")
 _SPLIT_FOLDERS = ("train", "training", "val", "valid", "validation", "test")
 _ALMOST_CLASSES_FILE = re.compile(r"class(es)?\.ya?ml(\.txt)?", re.IGNORECASE)
-_SHOWN = 6
+_SHOWN = 6  # files or folders in a message
 _KNOWN_LAYOUTS = (
     f"CelebAMask-HQ ({IMAGES} and {MASKS}); a folder of images ({', '.join(_IMAGE_FOLDERS)}) beside one of masks"
     f" ({', '.join(_MASK_FOLDERS)}); masks named like their images or with a suffix (a.png and a_mask.png, a_label.png,"
@@ -60,7 +59,7 @@ def find_source(path: Path, options: FolderOptions = _DEFAULT, split: Split | No
     table = None if options.images_only else _table(path, options.classes)
     if os.path.isdir(path / IMAGES) and os.path.isdir(path / MASKS) and not is_described:
         if options.read_by != "auto":
-            raise DataError(f"{path} is CelebAMask-HQ, which has one mask file per part: drop --read-by")
+            raise DataError(f"{path} is CelebAMask-HQ, which has one mask file per part; drop --read-by")
         classes = None if options.images_only else table or celebamask13()
         return CelebAMaskSource(path, classes, split or "train", skip_unpaired=options.skip_unpaired)
     if split is not None:
@@ -76,12 +75,11 @@ def _table(path: Path, classes: str) -> ClassTable | None:
     """Return the class table that the user gave or put into the folder."""
     if classes:
         return load_table(classes)
-    file = path / CLASSES_FILE
-    if not os.path.isdir(path) or os.path.exists(file):
-        return load_table(file) if os.path.isdir(path) else None
+    if os.path.isdir(path) and os.path.exists(path / CLASSES_FILE):
+        return load_table(path / CLASSES_FILE)
     if is_lmdb(path):
         return None
-    # A table that is almost in the right place must not be ignored.
+    # Refuse a table that is almost in the right place, which would otherwise be ignored.
     remedy = "or give it, or celebamask13 for the classes of CelebAMask-HQ, with --classes (in a run: data.classes)"
     for entry in _entries(path):
         if _ALMOST_CLASSES_FILE.fullmatch(entry.name) and os.path.isfile(entry):
@@ -94,9 +92,10 @@ def _table(path: Path, classes: str) -> ClassTable | None:
 
 
 def _lmdb_source(path: Path, table: ClassTable | None, read_by: ReadBy) -> Source:
-    if not holds_pairs(path):
-        return ImageLmdbSource(path)
-    rules = [code for code in _codes(table) if isinstance(code, int) or code.startswith("#")]
+    source = LmdbSource(path, table, read_by)
+    if source.classes is None or source.stored_classes is None:
+        return source
+    rules = [code for code, _ in table.rules if isinstance(code, int) or code.startswith("#")] if table else []
     if rules:
         raise DataError(
             f"{path} is an LMDB, whose ids are not remapped; remove {rules[0]} from the class table, or prepare the"
@@ -106,19 +105,13 @@ def _lmdb_source(path: Path, table: ClassTable | None, read_by: ReadBy) -> Sourc
         raise DataError(
             f"{path} is an LMDB, which holds ids; drop --read-by color, or prepare the original masks again with it"
         )
-    source = LmdbSource(path, table, read_by)
-    stored, given = source.stored.names, source.classes.names
-    if "classes" in source.meta and stored != given and read_by != "index":
-        k = next(k for k, names in enumerate(zip(stored, given, strict=True)) if names[0] != names[1])
-        raise ContradictionError(
-            f"{path} stores class {k} as {stored[k]}, but --classes names it {given[k]}; drop --classes to use the"
-            " stored names, or give --read-by index to use the table's names for these ids"
-        )
+    for k, (stored, given) in enumerate(zip(source.stored_classes.names, source.classes.names, strict=True)):
+        if "classes" in source.meta and stored != given and read_by != "index":
+            raise ContradictionError(
+                f"{path} stores class {k} as {stored}, but --classes names it {given}; drop --classes to use the"
+                " stored names, or give --read-by index to use the table's names for these ids"
+            )
     return source
-
-
-def _codes(table: ClassTable | None) -> list[Code]:
-    return [*(code for code, _ in table.remap), *table.ignore] if table else []
 
 
 def _folder_source(path: Path, classes: ClassTable, options: FolderOptions) -> FolderSource:
@@ -171,13 +164,12 @@ def _pairs(
     strict = bool(options.image_suffix or options.mask_suffix)
     paired = pair(images, masks, convention or Convention(options.image_suffix), strict=strict)
     if not paired.pairs and not paired.problems:
-        differ_in_case = not {name.lower() for name in images.names}.isdisjoint(name.lower() for name in masks.names)
         remedy = (
-            "upper and lower case count: rename one of the two"
-            if differ_in_case
-            else "give the suffixes of their names with --image-suffix and --mask-suffix (in a run: data.image_suffix,"
+            "give the suffixes of their names with --image-suffix and --mask-suffix (in a run: data.image_suffix,"
             " data.mask_suffix)"
         )
+        if {name.lower() for name in images.names} & {name.lower() for name in masks.names}:
+            remedy = "names must agree in upper and lower case: rename one of the two"
         raise DataError(
             f"no image in {images.folder} has a mask in {masks.folder} by its name (such as {images.files[0]} and"
             f" {masks.files[0]}); {remedy}"
@@ -191,7 +183,7 @@ def _pairs(
         unpaired = 0
     if paired.ignored:
         notes.append(f"files without the given suffixes, ignored: {paired.ignored}")
-    parts = [code for code in _codes(classes) if isinstance(code, str) and not code.startswith("#")]
+    parts = [code for code, _ in classes.rules if isinstance(code, str) and not code.startswith("#")]
     if parts and classes != celebamask13():
         notes.append(f"class table rules for parts of CelebAMask-HQ are not used for this data set: {', '.join(parts)}")
     kind = f"images in {images.folder}, masks in {masks.folder}"
@@ -201,7 +193,7 @@ def _pairs(
 
 
 def _images_only(listing: Listing, options: FolderOptions, masks: Set[Path] = frozenset()) -> FolderSource:
-    """Return only the images; the report lists the ignored masks."""
+    """Return a source of the images only; its notes, for the report, name the masks that are left out."""
     if options.mask_suffix:
         masks = masks | set(select_by_suffix(listing, options.mask_suffix).files)
     listing = listing.select([path not in masks for path in listing.files])
@@ -214,29 +206,26 @@ def _images_only(listing: Listing, options: FolderOptions, masks: Set[Path] = fr
         listing = select_by_suffix(listing, options.image_suffix)
         if left := count - len(listing.files):
             notes.append(f"files without the given suffixes, ignored: {left}")
-    if not listing.files:
-        raise DataError(_no_images(listing.folder))
+    _refuse_empty(listing)
     folders = Counter(path.relative_to(listing.folder).parent.as_posix() for path in listing.files)
     if len(folders) > 1:
         most = [f"{folder} ({count})" for folder, count in folders.most_common(_SHOWN)]
         notes.append(f"images by folder: {', '.join([*most, *(['...'] if len(folders) > _SHOWN else [])])}")
-    files = group(listing)
+    files = by_stem(listing)
     pairs = [(same[0], None) for same in files.values() if len(same) == 1]
     kind = f"images without masks in {listing.folder}"
     return FolderSource((listing.folder,), kind, pairs, None, duplicates(files), listing.skipped, notes)
 
 
 def _refuse_other_folders(path: Path, known: Path | None, options: FolderOptions) -> None:
-    """Refuse a known folder beside others: they may hold masks, even if the user says that all are images."""
-    if known is None:
-        return
-    others = sorted(folder.name for folder in _folders_in(path) if folder.name != known.name)
-    if others or known.name.lower() in map(str.lower, _MASK_FOLDERS):
+    """Refuse a folder with a known name beside others, which may hold masks even if the user says that none do."""
+    others = sorted(folder.name for folder in _folders_in(path) if known and folder.name != known.name)
+    if known and (others or known.name.lower() in map(str.lower, _MASK_FOLDERS)):
         if not options.images_only:
             raise DataError(_unknown(path, options))
         raise DataError(
-            f"{path} holds {', '.join([known.name, *others])}: which of these are images? Give --images-folder (in a"
-            " run: data.images_folder), or a folder that holds nothing else"
+            f"{path} holds {', '.join([known.name, *others])}; name the folder of images with --images-folder (in a"
+            " run: data.images_folder), or give a folder that holds nothing else"
         )
 
 
@@ -255,14 +244,14 @@ def _unknown(path: Path, options: FolderOptions) -> str:
 
 
 def _list_some_images(folder: Path, without: Path | None = None) -> Listing:
-    listing = list_images(folder, without)
+    return _refuse_empty(list_images(folder, without))
+
+
+def _refuse_empty(listing: Listing) -> Listing:
     if not listing.files:
-        raise DataError(_no_images(folder))
+        suffixes = ", ".join(sorted(SUFFIXES))
+        raise DataError(f"{listing.folder} holds no images ({suffixes}); give the folder that does")
     return listing
-
-
-def _no_images(folder: Path) -> str:
-    return f"{folder} holds no images ({', '.join(sorted(SUFFIXES))}); give the folder that does"
 
 
 def _entries(path: Path) -> list[Path]:

@@ -1,29 +1,116 @@
-"""Data set of images with class masks in an LMDB (layouts: `datasets.lmdb_reading`).
+"""Data sets in LMDBs (layouts: `datasets.lmdb_reading`): images with class masks, and images alone.
 
 Shapes: R resolution. Everything stays uint8 here; see `datasets.transforms`.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from datasets.data_config import ReadBy
+from datasets.data_config import ReadBy, larger_images
+from datasets.data_loader import PairDataset
 from datasets.labels import ClassTable
-from datasets.lmdb_reading import count_records, decode, pair_keys, read, read_meta, resize
+from datasets.lmdb_reading import count_records, decode, image_key, pair_keys, read, read_meta, resize
 from utils.errors import ContradictionError, DataError
 
 if TYPE_CHECKING:
     from datasets.mask_codes import Palette
 
+_SIZES = tuple(2**exponent for exponent in range(2, 14))  # that images alone may be stored at
 
-class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Pairs of image and label map, decoded on access.
+
+class _LmdbImages:
+    """The images of an LMDB, decoded on access.
+
+    Args:
+        path: folder (or single file) of the LMDB.
+        length_key: key of the number of records.
+
+    Attributes:
+        meta: stored description, see `datasets.lmdb_reading.read_meta`.
+        provenance: origin of the records (source, count, tool) as plain data.
+    """
+
+    resolution: int
+
+    def __init__(self, path: Path, length_key: str) -> None:
+        self.path = path
+        self.meta = read_meta(path)
+        self.length = count_records(path, length_key, self.meta)
+        source, tool = self.meta.get("source", str(path)), self.meta.get("tool", "")
+        self.provenance = [{"source": source, "count": self.length, "tool": tool}]
+
+    def __len__(self) -> int:
+        return self.length
+
+    def image_key(self, index: int) -> str:
+        """Return the key of a record's image."""
+        raise NotImplementedError
+
+    def image(self, index: int) -> Tensor:
+        """Return image uint8 [3, R, R] of a record without reading its label."""
+        self._check_index(index)
+        key = self.image_key(index)
+        return self._pixels(decode(self.path, key), key)
+
+    def _check_index(self, index: int) -> None:
+        if not 0 <= index < self.length:
+            raise IndexError(f"record {index} of {self.length} in {self.path}")
+
+    def _pixels(self, image: Image.Image, key: str) -> Tensor:
+        rgb = image if image.mode == "RGB" else image.convert("RGB")
+        pixels = np.array(resize(rgb, self.resolution, Image.Resampling.LANCZOS, self.path, key))
+        return torch.from_numpy(pixels).permute(2, 0, 1)  # a view: copied only once, into the batch
+
+
+class ImageDataset(_LmdbImages):
+    """Images without masks, for domain adaptation; read them with `image`.
+
+    Args:
+        path: folder (or single file) of the LMDB.
+        resolution: side length R of the images; default: the largest stored size. Larger images are reduced by
+            Lanczos, smaller ones are refused.
+
+    Attributes:
+        stored_size: side length of the stored images that are read.
+
+    Raises:
+        DataError: if the LMDB is missing, has another layout or no size of at least R; and on access: if a record is
+            missing, cannot be decoded, or is smaller than R. The message names the record.
+    """
+
+    def __init__(self, path: str | Path, resolution: int | None = None) -> None:
+        if read(Path(path), "length") is None:
+            raise DataError(f"{path} is no LMDB of images without masks (it has no length key); give another one")
+        super().__init__(Path(path), "length")
+        self.stored_size = self._choose_size(resolution)
+        self.resolution = resolution or self.stored_size
+
+    def image_key(self, index: int) -> str:
+        return image_key(self.stored_size, index)
+
+    def _choose_size(self, resolution: int | None) -> int:
+        """Return the smallest stored size of at least `resolution`, the largest one if that is None."""
+        candidates = sorted({*_SIZES, self.meta.get("resolution", 0)})
+        sizes = [size for size in candidates if read(self.path, image_key(size, 0)) is not None]
+        if not sizes:
+            raise DataError(f"{self.path} has no first image of any size (such as {image_key(256, 0)}); write it again")
+        if resolution is None:
+            return max(sizes)
+        if max(sizes) < resolution:
+            raise DataError(
+                f"{self.path} holds images of sizes {sizes}, none of at least {resolution};"
+                f" {larger_images(max(sizes), resolution)}"
+            )
+        return min(size for size in sizes if size >= resolution)
+
+
+class ImageMaskDataset(_LmdbImages, PairDataset):
+    """Pairs of image and label map.
 
     Args:
         path: folder (or single file) of the LMDB.
@@ -36,13 +123,11 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
 
     Attributes:
         stored_classes: the class table stored with the data, or the default one for K.
-        classes: the class table in use.
-        provenance: origin of the records (source, count, tool) as plain data.
 
     Raises:
-        DataError: if the LMDB is missing, has another layout, lengths that differ or another K, or its first record
-            is not square or not of the described size; and on access: if a record cannot be decoded, its sizes differ,
-            or its ids lie outside 0..K-1. The message names the record.
+        DataError: if the LMDB is missing, has another layout, numbers of images and labels that differ, or another K,
+            or its first record is not square or not of the described size; and on access: if a record cannot be
+            decoded, its sizes differ, or its ids lie outside 0..K-1. The message names the record.
     """
 
     def __init__(
@@ -53,76 +138,60 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
         read_by: ReadBy = "auto",
         classes: ClassTable | None = None,
     ) -> None:
-        self.path = Path(path)
-        meta = read_meta(self.path)
-        self.length = _count_pairs(self.path, meta)
-        self.stored_classes = _class_table(self.path, meta, classes.num_classes if classes else num_classes)
+        _check_lengths(Path(path))
+        super().__init__(Path(path), "image-length")
+        self.stored_classes = self._class_table(classes.num_classes if classes else num_classes)
         self.classes = classes or self.stored_classes
-        self._checks_palettes = read_by == "auto" and meta.get("read_by") != "index"
-        stored = self._stored_resolution()
-        if meta.get("resolution", stored) != stored:
+        self._checks_palettes = read_by == "auto" and self.meta.get("read_by") != "index"
+        width, height = decode(self.path, first := self.image_key(0)).size
+        if width != height:
             raise DataError(
-                f"{self.path}: meta says {meta['resolution']} pixels, but {pair_keys(0)[0]} has {stored};"
+                f"{self.path}: {first} is {width} x {height}; only square images can be used, crop them first"
+            )
+        if self.meta.get("resolution", width) != width:
+            raise DataError(
+                f"{self.path}: meta says {self.meta['resolution']} pixels, but {first} has {width};"
                 " write the data set again"
             )
-        self.resolution = resolution or stored
-        self.provenance = [
-            {"source": meta.get("source", str(path)), "count": self.length, "tool": meta.get("tool", "")}
-        ]
-
-    def __len__(self) -> int:
-        return self.length
+        self.resolution = resolution or width
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Return image uint8 [3, R, R] and label uint8 [R, R] of a record."""
         return self.record(index)[:2]
 
+    def image_key(self, index: int) -> str:
+        return pair_keys(index)[0]
+
     def record(self, index: int) -> tuple[Tensor, Tensor, "Palette"]:
         """Return image uint8 [3, R, R], label uint8 [R, R] and the checked palette of the label."""
-        image_key, label_key = self._keys(index)
+        self._check_index(index)
+        image_key, label_key = pair_keys(index)
         image, (label, palette) = decode(self.path, image_key), self._decode_label(label_key)
         if image.size != label.size:
             raise DataError(
                 f"{self.path}: {image_key} is {image.width} x {image.height} but {label_key} is"
-                f" {label.width} x {label.height}; store equal sizes"
+                f" {label.width} x {label.height}; store both in the same size"
             )
         pixels = self._pixels(image, image_key)
         ids = np.array(resize(label, self.resolution, Image.Resampling.NEAREST, self.path, label_key))
-        self._check_ids(ids, label_key)
+        count = self.classes.num_classes
+        if int(ids.max()) >= count:
+            wrong = ", ".join(str(k) for k in np.unique(ids[ids >= count])[:8])
+            raise DataError(
+                f"{self.path}: {label_key} has ids {wrong} outside 0..{count - 1};"
+                " correct it, or give a class table with these ids"
+            )
         return pixels, torch.from_numpy(ids), palette
 
-    def image(self, index: int) -> Tensor:
-        """Return image uint8 [3, R, R] of a record without reading its label."""
-        key = self._keys(index)[0]
-        return self._pixels(decode(self.path, key), key)
-
-    def _keys(self, index: int) -> tuple[str, str]:
-        if not 0 <= index < self.length:
-            raise IndexError(f"record {index} of {self.length} in {self.path}")
-        return pair_keys(index)
-
-    def _pixels(self, image: Image.Image, key: str) -> Tensor:
-        rgb = image if image.mode == "RGB" else image.convert("RGB")
-        pixels = np.array(resize(rgb, self.resolution, Image.Resampling.LANCZOS, self.path, key))
-        return torch.from_numpy(pixels).permute(2, 0, 1)  # a view: copied only once, into the batch
-
-    def _stored_resolution(self) -> int:
-        key = pair_keys(0)[0]
-        width, height = decode(self.path, key).size
-        if width != height:
-            raise DataError(
-                f"{self.path}: {key} is {width} x {height}; only square images can be used, crop them first"
-            )
-        return width
+    def content(self, index: int) -> list[bytes]:
+        """Return the image and the label of a record as stored, without decoding them."""
+        return [read(self.path, key) or b"" for key in pair_keys(index)]
 
     def _decode_label(self, key: str) -> tuple[Image.Image, "Palette"]:
         label = decode(self.path, key)
-        if label.format == "JPEG":
-            raise DataError(f"{self.path}: {key} is a JPEG, which is lossy and changes ids; store grey or palette PNGs")
-        if label.mode not in ("L", "P"):
-            raise DataError(
-                f"{self.path}: {key} has mode {label.mode}, not 8-bit class ids; store grey or palette PNGs"
-            )
+        if label.format == "JPEG" or label.mode not in ("L", "P"):
+            kind = "is a JPEG, which is lossy and changes ids" if label.format == "JPEG" else f"has mode {label.mode}"
+            raise DataError(f"{self.path}: {key} {kind}; store 8-bit class ids as grey or palette PNGs")
         if not self._checks_palettes or label.mode != "P":
             return label, ()
         from datasets.mask_codes import LMDB_REMEDY, check_palette, used_palette
@@ -132,16 +201,26 @@ class ImageMaskDataset(Dataset[tuple[Tensor, Tensor]]):
         except ContradictionError as error:
             raise ContradictionError(f"{self.path}: {key}: {error}") from None
 
-    def _check_ids(self, ids: np.ndarray, key: str) -> None:
-        count = self.classes.num_classes
-        if int(ids.max()) >= count:
-            wrong = ", ".join(str(k) for k in np.unique(ids[ids >= count])[:8])
+    def _class_table(self, num_classes: int | None) -> ClassTable:
+        """Return the stored class table, or the default one for K classes if another program wrote the LMDB."""
+        if "classes" not in self.meta:
+            from datasets.class_files import celebamask13, default_table
+
+            return celebamask13() if num_classes is None else default_table(num_classes)
+        try:
+            table = ClassTable.from_dict(self.meta["classes"])
+        except DataError as error:
+            raise DataError(f"{self.path}: meta key: {error}") from None
+        if num_classes not in (None, table.num_classes):
             raise DataError(
-                f"{self.path}: {key} has ids {wrong} outside 0..{count - 1}; correct it, or give a table with these ids"
+                f"{self.path} has {table.num_classes} classes, not {num_classes}; give other data, or set"
+                f" model.num_classes to {table.num_classes} for a new training run"
             )
+        return table
 
 
-def _count_pairs(path: Path, meta: Mapping[str, Any]) -> int:
+def _check_lengths(path: Path) -> None:
+    """Raise a DataError unless an LMDB stores pairs, and as many images as labels."""
     if read(path, "length") is not None:
         raise DataError(
             f"{path} holds images without masks; give a data set with masks"
@@ -155,21 +234,3 @@ def _count_pairs(path: Path, meta: Mapping[str, Any]) -> int:
     images, labels = (count_records(path, key, {}) for key in ("image-length", "label-length"))
     if images != labels:
         raise DataError(f"{path}: {images} images but {labels} labels; write the data set again")
-    return count_records(path, "image-length", meta)
-
-
-def _class_table(path: Path, meta: Mapping[str, Any], num_classes: int | None) -> ClassTable:
-    if "classes" not in meta:
-        from datasets.class_files import celebamask13, default_table  # only for LMDBs of other programs
-
-        return celebamask13() if num_classes is None else default_table(num_classes)
-    try:
-        table = ClassTable.from_dict(meta["classes"])
-    except DataError as error:
-        raise DataError(f"{path}: meta key: {error}") from None
-    if num_classes not in (None, table.num_classes):
-        raise DataError(
-            f"{path} has {table.num_classes} classes, not {num_classes}; give other data, or set model.num_classes to"
-            f" {table.num_classes} for a new training run"
-        )
-    return table

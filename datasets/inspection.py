@@ -1,4 +1,4 @@
-"""Inspection of every record of a source before it is used: counts, sizes, classes, problems, and an image grid.
+"""Checks of every record of a source before it is used: counts, sizes, classes, problems, and an image grid.
 
 Shapes: K classes, T side length of a tile.
 """
@@ -6,7 +6,6 @@ Shapes: K classes, T side length of a tile.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from PIL import Image
 from datasets.crop_and_resize import check_size, make_square
 from datasets.data_config import Crop
 from datasets.labels import ClassTable
-from datasets.mask_codes import Palette, refuse_differences
+from datasets.mask_codes import Palette, palette_differences
 from datasets.parallel import ordered_map
 from datasets.sources import Source
 from utils.errors import ContradictionError, DataError, printable
@@ -33,41 +32,48 @@ class RecordCheck(NamedTuple):
     """Properties of one record, or its problem."""
 
     size: tuple[int, int] = (0, 0)  # width, height
-    pixels: np.ndarray | None = None  # number of each class, int64 [K]
-    turned: bool = False  # see `datasets.decoding.Record`, also for `ambiguous` and `palette`
+    pixels: np.ndarray | None = None  # number of pixels of each class, int64 [K]
+    turned: bool = False  # this and the next two: see `datasets.decoding.Record`
     ambiguous: bool = False
-    problem: str = ""
-    is_contradiction: bool = False
     palette: Palette = ()
+    problem: str = ""  # the message; empty if there is none
+    is_contradiction: bool = False  # the problem is a ContradictionError
 
 
-@dataclass(frozen=True)
 class Inspection:
     """Properties of all records of a source.
 
-    Attributes:
+    Args:
         source: the source.
-        good: indices of the records without a problem.
-        problems: problems of files, one line each.
-        contradictions: problems that cannot be solved by skipping files: only the user knows what the masks mean.
-        sizes: number of good records of each (width, height).
-        turned: number of good records that were rotated or flipped according to their EXIF orientation.
-        ambiguous: number of these whose mask fits both the stored and the upright image.
-        shares: fraction of each class in the pixels of all good records [K].
-        images: number of good records that show each class [K].
-        empty_classes: a problem for each class that no mask shows.
+        checks: the check of each record, in order.
     """
 
-    source: Source
-    good: Sequence[int]
-    problems: Sequence[str]
-    contradictions: Sequence[str]
-    sizes: Counter[tuple[int, int]]
-    turned: int
-    ambiguous: int
-    shares: np.ndarray
-    images: np.ndarray
-    empty_classes: Sequence[str]
+    def __init__(self, source: Source, checks: Sequence[RecordCheck]) -> None:
+        self.source = source
+        readable = [i for i, check in enumerate(checks) if not check.problem]
+        palettes = ((source.mask_name(i), checks[i].palette) for i in readable)
+        differences = palette_differences(palettes, source.palette_remedy)
+        # Indices of the records without a problem.
+        self.good = [i for i in readable if source.mask_name(i) not in differences]
+        # Problems that --skip-bad does not solve, one line each: only the user knows what the masks mean.
+        self.contradictions = [check.problem for check in checks if check.is_contradiction] + [*differences.values()]
+        others = [check.problem for check in checks if check.problem and not check.is_contradiction]
+        self.problems = [*self.contradictions, *map(printable, source.problems), *others]
+        good = [checks[i] for i in self.good]
+        self.sizes = Counter(check.size for check in good)  # number of good records of each (width, height)
+        self.turned = sum(check.turned for check in good)  # rotated or flipped according to their EXIF orientation
+        self.ambiguous = sum(check.ambiguous for check in good)  # those whose mask also fits the upright image
+        names = source.classes.names if source.classes else ()
+        counts = [check.pixels for check in good if check.pixels is not None]
+        pixels = np.stack(counts) if counts else np.zeros((0, len(names)), np.int64)  # [good records, K]
+        self.shares = pixels.sum(0) / max(1, pixels.sum())  # fraction of each class in the pixels of good records [K]
+        self.images = (pixels > 0).sum(0)  # number of good records that show each class [K]
+        # A problem for each class that no mask shows; empty while contradictions leave masks unread.
+        self.empty_classes = [
+            f"class {name} ({k}): no mask shows it; remove it from the class table"
+            for k, name in enumerate(names)
+            if counts and not self.contradictions and self.images[k] == 0
+        ]
 
     @property
     def all_problems(self) -> list[str]:
@@ -102,7 +108,7 @@ class Inspection:
         """Yield a line if some masks may have been turned wrongly."""
         if self.ambiguous:
             yield (
-                f"of the images turned, {self.ambiguous} have a mask that fits the upright image as well; it was turned"
+                f"of the images turned, {self.ambiguous} have a mask that fits the upright image as well and was turned"
                 " too: check that they match with scripts.inspect_data --sheet, or store such images upright"
             )
 
@@ -120,8 +126,8 @@ class Inspection:
 def inspect_source(
     source: Source, workers: int, resolution: int | None = None, crop: Crop = "error", progress: ProgressBar = iter
 ) -> Inspection:
-    """Read and check every record once; for the arguments see `check_records`."""
-    return summarize(source, check_records(source, range(len(source)), workers, resolution, crop, progress))
+    """Read and check every record of a source; see `check_records` for the arguments."""
+    return Inspection(source, check_records(source, range(len(source)), workers, resolution, crop, progress))
 
 
 def check_records(
@@ -132,11 +138,11 @@ def check_records(
     crop: Crop = "error",
     progress: ProgressBar = iter,
 ) -> list[RecordCheck]:
-    """Read and check some records.
+    """Read and check some records of a source.
 
     Args:
         source: the source.
-        indices: indices of the records.
+        indices: indices of these records.
         workers: number of processes; 0 or 1 reads in this one.
         resolution: required side length; None for any.
         crop: as in `datasets.crop_and_resize.crop_and_resize`; unused without a resolution.
@@ -144,38 +150,6 @@ def check_records(
     """
     with closing(ordered_map(partial(_check_record, source, resolution, crop), indices, workers)) as checks:
         return list(progress(checks))
-
-
-def summarize(source: Source, checks: Sequence[RecordCheck]) -> Inspection:
-    """Summarize the checks of all records of a source, in their order."""
-    good = [i for i, check in enumerate(checks) if not check.problem]
-    contradictions = [check.problem for check in checks if check.is_contradiction]
-    try:
-        refuse_differences(((source.mask_name(i), checks[i].palette) for i in good), source.palette_remedy)
-    except ContradictionError as error:
-        contradictions.append(str(error))
-    others = [check.problem for check in checks if check.problem and not check.is_contradiction]
-    counts = [pixels for i in good if (pixels := checks[i].pixels) is not None]
-    num_classes = source.classes.num_classes if source.classes else 0
-    pixels_of = np.stack(counts) if counts else np.zeros((0, num_classes), np.int64)  # [good records, K]
-    totals, images = pixels_of.sum(0), (pixels_of > 0).sum(0)
-    empty_classes = [
-        f"class {name} ({k}): no mask shows it; remove it from the class table"
-        for k, name in enumerate(source.classes.names if source.classes and good else ())
-        if images[k] == 0
-    ]
-    return Inspection(
-        source,
-        good,
-        [*contradictions, *map(printable, source.problems), *others],
-        contradictions,
-        Counter(checks[i].size for i in good),
-        sum(checks[i].turned for i in good),
-        sum(checks[i].ambiguous for i in good),
-        totals / max(1, totals.sum()),
-        images,
-        empty_classes,
-    )
 
 
 def _check_record(source: Source, resolution: int | None, crop: Crop, index: int) -> RecordCheck:
@@ -191,13 +165,13 @@ def _check_record(source: Source, resolution: int | None, crop: Crop, index: int
     if record.label is None or source.classes is None:
         return RecordCheck(record.image.size, turned=record.turned)
     pixels = np.bincount(record.label.ravel(), minlength=source.classes.num_classes)
-    return RecordCheck(record.image.size, pixels, record.turned, record.ambiguous, palette=record.palette)
+    return RecordCheck(record.image.size, pixels, record.turned, record.ambiguous, record.palette)
 
 
 def preview_grid(source: Source, indices: Sequence[int], crop: Crop = "pad") -> np.ndarray:
     """Return a grid of some records, spread evenly over `indices`: uint8 [H, W, 3].
 
-    Each tile is [T, T], or, with a mask, [T, 2 T]: the image, and the image overlaid with the mask.
+    Each tile is [T, T], or [T, 2 T] with a mask: the image, and beside it the image overlaid with the mask.
 
     Args:
         source: source of the records.

@@ -1,6 +1,6 @@
-"""Class tables: the name, colour and transparency of each label id, and the mask codes that mean it.
+"""Class tables: the name, colour and transparency of each class, and the mask codes that stand for it.
 
-A table is stored as plain data in data sets and checkpoints, so that parts can be given by name everywhere.
+A table is stored as plain data in data sets and checkpoints, so that all commands know the parts by name.
 """
 
 import colorsys
@@ -21,7 +21,7 @@ MAX_CLASSES = 64
 MAX_NAME = 64  # characters
 MAX_SOURCE_ID = 2**16 - 1
 
-# What a mask stores for a pixel: an id, a colour "#rrggbb", or, if each part has its own file, the part's name.
+# How a mask codes the class of a pixel: an id, a colour "#rrggbb", or the name of the part that has its own file.
 Code = int | str
 COLOR_CODE = re.compile(r"#[0-9a-f]{6}")
 # The parts of CelebAMask-HQ; later ones are painted over earlier ones.
@@ -30,7 +30,7 @@ PAINTING_ORDER = (
     "neck", "neck_l", "cloth", "hat", "ear_r",
 )  # fmt: skip
 
-# Colours of the released program for its classes 0..16; further classes get generated ones.
+# Display colours of classes 0..16, those of the authors' released program; further classes get generated colours.
 _BASE_COLORS = (
     (0, 0, 0), (239, 234, 90), (44, 105, 154), (4, 139, 168), (13, 179, 158), (131, 227, 119), (185, 231, 105),
     (107, 137, 198), (241, 196, 83), (242, 158, 76), (234, 114, 71), (215, 95, 155), (207, 113, 192), (159, 89, 165),
@@ -43,30 +43,23 @@ _GOLDEN_RATIO = 0.6180339887498949
 class ClassTable:
     """The classes 0..K-1 and the rules that turn the codes in masks into them; class 0 is the background.
 
-    Attributes:
-        names: K distinct names.
-        colors: K colours, RGB in 0..255; RGB masks are read by them.
-        transparent: ids of transparent classes (paper section 3.2).
-        partners: pairs of classes that are swapped when an image is mirrored (left eye, right eye).
-        remap: (code in the masks, class) for codes that differ from the class.
-        ignore: codes of unlabelled pixels, which become background; use `remap` for another class.
-        uncolored: ids for which the table gives no colour; they get a display colour, never used to decode masks. Not
-            stored.
-
     Raises:
         DataError: if the fields contradict each other.
     """
 
-    names: tuple[str, ...]
-    colors: tuple[tuple[int, int, int], ...]
-    transparent: tuple[int, ...] = ()
-    partners: tuple[tuple[int, int], ...] = ()
+    names: tuple[str, ...]  # K distinct names
+    colors: tuple[tuple[int, int, int], ...]  # K colours, RGB in 0..255; RGB masks are read by them
+    transparent: tuple[int, ...] = ()  # ids of transparent classes (paper section 3.2)
+    partners: tuple[tuple[int, int], ...] = ()  # classes to swap when an image is mirrored (left eye, right eye)
+    # (code in the masks, class) for codes other than the class's own id and colour.
     remap: tuple[tuple[Code, int], ...] = ()
-    ignore: tuple[Code, ...] = ()
+    ignore: tuple[Code, ...] = ()  # codes of unlabelled pixels, which become background
+    # Ids for which the user's table gives no colour: their `colors` are for display only, never used to decode masks.
+    # This field is not stored.
     uncolored: tuple[int, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
-        count = len(self.names)
+        count = self.num_classes
         if not 2 <= count <= MAX_CLASSES:
             raise DataError(f"class table: {count} classes; 2 to {MAX_CLASSES} are supported")
         if len(set(self.names)) != count:
@@ -80,34 +73,33 @@ class ClassTable:
             raise DataError("class table: colours must be three numbers in 0..255")
         if not all(0 <= k < count for k in self.transparent):
             raise DataError(f"class table: transparent ids {brief(self.transparent)} must lie in 0..{count - 1}")
-        self._check_partners()
-        self._check_rules()
-
-    def _check_partners(self) -> None:
         paired = list(chain.from_iterable(self.partners))
-        if not all(0 <= k < len(self.names) for k in paired):
-            raise DataError(f"class table: partners {brief(self.partners)} must lie in 0..{len(self.names) - 1}")
+        if not all(0 <= k < count for k in paired):
+            raise DataError(f"class table: partners {brief(self.partners)} must lie in 0..{count - 1}")
         if len(set(paired)) != len(paired):
             raise DataError("class table: a class can be the partner of only one other class")
+        self._check_rules()
 
     def _check_rules(self) -> None:
-        codes = Counter([*(code for code, _ in self.remap), *self.ignore])
-        for code, count in codes.items():
-            if count > 1:
+        codes = Counter(code for code, _ in self.rules)
+        for code, k in self.rules:
+            if codes[code] > 1:
                 raise DataError(f"class table: {label(code)} is remapped or ignored twice; keep one rule")
             if isinstance(code, int) and not 0 <= code <= MAX_SOURCE_ID:
                 raise DataError(f"class table: mask id {label(code)} must lie in 0..{MAX_SOURCE_ID}")
             if isinstance(code, str) and code.startswith("#") and not COLOR_CODE.fullmatch(code):
                 raise DataError(f"class table: colour {label(code)} must be written like '#00ff7f'")
-        for code, k in self.remap:
-            if not 0 <= k < len(self.names):
-                raise DataError(
-                    f"class table: {label(code)} is remapped to {brief(k)}, outside 0..{len(self.names) - 1}"
-                )
+            if not 0 <= k < self.num_classes:
+                raise DataError(f"class table: {label(code)} is remapped to {brief(k)}, which is no class id")
 
     @property
     def num_classes(self) -> int:
         return len(self.names)
+
+    @property
+    def rules(self) -> tuple[tuple[Code, int], ...]:
+        """Return (code in the masks, class) for all codes that are remapped or ignored."""
+        return (*self.remap, *((code, 0) for code in self.ignore))
 
     def index(self, name: str) -> int:
         """Return the id of a class given by name ("hair", in NFC or NFD) or by number ("7").
@@ -198,7 +190,7 @@ def _code(value: Any) -> Code:
 
 
 def _generated_color(k: int) -> tuple[int, int, int]:
-    # Multiples of the golden ratio never repeat a hue; alternating brightness separates similar ones further.
+    # Multiples of the golden ratio never repeat a hue; alternating brightness separates similar hues further.
     hue = (k * _GOLDEN_RATIO) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, (0.95, 0.65, 0.4)[k % 3])
     return round(255 * red), round(255 * green), round(255 * blue)

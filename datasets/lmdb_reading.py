@@ -1,14 +1,14 @@
-"""Reading of LMDB data sets.
+"""Reading of LMDB data sets, written by this project or by other programs.
 
-Two layouts are read, ours and those of other programs alike:
+There are two layouts:
 - pairs: `image-0000000` (JPEG bytes), `label-0000000` (PNG bytes, 8-bit class ids), and `image-length` and
   `label-length` (ASCII digits);
 - images only, as StyleGAN2 implementations for PyTorch use it: `<size>-00000` (JPEG bytes) and `length`.
-Ours also have `meta`, JSON with the class table and the origin of the data, which other readers ignore.
+This project also stores `meta`, JSON with the class table and the origin of the data, which other readers ignore.
 
-LMDB cannot open a path twice in one process, and an environment must not be used after a fork, but data sets are
-copied freely (several with one path; workers by fork or spawn). Environments are therefore kept here, one per file
-and process, never in the data sets.
+LMDB cannot open a path twice in one process, and an environment must not be used after a fork. But several data sets
+may read the same path, and they are copied to workers by fork or spawn. Environments are therefore kept here, one per
+file and process, and not in the data sets.
 """
 
 import io
@@ -16,10 +16,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from datasets.data_config import larger_images
 from utils.errors import DataError, ReadingError
 from utils.images import open_image
 from utils.reading.checks import brief, check_regular, read_bytes
@@ -30,21 +31,15 @@ if TYPE_CHECKING:
     import lmdb
 
 META_KEY = "meta"
-META_FILE = "meta.json"  # beside a linked LMDB of another program, into which nothing is written
+META_FILE = "meta.json"  # holds `meta` beside a linked LMDB of another program, into which nothing is written
 META_VERSION = 1
 MAX_PIXELS = 2**26  # 8192 x 8192, the largest size of the layouts
 _META_TYPES = {"resolution": int, "count": int, "source": str, "tool": str, "read_by": str}
 _MAX_DIGITS = 18
 
 
-class _Entry(NamedTuple):
-    pid: int
-    inode: int
-    environment: "lmdb.Environment"
-
-
-_entries: dict[str, _Entry] = {}
-_checked: set[tuple[int, ...]] = set()
+_entries: dict[str, tuple[int, int, "lmdb.Environment"]] = {}  # process id, inode and environment of each file
+_checked: set[tuple[int, ...]] = set()  # identities of the files whose pages are sound
 
 
 def pair_keys(index: int) -> tuple[str, str]:
@@ -58,25 +53,16 @@ def image_key(size: int, index: int) -> str:
 
 
 def library() -> ModuleType:
-    """Import the package lmdb, which only programs that open an LMDB need.
-
-    Raises:
-        DataError: if it is not installed.
-    """
+    """Import the package lmdb, which only commands that open an LMDB need; raise DataError if it is missing."""
     try:
         import lmdb
     except ImportError:
-        raise DataError("data sets are LMDBs, and the package lmdb is not installed: pip install lmdb") from None
+        raise DataError("reading and writing LMDBs needs the package lmdb: pip install lmdb") from None
     return lmdb
 
 
-def is_lmdb(path: Path) -> bool:
-    """Return True if there is an LMDB, or any other file, at `path`; False for a folder of files."""
-    return not os.path.isdir(path) or os.path.exists(path / "data.mdb")
-
-
 def holds_pairs(path: Path) -> bool:
-    """Return True if an LMDB has the layout of pairs."""
+    """Return False if an LMDB has the layout of images only."""
     return read(path, "length") is None
 
 
@@ -97,21 +83,19 @@ def environment(path: Path) -> "lmdb.Environment":
         raise DataError(f"data set {path}: {error}; {remedy}") from None
     inode = file.stat().st_ino
     key = os.path.realpath(file)
-    entry = _entries.get(key)
-    if entry and (entry.pid, entry.inode) != (os.getpid(), inode):
-        # Inherited through a fork, or of a file that has been replaced since.
-        _entries.pop(key).environment.close()
-        entry = None
-    if entry is None:
-        entry = _entries[key] = _Entry(os.getpid(), inode, _open(path, file, size))
-    return entry.environment
+    if key in _entries and _entries[key][:2] != (os.getpid(), inode):
+        # The environment was inherited through a fork, or its file has been replaced since.
+        _entries.pop(key)[2].close()
+    if key not in _entries:
+        _entries[key] = os.getpid(), inode, _open(path, file, size)
+    return _entries[key][2]
 
 
 def read(path: Path, key: str) -> bytes | None:
     """Return the value of a key in the LMDB at `path`, None if it has no such key.
 
     Raises:
-        DataError: if the LMDB is missing or damaged, or the file is none.
+        DataError: if the path is missing, damaged or not an LMDB.
     """
     try:
         with environment(path).begin() as transaction:
@@ -151,10 +135,10 @@ def read_meta(path: Path) -> Mapping[str, Any]:
 
 
 def count_records(path: Path, key: str, meta: Mapping[str, Any]) -> int:
-    """Return the number of records, which is stored under a key as ASCII digits and in the description.
+    """Return the number of records, which is stored under a key as ASCII digits; the description must agree with it.
 
     Raises:
-        DataError: if the two differ, or there are none.
+        DataError: if the number is malformed, zero, more than the LMDB holds, or not that of the description.
     """
     stored = read(path, key) or b""
     if not stored.isdigit() or len(stored) > _MAX_DIGITS:
@@ -170,11 +154,7 @@ def count_records(path: Path, key: str, meta: Mapping[str, Any]) -> int:
 
 
 def decode(path: Path, key: str) -> Image.Image:
-    """Return the decoded image of a key.
-
-    Raises:
-        DataError: if there is none, or it cannot be decoded.
-    """
+    """Return the decoded image of a key; raise DataError if it is missing or cannot be decoded."""
     stored = read(path, key)
     if stored is None:
         raise DataError(f"{path}: record {key} is missing; write the data set again")
@@ -189,17 +169,19 @@ def decode(path: Path, key: str) -> Image.Image:
 
 
 def resize(image: Image.Image, resolution: int, resampling: Image.Resampling, path: Path, key: str) -> Image.Image:
-    """Return the image of a record with side R, reduced if it is larger.
+    """Return a decoded image reduced to R x R pixels; `path` and `key` name it in messages.
 
     Raises:
         DataError: if it is not square, or smaller than R.
     """
     if image.size == (resolution, resolution):
         return image
-    if image.width != image.height or image.width < resolution:
+    if image.width != image.height:
+        raise DataError(f"{path}: {key} is {image.width} x {image.height}, not square; prepare the data set again")
+    if image.width < resolution:
         raise DataError(
-            f"{path}: {key} is {image.width} x {image.height}, which cannot become {resolution} x {resolution};"
-            " only larger squares can be reduced, choose a lower resolution"
+            f"{path}: {key} is {image.width} x {image.height}, too small for {resolution};"
+            f" {larger_images(image.width, resolution)}"
         )
     return image.resize((resolution, resolution), resampling)
 
@@ -227,9 +209,9 @@ def _open(path: Path, file: Path, size: int) -> "lmdb.Environment":
 
 
 def _check(file: Path, opened: "lmdb.Environment", size: int) -> None:
-    """Check the pages of a file of `size` bytes: reading one that is wrong or beyond its end would kill the process.
+    """Check the pages of a file of `size` bytes: reading a damaged page, or one beyond its end, would crash Python.
 
-    Forked workers inherit the record of checked files.
+    Files that were checked are remembered, also in forked workers.
     """
     if (needed := (opened.info()["last_pgno"] + 1) * opened.stat()["psize"]) > size:
         raise ReadingError(f"is truncated: it has {size} of {needed} bytes")

@@ -1,10 +1,10 @@
-"""Mask codes (ids, colours and palettes) converted to class labels by the rules of a class table.
+"""Conversion of mask codes (ids, colours and palettes) to class labels by the rules of a class table.
 
-In a palette mask, each pixel has an id, the index into the palette, and the colour that the palette gives to it. Tools
-that optimize or quantize PNGs reorder palettes: image viewers show the same mask, but its ids have changed. A mask is
-therefore refused if its ids and colours contradict each other, or the palettes of several masks do.
+In a palette mask, each pixel has an id, which is its index into the palette, and the colour at that index. Tools that
+optimize or quantize PNGs reorder palettes: image viewers show the same mask, but its ids have changed. A mask is
+therefore refused if its ids contradict its colours, or if the palettes of several masks contradict each other.
 
-Shapes: masks are [H, W] or [H, W, 3]; labels are uint8 class ids [H, W]. Messages follow a file's name.
+Shapes: masks are [H, W] or [H, W, 3]; labels are uint8 class ids [H, W]. Each message follows a file's name.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from datasets.labels import COLOR_CODE, MAX_SOURCE_ID, ClassTable, hex_color
-from utils.errors import ContradictionError, DataError
+from utils.errors import ContradictionError, DataError, printable
 
 Palette = tuple[tuple[int, str], ...]  # id in a mask, "#rrggbb"
 
@@ -23,12 +23,12 @@ LMDB_REMEDY = (
     "if the ids are right, use --read-by index (in a run: data.read_by=index);"
     " if the colours are right, prepare the original masks again with --read-by color"
 )
-_UNKNOWN = 255  # the value of codes that mean no class; class ids end at 63
-_SHOWN = 8
+_UNKNOWN = 255  # stands for "no class"; class ids end at 63
+_SHOWN = 8  # wrong codes in a message
 
 
 def labels_from_ids(ids: np.ndarray, table: ClassTable) -> np.ndarray:
-    """Return the labels of a mask of ids, uint8 or uint16.
+    """Return the labels of a mask of ids, uint8 or uint16 [H, W].
 
     Raises:
         DataError: if an id is neither a class nor remapped nor ignored.
@@ -38,8 +38,8 @@ def labels_from_ids(ids: np.ndarray, table: ClassTable) -> np.ndarray:
         wrong = ", ".join(map(str, np.unique(ids[labels == _UNKNOWN])[:_SHOWN]))
         raise DataError(
             f"has ids {wrong} outside the class table (0..{table.num_classes - 1});"
-            " correct the mask, or give --classes (in a run: data.classes) with these ids, or remap or ignore them"
-            " there"
+            " correct the mask, or add these ids to the class table (--classes, in a run: data.classes): as classes, or"
+            " under remap or ignore"
         )
     return labels
 
@@ -53,9 +53,10 @@ def labels_from_colors(colors: np.ndarray, table: ClassTable) -> np.ndarray:
     own = [color for k, color in enumerate(table.colors) if k not in table.uncolored]
     if len(set(own)) < len(own):
         raise DataError(
-            "is an RGB mask, but two classes share a colour; give --classes (in a run: data.classes) with other colours"
+            "is an RGB mask, but two classes share a colour; give a class table with distinct colours (--classes, in a"
+            " run: data.classes)"
         )
-    # Each colour now means one class. As 24-bit numbers:
+    # Each colour means one class. Look up all pixels at once, with colours as 24-bit numbers.
     classes = {int(color[1:], 16): k for color, (k,) in _classes_of_colors(table, table.uncolored).items()}
     if not classes:
         raise DataError("is an RGB mask, but the class table has no colours; add them there, or store ids")
@@ -67,8 +68,8 @@ def labels_from_colors(colors: np.ndarray, table: ClassTable) -> np.ndarray:
     if wrong.size:
         shown = ", ".join(f"#{color:06x}" for color in np.unique(wrong)[:_SHOWN])
         raise DataError(
-            f"has colours {shown} that are not in the class table; give --classes (in a run: data.classes) with"
-            " these colours, or remap or ignore them there, or store ids as a grey or palette PNG"
+            f"has colours {shown} that are not in the class table; add them to it (--classes, in a run: data.classes),"
+            " as classes or under remap or ignore, or store ids as a grey or palette PNG"
         )
     return np.array([classes[color] for color in known.tolist()], dtype=np.uint8)[place]
 
@@ -110,11 +111,11 @@ def check_palette(palette: Palette, table: ClassTable, remedy: str = REMEDY) -> 
     """
     classes = _classes_of_colors(table, table.uncolored)
     for index, color in palette:
-        k = _class_of_id(index, table)
+        k = int(_classes_of_ids(table)[index])
         if color in classes and k not in classes[color]:
             names = sorted(table.names[other] for other in classes[color])
             meaning = "ignored" if color in table.ignore else " or ".join(names)
-            own = "no class" if k is None else table.names[k]
+            own = "no class" if k == _UNKNOWN else table.names[k]
             raise ContradictionError(
                 f"id {index} has the colour {color} in the palette. In the class table, id {index} is {own},"
                 f" but {color} is {meaning}. {remedy[0].upper()}{remedy[1:]}"
@@ -124,7 +125,7 @@ def check_palette(palette: Palette, table: ClassTable, remedy: str = REMEDY) -> 
 
 
 def _refuse_grey_ids(palette: Palette, table: ClassTable) -> None:
-    """Refuse a grey mask of ids that a tool stored with a palette: the greys, not the indices, are then the ids."""
+    """Refuse a palette of greys that are ids of the class table: a tool may have stored a grey mask of ids with it."""
     greys = {index: int(color[1:3], 16) for index, color in palette if color[1:3] == color[3:5] == color[5:7]}
     ids = {*range(table.num_classes), *(code for code, _ in table.remap)}
     if len(greys) == len(palette) and ids.issuperset(greys.values()):
@@ -138,43 +139,43 @@ def _refuse_grey_ids(palette: Palette, table: ClassTable) -> None:
 
 
 def canonical_colors(palette: Palette, table: ClassTable) -> Palette:
-    """Replace each colour that means the class of its id by the first colour that means this class.
+    """Replace each colour that means the class of its id by the first colour of this class in the class table.
 
     Two palettes that show a class in different colours of the class table then compare equal.
     """
     classes = _classes_of_colors(table, table.uncolored)
-    first: dict[int | None, str] = {}
+    first: dict[int, str] = {}
     for color, meanings in classes.items():
         for k in meanings:
             first.setdefault(k, color)
-    with_class = ((index, color, _class_of_id(index, table)) for index, color in palette)
+    with_class = ((index, color, int(_classes_of_ids(table)[index])) for index, color in palette)
     return tuple((index, first[k] if k in classes.get(color, ()) else color) for index, color, k in with_class)
 
 
-def refuse_differences(palettes: Iterable[tuple[str, Palette]], remedy: str = REMEDY) -> None:
-    """Compare the palettes of masks, given as (name, entries with `canonical_colors`).
+def palette_differences(palettes: Iterable[tuple[str, Palette]], remedy: str = REMEDY) -> dict[str, str]:
+    """Compare the palettes of masks.
 
-    Raises:
-        ContradictionError: if an id has two colours; the message names two masks.
+    Args:
+        palettes: the name of each mask, and its palette with `canonical_colors`.
+        remedy: end of the messages.
+
+    Returns:
+        A problem for each mask that shows an id in another colour than an earlier mask does, by the mask's name.
     """
     first: dict[int, tuple[str, str]] = {}
+    problems: dict[str, str] = {}
     for name, palette in palettes:
         for index, color in palette:
             other, known = first.setdefault(index, (name, color))
-            if color != known:
-                raise ContradictionError(
-                    f"{name}: its palette shows id {index} as {color}, but {other} shows it as {known}; {remedy}"
-                )
-
-
-def _class_of_id(code: int, table: ClassTable) -> int | None:
-    k = int(_classes_of_ids(table)[code])
-    return None if k == _UNKNOWN else k
+            if color != known and name not in problems:
+                difference = f"its palette shows id {index} as {color}, but {other} shows it as {known}"
+                problems[name] = printable(f"{name}: {difference}; {remedy}")
+    return problems
 
 
 @lru_cache(maxsize=8)
 def _classes_of_ids(table: ClassTable) -> np.ndarray:
-    """Return the class of each id in a mask."""
+    """Return the class of each possible id in a mask, uint8 [65536]."""
     classes = np.full(MAX_SOURCE_ID + 1, _UNKNOWN, dtype=np.uint8)
     classes[: table.num_classes] = np.arange(table.num_classes)
     for code, k in table.remap:
@@ -186,13 +187,12 @@ def _classes_of_ids(table: ClassTable) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _classes_of_colors(table: ClassTable, uncolored: tuple[int, ...]) -> dict[str, set[int]]:
-    """Return the classes that each colour means; several may share one.
+    """Return the classes that each colour means; several classes may share a colour.
 
-    `uncolored` is that of the table: it is part of the cache's key, because tables are equal whatever theirs is.
+    `uncolored` is `table.uncolored`: the cache needs it as a key, because the equality of tables ignores it.
     """
     classes: dict[str, set[int]] = {}
     for k, color in enumerate(table.colors):
         if k not in uncolored:
             classes.setdefault(hex_color(color), set()).add(k)
-    rules = (*table.remap, *((code, 0) for code in table.ignore))
-    return classes | {code: {k} for code, k in rules if isinstance(code, str) and COLOR_CODE.fullmatch(code)}
+    return classes | {code: {k} for code, k in table.rules if isinstance(code, str) and COLOR_CODE.fullmatch(code)}

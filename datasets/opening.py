@@ -1,13 +1,12 @@
-"""Data sets of a run, opened from its options: one LMDB, several as one, or folders of files; with or without masks.
+"""Data sets of a run, opened from its options: LMDBs or folders of files, several as one, with or without masks.
 
-The code that reads folders is imported only if a path is a folder.
+The modules that read LMDBs and those that read folders are imported only when such data are opened.
 
 Shapes: R resolution. Everything stays uint8 here; see `datasets.transforms`.
 """
 
 import hashlib
 import json
-import os
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,32 +16,28 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, Dataset
 
-from datasets.data_config import Crop, DataConfig, FolderOptions
-from datasets.image_mask import ImageMaskDataset
-from datasets.image_only import ImageDataset
+from datasets.data_config import Crop, DataConfig, FolderOptions, is_lmdb
+from datasets.data_loader import PairDataset
 from datasets.labels import ClassTable
-from datasets.lmdb_reading import holds_pairs, is_lmdb, pair_keys, read
 from utils.errors import DataError
 from utils.progress import progress
 
 if TYPE_CHECKING:
+    from datasets.image_mask import ImageDataset, ImageMaskDataset
     from datasets.sources import FileSource
 
 _FOR_FOLDERS = ("images_folder", "masks", "image_suffix", "mask_suffix", "skip_unpaired", "read_by", "classes", "crop")
 
 
-class FolderDataset(Dataset[tuple[Tensor, Tensor]]):
+class FolderDataset(PairDataset):
     """Pairs of image and mask files, decoded, cropped and resized on access: for small data sets.
 
     Args:
-        source: files with masks; images only can be read with `image`.
+        source: files with masks; a source of images alone can only be read with `image`.
         resolution: side length R of images and labels.
         crop: what to do with images that are not square, see `datasets.crop_and_resize.crop_and_resize`.
-
-    Attributes:
-        provenance: origin of the records (source, count, tool) as plain data.
 
     Raises:
         DataError: if the list of files has problems; and on access: if a file cannot be used. The message names it.
@@ -54,12 +49,8 @@ class FolderDataset(Dataset[tuple[Tensor, Tensor]]):
         self.resolution = resolution
         self.crop = crop
         self.provenance = [{"source": str(source.path), "count": len(source), "tool": ""}]
-
-    @property
-    def classes(self) -> ClassTable:
-        """Return the class table of the masks."""
-        assert self.source.classes is not None, "a folder of images without masks has no classes"
-        return self.source.classes
+        if source.classes is not None:
+            self.classes = source.classes
 
     def __len__(self) -> int:
         return len(self.source)
@@ -75,64 +66,47 @@ class FolderDataset(Dataset[tuple[Tensor, Tensor]]):
         return torch.tensor(image).permute(2, 0, 1).contiguous()
 
 
-class _Shards:
-    """Data sets that are read one after the other."""
-
-    def __init__(self, shards: Sequence[ImageMaskDataset | ImageDataset | FolderDataset]) -> None:
-        self.ends = list(accumulate(map(len, shards)))
-        self.provenance = [origin for shard in shards for origin in shard.provenance]
-
-    def __len__(self) -> int:
-        return self.ends[-1]
-
-    def locate(self, index: int) -> tuple[int, int]:
-        """Return the shard of a record, and the record's index in it."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"record {index} of {len(self)}")
-        shard = bisect_right(self.ends, index)
-        return shard, index - (self.ends[shard - 1] if shard else 0)
-
-
-class ShardedDataset(_Shards, Dataset[tuple[Tensor, Tensor]]):
+class ShardedDataset(ConcatDataset[tuple[Tensor, Tensor]], PairDataset):
     """Several data sets of images and masks with the same classes and resolution, one after the other.
+
+    Args:
+        shards: the data sets.
+        names: their paths, for messages.
 
     Raises:
         DataError: if their classes differ; the message names two of them.
     """
 
-    def __init__(self, shards: Sequence[ImageMaskDataset | FolderDataset], names: Sequence[str]) -> None:
+    def __init__(self, shards: Sequence[PairDataset], names: Sequence[str]) -> None:
         super().__init__(shards)
         self.shards = shards
         self.classes = shards[0].classes
         self.resolution = shards[0].resolution
+        self.provenance = [origin for shard in shards for origin in shard.provenance]
         for shard, name in zip(shards, names, strict=True):
-            if _meaning(shard.classes) != _meaning(self.classes):
+            if difference := first_difference(shard.classes, self.classes):
                 raise DataError(
-                    f"{name} has other classes than {names[0]}: "
-                    f"{first_difference(shard.classes, self.classes)}; prepare both with one class table"
+                    f"{name} has other classes than {names[0]}: {difference}; prepare both with the same class table"
                 )
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return image uint8 [3, R, R] and label uint8 [R, R] of a record."""
-        shard, place = self.locate(index)
-        return self.shards[shard][place]
 
-
-class ImagesOnlyDataset(_Shards, Dataset[tuple[Tensor]]):
+class ImagesOnlyDataset(Dataset[tuple[Tensor]]):
     """The images of one or several data sets, one after the other, without their masks, for domain adaptation."""
 
-    def __init__(self, shards: Sequence[ImageMaskDataset | ImageDataset | FolderDataset]) -> None:
-        super().__init__(shards)
+    def __init__(self, shards: Sequence["ImageMaskDataset | ImageDataset | FolderDataset"]) -> None:
         self.shards = shards
+        self.provenance = [origin for shard in shards for origin in shard.provenance]
+        self._ends = list(accumulate(map(len, shards)))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
 
     def __getitem__(self, index: int) -> tuple[Tensor]:
         """Return image uint8 [3, R, R] of a record, in a tuple of one."""
-        number, place = self.locate(index)
-        shard = self.shards[number]
-        return (shard[place] if isinstance(shard, ImageDataset) else shard.image(place),)
-
-
-PairDataset = ImageMaskDataset | FolderDataset | ShardedDataset
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        shard = bisect_right(self._ends, index)
+        return (self.shards[shard].image(index - (self._ends[shard - 1] if shard else 0)),)
 
 
 def open_dataset(config: DataConfig, resolution: int | None = None, num_classes: int | None = None) -> PairDataset:
@@ -165,26 +139,29 @@ def open_images(config: DataConfig, resolution: int) -> ImagesOnlyDataset:
     return ImagesOnlyDataset([_open_images(path, config, resolution) for path in config.path])
 
 
-def _open_pairs(
-    path: str, config: DataConfig, resolution: int | None, num_classes: int | None
-) -> ImageMaskDataset | FolderDataset:
-    if not _is_folder(path):
-        # "color" can only be meant for a folder beside this LMDB.
+def _open_pairs(path: str, config: DataConfig, resolution: int | None, num_classes: int | None) -> PairDataset:
+    if is_lmdb(path):
+        from datasets.image_mask import ImageMaskDataset
+
+        # "color" can only be meant for a folder that is opened with this LMDB.
         return ImageMaskDataset(path, resolution, num_classes, "index" if config.read_by == "index" else "auto")
     if resolution is None:
         raise DataError(f"{path} is a folder of files, which may have any size: give --resolution")
     source = _find_files(path, replace(config, images_only=False))
     if num_classes is not None and source.classes is not None and source.classes.num_classes != num_classes:
         raise DataError(
-            f"{path} has {source.classes.num_classes} classes, not {num_classes};"
-            f" give another class table, or networks with as many (model.num_classes)"
+            f"{path} has {source.classes.num_classes} classes, not {num_classes}; give another class table, or"
+            f" networks with as many classes (model.num_classes={source.classes.num_classes})"
         )
     return FolderDataset(source, resolution, config.crop)
 
 
-def _open_images(path: str, config: DataConfig, resolution: int) -> ImageMaskDataset | ImageDataset | FolderDataset:
-    if _is_folder(path):
+def _open_images(path: str, config: DataConfig, resolution: int) -> "ImageMaskDataset | ImageDataset | FolderDataset":
+    if not is_lmdb(path):
         return FolderDataset(_find_files(path, replace(config, images_only=True)), resolution, config.crop)
+    from datasets.image_mask import ImageDataset, ImageMaskDataset
+    from datasets.lmdb_reading import holds_pairs
+
     return ImageMaskDataset(path, resolution) if holds_pairs(Path(path)) else ImageDataset(path, resolution)
 
 
@@ -197,40 +174,35 @@ def _find_files(path: str, options: FolderOptions) -> "FileSource":
     return source
 
 
-def _is_folder(path: str) -> bool:
-    return os.path.exists(path) and not is_lmdb(Path(path))
-
-
 def _check(config: DataConfig, kind: str) -> None:
     if not all(config.path):
         raise DataError("data.path has an empty item; remove it")
     if not config.path:
         raise DataError(f"data.path is not set; give an LMDB, several, or a folder of {kind}")
-    default = DataConfig()
+    if not all(map(is_lmdb, config.path)):
+        return
     for name in _FOR_FOLDERS:
-        if getattr(config, name) == getattr(default, name) or any(map(_is_folder, config.path)):
-            continue
-        if name == "read_by" and config.read_by == "index":
-            continue  # labels in LMDBs may have palettes, too
-        raise DataError(
-            f"data.{name} is for folders of files, but {', '.join(config.path)} is already prepared;"
-            " drop it, or give it to scripts.prepare_data"
-        )
+        value = getattr(config, name)
+        # "index" also applies to LMDBs, whose labels may have palettes.
+        if value != getattr(DataConfig, name) and (name, value) != ("read_by", "index"):
+            raise DataError(
+                f"data.{name} is for folders of files, but {', '.join(config.path)} is already prepared;"
+                f" remove data.{name}, or prepare the original files again with this option of scripts.prepare_data"
+            )
 
 
-def _meaning(table: ClassTable) -> tuple[object, ...]:
-    """Return what labels mean, regardless of colours and of the codes in the original masks."""
-    return table.names, table.transparent, table.partners
+def first_difference(table: ClassTable, other: ClassTable) -> str:
+    """Return the first difference in what labels mean, to follow "<table> has other classes than <other>: ".
 
-
-def first_difference(there: ClassTable, here: ClassTable) -> str:
-    """Return the first difference in what labels mean, for the middle of a message."""
-    for k, (a, b) in enumerate(zip(there.names, here.names, strict=False)):
-        if a != b:
-            return f"class {k} is {a} there, {b} here"
-    if there.num_classes != here.num_classes:
-        return f"{there.num_classes} classes there, {here.num_classes} here"
-    return "they differ in transparency or left and right partners"
+    It is "" if there is none. Colours and the codes in the original masks do not count.
+    """
+    for k, (first, second) in enumerate(zip(table.names, other.names, strict=False)):
+        if first != second:
+            return f"class {k} is {first} in the former, {second} in the latter"
+    if table.num_classes != other.num_classes:
+        return f"the former has {table.num_classes} classes, the latter {other.num_classes}"
+    is_same = (table.transparent, table.partners) == (other.transparent, other.partners)
+    return "" if is_same else "they differ in transparency or left and right partners"
 
 
 def content_digest(dataset: PairDataset) -> str:
@@ -246,11 +218,7 @@ def content_digest(dataset: PairDataset) -> str:
         return digest.hexdigest()
     digest.update(json.dumps([dataset.classes.to_dict(), dataset.resolution, len(dataset)]).encode())
     for index in progress(range(len(dataset)), desc="reading all data", unit="pair", delay=1):
-        if isinstance(dataset, ImageMaskDataset):
-            parts = [read(dataset.path, key) or b"" for key in pair_keys(index)]
-        else:
-            parts = [x.numpy().tobytes() for x in dataset[index]]
-        for part in parts:
+        for part in dataset.content(index):
             digest.update(len(part).to_bytes(8, "little"))
             digest.update(part)
     return digest.hexdigest()

@@ -1,11 +1,12 @@
-"""Listing of image and mask files in folders, and pairing by names that are equal but for a suffix.
+"""Lists of image and mask files in folders, and pairs of files whose names are equal apart from a suffix.
 
-Names are compared as NFC, so that it does not matter which operating system wrote them.
+Names are compared in Unicode NFC, because operating systems store accented letters differently.
 """
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,36 +28,23 @@ _IMAGE_SUFFIXES = ("_image", "_img", "_rgb", "-image", "-img", ".image")
 
 
 class Convention(NamedTuple):
-    """Suffixes of image and mask names after their common part, with or without the extension.
+    """Suffixes of image and mask names after their common part, with or without the extension."""
 
-    Attributes:
-        image: suffix of images, such as "_leftImg8bit".
-        mask: suffix of masks, such as "_mask".
-        whole: masks have the image's name with its extension: a.jpg and a.jpg.png.
-    """
-
-    image: str = ""
-    mask: str = ""
-    whole: bool = False
+    image: str = ""  # such as "_leftImg8bit"
+    mask: str = ""  # such as "_mask"
+    whole: bool = False  # masks have the image's name with its extension: a.jpg and a.jpg.png
 
 
 _UNKNOWN = Convention()
 
 
 class Listing(NamedTuple):
-    """The images in a folder and below.
-
-    Attributes:
-        folder: the folder.
-        files: sorted by name.
-        names: their relative paths without extension, in NFC.
-        others: files that are no images.
-    """
+    """The images in a folder and below."""
 
     folder: Path
-    files: Sequence[Path]
-    names: Sequence[str]
-    others: Sequence[Path]
+    files: Sequence[Path]  # sorted by name
+    names: Sequence[str]  # their relative paths without extension, in NFC
+    others: Sequence[Path]  # files that are no images
 
     @property
     def skipped(self) -> Counter[str]:
@@ -69,34 +57,26 @@ class Listing(NamedTuple):
 
     def select(self, mask: Sequence[bool]) -> "Listing":
         """Return the images for which the mask is True."""
-        files = [path for path, selected in zip(self.files, mask, strict=True) if selected]
-        names = [name for name, selected in zip(self.names, mask, strict=True) if selected]
-        return self._replace(files=files, names=names)
+        return self._replace(files=list(compress(self.files, mask)), names=list(compress(self.names, mask)))
 
 
 class FilePairs(NamedTuple):
-    """Images with their masks, and files without a partner.
+    """Images with their masks, and files without a partner."""
 
-    Attributes:
-        pairs: by name.
-        problems: names that several files have, one line each.
-        images: images without a mask, with the path that their mask would have.
-        masks: masks without an image.
-        ignored: number of files without the given suffixes.
-    """
-
-    pairs: Sequence[tuple[Path, Path]]
-    problems: Sequence[str]
-    images: Sequence[tuple[Path, Path]]
-    masks: Sequence[Path]
-    ignored: int
+    pairs: Sequence[tuple[Path, Path]]  # sorted by name
+    problems: Sequence[str]  # one line for each further file with the same name
+    images: Sequence[tuple[Path, Path]]  # images without a mask, with the path that their mask would have
+    masks: Sequence[Path]  # masks without an image
+    ignored: int  # number of files without the given suffixes
 
 
 def visible_files(folder: Path, without: Path | None = None) -> Iterator[tuple[str, list[str]]]:
-    """Yield each folder, from `folder` on, with the names of its files, ignoring those of operating systems.
+    """Yield the path of `folder` and of each folder below with the names of its files.
+
+    Files and folders that operating systems create are ignored, and so is everything below `without`.
 
     Raises:
-        DataError: if it is no folder, or a folder cannot be listed or is reached twice.
+        DataError: if `folder` is no folder, or a folder cannot be listed or is reached twice.
     """
     if not os.path.isdir(folder):
         raise DataError(f"{folder} is not a folder; give the one that holds the files")
@@ -143,20 +123,26 @@ def select_by_suffix(listing: Listing, suffix: str) -> Listing:
     return listing.select(_has_suffix(listing, suffix))
 
 
-def group(listing: Listing) -> dict[str, list[Path]]:
-    """Return the images by relative path without extension, in NFC."""
-    return _by_stem(listing, "", strict=False)
+def by_stem(listing: Listing, suffix: str = "", *, strict: bool = False) -> dict[str, list[Path]]:
+    """Group the images by relative path without extension and suffix, in NFC.
+
+    Names without the suffix are kept whole; if strict, their files are left out.
+    """
+    groups = defaultdict(list)
+    for stem, name, path in zip(_stems(listing, suffix), listing.names, listing.files, strict=True):
+        if stem is not None or not strict:
+            groups[name if stem is None else stem].append(path)
+    return dict(groups)
 
 
 def duplicates(files: Mapping[str, Sequence[Path]]) -> list[str]:
-    """Return a problem for each further file with the same name: they cannot be told apart."""
-    return [
-        f"{second}: {same_name(first, second)}; rename one" for first, *others in files.values() for second in others
-    ]
+    """Return a problem for each further file with the same name, given the files by name."""
+    same = ((first, second) for first, *others in files.values() for second in others)
+    return [f"{second}: {same_name(first, second)}; rename one" for first, second in same]
 
 
 def same_name(first: Path, second: Path) -> str:
-    """Return how two equal names differ, for a message that begins with the second one."""
+    """Return how the files of two equal names differ, for a message that begins with the second file."""
     same = first.suffix == second.suffix and normalized(str(first)) == normalized(str(second))
     return f"has the same name as {first} with a different {'Unicode form (NFC, NFD)' if same else 'extension'}"
 
@@ -168,14 +154,14 @@ def pair(images: Listing, masks: Listing, convention: Convention, *, strict: boo
         images: all images.
         masks: all masks.
         convention: suffixes of their names.
-        strict: ignore files without these suffixes; otherwise they are files without a partner.
+        strict: ignore files without these suffixes; otherwise they count as files without a partner.
     """
     if convention.whole:
         kept = select_by_suffix(images, convention.image) if strict else images
-        image_files = _grouped(zip(kept.whole_names(), kept.files, strict=True))
+        image_files = by_stem(kept._replace(names=kept.whole_names()))
     else:
-        image_files = _by_stem(images, convention.image, strict=strict)
-    mask_files = _by_stem(masks, convention.mask, strict=strict)
+        image_files = by_stem(images, convention.image, strict=strict)
+    mask_files = by_stem(masks, convention.mask, strict=strict)
     extension = "" if Path(convention.mask).suffix in SUFFIXES else ".png"
     kept_count = sum(map(len, image_files.values())) + sum(map(len, mask_files.values()))
     both = [(image_files[stem], mask_files[stem]) for stem in sorted(image_files) if stem in mask_files]
@@ -192,7 +178,7 @@ def pair(images: Listing, masks: Listing, convention: Convention, *, strict: boo
 
 
 def recognize(images: Listing, masks: Listing, image_suffix: str = "") -> Convention | None:
-    """Return the known convention that pairs most images with a mask; None if none pairs any.
+    """Return the known convention that pairs most images with a mask; None if no convention pairs any.
 
     Args:
         images: all images.
@@ -200,7 +186,7 @@ def recognize(images: Listing, masks: Listing, image_suffix: str = "") -> Conven
         image_suffix: suffix of the image names, if the user gave it.
 
     Raises:
-        DataError: if another convention pairs masks that this one does not.
+        DataError: if another convention pairs masks that the returned one does not.
     """
     known = _known_conventions(images, masks, image_suffix)
     candidates = [Convention(image_suffix), Convention(image_suffix, whole=True), *known]
@@ -225,7 +211,7 @@ def split_by_each_suffix(
         convention: suffixes given by the user; without a mask suffix, all known ones are tried.
 
     Returns:
-        images, masks and the convention that pairs most of them.
+        For each kind: images, masks and the convention that pairs most of them.
     """
     if convention.mask:
         candidates = [([convention], _has_suffix(listing, convention.mask))]
@@ -264,7 +250,7 @@ def _known_conventions(images: Listing, masks: Listing, image_suffix: str) -> li
 
 
 def _present(listing: Listing, suffixes: Sequence[str]) -> list[str]:
-    """Return those known suffixes that any name ends with, going through the names once."""
+    """Return the suffixes that at least one name ends with; goes through the names only once."""
     ends = {name[max(map(name.rfind, _SEPARATORS)) :] for name in listing.names if name.endswith(tuple(suffixes))}
     return [suffix for suffix in suffixes if suffix in ends]
 
@@ -278,21 +264,6 @@ def _several_kinds(folder: Path, examples: Sequence[Path]) -> str:
 
 def _has_suffix(listing: Listing, suffix: str) -> list[bool]:
     return [stem is not None for stem in _stems(listing, suffix)]
-
-
-def _by_stem(listing: Listing, suffix: str, *, strict: bool) -> dict[str, list[Path]]:
-    """Group the files by name without suffix. Files without it keep their whole name; if strict, they are left out."""
-    stems = zip(_stems(listing, suffix), listing.names, listing.files, strict=True)
-    return _grouped(
-        (name if stem is None else stem, path) for stem, name, path in stems if stem is not None or not strict
-    )
-
-
-def _grouped(files: Iterable[tuple[str, Path]]) -> dict[str, list[Path]]:
-    groups = defaultdict(list)
-    for name, path in files:
-        groups[name].append(path)
-    return dict(groups)
 
 
 def _stems(listing: Listing, suffix: str) -> list[str | None]:

@@ -1,4 +1,4 @@
-"""The same function applied to many items by several processes, with results in order."""
+"""A parallel `map` with bounded memory, whose results come in the order of the items."""
 
 import multiprocessing
 import os
@@ -23,10 +23,10 @@ Result = TypeVar("Result")
 def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int
 ) -> Generator[Result, None, None]:
-    """Yield the result of each item in order; with one worker or none, computed by this process.
+    """Yield the result of each item in order; one worker or none computes in this process.
 
-    Only some results are computed ahead, so that a slow consumer does not fill the memory. All processes have ended
-    when the generator is exhausted or closed: an interpreter that exits while they run fails on their pipes.
+    Few results are computed ahead, so that a slow consumer does not fill the memory. The processes end before the
+    generator is exhausted or closed, because an interpreter that exits while they run fails on their pipes.
 
     Raises:
         DataError: if a worker is killed, for example when memory runs out; and whatever `function` raises.
@@ -35,7 +35,7 @@ def ordered_map(
         yield from map(function, items)
         return
     chunks = _chunks(items)
-    # Sent to each process only once: its data (such as a list of files) may cost more to send than an item's work.
+    # Each process gets the function only once: sending its data (such as a list of files) may take longer than an item.
     pool = ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(function,))
     try:
         waiting = [pool.submit(_apply, chunk) for chunk in islice(chunks, _CHUNKS_AHEAD * workers)]

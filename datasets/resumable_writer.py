@@ -1,4 +1,4 @@
-"""Writing of an LMDB data set that can be interrupted and resumed."""
+"""Writing of an LMDB data set that appears whole or not at all, and that can be resumed after an interruption."""
 
 import fcntl
 import hashlib
@@ -6,15 +6,18 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from datasets.lmdb_reading import META_KEY
-from datasets.lmdb_writer import BATCH, Store, closing_items, move, not_writable, refuse_existing
+from datasets.lmdb_reading import META_KEY, library
 from utils.errors import DataError
 
+BATCH = 256  # records per transaction
+_INITIAL_MAP_BYTES = 64 * 2**20
 _PROGRESS_KEY = b"unfinished"
 
 _locks: set[int] = set()  # file descriptors of this process
+
+Writer = TypeVar("Writer", bound="ResumableWriter")
 
 
 class ResumableWriter:
@@ -22,28 +25,29 @@ class ResumableWriter:
 
     It is written to `.<name>.partial` beside the target, which gets its final name in `finish`. After an error or a
     kill that folder stays. The next writer with the same plan resumes after its last commit, one with another plan
-    starts over. A second writer at the same time is refused.
+    or without a plan starts over. A second writer at the same time is refused.
 
     Args:
         path: folder to create.
-        plan: text of everything that the content depends on.
+        plan: text of everything that the content depends on; "" if the data set is never resumed.
 
     Attributes:
         count: number of records written so far, including those of interrupted runs.
 
     Raises:
-        DataError: if `path` exists (it is never overwritten), is being written, or cannot be written.
+        DataError: if `path` exists (it is never overwritten), is being written, or cannot be written, for example on a
+            full disk.
     """
 
     def __init__(self, path: str | Path, plan: str) -> None:
         self.path = Path(path)
         self.partial = self.path.with_name(f".{self.path.name}.partial")
         self.count = 0
-        self._plan = hashlib.sha256(plan.encode(errors="surrogateescape")).hexdigest()
+        self._plan = plan and hashlib.sha256(plan.encode(errors="surrogateescape")).hexdigest()
         self._pending: list[tuple[bytes, bytes]] = []
         self._uncommitted = 0
 
-    def __enter__(self) -> "ResumableWriter":
+    def __enter__(self: Writer) -> Writer:
         refuse_existing(self.path)
         try:
             self.partial.mkdir(parents=True, exist_ok=True)
@@ -51,7 +55,7 @@ class ResumableWriter:
             raise not_writable(self.path, error) from None
         self._lock = _lock(self.partial, self.path)
         try:
-            self._store = Store(self.partial, self.path)
+            self._environment = self._open()
             self._resume()
         except BaseException:
             _unlock(self._lock)
@@ -59,7 +63,7 @@ class ResumableWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._store.close()
+        self._environment.close()
         _unlock(self._lock)
 
     def append(self, items: Sequence[tuple[bytes, bytes]]) -> None:
@@ -73,6 +77,10 @@ class ResumableWriter:
     def finish(self, meta: dict[str, Any], files: Mapping[str, bytes]) -> None:
         """Complete the data set, write files beside it, and give the folder its final name.
 
+        Args:
+            meta: description of the data set, see `datasets.lmdb_writer.describe`.
+            files: content of each file by name.
+
         Raises:
             DataError: if something cannot be written; the next writer with the same plan can still resume.
         """
@@ -82,28 +90,74 @@ class ResumableWriter:
                 _write_through(self.partial / name, content)
         except OSError as error:
             raise DataError(f"cannot write {self.path}: {error.strerror}; free some space and run it again") from None
-        self._store.put(closing_items({**meta, "plan": self._plan}), remove=[_PROGRESS_KEY])
-        self._store.sync()
-        self._store.close()
+        length = str(meta["count"]).encode()
+        keys = ("length",) if meta["classes"] is None else ("image-length", "label-length")
+        stored = json.dumps(meta | {"plan": self._plan} if self._plan else meta).encode()
+        self._put([*((key.encode(), length) for key in keys), (META_KEY.encode(), stored)], remove=_PROGRESS_KEY)
+        self._environment.close()
         move(self.partial, self.path)
+
+    def _open(self) -> Any:
+        lmdb = library()
+        try:
+            return lmdb.open(os.fsencode(self.partial), map_size=_INITIAL_MAP_BYTES, lock=False)
+        except (OSError, lmdb.Error) as error:
+            raise DataError(f"cannot write {self.path}: {error}; choose a writable folder") from None
 
     def _resume(self) -> None:
         # If only the final rename was missing, plan and count are in the closing records.
-        stored = self._store.get(_PROGRESS_KEY) or self._store.get(META_KEY.encode())
+        with self._environment.begin() as transaction:
+            stored = transaction.get(_PROGRESS_KEY) or transaction.get(META_KEY.encode())
         progress = json.loads(stored) if stored else {}
-        if progress.get("plan") == self._plan:
+        if self._plan and progress.get("plan") == self._plan:
             self.count = progress["count"]
             return
-        self._store.close()
+        self._environment.close()
         for file in self.partial.iterdir():
             file.unlink()  # this class created the folder
-        self._store = Store(self.partial, self.path)
+        self._environment = self._open()
 
     def _commit(self) -> None:
         progress = json.dumps({"plan": self._plan, "count": self.count}).encode()
-        self._store.put([*self._pending, (_PROGRESS_KEY, progress)])
+        self._put([*self._pending, (_PROGRESS_KEY, progress)])
         self._pending.clear()
         self._uncommitted = 0
+
+    def _put(self, items: Sequence[tuple[bytes, bytes]], remove: bytes = b"") -> None:
+        """Write items and remove a key in one transaction, which is on the disk, whole, when this returns."""
+        while True:
+            try:
+                with self._environment.begin(write=True) as transaction:
+                    for key, value in items:
+                        transaction.put(key, value)
+                    if remove:
+                        transaction.delete(remove)
+                return
+            except library().MapFullError:
+                self._environment.set_mapsize(2 * self._environment.info()["map_size"])
+            except library().Error as error:
+                raise DataError(f"cannot write {self.path}: {error}; free some space or choose another disk") from None
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise a DataError if `path` exists."""
+    if os.path.lexists(path):
+        raise DataError(f"{path} exists already; choose another name or remove it yourself")
+
+
+def move(partial: Path, path: Path) -> None:
+    """Give a complete folder its final name; raise DataError if `path` exists by now or renaming fails."""
+    if os.path.lexists(path):
+        raise DataError(f"{path} was created by another program during the run; choose another name or remove it")
+    try:
+        os.replace(partial, path)
+    except OSError as error:
+        raise not_writable(path, error) from None
+
+
+def not_writable(path: Path, error: OSError) -> DataError:
+    """Return the error for a path that cannot be written."""
+    return DataError(f"cannot write {path}: {error.strerror}; choose a writable folder")
 
 
 def _lock(partial: Path, path: Path) -> int:

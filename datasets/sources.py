@@ -1,4 +1,4 @@
-"""Sources of a data set: folders and LMDBs of several layouts, behind one small interface.
+"""Sources of data sets: folders and LMDBs of several layouts, with one interface.
 
 A source names its records, reads them one at a time (in any process), and knows the problems in its list of files.
 """
@@ -16,38 +16,25 @@ from torch import Tensor
 from datasets.crop_and_resize import Resized, crop_and_resize
 from datasets.data_config import Crop, ReadBy
 from datasets.decoding import Record, read_image, read_pair, refuse_contradictions
-from datasets.image_mask import ImageMaskDataset
-from datasets.image_only import ImageDataset
+from datasets.image_mask import ImageDataset, ImageMaskDataset
 from datasets.labels import ClassTable
-from datasets.lmdb_reading import pair_keys, read_meta
+from datasets.lmdb_reading import holds_pairs, pair_keys
 from datasets.mask_codes import LMDB_REMEDY, REMEDY
 from utils.errors import DataError
 
 
 class Source(ABC):
-    """Records that can be read; created by `datasets.find.find_source`.
+    """Records that can be read; created by `datasets.find.find_source`."""
 
-    Attributes:
-        path: path of the data.
-        kind: the recognized layout, one line.
-        classes: class table of the labels; None for images only.
-        problems: problems in the list of files, one line each, beginning with the file.
-        meta: description stored with the records; empty for files.
-        skipped: number of ignored files by extension: those that are no images.
-        unpaired: number of problems that are files without a partner.
-        notes: further lines for the report.
-        palette_remedy: remedy in messages about palettes that differ.
-    """
-
-    kind: str
+    kind: str  # the recognized layout, one line
     path: Path
-    classes: ClassTable | None
-    problems: Sequence[str] = ()
-    meta: Mapping[str, Any] = MappingProxyType({})
-    skipped: Mapping[str, int] = MappingProxyType({})
-    unpaired: int = 0
-    notes: Sequence[str] = ()
-    palette_remedy: str = REMEDY
+    classes: ClassTable | None  # class table of the labels; None for images only
+    problems: Sequence[str] = ()  # problems in the list of files, one line each, beginning with the file
+    meta: Mapping[str, Any] = MappingProxyType({})  # description stored with the records; empty for files
+    skipped: Mapping[str, int] = MappingProxyType({})  # number of files that are no images, by extension
+    unpaired: int = 0  # number of problems that are files without a partner
+    notes: Sequence[str] = ()  # further lines for the report
+    palette_remedy: str = REMEDY  # remedy in messages about palettes that differ
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -58,14 +45,14 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, index: int) -> Record:
-        """Return image and labels of a record; raises a DataError that names the file."""
+        """Return image and labels of a record; raise a DataError that names a file that cannot be used."""
 
     def mask_name(self, index: int) -> str:
         """Return the file or key of a record's mask, for messages."""
         return self.name(index)
 
     def read_resized(self, index: int, resolution: int, crop: Crop) -> Resized:
-        """Return a record as a square with side R, see `crop_and_resize`; raises a DataError that names the file."""
+        """Return a record as a square of side `resolution`, like `crop_and_resize`; errors name the file."""
         record = self.read(index)
         try:
             return crop_and_resize(record, resolution, crop)
@@ -78,13 +65,9 @@ class Source(ABC):
 
 
 class FileSource(Source):
-    """Records that are files.
+    """Records that are files."""
 
-    Attributes:
-        folders: folders that were searched for images and masks.
-    """
-
-    folders: Sequence[Path]
+    folders: Sequence[Path]  # that were searched for images and masks
 
     @abstractmethod
     def state(self, index: int) -> str:
@@ -96,7 +79,7 @@ class FileSource(Source):
                 raise DataError(f"{path} is inside {folder}, which is read as data: choose a folder elsewhere")
 
     def refuse_contradictions(self) -> None:
-        """Raise a ContradictionError if the ids and palette colours of the masks disagree, before any is used."""
+        """Raise a ContradictionError if ids and palette colours of the masks contradict each other."""
         return
 
     def refuse_problems(self) -> None:
@@ -108,25 +91,16 @@ class FileSource(Source):
 
 @dataclass(eq=False)
 class FolderSource(FileSource):
-    """Images with their masks, or images only.
+    """Images with their masks, or images only; see `Source` for the attributes without a comment."""
 
-    Attributes:
-        folders: of the images and, if it is another one, of the masks.
-        kind: the recognized layout.
-        pairs: images with their masks; None for images only.
-        classes: class table of the masks; None for images only.
-        problems, skipped, notes, unpaired: see `Source`.
-        read_by: see `datasets.decoding.read_label`.
-    """
-
-    folders: Sequence[Path]
+    folders: Sequence[Path]  # of the images and, if it is another one, of the masks
     kind: str
-    pairs: Sequence[tuple[Path, Path | None]]
+    pairs: Sequence[tuple[Path, Path | None]]  # images with their masks; None for images only
     classes: ClassTable | None
     problems: Sequence[str] = ()
     skipped: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
-    read_by: ReadBy = "auto"
+    read_by: ReadBy = "auto"  # see `datasets.decoding.read_label`
     unpaired: int = 0
 
     def __post_init__(self) -> None:
@@ -156,59 +130,46 @@ class FolderSource(FileSource):
 
 
 class LmdbSource(Source):
-    """The pairs of an LMDB.
+    """The pairs of an LMDB, or the images of one without masks, at the largest stored size.
 
     Args:
         path: the LMDB.
-        classes: class table that replaces the stored or default one.
+        classes: class table that replaces the stored or default one; unused without masks.
         read_by: see `ImageMaskDataset`.
     """
 
-    kind = "LMDB of images and masks"
     palette_remedy = LMDB_REMEDY
 
     def __init__(self, path: Path, classes: ClassTable | None, read_by: ReadBy = "auto") -> None:
         self.path = path
-        self._dataset = ImageMaskDataset(path, read_by=read_by, classes=classes)
-        self.meta = read_meta(path)
-        self.stored: ClassTable = self._dataset.stored_classes
-        self.classes: ClassTable = self._dataset.classes
-        self.resolution = self._dataset.resolution
+        self.stored_classes: ClassTable | None = None  # stored with the data, or the default; None without masks
+        self.classes: ClassTable | None = None
+        self._pairs: ImageMaskDataset | None = None
+        self._images: ImageMaskDataset | ImageDataset
+        if holds_pairs(path):
+            self.kind = "LMDB of images and masks"
+            self._images = self._pairs = ImageMaskDataset(path, read_by=read_by, classes=classes)
+            self.stored_classes, self.classes = self._pairs.stored_classes, self._pairs.classes
+        else:
+            self.kind = "LMDB of images without masks"
+            self._images = ImageDataset(path)
+        self.meta = self._images.meta
+        self.resolution = self._images.resolution  # side length in pixels
 
     def __len__(self) -> int:
-        return len(self._dataset)
+        return len(self._images)
 
     def name(self, index: int) -> str:
-        return f"{self.path}: {pair_keys(index)[0]}"
+        return f"{self.path}: {self._images.image_key(index)}"
 
     def mask_name(self, index: int) -> str:
         return f"{self.path}: {pair_keys(index)[1]}"
 
     def read(self, index: int) -> Record:
-        image, label, palette = self._dataset.record(index)
+        if self._pairs is None:
+            return Record(_to_pil(self._images.image(index)), None)
+        image, label, palette = self._pairs.record(index)
         return Record(_to_pil(image), label.numpy(), palette=palette)
-
-
-class ImageLmdbSource(Source):
-    """The images of an LMDB without masks, at the largest stored size."""
-
-    kind = "LMDB of images without masks"
-    classes = None
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._dataset = ImageDataset(path)
-        self.meta = read_meta(path)
-        self.resolution = self._dataset.resolution
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def name(self, index: int) -> str:
-        return f"{self.path}: record {index}"
-
-    def read(self, index: int) -> Record:
-        return Record(_to_pil(self._dataset[index]), None)
 
 
 def _to_pil(image: Tensor) -> Image.Image:
@@ -217,11 +178,7 @@ def _to_pil(image: Tensor) -> Image.Image:
 
 
 def file_state(path: Path) -> str:
-    """Return name, size and time of a file, which change if it is replaced.
-
-    Raises:
-        DataError: if it no longer exists.
-    """
+    """Return a file's name, size and modification time; raise DataError if it no longer exists."""
     try:
         status = path.stat()
     except OSError as error:

@@ -1,12 +1,12 @@
 """Embedded data set: procedurally drawn faces with exact labels of the 13 classes.
 
 Nothing is downloaded or learned: random attributes define a face, and `datasets.faces` draws it back to front, image
-and labels with the same strokes. A face depends only on (seed, index): another framing shows it larger or smaller,
-another resolution finer or coarser, and another style changes the image but not the labels.
+and labels with the same strokes. The attributes depend only on (seed, index): another framing shows the same face
+larger or smaller, another resolution finer or coarser, and another style changes the image but not the labels.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image
@@ -16,10 +16,9 @@ from datasets.faces.attributes import FaceAttributes, sample_attributes
 from datasets.faces.backdrop import draw_backdrop
 from datasets.faces.canvas import SUPERSAMPLING, Canvas, Pose, grain
 from datasets.faces.sketch import sketch
-from utils.errors import DataError
 
 Style = Literal["painted", "sketch"]
-STYLES: tuple[Style, ...] = ("painted", "sketch")
+STYLES: tuple[Style, ...] = get_args(Style)
 Framing = Literal["close", "wide"]
 # Scale and downward shift of the face, in units of the image height. The distance from eyes to mouth is 0.28 of the
 # image height in a close frame, as in CelebA-HQ, and 0.22 in a wide one.
@@ -35,23 +34,12 @@ def draw_face(
     """Draw one face and return its image, uint8 [R, R, 3], and labels, uint8 [R, R].
 
     Args:
-        seed: seed of the data set.
-        index: number of the face in the data set.
-        resolution: R in pixels.
+        seed: seed of the data set, 0 or more.
+        index: number of the face in the data set, from 0.
+        resolution: R in pixels, from MIN_RESOLUTION to MAX_RESOLUTION.
         style: "painted" or "sketch".
         framing: "close" as in CelebA-HQ, or "wide" with the shoulders.
-
-    Raises:
-        DataError: for a negative seed or index, a resolution outside 32..512, an unknown style or framing.
     """
-    if style not in STYLES:
-        raise DataError(f"unknown face style {style}; choose from {', '.join(STYLES)}")
-    if framing not in FRAMINGS:
-        raise DataError(f"unknown face framing {framing}; choose from {', '.join(FRAMINGS)}")
-    if seed < 0 or index < 0:
-        raise DataError(f"face seed {seed} and index {index} must not be negative")
-    if not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
-        raise DataError(f"face resolution {resolution} is out of range; choose {MIN_RESOLUTION} to {MAX_RESOLUTION}")
     rng = np.random.default_rng([seed, index])
     face = sample_attributes(rng)
     canvas = Canvas(resolution, apply_framing(face.pose, framing), draw_backdrop(rng, face.backdrop))

@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from datasets.data_config import DataConfig
-from datasets.data_loader import make_loader
-from datasets.sampler import InfiniteSampler
+from datasets.data_loader import InfiniteSampler, make_loader
 from datasets.transforms import images_to_float, segmentation_to_labels
 from editing.encoder import Encoder, EncoderConfig
 from editing.inversion import DistanceTo, Target, image_losses

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from datasets.data_config import add_folder_options, parsed_folder
+from datasets.data_config import add_source_options, parsed_folder
 from datasets.find import find_source
 from datasets.inspection import inspect_source, preview_grid
 from utils import cli
@@ -26,12 +26,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = cli.Parser(__doc__)
     parser.add_argument("path", metavar="PATH", type=Path)
-    parser.add_argument("--images-only", action="store_true", help="inspect the images without masks")
-    parser.add_argument("--classes", default="", help="class table: a YAML file, celebamask13 or celebamask19")
-    parser.add_argument("--split", choices=("train", "val", "all"), help="split of CelebAMask-HQ (default train)")
     parser.add_argument("--sheet", type=Path, help="PNG file for the grid of images; must not exist yet")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
-    add_folder_options(parser)
+    add_source_options(parser)
     return parser.parse_args(argv)
 
 

@@ -1,25 +1,23 @@
-"""Draw the embedded data set: procedural faces with exact masks of 13 classes.
+"""Generate the embedded data set: procedural faces with exact masks of 13 classes.
 
     python -m scripts.make_faces OUT --count 10000 --resolution 64 --seed 0
     python -m scripts.make_faces OUT --count 1000 --resolution 64 --seed 7 --style sketch --images-only
     python -m scripts.make_faces OUT --count 2 --resolution 256 --seed 1 --files --framing wide
 
-Writes images and masks to an LMDB in the new folder OUT. With --images-only it writes images alone, as domain
-adaptation needs them; with --files it writes PNG files (OUT/images/00000.png and OUT/masks/00000.png), for inversion
-and editing. Close framing is that of CelebA-HQ; wide framing shows the shoulders, and the bundled model was trained on
-it. Face i depends on --seed, --style and --framing, and is the same for every --count, number of --workers and, apart
-from detail, --resolution. Pillow 13 rounds some pixels differently from Pillow 12.
+Writes images and masks to an LMDB in the new folder OUT. With --images-only it writes images without masks, for domain
+adaptation; with --files it writes PNG files (OUT/images/00000.png and OUT/masks/00000.png), for inversion and editing.
+Close framing is that of CelebA-HQ; wide framing shows the shoulders, and the bundled model was trained on it. Face i
+depends on --seed, --style and --framing. It is the same for every --count and number of --workers, and differs only in
+detail between resolutions. Pillow 13 rounds some pixels differently from Pillow 12.
 """
 
 import argparse
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
-
-import numpy as np
+from typing import Any
 
 from datasets.class_files import celebamask13
 from datasets.lmdb_writer import LmdbWriter, encode_pair, new_folder
@@ -31,11 +29,10 @@ from utils.images import save_label_png, save_png
 from utils.progress import progress
 
 _MAX_COUNT = 10_000_000
-_Pair = TypeVar("_Pair")  # image and mask, as arrays or encoded
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Parse the command line, then draw and write the faces.
+    """Parse the command line, then generate and write the faces.
 
     Raises:
         DataError: if OUT exists or a number is out of range; nothing is written then.
@@ -50,8 +47,8 @@ def main(argv: list[str] | None = None) -> None:
     else:
         classes = None if options.images_only else celebamask13()
         with LmdbWriter(options.out, options.resolution, classes, _command(options)) as writer:
-            for jpeg, png in _faces(_draw_encoded, options):
-                writer.add_encoded(jpeg, png)
+            for pair in _faces(options, encoded=True):
+                writer.add_encoded(*pair)
     print(f"wrote {options.count} faces at {options.resolution} px to {printable(options.out)}")
 
 
@@ -61,24 +58,21 @@ def _write_files(options: argparse.Namespace) -> None:
         images, masks = folder / "images", folder / "masks"
         for path in (images,) if options.images_only else (images, masks):
             path.mkdir()
-        for index, (image, labels) in enumerate(_faces(_draw, options)):
+        for index, (image, labels) in enumerate(_faces(options, encoded=False)):
             save_png(image, images / f"{index:05}.png")
             if not options.images_only:
                 save_label_png(labels, palette, masks / f"{index:05}.png")
 
 
-def _faces(draw: Callable[[argparse.Namespace, int], _Pair], options: argparse.Namespace) -> Iterator[_Pair]:
-    """Draw all faces in worker processes and yield them in order, with a progress bar."""
-    with closing(ordered_map(partial(draw, options), range(options.count), options.workers)) as pairs:
-        yield from progress(pairs, total=options.count, unit="face", desc="drawing")
+def _faces(options: argparse.Namespace, encoded: bool) -> Iterator[Any]:
+    """Generate all faces in worker processes and yield image and labels in order, as arrays or encoded."""
+    with closing(ordered_map(partial(_face, options, encoded), range(options.count), options.workers)) as pairs:
+        yield from progress(pairs, total=options.count, unit="face", desc="generating")
 
 
-def _draw(options: argparse.Namespace, index: int) -> tuple[np.ndarray, np.ndarray]:
-    return draw_face(options.seed, index, options.resolution, options.style, options.framing)
-
-
-def _draw_encoded(options: argparse.Namespace, index: int) -> tuple[bytes, bytes]:
-    return encode_pair(*_draw(options, index))
+def _face(options: argparse.Namespace, encoded: bool, index: int) -> Any:
+    pair = draw_face(options.seed, index, options.resolution, options.style, options.framing)
+    return encode_pair(*pair) if encoded else pair
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,10 +12,10 @@ SOURCE is one of
   - a folder of images without masks, for domain adaptation, with --images-only
   - an LMDB in a common layout, with masks or without; it is checked and linked to, not copied
 
-Describe other layouts with --images-folder, --masks-folder, --image-suffix and --mask-suffix; none is guessed.
-Every file is checked before anything is written. Problems stop the run, unless --skip-bad leaves those files out.
-OUT becomes a folder with the LMDB, report.txt, contact_sheet.png (have a look at it!) and, if files were left out,
-problems.txt. Rerun the same command to resume an interrupted run.
+Describe other layouts with --images-folder, --masks-folder, --image-suffix and --mask-suffix; the command does not
+guess them. Every file is checked before anything is written. Problems stop the command, unless --skip-bad leaves those
+files out. OUT becomes a folder with the LMDB, report.txt, contact_sheet.png (look at it!) and, if files were left out,
+problems.txt. Rerun the same command to resume after an interruption.
 """
 
 import argparse
@@ -30,20 +30,20 @@ from typing import Any
 
 from PIL import Image
 
-from datasets.data_config import CROPS, Crop, add_folder_options, parsed_folder
+from datasets.data_config import CROPS, RESOLUTIONS, Crop, add_source_options, parsed_folder
 from datasets.find import find_source
 from datasets.inspection import Inspection, inspect_source, preview_grid
 from datasets.lmdb_reading import image_key
-from datasets.lmdb_writer import describe, encode_image, encode_pair, link_lmdb, pair_items, refuse_existing
+from datasets.lmdb_writer import describe, encode_image, encode_pair, link_lmdb, pair_items
 from datasets.parallel import ordered_map
-from datasets.resumable_writer import ResumableWriter
-from datasets.sources import FileSource, ImageLmdbSource, LmdbSource, Source
+from datasets.resumable_writer import ResumableWriter, refuse_existing
+from datasets.sources import FileSource, LmdbSource, Source
 from utils import cli
 from utils.errors import DataError, printable
 from utils.files import reason_not_writable
 from utils.progress import progress
 
-_RESOLUTIONS = [2**exponent for exponent in range(4, 11)]  # that the networks support
+_SHOWN = 20  # contradicting masks that are listed
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -52,14 +52,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("source", metavar="SOURCE", type=Path)
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to create")
     parser.add_argument("--resolution", type=int, required=True, help="side length in pixels, a power of two")
-    parser.add_argument("--images-only", action="store_true", help="use the images without masks")
-    parser.add_argument(
-        "--classes",
-        default="",
-        help="class table: a YAML file, celebamask13 or celebamask19 "
-        "(default: classes.yaml in SOURCE, the one stored in an LMDB, or celebamask13)",
-    )
-    parser.add_argument("--split", choices=("train", "val", "all"), help="split of CelebAMask-HQ (default train)")
     parser.add_argument(
         "--crop",
         choices=CROPS,
@@ -67,8 +59,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="images that are not square: refuse them (default), keep the central square, or pad with background",
     )
     parser.add_argument("--skip-bad", action="store_true", help="leave out files with problems, and list them")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
-    add_folder_options(parser)
+    add_source_options(parser)
     return parser.parse_args(argv)
 
 
@@ -84,10 +75,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     source.refuse_output(args.out)
     if args.images_only and source.classes is not None:
         raise DataError(f"{args.source} is an LMDB of images and masks, which is used as it is; drop --images-only")
-    if isinstance(source, LmdbSource | ImageLmdbSource) and source.resolution != args.resolution:
+    if isinstance(source, LmdbSource) and source.resolution != args.resolution:
+        remedy = f"give --resolution {source.resolution}, or train on it without preparation"
+        if source.resolution not in RESOLUTIONS:
+            remedy = "train on it without preparation"
         raise DataError(
-            f"{args.source} has {source.resolution} pixels and is not copied; give --resolution {source.resolution}"
-            " (training reduces larger images on reading)"
+            f"{args.source} has {source.resolution} pixels, and an LMDB is used as it is; {remedy} (training reduces"
+            " larger images on reading)"
         )
     bar = partial(progress, total=len(source), unit="image", desc="checking")
     checked = inspect_source(source, args.workers, args.resolution, args.crop, bar)
@@ -103,31 +97,31 @@ def main(argv: Sequence[str] | None = None) -> None:
     if isinstance(source, FileSource):
         _write(source, checked.good, args, meta, files)
     else:
-        read_by = {"read_by": args.read_by} if args.read_by != "auto" else {}
-        _link(source, checked, args.out, meta | read_by, files)
+        if len(checked.good) < len(source):
+            raise DataError(f"{checked.problems[0]}; an LMDB is used as it is, so --skip-bad cannot leave records out")
+        file = source.path / "data.mdb" if os.path.isdir(source.path) else source.path
+        link_lmdb(file, args.out, meta | ({"read_by": args.read_by} if args.read_by != "auto" else {}), files)
     print(
         f"wrote {printable(args.out)}: {len(checked.good)} records at {args.resolution} pixels; "
-        "have a look at its contact_sheet.png"
+        "look at its contact_sheet.png"
     )
     print(_next_step(source, args))
 
 
 def _command(args: argparse.Namespace) -> str:
     """Return the command with all options that the content depends on."""
+    words = ["scripts.prepare_data", str(args.source)]
     names = ["masks", "classes", "split", "crop", "resolution", "images_folder", "image_suffix", "mask_suffix"]
-    given = {name: getattr(args, name) for name in names} | {"read_by": args.read_by if args.read_by != "auto" else ""}
-    words = [text for name, value in given.items() if value for text in (_option(name), str(value))]
-    flags = [_option(name) for name in ("images_only", "skip_unpaired", "skip_bad") if getattr(args, name)]
-    return shlex.join(["scripts.prepare_data", str(args.source), *words, *flags])
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    for name in (*names, "read_by", "images_only", "skip_unpaired", "skip_bad"):
+        value = getattr(args, name)
+        if value and (name, value) != ("read_by", "auto"):
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return shlex.join(words)
 
 
 def _check(args: argparse.Namespace) -> None:
-    if args.resolution not in _RESOLUTIONS:
-        shown = ", ".join(map(str, _RESOLUTIONS))
+    if args.resolution not in RESOLUTIONS:
+        shown = ", ".join(map(str, RESOLUTIONS))
         raise DataError(f"--resolution {args.resolution}: the networks support powers of two; give one of {shown}")
     if not 0 <= args.workers <= 1024:
         raise DataError(f"--workers {args.workers} is out of range; give 0 to 1024")
@@ -138,10 +132,14 @@ def _check(args: argparse.Namespace) -> None:
 
 def _stop_at_problems(source: Source, checked: Inspection, args: argparse.Namespace) -> None:
     if checked.contradictions:
-        for contradiction in checked.contradictions[1:]:
-            print(contradiction)
-        more = f" ({len(checked.contradictions)} such masks)" if checked.contradictions[1:] else ""
-        raise DataError(f"{checked.contradictions[0]}{more}")
+        first, *others = checked.contradictions
+        for problem in others[: _SHOWN - 1]:
+            print(problem)
+        listed = (
+            f"the first {_SHOWN} are listed; scripts.inspect_data lists all" if others[_SHOWN - 1 :] else "all listed"
+        )
+        more = f" (masks with such a problem: {len(others) + 1}, {listed})" if others else ""
+        raise DataError(f"{first}{more}")
     if checked.all_problems and not args.skip_bad:
         first, *others = checked.all_problems
         for problem in others:
@@ -156,13 +154,6 @@ def _stop_at_problems(source: Source, checked: Inspection, args: argparse.Namesp
         raise DataError(f"{first}{more}; or give --skip-bad to continue {effect}{unpaired}")
     if not checked.good:
         raise DataError(f"{args.source}: every record has a problem, the first: {checked.problems[0]}")
-
-
-def _link(source: Source, checked: Inspection, out: Path, meta: dict[str, Any], files: dict[str, bytes]) -> None:
-    if len(checked.good) < len(source):
-        raise DataError(f"{checked.problems[0]}; an LMDB is used as it is, so --skip-bad cannot leave records out")
-    file = source.path / "data.mdb" if os.path.isdir(source.path) else source.path
-    link_lmdb(file, out, meta, files)
 
 
 def _write(
@@ -211,12 +202,9 @@ def _shell_word(text: str) -> str:
     """Return text quoted for bash in one printable line, such as 'a b' or $'caf\\xe9'."""
     if printable(text) == text:
         return shlex.quote(text)
-    escaped = (f"\\{c}" if c in "\\'" else c if printable(c) == c else _hex_escaped(c) for c in text)
-    return f"$'{''.join(escaped)}'"
-
-
-def _hex_escaped(character: str) -> str:
-    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
+    escapes = {"\\": "\\\\", "'": "\\'"}
+    escapes |= {c: "".join(f"\\x{byte:02x}" for byte in os.fsencode(c)) for c in text if printable(c) != c}
+    return f"$'{''.join(escapes.get(c, c) for c in text)}'"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs import RunConfig
-from datasets.data_loader import make_loader
+from datasets.data_loader import InfiniteSampler, make_loader
 from datasets.labels import ClassTable
 from datasets.opening import (
     FolderDataset,
@@ -20,7 +20,6 @@ from datasets.opening import (
     open_dataset,
     open_images,
 )
-from datasets.sampler import InfiniteSampler
 from models.discriminator import GROUP_SIZE
 from training.discriminator_inputs import DiscriminatorInputs, ImageInputs, MicroBatch, PairInputs, split
 from utils.distributed import Process, from_main, gather_on_main, rank_indices
@@ -216,9 +215,9 @@ def split_batch(config: RunConfig, world_size: int) -> tuple[int, int]:
 
 
 def _report(source: "FileSource", shares: Sequence[Sequence["RecordCheck"]]) -> None:
-    from datasets.inspection import summarize
+    from datasets.inspection import Inspection
 
-    found = summarize(source, [shares[i % len(shares)][i // len(shares)] for i in range(len(source))])
+    found = Inspection(source, [shares[i % len(shares)][i // len(shares)] for i in range(len(source))])
     for line in found.left_out():
         print(f"{source.path}: {line}")
     if found.problems:

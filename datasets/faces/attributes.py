@@ -1,11 +1,14 @@
 """Attributes of a face, sampled before any pixel is drawn, and their distributions.
 
-Lengths are in unit coordinates (see `datasets.faces`); widths of symmetric parts are half widths.
+Lengths are in unit coordinates (see `datasets.faces`); widths of symmetric parts are half widths. Attributes are
+sampled in the order of the fields: their order is part of the data set that a seed gives.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+# ruff: noqa: RUF009 - the functions in the dataclasses' defaults return `dataclasses.field`
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -37,19 +40,63 @@ LENS_SHAPES = ("round", "square", "wayfarer", "aviator")
 HAT_SHARE, GLASSES_SHARE, EARRING_SHARE = 0.22, 0.26, 0.28
 
 
+def pick(rng: np.random.Generator, choices: Sequence[T]) -> T:
+    """Return one of the choices with equal probability."""
+    return choices[int(rng.integers(len(choices)))]
+
+
+def chance(rng: np.random.Generator, probability: float) -> bool:
+    """Return True with the given probability."""
+    return bool(rng.random() < probability)
+
+
+def uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """Return a uniform random number between low and high."""
+    return float(rng.uniform(low, high))
+
+
+def _color_between(rng: np.random.Generator, scale: Sequence[Color]) -> Color:
+    """Return a random colour on the piecewise linear scale through the given colours."""
+    position = uniform(rng, 0, len(scale) - 1.001)
+    return mix(scale[int(position)], scale[int(position) + 1], position % 1)
+
+
+def _sampled(sampler: Callable[[np.random.Generator], Any]) -> Any:
+    """Declare a dataclass field that `_sample` fills with the sampler's result."""
+    return field(metadata={"sampler": sampler})
+
+
+def _uniform(low: float, high: float) -> Any:
+    return _sampled(lambda rng: uniform(rng, low, high))
+
+
+def _pick(choices: Sequence[Any]) -> Any:
+    return _sampled(lambda rng: pick(rng, choices))
+
+
+def _shaded_fabric(low: float, high: float) -> Any:
+    return _sampled(lambda rng: shade(pick(rng, FABRICS), uniform(rng, low, high)))
+
+
+def _sample(kind: type[T], rng: np.random.Generator, **given: Any) -> T:
+    """Return an instance of a dataclass with the given values; the other fields are sampled in their order."""
+    names = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{k: given[k] if k in given else each.metadata["sampler"](rng) for k, each in names.items()})
+
+
 @dataclass(frozen=True)
 class Head:
-    width: float  # at the ears
-    top: float  # y of the skull without hair
-    chin: float  # y
-    jaw: float  # superellipse power of the lower half: 2 is oval, 3 square
-    taper: float  # 0 (none) to 1 (pointed chin)
-    yaw: float  # shift of the facial features; above 0 the face looks to the right of the image
-    skin: Color
-    age: float  # 0 (young) to 1 (old)
-    flush: float  # opacity of the red on the cheeks
-    freckles: bool
-    light: float  # direction: -1 is left, 1 is right
+    width: float = _uniform(0.172, 0.210)  # at the ears
+    top: float = _uniform(0.205, 0.235)  # y of the skull without hair
+    chin: float = _uniform(0.748, 0.795)  # y
+    jaw: float = _uniform(2.0, 2.7)  # superellipse power of the lower half: 2 is oval, larger is more square
+    taper: float = _uniform(0.0, 0.45)  # 0 (none) to 1 (pointed chin)
+    yaw: float = _uniform(-0.028, 0.028)  # shift of the facial features; above 0 the face looks to the image's right
+    skin: Color = _sampled(lambda rng: _color_between(rng, SKIN_TONES))
+    age: float = _uniform(0, 1)  # 0 (young) to 1 (old)
+    flush: float = _uniform(0.08, 0.32)  # opacity of the red on the cheeks
+    freckles: bool = _sampled(lambda rng: chance(rng, 0.12))
+    light: float = _uniform(-1, 1)  # direction: -1 is left, 1 is right
 
 
 @dataclass(frozen=True)
@@ -66,53 +113,53 @@ class Eyes:
 
 @dataclass(frozen=True)
 class Brows:
-    height: float  # distance above the eyes
-    thickness: float
-    arch: float
-    tilt: float
     color: Color
+    height: float = _uniform(0.046, 0.060)  # distance above the eyes
+    thickness: float = _uniform(0.013, 0.022)
+    arch: float = _uniform(0.004, 0.016)
+    tilt: float = _uniform(-0.010, 0.010)
 
 
 @dataclass(frozen=True)
 class Nose:
-    width: float  # at the wings
-    bottom: float  # y
-    bridge: float
+    width: float = _uniform(0.03, 0.045)  # at the wings
+    bottom: float = _uniform(0.595, 0.62)  # y
+    bridge: float = _uniform(0.010, 0.016)  # width
 
 
 @dataclass(frozen=True)
 class Mouth:
-    y: float
-    width: float
-    smile: float
-    opening: float
-    fullness: float
     color: Color
+    y: float = _uniform(0.672, 0.690)
+    width: float = _uniform(0.058, 0.078)
+    smile: float = _uniform(-0.006, 0.030)  # height of the corners
+    opening: float = _sampled(lambda rng: max(0.0, uniform(rng, -0.03, 0.032)))
+    fullness: float = _uniform(0.012, 0.021)
 
 
 @dataclass(frozen=True)
 class Hair:
-    style: str
+    style: str  # one of HAIR_STYLES
     color: Color
     volume: float
     length: float  # y of the tips
     part: float  # x of the parting relative to the middle
     fringe: bool
     hairline: float  # y
-    beard: str  # "", "stubble", "full", "goatee", "moustache"
+    beard: str  # one of BEARDS, or "" for none
     phase: float  # of waves and curls, radians
 
 
 @dataclass(frozen=True)
 class Outfit:
-    kind: str
-    color: Color
-    accent: Color
-    pattern: str
-    neck: float  # width
-    shoulders: float  # width
-    top: float  # y at the neck
-    necklace: Color | None
+    kind: str = _pick(OUTFITS)
+    color: Color = _shaded_fabric(0.8, 1.15)
+    accent: Color = _pick(FABRICS)
+    pattern: str = _pick(PATTERNS)
+    neck: float = _uniform(0.092, 0.116)  # width
+    shoulders: float = _uniform(0.37, 0.45)  # width
+    top: float = _uniform(0.855, 0.89)  # y at the neck
+    necklace: Color | None = _sampled(lambda rng: pick(rng, METALS) if chance(rng, 0.25) else None)
 
 
 @dataclass(frozen=True)
@@ -127,25 +174,25 @@ class Glasses:
 
 @dataclass(frozen=True)
 class Hat:
-    kind: str
-    color: Color
-    band: Color
-    height: float
-    pompom: bool
+    color: Color = _shaded_fabric(0.85, 1.15)
+    kind: str = _pick(HATS)
+    band: Color = _sampled(lambda rng: shade(pick(rng, FABRICS), 0.8))
+    height: float = _uniform(0.06, 0.09)
+    pompom: bool = _sampled(lambda rng: chance(rng, 0.4))
 
 
 @dataclass(frozen=True)
 class Earrings:
-    kind: str  # "stud", "drop", "hoop"
-    metal: Color
-    gem: Color
-    size: float
+    kind: str = _pick(("stud", "drop", "hoop"))
+    metal: Color = _pick(METALS)
+    gem: Color = _pick(GEMS)
+    size: float = _uniform(0.9, 1.25)
 
 
 @dataclass(frozen=True)
 class FaceAttributes:
     pose: Pose
-    backdrop: str
+    backdrop: str  # one of BACKDROPS
     head: Head
     eyes: Eyes
     brows: Brows
@@ -158,27 +205,11 @@ class FaceAttributes:
     earrings: Earrings | None
 
 
-def pick(rng: np.random.Generator, choices: Sequence[T]) -> T:
-    """Return one of the choices with equal probability."""
-    return choices[int(rng.integers(len(choices)))]
-
-
-def chance(rng: np.random.Generator, probability: float) -> bool:
-    """Return True with the given probability."""
-    return bool(rng.random() < probability)
-
-
-def uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """Return a uniform random number between low and high."""
-    return float(rng.uniform(low, high))
-
-
 def sample_attributes(rng: np.random.Generator) -> FaceAttributes:
     """Sample all attributes of one face."""
-    pose = Pose(
-        uniform(rng, -0.1, 0.1), uniform(rng, 1.04, 1.2), (uniform(rng, -0.03, 0.03), uniform(rng, -0.05, 0.005))
-    )
-    head = _head(rng)
+    turn, scale = uniform(rng, -0.1, 0.1), uniform(rng, 1.04, 1.2)
+    pose = Pose(turn, scale, (uniform(rng, -0.03, 0.03), uniform(rng, -0.05, 0.005)))
+    head = _sample(Head, rng)
     eyes = _eyes(rng, head)
     hair = _hair(rng, head)
     return FaceAttributes(
@@ -186,37 +217,14 @@ def sample_attributes(rng: np.random.Generator) -> FaceAttributes:
         backdrop=pick(rng, BACKDROPS),
         head=head,
         eyes=eyes,
-        brows=_brows(rng, hair),
-        nose=Nose(uniform(rng, 0.03, 0.045), uniform(rng, 0.595, 0.62), uniform(rng, 0.010, 0.016)),
+        brows=_sample(Brows, rng, color=shade(mix(hair.color, (60, 44, 36), 0.35), 0.8)),
+        nose=_sample(Nose, rng),
         mouth=_mouth(rng, head),
         hair=hair,
-        outfit=_outfit(rng),
+        outfit=_sample(Outfit, rng),
         glasses=_glasses(rng, eyes) if chance(rng, GLASSES_SHARE) else None,
-        hat=_hat(rng) if chance(rng, HAT_SHARE) else None,
-        earrings=_earrings(rng) if chance(rng, EARRING_SHARE) else None,
-    )
-
-
-def _color_between(rng: np.random.Generator, scale: Sequence[Color]) -> Color:
-    """Return a random colour on the piecewise linear scale through the given colours."""
-    position = uniform(rng, 0, len(scale) - 1.001)
-    return mix(scale[int(position)], scale[int(position) + 1], position % 1)
-
-
-def _head(rng: np.random.Generator) -> Head:
-    width = uniform(rng, 0.172, 0.210)
-    return Head(
-        width=width,
-        top=uniform(rng, 0.205, 0.235),
-        chin=uniform(rng, 0.748, 0.795),
-        jaw=uniform(rng, 2.0, 2.7),
-        taper=uniform(rng, 0.0, 0.45),
-        yaw=uniform(rng, -0.028, 0.028),
-        skin=_color_between(rng, SKIN_TONES),
-        age=uniform(rng, 0, 1),
-        flush=uniform(rng, 0.08, 0.32),
-        freckles=chance(rng, 0.12),
-        light=uniform(rng, -1, 1),
+        hat=_sample(Hat, rng) if chance(rng, HAT_SHARE) else None,
+        earrings=_sample(Earrings, rng) if chance(rng, EARRING_SHARE) else None,
     )
 
 
@@ -234,27 +242,10 @@ def _eyes(rng: np.random.Generator, head: Head) -> Eyes:
     )
 
 
-def _brows(rng: np.random.Generator, hair: Hair) -> Brows:
-    return Brows(
-        height=uniform(rng, 0.046, 0.060),
-        thickness=uniform(rng, 0.013, 0.022),
-        arch=uniform(rng, 0.004, 0.016),
-        tilt=uniform(rng, -0.010, 0.010),
-        color=shade(mix(hair.color, (60, 44, 36), 0.35), 0.8),
-    )
-
-
 def _mouth(rng: np.random.Generator, head: Head) -> Mouth:
-    natural = mix(shade(head.skin, 0.82), (176, 70, 78), 0.42)
     lipstick = pick(rng, LIPSTICKS)
-    return Mouth(
-        y=uniform(rng, 0.672, 0.690),
-        width=uniform(rng, 0.058, 0.078),
-        smile=uniform(rng, -0.006, 0.030),
-        opening=max(0.0, uniform(rng, -0.03, 0.032)),
-        fullness=uniform(rng, 0.012, 0.021),
-        color=mix(natural, lipstick, 0.75) if chance(rng, 0.3) else natural,
-    )
+    mouth = _sample(Mouth, rng, color=mix(shade(head.skin, 0.82), (176, 70, 78), 0.42))
+    return replace(mouth, color=mix(mouth.color, lipstick, 0.75)) if chance(rng, 0.3) else mouth
 
 
 def _hair(rng: np.random.Generator, head: Head) -> Hair:
@@ -278,19 +269,6 @@ def _hair(rng: np.random.Generator, head: Head) -> Hair:
     )
 
 
-def _outfit(rng: np.random.Generator) -> Outfit:
-    return Outfit(
-        kind=pick(rng, OUTFITS),
-        color=shade(pick(rng, FABRICS), uniform(rng, 0.8, 1.15)),
-        accent=pick(rng, FABRICS),
-        pattern=pick(rng, PATTERNS),
-        neck=uniform(rng, 0.092, 0.116),
-        shoulders=uniform(rng, 0.37, 0.45),
-        top=uniform(rng, 0.855, 0.89),
-        necklace=pick(rng, METALS) if chance(rng, 0.25) else None,
-    )
-
-
 def _glasses(rng: np.random.Generator, eyes: Eyes) -> Glasses:
     shape = pick(rng, LENS_SHAPES)
     wire = chance(rng, 0.35)
@@ -301,24 +279,4 @@ def _glasses(rng: np.random.Generator, eyes: Eyes) -> Glasses:
         height=uniform(rng, 0.046, 0.058) if shape in ("round", "aviator") else uniform(rng, 0.038, 0.050),
         thickness=0.008 if wire else uniform(rng, 0.011, 0.017),
         dark=chance(rng, 0.3),
-    )
-
-
-def _hat(rng: np.random.Generator) -> Hat:
-    color = shade(pick(rng, FABRICS), uniform(rng, 0.85, 1.15))
-    return Hat(
-        kind=pick(rng, HATS),
-        color=color,
-        band=shade(pick(rng, FABRICS), 0.8),
-        height=uniform(rng, 0.06, 0.09),
-        pompom=chance(rng, 0.4),
-    )
-
-
-def _earrings(rng: np.random.Generator) -> Earrings:
-    return Earrings(
-        kind=pick(rng, ("stud", "drop", "hoop")),
-        metal=pick(rng, METALS),
-        gem=pick(rng, GEMS),
-        size=uniform(rng, 0.9, 1.25),
     )

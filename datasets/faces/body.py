@@ -126,14 +126,8 @@ def _draw_collar(canvas: Canvas, face: FaceAttributes) -> None:
     placket = np.array([(MIDDLE, top + 0.08), (MIDDLE, _FLOOR)])
     canvas.glaze(ribbon(placket, 0.006), shade(outfit.color, 0.6), 0.8, (CLOTH,))
     for side in SIDES:
-        wing = np.array(
-            [
-                (MIDDLE + side * w * 1.02, top - 0.055),
-                (MIDDLE + side * w * 1.50, top + 0.010),
-                (MIDDLE + side * w * 0.95, top + 0.115),
-                (MIDDLE + side * 0.004, top + 0.078),
-            ]
-        )
+        half = np.array([(w * 1.02, -0.055), (w * 1.50, 0.010), (w * 0.95, 0.115), (0.004, 0.078)])
+        wing = half * (side, 1) + (MIDDLE, top)
         canvas.fill(wing, shade(outfit.color, 0.7), CLOTH)
         canvas.fill(moved(wing, 0, -0.006), shade(outfit.color, 1.12), CLOTH)
 
@@ -151,24 +145,18 @@ def _draw_turtleneck(canvas: Canvas, face: FaceAttributes) -> None:
 def _draw_jacket(canvas: Canvas, face: FaceAttributes) -> None:
     outfit = face.outfit
     top, w = outfit.top, outfit.neck
-    front = between(
-        np.array([(MIDDLE - w * 1.3, top - 0.02), (MIDDLE + w * 1.3, top - 0.02)]),
-        np.array([(MIDDLE - 0.02, _FLOOR), (MIDDLE + 0.02, _FLOOR)]),
-    )
-    canvas.fill(front, mix(outfit.accent, (235, 232, 226), 0.6), CLOTH)
+    front = [
+        (MIDDLE - w * 1.3, top - 0.02),
+        (MIDDLE + w * 1.3, top - 0.02),
+        (MIDDLE + 0.02, _FLOOR),
+        (MIDDLE - 0.02, _FLOOR),
+    ]
+    canvas.fill(np.array(front), mix(outfit.accent, (235, 232, 226), 0.6), CLOTH)
     _draw_neckline(canvas, face, ellipse((MIDDLE, top - 0.01), (w * 1.05, 0.045), 24))
+    lapel = [(w * 1.18, top - 0.035), (w * 2.0, top + 0.075), (w * 1.55, top + 0.105), (w * 1.60, top + 0.140)]
+    lapel += [(0.018, _FLOOR), (w * 0.70, top + 0.110)]
     for side in SIDES:
-        lapel = np.array(
-            [
-                (MIDDLE + side * w * 1.18, top - 0.035),
-                (MIDDLE + side * w * 2.0, top + 0.075),
-                (MIDDLE + side * w * 1.55, top + 0.105),
-                (MIDDLE + side * w * 1.60, top + 0.140),
-                (MIDDLE + side * 0.018, _FLOOR),
-                (MIDDLE + side * w * 0.70, top + 0.110),
-            ]
-        )
-        canvas.fill(lapel, shade(outfit.color, 0.86), CLOTH)
+        canvas.fill(np.array(lapel) * (side, 1) + (MIDDLE, 0), shade(outfit.color, 0.86), CLOTH)
 
 
 def _draw_neckline(canvas: Canvas, face: FaceAttributes, opening: Points) -> None:

@@ -117,22 +117,16 @@ class Canvas:
 
     def modulate(self, part: int, field: Field) -> None:
         """Multiply the image inside one part by field(x, y), a function of unit coordinates."""
-        stencil, box = self._visible(part)
-        if box is None:
-            return
-        gain = field(*self._coordinates(box))[..., None]
-        pixels = np.asarray(self.image.crop(box), dtype=np.float32) * gain
-        patch = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-        self.image.paste(patch, box, stencil.crop(box))
+        for box, stencil in self._visible(part):
+            pixels = np.asarray(self.image.crop(box), dtype=np.float32) * field(*self._coordinates(box))[..., None]
+            self.image.paste(Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)), box, stencil)
 
     def dye(self, part: int, color: Color, field: Field) -> None:
         """Blend a colour into one part with the opacity field(x, y), 0 to 1."""
-        stencil, box = self._visible(part)
-        if box is None:
-            return
-        opacity = np.broadcast_to(field(*self._coordinates(box)), stencil.crop(box).size[::-1])
-        mask = Image.fromarray((255 * np.clip(opacity, 0, 1)).astype(np.uint8))
-        self.image.paste(color, box, ImageChops.multiply(mask, stencil.crop(box)))
+        for box, stencil in self._visible(part):
+            opacity = np.broadcast_to(field(*self._coordinates(box)), stencil.size[::-1])
+            mask = Image.fromarray((255 * np.clip(opacity, 0, 1)).astype(np.uint8))
+            self.image.paste(color, box, ImageChops.multiply(mask, stencil))
 
     def downsample(self) -> tuple[Image.Image, np.ndarray]:
         """Return the image and the labels, uint8 [R, R], at the final resolution."""
@@ -174,10 +168,11 @@ class Canvas:
             mask = ImageChops.multiply(mask, _select(self.label.crop(box), within))
         return box, mask
 
-    def _visible(self, part: int) -> tuple[Image.Image, Box | None]:
-        """Return the mask of a part over the whole canvas and its bounding box."""
+    def _visible(self, part: int) -> list[tuple[Box, Image.Image]]:
+        """Return the bounding box of a part and its mask in this box; an empty list if the part is not visible."""
         stencil = _select(self.label, (part,))
-        return stencil, stencil.getbbox()
+        box = stencil.getbbox()
+        return [(box, stencil.crop(box))] if box else []
 
 
 def _inset(outline: Points) -> Points:

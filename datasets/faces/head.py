@@ -11,6 +11,9 @@ TEMPLE_Y = 0.49
 EAR_Y = 0.53
 SIDES = (-1, 1)
 _RED: Color = (212, 84, 78)
+# The right ear, relative to its center.
+_EAR = np.array([(-0.020, -0.045), (0.010, -0.062), (0.027, -0.035), (0.020, 0.015), (0.006, 0.055), (-0.016, 0.052)])
+_EAR_FOLD = np.array([(0.002, -0.042), (0.017, -0.025), (0.008, 0.02)])
 
 
 def half_width(head: Head, y: np.ndarray) -> np.ndarray:
@@ -42,22 +45,10 @@ def draw_ears(canvas: Canvas, head: Head) -> None:
     """Draw both ears and the shadows inside."""
     for side in SIDES:
         x = ear_x(head, side)
-        shell = smooth(
-            [
-                (x - side * 0.020, EAR_Y - 0.045),
-                (x + side * 0.010, EAR_Y - 0.062),
-                (x + side * 0.027, EAR_Y - 0.035),
-                (x + side * 0.020, EAR_Y + 0.015),
-                (x + side * 0.006, EAR_Y + 0.055),
-                (x - side * 0.016, EAR_Y + 0.052),
-            ],
-            closed=True,
-        )
+        shell = smooth(_EAR * (side, 1) + (x, EAR_Y), closed=True)
         tone = 0.96 if side * head.light > 0 else 0.84
         canvas.fill(shell, mix(shade(head.skin, tone), _RED, 0.12), EAR)
-        fold = smooth(
-            [(x + side * 0.002, EAR_Y - 0.042), (x + side * 0.017, EAR_Y - 0.025), (x + side * 0.008, EAR_Y + 0.02)]
-        )
+        fold = smooth(_EAR_FOLD * (side, 1) + (x, EAR_Y))
         canvas.glaze(ribbon(fold, (0.006, 0.012, 0.006)), shade(head.skin, 0.62), 0.6, within=(EAR,))
 
 
@@ -168,13 +159,9 @@ def _line_beside_mouth(canvas: Canvas, face: FaceAttributes, side: int) -> None:
     head, mouth = face.head, face.mouth
     x = feature_x(head, 1.2)
     depth = 0.12 + 0.30 * max(0.0, head.age - 0.3) + 6 * max(0.0, mouth.smile)
-    path = smooth(
-        [
-            (x + side * (face.nose.width + 0.008), face.nose.bottom - 0.004),
-            (x + side * (mouth.width * 0.85 + 0.010), mouth.y - 0.030),
-            (x + side * (mouth.width + 0.016), mouth.y + 0.008),
-        ]
-    )
+    across = np.array([face.nose.width + 0.008, mouth.width * 0.85 + 0.010, mouth.width + 0.016])
+    y = [face.nose.bottom - 0.004, mouth.y - 0.030, mouth.y + 0.008]
+    path = smooth(np.stack([x + side * across, y], axis=1))
     canvas.glaze(ribbon(path, (0.004, 0.011, 0.002)), shade(head.skin, 0.66), depth, (SKIN,), softness=0.004)
 
 
@@ -213,14 +200,9 @@ def _draw_iris(canvas: Canvas, eyes: Eyes, center: tuple[float, float]) -> None:
 
 def _nose_outline(nose: Nose, x: float, tip: float, eye_y: float) -> Points:
     base, w = nose.bottom, nose.width
-    right = [
-        (x + nose.bridge * 0.8, eye_y - 0.005),
-        (x + nose.bridge, eye_y + 0.035),
-        (tip + w * 0.62, base - 0.030),
-        (tip + w, base - 0.010),
-        (tip + w * 0.92, base + 0.004),
-        (tip + w * 0.45, base + 0.010),
-    ]
+    right = [(x + nose.bridge * 0.8, eye_y - 0.005), (x + nose.bridge, eye_y + 0.035)]
+    right += [(tip + w * 0.62, base - 0.030), (tip + w, base - 0.010)]
+    right += [(tip + w * 0.92, base + 0.004), (tip + w * 0.45, base + 0.010)]
     left = [(2 * (x if i < 2 else tip) - px, py) for i, (px, py) in enumerate(right)]
     return smooth([*right, (tip, base + 0.014), *left[::-1]], steps=4, closed=True)
 

@@ -1,5 +1,6 @@
 """Masks with ids and palette colours: where the two disagree, the user says which is right."""
 
+import re
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image
 from datasets import decoding, mask_codes
 from datasets.class_files import celebamask13
 from datasets.data_config import DataConfig, FolderOptions
-from datasets.decoding import read_label, read_pair
+from datasets.decoding import read_pair
 from datasets.find import find_source
 from datasets.inspection import inspect_source
 from datasets.labels import ClassTable, hex_color
@@ -20,8 +21,14 @@ from datasets.mask_codes import check_palette
 from datasets.opening import open_dataset, open_images
 from datasets.synthetic_faces import draw_face
 from tests.datasets.folders import SIZE, full_label, write_pairs
-from tests.scripts.test_prepare_data import opened
+from tests.scripts.test_prepare_data import opened, prepare
+from utils.cli import run
 from utils.errors import ContradictionError, DataError
+
+
+def read_label(*arguments):
+    return decoding.read_label(*arguments)[0]
+
 
 COLORS = ((0, 0, 0), (200, 0, 0), (0, 0, 200))
 TABLE = ClassTable(("back", "cat", "dog"), COLORS)
@@ -102,10 +109,13 @@ def test_greys_that_are_ids(tmp_path: Path) -> None:
 def test_palettes_that_differ_from_file_to_file(tmp_path: Path) -> None:
     source = find_source(palettes(tmp_path, colors=VOC))
     found = inspect_source(source, workers=0)
-    assert len(found.contradictions) == 1
+    assert (found.good, len(found.contradictions), found.empty_classes) == ([0], 2, [])
     assert "1.png: its palette shows id 0 as #008000, but" in found.contradictions[0]
+    assert "2.png: its palette shows id 0 as #800000, but" in found.contradictions[1]
     with pytest.raises(
-        ContradictionError, match=r"1\.png: its palette shows id 0 as #008000, but .*0\.png .* as #090909"
+        ContradictionError,
+        match=r"1\.png: its palette shows id 0 as #008000, but .*0\.png .* as #090909"
+        r".* \(masks with such a problem: 2; the others are .*2\.png\)",
     ):
         source.refuse_contradictions()
     assert inspect_source(find_source(tmp_path, BY_INDEX), workers=0).contradictions == []
@@ -250,7 +260,7 @@ def test_a_run_on_a_folder_refuses_before_it_begins(tmp_path: Path, colors: tupl
 def test_names_of_an_lmdb_that_are_not_those_of_the_table(tmp_path: Path) -> None:
     with LmdbWriter(tmp_path / "lmdb", SIZE, celebamask13(), "tests") as writer:
         writer.add(draw_face(0, 0, SIZE)[0], full_label(0))
-    text = Path("datasets/tables/celebamask13.yaml").read_text()
+    text = Path(__file__).parents[2].joinpath("datasets/tables/celebamask13.yaml").read_text()
     (tmp_path / "same.yaml").write_text(text.replace("transparent: true", "transparent: false"))
     assert find_source(tmp_path / "lmdb", FolderOptions(classes=str(tmp_path / "same.yaml"))).classes.transparent == ()
     swapped = text.replace("name: hair", "name: x").replace("name: hat", "name: hair").replace("name: x", "name: hat")
@@ -325,3 +335,25 @@ def test_sizes_that_are_transposed_without_an_orientation(tmp_path: Path) -> Non
 
 def test_faces_with_their_palette_agree(tmp_path: Path) -> None:
     assert inspect_source(find_source(write_pairs(tmp_path)), workers=0).problems == []
+
+
+def test_masks_whose_palettes_contradict_each_other_are_counted_and_listed(tmp_path: Path, capsys) -> None:
+    """24 masks in four orders of an unknown palette: 18 of them contradict the first six."""
+    orders = ([0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1])
+    source = palettes(tmp_path / "set", colors=VOC, orders=[order for order in orders for _ in range(6)])
+    found = inspect_source(find_source(source), workers=0)
+    assert len(found.contradictions) == 18
+    assert all(
+        re.search(r"its palette shows id \d as #\w+, but .* shows it as #\w+", line) for line in found.contradictions
+    )
+    with pytest.raises(SystemExit):
+        run(lambda: prepare(source, tmp_path / "out"))
+    captured = capsys.readouterr()
+    assert "6 records without a problem, 18 problems" in captured.out
+    assert captured.out.count("its palette shows id") == 17
+    assert "10.png: its palette shows id 0 as #008000, but" in captured.err
+    assert "(masks with such a problem: 18, all listed)" in captured.err
+    with pytest.raises(
+        ContradictionError, match=r"masks with such a problem: 18; the others are .*11\.png, .*, \.\.\.\)"
+    ):
+        find_source(source).refuse_contradictions()

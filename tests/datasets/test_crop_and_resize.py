@@ -46,7 +46,7 @@ def test_image_and_mask_may_differ_in_scale() -> None:
     ("width", "height", "crop", "message"),
     [
         (32, 16, "error", "is 32 x 16, not square; give --crop center or --crop pad"),
-        (32, 15, "center", "is 15 pixels wide, too small for 16; choose a lower resolution"),
+        (32, 15, "center", "is 15 pixels wide, too small for 16; use images of at least 16 x 16 pixels"),
         (15, 8, "pad", "is 15 pixels wide"),
     ],
 )

@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from datasets.class_files import default_table
-from datasets.data_loader import make_loader
+from datasets.data_loader import InfiniteSampler, make_loader
 from datasets.image_mask import ImageMaskDataset
 from datasets.lmdb_writer import LmdbWriter
-from datasets.sampler import InfiniteSampler
 
 COUNT, SIZE = 12, 8
 

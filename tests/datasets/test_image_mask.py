@@ -198,7 +198,7 @@ def test_writer_leaves_nothing_after_an_error(tmp_path: Path) -> None:
 
 
 def test_the_map_grows_with_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datasets.lmdb_writer._INITIAL_MAP_BYTES", 2**16)
+    monkeypatch.setattr("datasets.resumable_writer._INITIAL_MAP_BYTES", 2**16)
     payload = np.random.default_rng(0).bytes(2**14)
     with LmdbWriter(tmp_path / "data", SIZE, celebamask13(), "test") as writer:
         writer.add(*make_pair(0))

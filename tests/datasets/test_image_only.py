@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from datasets.class_files import celebamask13
-from datasets.image_mask import ImageMaskDataset
-from datasets.image_only import ImageDataset
+from datasets.image_mask import ImageDataset, ImageMaskDataset
 from datasets.lmdb_writer import LmdbWriter, encode_image
 from datasets.synthetic_faces import draw_face
 from utils.errors import DataError
@@ -27,16 +26,16 @@ def write(path: Path, sizes: tuple[int, ...] = (32, 64), count: int = 3, length:
 def test_the_largest_size_by_default(tmp_path: Path) -> None:
     dataset = ImageDataset(write(tmp_path / "data"))
     assert (len(dataset), dataset.resolution) == (3, 64)
-    assert (dataset[2].shape, dataset[2].dtype) == ((3, 64, 64), torch.uint8)
+    assert (dataset.image(2).shape, dataset.image(2).dtype) == ((3, 64, 64), torch.uint8)
     expected = draw_face(0, 2, 64)[0].astype(int)
-    assert np.abs(dataset[2].permute(1, 2, 0).numpy() - expected).mean() < 4
+    assert np.abs(dataset.image(2).permute(1, 2, 0).numpy() - expected).mean() < 4
 
 
 @pytest.mark.parametrize(("resolution", "stored"), [(32, 32), (64, 64), (16, 32)])
 def test_the_nearest_size_that_will_do(tmp_path: Path, resolution: int, stored: int) -> None:
     dataset = ImageDataset(write(tmp_path / "data"), resolution)
     assert dataset.stored_size == stored
-    assert dataset[0].shape == (3, resolution, resolution)
+    assert dataset.image(0).shape == (3, resolution, resolution)
 
 
 def test_too_large_a_resolution(tmp_path: Path) -> None:
@@ -46,7 +45,7 @@ def test_too_large_a_resolution(tmp_path: Path) -> None:
 
 def test_a_missing_record(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="64-00003 is missing"):
-        ImageDataset(write(tmp_path / "data", length=b"4"))[3]
+        ImageDataset(write(tmp_path / "data", length=b"4")).image(3)
 
 
 def test_the_two_layouts_are_told_apart(tmp_path: Path) -> None:

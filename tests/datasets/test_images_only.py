@@ -7,10 +7,9 @@ from PIL import Image
 
 from datasets.class_files import celebamask13
 from datasets.data_config import DataConfig
-from datasets.data_loader import make_loader
+from datasets.data_loader import InfiniteSampler, make_loader
 from datasets.lmdb_writer import LmdbWriter
 from datasets.opening import open_images
-from datasets.sampler import InfiniteSampler
 from datasets.synthetic_faces import draw_face
 from tests.datasets.folders import SIZE, write_pairs
 from utils.errors import DataError

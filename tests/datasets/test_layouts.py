@@ -11,8 +11,7 @@ from PIL import Image
 
 from datasets.data_config import DataConfig, FolderOptions
 from datasets.find import find_source
-from datasets.image_mask import ImageMaskDataset
-from datasets.image_only import ImageDataset
+from datasets.image_mask import ImageDataset, ImageMaskDataset
 from datasets.opening import open_dataset, open_images
 from datasets.pairing import Listing, recognize, split_by_suffix
 from scripts.prepare_data import main
@@ -113,6 +112,10 @@ def test_folders_that_the_user_names(tmp_path: Path, monkeypatch, form: str) -> 
     (tmp_path / "pixels").mkdir()
     with pytest.raises(DataError, match="--masks-folder pixels: there are pixels and set/pixels"):
         find_source(Path("set"), FolderOptions(images_folder="photos", masks="pixels"))
+
+
+def test_a_users_files_in_the_working_directory_are_not_found() -> None:
+    assert list(Path().iterdir()) == []
 
 
 def test_masks_beside_images_in_the_same_folder(tmp_path: Path) -> None:
@@ -359,7 +362,7 @@ def test_names_that_differ_in_case_alone(tmp_path: Path) -> None:
     for name in ("images/A0.jpg", "masks/a0.png"):
         (tmp_path / name).parent.mkdir()
         Image.new("L", (16, 16)).save(tmp_path / name)
-    with pytest.raises(DataError, match=r"upper and lower case count: rename one"):
+    with pytest.raises(DataError, match=r"must agree in upper and lower case: rename one"):
         find_source(tmp_path)
 
 

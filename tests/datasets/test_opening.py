@@ -39,7 +39,9 @@ def test_shards_are_one_set(tmp_path: Path) -> None:
 def test_shards_must_mean_the_same(tmp_path: Path) -> None:
     other = ClassTable(("sky", *celebamask13().names[1:]), celebamask13().colors, celebamask13().transparent)
     paths = (shard(tmp_path / "a", range(2)), shard(tmp_path / "b", range(2), other))
-    with pytest.raises(DataError, match=r"b has other classes than .*a: class 0 is sky there, background here"):
+    with pytest.raises(
+        DataError, match=r"b has other classes than .*a: class 0 is sky in the former, background in the latter"
+    ):
         open_dataset(DataConfig(path=paths), SIZE, 13)
 
 

@@ -2,7 +2,7 @@ from itertools import islice
 
 import pytest
 
-from datasets.sampler import InfiniteSampler
+from datasets.data_loader import InfiniteSampler
 from utils.errors import DataError
 
 

@@ -17,6 +17,7 @@ from datasets.synthetic_faces import draw_face
 from tests.datasets.folders import SIZE, full_label, write_celebamask, write_pairs
 from utils.errors import DataError
 
+ROOT = Path(__file__).parent.parent.parent
 ALONE = FolderOptions(images_only=True)
 
 
@@ -83,7 +84,7 @@ def test_masks_in_a_folder_of_another_name_are_no_pictures(tmp_path: Path) -> No
     assert (len(source), source.problems) == (6, [])
     assert source.read(1).label is not None
     (tmp_path / "images").rename(tmp_path / "photos")
-    (tmp_path / "classes.yaml").write_text(Path("datasets/tables/celebamask13.yaml").read_text())
+    (tmp_path / "classes.yaml").write_text(Path(ROOT, "datasets/tables/celebamask13.yaml").read_text())
     with pytest.raises(DataError, match=r"it holds photos/, segmentation/, files \.yaml \(1\)"):
         find_source(tmp_path)
 
@@ -93,7 +94,7 @@ def test_masks_without_their_images_are_no_pictures(tmp_path: Path) -> None:
     (tmp_path / "images").rename(tmp_path / "photos")
     with pytest.raises(DataError, match=r"is no known layout .* it holds masks/, photos/"):
         find_source(tmp_path)
-    with pytest.raises(DataError, match="holds masks, photos: which of these are images"):
+    with pytest.raises(DataError, match="holds masks, photos; name the folder of images with --images-folder"):
         find_source(tmp_path, ALONE)
 
 
@@ -141,7 +142,10 @@ def test_splits_of_celebamask(tmp_path: Path) -> None:
 
 
 def test_a_part_may_be_left_out(tmp_path: Path) -> None:
-    text = Path("datasets/tables/celebamask13.yaml").read_text().replace("  neck_l: neck\n", "") + "ignore: [neck_l]\n"
+    text = (
+        Path(ROOT, "datasets/tables/celebamask13.yaml").read_text().replace("  neck_l: neck\n", "")
+        + "ignore: [neck_l]\n"
+    )
     (tmp_path / "classes.yaml").write_text(text)
     write_celebamask(tmp_path)
     Image.new("L", (SIZE, SIZE), 255).save(tmp_path / MASKS / "0" / "00000_neck_l.png")
@@ -262,7 +266,10 @@ def test_a_part_mask_with_transparency(tmp_path: Path) -> None:
 
 
 def test_a_face_that_shows_only_ignored_parts(tmp_path: Path) -> None:
-    text = Path("datasets/tables/celebamask13.yaml").read_text().replace("  neck_l: neck\n", "") + "ignore: [neck_l]\n"
+    text = (
+        Path(ROOT, "datasets/tables/celebamask13.yaml").read_text().replace("  neck_l: neck\n", "")
+        + "ignore: [neck_l]\n"
+    )
     (tmp_path / "classes.yaml").write_text(text)
     write_celebamask(tmp_path)
     for file in (tmp_path / MASKS / "0").glob("00001_*.png"):

@@ -19,5 +19,5 @@ def test_commands_start_without_it(python):
 def test_a_data_set_says_what_is_missing(monkeypatch, faces_32):
     monkeypatch.setitem(sys.modules, "lmdb", None)
     monkeypatch.setattr(lmdb_reading, "_entries", {})
-    with pytest.raises(DataError, match="lmdb is not installed: pip install lmdb"):
+    with pytest.raises(DataError, match="needs the package lmdb: pip install lmdb"):
         lmdb_reading.read(faces_32, "meta")

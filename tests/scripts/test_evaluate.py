@@ -163,7 +163,7 @@ def test_mistakes_are_one_line(evaluate, options, expected, capsys):
     [
         ({"resolution": 64}, None, "32"),
         ({"num_classes": 12}, None, "13 classes"),
-        ({}, ["sky", *celebamask13().names[1:]], "class 0 is sky there, background here"),
+        ({}, ["sky", *celebamask13().names[1:]], "class 0 is sky in the former, background in the latter"),
     ],
 )
 def test_data_of_other_classes_or_size_are_refused(tiny_config, faces_32, tmp_path, capsys, model, names, expected):

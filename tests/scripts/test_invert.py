@@ -194,7 +194,9 @@ def test_masks_may_follow_a_table_of_their_own(call: Callable[..., Path], faces:
     ]
     assert entries[0]["miou"] == entries[1]["miou"]
     table.write_text(yaml.safe_dump({"classes": [*classes[:-1], {"id": 3, "name": "scarf"}]}))
-    with pytest.raises(ValueError, match=r"classes\.yaml has other classes than .*tiny\.pt: class 3 is scarf there"):
+    with pytest.raises(
+        ValueError, match=r"classes\.yaml has other classes than .*tiny\.pt: class 3 is scarf in the former"
+    ):
         call(faces[0], "--masks", folder, output="other")
 
 

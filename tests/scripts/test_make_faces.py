@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.image_mask import ImageMaskDataset
-from datasets.image_only import ImageDataset
+from datasets.image_mask import ImageDataset, ImageMaskDataset
 from datasets.lmdb_reading import read_meta
 from datasets.synthetic_faces import draw_face
 from scripts.make_faces import main
@@ -49,7 +48,7 @@ def test_images_only_in_another_style(tmp_path: Path) -> None:
     dataset = ImageDataset(path)
     assert (len(dataset), dataset.resolution) == (20, 32)
     drawn = draw_face(4, 19, 32, "sketch")[0]
-    assert np.abs(dataset[19].permute(1, 2, 0).numpy().astype(int) - drawn).mean() < 5
+    assert np.abs(dataset.image(19).permute(1, 2, 0).numpy().astype(int) - drawn).mean() < 5
     meta = read_meta(path)
     assert meta["classes"] is None
     assert meta["source"].endswith("--count 20 --resolution 32 --seed 4 --framing close --style sketch --images-only")

@@ -1,5 +1,6 @@
 import argparse
 import os
+import re
 import resource
 import signal
 import sys
@@ -14,16 +15,20 @@ from PIL import Image
 
 from configs import load_config
 from datasets.class_files import celebamask13, load_table
-from datasets.image_mask import ImageMaskDataset
-from datasets.image_only import ImageDataset
+from datasets.data_config import DataConfig
+from datasets.image_mask import ImageDataset, ImageMaskDataset
 from datasets.inspection import TILE
 from datasets.lmdb_reading import read_meta
 from datasets.lmdb_writer import LmdbWriter, encode_image
+from datasets.opening import open_dataset, open_images
 from datasets.synthetic_faces import draw_face
 from scripts.prepare_data import _next_step, main
 from tests.datasets.folders import SIZE, full_label, write_celebamask, write_pairs
 from tests.processes import run_command
 from utils.cli import run
+from utils.errors import DataError
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def prepare(source: Path, out: Path, *options: str) -> Path:
@@ -493,3 +498,38 @@ def test_contradictions_name_the_masks(pairs: Path, refused) -> None:
     line = refused(pairs, "--skip-bad")
     assert "masks/faces/" in line
     assert "images/faces/" not in line
+
+
+TOO_SMALL = (
+    r"use images of at least 64 x 64 pixels, or a lower resolution: --resolution (32) to prepare data, (.*) to train"
+)
+
+
+@pytest.mark.parametrize("kind", ["folder", "lmdb", "images"])
+def test_the_remedies_for_images_that_are_too_small_work(tmp_path: Path, pairs: Path, refused, kind: str) -> None:
+    """Pairs of 32 pixels for a model of 64: the options in the message prepare the data and give a valid model."""
+    data = DataConfig(path=(str(pairs if kind == "folder" else prepare(pairs, tmp_path / "lmdb")),))
+    if kind == "images":
+        prepare(pairs, tmp_path / "images", "--images-only")
+        data = DataConfig(path=(str(tmp_path / "images"),), images_only=True)
+    opener = open_images if data.images_only else open_dataset
+    with pytest.raises(DataError) as caught:
+        opener(data, 64)[0]
+    resolution, options = re.search(TOO_SMALL, str(caught.value)).groups()
+    for config in ("celebamask_512", "faces_64_cpu", "faces_256"):
+        model = load_config(ROOT / "configs" / f"{config}.yaml", options.split()).model
+        assert opener(data, model.resolution)[0][0].shape == (3, SIZE, SIZE)
+    if kind == "folder":
+        assert re.search(TOO_SMALL, refused(pairs, "--resolution", "64"))
+        prepare(pairs, tmp_path / "out", "--resolution", resolution)
+
+
+@pytest.mark.parametrize(
+    ("side", "remedy"), [(SIZE, "give --resolution 32, or train on it"), (48, "train on it without")]
+)
+def test_the_remedies_for_an_lmdb_of_another_size(tmp_path: Path, refused, side: int, remedy: str) -> None:
+    with LmdbWriter(tmp_path / "lmdb", side, celebamask13(), "tests") as writer:
+        writer.add(*draw_face(0, 0, side))
+    line = refused(tmp_path / "lmdb", "--resolution", "16")
+    assert f"has {side} pixels, and an LMDB is used as it is; {remedy}" in line
+    assert open_dataset(DataConfig(path=(str(tmp_path / "lmdb"),)), 16)[0][0].shape == (3, 16, 16)

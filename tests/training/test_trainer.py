@@ -209,7 +209,7 @@ def test_batches_split_evenly():
     [
         (["model.resolution=48"], "model.resolution = 48: choose a power of two"),
         (["model.num_classes=5", "model.transparent_classes=[]"], "13 classes, not 5"),
-        (["model.resolution=64"], "cannot become 64 x 64"),
+        (["model.resolution=64"], "image-0000000 is 32 x 32, too small for 64; use images of at least 64 x 64"),
         (["data.path=absent"], "absent"),
         (["trainning.seed=1"], "unknown option trainning: did you mean training?"),
         (["--resume", "absent.pt"], "--resume absent.pt: no such file"),
@@ -336,7 +336,9 @@ def test_resuming_on_data_of_other_classes(train, tmp_path):
         writer.add(*draw_face(0, 0, 32))
     folder = train("training.total_images=4")
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != ".lock"}
-    with pytest.raises(ConfigError, match=f"other classes than .*other: class 1 is {names[1]} there, {names[2]} here"):
+    with pytest.raises(
+        ConfigError, match=f"other classes than .*other: class 1 is {names[1]} in the former, {names[2]} in the latter"
+    ):
         train(f"data.path={tmp_path / 'other'}")
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != ".lock"} == before
 

@@ -92,7 +92,7 @@ def test_bugs_keep_their_traceback() -> None:
 LOADER = """
 import torch
 from datasets.data_loader import make_loader
-from datasets.sampler import InfiniteSampler
+from datasets.data_loader import InfiniteSampler
 def main():
     pairs = torch.utils.data.TensorDataset(torch.zeros(64, 8), torch.zeros(64, 8))
     batches = iter(make_loader(pairs, InfiniteSampler(64), 4, workers=4))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from datasets import image_mask
-from datasets.sampler import InfiniteSampler
+from datasets.data_loader import InfiniteSampler
 from tests.processes import wait_for
 from tests.training.live import finish, leftovers, newest, start, text
 from tests.training.test_trainer import MEASURED, assert_equal, contents

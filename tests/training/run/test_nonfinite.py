@@ -7,7 +7,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from datasets.sampler import InfiniteSampler
+from datasets.data_loader import InfiniteSampler
 from models.discriminator import DownBlock
 from tests.training.test_trainer import contents
 from training import steps
