@@ -1,4 +1,4 @@
-"""Put a photo in the background: optimise features that replace those of the background part.
+"""Put a photo in the background: optimize features that replace those of the background part.
 
 Shapes: N samples, K parts, D latent width, M = B + 2K, F feature channels, R resolution, r coarse resolution.
 """
@@ -39,10 +39,10 @@ def fit_background(
     *,
     callback: ProgressCallback | None = None,
 ) -> FittedBackground:
-    """Optimise background features so that samples show a photo wherever they show background.
+    """Optimize background features so that samples show a photo wherever they show background.
 
-    The features are optimised together with the other parts of these samples: masks are soft, so every part has some
-    weight in every pixel, and features optimised alone would look pale behind a face. The loss compares the background
+    The features are optimized together with the other parts of these samples: masks are soft, so every part has some
+    weight in every pixel, and features optimized alone would look pale behind a face. The loss compares the background
     of the samples with the photo, keeps their foreground and masks, and keeps the features close to the generator's
     usual background features.
 
@@ -67,7 +67,7 @@ def fit_background(
     labels = before.segmentation.argmax(1)
     target = torch.where((labels == 0)[:, None], photo, before.image)
 
-    # Optimise the offset from the prior's mean, in its standard deviations.
+    # Optimize the offset from the prior's mean, in its standard deviations.
     mean, deviation = _background_prior(frozen)
     offset = torch.zeros(1, *mean.shape[1:2], *before.coarse.shape[2:]).to(weight).requires_grad_()  # [1, F, r, r]
     optimizer = torch.optim.Adam([offset], RATE)

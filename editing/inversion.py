@@ -1,4 +1,4 @@
-"""Invert images: optimise codes until the generator reproduces the images (StyleGAN2, appendix D).
+"""Invert images: optimize codes until the generator reproduces the images (StyleGAN2, appendix D).
 
 The images of a batch do not affect each other: each loss depends on one code, and Adam updates every element on its
 own. Rounding still differs between batches, and hundreds of steps amplify this to different codes of similar quality.
@@ -56,7 +56,7 @@ class InversionConfig:
 
 
 class Progress(NamedTuple):
-    """State of an optimisation after a step."""
+    """State of an optimization after a step."""
 
     step: int  # 1 to steps
     steps: int
@@ -64,14 +64,14 @@ class Progress(NamedTuple):
     images: Tensor  # [N, 3, R, R], generated in this step
 
 
-ProgressCallback = Callable[[Progress], None]  # may raise an exception to stop the optimisation
+ProgressCallback = Callable[[Progress], None]  # may raise an exception to stop the optimization
 
 
 class Inversion(NamedTuple):
     """Result of `invert`."""
 
     codes: Tensor  # [N, M, D]
-    noise: list[Tensor] | None  # optimised noise maps [N, 1, s, s], one for each layer
+    noise: list[Tensor] | None  # optimized noise maps [N, 1, s, s], one for each layer
 
 
 def invert(
@@ -83,7 +83,7 @@ def invert(
     start: Tensor | None = None,
     callback: ProgressCallback | None = None,
 ) -> Inversion:
-    """Optimise codes for all images of a batch at once, from `start` [N, D] or [N, M, D], or from the mean code.
+    """Optimize codes for all images of a batch at once, from `start` [N, D] or [N, M, D], or from the mean code.
 
     The generator, on whose device the target must be, is not changed.
 
@@ -136,7 +136,7 @@ def mask_cross_entropy(segmentation: Tensor, labels: Tensor) -> Tensor:
 
 
 def noise_penalty(maps: Sequence[Tensor]) -> Tensor:
-    """Return the noise regularisation [N] of noise maps [N, 1, s, s] (StyleGAN2, appendix D).
+    """Return the noise regularization [N] of noise maps [N, 1, s, s] (StyleGAN2, appendix D).
 
     It sums the squared autocorrelations at shifts of one pixel, horizontally and vertically, over all scales from s
     down to 8 pixels. The factor 2 keeps the variance of white noise in spite of the averaging.
@@ -168,7 +168,7 @@ def rate_at(step: int, config: InversionConfig) -> float:
 
 
 def optimizer_step(optimizer: torch.optim.Optimizer, losses: Tensor) -> None:
-    """Minimise the sum of the losses, so that, unlike with their mean, gradients do not depend on the batch size."""
+    """Minimize the sum of the losses, so that, unlike with their mean, gradients do not depend on the batch size."""
     optimizer.zero_grad()
     losses.sum().backward()
     optimizer.step()
@@ -181,7 +181,7 @@ def psnr(mse: float) -> float:
 
 @torch.no_grad()
 def _normalize(maps: Sequence[Tensor]) -> None:
-    """Normalise every map to mean 0 and variance 1, in place."""
+    """Normalize every map to mean 0 and variance 1, in place."""
     for noise in maps:
         variance, mean = torch.var_mean(noise, (1, 2, 3), correction=0, keepdim=True)
         noise.sub_(mean).mul_(variance.clamp(min=1e-12).rsqrt())

@@ -39,7 +39,7 @@ def training_crop(checkpoint: Mapping[str, Any]) -> Crop:
 
 
 def find_masks(images: Sequence[Path], folder: Path) -> list[Path]:
-    """Return the mask of every image: the file in `folder` with the same NFC-normalised stem and any image extension.
+    """Return the mask of every image: the file in `folder` with the same NFC-normalized stem and any image extension.
 
     Raises:
         EditError: if the folder does not exist, or an image has no mask or several.

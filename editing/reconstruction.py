@@ -62,7 +62,7 @@ class ReconstructionQuality(NamedTuple):
 class InversionMethod(NamedTuple):
     """Settings of the reconstruction of photos."""
 
-    distance_to: DistanceTo  # perceptual distance to minimise
+    distance_to: DistanceTo  # perceptual distance to minimize
     reported_distance_to: DistanceTo  # perceptual distance to report
     agreement: Callable[[Tensor, Tensor], float]  # generated and target class ids, uint8 [N, R, R] -> mean IoU
     inversion: InversionConfig = InversionConfig()
@@ -75,8 +75,8 @@ class Reconstruction(NamedTuple):
 
     photo: Resized
     codes: Tensor  # [1, M, D]
-    noise: list[Tensor] | None  # optimised noise maps [1, 1, s, s], one for each layer
-    generator: Generator | None  # copy with tuned weights or optimised noise maps, if there are any
+    noise: list[Tensor] | None  # optimized noise maps [1, 1, s, s], one for each layer
+    generator: Generator | None  # copy with tuned weights or optimized noise maps, if there are any
     sample: Sample
     quality: ReconstructionQuality
     untuned_quality: ReconstructionQuality | None  # quality before tuning, if the weights were tuned
@@ -133,7 +133,7 @@ def _measure(
 
 
 def output_names(stem: str, *, noise: bool, tuned: bool) -> list[str]:
-    """Return the names of the files of one photo; `noise`: with optimised noise maps, `tuned`: with tuned weights."""
+    """Return the names of the files of one photo; `noise`: with optimized noise maps, `tuned`: with tuned weights."""
     kinds = ["codes.npy", "reconstruction.png", "mask.png", "residual.png"]
     kinds += ["noise.npz"] if noise else []
     kinds += ["tuned.pt"] if noise or tuned else []

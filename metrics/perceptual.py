@@ -102,7 +102,7 @@ PerceptualDistance: TypeAlias = Lpips | EfficientNetDistance
 
 
 def guiding_distance(resolution: int) -> EfficientNetDistance:
-    """Return a distance for optimisation, at twice the images' resolution, but at most 224 px.
+    """Return a distance for optimization, at twice the images' resolution, but at most 224 px.
 
     For images of 64 px, a step takes half the time of one at 224 px, and the resulting codes are as good.
     """

@@ -77,7 +77,7 @@ class Compositing(nn.Module):
         return features if background is None else features + background_weight * background
 
     def blend_weights(self, masks: Tensor) -> Tensor:
-        """Return the masks [N, K, r, r], normalised so that those of the opaque parts sum to 1.
+        """Return the masks [N, K, r, r], normalized so that those of the opaque parts sum to 1.
 
         The masks of transparent parts stay as they are, so the sum over all parts may exceed 1.
         """

@@ -1,4 +1,4 @@
-"""Layers with an equalised learning rate (Karras et al. 2018, section 4.1), and helpers shared by the networks.
+"""Layers with an equalized learning rate (Karras et al. 2018, section 4.1), and helpers shared by the networks.
 
 Shapes: N batch, I input and O output channels, H and W sides of the maps.
 """

@@ -12,7 +12,7 @@ LR_MULTIPLIER = 0.01
 
 
 class MappingNetwork(nn.Module):
-    """Mapping network: normalisation of z to a root mean square of 1, then fully connected layers."""
+    """Mapping network: normalization of z to a root mean square of 1, then fully connected layers."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

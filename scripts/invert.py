@@ -9,7 +9,7 @@
 Photos are turned upright, cropped like the checkpoint's training data (or by --crop), and resized. There is no face
 detection: align faces like those of the training data. If a reconstruction is poor, a warning says what to try. For
 each photo, DIR gets NAME_codes.npy, NAME_reconstruction.png, NAME_mask.png (class ids with a palette) and
-NAME_residual.png (grey where nothing differs); if noise maps are optimised, NAME_noise.npz; if they are, or weights are
+NAME_residual.png (grey where nothing differs); if noise maps are optimized, NAME_noise.npz; if they are, or weights are
 tuned, NAME_tuned.pt (a checkpoint). An overview of all photos is written to sheet.png, and numbers to report.json.
 
 The perceptual distance is LPIPS if --lpips is given. Otherwise it compares features of EfficientNet-Lite0, whose
@@ -83,7 +83,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--classes", default="", help=f"class table of the masks (default their {CLASSES_FILE}, or the checkpoint's)")
     add("--read-by", choices=READ_BY, default="auto", help="how to read masks with ids and colours (default auto)")
     add("--crop", choices=CROPS, help="for photos that are not square (default that of the checkpoint's training data)")
-    add("--space", choices=SPACES, default="wplus", help="what is optimised (default wplus)")
+    add("--space", choices=SPACES, default="wplus", help="what is optimized (default wplus)")
     add("--init", choices=("mean", "encoder"), default="mean", help="initial codes (default mean: the mean code)")
     add("--encoder", type=Path, help="file of scripts.train_encoder (default that of the bundled model)")
     add("--steps", type=int, default=steps, help=f"inversion steps (default {steps}); 0 keeps the initial codes")
@@ -147,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def perceptual_distances(lpips: Path | None, generator: Generator) -> tuple[PerceptualDistance, PerceptualDistance]:
-    """Return the distance to minimise and the one to report: LPIPS for both, or two that use EfficientNet-Lite0."""
+    """Return the distance to minimize and the one to report: LPIPS for both, or two that use EfficientNet-Lite0."""
     guide = Lpips(lpips) if lpips else guiding_distance(generator.config.resolution)
     reported = guide if lpips else EfficientNetDistance()
     for network in (guide, reported):

@@ -71,7 +71,7 @@ at::Tensor bias_act(const at::Tensor& x, const MaybeTensor& bias, const MaybeTen
                     const MaybeTensor& strength, int64_t dim, double slope, double gain) {
   at::Tensor out = at::empty_like(x);
   if (x.scalar_type() == at::kHalf) {
-    // Compilers convert halves one by one; PyTorch's vectorised conversion of tensors is many times faster.
+    // Compilers convert halves one by one; PyTorch's vectorized conversion of tensors is many times faster.
     return out.copy_(bias_act(x.to(at::kFloat), bias, noise, strength, dim, slope, gain));
   }
   if (noise && !pixels_are_neighbours(out)) {

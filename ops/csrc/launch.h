@@ -18,7 +18,7 @@ struct Launch {
     blocks(kernel, block_count(threads), arguments...);
   }
 
-  // Launches `count` blocks, whose threads may synchronise.
+  // Launches `count` blocks, whose threads may synchronize.
   template <typename... Parameters, typename... Arguments>
   void blocks(void (*kernel)(Parameters...), int count, const Arguments&... arguments) const {
     kernel<<<count, kThreads, 0, c10::cuda::getCurrentCUDAStream()>>>(arguments...);

@@ -95,7 +95,7 @@ class RowFilter {
   }
 
  private:
-  // All phases, each with COUNT taps, in one loop over adjacent outputs, which compilers can vectorise.
+  // All phases, each with COUNT taps, in one loop over adjacent outputs, which compilers can vectorize.
   template <int PERIOD, int STRIDE, int COUNT>
   void apply_fixed(const T* __restrict__ buffer, const T* weights, T* __restrict__ out) const {
     T local[PERIOD][COUNT];

@@ -160,7 +160,7 @@ class Uploads:
         with uploaded.on_disk() as path:
             photo, image = self._read(path, "center", IMAGE_SUFFIXES)
             generator, scene = self.model.generator, self.model.scene(step)
-            # Also optimise the background alone, for positions that the face covers now.
+            # Also optimize the background alone, for positions that the face covers now.
             codes = step.codes.expand(2, -1, -1)
             shown = torch.tensor([step.shown, [part == 0 for part in range(len(step.shown))]]).to(image.device)
 

@@ -42,7 +42,7 @@ def names(folder: Path, image_name: str, mask_name: str, count: int = 3) -> Path
     return folder
 
 
-RECOGNISED = [
+RECOGNizED = [
     ("images/{}.jpg", "masks/{}.png"),
     ("JPEGImages/{}.jpg", "SegmentationClass/{}.png"),
     ("img/x/{}.jpg", "label/x/{}.png"),
@@ -60,7 +60,7 @@ RECOGNISED = [
 ]
 
 
-@pytest.mark.parametrize(("image_name", "mask_name"), RECOGNISED)
+@pytest.mark.parametrize(("image_name", "mask_name"), RECOGNizED)
 def test_known_layouts(tmp_path: Path, image_name: str, mask_name: str) -> None:
     source = find_source(names(tmp_path, image_name, mask_name))
     assert (len(source), source.problems) == (3, [])

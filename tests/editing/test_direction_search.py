@@ -93,7 +93,7 @@ def test_an_attribute_grows_along_its_direction_and_what_is_uncorrelated_stays(i
     assert explained == pytest.approx(0.92, abs=0.02) if not is_binary else 0.3 < explained < 0.8
 
 
-def test_few_samples_are_regularised() -> None:
+def test_few_samples_are_regularized() -> None:
     """20 labels in 64 dimensions fit any noise; the direction found from a signal still points its way."""
     w = torch.randn(20, 64, dtype=torch.float64) * torch.linspace(3, 0.1, 64)
     shift = attribute_direction(w, w[:, 0], "it")

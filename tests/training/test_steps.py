@@ -270,7 +270,7 @@ def test_the_discriminator_sees_augmented_pairs_only(tiny_config, labelled, monk
     seen: list[tuple[Tensor, ...]] = []
     steps.state.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
     steps.iterate([labelled])
-    assert len(seen) == 5  # real and drawn: judged together, penalised, compared
+    assert len(seen) == 5  # real and drawn: judged together, penalized, compared
     assert len(changed) == 6
     for together, *apart in zip(seen[0], *changed[:2], strict=True):
         assert torch.equal(together, torch.cat(apart))

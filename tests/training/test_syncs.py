@@ -194,7 +194,7 @@ def test_a_gpu_is_never_waited_for(tiny_config, augment, losses, precision):
     device = torch.device("cuda")
     steps = build(tiny_config, device, augment, losses, precision=precision)
     whole, mirrored = batch(device), torch.arange(13, dtype=torch.uint8).to(device)
-    iterate(steps, whole, mirrored)  # libraries and optimisers start
+    iterate(steps, whole, mirrored)  # libraries and optimizers start
     torch.cuda.set_sync_debug_mode("error")
     try:
         iterate(steps, whole, mirrored)

@@ -33,7 +33,7 @@ ALL_LOSSES = replace(LOSSES, relativistic=True, r2_image=10.0, r2_segmentation=1
 
 
 class Recorder:
-    """In an optimiser's place: keeps the gradients of each step."""
+    """In an optimizer's place: keeps the gradients of each step."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         self.module = module
