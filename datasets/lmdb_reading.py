@@ -3,12 +3,12 @@
 There are two layouts:
 - pairs: `image-0000000` (JPEG bytes), `label-0000000` (PNG bytes, 8-bit class ids), and `image-length` and
   `label-length` (ASCII digits);
-- images only, as StyleGAN2 implementations for PyTorch use it: `<size>-00000` (JPEG bytes) and `length`.
+- images only, as in StyleGAN2 for PyTorch: `<size>-00000` (JPEG bytes) and `length` (ASCII digits).
 This project also stores `meta`, JSON with the class table and the origin of the data, which other readers ignore.
 
-LMDB cannot open a path twice in one process, and an environment must not be used after a fork. But several data sets
-may read the same path, and they are copied to workers by fork or spawn. Environments are therefore kept here, one per
-file and process, and not in the data sets.
+LMDB cannot open a file twice in one process, and an open LMDB (an `Environment`) must not be used after a fork. But
+several data sets may read the same file, and data sets are copied to workers by fork or spawn. Environments are
+therefore kept in this module, one per file and process, and not in the data sets.
 """
 
 import io
@@ -31,29 +31,29 @@ if TYPE_CHECKING:
     import lmdb
 
 META_KEY = "meta"
-META_FILE = "meta.json"  # holds `meta` beside a linked LMDB of another program, into which nothing is written
+META_FILE = "meta.json"  # holds `meta` beside a linked LMDB of another program, which is never changed
 META_VERSION = 1
-MAX_PIXELS = 2**26  # 8192 x 8192, the largest size of the layouts
+MAX_PIXELS = 2**26  # 8192 x 8192, the largest image size of both layouts
 _META_TYPES = {"resolution": int, "count": int, "source": str, "tool": str, "read_by": str}
+_NAMES = {int: "whole number", str: "text"}
 _MAX_DIGITS = 18
 
-
-_entries: dict[str, tuple[int, int, "lmdb.Environment"]] = {}  # process id, inode and environment of each file
-_checked: set[tuple[int, ...]] = set()  # identities of the files whose pages are sound
+_entries: dict[str, tuple[int, int, "lmdb.Environment"]] = {}  # by real path: process id, inode, LMDB
+_checked: set[tuple[int, ...]] = set()  # device, inode, time and size of files with sound pages
 
 
 def pair_keys(index: int) -> tuple[str, str]:
-    """Return the keys of the image and the label of a record."""
+    """Return the keys of an image and its label, such as "image-0000000" and "label-0000000"."""
     return f"image-{index:07d}", f"label-{index:07d}"
 
 
 def image_key(size: int, index: int) -> str:
-    """Return the key of an image in a data set of images only."""
+    """Return the key of an image, stored with this side length, in the layout of images only."""
     return f"{size}-{index:05d}"
 
 
 def library() -> ModuleType:
-    """Import the package lmdb, which only commands that open an LMDB need; raise DataError if it is missing."""
+    """Return the package lmdb, imported only when an LMDB is opened; raise DataError if it is not installed."""
     try:
         import lmdb
     except ImportError:
@@ -62,18 +62,18 @@ def library() -> ModuleType:
 
 
 def holds_pairs(path: Path) -> bool:
-    """Return False if an LMDB has the layout of images only."""
+    """Return False if the LMDB at `path` has the layout of images only, which is recognized by the key `length`."""
     return read(path, "length") is None
 
 
 def environment(path: Path) -> "lmdb.Environment":
-    """Return the read-only environment of the LMDB at `path`, which is opened at the first call in a process.
+    """Return the read-only environment of the LMDB at `path`; the first call in a process opens it.
 
     Raises:
-        DataError: if the path is missing or not an LMDB.
+        DataError: if the path is missing, damaged or not an LMDB.
     """
     file = path / "data.mdb" if os.path.isdir(path) else path
-    remedy = "give one that scripts.prepare_data or scripts.make_faces wrote"
+    remedy = "give a readable LMDB, such as scripts.prepare_data or scripts.make_faces writes"
     if not os.path.exists(file):
         kind = "holds no data.mdb, so it is not an LMDB" if os.path.isdir(path) else "does not exist"
         raise DataError(f"data set {path} {kind}; {remedy}")
@@ -92,7 +92,7 @@ def environment(path: Path) -> "lmdb.Environment":
 
 
 def read(path: Path, key: str) -> bytes | None:
-    """Return the value of a key in the LMDB at `path`, None if it has no such key.
+    """Return the value of a key in the LMDB at `path`; None if the LMDB has no such key.
 
     Raises:
         DataError: if the path is missing, damaged or not an LMDB.
@@ -102,87 +102,86 @@ def read(path: Path, key: str) -> bytes | None:
             stored: bytes | None = transaction.get(key.encode())
             return stored
     except library().Error as error:
-        raise DataError(f"{path}: cannot read {key} ({error}); the file is damaged, write it again") from None
+        raise DataError(f"{path}: cannot read {key} ({error}); the file is damaged: copy or write it again") from None
 
 
 def read_meta(path: Path) -> Mapping[str, Any]:
-    """Return the description stored in or beside the LMDB; empty if another program wrote the LMDB.
+    """Return the description, `meta`, stored in or beside the LMDB; empty if there is none (LMDBs of other programs).
 
     Raises:
-        DataError: if it is invalid or was written by a later version of this program.
+        DataError: if the LMDB cannot be read, or its description is invalid or of another version of the format.
     """
     file = path / META_FILE
     is_beside = os.path.isdir(path) and os.path.exists(file)
+    place = file if is_beside else f"{path}: the meta key"
     try:
         stored = read_bytes(file, MAX_JSON_BYTES) if is_beside else read(path, META_KEY)
         if stored is None:
             return {}
         meta = parse_json(stored)
     except ReadingError as error:
-        place = file if is_beside else f"{path}: the meta key"
-        raise DataError(f"{place}: {error}; write the data set again") from None
+        raise DataError(f"{place} {error}; write the data set again") from None
     if not isinstance(meta, dict):
-        raise DataError(f"{path}: the meta key is not a JSON object; write the data set again")
+        raise DataError(f"{place} is not a JSON object; write the data set again")
     if meta.get("version", META_VERSION) != META_VERSION:
         raise DataError(
-            f"{path} has version {brief(meta['version'])} of the data format, this program reads {META_VERSION};"
+            f"{path} has version {brief(meta['version'])} of the data format, but this program reads {META_VERSION};"
             " update the program or write the data set again"
         )
     for name, kind in _META_TYPES.items():
         if name in meta and type(meta[name]) is not kind:
-            raise DataError(f"{path}: the meta key has {name} = {brief(meta[name])}; write the data set again")
+            raise DataError(f"{place} has {name} = {brief(meta[name])}, no {_NAMES[kind]}; write the data set again")
     return meta
 
 
 def count_records(path: Path, key: str, meta: Mapping[str, Any]) -> int:
-    """Return the number of records, which is stored under a key as ASCII digits; the description must agree with it.
+    """Return the number of records, which the LMDB stores under `key` as ASCII digits.
 
     Raises:
-        DataError: if the number is malformed, zero, more than the LMDB holds, or not that of the description.
+        DataError: if the number is missing, malformed, zero, above the number of keys, or not the `count` in `meta`.
     """
     stored = read(path, key) or b""
     if not stored.isdigit() or len(stored) > _MAX_DIGITS:
-        raise DataError(f"{path}: {key} must be decimal digits; write the data set again")
+        raise DataError(f"{path}: {key} is missing or not in decimal digits; write the data set again")
     count = int(stored)
     if meta.get("count", count) != count:
         raise DataError(f"{path}: {key} is {count} but meta says {meta['count']}; write the data set again")
     if count < 1:
         raise DataError(f"{path} holds no records; write the data set again")
     if count > (entries := environment(path).stat()["entries"]):
-        raise DataError(f"{path}: {key} is {count}, but there are {entries} entries; write the data set again")
+        raise DataError(f"{path}: {key} is {count}, but the LMDB has {entries} keys; write the data set again")
     return count
 
 
 def decode(path: Path, key: str) -> Image.Image:
-    """Return the decoded image of a key; raise DataError if it is missing or cannot be decoded."""
+    """Return the decoded image stored under `key`; raise DataError if it is missing or cannot be decoded."""
     stored = read(path, key)
     if stored is None:
-        raise DataError(f"{path}: record {key} is missing; write the data set again")
+        raise DataError(f"{path}: {key} is missing; write the data set again")
     try:
         image = open_image(io.BytesIO(stored), MAX_PIXELS)
         image.load()
     except ReadingError as error:
-        raise DataError(f"{path}: record {key} {error}; write the data set again") from None
+        raise DataError(f"{path}: {key} {error}; write the data set again") from None
     except Exception:  # a damaged file can raise anything in Pillow
-        raise DataError(f"{path}: record {key} cannot be decoded; write the data set again") from None
+        raise DataError(f"{path}: {key} cannot be decoded; write the data set again") from None
     return image
 
 
 def resize(image: Image.Image, resolution: int, resampling: Image.Resampling, path: Path, key: str) -> Image.Image:
-    """Return a decoded image reduced to R x R pixels; `path` and `key` name it in messages.
+    """Return a square image reduced to side `resolution`; `path` and `key` are for messages.
 
     Raises:
-        DataError: if it is not square, or smaller than R.
+        DataError: if the image is not square, or smaller than that.
     """
     if image.size == (resolution, resolution):
         return image
+    size = f"{image.width} x {image.height}"
     if image.width != image.height:
-        raise DataError(f"{path}: {key} is {image.width} x {image.height}, not square; prepare the data set again")
+        raise DataError(f"{path}: {key} is {size}, not square; crop the images and write the data set again")
     if image.width < resolution:
-        raise DataError(
-            f"{path}: {key} is {image.width} x {image.height}, too small for {resolution};"
-            f" {larger_images(image.width, resolution)}"
-        )
+        remedy = larger_images(image.width, resolution)
+        raise DataError(f"{path}: {key} is {size}, too small for {resolution}; {remedy}")
     return image.resize((resolution, resolution), resampling)
 
 
@@ -209,9 +208,9 @@ def _open(path: Path, file: Path, size: int) -> "lmdb.Environment":
 
 
 def _check(file: Path, opened: "lmdb.Environment", size: int) -> None:
-    """Check the pages of a file of `size` bytes: reading a damaged page, or one beyond its end, would crash Python.
+    """Check all pages of a file of `size` bytes, because reading a damaged or missing page would crash Python.
 
-    Files that were checked are remembered, also in forked workers.
+    Checked files are remembered, also by workers that are forked later.
     """
     if (needed := (opened.info()["last_pgno"] + 1) * opened.stat()["psize"]) > size:
         raise ReadingError(f"is truncated: it has {size} of {needed} bytes")

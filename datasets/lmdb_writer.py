@@ -20,7 +20,7 @@ _JPEG_QUALITY = 95
 
 
 def describe(classes: ClassTable | None, resolution: int, count: int, source: str) -> dict[str, Any]:
-    """Return the `meta` of a data set as plain data; `classes` is None for images only."""
+    """Return the description of a data set, stored as `meta`, as plain data; `classes` is None for images only."""
     return {
         "classes": None if classes is None else classes.to_dict(),
         "resolution": resolution,
@@ -47,13 +47,13 @@ def encode_pair(image: np.ndarray, label: np.ndarray) -> tuple[bytes, bytes]:
 
 
 def pair_items(index: int, jpeg: bytes, png: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the keys and values of one pair."""
+    """Return (key, value) for the encoded image and for the encoded label of a pair."""
     image, label = pair_keys(index)
     return [(image.encode(), jpeg), (label.encode(), png)]
 
 
 class LmdbWriter(ResumableWriter):
-    """Context manager that writes a new data set of pairs, or of images only; nothing is left after an error.
+    """Context manager that writes a new data set of pairs, or of images only, and deletes it after an error.
 
     Args:
         path: folder to create.
@@ -62,7 +62,7 @@ class LmdbWriter(ResumableWriter):
         source: one line about the origin of the data.
 
     Raises:
-        DataError: if `path` exists (it is never overwritten) or cannot be written.
+        DataError: if `path` exists (it is never overwritten), is written by another process, or cannot be written.
     """
 
     def __init__(self, path: str | Path, resolution: int, classes: ClassTable | None, source: str) -> None:
@@ -80,11 +80,11 @@ class LmdbWriter(ResumableWriter):
             shutil.rmtree(self.partial, ignore_errors=True)
 
     def add(self, image: np.ndarray, label: np.ndarray) -> None:
-        """Append image uint8 [R, R, 3] and label uint8 [R, R]."""
+        """Append image uint8 [R, R, 3] and label uint8 [R, R]; a data set without classes stores only the image."""
         self.add_encoded(*encode_pair(image, label))
 
     def add_encoded(self, jpeg: bytes, png: bytes) -> None:
-        """Append a pair encoded by `encode_pair`; data sets without classes store only the image."""
+        """Append a pair encoded by `encode_pair`; a data set without classes stores only the image."""
         if self.classes is None:
             self.append([(image_key(self.resolution, self.count).encode(), jpeg)])
         else:
@@ -92,7 +92,7 @@ class LmdbWriter(ResumableWriter):
 
 
 def link_lmdb(lmdb_file: Path, path: Path, meta: dict[str, Any], files: Mapping[str, bytes]) -> None:
-    """Create a data set that links to an existing LMDB file and has a description beside it.
+    """Create the data set `path`: a link to an LMDB file, its description `meta`, and `files` (content by name).
 
     Raises:
         DataError: if `path` exists or cannot be written.
@@ -108,7 +108,7 @@ def link_lmdb(lmdb_file: Path, path: Path, meta: dict[str, Any], files: Mapping[
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder beside `path` to write to, which is renamed to `path` when complete.
+    """Yield a temporary folder beside `path`; afterwards rename it to `path`, or after an error delete it.
 
     Raises:
         DataError: if `path` exists or cannot be written.

@@ -1,10 +1,10 @@
-"""Conversion of mask codes (ids, colours and palettes) to class labels by the rules of a class table.
+"""Conversion of the codes in masks (ids or colours) to class labels, by the rules of a class table.
 
 In a palette mask, each pixel has an id, which is its index into the palette, and the colour at that index. Tools that
-optimize or quantize PNGs reorder palettes: image viewers show the same mask, but its ids have changed. A mask is
-therefore refused if its ids contradict its colours, or if the palettes of several masks contradict each other.
+optimize or quantize PNGs reorder palettes: image viewers show the same mask, but its ids have changed. Masks are
+therefore refused if the class table gives an id and its colour to different classes, or if two palettes disagree.
 
-Shapes: masks are [H, W] or [H, W, 3]; labels are uint8 class ids [H, W]. Each message follows a file's name.
+Shapes: masks are [H, W] or [H, W, 3]; labels are uint8 class ids [H, W]. Callers put the file's name before messages.
 """
 
 from collections.abc import Iterable
@@ -24,11 +24,11 @@ LMDB_REMEDY = (
     " if the colours are right, prepare the original masks again with --read-by color"
 )
 _UNKNOWN = 255  # stands for "no class"; class ids end at 63
-_SHOWN = 8  # wrong codes in a message
+_SHOWN = 8  # maximum number of wrong codes in a message
 
 
 def labels_from_ids(ids: np.ndarray, table: ClassTable) -> np.ndarray:
-    """Return the labels of a mask of ids, uint8 or uint16 [H, W].
+    """Return the labels, uint8 [H, W], of a mask of ids, uint8 or uint16 [H, W].
 
     Raises:
         DataError: if an id is neither a class nor remapped nor ignored.
@@ -38,28 +38,28 @@ def labels_from_ids(ids: np.ndarray, table: ClassTable) -> np.ndarray:
         wrong = ", ".join(map(str, np.unique(ids[labels == _UNKNOWN])[:_SHOWN]))
         raise DataError(
             f"has ids {wrong} outside the class table (0..{table.num_classes - 1});"
-            " correct the mask, or add these ids to the class table (--classes, in a run: data.classes): as classes, or"
+            " correct the mask, or add these ids to the class table (--classes, in a run: data.classes), as classes or"
             " under remap or ignore"
         )
     return labels
 
 
 def labels_from_colors(colors: np.ndarray, table: ClassTable) -> np.ndarray:
-    """Return the labels of a mask of colours, uint8 [H, W, 3].
+    """Return the labels, uint8 [H, W], of a mask of colours, uint8 [H, W, 3].
 
     Raises:
-        DataError: if two classes share a colour, or a colour is neither that of a class nor remapped nor ignored.
+        DataError: if two classes share a colour, none has one, or the class table has no rule for a colour in the mask.
     """
     own = [color for k, color in enumerate(table.colors) if k not in table.uncolored]
     if len(set(own)) < len(own):
         raise DataError(
-            "is an RGB mask, but two classes share a colour; give a class table with distinct colours (--classes, in a"
-            " run: data.classes)"
+            "is read by its colours, but two classes share a colour; give a class table with distinct colours"
+            " (--classes, in a run: data.classes)"
         )
     # Each colour means one class. Look up all pixels at once, with colours as 24-bit numbers.
     classes = {int(color[1:], 16): k for color, (k,) in _classes_of_colors(table, table.uncolored).items()}
     if not classes:
-        raise DataError("is an RGB mask, but the class table has no colours; add them there, or store ids")
+        raise DataError("is read by its colours, but the class table has none; add colours to it, or store ids")
     known = np.array(sorted(classes), dtype=np.int32)
     red, green, blue = np.moveaxis(colors.astype(np.int32), -1, 0)
     packed = (red << 16) + (green << 8) + blue
@@ -68,14 +68,14 @@ def labels_from_colors(colors: np.ndarray, table: ClassTable) -> np.ndarray:
     if wrong.size:
         shown = ", ".join(f"#{color:06x}" for color in np.unique(wrong)[:_SHOWN])
         raise DataError(
-            f"has colours {shown} that are not in the class table; add them to it (--classes, in a run: data.classes),"
-            " as classes or under remap or ignore, or store ids as a grey or palette PNG"
+            f"has colours {shown} that are not in the class table; add these colours to the class table (--classes, in"
+            " a run: data.classes), as classes or under remap or ignore, or store ids as a grey or palette PNG"
         )
     return np.array([classes[color] for color in known.tolist()], dtype=np.uint8)[place]
 
 
 def used_palette(mask: Image.Image) -> Palette:
-    """Return the colours of the ids that occur in a mask of mode "P" or "1"; nothing for other modes."""
+    """Return (id, colour) for each id in a mask of mode "P" or "1"; an empty palette for other modes."""
     if mask.mode == "1":  # image viewers show it as black and white
         return tuple((int(value), "#ffffff" if value else "#000000") for value in np.unique(np.asarray(mask)))
     if mask.mode != "P":
@@ -86,7 +86,7 @@ def used_palette(mask: Image.Image) -> Palette:
 
 
 def colors_of(mask: Image.Image) -> np.ndarray:
-    """Return the colours of a mask with 8 bits or less as uint8 [H, W, 3], ignoring a palette's transparency.
+    """Return the colours, uint8 [H, W, 3], of a mask of up to 8 bits per channel; transparency is ignored.
 
     Raises:
         DataError: if an id has no colour.
@@ -103,11 +103,11 @@ def colors_of(mask: Image.Image) -> np.ndarray:
 
 
 def check_palette(palette: Palette, table: ClassTable, remedy: str = REMEDY) -> Palette:
-    """Check the used entries of a palette against a class table and return them with their `canonical_colors`.
+    """Check the result of `used_palette` against a class table and return it with `canonical_colors`.
 
     Raises:
-        ContradictionError: if the table gives an id's colour to another class than the id. The message ends with the
-            remedy.
+        ContradictionError: if the table gives an id and its colour to different classes (the message ends with
+            `remedy`), or if the colours are greys that may be ids.
     """
     classes = _classes_of_colors(table, table.uncolored)
     for index, color in palette:
@@ -125,7 +125,7 @@ def check_palette(palette: Palette, table: ClassTable, remedy: str = REMEDY) -> 
 
 
 def _refuse_grey_ids(palette: Palette, table: ClassTable) -> None:
-    """Refuse a palette of greys that are ids of the class table: a tool may have stored a grey mask of ids with it."""
+    """Refuse a palette of greys that are ids in the class table, because it may be a converted grey mask of ids."""
     greys = {index: int(color[1:3], 16) for index, color in palette if color[1:3] == color[3:5] == color[5:7]}
     ids = {*range(table.num_classes), *(code for code, _ in table.remap)}
     if len(greys) == len(palette) and ids.issuperset(greys.values()):
@@ -134,14 +134,14 @@ def _refuse_grey_ids(palette: Palette, table: ClassTable) -> None:
                 raise ContradictionError(
                     f"its palette gives index {index} the grey level {grey}, which is also an id of the class table. If"
                     " the indices are the ids, use --read-by index (in a run: data.read_by=index); if the grey levels"
-                    " are, save the masks as 8-bit grey"
+                    " are the ids, save the masks as 8-bit grey PNGs"
                 )
 
 
 def canonical_colors(palette: Palette, table: ClassTable) -> Palette:
-    """Replace each colour that means the class of its id by the first colour of this class in the class table.
+    """Return the palette with each class shown in the first of its colours in the class table.
 
-    Two palettes that show a class in different colours of the class table then compare equal.
+    Palettes that use different colours of a class then compare equal. Colours outside the class of their id are kept.
     """
     classes = _classes_of_colors(table, table.uncolored)
     first: dict[int, str] = {}
@@ -156,11 +156,11 @@ def palette_differences(palettes: Iterable[tuple[str, Palette]], remedy: str = R
     """Compare the palettes of masks.
 
     Args:
-        palettes: the name of each mask, and its palette with `canonical_colors`.
+        palettes: (name of the mask, its palette with `canonical_colors`) for each mask.
         remedy: end of the messages.
 
     Returns:
-        A problem for each mask that shows an id in another colour than an earlier mask does, by the mask's name.
+        A message for each mask that shows an id in another colour than an earlier mask does, by name of the mask.
     """
     first: dict[int, tuple[str, str]] = {}
     problems: dict[str, str] = {}
@@ -175,7 +175,7 @@ def palette_differences(palettes: Iterable[tuple[str, Palette]], remedy: str = R
 
 @lru_cache(maxsize=8)
 def _classes_of_ids(table: ClassTable) -> np.ndarray:
-    """Return the class of each possible id in a mask, uint8 [65536]."""
+    """Return the class of each possible id in a mask, uint8 [65536]; _UNKNOWN if it has none."""
     classes = np.full(MAX_SOURCE_ID + 1, _UNKNOWN, dtype=np.uint8)
     classes[: table.num_classes] = np.arange(table.num_classes)
     for code, k in table.remap:
@@ -187,9 +187,9 @@ def _classes_of_ids(table: ClassTable) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _classes_of_colors(table: ClassTable, uncolored: tuple[int, ...]) -> dict[str, set[int]]:
-    """Return the classes that each colour means; several classes may share a colour.
+    """Return the classes of each colour in the class table; several classes may share a colour.
 
-    `uncolored` is `table.uncolored`: the cache needs it as a key, because the equality of tables ignores it.
+    `uncolored` is `table.uncolored`. The cache needs it as a key, because tables that differ only in it compare equal.
     """
     classes: dict[str, set[int]] = {}
     for k, color in enumerate(table.colors):

@@ -1,8 +1,8 @@
-"""Data sets of a run, opened from its options: LMDBs or folders of files, several as one, with or without masks.
+"""Data sets opened from the options of a run: LMDBs or folders of files, with or without masks, single or joined.
 
 The modules that read LMDBs and those that read folders are imported only when such data are opened.
 
-Shapes: R resolution. Everything stays uint8 here; see `datasets.transforms`.
+Shapes: R resolution. Images and labels stay uint8 here; see `datasets.transforms`.
 """
 
 import hashlib
@@ -35,12 +35,12 @@ class FolderDataset(PairDataset):
     """Pairs of image and mask files, decoded, cropped and resized on access: for small data sets.
 
     Args:
-        source: files with masks; a source of images alone can only be read with `image`.
+        source: the files; without masks, only `image` can read the data set.
         resolution: side length R of images and labels.
         crop: what to do with images that are not square, see `datasets.crop_and_resize.crop_and_resize`.
 
     Raises:
-        DataError: if the list of files has problems; and on access: if a file cannot be used. The message names it.
+        DataError: if the files have problems; and on access, if a file cannot be used. The message names the file.
     """
 
     def __init__(self, source: "FileSource", resolution: int, crop: Crop) -> None:
@@ -67,14 +67,14 @@ class FolderDataset(PairDataset):
 
 
 class ShardedDataset(ConcatDataset[tuple[Tensor, Tensor]], PairDataset):
-    """Several data sets of images and masks with the same classes and resolution, one after the other.
+    """Several data sets of images and masks with the same classes and resolution, joined one after the other.
 
     Args:
         shards: the data sets.
-        names: their paths, for messages.
+        names: paths of the data sets, for messages.
 
     Raises:
-        DataError: if their classes differ; the message names two of them.
+        DataError: if their classes differ; the message names two of the data sets.
     """
 
     def __init__(self, shards: Sequence[PairDataset], names: Sequence[str]) -> None:
@@ -91,7 +91,7 @@ class ShardedDataset(ConcatDataset[tuple[Tensor, Tensor]], PairDataset):
 
 
 class ImagesOnlyDataset(Dataset[tuple[Tensor]]):
-    """The images of one or several data sets, one after the other, without their masks, for domain adaptation."""
+    """Images of one or several data sets, joined one after the other, without masks, for domain adaptation."""
 
     def __init__(self, shards: Sequence["ImageMaskDataset | ImageDataset | FolderDataset"]) -> None:
         self.shards = shards
@@ -102,38 +102,38 @@ class ImagesOnlyDataset(Dataset[tuple[Tensor]]):
         return self._ends[-1]
 
     def __getitem__(self, index: int) -> tuple[Tensor]:
-        """Return image uint8 [3, R, R] of a record, in a tuple of one."""
+        """Return a tuple that holds only the image of a record, uint8 [3, R, R]."""
         if not 0 <= index < len(self):
-            raise IndexError(f"record {index} of {len(self)}")
+            raise IndexError(f"record {index} is outside 0..{len(self) - 1}")
         shard = bisect_right(self._ends, index)
         return (self.shards[shard].image(index - (self._ends[shard - 1] if shard else 0)),)
 
 
 def open_dataset(config: DataConfig, resolution: int | None = None, num_classes: int | None = None) -> PairDataset:
-    """Open images with masks.
+    """Open the images with masks in `config.path` as one data set.
 
     Args:
         config: options of the data.
-        resolution: side length R of images and labels; None: as stored, which is impossible for folders of files.
-        num_classes: K of the networks; None: any.
+        resolution: side length R of images and labels; None: as stored, only for LMDBs.
+        num_classes: required number of classes; None: any.
 
     Raises:
-        DataError: if no path is given or one cannot be used, the classes differ from each other or from those of the
-            networks, or an option for folders is given without a folder.
+        DataError: if no path is given or one cannot be used, the data sets have different classes or another number
+            of them, or an option for folders is given without a folder.
     """
     _check(config, "images and masks")
     if resolution is not None and resolution < 1:
-        raise DataError(f"resolution = {resolution}: choose above 0")
+        raise DataError(f"resolution = {resolution}: choose a value above 0")
     shards = [_open_pairs(path, config, resolution, num_classes) for path in config.path]
     return shards[0] if len(shards) == 1 else ShardedDataset(shards, config.path)
 
 
 def open_images(config: DataConfig, resolution: int) -> ImagesOnlyDataset:
-    """Open the images of side R that a trained model is adapted to; masks beside them are ignored.
+    """Open the images in `config.path`, resized to side `resolution`, for domain adaptation; masks are ignored.
 
     Raises:
-        DataError: if no path is given, one cannot be used or holds no images, or an option for folders is given
-            without a folder.
+        DataError: if no path is given, one cannot be used or holds no images, or an option for folders is given without
+            a folder.
     """
     _check(config, "images")
     return ImagesOnlyDataset([_open_images(path, config, resolution) for path in config.path])
@@ -146,12 +146,12 @@ def _open_pairs(path: str, config: DataConfig, resolution: int | None, num_class
         # "color" can only be meant for a folder that is opened with this LMDB.
         return ImageMaskDataset(path, resolution, num_classes, "index" if config.read_by == "index" else "auto")
     if resolution is None:
-        raise DataError(f"{path} is a folder of files, which may have any size: give --resolution")
+        raise DataError(f"{path} is a folder of images, which may have any size: give --resolution")
     source = _find_files(path, replace(config, images_only=False))
     if num_classes is not None and source.classes is not None and source.classes.num_classes != num_classes:
         raise DataError(
-            f"{path} has {source.classes.num_classes} classes, not {num_classes}; give another class table, or"
-            f" networks with as many classes (model.num_classes={source.classes.num_classes})"
+            f"{path} has {source.classes.num_classes} classes, not {num_classes}; give a class table with"
+            f" {num_classes} classes, or set model.num_classes={source.classes.num_classes} for a new training run"
         )
     return FolderDataset(source, resolution, config.crop)
 
@@ -186,15 +186,15 @@ def _check(config: DataConfig, kind: str) -> None:
         # "index" also applies to LMDBs, whose labels may have palettes.
         if value != getattr(DataConfig, name) and (name, value) != ("read_by", "index"):
             raise DataError(
-                f"data.{name} is for folders of files, but {', '.join(config.path)} is already prepared;"
+                f"data.{name} is for folders of files, but data.path has none ({', '.join(config.path)});"
                 f" remove data.{name}, or prepare the original files again with this option of scripts.prepare_data"
             )
 
 
 def first_difference(table: ClassTable, other: ClassTable) -> str:
-    """Return the first difference in what labels mean, to follow "<table> has other classes than <other>: ".
+    """Return text on the first difference between the classes of two tables; "" if there is none.
 
-    It is "" if there is none. Colours and the codes in the original masks do not count.
+    The text calls `table` the former and `other` the latter. Colours and codes in original masks are not compared.
     """
     for k, (first, second) in enumerate(zip(table.names, other.names, strict=False)):
         if first != second:
@@ -202,14 +202,14 @@ def first_difference(table: ClassTable, other: ClassTable) -> str:
     if table.num_classes != other.num_classes:
         return f"the former has {table.num_classes} classes, the latter {other.num_classes}"
     is_same = (table.transparent, table.partners) == (other.transparent, other.partners)
-    return "" if is_same else "they differ in transparency or left and right partners"
+    return "" if is_same else "they differ in their transparent classes or in their left and right partners"
 
 
 def content_digest(dataset: PairDataset) -> str:
     """Return the sha256, in hex, of all records in their order, the classes and the resolution.
 
-    Results computed from a data set are stored under its digest. It does not depend on where the data set is stored:
-    records of an LMDB are read as stored, without decoding; others are decoded.
+    Results computed from a data set are cached under this digest, which does not depend on the path of the data set.
+    Records of an LMDB are hashed as stored, records of a folder after decoding and resizing.
     """
     digest = hashlib.sha256()
     if isinstance(dataset, ShardedDataset):

@@ -28,58 +28,58 @@ _IMAGE_SUFFIXES = ("_image", "_img", "_rgb", "-image", "-img", ".image")
 
 
 class Convention(NamedTuple):
-    """Suffixes of image and mask names after their common part, with or without the extension."""
+    """Suffixes that follow the common part of image and mask names; they may include the extension."""
 
     image: str = ""  # such as "_leftImg8bit"
     mask: str = ""  # such as "_mask"
-    whole: bool = False  # masks have the image's name with its extension: a.jpg and a.jpg.png
+    whole: bool = False  # the common part includes the image's extension: a.jpg and a.jpg.png
 
 
 _UNKNOWN = Convention()
 
 
 class Listing(NamedTuple):
-    """The images in a folder and below."""
+    """The image files, masks among them, in a folder and its subfolders."""
 
     folder: Path
     files: Sequence[Path]  # sorted by name
     names: Sequence[str]  # their relative paths without extension, in NFC
-    others: Sequence[Path]  # files that are no images
+    others: Sequence[Path]  # files that are not images
 
     @property
     def skipped(self) -> Counter[str]:
-        """Return the number of files that are no images, by extension."""
+        """Return the number of files that are not images, by extension."""
         return Counter(path.suffix.lower() or "no extension" for path in self.others)
 
     def whole_names(self) -> list[str]:
-        """Return the relative paths with extension, in NFC."""
+        """Return the relative paths of the image files with extension, in NFC."""
         return [name + path.suffix for name, path in zip(self.names, self.files, strict=True)]
 
-    def select(self, mask: Sequence[bool]) -> "Listing":
-        """Return the images for which the mask is True."""
-        return self._replace(files=list(compress(self.files, mask)), names=list(compress(self.names, mask)))
+    def select(self, kept: Sequence[bool]) -> "Listing":
+        """Return a listing with only the image files for which `kept` is True."""
+        return self._replace(files=list(compress(self.files, kept)), names=list(compress(self.names, kept)))
 
 
 class FilePairs(NamedTuple):
     """Images with their masks, and files without a partner."""
 
     pairs: Sequence[tuple[Path, Path]]  # sorted by name
-    problems: Sequence[str]  # one line for each further file with the same name
+    problems: Sequence[str]  # one message for each further file with the same name
     images: Sequence[tuple[Path, Path]]  # images without a mask, with the path that their mask would have
     masks: Sequence[Path]  # masks without an image
     ignored: int  # number of files without the given suffixes
 
 
 def visible_files(folder: Path, without: Path | None = None) -> Iterator[tuple[str, list[str]]]:
-    """Yield the path of `folder` and of each folder below with the names of its files.
+    """Yield (path, names of the files in it) for `folder` and for each of its subfolders, at any depth.
 
-    Files and folders that operating systems create are ignored, and so is everything below `without`.
+    Hidden files, files and folders that operating systems create, and everything below `without` are left out.
 
     Raises:
-        DataError: if `folder` is no folder, or a folder cannot be listed or is reached twice.
+        DataError: if `folder` is not a folder, or a folder cannot be listed or is reached twice through a link.
     """
     if not os.path.isdir(folder):
-        raise DataError(f"{folder} is not a folder; give the one that holds the files")
+        raise DataError(f"{folder} is not a folder; give the folder that holds the files")
 
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename}: cannot be listed ({error.strerror}); make it readable") from None
@@ -98,15 +98,15 @@ def visible_files(folder: Path, without: Path | None = None) -> Iterator[tuple[s
 
 
 def is_system_file(name: str) -> bool:
-    """Return True if a file or folder is hidden, or has a name that operating systems use."""
+    """Return True if this is the name of a hidden file or folder, or of one that operating systems create."""
     return name.startswith(".") or name.lower() in _SYSTEM_FOLDERS | _SYSTEM_FILES
 
 
 def list_images(folder: Path, without: Path | None = None) -> Listing:
-    """List the images in a folder and below, but not below `without`.
+    """List the image files in a folder and its subfolders, except in the folder `without`.
 
     Raises:
-        DataError: if it is no folder or cannot be listed.
+        DataError: in the cases of `visible_files`.
     """
     images, others = [], []
     for path in (Path(parent, name) for parent, names in visible_files(folder, without) for name in names):
@@ -119,14 +119,14 @@ def list_images(folder: Path, without: Path | None = None) -> Listing:
 
 
 def select_by_suffix(listing: Listing, suffix: str) -> Listing:
-    """Return the images whose names end with a suffix, which may include the extension."""
+    """Return a listing of the image files whose names end with a suffix, which may include the extension."""
     return listing.select(_has_suffix(listing, suffix))
 
 
 def by_stem(listing: Listing, suffix: str = "", *, strict: bool = False) -> dict[str, list[Path]]:
-    """Group the images by relative path without extension and suffix, in NFC.
+    """Return the image files by stem: the relative path without extension and suffix, in NFC.
 
-    Names without the suffix are kept whole; if strict, their files are left out.
+    The stem of a file without the suffix is its whole name; if `strict`, such files are left out.
     """
     groups = defaultdict(list)
     for stem, name, path in zip(_stems(listing, suffix), listing.names, listing.files, strict=True):
@@ -136,13 +136,13 @@ def by_stem(listing: Listing, suffix: str = "", *, strict: bool = False) -> dict
 
 
 def duplicates(files: Mapping[str, Sequence[Path]]) -> list[str]:
-    """Return a problem for each further file with the same name, given the files by name."""
+    """Return a message for each further file with the same name; `files` holds the paths by name."""
     same = ((first, second) for first, *others in files.values() for second in others)
     return [f"{second}: {same_name(first, second)}; rename one" for first, second in same]
 
 
 def same_name(first: Path, second: Path) -> str:
-    """Return how the files of two equal names differ, for a message that begins with the second file."""
+    """Return a message about two files with the same name; callers put the path of the second before it."""
     same = first.suffix == second.suffix and normalized(str(first)) == normalized(str(second))
     return f"has the same name as {first} with a different {'Unicode form (NFC, NFD)' if same else 'extension'}"
 
@@ -154,7 +154,7 @@ def pair(images: Listing, masks: Listing, convention: Convention, *, strict: boo
         images: all images.
         masks: all masks.
         convention: suffixes of their names.
-        strict: ignore files without these suffixes; otherwise they count as files without a partner.
+        strict: ignore files without these suffixes; otherwise such files are paired by their whole names.
     """
     if convention.whole:
         kept = select_by_suffix(images, convention.image) if strict else images
@@ -178,12 +178,12 @@ def pair(images: Listing, masks: Listing, convention: Convention, *, strict: boo
 
 
 def recognize(images: Listing, masks: Listing, image_suffix: str = "") -> Convention | None:
-    """Return the known convention that pairs most images with a mask; None if no convention pairs any.
+    """Return the known convention that pairs the most images with a mask; None if no convention pairs any.
 
     Args:
         images: all images.
         masks: all masks, in another folder.
-        image_suffix: suffix of the image names, if the user gave it.
+        image_suffix: suffix of the image names given by the user, or "".
 
     Raises:
         DataError: if another convention pairs masks that the returned one does not.
@@ -204,14 +204,14 @@ def recognize(images: Listing, masks: Listing, image_suffix: str = "") -> Conven
 def split_by_each_suffix(
     listing: Listing, convention: Convention = _UNKNOWN
 ) -> list[tuple[Listing, Listing, Convention]]:
-    """Separate images from masks in one folder, once for each kind of mask that any image has.
+    """Separate images from masks in one folder, once for each kind (suffix) of mask that pairs with any image.
 
     Args:
-        listing: all files.
+        listing: all image files, masks among them.
         convention: suffixes given by the user; without a mask suffix, all known ones are tried.
 
     Returns:
-        For each kind: images, masks and the convention that pairs most of them.
+        For each kind: the images, the masks, and the convention that pairs the most of them.
     """
     if convention.mask:
         candidates = [([convention], _has_suffix(listing, convention.mask))]
@@ -232,10 +232,10 @@ def split_by_each_suffix(
 
 
 def split_by_suffix(listing: Listing, convention: Convention = _UNKNOWN) -> tuple[Listing, Listing, Convention] | None:
-    """Separate images from masks in one folder, as `split_by_each_suffix` does; None if no image has a mask.
+    """Return images, masks and convention of one folder, like `split_by_each_suffix`; None if no image has a mask.
 
     Raises:
-        DataError: if there are masks of several kinds.
+        DataError: if there are several kinds of masks.
     """
     results = split_by_each_suffix(listing, convention)
     if len(results) > 1:
@@ -244,13 +244,13 @@ def split_by_suffix(listing: Listing, convention: Convention = _UNKNOWN) -> tupl
 
 
 def _known_conventions(images: Listing, masks: Listing, image_suffix: str) -> list[Convention]:
-    """Return the conventions with a known mask suffix that occurs, and the given or a known image suffix."""
+    """Return the conventions with a known mask suffix that occurs and `image_suffix`, or a known one that occurs."""
     image_suffixes = [image_suffix] if image_suffix else ["", *_present(images, _IMAGE_SUFFIXES)]
     return [Convention(image, mask) for mask in _present(masks, _MASK_SUFFIXES) for image in image_suffixes]
 
 
 def _present(listing: Listing, suffixes: Sequence[str]) -> list[str]:
-    """Return the suffixes that at least one name ends with; goes through the names only once."""
+    """Return the suffixes that at least one name ends with; one pass over the names, which may be many."""
     ends = {name[max(map(name.rfind, _SEPARATORS)) :] for name in listing.names if name.endswith(tuple(suffixes))}
     return [suffix for suffix in suffixes if suffix in ends]
 
@@ -267,7 +267,7 @@ def _has_suffix(listing: Listing, suffix: str) -> list[bool]:
 
 
 def _stems(listing: Listing, suffix: str) -> list[str | None]:
-    """Return the names without the suffix, which may include the extension; None for names without it."""
+    """Return each name with the suffix removed, or None if it lacks the suffix, which may include the extension."""
     if not suffix:
         return list(listing.names)
     suffix = normalized(suffix)

@@ -1,4 +1,4 @@
-"""A parallel `map` with bounded memory, whose results come in the order of the items."""
+"""Parallel `map` that returns results in the order of the items and uses bounded memory."""
 
 import multiprocessing
 import os
@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 from utils.errors import DataError
 
-_CHUNK = 16
+_CHUNK = 16  # items sent to a process at once
 _CHUNKS_AHEAD = 8  # per process: chunks that are computed before their results are taken
 
-_function: Callable[[Any], Any]  # of a worker process
+_function: Callable[[Any], Any]  # set in each worker process
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -23,13 +23,13 @@ Result = TypeVar("Result")
 def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int
 ) -> Generator[Result, None, None]:
-    """Yield the result of each item in order; one worker or none computes in this process.
+    """Yield `function(item)` for each item in order, computed by worker processes; up to 1 worker: by this process.
 
-    Few results are computed ahead, so that a slow consumer does not fill the memory. The processes end before the
-    generator is exhausted or closed, because an interpreter that exits while they run fails on their pipes.
+    Only a few results are computed ahead, so that a slow consumer does not fill the memory. When the generator is
+    exhausted or closed, it first waits for its workers to end, because Python fails if it exits while they run.
 
     Raises:
-        DataError: if a worker is killed, for example when memory runs out; and whatever `function` raises.
+        DataError: if a worker is killed, for example when memory runs out. Errors in `function` are passed on.
     """
     if workers <= 1:
         yield from map(function, items)
@@ -44,7 +44,7 @@ def ordered_map(
             waiting += [pool.submit(_apply, chunk) for chunk in islice(chunks, 1)]
             yield from results
     except BrokenProcessPool:
-        raise DataError("a worker process was killed, perhaps for lack of memory; give fewer --workers") from None
+        raise DataError("a worker process was killed, perhaps for lack of memory; use fewer --workers") from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -62,7 +62,7 @@ def _start_worker(function: Callable[[Any], Any]) -> None:
 
 
 def _end_with_parent() -> None:
-    """Exit when the parent does: workers of a parent that was killed would otherwise wait forever."""
+    """Exit when the parent process ends, because the workers of a killed parent would otherwise wait forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,4 +1,4 @@
-"""Writing of an LMDB data set that appears whole or not at all, and that can be resumed after an interruption."""
+"""Writing of an LMDB data set, which appears only when it is complete and can be resumed after an interruption."""
 
 import fcntl
 import hashlib
@@ -14,29 +14,30 @@ from utils.errors import DataError
 BATCH = 256  # records per transaction
 _INITIAL_MAP_BYTES = 64 * 2**20
 _PROGRESS_KEY = b"unfinished"
+_REMEDY = "free some space or choose a writable folder elsewhere, then rerun the command"
 
-_locks: set[int] = set()  # file descriptors of this process
+_locks: set[int] = set()  # file descriptors of the folders that this process has locked
 
 Writer = TypeVar("Writer", bound="ResumableWriter")
 
 
 class ResumableWriter:
-    """Context manager that writes a new data set of either layout, and resumes one that was interrupted.
+    """Context manager that writes a new data set of pairs or of images, and resumes one that was interrupted.
 
-    It is written to `.<name>.partial` beside the target, which gets its final name in `finish`. After an error or a
-    kill that folder stays. The next writer with the same plan resumes after its last commit, one with another plan
-    or without a plan starts over. A second writer at the same time is refused.
+    The data set is written to the folder `.<name>.partial` beside `path`, which `finish` renames to `path`. After an
+    error or a kill the folder stays. The next writer with the same plan resumes after the last commit; a writer with
+    another plan or none starts over. A second writer at the same time is refused.
 
     Args:
         path: folder to create.
-        plan: text of everything that the content depends on; "" if the data set is never resumed.
+        plan: text that states everything the content depends on; "" if the data set is never resumed.
 
     Attributes:
-        count: number of records written so far, including those of interrupted runs.
+        count: number of records written so far, including those of interrupted runs; append the later ones only.
 
     Raises:
-        DataError: if `path` exists (it is never overwritten), is being written, or cannot be written, for example on a
-            full disk.
+        DataError: if `path` exists (it is never overwritten), is being written by another process, or cannot be
+            written, for example on a full disk.
     """
 
     def __init__(self, path: str | Path, plan: str) -> None:
@@ -75,21 +76,21 @@ class ResumableWriter:
             self._commit()
 
     def finish(self, meta: dict[str, Any], files: Mapping[str, bytes]) -> None:
-        """Complete the data set, write files beside it, and give the folder its final name.
+        """Complete the data set, write `files` into its folder, and give the folder its final name.
 
         Args:
             meta: description of the data set, see `datasets.lmdb_writer.describe`.
             files: content of each file by name.
 
         Raises:
-            DataError: if something cannot be written; the next writer with the same plan can still resume.
+            DataError: if `path` exists by now or cannot be written; the next writer with the same plan can resume.
         """
         self._commit()
         try:
             for name, content in files.items():
                 _write_through(self.partial / name, content)
         except OSError as error:
-            raise DataError(f"cannot write {self.path}: {error.strerror}; free some space and run it again") from None
+            raise not_writable(self.path, error) from None
         length = str(meta["count"]).encode()
         keys = ("length",) if meta["classes"] is None else ("image-length", "label-length")
         stored = json.dumps(meta | {"plan": self._plan} if self._plan else meta).encode()
@@ -102,10 +103,10 @@ class ResumableWriter:
         try:
             return lmdb.open(os.fsencode(self.partial), map_size=_INITIAL_MAP_BYTES, lock=False)
         except (OSError, lmdb.Error) as error:
-            raise DataError(f"cannot write {self.path}: {error}; choose a writable folder") from None
+            raise DataError(f"cannot write {self.partial}: {error}; delete it or choose another folder") from None
 
     def _resume(self) -> None:
-        # If only the final rename was missing, plan and count are in the closing records.
+        # If only the final rename is missing, plan and count are in the description.
         with self._environment.begin() as transaction:
             stored = transaction.get(_PROGRESS_KEY) or transaction.get(META_KEY.encode())
         progress = json.loads(stored) if stored else {}
@@ -124,7 +125,7 @@ class ResumableWriter:
         self._uncommitted = 0
 
     def _put(self, items: Sequence[tuple[bytes, bytes]], remove: bytes = b"") -> None:
-        """Write items and remove a key in one transaction, which is on the disk, whole, when this returns."""
+        """Write items and remove a key, if given, in one transaction; when this returns, all is on the disk."""
         while True:
             try:
                 with self._environment.begin(write=True) as transaction:
@@ -136,7 +137,7 @@ class ResumableWriter:
             except library().MapFullError:
                 self._environment.set_mapsize(2 * self._environment.info()["map_size"])
             except library().Error as error:
-                raise DataError(f"cannot write {self.path}: {error}; free some space or choose another disk") from None
+                raise DataError(f"cannot write {self.path}: {error}; {_REMEDY}") from None
 
 
 def refuse_existing(path: Path) -> None:
@@ -146,7 +147,7 @@ def refuse_existing(path: Path) -> None:
 
 
 def move(partial: Path, path: Path) -> None:
-    """Give a complete folder its final name; raise DataError if `path` exists by now or renaming fails."""
+    """Rename a complete folder to `path`; raise DataError if `path` exists by now or renaming fails."""
     if os.path.lexists(path):
         raise DataError(f"{path} was created by another program during the run; choose another name or remove it")
     try:
@@ -157,7 +158,7 @@ def move(partial: Path, path: Path) -> None:
 
 def not_writable(path: Path, error: OSError) -> DataError:
     """Return the error for a path that cannot be written."""
-    return DataError(f"cannot write {path}: {error.strerror}; choose a writable folder")
+    return DataError(f"cannot write {path}: {error.strerror}; {_REMEDY}")
 
 
 def _lock(partial: Path, path: Path) -> int:
@@ -181,7 +182,7 @@ def _unlock(descriptor: int) -> None:
 
 
 def _close_inherited_locks() -> None:
-    """Close the locks in a forked worker: otherwise it would hold them after the writer's end."""
+    """Close inherited locks in a forked process, which would otherwise hold them after the writer has ended."""
     while _locks:
         os.close(_locks.pop())
 

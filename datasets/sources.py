@@ -1,6 +1,6 @@
-"""Sources of data sets: folders and LMDBs of several layouts, with one interface.
+"""Sources of images and masks: folders and LMDBs of several layouts, with one interface.
 
-A source names its records, reads them one at a time (in any process), and knows the problems in its list of files.
+A source names its records, reads them one at a time (in any process), and lists problems such as missing masks.
 """
 
 from abc import ABC, abstractmethod
@@ -24,16 +24,16 @@ from utils.errors import DataError
 
 
 class Source(ABC):
-    """Records that can be read; created by `datasets.find.find_source`."""
+    """Records, each an image with or without labels; created by `datasets.find.find_source`."""
 
     kind: str  # the recognized layout, one line
     path: Path
     classes: ClassTable | None  # class table of the labels; None for images only
-    problems: Sequence[str] = ()  # problems in the list of files, one line each, beginning with the file
+    problems: Sequence[str] = ()  # problems in the list of files, one line each, starting with a path
     meta: Mapping[str, Any] = MappingProxyType({})  # description stored with the records; empty for files
-    skipped: Mapping[str, int] = MappingProxyType({})  # number of files that are no images, by extension
-    unpaired: int = 0  # number of problems that are files without a partner
-    notes: Sequence[str] = ()  # further lines for the report
+    skipped: Mapping[str, int] = MappingProxyType({})  # number of files that are not images, by extension
+    unpaired: int = 0  # number of problems about files without a partner
+    notes: Sequence[str] = ()  # further lines for the report of scripts.inspect_data
     palette_remedy: str = REMEDY  # remedy in messages about palettes that differ
 
     @abstractmethod
@@ -41,18 +41,18 @@ class Source(ABC):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """Return the file or key of a record, for messages."""
+        """Return the image's path or key, for messages."""
 
     @abstractmethod
     def read(self, index: int) -> Record:
-        """Return image and labels of a record; raise a DataError that names a file that cannot be used."""
+        """Return the image and labels of a record; raise DataError, which names the file, if one cannot be used."""
 
     def mask_name(self, index: int) -> str:
-        """Return the file or key of a record's mask, for messages."""
+        """Return the mask's path or key, for messages."""
         return self.name(index)
 
     def read_resized(self, index: int, resolution: int, crop: Crop) -> Resized:
-        """Return a record as a square of side `resolution`, like `crop_and_resize`; errors name the file."""
+        """Return a record after `crop_and_resize`; a DataError names the file."""
         record = self.read(index)
         try:
             return crop_and_resize(record, resolution, crop)
@@ -71,12 +71,12 @@ class FileSource(Source):
 
     @abstractmethod
     def state(self, index: int) -> str:
-        """Return text that changes when a file of the record does."""
+        """Return text that changes when a file of the record changes."""
 
     def refuse_output(self, path: Path) -> None:
         for folder in self.folders:
             if path.resolve().is_relative_to(folder.resolve()):
-                raise DataError(f"{path} is inside {folder}, which is read as data: choose a folder elsewhere")
+                raise DataError(f"{path} is inside {folder}, which is read as data: choose an output folder elsewhere")
 
     def refuse_contradictions(self) -> None:
         """Raise a ContradictionError if ids and palette colours of the masks contradict each other."""
@@ -93,7 +93,7 @@ class FileSource(Source):
 class FolderSource(FileSource):
     """Images with their masks, or images only; see `Source` for the attributes without a comment."""
 
-    folders: Sequence[Path]  # of the images and, if it is another one, of the masks
+    folders: Sequence[Path]  # of the images, and of the masks if there are any
     kind: str
     pairs: Sequence[tuple[Path, Path | None]]  # images with their masks; None for images only
     classes: ClassTable | None
@@ -130,7 +130,7 @@ class FolderSource(FileSource):
 
 
 class LmdbSource(Source):
-    """The pairs of an LMDB, or the images of one without masks, at the largest stored size.
+    """The pairs or, without masks, the images of an LMDB; of several stored sizes, the largest is read.
 
     Args:
         path: the LMDB.
@@ -173,16 +173,16 @@ class LmdbSource(Source):
 
 
 def _to_pil(image: Tensor) -> Image.Image:
-    """Convert uint8 [3, R, R]."""
+    """Convert an image, uint8 [3, R, R]."""
     return Image.fromarray(image.permute(1, 2, 0).numpy())
 
 
 def file_state(path: Path) -> str:
-    """Return a file's name, size and modification time; raise DataError if it no longer exists."""
+    """Return text with a file's path, size and modification time; raise DataError if it cannot be read."""
     try:
         status = path.stat()
     except OSError as error:
         raise DataError(
-            f"{path}: cannot be read ({error.strerror}); do not change the files while they are prepared"
+            f"{path}: cannot be read ({error.strerror}); keep the files readable and unchanged while they are prepared"
         ) from None
     return f"{path} {status.st_size} {status.st_mtime_ns}"

@@ -1,8 +1,8 @@
 """Embedded data set: procedurally drawn faces with exact labels of the 13 classes.
 
 Nothing is downloaded or learned: random attributes define a face, and `datasets.faces` draws it back to front, image
-and labels with the same strokes. The attributes depend only on (seed, index): another framing shows the same face
-larger or smaller, another resolution finer or coarser, and another style changes the image but not the labels.
+and labels together. The attributes depend only on (seed, index): another framing shows the same face larger or smaller,
+another resolution shows it finer or coarser, and another style changes the image but not the labels.
 """
 
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ Framing = Literal["close", "wide"]
 # image height in a close frame, as in CelebA-HQ, and 0.22 in a wide one.
 FRAMINGS: Mapping[Framing, tuple[float, float]] = {"close": (1.26, -0.01), "wide": (1.0, 0.0)}
 MIN_RESOLUTION, MAX_RESOLUTION = 32, 512
-_GRAIN_CELLS = 256
-_GRAIN = 0.028
+_GRAIN_CELLS = 256  # random values along each side of the image
+_GRAIN = 0.028  # maximum change of the brightness, as a factor
 
 
 def draw_face(
@@ -73,14 +73,14 @@ def draw_parts(canvas: Canvas, face: FaceAttributes, rng: np.random.Generator) -
 
 
 def apply_framing(pose: Pose, framing: Framing) -> Pose:
-    """Scale and shift a pose, which is sampled for the wide framing, to another framing."""
+    """Return a pose, which was sampled for the wide framing, scaled and shifted for `framing`."""
     scale, lower = FRAMINGS[framing]
     x, y = pose.shift
     return Pose(pose.turn, pose.scale * scale, (x, y + lower))
 
 
 def _expose(image: Image.Image, face: FaceAttributes, rng: np.random.Generator) -> np.ndarray:
-    """Add the light gradient across the scene and film grain; uint8 [R, R, 3]."""
+    """Return the image, uint8 [R, R, 3], with a light gradient across the scene and film grain."""
     axis = np.linspace(-0.5, 0.5, image.width, dtype=np.float32)
     gradient = 1 + 0.14 * face.head.light * axis[None, :] - 0.10 * axis[:, None]
     gain = gradient + _GRAIN * grain(_GRAIN_CELLS, image.size, rng)

@@ -1,6 +1,6 @@
-"""Put a photo in the background: optimize features that replace those of the background part.
+"""Put a photo in the background of samples: optimize features that replace those of the background part.
 
-Shapes: N samples, K parts, D latent width, M = B + 2K, F feature channels, R resolution, r coarse resolution.
+Shapes: N samples, K parts, D latent width, M vectors per W+ code, F feature channels, R resolution, r that of `coarse`.
 """
 
 from copy import deepcopy
@@ -27,7 +27,7 @@ class FittedBackground(NamedTuple):
     """Result of `fit_background`."""
 
     features: Tensor  # [1, F, r, r], for Scene.background
-    psnr: float  # PSNR in dB of the samples where they show background; nan if they show none
+    psnr: float  # in dB, of samples and photo where the samples show background; nan if none does
 
 
 def fit_background(
@@ -41,18 +41,18 @@ def fit_background(
 ) -> FittedBackground:
     """Optimize background features so that samples show a photo wherever they show background.
 
-    The features are optimized together with the other parts of these samples: masks are soft, so every part has some
-    weight in every pixel, and features optimized alone would look pale behind a face. The loss compares the background
-    of the samples with the photo, keeps their foreground and masks, and keeps the features close to the generator's
-    usual background features.
+    The other parts of the samples are generated, too, but do not change: masks are soft, so every part has some weight
+    in every pixel, and features optimized alone would look pale behind a face. The loss compares the background of the
+    samples with the photo, keeps their foreground and masks, and keeps the features close to the generator's usual
+    background features.
 
     Args:
         generator: is not changed; its stored noise maps are used.
         photo: floats [3, R, R] in [-1, 1].
         codes: [N, D] or [N, M, D], generated in one batch.
-        part_mask: [K] or [N, K], True for the parts that are switched on.
-        scene: its coordinates are used, its background is ignored.
-        callback: gets one loss for all samples.
+        part_mask: [K] or [N, K], True for the parts that are switched on; None: all.
+        scene: only its coordinates are used.
+        callback: called after each step; its `losses` holds one loss for all samples.
     """
     weight = generator.compositing.weight
     frozen = deepcopy(generator).requires_grad_(False)
@@ -93,7 +93,7 @@ def fit_background(
 
 @torch.no_grad()
 def _background_prior(generator: Generator) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation [1, F, 1, 1] of the background part's features over samples and positions."""
+    """Return mean and deviation, both [1, F, 1, 1], of the background part's features over samples and positions."""
     weight, config = generator.compositing.weight, generator.config
     z = torch.randn(PRIOR_SAMPLES, config.latent_dim, generator=torch.Generator().manual_seed(0)).to(weight)
     codes = generator.expand(generator.mapping(z))

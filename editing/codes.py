@@ -1,4 +1,4 @@
-"""Codes from seeds and from files.
+"""Latent codes from seeds and from files.
 
 Shapes: N codes, D latent width, M = B + 2K vectors of a W+ code.
 """
@@ -63,7 +63,7 @@ def seed_codes(generator: Generator, seeds: Sequence[int]) -> Tensor:
 
 
 def source_codes(source: str, generator: Generator) -> Tensor:
-    """Return codes [N, D] or [N, M, D] of seeds such as "0-3,42", or of a file with an extension in CODE_FILES."""
+    """Return codes [N, D] or [N, M, D] from seeds such as "0-3,42", or from a file with an extension in CODE_FILES."""
     if source.lower().endswith(CODE_FILES):
         return load_codes(Path(source), generator.config).to(generator.compositing.weight)
     return seed_codes(generator, parse_seeds(source))
@@ -72,17 +72,17 @@ def source_codes(source: str, generator: Generator) -> Tensor:
 def load_codes(path: Path, config: ModelConfig) -> Tensor:
     """Load W codes [N, D] or W+ codes [N, M, D], float32, from a `.npy`, `.npz` or `.pt` file.
 
-    Files of other programs work, too, if exactly one array has the shape of codes, or exactly one such array has a name
-    in NAMES. A single code may lack its batch axis or have an extra one, see `_with_batch_axis`.
+    Files of other programs work, too, if only one array has the shape of codes, or only one of several such arrays has
+    a name in NAMES. A single code may lack its batch axis or have an extra one, see `_with_batch_axis`.
 
     Raises:
-        EditError: if the file cannot be read, or holds other shapes, other types or non-finite numbers.
+        EditError: if the file cannot be read, holds other shapes or types or non-finite numbers, or is ambiguous.
     """
     expected = f"expected floats [N, {config.latent_dim}] or [N, {config.num_codes}, {config.latent_dim}]"
     try:
         arrays = _read(path)
     except ReadingError as error:
-        raise EditError(f"cannot read {path}: {error}; {expected}") from None
+        raise EditError(f"{path}: {error}; {expected}") from None
     codes = _choose(arrays, path, config, expected)
     with np.errstate(over="ignore"):  # too large for float32: becomes infinite and is refused below
         codes = codes.astype(np.float32)
@@ -117,7 +117,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _tensors(contents: Any, name: str = "tensor", depth: int = 0) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the tensors in nested dicts, with names such as "a.b"; lists of tensors of the same shape are stacked."""
+    """Yield (name, array) for each tensor in nested dicts, with names like "a.b"; lists of equal shapes are stacked."""
     if isinstance(contents, Tensor):
         plain = contents.resolve_conj().resolve_neg()
         yield name, (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
@@ -132,7 +132,7 @@ def _tensors(contents: Any, name: str = "tensor", depth: int = 0) -> Iterator[tu
 
 
 def _choose(arrays: Mapping[str, np.ndarray], path: Path, config: ModelConfig, expected: str) -> np.ndarray:
-    """Return the array that holds the codes, as [N, D] or [N, M, D]; raise EditError if there is none or several."""
+    """Return the array that holds the codes, as [N, D] or [N, M, D]; raise EditError if no or several arrays fit."""
     with_axis = ((name, _with_batch_axis(array, name, config)) for name, array in arrays.items())
     fitting = {name: codes for name, codes in with_axis if codes is not None}
     chosen = list(fitting) if len(fitting) == 1 else [name for name in fitting if name.rpartition(".")[2] in NAMES]
@@ -155,7 +155,7 @@ def _choose(arrays: Mapping[str, np.ndarray], path: Path, config: ModelConfig, e
 def _with_batch_axis(array: np.ndarray, name: str, config: ModelConfig) -> np.ndarray | None:
     """Return an array as codes [N, D] or [N, M, D], or None if its shape or type does not fit the model.
 
-    In a `.npy` file (no name), [M, D] means M codes in W; in other files, `_choose` refuses this shape.
+    In a `.npy` file, whose array has no name, [M, D] means M codes in W; in other files, `_choose` refuses this shape.
     """
     w, w_plus = (config.latent_dim,), (config.num_codes, config.latent_dim)
     if not np.issubdtype(array.dtype, np.floating):

@@ -27,26 +27,26 @@ from utils.reading.checks import label
 _FIELDS = ("name", "part", "kind", "vector", "model", "how")
 _MAX_CHARACTERS = 4096  # in all texts of a file together
 _BASE = -1  # stored as the part of directions of the base codes
-_REMEDY = "make one with python -m scripts.directions"
+_REMEDY = "make one for this model with python -m scripts.directions"
 
 
 @dataclass(frozen=True)
 class Direction:
     """An editing direction; strength 1 is one standard deviation."""
 
-    name: str  # for messages; also the stem of its file
+    name: str  # for messages; also the stem of the file's name
     part: int | None  # the class whose codes it moves; None: the base codes, which all foreground parts share
     kind: CodeKind  # which codes of the part; no effect for base codes
     vector: Tensor  # float32 [n, D], added at strength 1 to the vectors at `index`
     model: str  # `fingerprint` of the generator that it was found for
-    description: str  # short text on how well it fits, such as "R2 0.62 in 2000 samples"; "how" in files
+    description: str  # how well it fits, such as "R2 0.62 in 2000 samples"; stored as "how"
 
     def index(self, config: ModelConfig) -> Tensor:
         """Return the positions of the moved vectors in a W+ code, long [n]."""
         return part_index(config, self.part, self.kind)
 
     def move(self, codes: Tensor, strength: float, config: ModelConfig) -> Tensor:
-        """Return codes [N, D] or [N, M, D] moved by `strength` standard deviations, [N, M, D]."""
+        """Move codes [N, D] or [N, M, D] by `strength` standard deviations; return [N, M, D]."""
         moved = to_wplus(codes, config).clone()
         moved[:, self.index(config)] += strength * self.vector.to(moved)
         return moved
@@ -58,7 +58,7 @@ DirectionStrength = tuple[Direction, float]  # strength in standard deviations
 def apply_directions(
     codes: Tensor, directions: Sequence[DirectionStrength], config: ModelConfig, scale: float = 1.0
 ) -> Tensor:
-    """Return codes moved along all directions by `scale` times their strengths, [N, M, D]; without any, as they are."""
+    """Move codes by `scale` times the strengths along all directions; return [N, M, D], or without any, the codes."""
     for direction, strength in directions:
         codes = direction.move(codes, scale * strength, config)
     return codes
@@ -73,8 +73,8 @@ def part_index(config: ModelConfig, part: int | None, kind: CodeKind) -> Tensor:
 def fingerprint(generator: Generator) -> str:
     """Return a hash of 16 hex digits that identifies the code space of a generator.
 
-    It covers the layout of W+ codes and the mapping network in half precision, so that exporting or tuning a generator
-    keeps it, and training changes it.
+    It covers the layout of W+ codes and the mapping network in half precision. Exporting or tuning a generator does
+    not change the hash; training does.
     """
     config = generator.config
     digest = hashlib.sha256(json.dumps([config.base_layers, config.num_classes]).encode())
@@ -106,19 +106,19 @@ def load_direction(path: Path, generator: Generator) -> Direction:
     try:
         fields = read_arrays(path, _FIELDS)
     except ReadingError as error:
-        raise EditError(f"cannot read {path}: {error}; {_REMEDY}") from None
+        raise EditError(f"{path}: {error}; {_REMEDY}") from None
 
     # Types of the arrays.
     texts = [fields[name] for name in ("name", "kind", "model", "how")]
     part, vector = fields["part"], fields["vector"]
     is_typed = all(x.dtype.kind == "U" and x.shape == () for x in texts) and part.dtype.kind == "i" and part.shape == ()
     if sum(map(len, map(str, texts))) > _MAX_CHARACTERS:
-        raise EditError(f"{path} is damaged: it has texts of more than {_MAX_CHARACTERS} characters; {_REMEDY}")
+        raise EditError(f"{path} is damaged: its texts have more than {_MAX_CHARACTERS} characters; {_REMEDY}")
     if not is_typed or vector.dtype != np.float32 or vector.ndim != 2 or not np.isfinite(vector).all():
         raise EditError(f"{path} is not a direction, or is damaged; {_REMEDY}")
     name, kind, model, description = map(str, texts)
     if kind not in CODE_KINDS:
-        raise EditError(f"{path} is damaged: it has codes of unknown kind '{label(kind)}'; {_REMEDY}")
+        raise EditError(f"{path} is damaged: it has codes of the unknown kind '{label(kind)}'; {_REMEDY}")
 
     # Agreement with the generator.
     if model != fingerprint(generator):

@@ -1,8 +1,8 @@
 """Find editing directions of a part: by closed-form factorization, by principal components, or from attributes.
 
-All three search in W, because every vector of a W+ code can be any w, and return vectors of one standard deviation.
+All three search in W, because any w can be a vector of a W+ code.
 
-Shapes: N samples, D latent width, M = B + 2K vectors of a W+ code, K parts, L layers, R resolution.
+Shapes: N samples, D latent width, M = B + 2K vectors of a W+ code, n selected ones, K parts, L layers, R side.
 """
 
 import csv
@@ -19,18 +19,18 @@ from models import Generator
 from models.latents import to_wplus
 from utils.errors import EditError
 
-# Functions of the mask of a part, bool [R, R].
+# Functions of the mask of a part, bool [R, R]: share of the area, share of the height, 1.0 if any pixel is True.
 ATTRIBUTES: Mapping[str, Callable[[np.ndarray], float]] = {
     "area": lambda mask: float(mask.mean()),
     "height": lambda mask: float(mask.any(axis=1).mean()),
     "present": lambda mask: float(mask.any()),
 }
-PENALTIES = 10.0 ** np.arange(-4, 4.1, 0.25)  # candidates for the ridge penalty per sample
+PENALTIES = 10.0 ** np.arange(-4, 4.1, 0.25)  # candidates for the ridge penalty, per sample
 MIN_LABELS = 10
 
 
 class Shift(NamedTuple):
-    """A direction in W, of one standard deviation."""
+    """A step in W of one standard deviation, of w along this direction or of the predicted attribute."""
 
     vector: Tensor  # float64 [D]
     description: str  # short text on how well it fits, see `Direction.description`
@@ -44,10 +44,10 @@ def sample_w(generator: Generator, samples: int, seed: int = 0) -> Tensor:
 
 
 def sefa_directions(generator: Generator, index: Tensor, w: Tensor, count: int) -> list[Shift]:
-    """Return the `count` <= D directions that change the styles most (SeFa, Shen and Zhou 2021, equations 4-6).
+    """Return the `count` <= D directions that change the styles the most (SeFa, Shen and Zhou 2021, equations 4-6).
 
-    A stacks the style weights of all layers that use the codes at `index`, long [n]. The standard deviation of w along
-    each direction is that of the samples `w` [N, D].
+    The matrix A of the paper stacks the style weights of all layers that use the vectors at `index`, long [n]. The
+    directions are as long as the standard deviation of the samples `w` [N, D] along them.
     """
     uses_codes = torch.isin(generator.code_index, index.to(generator.code_index)).t()  # [L, K]
     weights = generator.local_generators.style_weight[uses_codes].detach().flatten(0, 1).cpu().double()  # A
@@ -60,9 +60,9 @@ def pca_directions(w: Tensor, count: int) -> list[Shift]:
 
 
 def _eigenvectors(matrix: Tensor, w: Tensor, count: int, name: str, quantity: str) -> list[Shift]:
-    """Return the eigenvectors with the largest eigenvalues of a symmetric matrix [D, D], one standard deviation long.
+    """Return the `count` eigenvectors of a symmetric matrix [D, D] with the largest eigenvalues.
 
-    `name` and `quantity` are for the descriptions: "{name} 1, 40% of the {quantity}".
+    Each is one standard deviation of w long. The descriptions are "{name} 1, 40% of the {quantity}" and so on.
     """
     values, vectors = torch.linalg.eigh(matrix)
     shares = values / values.sum()
@@ -76,7 +76,7 @@ def _eigenvectors(matrix: Tensor, w: Tensor, count: int, name: str, quantity: st
 
 @torch.no_grad()
 def resample_codes(generator: Generator, index: Tensor, samples: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return w [N, D], and codes [N, M, D] that hold this w at `index` and another random w elsewhere.
+    """Return N = `samples` random w [N, D], and codes [N, M, D] with this w at `index` and another w elsewhere.
 
     Any correlation between w and the generated samples is then due to the vectors at `index`.
     """
@@ -91,7 +91,7 @@ def attribute_direction(w: Tensor, values: Tensor, name: str) -> Shift:
 
     Ridge regression of the attribute on w gives a normal vector; the penalty with the smallest leave-one-out error is
     used. For binary attributes (0 and 1), the normal is Fisher's discriminant. The direction is the covariance of w
-    with its projection on the normal, so that properties uncorrelated with the attribute stay.
+    with the projection of w on the normal, so that properties uncorrelated with the attribute do not change.
 
     `values` [N] is the attribute of the samples `w` [N, D]; `name` is for messages.
 
@@ -105,7 +105,7 @@ def attribute_direction(w: Tensor, values: Tensor, name: str) -> Shift:
     if not explained > 0:
         raise EditError(
             f"{name} cannot be predicted from these codes (R2 {explained:.2f} in {len(values)} samples): "
-            "choose another part, or other --codes"
+            "choose another attribute or part, other --codes, or more samples"
         )
     centered = w - w.mean(0)
     projected = centered @ normal
@@ -133,13 +133,13 @@ def read_labels(path: Path) -> tuple[list[int], Tensor]:
     """Read seeds [N] and their values, float64 [N], from a CSV file with the header seed,value.
 
     Raises:
-        EditError: if the file cannot be read, has an invalid line, or has too few seeds.
+        EditError: if the file cannot be read, has an invalid line, or has fewer than MIN_LABELS seeds or repeats one.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = list(csv.reader(file))
     except OSError as error:
-        raise EditError(f"cannot read {path}: {error.strerror or error}") from None
+        raise EditError(f"cannot read {path}: {error.strerror or error}; give a readable CSV file") from None
     except (UnicodeDecodeError, csv.Error):
         raise EditError(f"{path} is not a CSV file: write lines such as 42,1 below the header seed,value") from None
     if not lines or [cell.strip() for cell in lines[0]] != ["seed", "value"]:

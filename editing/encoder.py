@@ -1,8 +1,8 @@
 """Encoder that predicts the codes of an image in a few refinement rounds (ReStyle, Alaluf et al. 2021, section 3).
 
-In each round, it receives the target image, its labels if there are any, and the sample of the current codes, and
-predicts a correction of the codes. Unlike in ReStyle, each vector of a W+ code has a query of its own, which attends to
-the features of the images (Vaswani et al. 2017, section 3.2).
+In each round, it receives the target image, its labels if there are any, and the image and masks generated from the
+current codes, and predicts a correction of these codes. Unlike in ReStyle, each vector of a W+ code has a query of its
+own, which attends to the features of the images (Vaswani et al. 2017, section 3.2).
 
 Shapes: N images, K parts, D latent width, M = B + 2K vectors of a W+ code, R resolution, C channels, P positions.
 """
@@ -26,7 +26,7 @@ from utils.reading.plain import stored_options
 from utils.reading.tensors import load_tensors
 
 FORMAT = "semantic-stylegan-encoder/1"
-_REMEDY = "train one with python -m scripts.train_encoder"
+_REMEDY = "train one for this model with python -m scripts.train_encoder"
 _MAX_RESOLUTION = 256  # larger images are reduced to this
 _GRID = 8  # queries attend to 8 x 8 positions
 _GROUPS = 8  # groups of GroupNorm
@@ -51,14 +51,14 @@ class EncoderConfig:
             if getattr(self, name) % _GROUPS:
                 raise EditError(f"encoder.{name} = {getattr(self, name)}: choose a multiple of {_GROUPS}")
         if self.max_channels % self.heads:
-            raise EditError(f"encoder.heads = {self.heads}: choose a divisor of max_channels = {self.max_channels}")
+            raise EditError(f"encoder.heads = {self.heads} must divide encoder.max_channels = {self.max_channels}")
 
 
 class Encoder(nn.Module):
     """Network that predicts codes for images; `refinements` runs all rounds, `forward` one."""
 
-    mean: Tensor
-    deviation: Tensor
+    mean: Tensor  # [D], mean of w
+    deviation: Tensor  # [D], standard deviation of w
 
     def __init__(self, config: EncoderConfig, model: ModelConfig) -> None:
         super().__init__()
@@ -81,14 +81,14 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def set_code_statistics(self, generator: Generator) -> None:
-        """Set `mean` and `deviation`, both [D], to those of the generator's w."""
+        """Set `mean` and `deviation` to those of random w of the generator."""
         z = torch.randn(_SAMPLES, self.model.latent_dim, generator=torch.Generator().manual_seed(0))
         w = generator.mapping(z.to(generator.compositing.weight))
         self.mean.copy_(w.mean(0))
         self.deviation.copy_(w.std(0))
 
     def forward(self, target: Target, current: GeneratorOutput, codes: Tensor) -> Tensor:
-        """Return corrected codes [N, M, D], from codes [N, M, D] and their sample `current`."""
+        """Return corrected codes [N, M, D]; `current` is the generator's output for `codes` [N, M, D]."""
         current_masks = F.softmax(SHARPNESS * current.segmentation, 1)
         target_masks = torch.zeros_like(current_masks)  # stays zero without labels
         if target.labels is not None:
@@ -102,7 +102,7 @@ class Encoder(nn.Module):
         return codes + self.deviation * self.correction(self.decoder(queries, memory))
 
     def refinements(self, generator: Generator, target: Target) -> Iterator[tuple[Tensor, GeneratorOutput]]:
-        """Yield codes [N, M, D] and their sample after each round; as in ReStyle, gradients do not cross rounds."""
+        """Yield codes [N, M, D] and the generator's output for them after each round; no gradients cross rounds."""
         codes = self.mean.expand(len(target.images), self.model.num_codes, -1)
         with torch.no_grad():
             out = generator.synthesis(codes[:1])
@@ -146,13 +146,13 @@ def _norm(channels: int) -> nn.GroupNorm:
 
 @torch.no_grad()
 def encode(encoder: Encoder, generator: Generator, target: Target) -> Tensor:
-    """Return the codes [N, M, D] that the encoder predicts for images, without gradients."""
+    """Return the codes [N, M, D] of the encoder's last round, without gradients."""
     *_, (codes, _) = encoder.refinements(generator, target)
     return codes
 
 
 def save_encoder(encoder: Encoder, generator: Generator, facts: Mapping[str, Any], file: BinaryIO) -> None:
-    """Write the encoder, with weights in half precision, and facts about it, which must be plain data."""
+    """Write the encoder, its weights in half precision, and `facts` about it, which must be plain data."""
     halves = {name: value.half() for name, value in encoder.state_dict().items()}
     contents = {"format": FORMAT, "encoder": asdict(encoder.config), "model": asdict(encoder.model)}
     torch.save({**contents, "made_for": fingerprint(generator), "facts": dict(facts), "network": halves}, file)
@@ -186,5 +186,5 @@ def load_encoder(path: Path, generator: Generator) -> Encoder:
         with torch.random.fork_rng(devices=[]):
             encoder = build(lambda: Encoder(config, model), contents["network"], "the encoder")
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, ModelError) as error:
-        raise EditError(f"{path} is damaged: its entries do not match each other; {_REMEDY}") from error
+        raise EditError(f"{path} is damaged: its weights are missing or do not fit its options; {_REMEDY}") from error
     return encoder.eval().requires_grad_(False).to(generator.compositing.weight.device)

@@ -22,7 +22,7 @@ from models import Generator
 from models.latents import mix_styles
 from utils.errors import EditError
 
-_HELD_OUT = 10  # the last 1 / _HELD_OUT of the real pairs is held out: not trained on
+_HELD_OUT = 10  # the last 1 / _HELD_OUT of the real pairs is not used for training
 _MEASURED = 200  # maximum number of images for each measurement
 _MEASURED_SEED = 2**31  # of the samples to measure; training uses other random numbers
 _MAX_GRADIENT_NORM = 1.0
@@ -60,14 +60,14 @@ class EncoderTraining:
             if getattr(self, name) < least.get(name, 0):
                 raise EditError(f"training.{name} = {getattr(self, name)}: choose {least.get(name, 0)} or more")
         if not self.rate > 0:
-            raise EditError(f"training.rate = {self.rate}: choose a rate above 0")
+            raise EditError(f"training.rate = {self.rate}: choose a value above 0")
         if not 0 <= self.guided <= 1:
-            raise EditError(f"training.guided = {self.guided}: choose 0 to 1")
+            raise EditError(f"training.guided = {self.guided}: choose a value from 0 to 1")
 
 
 @dataclass(frozen=True)
 class EncoderRun:
-    """All options of an encoder's training; without `data.path`, it uses only the generator's samples."""
+    """All options of an encoder's training, which without `data.path` uses only the generator's samples."""
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -76,13 +76,13 @@ class EncoderRun:
     def __post_init__(self) -> None:
         for name in ("images_only", "mirror"):
             if getattr(self.data, name):
-                raise EditError(f"data.{name} works only in the training of a generator: leave it out")
+                raise EditError(f"data.{name} works only in the training of a generator: remove it")
 
 
 class EncoderTrainer:
-    """Trains an encoder in place for a fixed generator; the random numbers depend only on the seed and the step.
+    """Training of an encoder, in place, for a fixed generator; random numbers depend only on the seed and the step.
 
-    Without `data`, training uses only samples. Raises EditError if there are too few real pairs to hold one out.
+    Without `data`, training uses only generated samples. Raises EditError if `data` has fewer than _HELD_OUT pairs.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class EncoderTrainer:
         workers: int = 0,
     ) -> None:
         if data and len(data) < _HELD_OUT:
-            raise EditError(f"{len(data)} real pairs: give {_HELD_OUT} or more, or data.path=[] to train without data")
+            raise EditError(f"{len(data)} real pairs: give {_HELD_OUT} or more, or data.path=[] to use none")
         self.encoder, self.generator = encoder.train(), generator.requires_grad_(False)
         self.distance_to, self.config = distance_to, config
         self.data = Subset(cast(Any, data), range(len(data) - len(data) // _HELD_OUT)) if data else None
@@ -114,10 +114,10 @@ class EncoderTrainer:
         self.optimizer.load_state_dict(state["optimizer"])
 
     def run(self) -> Iterator[Tensor]:
-        """Train to the end; after every step, yield the mean square error of its images, a scalar tensor.
+        """Train to the end; after each step, yield the mean square error between images and targets, a scalar tensor.
 
         Raises:
-            EditError: if gradients were not finite; checked only before checkpoints, because that waits for the device.
+            EditError: if gradients were not finite; checked only before checkpoints: a check waits for the device.
         """
         batches = self._real_batches()
         max_norm = torch.zeros(())
@@ -132,11 +132,11 @@ class EncoderTrainer:
             yield error
 
     def is_checkpoint_due(self) -> bool:
-        """Return True if a checkpoint must be written after the last step."""
+        """Return True if a checkpoint must be written after the step that was just taken."""
         return self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps
 
     def _real_batches(self) -> Iterator[list[Tensor]]:
-        """Yield images and labels, half a batch at a time, from the current step on; nothing without data."""
+        """Yield images and labels of half a batch for each step, from the current one on; nothing without data."""
         if self.data is None:
             return iter(())
         count = self.config.batch_size // 2
@@ -144,7 +144,7 @@ class EncoderTrainer:
         return iter(make_loader(self.data, sampler, count, self.workers))
 
     def _train_step(self, real: list[Tensor] | None) -> tuple[Tensor, Tensor]:
-        """Take one step; return the mean square error of the images after the last round, and the gradient norm."""
+        """Take one step; return the mean square error of the images of the last round, and the gradient norm."""
         # A batch of generated images, whose codes are known, followed by real ones.
         config, encoder = self.config, self.encoder
         known_codes, target = generated_batch(self.generator, config.batch_size - (0 if real is None else len(real[0])))
@@ -176,7 +176,7 @@ class EncoderTrainer:
 
 @torch.no_grad()
 def generated_batch(generator: Generator, count: int) -> tuple[Tensor, Target]:
-    """Return N = `count` style-mixed codes [N, M, D], with their images and labels."""
+    """Return N = `count` random style-mixed codes [N, M, D], and the images and labels generated from them."""
     config = generator.config
     z = torch.randn(2, count, config.latent_dim).to(generator.compositing.weight)
     codes = mix_styles(generator.mapping(z[0]), generator.mapping(z[1]), 0.5, config)
@@ -185,7 +185,7 @@ def generated_batch(generator: Generator, count: int) -> tuple[Tensor, Target]:
 
 
 def held_out_batches(data: EncoderData) -> Iterator[Target]:
-    """Yield up to _MEASURED held-out real pairs, in batches on the CPU."""
+    """Yield images and labels of up to _MEASURED held-out pairs, in batches on the CPU."""
     count = min(len(data) // _HELD_OUT, _MEASURED)
     last = Subset(cast(Any, data), range(len(data) - count, len(data)))
     for images, labels in DataLoader(last, 8):
@@ -193,7 +193,7 @@ def held_out_batches(data: EncoderData) -> Iterator[Target]:
 
 
 def generated_batches(generator: Generator) -> Iterator[Target]:
-    """Yield _MEASURED samples that were not trained on, in batches."""
+    """Yield images and labels of _MEASURED samples that were not trained on, in batches."""
     with torch.random.fork_rng():
         torch.manual_seed(_MEASURED_SEED)
         yield from (generated_batch(generator, 8)[1] for _ in range(_MEASURED // 8))

@@ -20,12 +20,12 @@ MODES = {  # mode -> its help, and its options, which have no effect in other mo
         "an animation or an image grid: parts of the first code change to those of the others and back",
         ("parts", "codes", "frames", "fps", "format", "curve"),
     ),
-    "slide": ("a row for each code: moved along --direction, from minus to plus its strength", ()),
+    "slide": ("a row for each code, moved along --direction from minus to plus its strength", ()),
 }
 
 
 def parse_options(argv: Sequence[str] | None, description: str | None) -> argparse.Namespace:
-    """Return the options of generate.py, where `mode` is one of MODES or "grid"; raise ConfigError for invalid ones."""
+    """Return the options of generate.py; `mode` is one of MODES or "grid". Raise ConfigError for invalid options."""
     parser = cli.Parser(description, prog="python generate.py")
     _add_files_and_generation(parser)
     _add_edits(parser)
@@ -46,11 +46,11 @@ def _add_files_and_generation(parser: argparse.ArgumentParser) -> None:
     add("--output", type=Path, required=True, help="folder to write to; existing files are kept")
     add("--overwrite", action="store_true", help="replace files of the same name")
     codes = parser.add_mutually_exclusive_group(required=True)
-    codes.add_argument("--seeds", help="such as 0-15,42; a seed gives the same image in every batch")
+    codes.add_argument("--seeds", help="such as 0-15,42; the image of a seed does not depend on other seeds")
     codes.add_argument("--latents", type=Path, help=".npy, .npz or .pt file of codes, floats [N, D] or [N, B + 2K, D]")
     add("--save-latents", action="store_true", help="write the codes of all images, truncated, to latents.npy")
     add("--truncation", type=finite, default=1.0, help="1 changes nothing, 0 gives the mean code (default 1)")
-    add("--noise", choices=("const", "random"), default="const", help="stored or new noise maps (default const)")
+    add("--noise", choices=("const", "random"), default="const", help="noise maps: stored (const, default) or random")
     add("--batch-size", type=positive, default=8, help="images generated at once (default 8)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels of the networks (default auto)")
@@ -92,9 +92,9 @@ def _check_mode(args: argparse.Namespace, parser: argparse.ArgumentParser) -> No
             modes = " or ".join(f"--{mode}" for mode, options in own.items() if option in options)
             parser.error(f"--{option} has no effect without {modes}: add that, or leave --{option} out")
     if args.mode == "mix" and args.sources is None:
-        parser.error("--mix needs --sources, the seeds or codes to take the parts from")
+        parser.error("--mix needs --sources, the seeds or the file of codes to take the parts from")
     if args.mode == "interpolate" and args.format == "gif" and args.fps > MAX_GIF_FPS:
-        parser.error(f"--fps {args.fps}: a GIF can show {MAX_GIF_FPS} at most; choose that, or --format mp4")
+        parser.error(f"--fps {args.fps}: a GIF can show {MAX_GIF_FPS} at most; choose fewer, or --format mp4")
     if args.mode == "slide" and not args.direction:
         parser.error("--slide needs --direction FILE STRENGTH")
 
@@ -107,7 +107,7 @@ def _above_zero(text: str) -> float:
 
 
 def _background(text: str) -> int | Path:
-    """Convert an argument to a seed or a file."""
+    """Convert the argument of --background to a seed, if it is a number, or to a file."""
     try:
         return parse_seeds(text)[0] if text.isdecimal() else Path(text)
     except EditError as error:

@@ -1,7 +1,7 @@
 """Generate images and masks from codes, in batches, as NumPy arrays.
 
-Shapes: N codes, P part masks, K parts, D latent width, M = B + 2K, F feature channels, R resolution,
-r coarse resolution.
+Shapes: N codes, P part masks, K parts, D latent width, M = B + 2K vectors of a W+ code, F feature channels,
+R resolution, r coarse resolution.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from models.generator import NoiseMode
 
 
 class Sample(NamedTuple):
-    """A generated image with its masks."""
+    """A generated image with its labels, coarse masks and depth."""
 
     image: np.ndarray  # uint8 [R, R, 3]
     labels: np.ndarray  # uint8 [R, R], the class with the largest segmentation output
@@ -44,9 +44,9 @@ def generate(
     noise: NoiseMode = "const",
     batch_size: int = 8,
 ) -> Iterator[Sample]:
-    """Yield the samples of W or W+ codes, [N, D] or [N, M, D], in order.
+    """Yield the samples of W codes [N, D] or W+ codes [N, M, D], in order.
 
-    With part masks [P, K], True where a part is switched on, each code is generated P times, once with each mask.
+    With part masks [P, K], True where a part is switched on, yield P successive samples of each code, one per mask.
     `noise` selects the stored noise maps ("const") or new ones for each sample ("random").
     """
     weight = generator.compositing.weight

@@ -20,7 +20,7 @@ MAX_PIXELS = 2**28  # maximum size of an image grid: 768 MiB
 
 
 def check_grid_size(tiles: int, resolution: int, remedy: str = "generate fewer seeds, or use --files") -> None:
-    """Raise EditError if an image of so many tiles of `resolution` x `resolution` pixels would need too much memory."""
+    """Raise EditError, with `remedy`, if an image of so many tiles of side `resolution` needs too much memory."""
     limit = MAX_PIXELS // resolution**2
     if tiles > limit:
         size = f"{resolution} x {resolution} pixels"
@@ -28,7 +28,7 @@ def check_grid_size(tiles: int, resolution: int, remedy: str = "generate fewer s
 
 
 def sample_images(sample: Sample, palette: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the images of a sample by name: image, mask, overlay, and coarse and depth as K grey tiles each."""
+    """Return images of a sample by name: image, mask and overlay, and coarse and depth as grids of K grey tiles."""
     mask = colorize(sample.labels, palette)
     return {
         "image": sample.image,
@@ -40,7 +40,7 @@ def sample_images(sample: Sample, palette: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def grey_tiles(maps: np.ndarray, black: float, white: float) -> np.ndarray:
-    """Return a nearly square grid, uint8 [H, W], of maps [K, r, r]; values `black` and `white` become 0 and 255."""
+    """Return a nearly square grid, uint8 [H, W], of maps [K, r, r], with `black` shown as 0 and `white` as 255."""
     scale = 255 / max(white - black, 1e-12)
     tiles = np.rint(np.clip((maps - black) * scale, 0, 255)).astype(np.uint8)
     return grid(tiles[..., None], columns=math.ceil(math.sqrt(len(maps))), padding=PADDING)[..., 0]
@@ -71,7 +71,7 @@ def with_captions(tiles: np.ndarray, captions: Sequence[str]) -> np.ndarray:
 
 
 def mixing_grids(samples: Iterable[Sample], columns: int, palette: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a table of images and one of masks: the samples in reading order after an empty corner."""
+    """Return a table of images and one of masks: an empty corner, then the samples in reading order."""
     images, labels = zip(*((sample.image, sample.labels) for sample in samples), strict=True)
     corner = np.full_like(images[0], 255)
     tables = (np.stack([corner, *images]), np.stack([corner, *colorize(np.stack(labels), palette)]))
@@ -85,7 +85,7 @@ def frame(sample: Sample, palette: np.ndarray) -> np.ndarray:
 
 
 def caption(text: str, width: int) -> np.ndarray:
-    """Return black text on white, uint8 [H, width, 3], as large as the width allows; H depends only on the width."""
+    """Return an image, uint8 [H, width, 3], of black text on white that fits the width; H depends only on the width."""
     largest = max(8, width // 8)
     canvas = Image.new("RGB", (width, largest * 3 // 2), "white")
     fonts = (ImageFont.load_default(size) for size in range(largest, 4, -1))

@@ -30,7 +30,7 @@ DistanceTo = Callable[[Tensor], ImageDistance]  # targets [N, 3, R, R] -> distan
 
 
 class Target(NamedTuple):
-    """Images to reproduce."""
+    """Images to reproduce, with their labels if there are any."""
 
     images: Tensor  # float [N, 3, R, R] in [-1, 1]
     labels: Tensor | None = None  # uint8 [N, R, R], class ids that guide the masks
@@ -40,11 +40,11 @@ class Target(NamedTuple):
 class InversionConfig:
     """Options of an inversion."""
 
-    space: Space = "wplus"  # "w": one vector for all parts; "wplus": all vectors; "wplus-noise": noise maps, too
+    space: Space = "wplus"  # optimize "w": one vector; "wplus": M vectors; "wplus-noise": M vectors and noise maps
     steps: int = 400  # number of Adam steps; 0 returns the initial codes
     rate: float = 0.1  # highest learning rate
     warmup: float = 0.05  # share of the steps in which the learning rate rises from 0
-    rampdown: float = 0.25  # share of the steps in which it falls to 0, along a cosine
+    rampdown: float = 0.25  # share of the steps in which the learning rate falls to 0, along a cosine
     mse: float = 0.1  # weight of the mean square error relative to the perceptual distance
     distance: float = 1.0  # weight of the mean square distance to the mean code, which keeps codes editable
     masks: float = 1.0  # weight of the cross-entropy between generated masks and labels
@@ -83,9 +83,9 @@ def invert(
     start: Tensor | None = None,
     callback: ProgressCallback | None = None,
 ) -> Inversion:
-    """Optimize codes for all images of a batch at once, from `start` [N, D] or [N, M, D], or from the mean code.
+    """Optimize codes for all images of a batch at once, starting at `start` [N, D] or [N, M, D], or at the mean code.
 
-    The generator, on whose device the target must be, is not changed.
+    The target must be on the generator's device. The generator is not changed.
 
     Raises:
         EditError: if codes or noise maps become non-finite.
@@ -117,13 +117,13 @@ def invert(
             callback(Progress(step, config.steps, losses.detach(), out.image.detach()))
 
     if not all(variable.isfinite().all() for variable in variables):
-        raise EditError("inversion produced codes that are not finite; check the checkpoint and the image")
+        raise EditError("inversion produced non-finite codes or noise maps; check the checkpoint and the image")
     codes = codes.detach().expand(-1, generator.num_codes, -1).clone()
     return Inversion(codes, noise and [each.detach() for each in noise])
 
 
 def image_losses(out: GeneratorOutput, target: Target, distance: ImageDistance, mse: float, masks: float) -> Tensor:
-    """Return the losses [N]: distance + `mse` * mean square error, and with labels + `masks` * cross-entropy."""
+    """Return losses [N]: distance plus `mse` times mean square error plus, for labels, `masks` times cross-entropy."""
     losses = distance(out.image) + mse * (out.image - target.images).square().mean((1, 2, 3))
     if target.labels is None:
         return losses
@@ -131,15 +131,15 @@ def image_losses(out: GeneratorOutput, target: Target, distance: ImageDistance, 
 
 
 def mask_cross_entropy(segmentation: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy [N] of a generated segmentation [N, K, R, R] and class ids uint8 [N, R, R]."""
+    """Return the cross-entropy [N] between generated segmentations [N, K, R, R] and class ids uint8 [N, R, R]."""
     return F.cross_entropy(SHARPNESS * segmentation, labels.long(), reduction="none").mean((1, 2))
 
 
 def noise_penalty(maps: Sequence[Tensor]) -> Tensor:
     """Return the noise regularization [N] of noise maps [N, 1, s, s] (StyleGAN2, appendix D).
 
-    It sums the squared autocorrelations at shifts of one pixel, horizontally and vertically, over all scales from s
-    down to 8 pixels. The factor 2 keeps the variance of white noise in spite of the averaging.
+    It sums the squared autocorrelations at shifts of one pixel, horizontally and vertically, over all layers and all
+    scales from s down to 8 pixels. Averaging 2 x 2 pixels halves the deviation of white noise; a factor 2 restores it.
     """
     total = maps[0].new_zeros(len(maps[0]))
     for noise in maps:
@@ -153,7 +153,7 @@ def noise_penalty(maps: Sequence[Tensor]) -> Tensor:
 
 
 def with_noise(generator: Generator, noise: Sequence[Tensor] | None) -> Generator:
-    """Return a frozen copy with other noise maps [N, 1, s, s], one for each layer; None keeps the stored ones."""
+    """Return a frozen copy with these noise maps, [N, 1, s, s] for each layer, or if None, with the stored ones."""
     other = copy.deepcopy(generator).requires_grad_(False)
     for index, maps in enumerate(noise or ()):
         setattr(other.render_net, f"noise_{index}", maps)
@@ -161,14 +161,14 @@ def with_noise(generator: Generator, noise: Sequence[Tensor] | None) -> Generato
 
 
 def rate_at(step: int, config: InversionConfig) -> float:
-    """Return the learning rate of a step from 1 to `config.steps`: linear rise, plateau, cosine down to nearly 0."""
+    """Return the learning rate of a step from 1 to `config.steps`: linear rise, plateau, cosine fall to nearly 0."""
     rise = step / (config.warmup * config.steps) if config.warmup else 1.0
     fall = (config.steps - step + 1) / (config.rampdown * config.steps) if config.rampdown else 1.0
     return config.rate * min(1.0, rise) * (1 - math.cos(math.pi * min(1.0, fall))) / 2
 
 
 def optimizer_step(optimizer: torch.optim.Optimizer, losses: Tensor) -> None:
-    """Minimize the sum of the losses, so that, unlike with their mean, gradients do not depend on the batch size."""
+    """Take a step on the sum of the losses [N]: unlike with their mean, gradients do not depend on the batch size."""
     optimizer.zero_grad()
     losses.sum().backward()
     optimizer.step()

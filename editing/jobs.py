@@ -1,6 +1,6 @@
 """Plan what generate.py does: the codes to generate, the scene, and the files to write.
 
-Shapes: N codes, D latent width, M = B + 2K vectors of a W+ code, P part masks, K parts, n vectors of selected parts.
+Shapes: N codes, D latent width, M = B + 2K vectors of a W+ code, P part masks, K parts.
 """
 
 import argparse
@@ -39,7 +39,7 @@ class Job:
 
     codes: Tensor  # [N, D] or [N, M, D]
     names: Sequence[str]  # names of the files that `write` creates
-    write: Callable[[Iterable[Sample], Path], None]  # arguments: the samples in order, and the folder
+    write: Callable[[Iterable[Sample], Path], None]  # called with the samples in order and the folder
     part_masks: Tensor | None = None  # [P, K]; every code is generated once with each mask
 
     @property
@@ -47,7 +47,7 @@ class Job:
         return len(self.codes) * (1 if self.part_masks is None else len(self.part_masks))
 
     def random_subset(self, count: int) -> tuple[Tensor, Tensor | None]:
-        """Return codes and part masks of at most `count` random samples, always the same ones."""
+        """Return codes and part masks, if any, of up to `count` random samples; every call chooses the same ones."""
         chosen = torch.randperm(self.num_samples, generator=torch.Generator().manual_seed(0))[:count]
         if self.part_masks is None:
             return self.codes[chosen], None
@@ -92,7 +92,7 @@ def plan_job(args: argparse.Namespace, generator: Generator, classes: ClassTable
 
 
 def _with_background(codes: Tensor, args: argparse.Namespace, generator: Generator) -> Tensor:
-    """Return codes after --background, if it is a seed, and --truncation."""
+    """Apply --background, if it is a seed, and --truncation to codes."""
     if isinstance(args.background, int):
         source, index = seed_codes(generator, [args.background]), part_index(generator.config, 0, "both")
         codes = mix_codes(codes, source, index, generator.config)
@@ -100,7 +100,7 @@ def _with_background(codes: Tensor, args: argparse.Namespace, generator: Generat
 
 
 def _take_parts(codes: Tensor, takes: Sequence[Sequence[str]], generator: Generator, classes: ClassTable) -> Tensor:
-    """Return codes after --take, which replaces parts; `takes` has pairs such as ("7", "hair,hat")."""
+    """Replace parts of codes; `takes` holds the pairs of --take, source and parts, such as ("7", "hair,hat")."""
     for source, parts in takes:
         other = source_codes(source, generator)
         if len(other) != 1:
@@ -111,7 +111,7 @@ def _take_parts(codes: Tensor, takes: Sequence[Sequence[str]], generator: Genera
 
 
 def read_background(path: int | Path | None, generator: Generator, classes: ClassTable) -> Tensor | None:
-    """Return the centre square of a photo given as --background, floats [3, R, R] in [-1, 1]; None for seeds."""
+    """Return the centre square of --background, if it is a photo, as floats [3, R, R] in [-1, 1]; otherwise None."""
     if not isinstance(path, Path):
         return None
     image = read_photo(path, None, classes, generator.config.resolution, "center").image
@@ -150,7 +150,7 @@ def slide_job(
     classes: ClassTable,
     name: str = "slide.png",
 ) -> Job:
-    """Return the job for a grid: a row for each code, moved by minus to plus the strengths of all directions."""
+    """Return the job for a grid: a row for each code, moved along all directions from minus to plus their strengths."""
     middle = SLIDE_COLUMNS // 2
     scales = [(column - middle) / middle for column in range(SLIDE_COLUMNS)]
     captions = [", ".join(f"{s * strength:+.2g}" if s else "0" for _, strength in directions) for s in scales]
@@ -161,12 +161,12 @@ def slide_job(
 def _interpolation_job(
     codes: Tensor, index: Tensor, args: argparse.Namespace, config: ModelConfig, classes: ClassTable
 ) -> Job:
-    """Return the job for interpolation.gif, .mp4 or .png, where the first code's vectors at `index` change.
+    """Return the job for interpolation.gif, .mp4 or .png, where only the first code's vectors at `index` change.
 
     Animations show image | mask; a PNG has a line of images and a line of masks for each pair of successive codes.
     """
     if len(codes) < 2:
-        raise EditError("an interpolation needs at least two codes; give more --seeds or --latents")
+        raise EditError("an interpolation needs at least two codes; give more --seeds, or --latents with more codes")
     name = f"interpolation.{args.format}"
     moving = loop(codes, args.frames, index, config, args.curve)
     if args.format == "png":
@@ -202,7 +202,7 @@ def _image_job(
     arrange: Callable[[Iterable[Sample]], Iterable[np.ndarray]],
     part_masks: Tensor | None = None,
 ) -> Job:
-    """Return the job for the images, one for each name, that `arrange` makes of all samples."""
+    """Return the job that writes one image for each name; `arrange` makes these images from all samples."""
 
     def write(samples: Iterable[Sample], folder: Path) -> None:
         for name, image in zip(names, arrange(samples), strict=True):

@@ -14,15 +14,15 @@ SINGLE_THREAD_RESOLUTION = 128  # up to this resolution, one CPU thread is the f
 
 
 def load_model(path: Path, device: torch.device) -> tuple[Generator, ClassTable]:
-    """Load the EMA generator and the class table of a checkpoint, see `build_model`."""
+    """Load the EMA generator and the class table of a checkpoint file, see `build_model`."""
     return build_model(load_networks(path), device)
 
 
 def build_model(networks: Networks, device: torch.device) -> tuple[Generator, ClassTable]:
-    """Build the EMA generator and the class table of a checkpoint; if it has none, return the default table.
+    """Build the EMA generator and the class table of a checkpoint; without a stored table, use the default one.
 
     Raises:
-        ModelError: if there is no generator, or it does not fit the checkpoint's own configuration.
+        ModelError: if the checkpoint has no EMA generator, or its weights do not fit its configuration.
         EditError: if the class table is invalid, or has another number of classes than the generator.
     """
     generator = networks.build_generator().to(device)
@@ -32,7 +32,7 @@ def build_model(networks: Networks, device: torch.device) -> tuple[Generator, Cl
     except DataError as error:
         raise EditError(f"{source}: {error}") from None
     if classes.num_classes != count:
-        raise EditError(f"{source}: its class table has {classes.num_classes} classes, but its generator has {count}")
+        raise EditError(f"{source} is damaged: it names {classes.num_classes} classes, but its generator has {count}")
     return generator, classes
 
 

@@ -36,7 +36,7 @@ class PartSelection(NamedTuple):
 def parse_parts(text: str, names: Sequence[str]) -> PartSelection:
     """Parse comma-separated class names or ids; "base" means the base codes, unless a class has that name.
 
-    For unknown names, an EditError suggests the nearest one and lists all.
+    Raise EditError for an unknown name; the message lists all names and suggests the nearest one.
     """
     ids: dict[int, None] = {}  # a dict, to keep the order and drop repetitions
     base = False
@@ -56,10 +56,10 @@ def parse_parts(text: str, names: Sequence[str]) -> PartSelection:
 
 
 def code_index(config: ModelConfig, parts: PartSelection | None = None, kind: CodeKind = "both") -> Tensor:
-    """Return the positions of the parts' vectors of a kind in a W+ code, long [n], ascending.
+    """Return the ascending positions, long [n], of the vectors of these parts and this kind in a W+ code.
 
-    None selects all parts, and the base codes unless `kind` is "texture". Selected base codes are always included,
-    as they are neither shape nor texture.
+    None selects all parts, and the base codes unless `kind` is "texture". Base codes in `parts` count for every kind,
+    because they are neither shape nor texture.
     """
     if parts is None:
         parts = PartSelection(tuple(range(config.num_classes)), base=kind != "texture")
@@ -73,7 +73,7 @@ def code_index(config: ModelConfig, parts: PartSelection | None = None, kind: Co
 
 
 def mix_codes(codes: Tensor, source: Tensor, index: Tensor, config: ModelConfig) -> Tensor:
-    """Return `codes` with the vectors at `index` from `source`, which holds N codes or one for all: [N, M, D]."""
+    """Return codes [N, M, D]: `codes` with the vectors at `index` replaced by those of `source`, N codes or one."""
     mixed = to_wplus(codes, config).clone()
     mixed[:, index] = to_wplus(source, config)[:, index]
     return mixed
@@ -82,8 +82,8 @@ def mix_codes(codes: Tensor, source: Tensor, index: Tensor, config: ModelConfig)
 def mixing_table(rows: Tensor, sources: Tensor, index: Tensor, config: ModelConfig) -> Tensor:
     """Return the codes of a style-mixing table, [C + R (1 + C), M, D] for R `rows` and C `sources`, in reading order.
 
-    The first line holds the sources. Each of the R lines below holds a row's code, then this code with the vectors at
-    `index` from each source.
+    The first line holds the sources. Each of the R lines below holds one of the `rows`, then copies of it with the
+    vectors at `index` taken from each source.
     """
     sources = to_wplus(sources, config)
     lines = [sources]
@@ -93,7 +93,7 @@ def mixing_table(rows: Tensor, sources: Tensor, index: Tensor, config: ModelConf
 
 
 def interpolate(first: Tensor, second: Tensor, position: float, curve: Arc = "linear") -> Tensor:
-    """Interpolate from `first` (position 0) to `second` (position 1), vector by vector, [..., D].
+    """Interpolate from `first` (position 0) to `second` (position 1), both [..., D], vector by vector.
 
     "spherical" rotates the vector at constant speed (Shoemake, "Animating rotation with quaternion curves", 1985) and
     changes its length linearly.
@@ -132,9 +132,9 @@ def closed_spline(codes: Tensor, steps: int) -> Tensor:
 
 
 def loop(codes: Tensor, steps: int, index: Tensor, config: ModelConfig, curve: Curve = "linear") -> Tensor:
-    """Interpolate through all N codes and back to the first, [N * steps, M, D]; the end point is not repeated.
+    """Return `steps` codes from each of N codes to the next and from the last to the first, [N * steps, M, D].
 
-    Only the vectors at `index` change; all others are those of the first code.
+    The end point is not repeated. Only the vectors at `index` change; all others are those of the first code.
     """
     codes = to_wplus(codes, config)
     codes = mix_codes(codes[:1].expand_as(codes), codes, index, config)

@@ -355,7 +355,7 @@ def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytes
         ("--seeds 0-x", "0-15,42"),
         ("--seeds", "expected one argument"),
         ("--seeds 0 --latents codes.npy", "not allowed with"),
-        ("--latents missing.npy", "cannot read missing.npy"),
+        ("--latents missing.npy", "missing.npy: no such file"),
         ("--seeds 0 --truncation nan", "finite"),
         ("--seeds 0 --truncation much", "finite"),
         ("--seeds 0 --batch-size 0", "positive"),
@@ -376,7 +376,7 @@ def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytes
         ("--seeds 0 --sources 3", "--mix"),
         ("--seeds 0 --take 1-3 hair", "--take 1-3 has 3 codes; give one seed"),
         ("--seeds 0 --take 1 hiar", "did you mean 'hair'?"),
-        ("--seeds 0 --take missing.npy hair", "cannot read missing.npy"),
+        ("--seeds 0 --take missing.npy hair", "missing.npy: no such file"),
         ("--seeds 0 --take 1", "expected 2 arguments"),
         ("--seeds 0 --zoom 0", "0 is not above 0"),
         ("--seeds 0 --zoom x", "finite"),
@@ -386,7 +386,7 @@ def refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytes
         ("--seeds 0 --slide", "--slide needs --direction"),
         ("--seeds 0 --direction hair.npz", "expected 2 arguments"),
         ("--seeds 0 --direction hair.npz much", "much is not a finite number"),
-        ("--seeds 0 --direction missing.npz 1", "cannot read missing.npz"),
+        ("--seeds 0 --direction missing.npz 1", "missing.npz: no such file"),
         ("--seeds 0 --interpolate", "at least two"),
         ("--seeds 0,1 --interpolate --format avi", "invalid choice"),
         ("--seeds 0,1 --interpolate --fps 60", "a GIF can show 50 at most"),
@@ -458,7 +458,7 @@ def test_classes_that_do_not_fit_the_generator(
     contents["classes"] = {"names": ["a", "b"], "colors": [[0, 0, 0], [1, 1, 1]], "transparent": []}
     torch.save(contents, tmp_path / "two.pt")
     arguments = ["--checkpoint", str(tmp_path / "two.pt"), "--output", str(tmp_path / "out"), "--seeds", "0"]
-    assert "class table has 2 classes, but its generator has 4" in refused(arguments, monkeypatch, capsys)
+    assert "is damaged: it names 2 classes, but its generator has 4" in refused(arguments, monkeypatch, capsys)
 
 
 def test_mp4_without_its_requirement(

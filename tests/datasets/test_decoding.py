@@ -159,7 +159,7 @@ def test_colours_that_nobody_gave_mean_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has colours #ff0000 that are not in the class table"):
         read_label(path, replace(TABLE, uncolored=(1,)))
     bare = ClassTable(TABLE.names, TABLE.colors, uncolored=(0, 1, 2))
-    with pytest.raises(DataError, match=r"the class table has no colours; add them there, or store ids"):
+    with pytest.raises(DataError, match=r"the class table has none; add colours to it, or store ids"):
         read_label(path, bare)
 
 

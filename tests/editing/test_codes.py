@@ -49,7 +49,7 @@ def test_codes_of_another_kind(tmp_path: Path, array: np.ndarray, found: str) ->
 
 def test_files_that_hold_no_codes(tmp_path: Path) -> None:
     path = tmp_path / "codes.npy"
-    with pytest.raises(EditError, match=r"cannot read .*codes.npy: no such file"):
+    with pytest.raises(EditError, match=r"codes.npy: no such file"):
         load_codes(path, CONFIG)
     for content in (b"", b"no array", b"\x93NUMPY\x01\x00 cut"):
         path.write_bytes(content)

@@ -129,7 +129,7 @@ def test_the_bundled_encoder_is_of_the_bundled_model() -> None:
 
 def test_files_that_cannot_be(generator: Generator, tmp_path: Path) -> None:
     path = tmp_path / "encoder.pt"
-    with pytest.raises(EditError, match=r"encoder\.pt: no such file; train one with python -m scripts\.train_encoder"):
+    with pytest.raises(EditError, match=r"encoder\.pt: no such file; train one .* python -m scripts\.train_encoder"):
         load_encoder(path, generator)
     with path.open("wb") as file:
         save_encoder(random_encoder(generator), generator, {}, file)
@@ -156,7 +156,7 @@ def test_files_that_cannot_be(generator: Generator, tmp_path: Path) -> None:
     [
         ("rounds", 0, r"encoder\.rounds = 0: choose 1 to 100"),
         ("channels", 12, r"encoder\.channels = 12: choose a multiple of 8"),
-        ("heads", 3, r"encoder\.heads = 3: choose a divisor of max_channels = 128"),
+        ("heads", 3, r"encoder\.heads = 3 must divide encoder\.max_channels = 128"),
     ],
 )
 def test_numbers_that_make_no_sense(option: str, value: int, said: str) -> None:

@@ -164,7 +164,7 @@ def test_the_callback_sees_every_step_and_may_end_it(generator: Generator) -> No
 
 
 def test_what_cannot_be(generator: Generator) -> None:
-    with pytest.raises(EditError, match="not finite"):
+    with pytest.raises(EditError, match="non-finite"):
         invert(
             generator,
             drawn(generator, 1),

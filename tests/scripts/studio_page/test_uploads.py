@@ -154,7 +154,7 @@ def test_codes_are_opened_again(model, invertible, session, tmp_path):
     [
         ("notes.txt", b"hello", r"^notes.txt has an unsupported type: upload one of .npy, .npz, .pt, .bmp"),
         ("bad.png", b"hello", r"^bad.png: is not an image"),
-        ("bad.npy", b"hello", r"^cannot read bad.npy: is not a .npy array"),
+        ("bad.npy", b"hello", r"^bad.npy: is not a .npy array"),
     ],
 )
 def test_messages_about_bad_uploads_name_no_folder(invertible, tmp_path, name, content, message):
