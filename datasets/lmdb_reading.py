@@ -35,7 +35,7 @@ META_FILE = "meta.json"  # holds `meta` beside a linked LMDB of another program,
 META_VERSION = 1
 MAX_PIXELS = 2**26  # 8192 x 8192, the largest image size of both layouts
 _META_TYPES = {"resolution": int, "count": int, "source": str, "tool": str, "read_by": str}
-_NAMES = {int: "whole number", str: "text"}
+_WORDS = {int: "a whole number", str: "text"}
 _MAX_DIGITS = 18
 
 _entries: dict[str, tuple[int, int, "lmdb.Environment"]] = {}  # by real path: process id, inode, LMDB
@@ -130,7 +130,7 @@ def read_meta(path: Path) -> Mapping[str, Any]:
         )
     for name, kind in _META_TYPES.items():
         if name in meta and type(meta[name]) is not kind:
-            raise DataError(f"{place} has {name} = {brief(meta[name])}, no {_NAMES[kind]}; write the data set again")
+            raise DataError(f"{place} has {name} = {brief(meta[name])}, not {_WORDS[kind]}; write the data set again")
     return meta
 
 
@@ -172,7 +172,7 @@ def resize(image: Image.Image, resolution: int, resampling: Image.Resampling, pa
     """Return a square image reduced to side `resolution`; `path` and `key` are for messages.
 
     Raises:
-        DataError: if the image is not square, or smaller than that.
+        DataError: if the image is not square, or smaller than `resolution`.
     """
     if image.size == (resolution, resolution):
         return image

@@ -141,7 +141,7 @@ def _refuse_grey_ids(palette: Palette, table: ClassTable) -> None:
 def canonical_colors(palette: Palette, table: ClassTable) -> Palette:
     """Return the palette with each class shown in the first of its colours in the class table.
 
-    Palettes that use different colours of a class then compare equal. Colours outside the class of their id are kept.
+    Palettes that use different colours of a class then compare equal. Colours that contradict their ids are kept.
     """
     classes = _classes_of_colors(table, table.uncolored)
     first: dict[int, str] = {}

@@ -35,7 +35,7 @@ class FolderDataset(PairDataset):
     """Pairs of image and mask files, decoded, cropped and resized on access: for small data sets.
 
     Args:
-        source: the files; without masks, only `image` can read the data set.
+        source: the files; if they have no masks, only `image` can be used.
         resolution: side length R of images and labels.
         crop: what to do with images that are not square, see `datasets.crop_and_resize.crop_and_resize`.
 
@@ -118,8 +118,8 @@ def open_dataset(config: DataConfig, resolution: int | None = None, num_classes:
         num_classes: required number of classes; None: any.
 
     Raises:
-        DataError: if no path is given or one cannot be used, the data sets have different classes or another number
-            of them, or an option for folders is given without a folder.
+        DataError: if no path is given or one cannot be used, the data sets have different classes or not
+            `num_classes`, or an option for folders is given without a folder.
     """
     _check(config, "images and masks")
     if resolution is not None and resolution < 1:

@@ -142,7 +142,7 @@ def duplicates(files: Mapping[str, Sequence[Path]]) -> list[str]:
 
 
 def same_name(first: Path, second: Path) -> str:
-    """Return a message about two files with the same name; callers put the path of the second before it."""
+    """Return a message on how two files with the same name differ; callers put the path of the second before it."""
     same = first.suffix == second.suffix and normalized(str(first)) == normalized(str(second))
     return f"has the same name as {first} with a different {'Unicode form (NFC, NFD)' if same else 'extension'}"
 
@@ -204,7 +204,7 @@ def recognize(images: Listing, masks: Listing, image_suffix: str = "") -> Conven
 def split_by_each_suffix(
     listing: Listing, convention: Convention = _UNKNOWN
 ) -> list[tuple[Listing, Listing, Convention]]:
-    """Separate images from masks in one folder, once for each kind (suffix) of mask that pairs with any image.
+    """Separate images from masks in one folder, once for each kind (suffix) of mask that some image has.
 
     Args:
         listing: all image files, masks among them.
@@ -244,7 +244,7 @@ def split_by_suffix(listing: Listing, convention: Convention = _UNKNOWN) -> tupl
 
 
 def _known_conventions(images: Listing, masks: Listing, image_suffix: str) -> list[Convention]:
-    """Return the conventions with a known mask suffix that occurs and `image_suffix`, or a known one that occurs."""
+    """Combine each known mask suffix in use with `image_suffix`, or if that is "", with each known one in use."""
     image_suffixes = [image_suffix] if image_suffix else ["", *_present(images, _IMAGE_SUFFIXES)]
     return [Convention(image, mask) for mask in _present(masks, _MASK_SUFFIXES) for image in image_suffixes]
 

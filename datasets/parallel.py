@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int
 ) -> Generator[Result, None, None]:
-    """Yield `function(item)` for each item in order, computed by worker processes; up to 1 worker: by this process.
+    """Yield `function(item)` for each item, in order; with 0 or 1 workers, compute the results in this process.
 
     Only a few results are computed ahead, so that a slow consumer does not fill the memory. When the generator is
     exhausted or closed, it first waits for its workers to end, because Python fails if it exits while they run.
@@ -44,7 +44,9 @@ def ordered_map(
             waiting += [pool.submit(_apply, chunk) for chunk in islice(chunks, 1)]
             yield from results
     except BrokenProcessPool:
-        raise DataError("a worker process was killed, perhaps for lack of memory; use fewer --workers") from None
+        raise DataError(
+            "a worker process was killed, perhaps for lack of memory; use fewer --workers (in a run: data.workers)"
+        ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -33,7 +33,7 @@ class ResumableWriter:
         plan: text that states everything the content depends on; "" if the data set is never resumed.
 
     Attributes:
-        count: number of records written so far, including those of interrupted runs; append the later ones only.
+        count: number of records written so far, including those of interrupted runs; append only the later ones.
 
     Raises:
         DataError: if `path` exists (it is never overwritten), is being written by another process, or cannot be

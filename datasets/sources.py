@@ -45,7 +45,7 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, index: int) -> Record:
-        """Return the image and labels of a record; raise DataError, which names the file, if one cannot be used."""
+        """Return the image and labels of a record; if a file cannot be used, raise a DataError that names it."""
 
     def mask_name(self, index: int) -> str:
         """Return the mask's path or key, for messages."""
@@ -173,7 +173,6 @@ class LmdbSource(Source):
 
 
 def _to_pil(image: Tensor) -> Image.Image:
-    """Convert an image, uint8 [3, R, R]."""
     return Image.fromarray(image.permute(1, 2, 0).numpy())
 
 

@@ -41,7 +41,7 @@ def fit_background(
 ) -> FittedBackground:
     """Optimize background features so that samples show a photo wherever they show background.
 
-    The other parts of the samples are generated, too, but do not change: masks are soft, so every part has some weight
+    The other parts, which do not change, are generated, too: masks are soft, so every part of a sample has some weight
     in every pixel, and features optimized alone would look pale behind a face. The loss compares the background of the
     samples with the photo, keeps their foreground and masks, and keeps the features close to the generator's usual
     background features.

@@ -62,7 +62,7 @@ def pca_directions(w: Tensor, count: int) -> list[Shift]:
 def _eigenvectors(matrix: Tensor, w: Tensor, count: int, name: str, quantity: str) -> list[Shift]:
     """Return the `count` eigenvectors of a symmetric matrix [D, D] with the largest eigenvalues.
 
-    Each is one standard deviation of w long. The descriptions are "{name} 1, 40% of the {quantity}" and so on.
+    Each is as long as the standard deviation of w along it. Its description is "{name} 1, 40% of the {quantity}".
     """
     values, vectors = torch.linalg.eigh(matrix)
     shares = values / values.sum()

@@ -146,7 +146,7 @@ def _norm(channels: int) -> nn.GroupNorm:
 
 @torch.no_grad()
 def encode(encoder: Encoder, generator: Generator, target: Target) -> Tensor:
-    """Return the codes [N, M, D] of the encoder's last round, without gradients."""
+    """Return the codes [N, M, D] that the encoder predicts in its last round, without gradients."""
     *_, (codes, _) = encoder.refinements(generator, target)
     return codes
 

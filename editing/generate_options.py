@@ -64,7 +64,7 @@ def _add_edits(parser: argparse.ArgumentParser) -> None:
     add("--take", **pairs, metavar=("SOURCE", "PARTS"), help=take)
     move = "move codes along a direction of scripts.directions, such as hair.npz -2; can be repeated"
     add("--direction", **pairs, metavar=("FILE", "STRENGTH"), help=move)
-    add("--background", type=_background, help="background for all images: that of a seed, or a photo")
+    add("--background", type=_seed_or_file, help="background for all images: that of a seed, or a photo")
     add("--zoom", type=_above_zero, default=1.0, help="magnify all parts but the background (default 1)")
     shift = "move all parts but the background, right and down; 2 is the width of the image (default 0 0)"
     add("--shift", nargs=2, type=finite, default=(0.0, 0.0), metavar=("X", "Y"), help=shift)
@@ -106,8 +106,7 @@ def _above_zero(text: str) -> float:
     return value
 
 
-def _background(text: str) -> int | Path:
-    """Convert the argument of --background to a seed, if it is a number, or to a file."""
+def _seed_or_file(text: str) -> int | Path:
     try:
         return parse_seeds(text)[0] if text.isdecimal() else Path(text)
     except EditError as error:

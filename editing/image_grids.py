@@ -20,7 +20,7 @@ MAX_PIXELS = 2**28  # maximum size of an image grid: 768 MiB
 
 
 def check_grid_size(tiles: int, resolution: int, remedy: str = "generate fewer seeds, or use --files") -> None:
-    """Raise EditError, with `remedy`, if an image of so many tiles of side `resolution` needs too much memory."""
+    """Raise EditError, with `remedy`, if an image of `tiles` tiles with side `resolution` needs too much memory."""
     limit = MAX_PIXELS // resolution**2
     if tiles > limit:
         size = f"{resolution} x {resolution} pixels"

@@ -40,7 +40,7 @@ class Target(NamedTuple):
 class InversionConfig:
     """Options of an inversion."""
 
-    space: Space = "wplus"  # optimize "w": one vector; "wplus": M vectors; "wplus-noise": M vectors and noise maps
+    space: Space = "wplus"  # optimize one vector ("w"), M vectors ("wplus"), or also noise maps ("wplus-noise")
     steps: int = 400  # number of Adam steps; 0 returns the initial codes
     rate: float = 0.1  # highest learning rate
     warmup: float = 0.05  # share of the steps in which the learning rate rises from 0
