@@ -98,7 +98,7 @@ def test_a_right_declaration_can_be_asked_for(monkeypatch):
 
 def test_a_metric_whose_package_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "metrics.image_quality", None)
-    with pytest.raises(MetricError, match=r"metrics\.image_quality needs .*, which is not installed"):
+    with pytest.raises(MetricError, match=r"metrics\.image_quality imports .*, which is not installed"):
         registered()
 
 

@@ -106,7 +106,7 @@ def test_one_for_something_else_is_refused(saved, expected, said):
 
 def test_the_one_in_the_cache_is_found(quick, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(MetricError, match="no segmenter was trained on these data"):
+    with pytest.raises(MetricError, match="the cache has no segmenter for these data"):
         find_segmenter("", NAMES, 32, "d" * 64)
     segmenter_path("d" * 64).parent.mkdir(parents=True)
     quick.save(segmenter_path("d" * 64))
