@@ -52,9 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         job.write(progress(samples, total=job.num_samples, desc="generating", unit="image"), args.output)
     except torch.OutOfMemoryError:
-        raise EditError(
-            f"the device ran out of memory at --batch-size {args.batch_size}: choose a smaller one, or --device cpu"
-        ) from None
+        raise EditError(f"out of memory: choose a --batch-size below {args.batch_size}, or --device cpu") from None
     if args.save_latents:
         save_codes(job.codes, args.output / "latents.npy")
     print(f"wrote {len(names)} file(s) to {args.output}: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}")

@@ -41,8 +41,7 @@ def training_crop(checkpoint: Mapping[str, Any]) -> Crop:
 def find_masks(images: Sequence[Path], folder: Path) -> list[Path]:
     """Return the mask of each image: the file in `folder` with the same NFC-normalized stem and any image extension.
 
-    Raises:
-        EditError: if `folder` is not a folder, or has no mask or several masks for an image.
+    Raise EditError if `folder` is not a folder, or has no mask or several masks for an image.
     """
     if not os.path.isdir(folder):
         raise EditError(f"--masks {folder} is not a folder; give the folder that holds the masks")

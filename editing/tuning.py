@@ -52,9 +52,7 @@ def tune(
     """Return a copy of the generator that reproduces one image better from its code, [1, D] or [1, M, D].
 
     `generator` is not changed, and the copy has the same noise maps. `target` must be on the generator's device.
-
-    Raises:
-        EditError: if the tuned weights are not finite.
+    Raise EditError if the tuned weights are not finite.
     """
     tuned = copy.deepcopy(generator).requires_grad_()
     optimizer = torch.optim.Adam(tuned.parameters(), lr=config.rate)

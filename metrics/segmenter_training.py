@@ -35,8 +35,7 @@ class LabelledImages(Protocol):
 class SegmenterTraining:
     """Hyperparameters for training a segmenter. On a CPU, the same seed gives the same segmenter.
 
-    Raises:
-        MetricError: if a value is out of range.
+    Raise MetricError if a value is out of range.
     """
 
     steps: int = 3000  # optimizer steps
@@ -64,10 +63,8 @@ def train_segmenter(
     """Train a segmenter on the first nine tenths of the real pairs, measure it on the rest, and return it on `device`.
 
     `names` are the names of the K classes; `data` is the digest of the pairs, which names the segmenter's cache file.
-    PyTorch's global random state does not change.
-
-    Raises:
-        MetricError: if there are too few pairs, or the images are too small or too large.
+    PyTorch's global random state does not change. Raise MetricError if there are too few pairs, or the images are too
+    small or too large.
     """
     config, device = config or SegmenterTraining(), torch.device(device)
     if len(dataset) < 2 * _HELD_OUT:
@@ -119,10 +116,7 @@ def _train(
 
 
 def _class_weights(dataset: LabelledImages, count: int, num_classes: int) -> Tensor:
-    """Return loss weights [K], larger for rare classes; their mean over all pixels of the first `count` pairs is 1.
-
-    If there are many pairs, an evenly spaced subset represents them.
-    """
+    """Return loss weights [K], larger for rare classes, with a mean of 1 over the pixels of the first `count` pairs."""
     counted = range(0, count, -(-count // _COUNTED))
     counts = torch.stack([pixel_counts(dataset[index][1], num_classes) for index in counted]).sum(0).double()
     shares = (counts / counts.sum()).clamp_min(_RAREST)

@@ -150,5 +150,5 @@ def test_numbers_that_make_no_sense(wrong):
 def test_too_few_or_too_small_pairs():
     with pytest.raises(MetricError, match="too few"):
         train_segmenter(discs(5), NAMES, "d", QUICK)
-    with pytest.raises(MetricError, match="16 pixels"):
+    with pytest.raises(MetricError, match="16 px"):
         train_segmenter(discs(20, side=16), NAMES, "d", QUICK)
