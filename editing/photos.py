@@ -28,7 +28,7 @@ MAX_PIXELS = 2**26  # 8192 x 8192; such an image takes 192 MiB when decoded
 
 
 def training_crop(checkpoint: Mapping[str, Any]) -> Crop:
-    """Return the --crop of a checkpoint's training data, "center" or "pad"; "error" if the checkpoint has neither."""
+    """Return the --crop of a checkpoint's training data: "center" or "pad", or "error" if neither is recorded."""
     sources = checkpoint.get("data") or ()
     commands = [str(source.get("source", "")) for source in sources if isinstance(source, Mapping)]
     crops: list[Any] = [crop for command in commands for crop in re.findall(r" --crop (\w+)", command)]

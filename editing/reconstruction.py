@@ -168,7 +168,7 @@ def residual(image: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def inversion_grid(results: Sequence[Reconstruction], palette: np.ndarray) -> np.ndarray:
-    """Return a captioned image grid, uint8 [H, W, 3], with a row for each photo and the columns of COLUMNS."""
+    """Return a captioned image grid, uint8 [H, W, 3]: a row for each photo; columns as in COLUMNS, masks if given."""
     tiles = []
     for photo, sample in ((result.photo, result.sample) for result in results):
         target_mask = [] if photo.label is None else [colorize(photo.label, palette)]
@@ -203,7 +203,7 @@ def advice(quality: ReconstructionQuality, perceptual: str, space: str, *, guide
 
 
 def quality_table(entries: Sequence[Mapping[str, Any]], perceptual: str) -> str:
-    """Return the report's entries as a text table, one row a photo, and one more for its quality before tuning."""
+    """Return the report's entries as a text table; a tuned photo has another row for its quality before tuning."""
     rows = []
     for entry in entries:
         name = printable(entry["name"])

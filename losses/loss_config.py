@@ -20,7 +20,7 @@ class LossConfig:
         mask: weight of the mask regularization (paper, section 3.5).
         path_length: weight of the path length regularization.
         path_length_every: interval n: apply this regularization in every n-th iteration, multiplied by n; 0: never.
-        path_length_batch_share: fraction of each micro-batch that it uses, at least one sample.
+        path_length_batch_share: fraction of each micro-batch for this regularization, at least one sample.
         style_mixing: probability that a sample mixes the styles of two codes.
     """
 

@@ -36,7 +36,7 @@ def path_lengths(image: Tensor, layer_codes: Tensor, noise: Tensor) -> Tensor:
 def path_length_loss(
     lengths: Tensor, running_mean: Tensor, reduce_mean: Callable[[Tensor], Tensor] = lambda x: x
 ) -> PathLength:
-    """Update the running mean of path lengths; return it, and their mean squared deviation from it as the loss.
+    """Update the running mean of path lengths; return the loss, their mean squared deviation from it, and the mean.
 
     The gradient of the loss also flows through the update of the mean.
 

@@ -17,7 +17,7 @@ from utils.errors import MetricError, ReadingError
 from utils.reading.checks import check_regular, sha256_of
 
 EFFICIENTNET_SIZE = 224  # px, the training resolution of EfficientNet-Lite0
-EFFICIENTNET_SHA256 = "57934424"  # first digits, like the next
+EFFICIENTNET_SHA256 = "57934424"  # first digits of the weights' SHA-256
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 INCEPTION_SHA256 = "6726825d"
 INCEPTION_SIZE = 299

@@ -25,13 +25,13 @@ from metrics.report import by_class, plain
 
 @register("locality", better={"locality_shape": "higher", "locality_texture": "higher"})
 class LocalityOfEdits(Metric):
-    """Share of an image's change that lies inside the edited part: its shape or texture code is another sample's."""
+    """Share of an image's change inside the edited part, which takes its shape or texture code from another sample."""
 
     source = "edits"
     reduce = "sum"
 
     def update(self, batch: Edit) -> State:
-        """Return the tensors of a `Locality` of one batch; the edited code's kind precedes each name: "shape_area"."""
+        """Return the tensors of a `Locality` of one batch; names begin with the edited code's kind, as "shape_area"."""
         locality = Locality(len(self.classes))
         locality.update(batch.part, batch.before.images, batch.after.images, batch.before.labels, batch.after.labels)
         return {f"{batch.kind}_{name}": value for name, value in vars(locality).items()}

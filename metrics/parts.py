@@ -1,4 +1,4 @@
-"""Fréchet distance of single parts, cut out of images. Shapes: N samples, n crops, F features, R resolution."""
+"""Fréchet distance of crops of single parts. Shapes: N samples, n crops, F features, R resolution."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ def part_crops(
 
     Images are uint8 [N, 3, R, R], labels are class ids [N, R, R]. The square is centred on the part's bounding box; if
     it does not fit, it is shifted inward and, if necessary, shrunk to the image's size. Resizing is bicubic with
-    antialiasing. Samples without the part, or with less of it than `min_area` (share of the image), are left out.
+    antialiasing. Samples without the part, or where its share of the image is below `min_area`, are left out.
     """
     from torchvision.transforms.v2 import InterpolationMode, functional
 

@@ -51,7 +51,7 @@ def curves(path: Path, series: Mapping[str, tuple[Sequence[float], Sequence[floa
 
 
 class Panel(NamedTuple):
-    """One panel of `panels`: curves of one number, with a band over seeds."""
+    """One panel of `panels`: curves of one number, with bands over seeds."""
 
     title: str
     xlabel: str

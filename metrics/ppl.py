@@ -42,7 +42,7 @@ def path_pairs(start: Tensor, end: Tensor, t: Tensor, epsilon: float = EPSILON) 
 def perceptual_path_length(distances: Tensor) -> float:
     """Return the mean of the distances [N] from their 1st to their 99th percentile, both included.
 
-    As in torch-fidelity, the percentiles are rounded outward to distances; up to N = 100, none is left out.
+    As in torch-fidelity, the 1st is rounded down and the 99th up to a distance; up to N = 100, none is left out.
     """
     ordered = distances.flatten().double()
     lower = ordered.quantile(_PERCENTILES[0], interpolation="lower")

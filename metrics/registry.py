@@ -102,7 +102,7 @@ class Metric:
 
     @property
     def limit(self) -> int | None:
-        """Number of generated samples, and of real images, after which `update` gets no more; None: no limit."""
+        """Total number of generated samples, and of real images, that `update` gets at most; None: no limit."""
         return None
 
     def update(self, batch: Any) -> State:
@@ -110,11 +110,11 @@ class Metric:
         raise NotImplementedError
 
     def compute(self, generated: State, real: State) -> Result:
-        """Return the results; `real` is {} without the need "real". If MetricError is raised, they are not reported."""
+        """Return the results; `real` is {} without the need "real". Raise MetricError to leave the metric out."""
         raise NotImplementedError
 
     def facts(self) -> dict[str, Any] | None:
-        """Return settings that determine the state of the real data, for its key on disk; None: keep it in memory."""
+        """Return settings that, with the data, determine the real state, as its key on disk; None: do not store it."""
         return None
 
 
@@ -153,7 +153,7 @@ def registered() -> Mapping[str, type[Metric]]:
 
 
 def check_metrics(config: MetricConfig) -> None:
-    """Raise ValueError if `names` has no or unknown metrics, or `best` is no number of theirs that can be ranked."""
+    """Raise ValueError unless `names` are metrics and `best`, if set, can be ranked and is measured in training."""
     known = registered()
     if not config.names:
         raise ValueError(f"metrics.names is empty: choose from {', '.join(known)}")

@@ -28,7 +28,7 @@ class Report:
     left_out: dict[str, str] = field(default_factory=dict)  # metrics that were not measured: reasons by name
 
     def add(self, name: str, value: float | None, how: str) -> None:
-        """Add a number with its settings `how`. A value nan is left out; so is None, and then `how` is the reason."""
+        """Add a number with its settings `how`. nan and None go to `left_out`; for None, `how` is the reason."""
         if value is None or math.isnan(value):
             self.left_out[name] = how if value is None else f"not a number ({how})"
         else:

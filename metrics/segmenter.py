@@ -1,4 +1,4 @@
-"""Segmenter: a network trained on real pairs. `agreement` compares its labels of generated images with their masks.
+"""Segmenter: a network trained on real pairs; the metric `agreement` compares its labels with generated masks.
 
 Shapes: N samples, K classes, R resolution of the images, S resolution at which the network processes them.
 """
@@ -121,7 +121,7 @@ def segmenter_path(data: str) -> Path:
 def find_segmenter(path: str | Path, names: Sequence[str], resolution: int, data: str) -> Segmenter:
     """Load a segmenter to the CPU, from the cache if `path` is "", and check that it was trained on these data.
 
-    Raise MetricError if it is missing or damaged, or if its class names, resolution or digest of the data differ.
+    Raise MetricError if the file is missing or damaged, or its class names, resolution or data digest differ.
     """
     if not path and not segmenter_path(data).is_file():
         command = f"{_TRAIN_COMMAND} --resolution {resolution} (about eight minutes on one CPU core at 64 px)"
@@ -133,10 +133,10 @@ def find_segmenter(path: str | Path, names: Sequence[str], resolution: int, data
         ("resolution", facts.resolution, resolution),
         ("number of classes", len(facts.names), len(names)),
         ("classes", ", ".join(facts.names), ", ".join(names)),
-        ("data", facts.data[:12], data[:12]),
+        ("digest", facts.data[:12], data[:12]),
     ):
         if actual != expected:
-            raise MetricError(f"{path} was trained on other data ({what}: {actual}, not {expected}); {_TRAIN_COMMAND}")
+            raise MetricError(f"{path}: its training data had {what} {actual}, not {expected}; {_TRAIN_COMMAND}")
     return segmenter
 
 

@@ -116,7 +116,7 @@ def _train(
 
 
 def _class_weights(dataset: LabelledImages, count: int, num_classes: int) -> Tensor:
-    """Return loss weights [K], larger for rare classes, with a mean of 1 over the pixels of the first `count` pairs."""
+    """Return loss weights [K], larger for rare classes; the mean over pixels of the first `count` pairs is about 1."""
     counted = range(0, count, -(-count // _COUNTED))
     counts = torch.stack([pixel_counts(dataset[index][1], num_classes) for index in counted]).sum(0).double()
     shares = (counts / counts.sum()).clamp_min(_RAREST)

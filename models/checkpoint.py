@@ -69,7 +69,7 @@ class Networks:
         return build(lambda: Generator(self.config), state, self.source).eval()
 
     def build_discriminator(self) -> Discriminator:
-        """Return the discriminator on the CPU in eval mode; raise ModelError if missing or not fitting `config`."""
+        """Return the discriminator, like `build_generator`; raise ModelError if it is missing or does not fit."""
         if self.discriminator is None:
             raise ModelError(f"{self.source} holds no discriminator; choose another checkpoint")
         return build(lambda: Discriminator(self.config), self.discriminator, self.source).eval()

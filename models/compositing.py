@@ -78,9 +78,9 @@ class Compositing(nn.Module):
         return features if background is None else features + background_weight * background
 
     def blend_weights(self, masks: Tensor) -> Tensor:
-        """Return the weights of the parts' features, [N, K, r, r]: masks, divided by the sum over the opaque parts.
+        """Return the weights of the parts' features, [N, K, r, r]: the masks, normalized to sum 1 over opaque parts.
 
-        The masks of transparent parts are not divided, so the sum over all parts may exceed 1.
+        Masks of transparent parts are not changed, so the sum over all parts may exceed 1.
         """
         if self.opaque is None:
             return masks

@@ -95,8 +95,8 @@ class Discriminator(nn.Module):
         Args:
             image: [N, 3, R, R].
             segmentation: [N, K, R, R], or None in domain adaptation, whose images have no masks.
-            batches: number of equally large batches whose concatenation the N samples are. The minibatch standard
-                deviation is computed for each batch, so that the logits equal those of separate calls.
+            batches: number of batches, of equal size, concatenated along the first axis. The minibatch standard
+                deviation is computed for each of them, so that the logits equal those of separate calls.
 
         Raises:
             ModelError: if a tensor has another shape, or a batch cannot be split, see `append_minibatch_stddev`.

@@ -4,8 +4,8 @@ Each is an MLP that runs at every pixel; the part's codes modulate its layers. T
 are stacked, so that one batched matrix product computes a layer for many parts and samples.
 
 Shapes: N batch, K parts, L layers, D latent width, C local channels, J Fourier features, r coarse resolution,
-P = r x r positions. The activations of one part of one sample are a map [C, r, r] in channels_last format. The N K maps
-are computed in groups of B maps, a group through all layers, so that it stays in a CPU's cache, or can be recomputed on
+P = r x r positions. The activations of one part of one sample are a map [C, r, r] in channels_last format. All layers
+are run for a group of B of the N K maps, then for the next. So a group stays in a CPU's cache, or can be recomputed on
 its own in the backward pass.
 """
 

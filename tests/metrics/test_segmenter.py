@@ -91,10 +91,10 @@ def test_what_is_read_back_sees_the_same(quick, saved):
 @pytest.mark.parametrize(
     ("expected", "said"),
     [
-        ((NAMES, 64, "d" * 64), "resolution: 32, not 64"),
-        ((NAMES[:2], 32, "d" * 64), "number of classes: 3, not 2"),
+        ((NAMES, 64, "d" * 64), "resolution 32, not 64"),
+        ((NAMES[:2], 32, "d" * 64), "number of classes 3, not 2"),
         (((*NAMES[:2], "hat"), 32, "d" * 64), "nowhere, not ground, disc, hat"),
-        ((NAMES, 32, "e" * 64), "data: dddddddddddd, not eeeeeeeeeeee"),
+        ((NAMES, 32, "e" * 64), "digest dddddddddddd, not eeeeeeeeeeee"),
     ],
 )
 def test_one_for_something_else_is_refused(saved, expected, said):
