@@ -141,7 +141,7 @@ def output_names(stem: str, *, noise: bool, tuned: bool) -> list[str]:
 
 
 def write_outputs(result: Reconstruction, stem: Path, classes: ClassTable, provenance: Mapping[str, Any]) -> None:
-    """Write one photo's files, which `output_names` lists; `provenance` is added to the tuned checkpoint.
+    """Write one photo's files under the names of `output_names`; `provenance` is added to the tuned checkpoint.
 
     `generate.py --latents STEM_codes.npy` reproduces the reconstruction. If there is a STEM_tuned.pt, also pass it as
     `--checkpoint`: it holds the generator with tuned weights and noise maps. STEM_noise.npz holds only the noise maps.
@@ -168,7 +168,7 @@ def residual(image: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def inversion_grid(results: Sequence[Reconstruction], palette: np.ndarray) -> np.ndarray:
-    """Return a captioned image grid, uint8 [H, W, 3]: a row for each photo; columns as in COLUMNS, masks if given."""
+    """Return an image grid, uint8 [H, W, 3]: a row for each photo, a column for each of COLUMNS that there is."""
     tiles = []
     for photo, sample in ((result.photo, result.sample) for result in results):
         target_mask = [] if photo.label is None else [colorize(photo.label, palette)]

@@ -43,7 +43,7 @@ def pixel_counts(labels: Tensor, num_classes: int) -> Tensor:
 
 
 def proportion(generated: dict[str, float], real: dict[str, float]) -> Number:
-    """Count classes with half to twice their real area; areas are shares by class name. `how` lists other classes."""
+    """Count the classes with half to twice their real area; the result's `how` lists the others. Areas are shares."""
     in_data = [name for name in real if real[name]]
     less = [name for name in in_data if generated[name] < real[name] / 2]
     more = [name for name in in_data if generated[name] > real[name] * 2]

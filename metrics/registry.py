@@ -73,9 +73,9 @@ class Metric:
     the number of images in the data set.
 
     Class attributes for subclasses to override:
-        needs: what the metric gets. "real": `compute` also receives the state of the real data. "features": instead of
-            calling `update`, the state is made of features that several metrics share, "pooled" [n, F] and, for
-            generated samples, "logits" [n, C]. "extractor", "distance", "segmenter": an attribute of that name.
+        needs: what the metric gets. "real": `compute` also receives the state of the real data. "features": `update` is
+            not called; the state consists of features that several metrics share, "pooled" [n, F] and, for generated
+            samples, "logits" [n, C]. "extractor", "distance", "segmenter": an attribute of that name.
         source: "samples", "edits" or "paths": `update` receives generated batches as `Samples`, `Edit` or `PathStep`.
             Real batches are always `Samples`.
         reduce: how to merge the states of batches: "cat" along dimension 0, or "sum".

@@ -55,10 +55,10 @@ class PositionFeatures(nn.Module):
     def forward(self, coords: Tensor | None = None) -> Tensor:
         """Return the Fourier features [N, K, J, r, r] at coordinates [N, K, 2, r, r]; N and K may be 1.
 
-        None is the regular grid. Between the grid's positions, its features are interpolated; outside the grid, those
-        of its edge are repeated. Exact features would not help: the local generators are trained on the regular grid
-        only, where the high octaves advance by more than half a wave from one position to the next. In memory, the
-        features are channels_last.
+        `coords` None is the regular grid. Features between its positions are interpolated; outside, those of its edge
+        are repeated. Exact features would not help: the local generators are trained on the regular grid only, where
+        the high octaves advance by more than half a wave from one position to the next. In memory, the features are
+        channels_last.
         """
         # Half precision is too coarse for the phases of the high octaves.
         dtype = torch.promote_types(self.weight.dtype, torch.float32)

@@ -54,7 +54,7 @@ class DownBlock(nn.Module):
 
 
 class Trunk(nn.Sequential):
-    """1x1 convolution and residual blocks of one branch: x [N, I, R, R] -> [N, O, 4, 4]."""
+    """1x1 convolution and residual blocks for images or segmentations: x [N, I, R, R] -> [N, O, 4, 4]."""
 
     def __init__(self, inputs: int, config: ModelConfig) -> None:
         side = config.resolution

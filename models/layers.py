@@ -25,7 +25,7 @@ def resampling_filter() -> Tensor:
 
 
 def run(function: Callable[..., Output], *inputs: Tensor, recompute: bool) -> Output:
-    """Return function(*inputs); if `recompute`, the backward pass computes it again (activation checkpointing)."""
+    """Return function(*inputs); if `recompute`, the backward pass recomputes activations instead of storing them."""
     if not recompute:
         return function(*inputs)
     output: Output = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)

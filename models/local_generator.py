@@ -4,9 +4,9 @@ Each is an MLP that runs at every pixel; the part's codes modulate its layers. T
 are stacked, so that one batched matrix product computes a layer for many parts and samples.
 
 Shapes: N batch, K parts, L layers, D latent width, C local channels, J Fourier features, r coarse resolution,
-P = r x r positions. The activations of one part of one sample are a map [C, r, r] in channels_last format. All layers
-are run for a group of B of the N K maps, then for the next. So a group stays in a CPU's cache, or can be recomputed on
-its own in the backward pass.
+P = r x r positions. The activations of one part of one sample are a map [C, r, r] in channels_last format. The N K maps
+are processed in groups of B: one group runs through all layers, then the next. A group thus stays in a CPU's cache, or
+can be recomputed on its own in the backward pass.
 """
 
 import math
