@@ -31,7 +31,7 @@ from utils.progress import progress
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Generate and write images; all options and files are checked before the first file is written."""
+    """Generate images and write them; all options and input files are checked before the first file is written."""
     args = parse_options(argv, __doc__)
     device = cli.usable_device(args.device)
     checkpoint = args.checkpoint or bundled_model()
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         job.write(progress(samples, total=job.num_samples, desc="generating", unit="image"), args.output)
     except torch.OutOfMemoryError:
-        raise EditError(f"the device ran out of memory: choose a --batch-size below {args.batch_size}") from None
+        raise EditError(f"out of memory: choose a --batch-size below {args.batch_size}, or --device cpu") from None
     if args.save_latents:
         save_codes(job.codes, args.output / "latents.npy")
     print(f"wrote {len(names)} file(s) to {args.output}: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}")

@@ -1,6 +1,6 @@
-"""Read users' photos and masks as a generator's training data were read: turned upright, cropped and resized.
+"""Reading of users' photos and masks in the same way as a generator's training data: upright, cropped and resized.
 
-Shapes: R resolution.
+Shapes: R resolution of the generator.
 """
 
 import os
@@ -23,12 +23,12 @@ from utils.errors import DataError, EditError, ReadingError
 from utils.images import FORMATS
 from utils.reading.checks import check_regular, normalized
 
-MAX_BYTES = 2**26  # of a file; photos of MAX_PIXELS in JPEG or PNG are much smaller
-MAX_PIXELS = 2**26  # 8192 x 8192, which are 192 MiB when decoded
+MAX_BYTES = 2**26  # of a file; JPEG and PNG files of MAX_PIXELS are usually much smaller
+MAX_PIXELS = 2**26  # 8192 x 8192; such an image takes 192 MiB when decoded
 
 
 def training_crop(checkpoint: Mapping[str, Any]) -> Crop:
-    """Return how non-square images of a checkpoint's training data were cropped; "error" if that is not recorded."""
+    """Return the --crop of a checkpoint's training data: "center" or "pad", or "error" if neither is recorded."""
     sources = checkpoint.get("data") or ()
     commands = [str(source.get("source", "")) for source in sources if isinstance(source, Mapping)]
     crops: list[Any] = [crop for command in commands for crop in re.findall(r" --crop (\w+)", command)]
@@ -39,13 +39,12 @@ def training_crop(checkpoint: Mapping[str, Any]) -> Crop:
 
 
 def find_masks(images: Sequence[Path], folder: Path) -> list[Path]:
-    """Return the mask of every image: the file in `folder` with the same NFC-normalized stem and any image extension.
+    """Return the mask of each image: the file in `folder` with the same NFC-normalized stem and any image extension.
 
-    Raises:
-        EditError: if the folder does not exist, or an image has no mask or several.
+    Raise EditError if `folder` is not a folder, or has no mask or several masks for an image.
     """
     if not os.path.isdir(folder):
-        raise EditError(f"--masks {folder} is not a folder; give the folder of the masks")
+        raise EditError(f"--masks {folder} is not a folder; give the folder that holds the masks")
     masks = defaultdict(list)
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
@@ -53,7 +52,7 @@ def find_masks(images: Sequence[Path], folder: Path) -> list[Path]:
     names = [normalized(image.stem) for image in images]
     for image, name in zip(images, names, strict=True):
         if not masks[name]:
-            raise EditError(f"{image}: has no mask {folder / image.stem}.png; add it")
+            raise EditError(f"{image}: has no mask in {folder}; add {folder / image.stem}.png")
         if len(masks[name]) > 1:
             first, second = masks[name][:2]
             raise EditError(f"{second}: {same_name(first, second)}; remove one of them")
@@ -63,27 +62,27 @@ def find_masks(images: Sequence[Path], folder: Path) -> list[Path]:
 def read_photo(
     image: Path, mask: Path | None, classes: ClassTable, resolution: int, crop: Crop, read_by: ReadBy = "auto"
 ) -> Resized:
-    """Read a photo as uint8 [R, R, 3], and its labels uint8 [R, R] if there is a mask (ids or colours of `classes`).
+    """Read a photo as uint8 [R, R, 3] and, if there is a mask, its labels as uint8 [R, R].
 
-    `crop` is for photos that are not square, see `datasets.crop_and_resize.crop_and_resize`; `read_by` for masks with
-    ids and colours, see `datasets.decoding.read_label`.
+    The mask holds ids or colours of `classes`. For `crop`, see `datasets.crop_and_resize.crop_and_resize`; for
+    `read_by`, see `datasets.decoding.read_label`.
 
     Raises:
-        EditError: if a file is too large, or the photo smaller than R.
-        DataError: if a file cannot be used, photo and mask differ in size, or a pixel has no class.
+        EditError: if a file has too many bytes or pixels, or the photo is too small for R.
+        DataError: if photo or mask cannot be used, or they differ in size.
     """
     for path in filter(None, (image, mask)):
         check_size(path)
     record = read_pair(image, mask, classes, read_by)
     if record.ambiguous:
         print(
-            f"warning: {image}: photo and mask were rotated by the photo's EXIF orientation, but the mask may already"
-            " have been upright: check the result, or store the photo upright",
+            f"warning: {image}: photo and mask were turned by the photo's EXIF orientation, but the mask may already"
+            " have been upright: check the result, or save the photo upright, without an EXIF orientation",
             file=sys.stderr,
         )
     side = max(record.image.size) if crop == "pad" else min(record.image.size)
     if side < resolution:
-        raise EditError(f"{image}: is {side} pixels wide, but the model generates {resolution}; give a larger image")
+        raise EditError(f"{image}: makes a square of {side} pixels, the model needs {resolution}; give a larger image")
     try:
         return crop_and_resize(record, resolution, crop)
     except DataError as error:
@@ -91,13 +90,13 @@ def read_photo(
 
 
 def check_size(path: Path) -> None:
-    """Raise EditError if decoding an image file would need too much memory; only its header is read."""
+    """Raise EditError if an image file has more than MAX_BYTES or, according to its header, MAX_PIXELS."""
     try:
         size = check_regular(path)
     except ReadingError:  # reported when the file is read
         return
     if size > MAX_BYTES:
-        raise EditError(f"{path} has {size} bytes, over the limit of {MAX_BYTES}; use a smaller copy")
+        raise EditError(f"{path} has {size} bytes, over the limit of {MAX_BYTES}; give a smaller copy")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is lower
@@ -106,4 +105,4 @@ def check_size(path: Path) -> None:
     except Exception:  # Pillow raises many types for damaged headers; reported when the file is read
         return
     if width * height > MAX_PIXELS:
-        raise EditError(f"{path} has {width} x {height} pixels, over the limit of {MAX_PIXELS}; use a smaller copy")
+        raise EditError(f"{path} has {width} x {height} pixels, over the limit of {MAX_PIXELS}; give a smaller copy")

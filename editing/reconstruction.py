@@ -1,6 +1,6 @@
-"""Reconstruct photos: invert a batch, optionally tune the generator for each photo, rate and write the results.
+"""Reconstruction of photos: invert a batch, optionally tune the generator for each photo, rate and write the results.
 
-Shapes: N photos, M = B + 2K vectors of a W+ code, D latent width, R resolution, s side of a noise map.
+Shapes: N photos, M vectors of a W+ code, D latent width, R resolution, s side of a noise map.
 """
 
 import math
@@ -30,37 +30,37 @@ from utils.images import colorize, save_label_png, save_png
 
 GRID = "sheet.png"
 COLUMNS = ("target", "its mask", "reconstruction", "mask", "residual")
-StageCallback = Callable[[str, Progress], None]  # arguments: "inverting" or "tuning", and the progress of this stage
+StageCallback = Callable[[str, Progress], None]  # gets "inverting" or "tuning", and the progress of this stage
 
 
-# Beyond these thresholds, `advice` calls a reconstruction poor. They separate two groups of images inverted in W+ with
-# the bundled model: images like its training data, such as held-out faces (19 dB or more, distance 2.7 or less, mIoU
-# 0.44 or more when guided by masks), and images that it cannot generate, such as photographs of a cat, a tower and a
-# person (16 dB or less, distance 3.9 or more; mean mIoU 0.34 when guided by masks of other faces).
+# Beyond these thresholds, `advice` calls a reconstruction poor. They separate two groups of images, inverted in W+ with
+# the bundled model. Images like its training data, such as held-out faces, reach a PSNR of 19 dB or more, a distance of
+# 2.7 or less and, guided by masks, an mIoU of 0.44 or more. Images that the model cannot generate, such as photographs
+# of a cat, a tower and a person, reach at most 16 dB, at least 3.9 and, guided by masks of other faces, 0.34 (mean).
 POOR_PSNR = 18.0  # dB
 POOR_DISTANCE = {"efflite0": 3.3}  # by the name of the perceptual distance; not measured for LPIPS
 POOR_MIOU = 0.4
 
 
 class ReconstructionQuality(NamedTuple):
-    """Quality of one reconstruction, measured on the 8-bit image."""
+    """Quality of one reconstruction, measured on the image rounded to 8 bits."""
 
     mse: float  # mean square error of colours in [0, 1]
     perceptual: float  # perceptual distance, see `InversionMethod.reported_distance_to`
-    miou: float | None  # mean IoU of generated labels and the photo's; None without labels
+    miou: float | None  # mean IoU of the generated labels and the photo's labels; None without labels
 
     @property
     def psnr(self) -> float:
         return psnr(self.mse)
 
     def to_dict(self, perceptual: str) -> dict[str, float | None]:
-        """Return plain data for JSON, with the perceptual distance's name as its key; an infinite PSNR becomes None."""
+        """Return plain data for JSON; `perceptual` is the key of the perceptual distance, an infinite PSNR is None."""
         finite_psnr = self.psnr if self.mse else None
         return {"mse": self.mse, "psnr": finite_psnr, perceptual: self.perceptual, "miou": self.miou}
 
 
 class InversionMethod(NamedTuple):
-    """Settings of the reconstruction of photos."""
+    """Settings for reconstructing photos."""
 
     distance_to: DistanceTo  # perceptual distance to minimize
     reported_distance_to: DistanceTo  # perceptual distance to report
@@ -80,15 +80,15 @@ class Reconstruction(NamedTuple):
     sample: Sample
     quality: ReconstructionQuality
     untuned_quality: ReconstructionQuality | None  # quality before tuning, if the weights were tuned
-    seconds: float  # computing time; a batch's inversion counts in equal shares
+    seconds: float  # time for tuning, plus an equal share of the time for inverting the batch
 
 
 def reconstruct(
     generator: Generator, photos: Sequence[Resized], method: InversionMethod, *, callback: StageCallback | None = None
 ) -> Iterator[Reconstruction]:
-    """Invert photos as one batch, then tune for, generate and rate one after the other; yield a result for each.
+    """Invert photos as one batch; then, photo by photo, tune a copy of the generator if requested, and yield a result.
 
-    The photos must have the generator's resolution, and either all have labels or none. The generator is not changed.
+    The photos must have the generator's resolution, and all or none must have labels. `generator` is not changed.
     """
     device = generator.compositing.weight.device
     images = torch.from_numpy(np.stack([photo.image for photo in photos])).permute(0, 3, 1, 2).to(device)
@@ -121,7 +121,7 @@ def reconstruct(
 def _measure(
     generator: Generator, codes: Tensor, target: Target, method: InversionMethod
 ) -> tuple[Sample, ReconstructionQuality]:
-    """Return the sample of one code and its quality."""
+    """Generate a sample from one W+ code [1, M, D]; return it with its quality."""
     [sample] = generate(generator, codes)
     image = images_to_float(torch.from_numpy(sample.image).permute(2, 0, 1)[None].to(target.images.device))
     mse = (image - target.images).square().mean().item() / 4  # / 4: from colours in [-1, 1] to [0, 1]
@@ -133,7 +133,7 @@ def _measure(
 
 
 def output_names(stem: str, *, noise: bool, tuned: bool) -> list[str]:
-    """Return the names of the files of one photo; `noise`: with optimized noise maps, `tuned`: with tuned weights."""
+    """Return the names of one photo's files. `noise`: noise maps were optimized; `tuned`: weights were tuned."""
     kinds = ["codes.npy", "reconstruction.png", "mask.png", "residual.png"]
     kinds += ["noise.npz"] if noise else []
     kinds += ["tuned.pt"] if noise or tuned else []
@@ -141,10 +141,10 @@ def output_names(stem: str, *, noise: bool, tuned: bool) -> list[str]:
 
 
 def write_outputs(result: Reconstruction, stem: Path, classes: ClassTable, provenance: Mapping[str, Any]) -> None:
-    """Write the files of one photo, see `output_names`; `stem` is their folder and the beginning of their names.
+    """Write one photo's files under the names of `output_names`; `provenance` is added to the tuned checkpoint.
 
-    `generate.py --latents NAME_codes.npy` reproduces the reconstruction; if there is a NAME_tuned.pt, with this file as
-    `--checkpoint`, as it holds tuned weights and noise maps. NAME_noise.npz holds only the noise maps.
+    `generate.py --latents STEM_codes.npy` reproduces the reconstruction. If there is a STEM_tuned.pt, also pass it as
+    `--checkpoint`: it holds the generator with tuned weights and noise maps. STEM_noise.npz holds only the noise maps.
     """
     save_codes(result.codes, Path(f"{stem}_codes.npy"))
     save_png(result.sample.image, f"{stem}_reconstruction.png")
@@ -162,13 +162,13 @@ def write_outputs(result: Reconstruction, stem: Path, classes: ClassTable, prove
 
 
 def residual(image: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return 128 + image - target, clipped to uint8 [R, R, 3]: brighter than grey where the image is too bright."""
+    """Return 128 + image - target, clipped to 0..255, uint8 [R, R, 3]; above 128, the image is too bright."""
     difference = image.astype(np.int16) - target
     return np.clip(difference + 128, 0, 255).astype(np.uint8)
 
 
 def inversion_grid(results: Sequence[Reconstruction], palette: np.ndarray) -> np.ndarray:
-    """Return a grid with a row for each photo: target, its mask if there is one, reconstruction, mask, residual."""
+    """Return an image grid, uint8 [H, W, 3]: a row for each photo, a column for each of COLUMNS that there is."""
     tiles = []
     for photo, sample in ((result.photo, result.sample) for result in results):
         target_mask = [] if photo.label is None else [colorize(photo.label, palette)]
@@ -179,10 +179,10 @@ def inversion_grid(results: Sequence[Reconstruction], palette: np.ndarray) -> np
 
 
 def advice(quality: ReconstructionQuality, perceptual: str, space: str, *, guided: bool, tuned: bool) -> str | None:
-    """Return what is poor about a reconstruction and the options to try; None if nothing is poor.
+    """Return what is poor about a reconstruction and which options to try, or None if nothing is poor.
 
-    `perceptual` is the name of the perceptual distance. Options that were used, according to `space`, `guided` (by
-    masks) and `tuned`, are left out.
+    `perceptual` is the name of the perceptual distance. `space`, `guided` (by masks) and `tuned` say which options were
+    in use; these are not suggested again.
     """
     problems = []
     max_distance = POOR_DISTANCE.get(perceptual, math.inf)
@@ -203,7 +203,7 @@ def advice(quality: ReconstructionQuality, perceptual: str, space: str, *, guide
 
 
 def quality_table(entries: Sequence[Mapping[str, Any]], perceptual: str) -> str:
-    """Return a table of the photos' entries in the report; the quality before tuning has rows of its own."""
+    """Return the report's entries as a text table; a tuned photo has another row for its quality before tuning."""
     rows = []
     for entry in entries:
         name = printable(entry["name"])

@@ -1,9 +1,9 @@
 """Pivotal tuning: train the generator to reproduce one photo from its code (Roich et al. 2021).
 
-The code found by inversion is the pivot: it stays fixed while the weights are trained. A locality loss keeps samples
-of nearby codes, so that edits still work.
+The code found by inversion is the pivot: it stays fixed while the weights are trained. A locality loss penalizes
+changes of the samples from nearby codes, so that edits still work.
 
-Shapes: D latent width, M = B + 2K vectors of a W+ code, K parts, R resolution.
+Shapes: D latent width, M vectors of a W+ code.
 """
 
 import copy
@@ -27,16 +27,17 @@ class TuningConfig:
     rate: float = 1e-4  # learning rate
     mse: float = 1.0  # weight of the mean square error relative to the perceptual distance
     masks: float = 1.0  # weight of the cross-entropy between generated masks and labels
-    locality: float = 0.1  # weight of image changes at nearby codes
+    locality: float = 0.1  # weight of image changes at nearby codes: the locality loss
     # Distance of nearby codes from the pivot, relative to the root mean square distance of random codes from the mean.
     reach: float = 0.5
-    # Weight of segmentation changes at the pivot and nearby, which would alter the meaning of parts (not in the paper).
+    # Weight of segmentation changes nearby and, without labels, at the pivot; they would alter the meaning of parts.
+    # Not in the paper.
     segmentation: float = 1.0
     seed: int = 0  # random seed of the nearby codes
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise EditError(f"{self.steps} steps of tuning: give 1 or more")
+            raise EditError(f"{self.steps} steps of tuning (--tune): choose 1 or more")
 
 
 def tune(
@@ -50,10 +51,8 @@ def tune(
 ) -> Generator:
     """Return a copy of the generator that reproduces one image better from its code, [1, D] or [1, M, D].
 
-    The generator, on whose device the target must be, is not changed; the copy has the same noise maps.
-
-    Raises:
-        EditError: if weights become non-finite.
+    `generator` is not changed, and the copy has the same noise maps. `target` must be on the generator's device.
+    Raise EditError if the tuned weights are not finite.
     """
     tuned = copy.deepcopy(generator).requires_grad_()
     optimizer = torch.optim.Adam(tuned.parameters(), lr=config.rate)
@@ -64,12 +63,12 @@ def tune(
             before = generator.synthesis(pair)
         out = tuned.synthesis(pair)
 
-        # Images: the target at the pivot, and no change nearby.
+        # Images: the pivot's should equal the target, the nearby code's should not change.
         images = torch.cat([target.images, before.image[1:]])
         losses = distance_to(images)(out.image) + config.mse * (out.image - images).square().mean((1, 2, 3))  # [2]
         loss = losses[0] + config.locality * losses[1]
 
-        # Segmentations: at the pivot, the labels, or no change if there are none; no change nearby.
+        # Segmentations: the nearby code's should not change; the pivot's should match the labels or else not change.
         mask_change = (out.segmentation - before.segmentation).square().mean((1, 2, 3))  # [2]
         if target.labels is None:
             loss = loss + config.segmentation * mask_change.sum()
@@ -80,13 +79,13 @@ def tune(
         if callback:
             callback(Progress(step, config.steps, loss.detach()[None], out.image[:1].detach()))
     if not all(parameter.isfinite().all() for parameter in tuned.parameters()):
-        raise EditError("tuning produced weights that are not finite; leave out --tune, or use --space wplus")
+        raise EditError("tuning produced weights that are not finite; leave out --tune, or invert with --space wplus")
     return tuned.requires_grad_(False)
 
 
 @torch.no_grad()
 def _nearby_codes(generator: Generator, pivot: Tensor, config: TuningConfig) -> Iterator[Tensor]:
-    """Yield a code [1, M, D] for each step, at a fixed distance from the pivot toward a random code."""
+    """Yield a code [1, M, D] for each step: the pivot, moved a fixed distance toward a random code."""
     source = torch.Generator().manual_seed(config.seed)
     z = torch.randn(config.steps, generator.config.latent_dim, generator=source)
     random = generator.mapping(z.to(pivot))  # [steps, D]

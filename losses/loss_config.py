@@ -5,26 +5,23 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights and intervals of the losses, by default the paper's. An interval of 0 switches its penalty off.
+    """Weights and intervals of the losses; the defaults are the paper's. Raise ValueError if a number is out of range.
 
     Attributes:
-        relativistic: use `relativistic_loss`, which compares real and fake logits in pairs. Then `augment.target` is
-            compared with the mean sign of their differences.
-        r1_image, r1_segmentation: gamma in gamma/2 * R1, on real images and segmentations.
-        r2_image, r2_segmentation: gamma in gamma/2 * R2, on fake images and segmentations, in the same step as R1;
-            both 0 switches R2 off.
-        r1_every: apply R1 and R2 every this many iterations, scaled by the interval; 0: never.
-        r1_scale_with_resolution: take the weights of R1 and R2 as chosen at 512 pixels and batches of 32, and multiply
-            them by (resolution / 512)^2 * 32 / batch_size. Do not combine it with weights that were tuned at the
-            run's own resolution: they would be scaled down twice.
+        relativistic: use `relativistic_loss`, which compares real and fake logits in pairs. ADA then compares
+            `augment.target` with the mean sign of real minus fake logits.
+        r1_image, r1_segmentation: gamma in gamma/2 * R1, for real images and segmentations.
+        r2_image, r2_segmentation: gamma in gamma/2 * R2, for fake images and segmentations, in the same step as R1;
+            if both are 0, R2 is off.
+        r1_every: interval n: apply R1 and R2 in every n-th iteration, multiplied by n; 0: never.
+        r1_scale_with_resolution: multiply the weights of R1 and R2 by (resolution / 512)^2 * 32 / batch_size, because
+            they were chosen at 512 pixels and batches of 32. Leave it off for weights that were tuned at the run's own
+            resolution and batch size.
         mask: weight of the mask regularization (paper, section 3.5).
         path_length: weight of the path length regularization.
-        path_length_every: apply that penalty every this many iterations, scaled by the interval; 0: never.
-        path_length_batch_share: fraction of each micro-batch that the penalty uses, at least one sample.
-        style_mixing: probability of style mixing.
-
-    Raises:
-        ValueError: if a value is negative or a probability or fraction is above 1.
+        path_length_every: interval n: apply this regularization in every n-th iteration, multiplied by n; 0: never.
+        path_length_batch_share: fraction of each micro-batch for this regularization, at least one sample.
+        style_mixing: probability that a sample mixes the styles of two codes.
     """
 
     relativistic: bool = False
@@ -45,13 +42,13 @@ class LossConfig:
             if isinstance(getattr(self, field.name), int | float) and getattr(self, field.name) < 0:
                 raise ValueError(f"losses.{field.name} = {getattr(self, field.name)}: choose 0 or more")
         if self.style_mixing > 1:
-            raise ValueError(f"losses.style_mixing = {self.style_mixing}: must be 0 to 1")
+            raise ValueError(f"losses.style_mixing = {self.style_mixing}: choose a probability from 0 to 1")
         if not 0 < self.path_length_batch_share <= 1:
             raise ValueError(
-                f"losses.path_length_batch_share = {self.path_length_batch_share}: must be above 0 and at most 1"
+                f"losses.path_length_batch_share = {self.path_length_batch_share}: choose a value above 0, at most 1"
             )
 
     @property
     def has_r2(self) -> bool:
-        """True if R2, the penalty on fake samples, has a weight."""
+        """True if R2, the penalty on fake samples, has a weight above 0."""
         return self.r2_image > 0 or self.r2_segmentation > 0

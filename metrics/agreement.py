@@ -1,4 +1,4 @@
-"""Agreement of two label maps of the same images. Shapes: N samples, K classes, R resolution."""
+"""Agreement between two label maps of the same images. Shapes: N samples, K classes, R resolution."""
 
 import torch
 from torch import Tensor
@@ -9,10 +9,10 @@ from metrics.report import by_class
 
 @register("agreement", better={"agreement": "higher", "agreement_real": None})
 class Agreement(Metric):
-    """Mean IoU between a segmenter's labels and the generated masks, and its mean IoU on held-out real pairs.
+    """Mean IoU of a segmenter's labels with the generated masks and, for comparison, with the masks of held-out images.
 
-    The mean is over the classes of the real data. A class that is never generated counts 0, so that omitting a
-    difficult class does not improve the mean.
+    Both means are over the classes that occur in the held-out masks. A class that is never generated counts 0, so that
+    omitting a difficult class does not improve the mean.
     """
 
     needs = ("segmenter",)
@@ -37,13 +37,13 @@ class Agreement(Metric):
 
 
 def confusion(predicted: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Return the confusion matrix, long [K, K], of two label maps uint8 [N, R, R]; matrices of batches may be added.
+    """Return the confusion matrix of label maps uint8 [N, R, R]: numbers of pixels, long [K, K].
 
-    Rows are classes in `labels`, columns are classes in `predicted`, and entries count pixels. Raise ValueError if the
-    shapes differ or an id is K or more.
+    Rows are classes in `labels`, columns are classes in `predicted`. Add the matrices of several batches to get their
+    joint matrix. Raise ValueError if the shapes differ or a class id is K or more.
     """
     if predicted.shape != labels.shape:
-        raise ValueError(f"predicted has shape {list(predicted.shape)}, but labels {list(labels.shape)}")
+        raise ValueError(f"predicted has shape {list(predicted.shape)}, labels {list(labels.shape)}: make them equal")
     for ids in (predicted, labels):
         if ids.numel() and int(ids.max()) >= num_classes:
             raise ValueError(f"class id {int(ids.max())} in a label map, but there are only {num_classes} classes")
@@ -52,11 +52,11 @@ def confusion(predicted: Tensor, labels: Tensor, num_classes: int) -> Tensor:
 
 
 def iou(confusion: Tensor) -> Tensor:
-    """Return the IoU of each class of a confusion matrix [K, K]: float64 [K], nan for a class in neither map."""
+    """Return the IoU of each class, float64 [K], from a confusion matrix [K, K]; nan for a class in neither map."""
     both = confusion.diagonal().double()
     return both / (confusion.sum(0) + confusion.sum(1) - both)
 
 
 def mean_iou(confusion: Tensor) -> float:
-    """Return the mean IoU of a confusion matrix over the classes that occur in the labels; nan if there are none."""
+    """Return the mean IoU, from a confusion matrix, of the classes that occur in the labels; nan if there are none."""
     return iou(confusion)[confusion.sum(1) > 0].mean().item()

@@ -10,7 +10,7 @@ from metrics.registry import Metric, Number, Result, Samples, State, register
 
 @register("areas", better={"area_distance": "lower", "classes_in_proportion": "higher"})
 class Areas(Metric):
-    """Distance between generated and real class areas; number of classes with half to twice their real area."""
+    """Distance between generated and real class areas, and the number of classes with half to twice their real area."""
 
     needs = ("real",)
     reduce = "sum"
@@ -38,12 +38,12 @@ class Areas(Metric):
 
 
 def pixel_counts(labels: Tensor, num_classes: int) -> Tensor:
-    """Count the pixels of each class in label maps of any shape, with ids below K: long [K] on the CPU."""
+    """Return the number of pixels of each class, long [K] on the CPU, in label maps of any shape with ids below K."""
     return torch.bincount(labels.flatten().long(), minlength=num_classes).cpu()
 
 
 def proportion(generated: dict[str, float], real: dict[str, float]) -> Number:
-    """Return the number of classes with half to twice their real area, given areas by name; `how` names the others."""
+    """Count the classes with half to twice their real area; the result's `how` lists the others. Areas are shares."""
     in_data = [name for name in real if real[name]]
     less = [name for name in in_data if generated[name] < real[name] / 2]
     more = [name for name in in_data if generated[name] > real[name] * 2]

@@ -1,4 +1,4 @@
-"""Disk cache of statistics of real data; the key is a digest of everything that determines them."""
+"""Disk cache for statistics of real data; the key is a digest of everything that determines the statistics."""
 
 import hashlib
 import json
@@ -14,17 +14,17 @@ from utils.errors import EditError, ReadingError
 from utils.files import replacing
 from utils.reading.tensors import load_tensors
 
-VERSION = 1  # part of the key: raise it when the computation of a metric's state changes
+VERSION = 1  # part of the key: increase it whenever the computation of a metric's state changes
 
 
 def cache_folder() -> Path:
-    """Return the cache folder of the metrics, in $XDG_CACHE_HOME or by default in ~/.cache."""
+    """Return the cache folder of the metrics; it is in $XDG_CACHE_HOME, or in ~/.cache if that is not set."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "semantic-stylegan"
 
 
 def load_statistics(facts: Mapping[str, Any]) -> dict[str, Tensor] | None:
-    """Return the tensors stored under these facts (plain data), or None if there are none or the file is damaged."""
+    """Return the tensors stored under the key `facts` (plain data); None if there are none or the file is damaged."""
     try:
         values = load_tensors(_path(facts))
     except ReadingError:
@@ -33,7 +33,7 @@ def load_statistics(facts: Mapping[str, Any]) -> dict[str, Tensor] | None:
 
 
 def store_statistics(facts: Mapping[str, Any], values: dict[str, Tensor]) -> None:
-    """Store tensors under these facts; do nothing if the cache cannot be written."""
+    """Store tensors under the key `facts` (plain data); do nothing if the cache folder cannot be written."""
     path = _path(facts)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

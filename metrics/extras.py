@@ -1,4 +1,4 @@
-"""Import of packages that only metrics need, on first use: training works without them."""
+"""Import, on first use, of packages that only metrics need: training works without them."""
 
 import importlib
 import os
@@ -8,7 +8,7 @@ from utils.errors import MetricError
 
 
 def extra(module: str) -> Any:
-    """Import a module by its dotted name and return it; raise MetricError if its package is not installed."""
+    """Import a module by its dotted name and return it; raise MetricError if a package is not installed."""
     backend = os.environ.pop("MPLBACKEND", None)  # matplotlib fails on an unknown backend; writing files needs none
     try:
         return importlib.import_module(module)

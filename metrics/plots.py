@@ -1,4 +1,4 @@
-"""Plots of metrics as PNG files; without matplotlib, all of them raise MetricError."""
+"""Plots of metrics as PNG files; every function raises MetricError if matplotlib is not installed."""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -19,7 +19,7 @@ _STYLES = ("-", "--", ":", "-.")
 
 
 def locality_heatmap(table: Tensor, names: Sequence[str], title: str, path: Path) -> None:
-    """Plot `Locality.table` [K, K] in percent: edited parts in rows, changed regions in columns, nan in grey."""
+    """Plot `Locality.table` [K, K] in percent: edited parts in rows, changed regions in columns, grey for nan."""
     figure = _figure(len(names) * _CELL + 2.6, len(names) * _CELL + 2.2)
     axes = figure.add_subplot()
     shades = extra("matplotlib").colormaps["Blues"].with_extremes(bad="#e4e4e4")  # bad: nan
@@ -40,7 +40,7 @@ def locality_heatmap(table: Tensor, names: Sequence[str], title: str, path: Path
 
 
 def curves(path: Path, series: Mapping[str, tuple[Sequence[float], Sequence[float]]], ylabel: str, title: str) -> None:
-    """Plot a metric against images seen in training; `series` maps labels to (images seen, values)."""
+    """Plot a metric against the number of training images seen; `series` maps labels to (images seen, values)."""
     figure = _figure(7, 4.2)
     axes = figure.add_subplot()
     _plot(axes, {label: (images, [[value] for value in values]) for label, (images, values) in series.items()})
@@ -51,7 +51,7 @@ def curves(path: Path, series: Mapping[str, tuple[Sequence[float], Sequence[floa
 
 
 class Panel(NamedTuple):
-    """Curves of one number."""
+    """One panel of `panels`: curves of one number, with bands over seeds."""
 
     title: str
     xlabel: str
@@ -61,9 +61,9 @@ class Panel(NamedTuple):
 def panels(
     path: Path, rows: Sequence[Sequence[Panel]], images: Mapping[str, Sequence[np.ndarray]], captions: Sequence[str]
 ) -> None:
-    """Plot rows of panels, of equal length, above sequences of images.
+    """Plot equally long rows of panels and, below them, sequences of images.
 
-    `images` maps each label to images uint8 [H, W, 3], one for each caption.
+    `images` maps the label of each sequence to its images uint8 [H, W, 3], one for each caption.
     """
     # Layout, in inches: the panels above, the images below, with several labels side by side if there is space.
     width, height = max(3.4 * len(rows[0]), 1.7 * len(captions)), 2.7 * len(rows)
@@ -93,7 +93,7 @@ def panels(
 
 
 def _plot(axes: Any, series: Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]]) -> None:
-    """Plot the mean of each label's values as a line, and a band from the smallest to the largest value."""
+    """Plot, for each label, the mean of its values as a line, and a band from the smallest to the largest value."""
     for index, (label, (x, values)) in enumerate(series.items()):
         colour, style = _COLOURS[index % len(_COLOURS)], _STYLES[index // len(_COLOURS) % len(_STYLES)]
         axes.plot(x, [sum(each) / len(each) for each in values], style, color=colour, label=label, marker=".")
@@ -104,5 +104,5 @@ def _plot(axes: Any, series: Mapping[str, tuple[Sequence[float], Sequence[Sequen
 
 
 def _figure(width: float, height: float) -> Any:
-    """Return an empty figure of this size in inches. Without pyplot, matplotlib needs no display."""
+    """Return an empty figure, `width` x `height` inches. It is made without pyplot, so it needs no display."""
     return extra("matplotlib.figure").Figure((width, height), dpi=_DPI, layout="constrained")

@@ -1,8 +1,8 @@
 """Perceptual path length (Karras et al. 2019, section 4.1), in W over full paths.
 
-It is the mean of d(G(w_t), G(w_{t + eps})) / eps^2, where w_t lies on the line between two codes and t is uniform in
-[0, 1). Both images of a pair have the same noise and are not rounded to bytes. The regularizer in training is
-`losses.path_length`.
+It is the mean of d(G(w_t), G(w_{t + eps})) / eps^2 without the smallest and largest 1 %. w_t is the point at position t
+on the line between two codes, and t is uniform in [0, 1). Both images of a pair have the same noise and are not rounded
+to bytes. The regularization in training is `losses.path_length`. Shapes: N pairs of images.
 """
 
 from torch import Tensor
@@ -33,16 +33,16 @@ class PerceptualPathLength(Metric):
 
 
 def path_pairs(start: Tensor, end: Tensor, t: Tensor, epsilon: float = EPSILON) -> tuple[Tensor, Tensor]:
-    """Return the codes [N, ...] at positions t [N] and t + epsilon on the lines from `start` (0) to `end` (1)."""
+    """Return the codes [N, ...] at t [N] and at t + epsilon, on lines from `start` (t = 0) to `end` (t = 1)."""
     position = t.view(-1, *[1] * (start.ndim - 1))
     first = start.lerp(end, position)
     return first, first + epsilon * (end - start)  # computing t + epsilon would round it
 
 
 def perceptual_path_length(distances: Tensor) -> float:
-    """Return the mean of the finite distances [N] from the 1st to the 99th percentile, both included.
+    """Return the mean of the distances [N] from their 1st to their 99th percentile, both included.
 
-    As in torch-fidelity, the percentiles are distances themselves, so up to 100 distances all count.
+    As in torch-fidelity, the 1st is rounded down and the 99th up to a distance; up to N = 100, none is left out.
     """
     ordered = distances.flatten().double()
     lower = ordered.quantile(_PERCENTILES[0], interpolation="lower")

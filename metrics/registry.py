@@ -1,8 +1,8 @@
 """The registry of metrics and their base class.
 
-A metric is a registered class in any module of this package; no other file has to name it. The first query of the
-registry imports all modules, so importing them must be cheap: import optional packages on first use, with
-`metrics.extras.extra`. Shapes: N samples of a batch, K classes, R resolution.
+To add a metric, register a class in any module of this package; no other file has to name it. `registered` imports all
+modules, so importing them must be cheap: import optional packages on first use, with `metrics.extras.extra`.
+Shapes: N samples of a batch, n samples in total, K classes, F features, C classes of the extractor, R resolution.
 """
 
 import importlib
@@ -39,8 +39,8 @@ class Samples(NamedTuple):
 
 
 class Edit(NamedTuple):
-    part: int
-    kind: CodeKind
+    part: int  # class id of the edited part
+    kind: CodeKind  # which of the part's codes is another sample's
     before: Samples
     after: Samples
 
@@ -51,13 +51,13 @@ class PathStep(NamedTuple):
 
 
 class Number(NamedTuple):
-    value: float | None  # None if it could not be measured, for the reason in `how`
+    value: float | None  # None if it could not be measured; then `how` is the reason
     how: str = ""  # number of samples and settings that are not among the report's facts
 
 
 @dataclass
 class Result:
-    """The results of one metric."""
+    """Results of one metric."""
 
     numbers: dict[str, Number]  # by the names that `register` declares
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)  # {name: {class: number}}
@@ -70,16 +70,17 @@ class Metric:
     `update` turns one batch into a state; `compute` turns the merged states of all batches into numbers. Do not store
     anything in `self` between the two: the batches are divided among processes, and only the main process calls
     `compute`. `config` is the section `metrics` of a run, `classes` are the names of the K classes, and `real_count` is
-    the number of records in the data set.
+    the number of images in the data set.
 
     Class attributes for subclasses to override:
-        needs: "real": `compute` also receives the state of the real data. "features": the state consists of features
-            that are computed once for all metrics, "pooled" [n, F] and, for generated samples, "logits" [n, C]; the
-            metric has no `update`. "extractor", "distance", "segmenter": the metric gets the attribute of that name.
-        source: type of the generated batches: `Samples`, `Edit` or `PathStep`. Real batches are always `Samples`.
+        needs: what the metric gets. "real": `compute` also receives the state of the real data. "features": `update` is
+            not called; the state consists of features that several metrics share, "pooled" [n, F] and, for generated
+            samples, "logits" [n, C]. "extractor", "distance", "segmenter": an attribute of that name.
+        source: "samples", "edits" or "paths": `update` receives generated batches as `Samples`, `Edit` or `PathStep`.
+            Real batches are always `Samples`.
         reduce: how to merge the states of batches: "cat" along dimension 0, or "sum".
         packages: Python packages that must be installed.
-        minimum: smallest number of samples, generated and real.
+        minimum: smallest number of generated samples and, with the need "real", of real images.
     """
 
     name: ClassVar[str]
@@ -101,19 +102,19 @@ class Metric:
 
     @property
     def limit(self) -> int | None:
-        """Largest number of samples for `update`, generated and real; None: all."""
+        """Total number of generated samples, and of real images, that `update` gets at most; None: no limit."""
         return None
 
     def update(self, batch: Any) -> State:
-        """Return the state of one batch."""
+        """Return the state of one batch, tensors by name."""
         raise NotImplementedError
 
     def compute(self, generated: State, real: State) -> Result:
-        """Return the numbers; `real` is {} without the need "real". MetricError leaves the metric out of the report."""
+        """Return the results; `real` is {} without the need "real". Raise MetricError to leave the metric out."""
         raise NotImplementedError
 
     def facts(self) -> dict[str, Any] | None:
-        """Return plain data that identify the real state in the disk cache, besides the data; None: do not cache it."""
+        """Return settings that, with the data, determine the real state, as its key on disk; None: do not store it."""
         return None
 
 
@@ -124,9 +125,9 @@ M = TypeVar("M", bound=type[Metric])
 def register(name: str, *, better: Better | Mapping[str, Better | None]) -> Callable[[M], M]:
     """Decorate a class to make it a metric for `scripts.evaluate --metrics`, `metrics.names` and `metrics.best`.
 
-    `better` says which values of the number `name` are better. A metric with several numbers, or with one of another
-    name, gives a mapping from number to direction, or to None for numbers that cannot be ranked. Raise MetricError if
-    the class or an argument is invalid.
+    `better` is "lower" or "higher" if the metric's only number is called `name`. Otherwise, it maps the name of each
+    number to "lower", "higher" or, if values cannot be ranked, None. Raise MetricError if the class or an argument is
+    invalid.
     """
     numbers: dict[str, Better | None] = dict(better) if isinstance(better, Mapping) else {name: better}
 
@@ -141,18 +142,18 @@ def register(name: str, *, better: Better | Mapping[str, Better | None]) -> Call
 
 
 def registered() -> Mapping[str, type[Metric]]:
-    """Return all metrics by name; raise MetricError if a module needs a package that is not installed."""
+    """Return all metrics by name; raise MetricError if a module imports a package that is not installed."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)], "metrics."):
         try:
             importlib.import_module(module.name)
         except ModuleNotFoundError as error:
-            remedy = "install it, or import it on first use with extra()"
-            raise MetricError(f"{module.name} needs {error.name}, which is not installed: {remedy}") from error
+            remedy = "install it, or import it on first use with metrics.extras.extra"
+            raise MetricError(f"{module.name} imports {error.name}, which is not installed: {remedy}") from error
     return dict(sorted(_REGISTERED.items()))
 
 
 def check_metrics(config: MetricConfig) -> None:
-    """Raise ValueError if a name is not registered, or `best` is not a number that the run measures and can rank."""
+    """Raise ValueError unless `names` are metrics and `best`, if set, can be ranked and is measured in training."""
     known = registered()
     if not config.names:
         raise ValueError(f"metrics.names is empty: choose from {', '.join(known)}")
@@ -166,13 +167,14 @@ def check_metrics(config: MetricConfig) -> None:
         names = number_names(metric, config.extractor, bool(config.lpips))
         comparable += [name for number, name in names.items() if metric.numbers[number]]
     if config.best not in comparable:
-        raise ValueError(f"metrics.best = {config.best}: choose from {', '.join(comparable)}")
+        allowed = ", ".join(comparable) or "no number"
+        raise ValueError(f"metrics.best = {config.best}: metrics.names allows {allowed}; choose one, or add a metric")
     if not config.every_images:
-        raise ValueError(f"metrics.best = {config.best} needs metrics.every_images, which is 0: set it")
+        raise ValueError(f"metrics.best = {config.best} needs metrics.every_images above 0: set it")
 
 
 def number_names(metric: type[Metric], extractor: Extractor, lpips: bool) -> dict[str, str]:
-    """Map the declared names of a metric's numbers to their names in reports: `fid` to `fid` or `fd_efflite0`."""
+    """Map each declared name of a metric's numbers to its name in reports, such as `fid` to `fid` or `fd_efflite0`."""
     names = {number: number for number in metric.numbers}
     if {"features", "extractor"} & set(metric.needs) and extractor != "inception":
         return {
@@ -185,13 +187,13 @@ def number_names(metric: type[Metric], extractor: Extractor, lpips: bool) -> dic
 
 
 def best_direction(name: str) -> Better | None:
-    """Return the better direction of a number in reports; None if the number is unknown or cannot be ranked."""
+    """Return whether "lower" or "higher" values of a number in reports are better; None if unknown or not ranked."""
     pairs = ((metric, pair) for metric in registered().values() for pair in _all_names(metric))
     return next((metric.numbers[number] for metric, (number, reported) in pairs if reported == name), None)
 
 
 def _all_names(metric: type[Metric]) -> set[tuple[str, str]]:
-    """Return pairs of declared name and name in reports, for all extractors and distances."""
+    """Return all pairs (declared name, name in reports) of a metric's numbers, for all extractors and distances."""
     options = [(extractor, lpips) for extractor in get_args(Extractor) for lpips in (False, True)]
     return {pair for extractor, lpips in options for pair in number_names(metric, extractor, lpips).items()}
 
@@ -207,7 +209,7 @@ def _faults(metric: type[Metric]) -> Iterator[str]:
     if metric.source != "samples" and {"real", "features"} & set(metric.needs):
         yield f"source = {metric.source!r}: real data and features require samples"
     if not metric.name.isidentifier() or metric.name == "all":
-        yield "choose another name, of letters, digits and _"
+        yield "choose another name, made of letters, digits and _, and not all"
     if not metric.numbers or not set(metric.numbers.values()) <= {"lower", "higher", None}:
         yield f"better = {metric.numbers}: choose lower, higher or None for each number"
     if metric.compute is Metric.compute or (metric.update is Metric.update and "features" not in metric.needs):

@@ -17,9 +17,9 @@ _MAX_BYTES = 2**26  # of a metrics.jsonl
 
 @dataclass
 class Report:
-    """The results of one measurement, as plain data."""
+    """Results of one measurement, as plain data."""
 
-    images: int | None  # training images that the generator has seen; None if the checkpoint does not store it
+    images: int | None  # number of training images that the generator has seen; None if the checkpoint lacks it
     facts: dict[str, Any]  # settings of all numbers: number of samples, seed, data and their digest, ...
     values: dict[str, float] = field(default_factory=dict)  # the numbers, by name
     how: dict[str, str] = field(default_factory=dict)  # further settings of each number
@@ -28,7 +28,7 @@ class Report:
     left_out: dict[str, str] = field(default_factory=dict)  # metrics that were not measured: reasons by name
 
     def add(self, name: str, value: float | None, how: str) -> None:
-        """Add a number and its settings `how`. nan goes to `left_out`, and so does None, with `how` as the reason."""
+        """Add a number with its settings `how`. nan and None go to `left_out`; for None, `how` is the reason."""
         if value is None or math.isnan(value):
             self.left_out[name] = how if value is None else f"not a number ({how})"
         else:
@@ -36,7 +36,7 @@ class Report:
             self.how[name] = how
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain data, as in metrics.jsonl."""
+        """Return the report as a line of metrics.jsonl stores it."""
         return asdict(self)
 
     def omissions(self) -> list[str]:
@@ -55,10 +55,10 @@ class Report:
 
 
 def read_numbers(path: Path) -> dict[int, dict[str, float]]:
-    """Read a metrics.jsonl of train.py or scripts.evaluate: {images seen: {name: number}}, empty without a file.
+    """Read a metrics.jsonl of train.py or scripts.evaluate as {images seen: {name: number}}; {} if there is no file.
 
-    Numbers of tables are named TABLE.CLASS; numbers that are undefined or were not measured are nan. Lines without
-    images seen are skipped. Raise MetricError if the file cannot be read or is damaged.
+    Numbers in tables are named TABLE.CLASS; numbers that are undefined or were not measured are nan. Reports whose
+    `images` is None are skipped. Raise MetricError if the file cannot be read or is damaged.
     """
     numbers = {}
     try:
@@ -77,17 +77,17 @@ def read_numbers(path: Path) -> dict[int, dict[str, float]]:
 
 
 def by_class(names: Sequence[str], values: Tensor) -> dict[str, float | None]:
-    """Return the values [K] by class name, with None in place of nan."""
+    """Return values [K] as a dict by class name, with None in place of nan."""
     return dict(zip(names, plain(values), strict=True))
 
 
 def plain(values: Tensor) -> list[float | None]:
-    """Return the values of a vector as a list, with None in place of nan."""
+    """Return a vector as a list, with None in place of nan."""
     return [None if math.isnan(value) else value for value in values.tolist()]
 
 
 def _table(columns: Mapping[str, Mapping[str, float | int | None]]) -> list[str]:
-    """Return lines with a row for each class and a column for each table; "-" where there is no number."""
+    """Return the lines of a text table with a row for each class, a column for each table, and "-" for no number."""
     classes = dict.fromkeys(name for column in columns.values() for name in column)
     widths = {name: max(len(name), 8) for name in columns}
     lines = ["  " + " ".join([f"{'class':<12}", *(f"{name:>{width}}" for name, width in widths.items())])]

@@ -1,4 +1,4 @@
-"""A segmentation network, trained on real pairs, whose labels of generated images are compared with their masks.
+"""Segmenter: a network trained on real pairs; the metric `agreement` compares its labels with generated masks.
 
 Shapes: N samples, K classes, R resolution of the images, S resolution at which the network processes them.
 """
@@ -25,7 +25,7 @@ _SIDES = (64, 256)  # px, smallest and largest S: smaller images are enlarged, l
 _TAPS = (1, 3, 6, 12)  # the last layers at S, S/2, S/4 and S/8; classes as small as eyes need S
 _PYRAMID_CHANNELS = 24
 _MAX_CLASSES = 64
-_TRAIN_COMMAND = "train one with python -m scripts.train_segmenter --data DATA"
+_TRAIN_COMMAND = "train a segmenter with python -m scripts.train_segmenter --data DATA"
 
 
 class SegmentationNetwork(nn.Module):
@@ -61,7 +61,7 @@ class SegmentationNetwork(nn.Module):
         return _resized(self.classify(finest), resolution)
 
     def predict(self, images: Tensor) -> Tensor:
-        """Return the most likely class of every pixel, uint8 [N, R, R], of images uint8 [N, 3, R, R]."""
+        """Return the most likely class of each pixel, uint8 [N, R, R], for images uint8 [N, 3, R, R]."""
         return self(to_network(images)).argmax(1).to(torch.uint8)
 
 
@@ -79,7 +79,7 @@ def to_network(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class SegmenterFacts:
-    """Training data, training and quality of a segmenter."""
+    """Facts about a segmenter: its training data, training and quality."""
 
     names: tuple[str, ...]  # names of the K classes
     resolution: int  # R
@@ -91,7 +91,7 @@ class SegmenterFacts:
 
 
 class Segmenter(nn.Module):
-    """A trained network with its facts, in eval mode and frozen."""
+    """A trained segmentation network, frozen and in eval mode, with its facts."""
 
     def __init__(self, network: SegmentationNetwork, facts: SegmenterFacts) -> None:
         super().__init__()
@@ -107,27 +107,25 @@ class Segmenter(nn.Module):
         return self.network.predict(images)
 
     def save(self, file: str | Path | BinaryIO) -> None:
-        """Write the facts and the weights, in half precision."""
+        """Write the facts, and the weights in half precision."""
         state = self.network.state_dict()
         halves = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
         torch.save({"format": FORMAT, **asdict(self.facts), "network": halves}, file)
 
 
 def segmenter_path(data: str) -> Path:
-    """Return the path in the cache of the segmenter for the data with this digest."""
+    """Return the path in the cache for a segmenter that was trained on the data with the digest `data`."""
     return cache_folder() / "segmenters" / f"{data[:32]}.pt"
 
 
 def find_segmenter(path: str | Path, names: Sequence[str], resolution: int, data: str) -> Segmenter:
     """Load a segmenter to the CPU, from the cache if `path` is "", and check that it was trained on these data.
 
-    Raises:
-        MetricError: if it is missing or damaged, or was trained with other class names, at another resolution, or on
-            data with another digest.
+    Raise MetricError if the file is missing or damaged, or its class names, resolution or data digest differ.
     """
     if not path and not segmenter_path(data).is_file():
         command = f"{_TRAIN_COMMAND} --resolution {resolution} (about eight minutes on one CPU core at 64 px)"
-        raise MetricError(f"no segmenter was trained on these data at {resolution} px: {command}")
+        raise MetricError(f"the cache has no segmenter for these data at {resolution} px: {command}")
     path = path or segmenter_path(data)
     segmenter = load_segmenter(path)
     facts = segmenter.facts
@@ -135,10 +133,10 @@ def find_segmenter(path: str | Path, names: Sequence[str], resolution: int, data
         ("resolution", facts.resolution, resolution),
         ("number of classes", len(facts.names), len(names)),
         ("classes", ", ".join(facts.names), ", ".join(names)),
-        ("data", facts.data[:12], data[:12]),
+        ("digest", facts.data[:12], data[:12]),
     ):
         if actual != expected:
-            raise MetricError(f"{path} was trained on other data ({what}: {actual}, not {expected}); {_TRAIN_COMMAND}")
+            raise MetricError(f"{path}: its training data had {what} {actual}, not {expected}; {_TRAIN_COMMAND}")
     return segmenter
 
 
@@ -166,5 +164,5 @@ def load_segmenter(path: str | Path) -> Segmenter:
         check_finite(state)
         network.load_state_dict(state)
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        raise MetricError(f"{path} is damaged: its entries contradict each other; {_TRAIN_COMMAND}") from error
+        raise MetricError(f"{path} is damaged: its facts and weights do not match; {_TRAIN_COMMAND}") from error
     return Segmenter(network, facts)

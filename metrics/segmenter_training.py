@@ -17,7 +17,7 @@ from utils.errors import MetricError
 from utils.progress import progress
 
 _HELD_OUT = 10  # the last 1/10 of the pairs is held out
-_COUNTED = 1000  # largest number of pairs whose class areas are counted
+_COUNTED = 1000  # at most this many pairs are used to measure class areas
 _RAREST = 1e-4  # share of all pixels; rarer classes do not get larger weights
 _RARITY_POWER = 0.25  # 0: equal weight for each pixel; 1: equal weight for each class
 _MAX_SHIFT = 0.1  # share of R
@@ -25,7 +25,7 @@ _WEIGHT_DECAY = 0.01
 
 
 class LabelledImages(Protocol):
-    """Data set of pairs: an image, uint8 [3, R, R], and its label map of class ids, uint8 [R, R]."""
+    """Data set whose items are pairs of an image, uint8 [3, R, R], and a label map of class ids, uint8 [R, R]."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> tuple[Tensor, Tensor]: ...
@@ -33,10 +33,9 @@ class LabelledImages(Protocol):
 
 @dataclass(frozen=True)
 class SegmenterTraining:
-    """Hyperparameters of a segmenter's training. On a CPU, the same seed gives the same segmenter.
+    """Hyperparameters for training a segmenter. On a CPU, the same seed gives the same segmenter.
 
-    Raises:
-        MetricError: if a value is out of range.
+    Raise MetricError if a value is out of range.
     """
 
     steps: int = 3000  # optimizer steps
@@ -49,9 +48,9 @@ class SegmenterTraining:
             if getattr(self, name) < least:
                 raise MetricError(f"{name} {getattr(self, name)}: choose {least} or more")
         if self.seed >= 2**32:
-            raise MetricError(f"seed {self.seed}: choose less than {2**32}")
+            raise MetricError(f"seed {self.seed}: choose {2**32 - 1} or less")
         if not self.learning_rate > 0:
-            raise MetricError(f"learning_rate {self.learning_rate}: choose more than 0")
+            raise MetricError(f"learning_rate {self.learning_rate}: choose a value above 0")
 
 
 def train_segmenter(
@@ -63,18 +62,16 @@ def train_segmenter(
 ) -> Segmenter:
     """Train a segmenter on the first nine tenths of the real pairs, measure it on the rest, and return it on `device`.
 
-    `names` are the names of the K classes, `data` is the digest of the pairs, the segmenter's key in the cache.
-    PyTorch's global random state does not change.
-
-    Raises:
-        MetricError: if there are too few pairs, or the images are too small or too large.
+    `names` are the names of the K classes; `data` is the digest of the pairs, which names the segmenter's cache file.
+    PyTorch's global random state does not change. Raise MetricError if there are too few pairs, or the images are too
+    small or too large.
     """
     config, device = config or SegmenterTraining(), torch.device(device)
     if len(dataset) < 2 * _HELD_OUT:
         raise MetricError(f"{len(dataset)} pairs are too few to train a segmenter: give {2 * _HELD_OUT} or more")
     resolution, (least, most) = dataset[0][0].shape[-1], RESOLUTIONS
     if not least <= resolution <= most:
-        raise MetricError(f"images of {resolution} pixels cannot be segmented: choose from {least} to {most}")
+        raise MetricError(f"the segmenter cannot use images of {resolution} px: choose from {least} to {most} px")
     pairs = cast(Dataset[tuple[Tensor, Tensor]], dataset)
     first_held_out = len(dataset) - len(dataset) // _HELD_OUT
     training, held_out = Subset(pairs, range(first_held_out)), Subset(pairs, range(first_held_out, len(dataset)))
@@ -119,7 +116,7 @@ def _train(
 
 
 def _class_weights(dataset: LabelledImages, count: int, num_classes: int) -> Tensor:
-    """Return loss weights [K], larger for rare classes, with mean 1 over the pixels of the first `count` pairs."""
+    """Return loss weights [K], larger for rare classes; the mean over pixels of the first `count` pairs is about 1."""
     counted = range(0, count, -(-count // _COUNTED))
     counts = torch.stack([pixel_counts(dataset[index][1], num_classes) for index in counted]).sum(0).double()
     shares = (counts / counts.sum()).clamp_min(_RAREST)
@@ -128,9 +125,9 @@ def _class_weights(dataset: LabelledImages, count: int, num_classes: int) -> Ten
 
 
 def _augmented(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Shift images [N, 3, R, R] and labels [N, R, R], repeating the edges; change the images' colours and add noise.
+    """Shift images [N, 3, R, R] and labels [N, R, R] alike, repeating the edges; change colours and add noise.
 
-    Generated images differ from real ones in these ways; the segmenter must still label them correctly.
+    Generated images differ from real ones in position, colours and noise, but must still be labelled correctly.
     """
     count, device = len(images), images.device
     contrast, brightness = torch.rand(2, count, 3, 1, 1, device=device) - 0.5

@@ -1,8 +1,8 @@
-"""Checkpoints: reading networks from this project's files and from the authors' released ones.
+"""Checkpoints: loading of networks from this project's files and from files that the paper's authors released.
 
 A checkpoint of this project is a `torch.save` dict of tensors and plain data: `format`, `model` (a ModelConfig),
 `generator`, `generator_ema`, `discriminator` (state dicts), `classes` (the class table) and, in the checkpoints of a
-run, the training state. Reading a file never executes pickled code. Networks stored in half precision are converted to
+run, the training state. Loading a file never executes pickled code. Networks stored in half precision are converted to
 float32.
 """
 
@@ -35,12 +35,12 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Networks:
-    """The networks of a checkpoint; a state dict that the file lacks is None.
+    """Networks of a checkpoint as state dicts; one that the file lacks is None.
 
     Attributes:
         classes: the class table as plain data, or None.
-        contents: everything in the file, for its other entries; empty if the networks are not from a file.
-        source: the file's name in messages.
+        contents: everything in the file, not only the networks; empty if they are not from a file.
+        source: name of the file, with which messages begin.
     """
 
     config: ModelConfig
@@ -52,30 +52,30 @@ class Networks:
     source: str = "the checkpoint"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the dict of tensors and plain data that a checkpoint of this project stores."""
+        """Return the networks, architecture and classes as a dict in the format of this project's checkpoints."""
         networks = {name: getattr(self, name) for name in NETWORKS if getattr(self, name) is not None}
         return {"format": FORMAT, "model": asdict(self.config), "classes": self.classes, **networks}
 
     def build_generator(self) -> Generator:
-        """Return the EMA generator, or without one the trained generator, on the CPU in eval mode.
+        """Return the EMA generator on the CPU in eval mode; if there is none, warn and return the trained generator.
 
-        Raise ModelError if there is none, or its tensors do not fit `config`.
+        Raise ModelError if both are missing, or the tensors do not fit `config`.
         """
         state = self.generator_ema or self.generator
         if state is None:
-            raise ModelError(f"{self.source} holds no generator")
+            raise ModelError(f"{self.source} holds no generator; choose another checkpoint")
         if not self.generator_ema and os.environ.get("RANK", "0") == "0":
             _warn_without_average(self.source)
         return build(lambda: Generator(self.config), state, self.source).eval()
 
     def build_discriminator(self) -> Discriminator:
-        """Return the discriminator on the CPU in eval mode; raise ModelError if it is missing or does not fit."""
+        """Return the discriminator, like `build_generator`; raise ModelError if it is missing or does not fit."""
         if self.discriminator is None:
-            raise ModelError(f"{self.source} holds no discriminator")
+            raise ModelError(f"{self.source} holds no discriminator; choose another checkpoint")
         return build(lambda: Discriminator(self.config), self.discriminator, self.source).eval()
 
     def check_architecture(self, config: ModelConfig) -> None:
-        """Check that networks of `config` have tensors of the same shapes; raise ModelError with what differs."""
+        """Raise ModelError, with the options that differ, if networks of `config` have other tensor names or shapes."""
         stored, own = asdict(self.config), asdict(config)
         differences = [
             f"model.{name} = {stored[name]} in the checkpoint, {own[name]} in this run"
@@ -89,7 +89,7 @@ class Networks:
             )
 
     def provenance(self) -> dict[str, Any]:
-        """Return `images`, the number of real images seen, and `data`, their sources, if the file has them."""
+        """Return a dict of `images`, the number of training images seen, and `data`, their sources, if stored."""
         training = self.contents.get("training")
         counters = training if isinstance(training, dict) else {}
         images, data = self.contents.get("images", counters.get("images")), self.contents.get("data")
@@ -118,20 +118,19 @@ def bundled_model() -> Path:
 
 
 def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Generator:
-    """Load the EMA generator of a checkpoint, ours or released, in eval mode; raise ModelError if that fails."""
+    """Load the generator of a checkpoint, see `Networks.build_generator`; raise ModelError if that fails."""
     return load_networks(path).build_generator().to(device)
 
 
 def load_discriminator(path: str | Path, device: str | torch.device = "cpu") -> Discriminator:
-    """Load the discriminator of a checkpoint, ours or released, in eval mode; raise ModelError if that fails."""
+    """Load the discriminator of a checkpoint in eval mode; raise ModelError if that fails."""
     return load_networks(path).build_discriminator().to(device)
 
 
 def load_networks(path: str | Path) -> Networks:
-    """Load the networks of a checkpoint, ours or released, on the CPU.
+    """Load the networks of a checkpoint, of this project or released, to the CPU.
 
-    Raises:
-        ModelError: if the file is missing, damaged, not a checkpoint, or holds more than tensors and plain data.
+    Raise ModelError if the file is missing, damaged, not a checkpoint, or holds more than tensors and plain data.
     """
     try:
         contents = load_tensors(path)
@@ -141,10 +140,9 @@ def load_networks(path: str | Path) -> Networks:
 
 
 def parse_networks(contents: Any, source: str) -> Networks:
-    """Return the networks in the contents of a checkpoint, ours or released, which `load_tensors` has read.
+    """Return the networks of a checkpoint, of this project or released, from the contents that `load_tensors` read.
 
-    Raises:
-        ModelError: if the contents are damaged or not those of a checkpoint; the message calls the file `source`.
+    Raise ModelError if the contents are damaged or not those of a checkpoint; the message begins with `source`.
     """
     stored_format = contents.get("format") if isinstance(contents, dict) else None
     try:
@@ -158,7 +156,7 @@ def parse_networks(contents: Any, source: str) -> Networks:
         if stored_format != FORMAT:
             raise ModelError(
                 f"not a checkpoint of this program (its format is {label(stored_format)}, not {FORMAT}), nor a "
-                "released one (with the keys g, g_ema, d)"
+                "released one (which has the keys g, g_ema, d); choose another file"
             )
         config = ModelConfig.from_dict(contents.get("model"))
         states = {name: stored_state(contents, name) for name in NETWORKS}
@@ -168,16 +166,15 @@ def parse_networks(contents: Any, source: str) -> Networks:
 
 
 def stored_state(contents: Mapping[str, Any], name: str) -> StateDict | None:
-    """Return a state dict of a file without the name prefixes of wrappers, or None if the file lacks it.
+    """Return the state dict `name` of a file, or None if the file lacks it; wrappers' name prefixes are removed.
 
-    Raises:
-        ModelError: if it is not a state dict, or only some of its names have a wrapper's prefix.
+    Raise ModelError if it is not a state dict, or only some of its tensor names have a wrapper's prefix.
     """
     state = contents.get(name)
     if state is None:
         return None
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelError(f"{name} is not a state dict (tensors by name)")
+        raise ModelError(f"{name} is not a state dict (a dict of tensors by name); choose another file")
     # Wrappers may be nested: DistributedDataParallel around torch.compile or the other way round.
     while prefix := next((prefix for prefix in _WRAPPERS if any(str(key).startswith(prefix) for key in state)), None):
         if others := [key for key in state if not str(key).startswith(prefix)]:
@@ -190,7 +187,7 @@ def stored_state(contents: Mapping[str, Any], name: str) -> StateDict | None:
 
 
 def build(make: Callable[[], Module], state: StateDict, source: str) -> Module:
-    """Create a network with `make` and load a state dict like `load_state`.
+    """Create a network with `make`, load a state dict with `load_state`, and return the network.
 
     Shapes are checked on the meta device first, so that a damaged file cannot cause a huge allocation.
     """
@@ -202,10 +199,9 @@ def build(make: Callable[[], Module], state: StateDict, source: str) -> Module:
 def load_state(module: Module, state: StateDict, source: str) -> Module:
     """Copy a state dict into a module of the same architecture, and return the module.
 
-    The module becomes float64 if any tensor of the state dict is, else float32. `source` names the file in messages.
-
-    Raises:
-        ModelError: if a tensor is missing, unknown, not finite, or of another shape or type; the message names it.
+    The module becomes float64 if any tensor of the state dict is float64, otherwise float32. Raise ModelError if a
+    tensor is missing, unknown, not finite, or of another shape or type; the message begins with `source`, the name of
+    the file.
     """
     _check(module, state, source)
     is_double = any(value.dtype == torch.float64 for value in state.values())

@@ -1,6 +1,6 @@
 """Fusion of the parts (paper section 3.2): pseudo-depth -> coarse masks -> blended features.
 
-Shapes: N batch, K parts, C local channels, F feature channels, r side of the maps.
+Shapes: N batch, K parts, C local channels, F feature channels, r coarse resolution.
 """
 
 import math
@@ -15,7 +15,7 @@ from ops import conv2d
 
 
 def coarse_masks(depth: Tensor, part_mask: Tensor | None = None) -> Tensor:
-    """Return the softmax of the pseudo-depth over the parts to generate, [N, K, r, r] in [0, 1].
+    """Return the coarse masks [N, K, r, r] in [0, 1]: the softmax of the pseudo-depth over the parts to generate.
 
     Args:
         depth: pseudo-depth [N, K, r, r]; larger is nearer.
@@ -36,8 +36,9 @@ def _normalized(masks: Tensor, total: Tensor) -> Tensor:
 class Compositing(nn.Module):
     """Blend of the parts' features, weighted by the masks. The linear feature heads are applied after blending.
 
-    The head of part k is f_k = W_k h_k + b_k, so sum_k weight_k f_k = [W_0 .. W_{K-1}] concat_k(weight_k h_k)
-    + sum_k weight_k b_k. This is one matrix product, and the K maps of F channels are never stored.
+    The head of part k turns hidden features h_k into f_k = W_k h_k + b_k. The blend is therefore sum_k weight_k f_k
+    = [W_0 .. W_{K-1}] concat_k(weight_k h_k) + sum_k weight_k b_k: one matrix product for all heads, and the K maps f_k
+    are never stored.
     """
 
     opaque: Tensor | None  # [K, 1, 1], 0 for transparent parts
@@ -57,7 +58,7 @@ class Compositing(nn.Module):
 
         Args:
             masks: coarse masks [N, K, r, r] in [0, 1].
-            hidden: the local generators' features [N K, C, r, r], split into groups along the first axis.
+            hidden: the local generators' hidden features [N K, C, r, r], split into groups along the first axis.
             background: features [N or 1, F, r, r] that replace those of the background part.
         """
         weights = self.blend_weights(masks).to(hidden[0].dtype)
@@ -77,9 +78,9 @@ class Compositing(nn.Module):
         return features if background is None else features + background_weight * background
 
     def blend_weights(self, masks: Tensor) -> Tensor:
-        """Return the masks [N, K, r, r], normalized so that those of the opaque parts sum to 1.
+        """Return the weights of the parts' features, [N, K, r, r]: the masks, normalized to sum 1 over opaque parts.
 
-        The masks of transparent parts stay as they are, so the sum over all parts may exceed 1.
+        Masks of transparent parts are not changed, so the sum over all parts may exceed 1.
         """
         if self.opaque is None:
             return masks

@@ -1,4 +1,4 @@
-"""Position features of the local generators (paper section 3.1)."""
+"""Position features (paper section 3.1). Shapes: N batch, K parts, C local channels, J features, r side of the grid."""
 
 import functools
 import math
@@ -18,12 +18,12 @@ def coordinate_grid(
     dtype: torch.dtype | None = None,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Return the positions (x, y) of pixels as [2, size, size]; without zoom and shift, from -1 to 1 inclusive.
+    """Return the positions (x, y) of a grid's pixels, [2, size, size]; without zoom and shift, from -1 to 1 inclusive.
 
     Args:
         size: side of the grid in pixels.
-        zoom: factor by which parts generated at these positions grow, about the image centre.
-        shift: translation (x, y) of these parts, where 2 is the width of the image.
+        zoom: factor by which parts that are generated at these positions are enlarged about the image centre.
+        shift: translation (x, y) of these parts after the zoom, where 2 is the width of the image.
     """
     axis = torch.linspace(-1, 1, size, dtype=dtype, device=device)
     y, x = torch.meshgrid((axis - shift[1]) / zoom, (axis - shift[0]) / zoom, indexing="ij")
@@ -31,17 +31,17 @@ def coordinate_grid(
 
 
 def foreground_coordinates(config: ModelConfig, *, zoom: float, shift: tuple[float, float] = (0.0, 0.0)) -> Tensor:
-    """Return coordinates [1, K, 2, r, r] for `Generator.synthesis` that zoom and shift all parts but the background."""
+    """Return `coords` [1, K, 2, r, r] for `Generator.synthesis` that zoom and shift all parts but the background."""
     background = coordinate_grid(config.coarse_resolution)
     foreground = coordinate_grid(config.coarse_resolution, zoom=zoom, shift=shift)
     return torch.stack([background] + [foreground] * (config.num_classes - 1))[None]
 
 
 class PositionFeatures(nn.Module):
-    """Fourier features of coordinates, and their linear projection, which all parts share.
+    """Fourier features of coordinates, and the weight of their linear projection, which all parts share.
 
-    The first local layers multiply their weights by the projection (`models/local_generator.py`). The features are
-    constants, so the backward pass then needs no gradients of projected maps.
+    The projection is not applied here: the first local layers multiply their weights by it (`models.local_generator`).
+    As the features are constants, the backward pass then needs no gradients of projected maps.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -55,10 +55,10 @@ class PositionFeatures(nn.Module):
     def forward(self, coords: Tensor | None = None) -> Tensor:
         """Return the Fourier features [N, K, J, r, r] at coordinates [N, K, 2, r, r]; N and K may be 1.
 
-        By default the coordinates are the regular grid. Features elsewhere are interpolated between those of the grid,
-        and repeat its edge outside. Exact features would not help: the local generators are trained on the regular
-        grid only, where the high octaves advance by more than half a wave from one position to the next. In memory the
-        features are channels_last.
+        `coords` None is the regular grid. Features between its positions are interpolated; outside, those of its edge
+        are repeated. Exact features would not help: the local generators are trained on the regular grid only, where
+        the high octaves advance by more than half a wave from one position to the next. In memory, the features are
+        channels_last.
         """
         # Half precision is too coarse for the phases of the high octaves.
         dtype = torch.promote_types(self.weight.dtype, torch.float32)
@@ -72,7 +72,7 @@ class PositionFeatures(nn.Module):
         return _channels_last(features.to(self.weight.dtype))
 
     def projection(self) -> Tensor:
-        """Return the weight [C, J] that projects Fourier features to the local generators' input."""
+        """Return the weight [C, J] that projects Fourier features to the local generators' inputs."""
         return self.weight * self.weight_gain
 
 
@@ -85,11 +85,11 @@ def _grid_features(size: int, octaves: int, dtype: torch.dtype, device: torch.de
 
 @functools.lru_cache(maxsize=8)
 def _stored_grid_features(size: int, octaves: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return the result of `_grid_features` from a cache that all generators share: do not modify it in place."""
+    """Return the cached result of `_grid_features`; all generators share this tensor, so do not modify it in place."""
     with torch.inference_mode(False):  # inference tensors could not be used in training
         return _grid_features(size, octaves, dtype, device)
 
 
 def _channels_last(features: Tensor) -> Tensor:
-    """Store features [..., J, r, r] with the J features of a position next to each other in memory."""
+    """Return features [..., J, r, r], stored with the J features of each position next to each other in memory."""
     return features.movedim(-3, -1).contiguous().movedim(-1, -3)

@@ -1,6 +1,6 @@
 """The dual-branch discriminator (paper section 3.4): image and segmentation -> logit.
 
-Shapes: N batch, I input and O output channels, s side, R resolution, K classes.
+Shapes: N batch, I input and O output channels, s and s' input and output side, R resolution, K classes.
 """
 
 import math
@@ -18,7 +18,7 @@ GROUP_SIZE = 4
 
 
 class ConvLayer(nn.Module):
-    """Convolution, bias, leaky ReLU and multiplication by `gain`: x [N, I, s, s] -> [N, O, s', s']."""
+    """Convolution, bias, leaky ReLU, multiplication by `gain`: x [N, I, s, s] -> [N, O, s', s']."""
 
     def __init__(self, inputs: int, outputs: int, kernel_size: int, *, stride: int = 1, padding: int = 0) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class DownBlock(nn.Module):
 
 
 class Trunk(nn.Sequential):
-    """1x1 convolution and residual blocks of one branch: x [N, I, R, R] -> [N, O, 4, 4]."""
+    """1x1 convolution and residual blocks for images or segmentations: x [N, I, R, R] -> [N, O, 4, 4]."""
 
     def __init__(self, inputs: int, config: ModelConfig) -> None:
         side = config.resolution
@@ -95,11 +95,11 @@ class Discriminator(nn.Module):
         Args:
             image: [N, 3, R, R].
             segmentation: [N, K, R, R], or None in domain adaptation, whose images have no masks.
-            batches: number of batches that are concatenated in the N samples. The minibatch standard deviation is
-                computed per batch, so that the logits equal those of separate calls.
+            batches: number of batches, of equal size, concatenated along the first axis. The minibatch standard
+                deviation is computed for each of them, so that the logits equal those of separate calls.
 
         Raises:
-            ModelError: if a tensor has another shape.
+            ModelError: if a tensor has another shape, or a batch cannot be split, see `append_minibatch_stddev`.
         """
         x = self.image_trunk(self._checked("image", image, 3))
         if segmentation is not None:
@@ -120,9 +120,9 @@ class Discriminator(nn.Module):
 def append_minibatch_stddev(x: Tensor, batches: int = 1) -> Tensor:
     """Append the minibatch standard deviation as a channel: x [b N, C, s, s] -> [b N, C + 1, s, s].
 
-    Progressive GAN (Karras et al. 2018), section 3. In each of the b batches, samples n, n + N/g, n + 2N/g, ... form a
-    group of g = min(N, 4). The channel holds the group's standard deviation, averaged over all positions.
-    Raise ModelError if N is not a multiple of g.
+    Progressive GAN (Karras et al. 2018), section 3. In each of the b batches of N samples, samples n, n + N/g,
+    n + 2N/g, ... form a group of g = min(N, 4). The new channel holds the standard deviation over the group, averaged
+    over channels and positions. Raise ModelError if N is not a multiple of g.
     """
     samples, (height, width) = x.shape[0] // batches, x.shape[2:]
     group = min(samples, GROUP_SIZE)

@@ -1,7 +1,7 @@
 """The generator (paper figure 2): codes -> image, segmentation, coarse masks, depth.
 
-Shapes: N batch, K parts, B base vectors, L local layers, D latent width, M = B + 2K codes, R resolution, r coarse
-resolution.
+Shapes: N batch, K parts, L local layers, D latent width, M = B + 2K vectors of a W+ code with B base vectors,
+F feature channels, R resolution, r coarse resolution.
 """
 
 from typing import Literal, NamedTuple
@@ -29,7 +29,7 @@ class GeneratorOutput(NamedTuple):
 
 
 class Generator(nn.Module):
-    """Generator of images and their segmentations, composed of parts."""
+    """Generator that composes images and their segmentations from parts."""
 
     code_index: Tensor  # [K, L], index of the W+ vector that each local layer takes
 
@@ -45,7 +45,7 @@ class Generator(nn.Module):
 
     @property
     def num_codes(self) -> int:
-        """Number of vectors in a W+ code."""
+        """Number M of vectors in a W+ code."""
         return self.config.num_codes
 
     def forward(self, z: Tensor, noise: NoiseMode = "random") -> GeneratorOutput:
@@ -63,11 +63,12 @@ class Generator(nn.Module):
         """Generate images from codes in W [N, D] or W+ [N, M, D].
 
         Args:
-            codes: in W+, base_0 .. base_{B-1}, then shape_k, texture_k of each part; a code in W is repeated M times.
+            codes: the vectors of a W+ code are base_0 .. base_{B-1}, then shape_k, texture_k for each part k; a code in
+                W is repeated M times.
             noise: "const" uses the stored noise maps, "random" samples new ones.
             part_mask: True for parts to generate, [K] or [N, K]; None for all.
-            coords: positions in [-1, 1], x first, [N or 1, 2, r, r] or per part [N or 1, K, 2, r, r]; None for the
-                regular grid.
+            coords: positions (x, y) of all parts [N or 1, 2, r, r] or of each part [N or 1, K, 2, r, r]; None for the
+                regular grid in [-1, 1].
             background: features [N or 1, F, r, r] that replace those of the background part.
 
         Raises:
@@ -76,7 +77,7 @@ class Generator(nn.Module):
         return self.synthesis_from_layer_codes(self.expand(codes), noise, part_mask, coords, background)
 
     def expand(self, codes: Tensor) -> Tensor:
-        """Expand codes in W [N, D] or W+ [N, M, D] to the code of every local layer, [N, K, L, D]."""
+        """Expand codes in W [N, D] or W+ [N, M, D] to the codes of all local layers, [N, K, L, D]."""
         return to_wplus(codes, self.config)[:, self.code_index]
 
     def synthesis_from_layer_codes(
@@ -107,7 +108,7 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def mean_code(self, samples: int = 10_000, seed: int = 0) -> Tensor:
-        """Return the mean of w over random z, [D]. For one seed, z is the same on every device."""
+        """Return the mean of w over random z, [D]. The same seed gives the same z on every device."""
         z = torch.randn(samples, self.config.latent_dim, generator=torch.Generator().manual_seed(seed))
         return self.mapping(z.to(self.positions.weight)).mean(0)
 

@@ -1,6 +1,6 @@
-"""W+ codes: which vector each local layer takes, expansion from W, truncation and style mixing.
+"""W+ codes: the vectors that each local layer takes, expansion from W, truncation and style mixing.
 
-A code in W+ has M = B + 2K vectors: base_0 .. base_{B-1}, then shape_k, texture_k for k = 0 .. K-1.
+A W+ code has M = B + 2K vectors: base_0 .. base_{B-1}, then shape_k, texture_k for k = 0 .. K-1.
 Shapes: N batch, D latent width, K parts, L local layers.
 """
 
@@ -12,17 +12,17 @@ from utils.errors import ModelError
 
 
 def shape_index(config: ModelConfig, part: int) -> int:
-    """Return the index of a part's shape code among the M vectors."""
+    """Return the index of a part's shape vector in a W+ code."""
     return config.base_layers + 2 * part
 
 
 def texture_index(config: ModelConfig, part: int) -> int:
-    """Return the index of a part's texture code among the M vectors."""
+    """Return the index of a part's texture vector in a W+ code."""
     return shape_index(config, part) + 1
 
 
 def layer_code_index(config: ModelConfig) -> Tensor:
-    """Return the index of the W+ vector that each local layer takes, [K, L]. The background takes no base codes."""
+    """Return the index of the W+ vector that each local layer takes, [K, L]; the background takes no base vectors."""
     index = torch.empty(config.num_classes, config.local_layers, dtype=torch.long)
     for part in range(config.num_classes):
         index[part, : config.depth_layers] = shape_index(config, part)
@@ -45,11 +45,11 @@ def truncate(w: Tensor, mean: Tensor, psi: float) -> Tensor:
 
 
 def mix_styles(first: Tensor, second: Tensor, probability: float, config: ModelConfig) -> Tensor:
-    """Mix the styles of pairs of w, `first` and `second` [N, D], into W+ codes [N, M, D].
+    """Mix the styles of two codes in W, `first` and `second` [N, D], into W+ codes [N, M, D].
 
-    Each sample is mixed with the given probability; otherwise all its codes are the first w. Base codes are always the
-    first w. For each part of a mixed sample, one of three choices is sampled uniformly: both codes are the first w; the
-    shape code is the first and the texture code the second; both are the second.
+    A sample is mixed with the given probability; otherwise all M vectors are `first`. Base vectors are always `first`.
+    Each part of a mixed sample takes one of three choices with equal probability: shape and texture from `first`; shape
+    from `first`, texture from `second`; both from `second`.
     """
     samples, parts = first.shape[0], config.num_classes
     mixed = torch.rand(samples, 1, device=first.device) < probability

@@ -1,6 +1,6 @@
 """Layers with an equalized learning rate (Karras et al. 2018, section 4.1), and helpers shared by the networks.
 
-Shapes: N batch, I input and O output channels, H and W sides of the maps.
+Shapes: N batch, I input and O output channels, H x W and H' x W' input and output size, k kernel size.
 """
 
 import math
@@ -25,7 +25,7 @@ def resampling_filter() -> Tensor:
 
 
 def run(function: Callable[..., Output], *inputs: Tensor, recompute: bool) -> Output:
-    """Return function(*inputs), with activation checkpointing if `recompute`."""
+    """Return function(*inputs); if `recompute`, the backward pass recomputes activations instead of storing them."""
     if not recompute:
         return function(*inputs)
     output: Output = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
@@ -40,7 +40,7 @@ def cat(tensors: Sequence[Tensor]) -> Tensor:
 class EqualizedLinear(nn.Module):
     """Linear layer x [N, I] -> [N, O], followed by leaky ReLU (slope 0.2, gain sqrt 2) if `activate`.
 
-    Weight and bias are multiplied by `lr_multiplier` when they are used, which scales their effective learning rate.
+    `forward` multiplies weight and bias by `lr_multiplier`, which scales their effective learning rate.
     """
 
     def __init__(self, inputs: int, outputs: int, *, activate: bool = False, lr_multiplier: float = 1.0) -> None:
@@ -57,7 +57,7 @@ class EqualizedLinear(nn.Module):
 
 
 class EqualizedConv2d(nn.Module):
-    """Convolution without bias: x [N, I, H, W] -> [N, O, H', W']. The weight is divided by sqrt(fan-in)."""
+    """Convolution without bias: x [N, I, H, W] -> [N, O, H', W']. `forward` divides the weight by sqrt(fan-in)."""
 
     def __init__(self, inputs: int, outputs: int, kernel_size: int, *, stride: int = 1, padding: int = 0) -> None:
         super().__init__()
@@ -71,9 +71,9 @@ class EqualizedConv2d(nn.Module):
 
 
 class ScaledConv2d(nn.Module):
-    """Weight [O, I, k, k] of a modulated convolution whose style is a learned constant, one scale per input channel.
+    """Modulated convolution whose style is learned instead of computed from a code: one scale per input channel.
 
-    `forward` returns the weight instead of convolving, so that callers can transpose or concatenate it.
+    `forward` does not convolve but returns the weight [O, I, k, k], so that callers can transpose or concatenate it.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel_size: int, *, demodulate: bool) -> None:

@@ -1,11 +1,12 @@
 """The K local generators, run together (paper section 3.1).
 
-Each is an MLP that runs at every pixel and whose layers are modulated by the part's codes. The parameters of all parts
-and layers are stacked, so that one batched matrix product computes a layer for many parts and samples.
+Each is an MLP that runs at every pixel; the part's codes modulate its layers. The parameters of all parts and layers
+are stacked, so that one batched matrix product computes a layer for many parts and samples.
 
-Shapes: N batch, K parts, L layers, D latent width, C local channels, J Fourier features, r side, P = r x r positions.
-The activations of one part of one sample are a map [C, r, r] in channels_last format. The N K maps go through all
-layers in groups of B, so that a group stays in a CPU's cache, or can be recomputed on its own in the backward pass.
+Shapes: N batch, K parts, L layers, D latent width, C local channels, J Fourier features, r coarse resolution,
+P = r x r positions. The activations of one part of one sample are a map [C, r, r] in channels_last format. The N K maps
+are processed in groups of B: one group runs through all layers, then the next. A group thus stays in a CPU's cache, or
+can be recomputed on its own in the backward pass.
 """
 
 import math
@@ -52,12 +53,12 @@ class LocalGenerators(nn.Module):
         self.depth_head = DepthHead(parts - 1, channels)
 
     def forward(self, positions: Tensor, projection: Tensor, codes: Tensor) -> LocalOutput:
-        """Run all local generators.
+        """Return the pseudo-depth and the hidden features of all parts.
 
         Args:
             positions: Fourier features [N or 1, K or 1, J, r, r].
             projection: weight [C, J] that projects the features to the inputs of the first layers.
-            codes: the code of every layer, [N, K, L, D].
+            codes: the codes of all layers, [N, K, L, D].
         """
         samples, parts, _, _ = codes.shape
         size = self._group_size(samples * parts, positions.shape[-1] ** 2)
@@ -101,9 +102,10 @@ class LocalGenerators(nn.Module):
         return math.ceil(maps / RECOMPUTED_GROUPS) if self.recompute else None
 
     def _modulated(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Return modulated and demodulated weights [L, N K, C, C] and biases [L, N K, 1, C] (StyleGAN2, section 2.2).
+        """Return weights [L, N K, C, C] after modulation and demodulation, and biases [L, N K, 1, C].
 
-        Both include the activation's gain: it is positive, so leaky_relu(x) * gain = leaky_relu(x * gain).
+        StyleGAN2, section 2.2. Both include the activation's gain: it is positive, so leaky_relu(x) * gain =
+        leaky_relu(x * gain).
         """
         samples, channels = codes.shape[0], self.weight.shape[-1]
         per_layer = codes.permute(2, 1, 0, 3) / math.sqrt(codes.shape[-1])  # [L, K, N, D]
@@ -123,7 +125,10 @@ LOCAL_GENERATORS = {"modulated": LocalGenerators}
 
 
 class DepthHead(nn.Module):
-    """Weights [K, C, 1] and biases [K, 1, 1] of the linear, unmodulated pseudo-depth heads; 0 for the background."""
+    """Linear, unmodulated pseudo-depth heads of all parts but the background.
+
+    `forward` returns the weights [K, C, 1] and biases [K, 1, 1] of all parts; those of the background are 0.
+    """
 
     def __init__(self, parts: int, channels: int) -> None:
         super().__init__()
@@ -137,9 +142,9 @@ class DepthHead(nn.Module):
 
 
 def _activated_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Linear layer and leaky ReLU: x [B, I, r, r], weight [B, O, I], bias [B, 1, O] -> [B, O, r, r].
+    """Apply a linear layer and leaky ReLU: x [B, I, r, r], weight [B, O, I], bias [B, 1, O] -> [B, O, r, r].
 
-    The activation works in place, because the backward pass of a linear layer does not need the layer's output.
+    The activation is in place, because the backward pass of the linear layer does not need this layer's output.
     """
     if x.shape[0] == 1:  # on CPUs, a convolution is up to three times faster than a matrix product
         return F.leaky_relu_(F.conv2d(x, weight[0, :, :, None, None], bias[0, 0]), SLOPE)
@@ -152,5 +157,5 @@ def _split(x: Tensor, size: int | None, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def _flat(x: Tensor) -> Tensor:
-    """Return a channels_last map [B, C, r, r] as [B, P, C], without a copy."""
+    """Return channels_last maps [B, C, r, r] as [B, P, C], without a copy."""
     return x.permute(0, 2, 3, 1).flatten(1, 2)

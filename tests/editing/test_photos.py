@@ -71,7 +71,7 @@ def test_pictures_are_turned_upright_with_their_masks(tmp_path: Path, capsys) ->
     assert photo.image[0, -1, 0] == 0
     assert photo.label[0, 0] == 2
     assert photo.label[0, -1] == 0
-    assert f"warning: {image}: photo and mask were rotated by the photo's EXIF" in capsys.readouterr().err
+    assert f"warning: {image}: photo and mask were turned by the photo's EXIF" in capsys.readouterr().err
     read_photo(picture(tmp_path / "b.png"), tmp_path / "m.png", TABLE, 64, "error")
     assert capsys.readouterr().err == ""
 
@@ -81,10 +81,10 @@ def test_files_that_are_too_large_are_not_decoded(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(photos, "read_pair", lambda *_: pytest.fail("decoded"))
     with monkeypatch.context() as patch:
         patch.setattr(photos, "MAX_PIXELS", 64 * 64)
-        with pytest.raises(EditError, match=r"m\.png has 128 x 64 pixels, over the limit of 4096; use a smaller copy"):
+        with pytest.raises(EditError, match=r"m\.png has 128 x 64 pixels, over the limit of 4096; give a smaller copy"):
             read_photo(image, labels, TABLE, 32, "error")
     monkeypatch.setattr(photos, "MAX_BYTES", 20)
-    with pytest.raises(EditError, match=r"a\.png has \d+ bytes, over the limit of 20; use a smaller copy"):
+    with pytest.raises(EditError, match=r"a\.png has \d+ bytes, over the limit of 20; give a smaller copy"):
         read_photo(image, None, TABLE, 32, "error")
 
 
@@ -111,7 +111,9 @@ def test_what_cannot_be_used(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=message):
             read_photo(path, None, TABLE, 32, "error")
-    with pytest.raises(EditError, match=r"a\.png: is 64 pixels wide, but the model generates 128; give a larger image"):
+    with pytest.raises(
+        EditError, match=r"a\.png: makes a square of 64 pixels, the model needs 128; give a larger image"
+    ):
         read_photo(image, None, TABLE, 128, "error")
     with pytest.raises(DataError, match=r"m\.png: is 32 x 32, its image .* 64 x 64; make both the same size"):
         read_photo(image, mask(tmp_path / "m.png", 32, 32), TABLE, 32, "error")
@@ -128,7 +130,7 @@ def test_masks_are_found_by_name(tmp_path: Path) -> None:
     found = [mask(folder / "b.png"), mask(folder / "a.bmp")]
     (folder / "a.txt").touch()
     assert find_masks(images, folder) == found
-    with pytest.raises(EditError, match=r"c\.jpg: has no mask .*masks/c\.png; add it"):
+    with pytest.raises(EditError, match=r"c\.jpg: has no mask in .*masks; add .*masks/c\.png"):
         find_masks([*images, tmp_path / "c.jpg"], folder)
     mask(folder / "a.png")
     with pytest.raises(EditError, match=r"a\.png: has the same name as .*a\.bmp with a different extension"):

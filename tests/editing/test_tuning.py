@@ -103,5 +103,5 @@ def test_what_cannot_be(generator: Generator, pivot: Tensor, target: Target) -> 
             lambda wanted: lambda images: pixels(images, wanted) * torch.nan,
             TuningConfig(steps=1),
         )
-    with pytest.raises(EditError, match="-1 steps of tuning: give 1 or more"):
+    with pytest.raises(EditError, match=r"-1 steps of tuning \(--tune\): choose 1 or more"):
         TuningConfig(steps=-1)

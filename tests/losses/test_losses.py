@@ -98,7 +98,7 @@ def test_mask_loss_pools():
 def test_negative_weights_are_refused(option):
     with pytest.raises(ValueError, match=f"losses.{option} = -1: choose 0 or more"):
         LossConfig(**{option: -1})
-    with pytest.raises(ValueError, match="must be 0 to 1"):
+    with pytest.raises(ValueError, match="choose a probability from 0 to 1"):
         LossConfig(style_mixing=1.5)
 
 

@@ -75,7 +75,7 @@ def test_parts_of_real_images_are_at_no_distance_from_themselves(monkeypatch):
     assert "40 generated, 40 real" in same.numbers["part_fid"].how
     monkeypatch.setattr(parts, "MINIMUM", 50)
     none = metric.compute(real, real).numbers["part_fid"]
-    assert none == (None, "no part has 50 crops, generated and real, in 40 samples")
+    assert none == (None, "no part has 50 generated and 50 real crops in 40 samples")
 
 
 def test_parts_are_cut_out_and_resized_where_the_features_are_computed(monkeypatch):

@@ -124,7 +124,7 @@ def test_weights_that_are_missing_or_wrong_are_one_clear_line(tmp_path):
     path.write_bytes(b"other")
     with pytest.raises(MetricError, match="SHA-256 begins with d9298a10, not 397923af: fetch"):
         Lpips(path)
-    with pytest.raises(MetricError, match="not a file of tensors: fetch it again"):
+    with pytest.raises(MetricError, match="cannot be loaded as tensors: fetch it again"):
         verified_weights(path, "d9298a10", "fetch it again")
 
 

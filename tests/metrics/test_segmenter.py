@@ -91,10 +91,10 @@ def test_what_is_read_back_sees_the_same(quick, saved):
 @pytest.mark.parametrize(
     ("expected", "said"),
     [
-        ((NAMES, 64, "d" * 64), "resolution: 32, not 64"),
-        ((NAMES[:2], 32, "d" * 64), "number of classes: 3, not 2"),
+        ((NAMES, 64, "d" * 64), "resolution 32, not 64"),
+        ((NAMES[:2], 32, "d" * 64), "number of classes 3, not 2"),
         (((*NAMES[:2], "hat"), 32, "d" * 64), "nowhere, not ground, disc, hat"),
-        ((NAMES, 32, "e" * 64), "data: dddddddddddd, not eeeeeeeeeeee"),
+        ((NAMES, 32, "e" * 64), "digest dddddddddddd, not eeeeeeeeeeee"),
     ],
 )
 def test_one_for_something_else_is_refused(saved, expected, said):
@@ -106,7 +106,7 @@ def test_one_for_something_else_is_refused(saved, expected, said):
 
 def test_the_one_in_the_cache_is_found(quick, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(MetricError, match="no segmenter was trained on these data"):
+    with pytest.raises(MetricError, match="the cache has no segmenter for these data"):
         find_segmenter("", NAMES, 32, "d" * 64)
     segmenter_path("d" * 64).parent.mkdir(parents=True)
     quick.save(segmenter_path("d" * 64))
@@ -150,5 +150,5 @@ def test_numbers_that_make_no_sense(wrong):
 def test_too_few_or_too_small_pairs():
     with pytest.raises(MetricError, match="too few"):
         train_segmenter(discs(5), NAMES, "d", QUICK)
-    with pytest.raises(MetricError, match="16 pixels"):
+    with pytest.raises(MetricError, match="16 px"):
         train_segmenter(discs(20, side=16), NAMES, "d", QUICK)

@@ -112,7 +112,7 @@ def test_a_named_metric_without_a_number_is_reported_after_the_others(
     monkeypatch.setattr(parts, "MINIMUM", 60)
     monkeypatch.setattr(parts.PartQuality, "minimum", 1)
     monkeypatch.setattr("scripts.evaluate.registered", lambda: dict.fromkeys(("areas", "parts")))
-    why = "no part has 60 crops, generated and real, in 8 samples"
+    why = "no part has 60 generated and 60 real crops in 8 samples"
     command = ["--checkpoint", str(tiny_checkpoint), "--data", str(faces_32), "--output", str(tmp_path / "out")]
     for metrics, code in ((["--metrics", "areas,parts"], 2), ([], 0)):
         with pytest.raises(SystemExit) as exit_:

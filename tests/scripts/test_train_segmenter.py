@@ -65,7 +65,7 @@ def test_a_file_is_replaced_only_when_asked(faces_32, tmp_path, capsys):
         (["--steps", "0"], "steps 0"),
         (["--batch-size", "-1"], "batch_size -1"),
         (["--device", "tpu9"], "--device tpu9"),
-        (["--resolution", "16"], "16 pixels"),
+        (["--resolution", "16"], "16 px"),
         (["--data", "nowhere"], "nowhere"),
         (["--rate", "1"], "--rate"),
     ],
