@@ -252,7 +252,7 @@ def test_resuming_from_a_file_into_another_folder(train):
 
 def test_resuming_into_the_middle_of_a_run_is_refused(train):
     folder = train()
-    with pytest.raises(ConfigError, match="already holds checkpoints other than"):
+    with pytest.raises(ConfigError, match="is not the newest checkpoint of"):
         train("--resume", str(folder / "checkpoints" / "images_000000004.pt"))
     assert len(list((folder / "checkpoints").iterdir())) == 3
 
@@ -307,7 +307,7 @@ def test_a_foreign_folder_is_left_alone(train, tmp_path):
         with pytest.raises(ConfigError, match="choose another --output"):
             train("--resume", resume)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
-    with pytest.raises(ConfigError, match="is a file: choose a folder"):
+    with pytest.raises(ConfigError, match="is not a folder: choose a folder"):
         train(output="run/thesis.txt")
 
 

@@ -79,7 +79,7 @@ def test_a_run_without_its_checkpoints_is_no_new_start(train):
     for path in (folder / "checkpoints").iterdir():
         path.unlink()
     before = (folder / "metrics.jsonl").read_text()
-    with pytest.raises(ConfigError, match="holds measurements, but no checkpoint"):
+    with pytest.raises(ConfigError, match=r"holds a metrics\.jsonl, but no checkpoint"):
         train(*MEASURED)
     assert (folder / "metrics.jsonl").read_text() == before
 
@@ -201,7 +201,7 @@ def test_a_full_disk_fails_the_run_in_the_end_or_at_once(train, capsys, small_fi
     with pytest.raises(WriteError, match="images_000000012"):
         train(output="on")
     told = capsys.readouterr().err
-    assert told.count("training continues (training.on_failed_checkpoint)") == 3
+    assert told.count("training continues (training.on_failed_checkpoint=continue)") == 3
     with pytest.raises(WriteError, match="images_000000004"):
         train("training.on_failed_checkpoint=stop", output="stop")
 
