@@ -12,7 +12,7 @@ from models import Generator
 from utils.images import colorize, grid, overlay
 
 SEED = 0
-_MIN_DIFFERENCE = 2.0  # root mean square difference of images (values 0 to 255); duplicates have less
+_MIN_DIFFERENCE = 2.0  # images with a smaller root mean square difference (values 0 to 255) are duplicates
 
 
 class Previews:
@@ -25,7 +25,7 @@ class Previews:
 
     @torch.no_grad()
     def generate(self, generator: Generator) -> tuple[np.ndarray, float]:
-        """Return an image grid, uint8 [H, W, 3], and the share of duplicates (see `duplicate_share`).
+        """Return an image grid, uint8 [H, W, 3], and the `duplicate_share` of the samples.
 
         Each row of the grid shows two samples, each with the five tiles of `preview_row`.
         """

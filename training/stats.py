@@ -34,7 +34,7 @@ class Stats:
 
     @contextmanager
     def captured(self) -> Iterator[list[tuple[str, Tensor]]]:
-        """Divert reports of the block to the yielded list, which holds (name, mean) pairs after the block."""
+        """Keep the reports of the block apart: after it, the yielded list holds their (name, mean) pairs."""
         before, self._reports = self._reports, defaultdict(list)
         reports: list[tuple[str, Tensor]] = []
         try:
@@ -54,7 +54,7 @@ class Stats:
         self._seconds[name].append(watch)
 
     def tick(self) -> dict[str, float]:
-        """Return the means of values (over processes) and of the seconds of phases (in this process); then reset."""
+        """Return, by name, mean values over all processes, and mean seconds of phases in this process; then reset."""
         names = sorted(self._reports)
         means = torch.stack([torch.stack(self._reports[name]).mean() for name in names]) if names else torch.zeros(0)
         values = dict(zip(names, mean_over_processes(means).tolist(), strict=True))

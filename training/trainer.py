@@ -25,7 +25,7 @@ class Trainer:
 
     Raises:
         ConfigError, DataError, MetricError, ModelError, OpsUnavailable: if options, data, networks or device cannot be
-            used, or not together.
+            used, or do not fit together.
     """
 
     def __init__(self, config: RunConfig, process: Process) -> None:
@@ -65,7 +65,7 @@ class Trainer:
             return run.finish()
 
     def dry_run(self) -> str:
-        """Check the data files, run one iteration with all its steps, and return a line about time and memory.
+        """Check the data files, run one iteration with all its steps, and return one line about time and memory.
 
         No file is written.
         """

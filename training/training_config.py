@@ -19,7 +19,7 @@ class TrainingConfig:
     Attributes:
         freeze: modules of the generator that keep their pretrained weights, see `FREEZABLE`.
         on_failed_checkpoint: "stop" or "continue" when a checkpoint cannot be written, for example on a full disk. With
-            "continue", the run ends with an error only if the last checkpoint of all cannot be written.
+            "continue", the run ends with an error only if its last checkpoint cannot be written.
         on_bad_numbers: what to do at a step with gradients that are not finite or above 1e18: "stop" the run, or "skip"
             the step, that is, count it, report it and continue. In both cases the step does not change the weights. In
             float16, loss scaling always skips such steps.

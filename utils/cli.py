@@ -1,6 +1,6 @@
 """Code shared by all commands: the option parser, the device, and errors that end a command.
 
-Errors that the user can fix, and shortages such as a full disk, print one line on stderr and end with exit code 2.
+Errors that the user can fix, and shortages such as a full disk, end a command with one line on stderr and exit code 2.
 Other errors print a traceback. Training runs have more exit codes, see docs/reliability.md.
 """
 
@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=description, formatter_class=layout, allow_abbrev=False, **options)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse like argparse, but refuse empty arguments, and expand the ~ of --option=~/path, as shells do not.
+        """Parse as argparse does; also refuse empty arguments, and expand ~ in --option=~/path, where shells leave it.
 
         Unknown options are reported before missing ones, together with the most similar known option.
         """
@@ -126,7 +126,7 @@ def _exit_without_shutdown(error: BaseException) -> NoReturn:
 
 
 def _escape_unencodable(error: UnicodeError) -> tuple[str, int]:
-    """Return text that a stream cannot encode in escaped form, and the position after it: a handler for `codecs`."""
+    """Escape text that a stream cannot encode; return it and the position after it. For `codecs.register_error`."""
     assert isinstance(error, UnicodeEncodeError)
     text = printable(error.object[error.start : error.end])
     return text.encode("ascii", "backslashreplace").decode(), error.end
@@ -200,7 +200,7 @@ def _one_line(error: Exception) -> str:
 
 _FEWER = "fewer worker processes (data.workers=0, or a lower --workers)"
 _HANDLES = f"the limit is {{limit}} open files: raise it (ulimit -n 4096), or use {_FEWER}"
-_DISK = "free some space there, under TMPDIR and in /dev/shm, or raise the quota or the limit of file sizes"
+_DISK = "free some space on that disk, under TMPDIR and in /dev/shm, or raise the quota or the limit of file sizes"
 _READ_ONLY = "choose a folder on a writable file system"
 _SHARED_MEMORY = f"/dev/shm is too small or full: enlarge it (docker run --shm-size=2g or --ipc=host), or use {_FEWER}"
 _PROCESSES = (

@@ -55,7 +55,7 @@ class OpsUnavailable(UserError):  # noqa: N818 - names a state
 class ReadingError(ValueError):
     """A file that cannot be read, has the wrong format or is damaged.
 
-    The message does not name the file. Callers raise a `UserError` whose message has the name before this message.
+    The message does not name the file. Callers raise a `UserError` with the file name in front of the message.
     """
 
 

@@ -1,4 +1,4 @@
-"""Output folders and files: checks before work starts (writable? --overwrite needed?), and atomic writing."""
+"""Output folders and files: early checks that they can be written, and atomic replacement of files."""
 
 import os
 import tempfile
@@ -22,7 +22,7 @@ def reason_not_writable(folder: Path) -> str:
 def check_free(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
     """Check that files of these names can be written to a folder, which need not exist yet.
 
-    Raise EditError if a name is a folder's, a file exists and `overwrite` is False, or `folder` is not writable.
+    Raise EditError if a folder has such a name, a file exists and `overwrite` is False, or `folder` is not writable.
     """
     for path in (folder / name for name in names):
         if path.is_dir():

@@ -52,7 +52,7 @@ def save_png(image: np.ndarray, path: str | Path) -> None:
 
 
 def save_label_png(labels: np.ndarray, palette: np.ndarray, path: str | Path) -> None:
-    """Save labels as a palette PNG, which stores ids but shows colors; raise DataError if it cannot be written."""
+    """Save labels [H, W] as a PNG of ids with a palette; raise DataError if the file cannot be written."""
     image = Image.fromarray(labels)
     image.putpalette(palette.astype(np.uint8).tobytes())
     _save(image, Path(path))

@@ -22,7 +22,7 @@ class CollapseWatch:
         """Return a warning for each symptom that was absent when its value was last checked.
 
         Args:
-            values: values by their TensorBoard names; missing and non-finite ones, as of skipped steps, are ignored.
+            values: numbers by TensorBoard name; missing and non-finite numbers (skipped steps) are ignored.
             path_mean: running mean of path lengths; 0 while it is not yet meaningful.
         """
         values = {name: value for name, value in values.items() if math.isfinite(value)}

@@ -81,7 +81,7 @@ class Log:
             self._events.add(images, lambda writer: writer.add_text("warnings", message, images))
 
     def flush(self) -> None:
-        """Write pending events. Call this before saving a checkpoint: a run that resumes there omits them."""
+        """Write pending events. Call this before saving a checkpoint: a run that resumes from it never logs them."""
         if self.process.is_main:
             self._try(self._events.flush)
 
@@ -110,7 +110,7 @@ class Log:
         self.last_tick = (last_time + seconds, last_images)
 
     def metrics(self, report: "Report") -> None:
-        """Log the metrics of a report, including those by class, at the images that the report states."""
+        """Log the metrics of a report, including those by class, at the report's number of images."""
         if report.images is not None:
             tables = {f"{table}/{name}": v for table, values in report.tables.items() for name, v in values.items()}
             values = {f"metrics/{name}": v for name, v in {**report.values, **tables}.items() if v is not None}

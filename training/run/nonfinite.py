@@ -23,7 +23,7 @@ class NonfinitePolicy:
         process: this process.
         config: the option `on_bad_numbers`.
         describe_origin: function that repeats an iteration and describes where non-finite numbers first occurred.
-        record_indices: function that returns the records of this process in the batch after a number of images.
+        record_indices: function from images seen to the indices of the data records that this process reads next.
         warn: function that prints and logs a warning.
     """
 
@@ -46,10 +46,10 @@ class NonfinitePolicy:
         self._since_tick = 0
 
     def handle(self, bad_steps: int, checks: IterationChecks) -> None:
-        """Handle the number of bad steps of an iteration. Every process must call it with the same number.
+        """Handle the bad steps of an iteration. Every process passes the same `bad_steps`, and its own `checks`.
 
         Raises:
-            RunError: if a step was bad and `on_bad_numbers` is "stop", or in MAX_BAD_ITERATIONS iterations in a row.
+            RunError: if a step was bad and `on_bad_numbers` is "stop", or MAX_BAD_ITERATIONS in a row had bad steps.
         """
         state = self._state
         state.bad_iterations = state.bad_iterations + 1 if bad_steps else 0
@@ -99,7 +99,7 @@ class NonfinitePolicy:
         return {SKIPPED: float(self._state.skipped_steps)} if self._state.skipped_steps else {}
 
     def _cause(self, checks: IterationChecks, *, find_origin: bool) -> str:
-        """Describe the first bad step in a process with a bad loss, if any, and list the records of all processes."""
+        """Describe the bad step (in a process with a bad loss, if any), and list the data records of all processes."""
         is_here, text = describe(checks)
         origin = f"; {self._describe_origin(checks)}" if find_origin else ""
         descriptions = gather((is_here, f"{text}{origin}"))

@@ -50,7 +50,7 @@ class IterationSync:
         self._pending: deque[_Pending] = deque()
 
     def exchange(self, stop: bool, bad_steps: Tensor, checks: IterationChecks) -> list[SyncResult]:
-        """Send this process's flags; return this iteration's result, or on a GPU the previous iteration's, if any.
+        """Send this process's flags. Return the result of this iteration, or on a GPU that of the previous one, if any.
 
         Args:
             stop: True if a signal has asked this process to stop.

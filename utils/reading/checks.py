@@ -27,7 +27,7 @@ def check_regular(path: str | Path) -> int:
         raise ReadingError(f"cannot be read ({reason})") from None
     if not stat.S_ISREG(status.st_mode):
         kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
-        raise ReadingError(f"is a {kinds.get(stat.S_IFMT(status.st_mode), 'device')}, not a regular file")
+        raise ReadingError(f"is a {kinds.get(stat.S_IFMT(status.st_mode), 'device')}, not a file")
     return status.st_size
 
 
@@ -77,7 +77,7 @@ def brief(value: Any) -> str:
 
 
 def label(name: Any) -> str:
-    """Return a name as `brief` does, but without quotes."""
+    """Return a name on one line, as `brief` does, but without quotes."""
     return brief(name).strip("'\"")
 
 

@@ -73,7 +73,7 @@ def _check_tree(content: mmap.mmap, tree: _Tree) -> None:
 
 
 def _pages(content: mmap.mmap, tree: _Tree, numbers: np.ndarray, kind: int) -> Iterator[np.ndarray]:
-    """Yield the pages with these numbers, each uint8 [page size], after checking that each is of the kind."""
+    """Yield the pages with these numbers, each uint8 [page size]; check that they are in the file and of this kind."""
     _require(numbers.min() >= 2 and numbers.max() <= tree.last_page, "it points to pages outside the file")
     for number in numbers.tolist():
         start = number * tree.page_size

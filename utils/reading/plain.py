@@ -63,7 +63,7 @@ def parse_yaml(text: str, as_text: bool = False) -> Any:
 
     Raises:
         ReadingError: if the text is not YAML, is too long or nested too deep, or has objects, aliases, duplicate keys,
-            or integers that exceed 64 bits.
+            or integers outside the range of int64.
     """
     if len(text) > MAX_YAML_BYTES:
         raise ReadingError(f"has {len(text)} characters; at most {MAX_YAML_BYTES} are allowed")
@@ -91,7 +91,7 @@ def read_yaml(path: str | Path, as_text: bool = False) -> Any:
 
 
 def parse_json(text: bytes) -> Any:
-    """Parse JSON to plain data; raise ReadingError if it is invalid, too long or deep, or has integers over 64 bits."""
+    """Parse JSON to plain data; raise ReadingError if it is not JSON, is too long or deep, or exceeds int64."""
     if len(text) > MAX_JSON_BYTES:
         raise ReadingError(f"has {len(text)} bytes; at most {MAX_JSON_BYTES} are allowed")
     try:
@@ -128,7 +128,7 @@ def _has_kind(value: Any, kind: Any) -> bool:
 
 
 def _check_numbers(data: Any, depth: int = 0) -> None:
-    """Raise ReadingError for integers that exceed 64 bits, or nesting deeper than MAX_DEPTH, which parsers accept."""
+    """Raise ReadingError for integers outside int64 or nesting deeper than MAX_DEPTH; the parsers accept both."""
     if depth > MAX_DEPTH:
         raise ReadingError(f"is nested more than {MAX_DEPTH} levels deep")
     if isinstance(data, int) and not -LARGEST_NUMBER <= data < LARGEST_NUMBER:

@@ -1,4 +1,4 @@
-"""Safe loading of `torch.save` files: only tensors and plain data, in memory that the size of the file limits.
+"""Safe loading of `torch.save` files: only tensors and plain data, with memory limited by the size of the file.
 
 `torch.load(weights_only=True)` runs no code from the file. But it decompresses records, allocates byte arrays of any
 size, and builds tensors with more elements than are stored. Therefore this module checks the archive and its pickle

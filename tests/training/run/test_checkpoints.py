@@ -138,7 +138,7 @@ def test_an_old_one_that_disappears_or_stays_ends_no_run(tmp_path, monkeypatch):
     (tmp_path / "images_000000008.pt").unlink()
     (tmp_path / "images_000000008.pt").mkdir()  # which unlink does not remove
     [told] = checkpoints.save({"x": torch.zeros(1)}, 16, keep=2)
-    assert "images_000000008.pt, which is not needed anymore" in told
+    assert "images_000000008.pt (Is a directory): remove it yourself" in told
 
 
 def test_errors_that_are_none_of_the_disk_are_not_told_as_such(tmp_path, monkeypatch):
