@@ -165,7 +165,7 @@ def test_dry_run_writes_nothing(train, tmp_path, capsys):
     train("--dry-run")
     assert not (tmp_path / "run").exists()
     report = capsys.readouterr().out
-    for word in ("r1", "path_length", "peak memory", "micro-batches of 4 images, 1 in each process"):
+    for word in ("r1", "path_length", "peak memory", "micro-batches of 4 images, 1 per process"):
         assert word in report
 
 
@@ -212,7 +212,7 @@ def test_batches_split_evenly():
         (["model.resolution=64"], "image-0000000 is 32 x 32, too small for 64; use images of at least 64 x 64"),
         (["data.path=absent"], "absent"),
         (["trainning.seed=1"], "unknown option trainning: did you mean training?"),
-        (["--resume", "absent.pt"], "--resume absent.pt: no such file"),
+        (["--resume", "absent.pt"], "--resume absent.pt is not a file"),
         (["--output", "/proc/run"], "--output /proc/run"),
         (["--dry-rum"], "unknown option --dry-rum; did you mean --dry-run?"),
         (["data.workers=-1"], "data.workers = -1: choose 0 or more"),

@@ -91,7 +91,7 @@ def read_yaml(path: str | Path, as_text: bool = False) -> Any:
 
 
 def parse_json(text: bytes) -> Any:
-    """Parse JSON to plain data; raise ReadingError if it is not JSON, is too long or deep, or exceeds int64."""
+    """Parse JSON to plain data; raise ReadingError if it is invalid, too long or deep, or an integer exceeds int64."""
     if len(text) > MAX_JSON_BYTES:
         raise ReadingError(f"has {len(text)} bytes; at most {MAX_JSON_BYTES} are allowed")
     try:
