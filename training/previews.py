@@ -1,6 +1,6 @@
-"""Sample grids of a run, always from the same z and noise maps, so that grids differ only by the training in between.
+"""Preview grids of a run. They share z and noise maps, so two grids differ only by the training between them.
 
-Shapes: K parts, R resolution, r coarse resolution.
+Shapes: N samples, R image resolution, r resolution of the coarse masks, H and W size of the grid.
 """
 
 import numpy as np
@@ -12,11 +12,11 @@ from models import Generator
 from utils.images import colorize, grid, overlay
 
 SEED = 0
-_SAME = 2.0  # images whose root mean square difference (0 to 255) is below this are duplicates
+_MIN_DIFFERENCE = 2.0  # images with a smaller root mean square difference (values 0 to 255) are duplicates
 
 
 class Previews:
-    """Generate from fixed z with the fixed noise maps, `batch_size` samples at a time."""
+    """Preview grids from fixed z and the generator's stored noise maps, generated `batch_size` samples at a time."""
 
     def __init__(self, samples: int, latent_dim: int, classes: ClassTable, batch_size: int) -> None:
         self.z = torch.randn(samples, latent_dim, generator=torch.Generator().manual_seed(SEED))
@@ -25,9 +25,9 @@ class Previews:
 
     @torch.no_grad()
     def generate(self, generator: Generator) -> tuple[np.ndarray, float]:
-        """Return an image grid, uint8 [H, W, 3], and the share of pairs of samples that are duplicates.
+        """Return an image grid, uint8 [H, W, 3], and the `duplicate_share` of the samples.
 
-        A row of the grid holds two samples, each as `preview_row` shows it.
+        Each row of the grid shows two samples, each with the five tiles of `preview_row`.
         """
         codes = generator.mapping(self.z.to(generator.positions.weight))
         samples = list(generate(generator, codes, batch_size=self.batch_size))
@@ -37,7 +37,7 @@ class Previews:
 
 
 def preview_row(sample: Sample, palette: np.ndarray) -> np.ndarray:
-    """Return uint8 [R, 5 R, 3]: image, mask, overlay, frontmost part of the coarse masks, depth of that part."""
+    """Return five tiles, uint8 [R, 5 R, 3]: image, mask, overlay, frontmost part of each coarse pixel, its depth."""
     mask = colorize(sample.labels, palette)
     front = _enlarge(sample.coarse.argmax(0).astype(np.uint8), len(mask))
     depth = sample.depth.max(0)
@@ -48,15 +48,15 @@ def preview_row(sample: Sample, palette: np.ndarray) -> np.ndarray:
 
 
 def _enlarge(image: np.ndarray, size: int) -> np.ndarray:
-    """Repeat pixels: [r, r] to [R, R]."""
+    """Repeat pixels: enlarge [r, r] to [R, R], where R is `size`."""
     factor = size // len(image)
     return image.repeat(factor, 0).repeat(factor, 1)
 
 
 def duplicate_share(images: np.ndarray) -> float:
-    """Return the share of pairs among images, uint8 [N, R, R, 3], without a visible difference; 0 for one image."""
+    """Return the share of image pairs that are duplicates, 0 to 1; 0 for one image. Images are uint8 [N, R, R, 3]."""
     flat = images.reshape(len(images), -1).astype(np.float32)
     squares = (flat**2).mean(1)
     differences = squares[:, None] + squares[None] - 2 * (flat @ flat.T) / flat.shape[1]
     pairs = np.triu_indices(len(images), 1)
-    return float((differences[pairs] < _SAME**2).mean()) if len(images) > 1 else 0.0
+    return float((differences[pairs] < _MIN_DIFFERENCE**2).mean()) if len(images) > 1 else 0.0

@@ -1,4 +1,4 @@
-"""The training state: everything that training changes, in one object that checkpoints store."""
+"""The training state: one object with everything that training changes and checkpoints store."""
 
 import copy
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ from utils.distributed import Process, gather
 
 @dataclass
 class TrainingState:
-    """Networks, optimizers and counters of one process."""
+    """Networks, optimizers, augmentation state and counters of one process."""
 
     generator: Generator
     discriminator: Discriminator
@@ -27,12 +27,12 @@ class TrainingState:
     generator_optimizer: torch.optim.Optimizer
     discriminator_optimizer: torch.optim.Optimizer
     path_mean: Tensor  # scalar: running mean of the path lengths
-    augment_probability: Tensor  # scalar
-    augment_signs: Tensor  # [2]: sum and number of signs since the probability was last adapted, see `count_signs`
+    augment_probability: Tensor  # scalar, see training.ada
+    augment_signs: Tensor  # [2]: sum and number of signs since the last adaptation, see training.ada
     loss_scaler: torch.amp.GradScaler  # for both optimizers; enabled in float16 only
-    images: int = 0  # real images seen, which is also the position of the sampler
+    images: int = 0  # real images seen so far, which is also the position of the sampler
     iteration: int = 0
-    skipped_steps: int = 0  # because of non-finite gradients
+    skipped_steps: int = 0  # because of bad gradients, see training.nonfinite_guard
     bad_iterations: int = 0  # consecutive iterations with a skipped step
 
     @property
@@ -57,7 +57,7 @@ class TrainingState:
         }
 
     def networks(self, classes: Mapping[str, Any]) -> Networks:
-        """Return the networks as a checkpoint stores them."""
+        """Return the networks as a checkpoint stores them; `classes` is the class table as plain data."""
         return Networks(
             self.generator.config,
             self.generator.state_dict(),
@@ -71,9 +71,9 @@ class TrainingState:
 
         Args:
             networks: networks of the checkpoint.
-            values: what `to_dict` returned.
+            values: the checkpoint's training state, from `to_dict`.
             process: this process.
-            source: file name for messages.
+            source: name of the checkpoint file, for messages.
 
         Raises:
             ModelError: if the checkpoint has another architecture.
@@ -108,13 +108,13 @@ class TrainingState:
 
 
 def build_state(config: RunConfig, process: Process) -> TrainingState:
-    """Create networks, the same in every process, and seed each process's own random generators."""
+    """Create the state, with the same networks in every process, and seed the random generators by rank."""
     torch.manual_seed(config.training.seed)
     model = architecture(config.model)
     generator, discriminator = Generator(model), Discriminator(model)
     torch.manual_seed(config.training.seed + 1 + process.rank)
     generator, discriminator = generator.to(process.device), discriminator.to(process.device)
-    if process.device.type != "cpu":  # GPUs would reorder the weights in every convolution
+    if process.device.type != "cpu":  # otherwise GPUs reorder the weights in every convolution
         _order_channels_last(generator.render_net)
         _order_channels_last(discriminator)
     generator.local_generators.recompute = config.training.recompute_local
@@ -134,7 +134,7 @@ def build_state(config: RunConfig, process: Process) -> TrainingState:
 
 
 def freeze(generator: Generator, names: Iterable[str]) -> None:
-    """Freeze modules (see `FREEZABLE`): without gradients, optimizers do not change their weights."""
+    """Freeze modules by their names in `FREEZABLE`: the parameters get no gradients, so optimizers keep them."""
     for module in (module for name in names for module in FREEZABLE[name]):
         generator.get_submodule(module).requires_grad_(False)
 
@@ -142,7 +142,7 @@ def freeze(generator: Generator, names: Iterable[str]) -> None:
 def build_optimizers(
     generator: nn.Module, discriminator: nn.Module, training: TrainingConfig, losses: LossConfig
 ) -> tuple[torch.optim.Adam, torch.optim.Adam]:
-    """Return the optimizers of both networks."""
+    """Return the optimizers of generator and discriminator."""
     return (
         _lazy_adam(generator, training, losses.path_length_every),
         _lazy_adam(discriminator, training, losses.r1_every),
@@ -150,7 +150,7 @@ def build_optimizers(
 
 
 def _lazy_adam(module: nn.Module, config: TrainingConfig, *intervals: int) -> torch.optim.Adam:
-    """Return Adam, corrected for regularization steps at these intervals in iterations (StyleGAN2, appendix B)."""
+    """Return Adam for a network with regularization steps every `intervals` iterations (StyleGAN2, appendix B)."""
     correction = float(1 / (1 + sum(Fraction(1, every) for every in intervals if every)))
     return torch.optim.Adam(
         module.parameters(),
@@ -163,14 +163,14 @@ def _lazy_adam(module: nn.Module, config: TrainingConfig, *intervals: int) -> to
 
 
 def _order_channels_last(module: nn.Module) -> None:
-    """Store the weights of convolutions in the order that GPUs read; names, shapes and values do not change."""
+    """Store convolution weights in the memory order that GPUs use; names, shapes and values do not change."""
     for parameter in module.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
-    """Restore the moments, but not the learning rates: those come from the configuration, which may have changed."""
+    """Restore moments and step counts, but not options such as the learning rate, which the configuration sets."""
     optimizer.load_state_dict({**saved, "param_groups": optimizer.state_dict()["param_groups"]})
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
@@ -179,7 +179,7 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
-    """Return the states of this process's random generators, without waiting for a GPU."""
+    """Return the states of PyTorch's random generators in this process, without waiting for a GPU."""
     state = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)

@@ -1,4 +1,4 @@
-"""Means of reported values and times of phases; nothing is read from the device before the log tick."""
+"""Means of reported values, and times of phases. Nothing is read from the device before the log tick."""
 
 import time
 from collections import defaultdict
@@ -12,7 +12,7 @@ from utils.distributed import mean_over_processes
 
 
 class Stats:
-    """Collect values between two log ticks. Every process must report the same names."""
+    """Collect values and phase times between two log ticks. Every process must report the same names."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -29,12 +29,12 @@ class Stats:
         return bool(self._reports)
 
     def report(self, name: str, value: Tensor) -> None:
-        """Add the mean of a tensor to the values that are averaged under this name."""
+        """Add a tensor's mean to the values of this name, which `tick` averages."""
         self._reports[name].append(value.detach().float().mean())
 
     @contextmanager
     def captured(self) -> Iterator[list[tuple[str, Tensor]]]:
-        """Collect what is reported inside the block in a list of its own."""
+        """Keep the reports of the block apart: after it, the yielded list holds their (name, mean) pairs."""
         before, self._reports = self._reports, defaultdict(list)
         reports: list[tuple[str, Tensor]] = []
         try:
@@ -45,7 +45,7 @@ class Stats:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time the block, on the device's own clock."""
+        """Add the block's time, by the device's clock, to the times of this phase."""
         watch = _Stopwatch(self._device)
         self.running = name
         yield
@@ -54,7 +54,7 @@ class Stats:
         self._seconds[name].append(watch)
 
     def tick(self) -> dict[str, float]:
-        """Return each value's mean over iterations and processes, and the mean seconds of each phase; then reset."""
+        """Return, by name, mean values over all processes, and mean seconds of phases in this process; then reset."""
         names = sorted(self._reports)
         means = torch.stack([torch.stack(self._reports[name]).mean() for name in names]) if names else torch.zeros(0)
         values = dict(zip(names, mean_over_processes(means).tolist(), strict=True))

@@ -1,7 +1,7 @@
 """The optimizer steps of a training iteration: discriminator, R1, generator, path length.
 
-Shapes: N samples of a micro-batch, K classes, B base vectors, L local layers, D latent width, R resolution. Each step
-accumulates gradients over this process's micro-batches and averages them over the processes.
+Each step accumulates gradients over this process's micro-batches and averages them over the processes.
+Shapes: N samples of a micro-batch, K parts (one per class), B base vectors of a W+ code, D latent width.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -45,13 +45,13 @@ class OptimizerStep:
     """One kind of optimizer step.
 
     Attributes:
-        network: the network that it trains.
+        network: the network that the step trains.
         optimizer: the network's optimizer.
-        terms: terms of the loss. Each takes a micro-batch and returns a scalar, a mean over samples, with weight and
-            interval applied. For CUDA graphs it must not read values from the device, use CPU randomness or depend on
-            Python values that change. In all processes it reports the same names to `stats`.
+        terms: functions whose sum is the loss. Each takes a micro-batch and returns a scalar, a mean over samples times
+            its weight and `every`. It reports the same names to `stats` in all processes. For CUDA graphs, it must not
+            read values from the device, use CPU randomness, or depend on Python values that change.
         every: interval in iterations; 0 switches the step off.
-        splits_further: split micro-batches, see `split_for_penalty`.
+        splits_further: True if the step uses the smaller micro-batches of `split_for_penalty`.
     """
 
     network: nn.Module
@@ -69,10 +69,10 @@ class TrainingSteps:
 
     Args:
         state: networks, optimizers and counters, which the steps change.
-        losses: weights and intervals.
-        training: batch size, precision, compilation, half-life of the generator's moving average.
+        losses: weights and intervals of the losses.
+        training: batch size, precision, compilation, CUDA graphs, half-life of the generator's moving average.
         stats: collects losses and times.
-        inputs: converts samples to the discriminator's inputs.
+        inputs: converts real and fake samples to the discriminator's inputs.
     """
 
     def __init__(
@@ -109,10 +109,10 @@ class TrainingSteps:
         self.graphs = StepGraphs(self.step, self.schedule, self.stats, self.guard) if use_graphs else None
 
     def iterate(self, batch: Sequence[MicroBatch]) -> None:
-        """Run one iteration on this process's share of a batch of `training.batch_size` images.
+        """Run one iteration on this process's micro-batches of a batch of `training.batch_size` images in total.
 
-        A micro-batch (uint8) becomes the discriminator's inputs (float images and one-hot masks), these become logits
-        [N, 1], and those a loss: see `_discriminator_loss`.
+        Micro-batches are uint8. Each loss term converts one to the discriminator's inputs (float images and one-hot
+        masks), computes logits [N, 1] from them, and a loss from the logits, as in `_discriminator_loss`.
         """
         state, stats, batch_size = self.state, self.stats, self.training.batch_size
         self.guard.begin(state.iteration, state.images, batch)
@@ -157,7 +157,7 @@ class TrainingSteps:
             self._update_path_mean()
 
     def forward(self, name: str, batch: Sequence[MicroBatch]) -> None:
-        """Compute the losses of a step again, without backward passes or updates."""
+        """Compute the losses of a step, without updating anything, to find where non-finite numbers first occur."""
         step = self.schedule[name]
         for micro_batch in split_for_penalty(batch) if step.splits_further else batch:
             for term in step.terms:
@@ -168,7 +168,7 @@ class TrainingSteps:
         return name in self.schedule and self.state.iteration % self.schedule[name].every == 0
 
     def _discriminator_loss(self, micro_batch: MicroBatch) -> Tensor:
-        """Adversarial loss of the discriminator on real samples and as many fake ones."""
+        """Adversarial loss of the discriminator on real samples and the same number of fake ones."""
         with torch.no_grad():
             fake = self._generate(len(micro_batch[0]))
         real_logits, fake_logits = self.networks.score(self._real_inputs(micro_batch), self._fake_inputs(fake))
@@ -181,19 +181,19 @@ class TrainingSteps:
         return loss
 
     def _r1_loss(self, micro_batch: MicroBatch) -> Tensor:
-        """Weighted R1 penalty: gradients on real inputs."""
+        """Weighted R1 penalty on the discriminator's gradients at real inputs."""
         weights = {"image": self.losses.r1_image, "segmentation": self.losses.r1_segmentation}
         return self._penalty("r1", self._real_inputs(micro_batch), weights)
 
     def _r2_loss(self, micro_batch: MicroBatch) -> Tensor:
-        """Weighted R2 penalty: gradients on fake inputs."""
+        """Weighted R2 penalty on the discriminator's gradients at fake inputs."""
         weights = {"image": self.losses.r2_image, "segmentation": self.losses.r2_segmentation}
         with torch.no_grad():
             inputs = self._fake_inputs(self._generate(len(micro_batch[0])))
         return self._penalty("r2", inputs, weights)
 
     def _penalty(self, name: str, inputs: Inputs, weights: Mapping[str, float]) -> Tensor:
-        """Sum of gamma/2 * penalty over the inputs, times the interval of the step and `penalty_scale`."""
+        """Sum over the inputs of gamma / 2 * penalty (gammas: `weights`), times `r1_every` and `penalty_scale`."""
         inputs = tuple(x.requires_grad_() for x in inputs)
         with no_parameter_gradients():
             values = gradient_penalties(self.state.discriminator(*inputs), inputs)
@@ -203,9 +203,9 @@ class TrainingSteps:
         return self.losses.r1_every * self.penalty_scale * weighted.sum()
 
     def _generator_loss(self, micro_batch: MicroBatch) -> Tensor:
-        """Adversarial loss of the generator and the mask regularization (paper, section 3.5)."""
+        """Adversarial loss of the generator plus weighted mask regularization (paper, section 3.5)."""
         discriminator = self.state.discriminator
-        discriminator.requires_grad_(False)  # no parameter gradients needed; gradients still flow to the fakes
+        discriminator.requires_grad_(False)  # its parameters need no gradients; the fake samples still get them
         fake = self._generate(len(micro_batch[0]))
         (fake_logits,) = self.networks.score(self._fake_inputs(fake))
         if self.losses.relativistic:
@@ -220,7 +220,7 @@ class TrainingSteps:
         return adversarial + self.losses.mask * mask
 
     def _path_length_loss(self, micro_batch: MicroBatch) -> Tensor:
-        """Weighted path length regularization on a fraction of the micro-batch size, times the interval."""
+        """Weighted path length penalty of new samples: `path_length_batch_share` times the size of the micro-batch."""
         generator, losses = self.state.generator, self.losses
         samples = max(1, round(len(micro_batch[0]) * losses.path_length_batch_share))
         layer_codes = generator.expand(self._codes(samples)).detach().requires_grad_()
@@ -233,7 +233,7 @@ class TrainingSteps:
         return losses.path_length_every * losses.path_length * penalty.loss
 
     def _update_path_mean(self) -> None:
-        """Replace the running mean of path lengths by the average over the micro-batches, if that is finite."""
+        """Replace the running mean of path lengths by the average of the micro-batches' results, if that is finite."""
         mean = torch.stack(self._path_means).mean()
         self._path_means.clear()
         self.state.path_mean.copy_(mean.where(mean.isfinite(), self.state.path_mean))
@@ -242,7 +242,7 @@ class TrainingSteps:
         return self.networks.generate(self._codes(samples))
 
     def _codes(self, samples: int) -> Tensor:
-        """Return W+ codes [N, B + 2K, D] of new samples, some of them with style mixing."""
+        """Return W+ codes [samples, B + 2K, D] of new z, some of them with style mixing."""
         generator = self.state.generator
         z = torch.randn(2 * samples, generator.config.latent_dim, device=self.state.path_mean.device)
         first, second = generator.mapping(z).chunk(2)
@@ -272,9 +272,9 @@ class TrainingSteps:
 
 
 def split_for_penalty(batch: Sequence[MicroBatch]) -> list[MicroBatch]:
-    """Split each micro-batch into the fewest equal parts, at least 2, that hold whole minibatch-stddev groups.
+    """Split each micro-batch into 2 equal parts, or more if 2 would divide a minibatch-stddev group.
 
-    R1 and R2 need the most memory of all steps.
+    Without a split that keeps groups whole, a micro-batch stays. R1 and R2 split because they need the most memory.
     """
     groups = max(1, len(batch[0][0]) // GROUP_SIZE)
     parts = next((n for n in range(2, groups + 1) if groups % n == 0), 1)

@@ -1,4 +1,4 @@
-"""The trainer: builds data, networks and steps from a configuration, and runs the training loop."""
+"""The trainer, which builds data, networks and steps from a configuration, and runs the training loop."""
 
 import time
 from typing import TYPE_CHECKING
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class Trainer:
-    """The trainer of one process. Building it opens the data and creates the networks, but writes nothing.
+    """The trainer of one process. The constructor opens the data and creates the networks, but writes no files.
 
     Raises:
-        ConfigError, DataError, MetricError, ModelError, OpsUnavailable: if options, data, networks and device do not
-            match.
+        ConfigError, DataError, MetricError, ModelError, OpsUnavailable: if options, data, networks or device cannot be
+            used, or do not fit together.
     """
 
     def __init__(self, config: RunConfig, process: Process) -> None:
@@ -42,19 +42,19 @@ class Trainer:
         self.evaluation = _evaluation(config, self.data, process)
 
     def train(self, folder: "RunFolder", resume: str, preemption: "Preemption") -> int:
-        """Resume from the checkpoint, if any, and train until `training.total_images` or a stop condition.
+        """Resume from a checkpoint, if there is one, and train until `training.total_images` or a stop condition.
 
         Args:
-            folder: folder of the run; it stays locked while the run uses it.
+            folder: folder of the run, which stays locked during training.
             resume: see `RunFolder.resume_from`.
-            preemption: notes signals that ask the run to stop.
+            preemption: records signals that ask the run to stop.
 
         Returns:
             The exit code: 0, or `ExitCode.PREEMPTED`.
 
         Raises:
-            ConfigError, ModelError: if the folder or the checkpoint cannot be used.
-            RunError: if gradients, losses or weights are not finite, or other processes were lost.
+            ConfigError, DataError, ModelError: if the folder, the checkpoint or a data file cannot be used.
+            RunError: if gradients, losses or weights are not finite, or contact with another process is lost.
         """
         with folder.claimed(self.process), report_lost_ranks(self.process, self._position):
             with Run(self, folder, resume, preemption) as run:
@@ -65,9 +65,9 @@ class Trainer:
             return run.finish()
 
     def dry_run(self) -> str:
-        """Check the data files, run one iteration with every penalty, and return a report of time and memory.
+        """Check the data files, run one iteration with all its steps, and return one line about time and memory.
 
-        Nothing is written.
+        No file is written.
         """
         if self.process.is_main:
             print(f"dry run on {self.process.device}: checking the data, then one iteration", flush=True)
@@ -83,7 +83,7 @@ class Trainer:
         data, process = self.data, self.process
         return (
             f"dry run: one iteration of {self.config.training.batch_size} images in {seconds:.2f} s ({phases}); "
-            f"micro-batches of {data.micro_batch_size} images, {data.micro_batches} in each process; processes: "
+            f"micro-batches of {data.micro_batch_size} images, {data.micro_batches} per process; processes: "
             f"{process.world_size}; peak memory {memory.peak(process.device) / 2**30:.2f} GiB on {process.device}"
         )
 

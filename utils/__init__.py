@@ -1,1 +1,1 @@
-"""Small helpers of all packages; they import none of them."""
+"""Small helpers that all packages of the project use; they import no other package of the project."""

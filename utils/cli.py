@@ -1,7 +1,7 @@
 """Code shared by all commands: the option parser, the device, and errors that end a command.
 
-An error that the user can fix, or a shortage of the machine, is printed as one line on stderr, and the exit code is 2.
-Other errors keep their traceback. Training runs have further exit codes: see docs/reliability.md.
+Errors that the user can fix, and shortages such as a full disk, end a command with one line on stderr and exit code 2.
+Other errors print a traceback. Training runs have more exit codes, see docs/reliability.md.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from utils.errors import ConfigError, ExitCode, RunError, UserError, printable
 
 
 class Parser(argparse.ArgumentParser):
-    """ArgumentParser that shows the description with its line breaks, and raises ConfigError for mistakes."""
+    """ArgumentParser that keeps the line breaks of the description, and raises ConfigError for mistakes."""
 
     def __init__(self, description: str | None = None, **options: Any) -> None:
         spec = getattr(sys.modules["__main__"], "__spec__", None)
@@ -38,9 +38,9 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=description, formatter_class=layout, allow_abbrev=False, **options)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse like argparse; refuse empty arguments, and expand ~ in --option=~/path, which shells do not expand.
+        """Parse as argparse does; also refuse empty arguments, and expand ~ in --option=~/path, where shells leave it.
 
-        Unknown options are reported before missing ones, with the nearest valid name.
+        Unknown options are reported before missing ones, together with the most similar known option.
         """
         arguments = list(sys.argv[1:] if args is None else args)
         num_options = arguments.index("--") if "--" in arguments else len(arguments)  # all others are positional
@@ -50,7 +50,7 @@ class Parser(argparse.ArgumentParser):
             if not argument or (is_assignment and not value):
                 after = option or (arguments[i - 1] if i else "")
                 self.error(f"empty argument after '{after}': give a value or leave the option out")
-            if i < num_options and not self._subparsers:  # the parser of a subcommand checks its own options
+            if i < num_options and not self._subparsers:  # each subcommand's parser checks its own options
                 self._check_option(option)
             if is_assignment:
                 arguments[i] = f"{option}={os.path.expanduser(value)}"
@@ -68,8 +68,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Call `main`, and exit with the code it returns, or with the exit code of an error that needs no traceback."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may have characters that the terminal cannot encode
+    """Call `main`, and exit with the code that it returns (None: 0) or with the code of the error that it raises."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may contain characters that the terminal cannot encode
         codecs.register_error("semantic_stylegan.escape", _escape_unencodable)
         sys.stdout.reconfigure(errors="semantic_stylegan.escape")
     try:
@@ -105,10 +105,10 @@ def _exit_with_result_of(main: Callable[[], int | None]) -> NoReturn:
 
 
 def _exit_without_shutdown(error: BaseException) -> NoReturn:
-    """Exit as Python would after an exception, but without the interpreter's shutdown.
+    """Print the error and exit as Python would, but without the interpreter's shutdown.
 
-    During shutdown, NCCL's process group could wait forever for a collective of the other ranks. Nothing would be
-    printed, and torchrun would not notice that this process has failed.
+    During shutdown, NCCL's process group could wait forever for a collective of other ranks, and torchrun would not
+    notice that this process has failed.
     """
     code = 1
     try:
@@ -126,7 +126,7 @@ def _exit_without_shutdown(error: BaseException) -> NoReturn:
 
 
 def _escape_unencodable(error: UnicodeError) -> tuple[str, int]:
-    """Escape characters, and bytes of file names, that a stream cannot encode: an error handler for `codecs`."""
+    """Escape text that a stream cannot encode; return it and the position after it. For `codecs.register_error`."""
     assert isinstance(error, UnicodeEncodeError)
     text = printable(error.object[error.start : error.end])
     return text.encode("ascii", "backslashreplace").decode(), error.end
@@ -151,7 +151,7 @@ def finite(text: str) -> float:
 
 
 def usable_device(name: str | None) -> torch.device:
-    """Return the device of this name, by default a GPU if there is one; raise ConfigError if it cannot be used."""
+    """Return the device of this name (default: a GPU if there is one); raise ConfigError if the device is unusable."""
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and "LOCAL_RANK" in os.environ:  # under torchrun, one GPU per process
         name = f"cuda:{os.environ['LOCAL_RANK']}"
@@ -163,10 +163,10 @@ def usable_device(name: str | None) -> torch.device:
 
 
 def _print_error(message: str) -> None:
-    """Print an error to stderr. If several of torchrun's processes have the same error, only the first prints it.
+    """Print an error to stderr. If several of torchrun's processes have the same error, only one of them prints it.
 
-    They share messages through torchrun's own store, which also works before the processes have joined a process group
-    and after they have lost each other.
+    The processes compare errors through torchrun's own store, which works even before they have joined a process group
+    and after they have lost contact.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         key = f"printed/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}/{message}"
@@ -180,13 +180,13 @@ def _print_error(message: str) -> None:
 
 
 def _kill_workers() -> None:
-    # Exiting would wait for the workers of data loaders and pools, and they would print their own tracebacks.
+    # Otherwise exiting would wait for the workers of data loaders and pools, and these would print tracebacks.
     for child in multiprocessing.active_children():
         child.kill()
 
 
 def _one_line(error: Exception) -> str:
-    """Return an error's message; if a data loader's worker raised the error, without the worker's traceback."""
+    """Return an error's message, without the traceback that a data loader adds to an error of its workers."""
     message = str(error).strip()
     if not message.startswith("Caught "):
         return message
@@ -195,12 +195,12 @@ def _one_line(error: Exception) -> str:
 
 
 # Shortages of the machine: file handles, shared memory, processes, memory or disk space. The operating system,
-# PyTorch's data loader and Python's process pools report them in different words, often from another process, of whose
-# traceback only the last line is left. `shortage` translates each of them to one line with the remedy.
+# PyTorch's data loader and Python's process pools report them in different words. Errors of other processes often
+# arrive as a traceback in the message; its last line counts. `shortage` turns each error into one line with a remedy.
 
 _FEWER = "fewer worker processes (data.workers=0, or a lower --workers)"
 _HANDLES = f"the limit is {{limit}} open files: raise it (ulimit -n 4096), or use {_FEWER}"
-_DISK = "free some space there, in the folder for temporary files (TMPDIR) and in /dev/shm, and rerun the command"
+_DISK = "free some space on that disk, under TMPDIR and in /dev/shm, or raise the quota or the limit of file sizes"
 _READ_ONLY = "choose a folder on a writable file system"
 _SHARED_MEMORY = f"/dev/shm is too small or full: enlarge it (docker run --shm-size=2g or --ipc=host), or use {_FEWER}"
 _PROCESSES = (
@@ -240,7 +240,7 @@ _ERRNOS = {
 
 
 def shortage(error: BaseException) -> str | None:
-    """Return one line with the shortage that an error or its cause reports, and the remedy; None for other errors."""
+    """Return one line with the shortage that an error or its cause reports and a remedy, or None for other errors."""
     if isinstance(error, BrokenProcessPool):
         return _KILLED
     if isinstance(error, MemoryError):
@@ -258,14 +258,14 @@ def shortage(error: BaseException) -> str | None:
 def _remedy(error: OSError | RuntimeError) -> str | None:
     text, by_number = _last_line(error), None
     if isinstance(error, OSError) and error.errno is not None:
-        text, by_number = str(error.strerror), _ERRNOS.get(error.errno)  # without the file's name
-        if error.errno == errno.EAGAIN and error.filename is not None:  # a lock
+        text, by_number = str(error.strerror), _ERRNOS.get(error.errno)  # without the file name
+        if error.errno == errno.EAGAIN and error.filename is not None:  # the file is locked by another process
             return None
     return next((remedy for pattern, remedy in _PATTERNS if re.search(pattern, text)), by_number)
 
 
 def _description(error: OSError | RuntimeError) -> str:
-    """Return the system's message and the file's name, or the first sentence of the error's last line."""
+    """Return the system's message and the file name if the error has them, else the first sentence of its last line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror + (f": {os.fsdecode(error.filename)}" if error.filename else "")
     text = re.sub(r"^(\w+\.)*\w*Error: (\[Errno \d+\] )?", "", _last_line(error))

@@ -1,6 +1,6 @@
 """The process group of `torchrun`, and the collectives that training needs.
 
-Without `torchrun` there is one process, and the collectives return its own values.
+Without `torchrun` there is one process, and each collective returns the value that it was given.
 """
 
 import os
@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-# Imported before there is a process group. Otherwise an optimizer imports the module while there is one; the module
-# then keeps the group alive, and gloo's threads may abort the process when it exits.
+# Imported here, before a process group exists. Otherwise an optimizer imports the module later; the module then keeps
+# the group alive, and gloo's threads may abort the process when it exits.
 import torch.distributed.nn.functional
 from torch import Tensor
 
@@ -25,7 +25,7 @@ from utils.errors import ConfigError, ExitCode, RunError
 T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=30)  # of collectives
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # a container's CPU time and the period, in microseconds
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # a container's CPU time per period, and the period, in microseconds
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,17 @@ class Process:
 
 @contextmanager
 def process_group(device: str = "auto", timeout: timedelta = TIMEOUT) -> Iterator[Process]:
-    """Join the process group of `torchrun` if it started this process: NCCL on GPUs, gloo on CPUs.
+    """Join the process group of `torchrun`, if that started this process: NCCL on GPUs, gloo on CPUs.
 
-    After an exception an NCCL group is not destroyed; `utils.cli.run` then exits without Python's shutdown.
+    After an exception, an NCCL group is not destroyed; `utils.cli.run` then exits without Python's shutdown.
 
     Args:
         device: "cuda", "cpu", or "auto" for a GPU if there is one.
         timeout: how long a collective may wait for other ranks.
 
     Raises:
-        ConfigError: if there are fewer GPUs than needed, or the launcher's environment variables are not usable.
-        RunError: if contact with other ranks is lost while joining.
+        ConfigError: if there are fewer GPUs than processes, or the launcher's environment variables are invalid.
+        RunError: if contact with another rank is lost.
     """
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if "WORLD_SIZE" in os.environ and missing:
@@ -81,8 +81,8 @@ def process_group(device: str = "auto", timeout: timedelta = TIMEOUT) -> Iterato
     process = Process(own_device, int(os.environ["RANK"]), world_size)
     with report_lost_ranks(process, lambda: "startup"):
         store, rank, _ = next(dist.rendezvous("env://", timeout=timeout))
-        if os.environ.get("GROUP_WORLD_SIZE") == "1":  # with several nodes, their restart counts may differ
-            # A prefix per restart hides the addresses of the processes that torchrun has replaced.
+        if os.environ.get("GROUP_WORLD_SIZE") == "1":  # on several nodes, restart counts may differ
+            # A prefix per restart hides the addresses of processes that torchrun has replaced.
             store = dist.PrefixStore(f"start_{os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)
         dist.init_process_group(
             "nccl" if use_cuda else "gloo", store=store, rank=rank, world_size=world_size, timeout=timeout
@@ -128,7 +128,7 @@ def usable_cores() -> int:
 
 
 def mean_over_processes(x: Tensor) -> Tensor:
-    """Return the mean of a tensor over all ranks; differentiable."""
+    """Return the elementwise mean of a tensor over all ranks; differentiable."""
     if not dist.is_initialized():
         return x
     total: Tensor = torch.distributed.nn.functional.all_reduce(x)
@@ -136,7 +136,7 @@ def mean_over_processes(x: Tensor) -> Tensor:
 
 
 def gather(value: Any) -> list[Any]:
-    """Return the values of all ranks, in the order of ranks, on every rank."""
+    """Return, on every rank, a list of the values of all ranks, in rank order."""
     if not dist.is_initialized():
         return [value]
     values: list[Any] = [None] * dist.get_world_size()
@@ -145,7 +145,7 @@ def gather(value: Any) -> list[Any]:
 
 
 def gather_on_main(value: Any) -> list[Any]:
-    """Return the values of all ranks, in the order of ranks, on rank 0, and an empty list on the others."""
+    """Return a list of the values of all ranks, in rank order, on rank 0, and an empty list on the other ranks."""
     if not dist.is_initialized():
         return [value]
     values: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
@@ -154,13 +154,13 @@ def gather_on_main(value: Any) -> list[Any]:
 
 
 def from_main(process: Process, compute: Callable[[], T]) -> T:
-    """Call `compute` on rank 0 only, and return its result, or raise its exception, on every rank."""
+    """Call `compute` on rank 0 only; return its result, or raise its exception, on every rank."""
     error: Exception | None = None
     value: Any = None
     if process.is_main:
         try:
             value = compute()
-        except Exception as caught:  # broadcast, so that the other ranks do not wait for a failed one
+        except Exception as caught:  # broadcast it, so that the other ranks do not wait forever
             error = caught
     outcome = [(value, error)]
     if dist.is_initialized():
@@ -172,17 +172,17 @@ def from_main(process: Process, compute: Callable[[], T]) -> T:
 
 
 def any_process(flag: bool, device: torch.device) -> bool:
-    """Return True if the flag is set on any rank. The call waits for all ranks."""
+    """Return True if the flag is True on any rank. Waits for all ranks."""
     return mean_over_processes(torch.tensor(float(flag), device=device)).item() > 0
 
 
 @contextmanager
 def report_lost_ranks(process: Process, place: Callable[[], str]) -> Iterator[None]:
-    """Turn PyTorch's error into RunError if a collective fails because another rank died or does not respond.
+    """Raise RunError in place of PyTorch's error if a collective fails because another rank died or does not respond.
 
     Args:
         process: this process.
-        place: function that returns what the process is doing, for the message.
+        place: function that returns what this process is doing, for the message.
     """
     try:
         yield
@@ -197,5 +197,5 @@ def report_lost_ranks(process: Process, place: Callable[[], str]) -> Iterator[No
 
 
 def rank_indices(count: int, process: Process) -> range:
-    """Return this rank's share of the indices below `count`: every `world_size`-th, starting at the rank."""
+    """Return this rank's share of the indices below `count`: every `world_size`-th one, starting with the rank."""
     return range(process.rank, count, process.world_size)

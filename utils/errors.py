@@ -1,4 +1,4 @@
-"""The errors that commands report in one line, and their exit codes."""
+"""Errors that commands report in one line, and the exit codes of commands."""
 
 from enum import IntEnum
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 class ExitCode(IntEnum):
     """Exit codes of the commands; 69, 70 and 75 are those of sysexits.h."""
 
-    MISTAKE = 2  # a UserError
+    MISTAKE = 2  # a UserError, or a shortage of the machine
     LOST = 69  # EX_UNAVAILABLE: other processes of the run died or stopped responding
     BAD_NUMBERS = 70  # EX_SOFTWARE: losses or weights are not finite
     PREEMPTED = 75  # EX_TEMPFAIL: a signal ended the run; rerun the same command to continue
@@ -14,34 +14,34 @@ class ExitCode(IntEnum):
 
 
 class UserError(ValueError):
-    """Base class of errors that the user can fix; `utils.cli.run` prints the message and exits with code 2.
+    """Base class of errors that the user can fix. `utils.cli.run` prints the message and exits with code 2.
 
-    The message is one line that says what is wrong, where, and the remedy.
+    The message is one line that says what is wrong, where, and what to do.
     """
 
 
 class ConfigError(UserError):
-    """An unknown option, a value of the wrong type, or options that contradict each other."""
+    """An invalid option, options that contradict each other, or a run folder or checkpoint that cannot be used."""
 
 
 class DataError(UserError):
-    """Training data that cannot be used."""
+    """Images, masks or data sets that cannot be used, or an image that cannot be written."""
 
     def __init__(self, message: str) -> None:
-        # A DataLoader raises a worker's error again with its traceback, "Caught DataError in ...": keep that unchanged.
+        # A DataLoader raises a worker's error again with a traceback ("Caught DataError in ..."): keep its lines.
         super().__init__(message if message.startswith("Caught ") else printable(message))
 
 
 class ContradictionError(DataError):
-    """A file that states the same thing in two different ways, so that the user must choose."""
+    """Files that contradict themselves or each other about the classes of pixels, so that the user must choose."""
 
 
 class ModelError(UserError):
-    """Architecture options that contradict each other, a tensor of the wrong shape, or a file without a network."""
+    """Architecture options that contradict each other, a tensor of the wrong shape, or an unusable network file."""
 
 
 class MetricError(UserError):
-    """A metric that cannot be measured: a missing file or package, too few samples, or contradictory options."""
+    """A metric that cannot be measured because of a missing file or package, too few samples, or wrong options."""
 
 
 class EditError(UserError):
@@ -53,14 +53,14 @@ class OpsUnavailable(UserError):  # noqa: N818 - names a state
 
 
 class ReadingError(ValueError):
-    """A file that has the wrong format or is damaged.
+    """A file that cannot be read, has the wrong format or is damaged.
 
-    The message does not name the file: callers put the name in front of it, in the message of a `UserError`.
+    The message does not name the file. Callers raise a `UserError` with the file name in front of the message.
     """
 
 
 class RunError(Exception):
-    """A training run that cannot continue, for a reason other than its options. The message is one line."""
+    """A training run that cannot continue although its options are valid. The message is one line."""
 
     def __init__(self, message: str, exit_code: ExitCode) -> None:
         super().__init__(message, exit_code)  # both, so that the error can be pickled and sent to other processes
@@ -74,7 +74,7 @@ NOT_UTF8 = range(0xDC80, 0xDD00)  # surrogates with which Python represents the 
 
 
 def printable(text: object) -> str:
-    """Return `str(text)` as one line of printable characters; others are escaped, undecodable byte 0xE9 as '\\xe9'."""
+    """Return `str(text)` on one line, with unprintable characters and undecodable bytes escaped, e.g. as '\\xe9'."""
 
     def escaped(character: str) -> str:
         if ord(character) in NOT_UTF8:

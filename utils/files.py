@@ -1,4 +1,4 @@
-"""Output folders and files: existing files are replaced only with --overwrite, and always atomically."""
+"""Output folders and files: early checks that they can be written, and atomic replacement of files."""
 
 import os
 import tempfile
@@ -10,19 +10,19 @@ from utils.errors import EditError
 
 
 def reason_not_writable(folder: Path) -> str:
-    """Return why no files can be created in a folder, which need not exist yet; "" if they can be."""
+    """Return why files cannot be created in a folder, or "" if they can. The folder need not exist yet."""
     existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     try:
-        tempfile.TemporaryFile(dir=existing).close()  # permissions do not tell for /proc and read-only disks
+        tempfile.TemporaryFile(dir=existing).close()  # permissions alone do not reveal /proc and read-only disks
     except OSError as error:
         return f"{existing}: {error.strerror}"
     return ""
 
 
 def check_free(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
-    """Check that files can be written to a folder, which need not exist yet.
+    """Check that files of these names can be written to a folder, which need not exist yet.
 
-    Raise EditError if a file exists and `overwrite` is False, a name is taken by a folder, or `folder` is not writable.
+    Raise EditError if a folder has such a name, a file exists and `overwrite` is False, or `folder` is not writable.
     """
     for path in (folder / name for name in names):
         if path.is_dir():
@@ -33,14 +33,14 @@ def check_free(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
 
 
 def check_free_file(path: Path, *, overwrite: bool) -> None:
-    """Check that a file can be written; raise EditError like `check_free`, or if its folder does not exist."""
+    """Check that a file can be written; raise EditError as `check_free` does, and if the folder does not exist."""
     if not os.path.isdir(path.parent):
         raise EditError(f"cannot write {path}: {path.parent} is not a folder; choose another --output")
     check_free(path.parent, [path.name], overwrite=overwrite)
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder unless it exists; raise EditError if it cannot be created or written to."""
+    """Create a folder unless it exists; raise EditError if the folder cannot be created or is not writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -55,9 +55,9 @@ def _check_writable(folder: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield the path of a temporary file beside `path`; after the block it replaces `path`.
+    """Yield a temporary path in the folder of `path`; after the block, the file written there replaces `path`.
 
-    Raise EditError if the file cannot be written; `path` is then unchanged.
+    If the block fails, `path` is unchanged and the temporary file is removed. Raise EditError for an OSError.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

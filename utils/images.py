@@ -1,4 +1,4 @@
-"""Images for people to look at: colored masks, overlays, image grids and PNG files; and checks of image headers.
+"""Images for viewing (colored masks, overlays, image grids, PNG files), and safe opening of image files.
 
 Shapes: images are uint8 [..., H, W, 3] (RGB), labels uint8 [..., H, W] (class ids), palettes uint8 [K, 3].
 """
@@ -14,26 +14,26 @@ from utils.errors import DataError, EditError, ReadingError
 from utils.files import replacing
 
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # JPEG includes MPO, a JPEG file of several images
-MAX_PIXELS = 2**27  # decoded, these are 384 MiB
+MAX_PIXELS = 2**27  # 384 MiB when decoded to RGB
 
 
 def colorize(labels: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Return the colors of labels [..., H, W], uint8 [..., H, W, 3]; raise DataError for an id without a color."""
+    """Return the palette's colors of labels, uint8 [..., H, W, 3]; raise DataError for an id without a color."""
     if labels.size and int(labels.max()) >= len(palette):
-        raise DataError(f"label id {int(labels.max())} has no color in a palette of {len(palette)}")
+        raise DataError(f"label id {int(labels.max())} has no color: the class table ends at id {len(palette) - 1}")
     return palette[labels]
 
 
 def overlay(image: np.ndarray, color_mask: np.ndarray, opacity: float = 0.5) -> np.ndarray:
-    """Blend a colored mask over an image, both uint8 [..., H, W, 3]; opacity 0 shows the image, 1 the mask."""
+    """Blend a colored mask over an image, both uint8 [..., H, W, 3]. Opacity 0 shows the image, 1 the mask."""
     mixed = image.astype(np.float32) * (1 - opacity) + color_mask.astype(np.float32) * opacity
     return np.rint(mixed).astype(np.uint8)
 
 
 def grid(tiles: np.ndarray, columns: int, padding: int = 0) -> np.ndarray:
-    """Arrange tiles [n, H, W, 3] row by row on white; return uint8 [H', W', 3].
+    """Arrange tiles, uint8 [N, H, W, 3], row by row on white; return one image, uint8 [H', W', 3].
 
-    `columns` is the number of tiles per row, `padding` the white space between tiles and at the edges, in pixels.
+    `columns` is the number of tiles per row, `padding` the pixels of white between tiles and around the grid.
     """
     count, height, width, channels = tiles.shape
     columns = max(1, min(columns, count))
@@ -47,12 +47,12 @@ def grid(tiles: np.ndarray, columns: int, padding: int = 0) -> np.ndarray:
 
 
 def save_png(image: np.ndarray, path: str | Path) -> None:
-    """Save uint8 [H, W, 3] or [H, W] losslessly; raise DataError if the file cannot be written."""
+    """Save an image, uint8 [H, W, 3] or [H, W], as a PNG; raise DataError if the file cannot be written."""
     _save(Image.fromarray(image), Path(path))
 
 
 def save_label_png(labels: np.ndarray, palette: np.ndarray, path: str | Path) -> None:
-    """Save ids [H, W] as a palette PNG, which viewers show in colors; raise DataError if it cannot be written."""
+    """Save labels [H, W] as a PNG of ids with a palette; raise DataError if the file cannot be written."""
     image = Image.fromarray(labels)
     image.putpalette(palette.astype(np.uint8).tobytes())
     _save(image, Path(path))
@@ -63,24 +63,24 @@ def _save(image: Image.Image, path: Path) -> None:
         with replacing(path) as partial:
             image.save(partial, format="PNG")
     except EditError as error:
-        raise DataError(f"{error}; choose a folder that exists and is writable") from None
+        raise DataError(f"{error}; choose a writable folder with free space") from None
 
 
 def open_image(file: Path | io.BytesIO, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Read an image's header without decoding its pixels.
+    """Open an image and check its header; Pillow decodes the pixels later, when they are used.
 
     Raises:
         ReadingError: if the image has more than `max_pixels` pixels or several pages, or is an animation.
-        Exception: of any type if the header is damaged.
+        Exception: of any type if the file is not an image of FORMATS, or its header is damaged.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is our limit
         try:
             image = Image.open(file, formats=FORMATS)
         except Image.DecompressionBombError:
-            raise ReadingError("is too large") from None
+            raise ReadingError("is too large (more pixels than Pillow opens)") from None
     if image.width * image.height > max_pixels:
-        raise ReadingError(f"is too large ({image.width} x {image.height}, more than {max_pixels} pixels)")
+        raise ReadingError(f"is too large ({image.width} x {image.height}; at most {max_pixels} pixels are allowed)")
     if image.format in ("PNG", "WEBP", "TIFF") and getattr(image, "n_frames", 1) > 1:
         raise ReadingError("has several pages" if image.format == "TIFF" else "is an animation")
     return image

@@ -1,4 +1,4 @@
-"""Progress of long tasks: a tqdm bar on a terminal, lines in a log file."""
+"""Progress of long tasks: a tqdm bar on a terminal, lines of text elsewhere."""
 
 import sys
 import time
@@ -22,10 +22,10 @@ def progress(
     disable: bool = False,
     delay: float = 0,
 ) -> "tqdm[Any] | Lines":
-    """Return tqdm on a terminal, and elsewhere `Lines`, which has the methods of tqdm that this project uses.
+    """Return a tqdm bar on a terminal, and elsewhere `Lines`, which has the tqdm methods that this project uses.
 
-    The arguments are tqdm's: `items` to iterate over, or None to call `update`; `unit`, a singular; `initial`, the
-    number of items done before; `disable`, to show nothing; `delay`, the seconds before anything is shown.
+    The arguments are tqdm's: `items` to iterate over, or None if the caller calls `update`; `unit`, in the singular;
+    `initial`, the items already done; `disable`, True to show nothing; `delay`, seconds before anything is shown.
     """
     if disable or sys.stderr.isatty():
         options: dict[str, Any] = {"desc": desc, "unit": unit, "total": total, "initial": initial}
@@ -36,11 +36,11 @@ def progress(
 class Lines:
     """Progress lines on stderr.
 
-    The first line is printed after a second or when all items are done, the next ones at intervals of ten seconds or
-    more, for all objects of this class together. At the end a last line is printed, if there was one before.
+    `update` prints a line if a second has passed since the start or all items are done, but not within ten seconds of
+    the last line of any object. When all items are done, an object that has printed before prints in any case.
     """
 
-    due = 0.0  # time.monotonic() from which on the next line may be printed, by any object
+    due = 0.0  # time.monotonic() from which any object may print the next line
 
     def __init__(
         self, items: Iterable[Any] | None, desc: str, unit: str, total: int | None, initial: int, delay: float
@@ -68,7 +68,7 @@ class Lines:
         self.close()
 
     def update(self, n: int = 1) -> None:
-        """Count `n` more items, and print a line if it is time."""
+        """Count `n` more items, and print a line if one is due."""
         self.n += n
         now = time.monotonic()
         done = self.total is not None and self.n - n < self.total <= self.n
@@ -89,8 +89,8 @@ class Lines:
             print(line, file=sys.stderr, flush=True)
 
     def set_postfix(self, **values: str) -> None:
-        """Show these values at the end of the following lines."""
+        """Show these values at the end of all following lines."""
         self.postfix = ", ".join(f"{name}={value}" for name, value in values.items())
 
     def close(self) -> None:
-        """Do nothing: `update` printed the last line when all items were done."""
+        """Do nothing, because `update` has printed the last line; tqdm has this method."""

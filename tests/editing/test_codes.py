@@ -37,7 +37,7 @@ def test_codes_survive_a_file(tmp_path: Path, shape: tuple[int, ...]) -> None:
         (np.zeros((2, 16), np.int64), "holds int64"),
         (np.full((2, 16), np.nan, np.float32), "not finite"),
         (np.full((2, 16), 1e300), "not finite"),
-        (np.array([{"a": 1}]), "holds object_, not numbers"),
+        (np.array([{"a": 1}]), "holds object_ values, not numbers"),
     ],
 )
 def test_codes_of_another_kind(tmp_path: Path, array: np.ndarray, found: str) -> None:

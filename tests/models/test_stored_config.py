@@ -54,12 +54,12 @@ def test_a_missing_option_takes_its_default(stored, tiny_config):
     [
         (
             {"activation": "sinus"},
-            "has the option activation, which this version does not know: use the version that wrote it, or",
+            "has the option activation, which this version does not know: use the version that wrote the file, or",
         ),
         ({3: 4}, "has the option 3, which"),
         (
             {"local_generator": "sinus"},
-            "local_generator = 'sinus', but .* has only modulated: use the version that wrote it, or",
+            "local_generator = 'sinus', but .* has only modulated: use the version that wrote the file, or",
         ),
         ({"local_generator": 3}, "local_generator = 3, but"),
         ({"local_generator": ["modulated"]}, r"local_generator = \['modulated'\], but"),
@@ -84,14 +84,14 @@ def test_what_cannot_be_stored_is_one_line(stored, changes, message):
         (
             "encoder",
             {"depth": 3},
-            ": its encoder configuration has the option depth, which .*: use the version that wrote it, or",
+            ": its encoder configuration has the option depth, which .*: use the version that wrote the file, or",
         ),
         ("encoder", {"heads": "4"}, ": its encoder configuration has heads = '4'"),
         ("encoder", {"rounds": 0}, " is damaged: encoder.rounds = 0: choose 1 to 100"),
         (
             "model",
             {"activation": "sinus"},
-            ": its model configuration has the option activation, which .*: use the version that wrote it",
+            ": its model configuration has the option activation, which .*: use the version that wrote the file",
         ),
         ("model", {"render_net": "sinus"}, ": its model configuration has render_net = 'sinus', but"),
     ],

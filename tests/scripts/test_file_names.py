@@ -86,9 +86,9 @@ def test_a_run_reads_such_a_path_but_does_not_write_there(tmp_path: Path) -> Non
     options = ["data.workers=0", "ops=native", "training.batch_size=1", "training.total_images=1"]
     command = ["--config", "configs/faces_64_cpu.yaml", f"data.path={data}", *TINY_OPTIONS, *options]
     assert train.main([*command, "training.device=cpu", "--output", str(tmp_path / "run")]) == 0
-    with pytest.raises(ConfigError, match=r"run.*: TensorBoard needs names in UTF-8; choose another folder"):
+    with pytest.raises(ConfigError, match=r"run.*: TensorBoard needs names in UTF-8; choose another name"):
         train.main([*command, "--output", str(tmp_path / f"run{NOT_UTF8}")])
-    with pytest.raises(ConfigError, match=r"run.*: TensorBoard needs names in UTF-8; choose another folder"):
+    with pytest.raises(ConfigError, match=r"run.*: TensorBoard needs names in UTF-8; choose another name"):
         evaluate.main(["--data", str(data), "--output", str(tmp_path / f"run{NOT_UTF8}")])
     assert not (tmp_path / f"run{NOT_UTF8}").exists()
 

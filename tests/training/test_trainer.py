@@ -165,7 +165,7 @@ def test_dry_run_writes_nothing(train, tmp_path, capsys):
     train("--dry-run")
     assert not (tmp_path / "run").exists()
     report = capsys.readouterr().out
-    for word in ("r1", "path_length", "peak memory", "micro-batches of 4 images, 1 in each process"):
+    for word in ("r1", "path_length", "peak memory", "micro-batches of 4 images, 1 per process"):
         assert word in report
 
 
@@ -212,7 +212,7 @@ def test_batches_split_evenly():
         (["model.resolution=64"], "image-0000000 is 32 x 32, too small for 64; use images of at least 64 x 64"),
         (["data.path=absent"], "absent"),
         (["trainning.seed=1"], "unknown option trainning: did you mean training?"),
-        (["--resume", "absent.pt"], "--resume absent.pt: no such file"),
+        (["--resume", "absent.pt"], "--resume absent.pt is not a file"),
         (["--output", "/proc/run"], "--output /proc/run"),
         (["--dry-rum"], "unknown option --dry-rum; did you mean --dry-run?"),
         (["data.workers=-1"], "data.workers = -1: choose 0 or more"),
@@ -252,7 +252,7 @@ def test_resuming_from_a_file_into_another_folder(train):
 
 def test_resuming_into_the_middle_of_a_run_is_refused(train):
     folder = train()
-    with pytest.raises(ConfigError, match="already holds checkpoints other than"):
+    with pytest.raises(ConfigError, match="is not the newest checkpoint of"):
         train("--resume", str(folder / "checkpoints" / "images_000000004.pt"))
     assert len(list((folder / "checkpoints").iterdir())) == 3
 
@@ -307,7 +307,7 @@ def test_a_foreign_folder_is_left_alone(train, tmp_path):
         with pytest.raises(ConfigError, match="choose another --output"):
             train("--resume", resume)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
-    with pytest.raises(ConfigError, match="is a file: choose a folder"):
+    with pytest.raises(ConfigError, match="is not a folder: choose a folder"):
         train(output="run/thesis.txt")
 
 

@@ -1,1 +1,1 @@
-"""Reliability of a training run: its folder, lock, checkpoints, logs, reasons to stop, and guards."""
+"""Reliability of a training run: folder, lock, checkpoints, logs, stop reasons, and checks for bad numbers."""

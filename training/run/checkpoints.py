@@ -1,7 +1,7 @@
-"""Checkpoints of a run: written completely or not at all, verified before use, old ones removed.
+"""Checkpoints of a run: write them completely or not at all, verify them before use, and remove old ones.
 
-A checkpoint is a zip archive, as torch.save writes it. Every record of the archive carries a CRC-32, which torch.load
-does not check; it is checked here. A checksum inside the file cannot be lost or belong to another file.
+torch.save writes a zip archive that stores a CRC-32 of each of its records. torch.load ignores these checksums; this
+module checks them. Unlike a separate file of checksums, they cannot get lost or belong to another checkpoint.
 """
 
 import errno
@@ -28,16 +28,16 @@ from utils.reading.checks import check_regular
 from utils.reading.tensors import load_tensors
 
 NAME = re.compile(r"images_(\d{9,})\.pt")
-DAMAGED = ".damaged"  # suffix for a checkpoint that cannot be read: it is kept, but ignored
+DAMAGED = ".damaged"  # suffix for a checkpoint that a run cannot resume from: the file is kept, but ignored
 _OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
 
 
 class WriteError(ConfigError):
-    """A checkpoint could not be written; earlier ones are unchanged."""
+    """A checkpoint that could not be written, or reads back damaged; earlier ones are unchanged."""
 
 
 class _File(io.BufferedWriter):
-    """A file that remembers its write error, because torch.save replaces it by an unspecific one."""
+    """Output file that keeps the OSError of a failed write, because torch.save raises a vague RuntimeError instead."""
 
     error: OSError | None = None
 
@@ -50,10 +50,10 @@ class _File(io.BufferedWriter):
 
 
 def write(contents: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint, which appears under its name only when all of it is on the disk.
+    """Write a checkpoint; a file of this name appears only when all of it is on the disk.
 
     Raises:
-        WriteError: if it cannot be written, for example because the disk is full.
+        WriteError: if the file cannot be written, for example because the disk is full.
     """
     try:
         with replacing(path) as partial, _File(io.FileIO(partial, "w")) as file:
@@ -70,10 +70,10 @@ def write(contents: dict[str, Any], path: Path) -> None:
 
 
 def find_damage(path: Path) -> str | None:
-    """Verify a checkpoint by reading all of it: return what is wrong, None if it is as it was written.
+    """Read a whole checkpoint file and return what is wrong with it, or None if all checksums match.
 
     Raises:
-        ConfigError: if it cannot be read, which says nothing about its contents.
+        ConfigError: if reading fails for a reason other than the file's contents, such as missing permission.
     """
     try:
         check_regular(path)
@@ -91,7 +91,7 @@ def find_damage(path: Path) -> str | None:
 
 
 def why_unusable(path: Path) -> str | None:
-    """Return why a run cannot resume from a file, None if it can.
+    """Return why a run cannot resume from a checkpoint file, or None if it can.
 
     Raises:
         ConfigError: see `find_damage`.
@@ -108,22 +108,22 @@ def why_unusable(path: Path) -> str | None:
 
 
 class Checkpoints:
-    """The checkpoints in a folder, which need not exist yet."""
+    """The checkpoints in one folder. The folder need not exist yet."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def paths(self) -> list[Path]:
-        """Return all checkpoints, oldest first."""
+        """Return the paths of all checkpoints, fewest images first."""
         return sorted((path for path in self.folder.glob("*.pt") if NAME.fullmatch(path.name)), key=_images)
 
     def newest_usable(self) -> Path | None:
-        """Return the newest checkpoint that a run can resume from, None if the folder has no checkpoints.
+        """Return the newest checkpoint that a run can resume from, or None if the folder has no checkpoints.
 
-        Newer ones that cannot be used are renamed, with a warning.
+        Newer checkpoints that are unusable are renamed (suffix `DAMAGED`), with a warning.
 
         Raises:
-            ConfigError: if no checkpoint can be used, or one cannot be read; nothing is renamed then.
+            ConfigError: if all checkpoints are unusable, or reading one fails; then none is renamed.
         """
         damaged: list[tuple[Path, str]] = []
         for path in reversed(self.paths()):
@@ -134,52 +134,52 @@ class Checkpoints:
         if damaged:
             path, problem = damaged[0]
             raise ConfigError(
-                f"no checkpoint in {self.folder} can be used ({path.name}: {problem}): choose another --output to "
-                "start a new run, or restore a checkpoint"
+                f"no checkpoint in {self.folder} can be used ({path.name}: {problem}): restore one from a backup, or "
+                "choose another --output to start a new run"
             )
         return None
 
     def save(self, contents: dict[str, Any], images: int, keep: int, milestone_every: int = 0) -> list[str]:
-        """Write a checkpoint; once it has been read back, remove old ones.
+        """Write a checkpoint, then remove old ones; before removing any, verify the new one.
 
         Args:
-            contents: contents of the file.
+            contents: contents of the file, see `Run.contents`.
             images: images seen so far.
             keep: number of newest checkpoints to keep; 0 keeps all.
-            milestone_every: keep the first checkpoint in each interval of this many images; 0: no milestones.
+            milestone_every: also keep the first checkpoint at or after each multiple of this many images; 0: none.
 
         Returns:
-            A message for each old checkpoint that could not be removed.
+            A warning for each old checkpoint that could not be removed.
 
         Raises:
-            WriteError: if it cannot be written, or reads back damaged; then nothing is removed.
+            WriteError: if the new checkpoint cannot be written, or reads back damaged; then none is removed.
         """
         path = self.folder / f"images_{images:09d}.pt"
         write(contents, path)
         old, messages = _old(self.paths(), keep, milestone_every), []
         if old and (problem := find_damage(path)):
-            raise WriteError(f"{path} was written, but {problem}; earlier checkpoints are unchanged")
+            raise WriteError(f"{path} was written, but {problem}: check the disk; earlier checkpoints are unchanged")
         for unneeded in old:
             try:
                 unneeded.unlink(missing_ok=True)
             except OSError as error:
-                messages.append(f"cannot remove {unneeded}, which is not needed anymore ({error.strerror})")
+                messages.append(f"cannot remove the old checkpoint {unneeded} ({error.strerror}): remove it yourself")
         return messages
 
 
 class Saver:
-    """Writer of a run's checkpoints. Every process must call it; the main process writes.
+    """Save the checkpoints of a run. Every process must call the methods; only the main process writes.
 
     Args:
-        checkpoints: where they are written.
+        checkpoints: the run's checkpoints.
         best: path of the checkpoint with the best metric.
         process: this process.
-        config: how many to keep, and what to do if one cannot be written.
-        images: images seen by the checkpoint that the run resumes from, 0 for a new run.
-        warn: prints and logs a warning.
+        config: how many checkpoints to keep, and what to do if one cannot be written.
+        images: images seen by the checkpoint that the run resumes from; 0 for a new run.
+        warn: function that prints and logs a warning.
 
     Attributes:
-        images: images seen when it last saved or tried to.
+        images: images seen at the last attempt to save; before the first, the argument.
     """
 
     def __init__(
@@ -200,15 +200,15 @@ class Saver:
         self._failure: str | None = None  # why the last checkpoint could not be written
 
     def save(self, contents: dict[str, Any], images: int) -> None:
-        """Save a checkpoint.
+        """Save a checkpoint, and remove old ones.
 
         Args:
-            contents: contents of the file.
+            contents: contents of the file, see `Run.contents`.
             images: images seen so far.
 
         Raises:
-            RunError: if a weight or an optimizer state is not finite; nothing is written then.
-            WriteError: if it cannot be written, and `training.on_failed_checkpoint` is "stop".
+            RunError: if a weight or an optimizer state is not finite; then nothing is written.
+            WriteError: if writing fails and `training.on_failed_checkpoint` is "stop".
         """
         config = self._config
 
@@ -217,7 +217,7 @@ class Saver:
             optimizers = {name: contents["training"][name]["state"] for name in _OPTIMIZERS}
             if bad := first_bad_tensor({**networks, **optimizers}):
                 raise RunError(
-                    f"{bad} is not finite after {images} images, so this state is not saved; the checkpoints in "
+                    f"{bad} is not finite after {images} images, so no checkpoint was written; earlier ones in "
                     f"{self._checkpoints.folder} are good: rerun the same command, perhaps with a lower "
                     "training.learning_rate",
                     ExitCode.BAD_NUMBERS,
@@ -236,7 +236,7 @@ class Saver:
         self.images = images
 
     def save_best(self, contents: dict[str, Any]) -> None:
-        """Save the checkpoint with the best metric.
+        """Save the checkpoint with the best metric, replacing the previous one.
 
         Raises:
             WriteError: see `save`.
@@ -251,14 +251,14 @@ class Saver:
         from_main(self._process, save)
 
     def conclude(self) -> None:
-        """Raise WriteError if the last checkpoint could not be written: the training since the previous one is lost."""
+        """Raise WriteError if the last `save` failed: the training since the previous checkpoint is then lost."""
         if self._failure:
             raise WriteError(self._failure)
 
     def _continue_after(self, error: WriteError) -> str:
         if self._config.on_failed_checkpoint == "stop":
             raise error
-        self._warn(f"{error}; training continues (training.on_failed_checkpoint)")
+        self._warn(f"{error}; training continues (training.on_failed_checkpoint=continue)")
         return str(error)
 
 
@@ -266,7 +266,7 @@ def _rename_damaged(damaged: Sequence[tuple[Path, str]]) -> None:
     for path, problem in damaged:
         renamed = path.with_name(path.name + DAMAGED)
         path.replace(renamed)
-        print(f"warning: cannot use {path}, {problem}; renamed it to {renamed.name}", file=sys.stderr)
+        print(f"warning: cannot use {path} ({problem}); renamed the file to {renamed.name}", file=sys.stderr)
 
 
 def _images(path: Path) -> int:
@@ -274,18 +274,18 @@ def _images(path: Path) -> int:
 
 
 def _old(paths: Sequence[Path], keep: int, milestone_every: int) -> list[Path]:
-    """Return the checkpoints to remove: neither milestones nor the newest `keep`. `paths` are sorted by images."""
+    """Return the checkpoints to remove: all but milestones and the newest `keep`. `paths` are sorted by images."""
     milestones: dict[int, Path] = {}
     for path in paths if milestone_every else ():
         milestones.setdefault(_images(path) // milestone_every, path)
-    milestones.pop(0, None)  # before the first multiple
+    milestones.pop(0, None)  # the interval before the first multiple
     return [path for path in paths[:-keep] if path not in milestones.values()] if keep else []
 
 
 def first_bad_tensor(states: Mapping[str, Any]) -> str | None:
-    """Return the dotted name of the first non-scalar float tensor in nested dicts that is not finite; None if all are.
+    """Return the dotted name of the first float tensor in nested dicts with NaN or infinite values, or None.
 
-    Synchronizes with the device once per top-level entry.
+    Scalars are not checked. The host waits for the device once per top-level key.
     """
     for name, state in states.items():
         floats = {place: x for place, x in _tensors(state, name) if x.is_floating_point() and x.dim()}

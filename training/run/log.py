@@ -1,6 +1,6 @@
-"""Progress, TensorBoard and preview images of a run. Training continues if they cannot be written.
+"""Progress, TensorBoard events and preview images of a run. Training continues if they cannot be written.
 
-Progress is a bar on a terminal, otherwise a line at each log tick.
+On a terminal, progress is a bar; elsewhere, it is a line at each log tick.
 """
 
 import contextlib
@@ -34,13 +34,13 @@ MAX_WIDTH = 1024  # pixels of an image grid in event files, to keep them small; 
 
 
 class Log:
-    """The log of a run. Every process opens one; only the main process writes.
+    """The log of a run, open inside its context. Every process opens one; only the main process writes.
 
     Args:
         folder: folder of the run.
         process: this process.
-        total_images: images at the end of training.
-        images: images seen before, if the run is resumed.
+        total_images: images seen at the end of training.
+        images: images seen before this start of the run; 0 for a new run.
     """
 
     def __init__(self, folder: RunFolder, process: Process, total_images: int, images: int) -> None:
@@ -70,28 +70,28 @@ class Log:
             self.bar.close()
 
     def advance(self, images: int) -> None:
-        """Advance the progress bar."""
+        """Advance the progress bar by this number of images."""
         if self.process.is_main:
             self.bar.update(images)
 
     def warn(self, message: str, images: int) -> None:
-        """Print a warning, and add it to TensorBoard."""
+        """Print a warning, and add it to TensorBoard at this number of images."""
         if self.process.is_main:
             self._print_warning(message)
             self._events.add(images, lambda writer: writer.add_text("warnings", message, images))
 
     def flush(self) -> None:
-        """Write everything to the disk. Call it before saving a checkpoint: a resumed run does not log it again."""
+        """Write pending events. Call this before saving a checkpoint: a run that resumes from it never logs them."""
         if self.process.is_main:
             self._try(self._events.flush)
 
     def tick(self, values: Mapping[str, float], images: int, limit: float = math.inf) -> None:
-        """Log the means since the last tick, with speed and memory.
+        """Log the means since the last tick, with speed and peak memory.
 
         Args:
             values: means by name.
-            images: images seen.
-            limit: seconds until `training.max_minutes`; the time left is at most that.
+            images: images seen so far.
+            limit: seconds until `training.max_minutes`, an upper bound for the time left that is printed.
         """
         last_time, last_images = self.last_tick
         self.last_tick = (time.perf_counter(), images)
@@ -105,12 +105,12 @@ class Log:
                 self._print_progress(images, speed, limit, shown)
 
     def exclude(self, seconds: float) -> None:
-        """Exclude time that was not spent on training, such as metrics, from the speed."""
+        """Exclude seconds that were not spent on training, for example on metrics, from the speed."""
         last_time, last_images = self.last_tick
         self.last_tick = (last_time + seconds, last_images)
 
     def metrics(self, report: "Report") -> None:
-        """Log the numbers of a report, including those by class."""
+        """Log the metrics of a report, including those by class, at the report's number of images."""
         if report.images is not None:
             tables = {f"{table}/{name}": v for table, values in report.tables.items() for name, v in values.items()}
             values = {f"metrics/{name}": v for name, v in {**report.values, **tables}.items() if v is not None}
@@ -118,14 +118,14 @@ class Log:
             self.flush()
 
     def preview(self, grid: np.ndarray, images: int) -> None:
-        """Write an image grid [H, W, 3] to a PNG file and to TensorBoard."""
+        """Write an image grid, uint8 [H, W, 3], to a PNG file and to TensorBoard. Only the main process may call it."""
         self._try(lambda: save_png(grid, self.folder.previews / f"images_{images:09d}.png"))
         small = np.asarray(Image.fromarray(grid).reduce(math.ceil(grid.shape[1] / MAX_WIDTH)))
         self._events.add(images, lambda writer: writer.add_image("samples", small, images, dataformats="HWC"))
         self._try(self._events.flush)
 
     def scalars(self, values: Mapping[str, float], images: int) -> None:
-        """Write scalars to TensorBoard."""
+        """Write scalars, by name, to TensorBoard at this number of images."""
 
         def write(writer: SummaryWriter) -> None:
             for name, value in values.items():
@@ -153,7 +153,7 @@ class Log:
             if not self._fails:
                 self._print_warning(
                     f"cannot write the log in {self.folder.path} ({error}); training continues, and "
-                    "events are kept until they can be written"
+                    "TensorBoard events stay in memory until they can be written"
                 )
             self._fails = True
 
@@ -162,11 +162,11 @@ class Log:
 
 
 class _Events:
-    """TensorBoard events, kept in memory until they are on disk: SummaryWriter cannot be used after an error.
+    """TensorBoard events that stay in memory until they are on the disk: a SummaryWriter is unusable after an error.
 
     Args:
         folder: folder of the event files.
-        last: last valid step of the existing event files; TensorBoard hides later events in them.
+        last: last step to keep of existing event files; TensorBoard hides their later events.
     """
 
     def __init__(self, folder: Path, last: int) -> None:
@@ -176,11 +176,11 @@ class _Events:
         self._pending: list[tuple[int, Callable[[SummaryWriter], None]]] = []
 
     def add(self, step: int, write: Callable[[SummaryWriter], None]) -> None:
-        """Add one or more events at a step."""
+        """Add events at a step; at the next flush `write` writes them with a SummaryWriter."""
         self._pending.append((step, write))
 
     def flush(self) -> None:
-        """Write all events to the disk.
+        """Write all pending events to the disk.
 
         Raises:
             OSError: if that fails; the next call tries again.
@@ -197,20 +197,20 @@ class _Events:
         self._pending.clear()
 
     def close(self) -> None:
-        """Flush and close the file.
+        """Write all pending events to the disk, and close the event file.
 
         Raises:
-            OSError: if something could not be written.
+            OSError: if an event cannot be written.
         """
         self.flush()
         self._close_writer()
 
     def _new_writer(self) -> SummaryWriter:
         self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=self._folder) as trial:  # otherwise each attempt would leave an empty file
+        with tempfile.TemporaryFile(dir=self._folder) as trial:  # otherwise each failure would leave an empty file
             trial.write(bytes(_MIN_FREE))
             trial.flush()
-        # Pending events that the last writer may have written in part are hidden and written again.
+        # The last writer may have written some pending events: hide these, as all will be written again.
         return SummaryWriter(str(self._folder), purge_step=self._last + 1)
 
     def _close_writer(self) -> None:

@@ -11,20 +11,20 @@ from utils.errors import ExitCode, RunError
 
 LOSS_SCALE = "losses/scale"
 SKIPPED = "faults/skipped_steps"
-MAX_BAD_ITERATIONS = 20  # in a row: a run that skips more does not learn anymore
-_MAX_WARNINGS = 10  # later skipped steps are only counted
+MAX_BAD_ITERATIONS = 20  # in a row; a run with this many no longer learns
+_MAX_WARNINGS = 10  # after these, skipped steps are only counted
 
 
 class NonfinitePolicy:
-    """Stop the run at a bad step, or count and report it, as `training.on_bad_numbers` says.
+    """Stop the run at a step with bad gradients, or count and report it, as `training.on_bad_numbers` says.
 
     Args:
         state: counts skipped steps, also across resumed runs.
         process: this process.
-        config: `on_bad_numbers`.
-        describe_origin: computes an iteration again to find where non-finite numbers began.
-        record_indices: returns the indices of the records that this process reads after a given number of images.
-        warn: prints and logs a warning.
+        config: the option `on_bad_numbers`.
+        describe_origin: function that repeats an iteration and describes where non-finite numbers first occurred.
+        record_indices: function from images seen to the indices of the data records that this process reads next.
+        warn: function that prints and logs a warning.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class NonfinitePolicy:
         self._since_tick = 0
 
     def handle(self, bad_steps: int, checks: IterationChecks) -> None:
-        """Handle the result of an iteration, which is the same in all processes. Every process must call it.
+        """Handle the bad steps of an iteration. Every process passes the same `bad_steps`, and its own `checks`.
 
         Raises:
-            RunError: if a step was bad and `on_bad_numbers` is "stop", or too many iterations in a row were bad.
+            RunError: if a step was bad and `on_bad_numbers` is "stop", or MAX_BAD_ITERATIONS in a row had bad steps.
         """
         state = self._state
         state.bad_iterations = state.bad_iterations + 1 if bad_steps else 0
@@ -67,7 +67,7 @@ class NonfinitePolicy:
         if state.bad_iterations >= MAX_BAD_ITERATIONS:
             raise RunError(
                 f"{self._cause(checks, find_origin=True)}. Gradients were bad in {MAX_BAD_ITERATIONS} iterations "
-                "in a row: resume with a lower training.learning_rate",
+                "in a row: rerun the command with a lower training.learning_rate",
                 ExitCode.BAD_NUMBERS,
             )
         if self._warnings < _MAX_WARNINGS:
@@ -75,12 +75,12 @@ class NonfinitePolicy:
             self._warn(f"{self._cause(checks, find_origin=False)}; the step was skipped")
 
     def check_means(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Check the means of a log tick; return the number of skipped steps as {name in the log: number}, {} if 0.
+        """Check the means of a log tick. Return {SKIPPED: number of steps skipped so far}, or {} if there are none.
 
-        In float16 the loss scaler skips steps and lowers its scale as long as gradients are not finite.
+        In float16 only the loss scale is checked: the loss scaler skips bad steps, and halves the scale each time.
 
         Raises:
-            RunError: if a loss is not finite although no step was bad, or the loss scale has fallen below 1.
+            RunError: if a mean loss is not finite although no step was bad, or the loss scale has fallen below 1.
         """
         if values.get(LOSS_SCALE, 1.0) < 1:
             raise RunError(
@@ -91,7 +91,7 @@ class NonfinitePolicy:
         bad = [name for name, value in values.items() if name.startswith("losses/") and not math.isfinite(value)]
         if bad and not self._since_tick and LOSS_SCALE not in values:  # losses of skipped steps are part of the means
             raise RunError(
-                f"the mean of {bad[0]} is {values[bad[0]]:g}, although all gradients were finite; the checkpoints "
+                f"the mean of {bad[0]} is {values[bad[0]]:g}, although no gradient was bad; the checkpoints "
                 "are good: rerun the same command, perhaps with a lower training.learning_rate",
                 ExitCode.BAD_NUMBERS,
             )
@@ -99,7 +99,7 @@ class NonfinitePolicy:
         return {SKIPPED: float(self._state.skipped_steps)} if self._state.skipped_steps else {}
 
     def _cause(self, checks: IterationChecks, *, find_origin: bool) -> str:
-        """Describe the bad step as seen by the process whose loss is bad, with the record indices of all processes."""
+        """Describe the bad step (in a process with a bad loss, if any), and list the data records of all processes."""
         is_here, text = describe(checks)
         origin = f"; {self._describe_origin(checks)}" if find_origin else ""
         descriptions = gather((is_here, f"{text}{origin}"))
@@ -110,9 +110,9 @@ class NonfinitePolicy:
 
 
 def describe(checks: IterationChecks) -> tuple[bool, str]:
-    """Return True if the loss itself is bad in this process, and a description of the bad step. Waits for the device.
+    """Return whether this process's loss is not finite, and a description of the first bad step. Waits for the device.
 
-    Gradients are bad in all processes, because they are averaged; losses only in the process where the fault began.
+    Gradients are bad in all processes, because they are averaged; the loss only in a process where the fault began.
     """
     step = checks.steps[checks.first_bad_step()]
     bad, loss = step.bad_parameters(), step.values[0].item()

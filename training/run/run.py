@@ -1,4 +1,4 @@
-"""A training run in its folder: resuming, logs, previews, checkpoints, metrics, and the reasons to stop."""
+"""A training run in its folder: resuming, logs, previews, checkpoints, metrics, and reasons to stop."""
 
 import time
 from contextlib import ExitStack
@@ -39,17 +39,17 @@ if TYPE_CHECKING:
 class Run:
     """Logs, previews, checkpoints, metrics and stop conditions of a run. Every process calls the same methods.
 
-    Building it restores the checkpoint to resume from and prepares the folder. The training loop runs inside its
-    context: there, signals only set a flag. Leaving the context saves a checkpoint of what has not been saved.
+    The constructor restores the checkpoint to resume from and prepares the folder. The training loop runs in the
+    object's context, where signals only set a flag. When the loop ends, the context saves a checkpoint if needed.
 
     Args:
         trainer: the trainer of this process.
-        folder: folder of the run, claimed.
+        folder: folder of the run, inside `RunFolder.claimed`.
         resume: see `RunFolder.resume_from`.
-        preemption: notes signals.
+        preemption: records signals that ask the run to stop.
 
     Raises:
-        ConfigError, ModelError, DataError: if folder, checkpoint or data files cannot be used.
+        ConfigError, ModelError, DataError: if the folder, the checkpoint or a data file cannot be used.
     """
 
     def __init__(self, trainer: "Trainer", folder: RunFolder, resume: str, preemption: Preemption) -> None:
@@ -71,9 +71,7 @@ class Run:
             training.preview_samples, self.config.model.latent_dim, self.data.classes, self.data.micro_batch_size
         )
         self.time_limit = TimeLimit(training.max_minutes, self.process.device)
-        self.stop_reason = self._drift_limit_reached(
-            self._measure_drift()
-        )  # a resumed run may already exceed the limit
+        self.stop_reason = self._drift_limit_reached(self._measure_drift())  # a resumed run may already exceed it
         self.sync = IterationSync(self.process.device, training.collective_minutes)
         describe_origin = partial(self.steps.guard.describe_origin, forward=self.steps.forward)
         self.nonfinite = NonfinitePolicy(
@@ -100,15 +98,15 @@ class Run:
                 self._handle(self.sync.flush())
                 self._save_if_unsaved()
             elif isinstance(error, DataError) and self.process.world_size == 1:
-                self._save_if_unsaved()  # a record cannot be read; the networks are good
+                self._save_if_unsaved()  # a data record cannot be read; the networks are good
 
     @property
     def should_stop(self) -> bool:
-        """True if all images were seen, or there is a reason to stop earlier."""
+        """True if all images have been seen, or there is a reason to stop earlier."""
         return self.state.images >= self.config.training.total_images or self.stop_reason is not None
 
     def after_iteration(self) -> None:
-        """Exchange flags with the other processes, and write what is due: logs, previews, checkpoints, metrics."""
+        """Exchange flags with the other processes, then write whatever is due: logs, previews, checkpoints, metrics."""
         training, images = self.config.training, self.state.images
         self.log.advance(training.batch_size)
         self._handle(self.sync.exchange(self.preemption.requested, *self.steps.guard.collect()))
@@ -137,7 +135,7 @@ class Run:
         """
         if not self._was_done:
             self.saver.conclude()
-            if self._is_done():  # a signal that arrived during the last iteration stopped nothing
+            if self._is_done():  # a signal in the last iteration stopped nothing
                 self.stop_reason = None
         if self.process.is_main:
             print(self._conclusion())
@@ -167,10 +165,10 @@ class Run:
     # Logs and previews
 
     def _log_means(self) -> StopReason | None:
-        """Log the means since the last tick; return a limit that has been reached."""
-        self._handle(self.sync.flush())  # first, because a bad step explains a bad mean
+        """Log the means since the last tick; return the reason to stop if a limit has been reached."""
+        self._handle(self.sync.flush())  # first: a bad step explains a bad mean
         values = self.stats.tick() | self._measure_drift()
-        if self.state.loss_scaler.is_enabled():  # float16; halves when a step is skipped
+        if self.state.loss_scaler.is_enabled():  # in float16; halved when a step is skipped
             values[LOSS_SCALE] = self.state.loss_scaler.get_scale()
         values |= score_gap(values) | self.nonfinite.check_means(values)
         self.log.tick(values, self.state.images, self.time_limit.seconds_left())
@@ -207,7 +205,7 @@ class Run:
     # Checkpoints
 
     def contents(self) -> dict[str, Any]:
-        """Return the contents of a checkpoint. Every process must call it."""
+        """Return the contents of a checkpoint as plain data and tensors. Every process must call it."""
         return {
             **self.state.networks(self.data.classes.to_dict()).to_dict(),
             "data": self.data.dataset.provenance,
@@ -217,7 +215,7 @@ class Run:
         }
 
     def _save(self) -> None:
-        """Save a checkpoint; write pending means first, so that a resumed run does not count them twice."""
+        """Log the means since the last tick, which a checkpoint does not hold, then save a checkpoint."""
         if self.stats.reported:
             self._log_means()
         self.log.flush()
@@ -228,10 +226,10 @@ class Run:
             self._save()
 
     def _resume(self) -> None:
-        """Restore the checkpoint to resume from, if there is one; a new run announces its start and checks its data."""
+        """Restore the checkpoint to resume from, or start a new run; check the data unless this run did so before."""
         checkpoint = from_main(self.process, lambda: self.folder.resume_from(self.resume))
         if not all(gather(checkpoint is None or checkpoint.is_file())):
-            raise ConfigError(f"{checkpoint} is not visible to all processes: --output must be on a shared file system")
+            raise ConfigError(f"not all processes can read {checkpoint}: put it and --output on a shared file system")
         if checkpoint:
             self._restore(checkpoint)
         elif self.pretrained and self.process.is_main:
@@ -244,7 +242,7 @@ class Run:
         networks = load_networks(path)
         contents = networks.contents
         if not {"training", "config"} <= contents.keys():
-            raise ConfigError(f"{path} holds networks but no training state: give --resume a checkpoint of a run")
+            raise ConfigError(f"{path} holds networks but no training state: give --resume a checkpoint of train.py")
         networks.check_architecture(self.state.generator.config)
         if networks.classes:
             self.data.check_classes(ClassTable.from_dict(networks.classes), str(path))
@@ -273,9 +271,9 @@ class Run:
         return history
 
     def _lacks_measurement(self) -> bool:
-        """Return True if metrics are due and not measured yet.
+        """Return True if metrics are due at this number of images, and not in the history.
 
-        A run may have stopped between checkpoint and measurement.
+        A resumed run may lack a measurement because it stopped after the checkpoint and before measuring.
         """
         images, training, history = self.state.images, self.config.training, self.history
         if not history:

@@ -1,13 +1,13 @@
-"""The folder of a run, which only one run uses.
+"""The folder of a run; a lock keeps other runs out.
 
 config.yaml                              every option of the run
-config_from_000012800_images.yaml        the options from there on, if a resumed run changed some
-versions.json
-checkpoints/images_000012800.pt          the newest `keep_checkpoints`, and milestones
+config_from_000012800_images.yaml        the options after 12,800 images, if a resumed run changed some
+versions.json                            versions of Python and packages; a change adds a file, as for config.yaml
+checkpoints/images_000012800.pt          the newest checkpoints (`training.keep_checkpoints`) and milestones
 best.pt                                  the checkpoint with the best value of the metric `metrics.best`
-previews/images_000012800.png
-metrics.jsonl                            all measurements, with everything that they depend on
-tensorboard/
+previews/images_000012800.png            image grids
+metrics.jsonl                            all measured metrics, with the settings that they depend on
+tensorboard/                             event files
 .lock                                    held while a run uses the folder
 """
 
@@ -34,12 +34,12 @@ from utils.files import reason_not_writable, replacing
 
 LOCK = ".lock"
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "lmdb", "tensorboard")
-# Files that a killed run was writing, by the names that `replacing` gives.
+# Names that `replacing` gives to files while they are written; a killed run leaves them behind.
 PARTIAL = re.compile(r"\.(images_\d{9,}\.(pt|png)|best\.pt|metrics\.jsonl|(config|versions)[\w.]*)\.\d+\.partial")
 
 
 class RunFolder:
-    """Paths and files of a run; nothing is created before `claimed`."""
+    """Paths and files of a run. Creating the object creates no folder; `claimed` does."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -50,36 +50,36 @@ class RunFolder:
         self.best = self.path / "best.pt"
 
     def check(self, resume: str) -> None:
-        """Check that a run can start or resume here; see `resume_from`.
+        """Check that a run can start or resume in the folder; `resume` is the argument of `resume_from`.
 
         Raises:
-            ConfigError: if the folder holds other files, its name is not valid UTF-8, or the checkpoint is missing.
+            ConfigError: if the folder cannot be used or does not suit `resume`, or the checkpoint is missing.
         """
         check_name(self.path)
         exists = os.path.exists(self.path)  # unlike Path.exists, False for impossible names
         if exists and not self.path.is_dir():
-            raise ConfigError(f"--output {self.path} is a file: choose a folder")
+            raise ConfigError(f"--output {self.path} is not a folder: choose a folder")
         is_occupied = exists and any(map(_occupies, self.path.iterdir()))
         if reason := reason_not_writable(self.path):
             raise ConfigError(f"--output {self.path}: {reason}; choose a writable folder")
         if resume == "none" and is_occupied:
-            raise ConfigError(f"{self.path} is not empty: choose another --output, or --resume auto to continue")
+            raise ConfigError(f"{self.path} is not empty: choose another --output, or resume with --resume auto")
         if is_occupied and not (self.path / "config.yaml").exists():
             raise ConfigError(f"{self.path} holds files, but no config.yaml of a run: choose another --output")
         if resume in ("auto", "none"):
             return
         if not os.path.isfile(resume):
-            raise ConfigError(f"--resume {resume}: no such file; give auto, none or a checkpoint")
+            raise ConfigError(f"--resume {resume} is not a file: give auto, none or a checkpoint")
         newest = next(reversed(self.checkpoints.paths()), None)
         if newest and not newest.samefile(resume):
-            raise ConfigError(f"{self.path} already holds checkpoints other than {resume}: choose another --output")
+            raise ConfigError(f"--resume {resume} is not the newest checkpoint of {self.path}: choose another --output")
 
     @contextmanager
     def claimed(self, process: Process) -> Iterator[None]:
-        """Keep other runs out of the folder inside the block, and remove what a killed run was writing.
+        """Lock the folder inside the block, and first remove files that a killed run left partly written.
 
         Raises:
-            ConfigError: if another run uses it, or it cannot be written.
+            ConfigError: if another run uses the folder, or the folder is not writable.
         """
 
         def claim() -> None:
@@ -94,15 +94,15 @@ class RunFolder:
         """Return the checkpoint to resume from: the newest usable one for "auto", none for "none", else the given file.
 
         Raises:
-            ConfigError: see `check`; also if all checkpoints are damaged, or those of an earlier run are missing.
+            ConfigError: see `check`; also if no checkpoint can be used, or there are metrics but no checkpoint.
         """
         self.check(resume)
         if resume in ("auto", "none"):
             newest = self.checkpoints.newest_usable()
             if not newest and os.path.exists(self.metrics) and self.metrics.stat().st_size:
                 raise ConfigError(
-                    f"{self.path} holds measurements, but no checkpoint: choose another --output to start a new run, "
-                    "or restore a checkpoint"
+                    f"{self.path} holds a metrics.jsonl, but no checkpoint: restore one from a backup, or choose "
+                    "another --output to start a new run"
                 )
             return newest
         if problem := find_damage(Path(resume)):
@@ -110,10 +110,10 @@ class RunFolder:
         return Path(resume)
 
     def prepare(self, config: RunConfig, images: int) -> None:
-        """Create the subfolders, and store configuration and versions.
+        """Create the subfolders, and store the configuration and versions that apply after `images` images.
 
         Raises:
-            ConfigError: if the folder cannot be written.
+            ConfigError: if a file or folder cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -123,7 +123,7 @@ class RunFolder:
                 folder.mkdir(exist_ok=True)
         except (OSError, EditError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise ConfigError(f"--output {self.path}: {reason}; choose a writable folder") from None
+            raise ConfigError(f"--output {self.path}: {reason}; choose a writable folder with free space") from None
 
     def _remove_partial(self) -> None:
         for folder in (self.path, self.checkpoints.folder, self.previews):
@@ -132,7 +132,7 @@ class RunFolder:
                     path.unlink(missing_ok=True)
 
     def _store(self, name: str, suffix: str, text: str, images: int) -> None:
-        """Write a file beside earlier ones of that name, unless the latest has the same text."""
+        """Write a file unless the latest of this name has the same text; later files have `images` in their names."""
         earlier = sorted(self.path.glob(f"{name}_from_*{suffix}")) or list(self.path.glob(name + suffix))
         if earlier and earlier[-1].read_bytes() == text.encode():
             return
@@ -142,7 +142,7 @@ class RunFolder:
 
 
 def _occupies(path: Path) -> bool:
-    """Return False for files that a run leaves if it is killed during startup: the lock and partial writes."""
+    """Return False for files that a run killed during startup leaves behind: the lock and partly written files."""
     return path.name != LOCK and not PARTIAL.fullmatch(path.name)
 
 
@@ -158,18 +158,18 @@ def check_name(folder: Path) -> None:
         ConfigError: if the name has bytes that are not valid UTF-8.
     """
     if any(ord(character) in NOT_UTF8 for character in str(folder)):
-        raise ConfigError(f"--output {folder}: TensorBoard needs names in UTF-8; choose another folder")
+        raise ConfigError(f"--output {folder}: TensorBoard needs names in UTF-8; choose another name")
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock a folder, which is created if needed, and removed afterwards if nothing was written to it.
+    """Lock a folder inside the block. A missing folder is created, and removed again if the block leaves it empty.
 
-    The lock is a POSIX one: worker processes do not inherit it, so it does not outlive a killed run, and network file
-    systems support it. Its file is kept as long as the folder.
+    The lock is a POSIX record lock. Network file systems support it, and worker processes do not inherit it, so it
+    ends with the run even if the run is killed. The lock file itself stays in the folder.
 
     Raises:
-        ConfigError: if a live process holds the lock, or the folder cannot be written.
+        ConfigError: if a live process holds the lock, or the folder is not writable.
     """
     is_new = not os.path.exists(folder)
     with _locked_file(folder) as file:
@@ -179,7 +179,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # somebody else has put something there, or removed it
+            with contextlib.suppress(OSError):  # another program has added files, or removed the folder
                 if is_new and os.listdir(folder) == [LOCK]:
                     (folder / LOCK).unlink()
                     folder.rmdir()
@@ -187,7 +187,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked_file(folder: Path) -> Iterator[FileIO]:
-    """Open and lock the file; repeat if an earlier user has removed it in between."""
+    """Yield the open and locked lock file; start over if another run removed the file before it was locked."""
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)

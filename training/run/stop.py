@@ -18,7 +18,7 @@ from utils.errors import ExitCode
 
 MASK_DRIFT = "adaptation/mask_drift"
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-_DEBOUNCE = 1.0  # seconds: launchers forward signals that processes have already received
+_DEBOUNCE = 1.0  # seconds in which a second signal is ignored: launchers forward signals already received
 
 
 class StopReason(NamedTuple):
@@ -31,7 +31,7 @@ PREEMPTED = StopReason("stopped by a signal", "rerun the same command to continu
 
 
 class TimeLimit:
-    """The limit `training.max_minutes` on the mean elapsed time of the processes; 0 means no limit."""
+    """Limit on the time since creation of this object, averaged over processes: `training.max_minutes`; 0: no limit."""
 
     def __init__(self, minutes: float, device: torch.device) -> None:
         self._minutes = minutes
@@ -39,11 +39,11 @@ class TimeLimit:
         self._start = time.monotonic()
 
     def seconds_left(self) -> float:
-        """Return the seconds until this process reaches the limit."""
+        """Return the seconds until this process reaches the limit, infinity without a limit."""
         return self._start + 60 * self._minutes - time.monotonic() if self._minutes else math.inf
 
     def reached(self) -> StopReason | None:
-        """Return the reason to stop, if the limit is reached. Every process must call it."""
+        """Return the reason to stop if the limit is reached, else None. Every process must call it."""
         passed = torch.tensor((time.monotonic() - self._start) / 60, device=self._device)
         if not 0 < self._minutes <= mean_over_processes(passed).item():
             return None
@@ -51,29 +51,29 @@ class TimeLimit:
 
 
 def drift_limit_reached(drift: float, maximum: float) -> StopReason | None:
-    """Return the reason to stop if the mask drift is above `training.max_mask_drift`; 0 means no limit."""
+    """Return the reason to stop if the mask drift is above the limit `training.max_mask_drift`; 0: no limit."""
     if not 0 < maximum < drift:
         return None
     return StopReason(
         f"mask drift {drift:.3g} is above training.max_mask_drift = {maximum:g}",
-        "earlier checkpoints have drifted less; to continue, rerun the command with a higher limit",
+        "earlier checkpoints have drifted less; to continue, rerun the command with a higher training.max_mask_drift",
     )
 
 
 class InterruptionError(Exception):
-    """Work that can be repeated was abandoned by all processes at the same point, because the run is to stop."""
+    """Raised in all processes at the same point: the run stops, and a resumed run repeats the interrupted work."""
 
 
 class Preemption:
     """Handle SIGTERM, SIGINT (Ctrl-C), SIGUSR1 and SIGHUP inside the context.
 
-    Inside `deferred`, a signal only sets `requested`; a SIGINT more than a second later ends the process at once.
-    Elsewhere there is nothing to save, for example while the data are opened: a signal ends the process at once, with
-    `ExitCode.PREEMPTED`, and SIGINT raises KeyboardInterrupt. SIGHUP means that the terminal was closed; under nohup it
-    is ignored.
+    Inside `deferred`, a signal only sets `requested`; if SIGINT follows more than a second later, it raises
+    KeyboardInterrupt. Elsewhere, for example while data files are opened, there is nothing to save: SIGINT raises
+    KeyboardInterrupt at once, and the other signals end the process with `ExitCode.PREEMPTED`. SIGHUP means that the
+    terminal was closed. A signal that was ignored before stays ignored, such as SIGHUP under nohup.
 
     Attributes:
-        requested: True if this process was asked to stop.
+        requested: True if a signal has asked this process to stop.
     """
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class Preemption:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Let signals only set `requested` inside the block, which must check it."""
+        """Let signals only set `requested` inside the block; the block must check `requested`."""
         self._defers = True
         try:
             yield
@@ -117,7 +117,7 @@ class Preemption:
 
 
 def _leave_terminal() -> None:
-    """Redirect stdout and stderr to /dev/null if they are a terminal: writing to a closed one fails."""
+    """Redirect stdout and stderr from a terminal to /dev/null, because writing to a closed terminal fails."""
     for stream in (1, 2):
         if stat.S_ISCHR(os.fstat(stream).st_mode):
             nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -1,9 +1,9 @@
-"""The flags that processes exchange after every iteration: a signal asks to stop, or a step was bad.
+"""Exchange of two flags after every iteration: whether a signal asks to stop, and how many steps were bad.
 
 The host never waits for a GPU's current work. On a GPU the result is read one iteration late, from pinned memory, when
-the next iteration is already queued; so a run ends with the iteration in which a signal arrived, or the next one.
+the next iteration is already queued. So a run stops after the iteration in which a signal arrived, or after the next.
 
-If a process is lost, GPUs that wait for it raise no error on the host. The sign is a result that does not arrive.
+A GPU that waits for a lost process raises no error on the host. The host notices because no result arrives.
 """
 
 import time
@@ -16,16 +16,16 @@ from torch import Tensor
 
 from training.nonfinite_guard import IterationChecks
 
-MARGIN = 10.0  # seconds between the end of our wait and NCCL's timeout
-POLL = 0.001  # seconds
+MARGIN = 10.0  # seconds by which the host gives up before NCCL's timeout
+POLL = 0.001  # seconds between checks whether a result has arrived
 
 
 class SyncResult(NamedTuple):
-    """The flags of one iteration. All fields but `checks` are the same in all processes."""
+    """Result of one iteration. All fields except `checks` are the same in all processes."""
 
-    stop: bool
-    bad_steps: int
-    checks: IterationChecks  # this process's own
+    stop: bool  # True if a signal has asked any process to stop
+    bad_steps: int  # number of optimizer steps with bad gradients
+    checks: IterationChecks  # the checks of this process
 
 
 class _Pending(NamedTuple):
@@ -36,11 +36,11 @@ class _Pending(NamedTuple):
 
 
 class IterationSync:
-    """Exchange flags once an iteration; all processes read the same results in the same iterations.
+    """Exchange flags once per iteration; all processes read the same results in the same iterations.
 
     Args:
         device: device of this process.
-        collective_minutes: timeout of the process group.
+        collective_minutes: timeout of the process group, in minutes.
     """
 
     def __init__(self, device: torch.device, collective_minutes: float) -> None:
@@ -50,12 +50,12 @@ class IterationSync:
         self._pending: deque[_Pending] = deque()
 
     def exchange(self, stop: bool, bad_steps: Tensor, checks: IterationChecks) -> list[SyncResult]:
-        """Send this process's flags, and return the results that have arrived: none in a GPU's first iteration.
+        """Send this process's flags. Return the result of this iteration, or on a GPU that of the previous one, if any.
 
         Args:
-            stop: True if this process was asked to stop.
-            bad_steps: number of bad steps, a scalar.
-            checks: the iteration's checks, which are returned with its result.
+            stop: True if a signal has asked this process to stop.
+            bad_steps: scalar tensor, number of bad steps of the iteration.
+            checks: checks of the iteration, returned with its result.
 
         Raises:
             DistBackendError: if a GPU's result does not arrive in time; see `report_lost_ranks`.
@@ -67,7 +67,7 @@ class IterationSync:
         return self._read(len(self._pending) - self._delay)
 
     def flush(self) -> list[SyncResult]:
-        """Return the results that have not been read yet. Waits for the device."""
+        """Return all results that have not been read yet. Waits for the device."""
         return self._read(len(self._pending))
 
     def _fetch(self, flags: Tensor, checks: IterationChecks) -> _Pending:
@@ -90,7 +90,7 @@ class IterationSync:
         return results
 
     def _wait(self, arrived: torch.cuda.Event, sent: float) -> None:
-        """Wait for a GPU's result, and give up before NCCL aborts this process."""
+        """Wait for a GPU's result; raise DistBackendError before NCCL would abort this process."""
         if not dist.is_initialized():
             arrived.synchronize()
             return

@@ -1,6 +1,6 @@
-"""Reading of regular files of limited size, and the form in which messages show names and values from files.
+"""Reading of regular files of limited size; and formatting of names and values from files for messages.
 
-Only regular files are read, because opening a pipe can wait forever and a device has no end.
+Only regular files are read, because opening a pipe may wait forever, and a device may have no end.
 """
 
 import hashlib
@@ -13,11 +13,11 @@ from typing import Any
 
 from utils.errors import ReadingError
 
-_MAX_SHOWN = 120  # characters of a value in a message
+_MAX_SHOWN = 120  # largest number of characters that a message shows of a value
 
 
 def check_regular(path: str | Path) -> int:
-    """Return the size in bytes of a file; raise ReadingError if it is missing or not a regular file."""
+    """Return the size of a file in bytes; raise ReadingError if there is no such file, or it is not a regular one."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
@@ -32,9 +32,9 @@ def check_regular(path: str | Path) -> int:
 
 
 def read_bytes(path: str | Path, max_bytes: int) -> bytes:
-    """Return the content of a regular file; raise ReadingError if it is larger than `max_bytes` or not readable."""
+    """Return the content of a regular file; raise ReadingError if it is not readable or larger than `max_bytes`."""
     if (size := check_regular(path)) > max_bytes:
-        raise ReadingError(f"has {size} bytes, more than {max_bytes}")
+        raise ReadingError(f"has {size} bytes; at most {max_bytes} are allowed")
     try:
         with open(path, "rb") as file:
             return file.read(max_bytes)
@@ -43,7 +43,7 @@ def read_bytes(path: str | Path, max_bytes: int) -> bytes:
 
 
 def read_text(path: str | Path, max_bytes: int) -> str:
-    """Return the content of a UTF-8 file; raise ReadingError like `read_bytes`, and for other encodings."""
+    """Return the text of a UTF-8 file; raise ReadingError as `read_bytes` does, and if the file is not UTF-8."""
     try:
         return read_bytes(path, max_bytes).decode()
     except UnicodeDecodeError:
@@ -60,7 +60,7 @@ def sha256_of(path: str | Path) -> str:
 
 
 class _Brief(reprlib.Repr):
-    """Bounded `repr`, also of containers that contain themselves and of huge integers."""
+    """`repr` of limited length, also for huge integers and for containers that contain themselves."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,20 +71,20 @@ class _Brief(reprlib.Repr):
 
 
 def brief(value: Any) -> str:
-    """Return the `repr` of a value in one line of limited length."""
+    """Return the `repr` of a value on one line, cut after `_MAX_SHOWN` characters."""
     text = " ".join(_Brief().repr(value).split())
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 def label(name: Any) -> str:
-    """Return a name from a file like `brief`, without quotes."""
+    """Return a name on one line, as `brief` does, but without quotes."""
     return brief(name).strip("'\"")
 
 
 def normalized(name: str) -> str:
-    """Return a name in Unicode's form NFC, so that names from different systems compare equal.
+    """Return a name in the Unicode form NFC, so that equal names from different systems compare equal.
 
-    macOS stores letters and their accents separately (NFD), other systems as one character (NFC). Bytes that Python
-    could not decode because the locale is not UTF-8 are decoded as UTF-8.
+    macOS stores a letter and its accent as two characters (NFD), other systems as one (NFC). Bytes that Python did
+    not decode because the locale is not UTF-8 are decoded as UTF-8.
     """
     return unicodedata.normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape"))

@@ -1,7 +1,7 @@
-"""Safe reading of YAML and JSON: plain data of bounded size, without objects, aliases or duplicate keys.
+"""Safe reading of YAML and JSON: only plain data of limited size; no YAML with objects, aliases or duplicate keys.
 
-PyYAML's safe loader runs no code, but aliases can expand a hundred bytes to gigabytes, and malformed numbers, dates and
-nesting raise errors of many types.
+PyYAML's safe loader runs no code. But aliases can expand a hundred bytes to gigabytes, and malformed numbers, malformed
+dates and deep nesting raise errors of many types.
 """
 
 import json
@@ -15,15 +15,15 @@ from yaml.nodes import MappingNode, Node
 from utils.errors import ReadingError
 from utils.reading.checks import brief, label, read_text
 
-MAX_YAML_BYTES = 2**18  # the bundled files have 4 KiB at most
+MAX_YAML_BYTES = 2**18  # bundled files have at most 4 KiB
 MAX_JSON_BYTES = 2**22
 MAX_DEPTH = 32
 LARGEST_NUMBER = 2**63  # integers are at least -LARGEST_NUMBER, and less than LARGEST_NUMBER
-_OTHER_VERSION = "use the version that wrote it, or a newer one"
+_OTHER_VERSION = "use the version that wrote the file, or a newer one"
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that raises YAMLError for aliases, deep nesting and duplicate keys."""
+    """SafeLoader that raises YAMLError for aliases, nesting deeper than MAX_DEPTH, and duplicate keys."""
 
     depth = 0
 
@@ -42,13 +42,13 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = repr(self.construct_object(key_node, deep=True))
             if key in seen:
-                raise yaml.YAMLError(f"{key} is given twice, again in line {key_node.start_mark.line + 1}")
+                raise yaml.YAMLError(f"{key} is given twice, the second time in line {key_node.start_mark.line + 1}")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
 class _TextLoader(_Loader):
-    """Loader that keeps scalars as text; only null, ~ and empty values become None."""
+    """Loader that keeps scalars as text, except that null, ~ and empty values become None."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012, an attribute of the parent
         first: [(tag, pattern) for tag, pattern in resolvers if tag == "tag:yaml.org,2002:null"]
@@ -59,14 +59,14 @@ class _TextLoader(_Loader):
 def parse_yaml(text: str, as_text: bool = False) -> Any:
     """Parse a YAML document to plain data.
 
-    With `as_text`, scalars stay text, because YAML 1.1 reads 010 as 8, 1:30 as 90 and yes as true.
+    If `as_text` is True, scalars other than null stay text; YAML 1.1 would read 010 as 8, 1:30 as 90 and yes as true.
 
     Raises:
-        ReadingError: if it is not YAML, too long, nested too deep, or has objects, aliases, duplicate keys or integers
-            of more than 64 bits.
+        ReadingError: if the text is not YAML, is too long or nested too deep, or has objects, aliases, duplicate keys,
+            or integers outside the range of int64.
     """
     if len(text) > MAX_YAML_BYTES:
-        raise ReadingError(f"has {len(text)} characters, more than {MAX_YAML_BYTES}")
+        raise ReadingError(f"has {len(text)} characters; at most {MAX_YAML_BYTES} are allowed")
     try:
         data = yaml.load(text, _TextLoader if as_text else _Loader)  # both are safe loaders
     except Exception as error:  # malformed numbers and dates raise Python's own errors
@@ -76,24 +76,24 @@ def parse_yaml(text: str, as_text: bool = False) -> Any:
 
 
 def _yaml_problem(error: Exception) -> str:
-    """Return a parser's error as one line, without the excerpt of the document."""
+    """Return a parser's error as one line, without its excerpt of the document."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         mark, problem = error.problem_mark, str(error.problem)
-        if problem.startswith("but "):  # a continuation of the context
+        if problem.startswith("but "):  # continues the context
             problem = f"{error.context}, {problem}"
         return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
     return " ".join(str(error).split())
 
 
 def read_yaml(path: str | Path, as_text: bool = False) -> Any:
-    """Parse a YAML file like `parse_yaml`; also raise ReadingError if it is not a regular file or not UTF-8."""
+    """Parse a YAML file as `parse_yaml` does; also raise ReadingError if the file is unreadable or not UTF-8."""
     return parse_yaml(read_text(path, MAX_YAML_BYTES), as_text)
 
 
 def parse_json(text: bytes) -> Any:
-    """Parse a JSON document to plain data; raise ReadingError for the same reasons as `parse_yaml`."""
+    """Parse JSON to plain data; raise ReadingError if it is invalid, too long or deep, or an integer exceeds int64."""
     if len(text) > MAX_JSON_BYTES:
-        raise ReadingError(f"has {len(text)} bytes, more than {MAX_JSON_BYTES}")
+        raise ReadingError(f"has {len(text)} bytes; at most {MAX_JSON_BYTES} are allowed")
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
@@ -103,15 +103,15 @@ def parse_json(text: bytes) -> Any:
 
 
 def stored_options(schema: type, values: Any) -> Mapping[str, Any]:
-    """Return the options of a dataclass that a file stores; raise ReadingError for wrong names or types."""
+    """Return `values`, stored options of a dataclass; raise ReadingError for an unknown name, wrong type or choice."""
     if not isinstance(values, dict):
-        raise ReadingError(f"has {brief(values)} in place of a dict of options")
+        raise ReadingError(f"has {brief(values)} instead of a dict of options")
     kinds = get_type_hints(schema)
     for name, value in values.items():
         if name not in kinds:
             raise ReadingError(f"has the option {label(name)}, which this version does not know: {_OTHER_VERSION}")
         if not _has_kind(value, kinds[name]):
-            remedy = ""
+            remedy = ", which has the wrong type"
             if get_origin(kinds[name]) is Literal:
                 choices = ", ".join(map(str, get_args(kinds[name])))
                 remedy = f", but this version has only {choices}: {_OTHER_VERSION}"
@@ -128,10 +128,10 @@ def _has_kind(value: Any, kind: Any) -> bool:
 
 
 def _check_numbers(data: Any, depth: int = 0) -> None:
-    """Check the size of integers and the depth of nesting, which the JSON parser does not limit."""
+    """Raise ReadingError for integers outside int64 or nesting deeper than MAX_DEPTH; the parsers accept both."""
     if depth > MAX_DEPTH:
         raise ReadingError(f"is nested more than {MAX_DEPTH} levels deep")
     if isinstance(data, int) and not -LARGEST_NUMBER <= data < LARGEST_NUMBER:
-        raise ReadingError(f"has an integer of {data.bit_length()} bits, more than 64")
+        raise ReadingError(f"has an integer of {data.bit_length()} bits, outside the range of int64")
     for item in [*data.keys(), *data.values()] if isinstance(data, dict) else data if isinstance(data, list) else ():
         _check_numbers(item, depth + 1)

@@ -1,8 +1,8 @@
-"""Safe loading of `torch.save` files: tensors and plain data only, with memory bounded by the size of the file.
+"""Safe loading of `torch.save` files: only tensors and plain data, with memory limited by the size of the file.
 
-`torch.load(weights_only=True)` runs no code of a file. But it decompresses records, allocates byte arrays of any size,
-and builds tensors that claim more elements than they store. Therefore the archive and its pickle are checked before
-loading, and the loaded contents afterwards.
+`torch.load(weights_only=True)` runs no code from the file. But it decompresses records, allocates byte arrays of any
+size, and builds tensors with more elements than are stored. Therefore this module checks the archive and its pickle
+before loading, and the contents afterwards.
 """
 
 import argparse
@@ -21,9 +21,9 @@ from utils.errors import ReadingError
 from utils.reading.checks import check_regular, label
 from utils.reading.plain import LARGEST_NUMBER
 
-MAX_PLAIN_BYTES = 2**23  # of everything but the tensors; a checkpoint of a training run has 0.2 MiB
+MAX_PLAIN_BYTES = 2**23  # of everything but the tensors; 0.2 MiB in a checkpoint of a training run
 _MAX_DIRECTORY_BYTES = 2**23
-_MAX_SHARING = 8  # the tensors may have this many times the bytes of the file, because they may share storage
+_MAX_SHARING = 8  # largest ratio of the tensors' bytes to the file's; above 1, as tensors may share storage
 _END, _END_64, _LOCATOR_64 = b"PK\5\6", b"PK\6\6", b"PK\6\7"  # signatures of a ZIP archive
 _END_BYTES, _END_64_BYTES, _LOCATOR_BYTES = 22, 56, 20
 _STORAGES = {  # bytes per element, by the storage's class
@@ -45,10 +45,10 @@ StateDict = Mapping[str, Tensor]
 
 
 def load_tensors(path: str | Path) -> Any:
-    """Load tensors, plain data and `argparse.Namespace` from a `torch.save` file; tensors are on the CPU.
+    """Load tensors (to the CPU), plain data and `argparse.Namespace` from a `torch.save` file.
 
     Raises:
-        ReadingError: if it is not a regular file or not such an archive, is damaged, or contains anything else.
+        ReadingError: if the file is not readable, not such an archive, damaged, or contains anything else.
     """
     size = check_regular(path)
     try:
@@ -62,14 +62,14 @@ def load_tensors(path: str | Path) -> Any:
     except ReadingError:
         raise
     except OSError as error:
-        raise ReadingError(f"cannot be read ({error.strerror or 'damaged'})") from None
+        raise ReadingError(f"cannot be read ({error.strerror or 'it is damaged'})") from None
     except Exception as error:  # torch.load raises errors of any type for damaged archives
         # PyTorch's own message is not repeated: it would advise the user to run the file's code.
         raise ReadingError("is damaged, or contains more than tensors and plain data") from error
 
 
 def _check_directory(file: BinaryIO, size: int) -> None:
-    """Require that the archive's directory ends the file, so that all readers find the same one, and limit its size."""
+    """Check that the archive's directory is at the end of the file, where all readers find it, and not too large."""
     file.seek(max(0, size - _END_BYTES - _LOCATOR_BYTES - _END_64_BYTES))
     tail = file.read()
     end, before = tail[-_END_BYTES:], tail[:-_END_BYTES]
@@ -81,39 +81,39 @@ def _check_directory(file: BinaryIO, size: int) -> None:
         stop -= _LOCATOR_BYTES + _END_64_BYTES
         record = before[-_LOCATOR_BYTES - _END_64_BYTES : -_LOCATOR_BYTES]
         if not record.startswith(_END_64) or struct.unpack("<Q", before[-12:-4])[0] != stop:
-            raise ReadingError("is an archive with a misplaced directory")
+            raise ReadingError("is damaged: its archive directory is not where it should be")
         length, start = struct.unpack("<QQ", record[40:56])
     if start + length != stop or length > _MAX_DIRECTORY_BYTES:
-        raise ReadingError("is an archive with a misplaced directory")
+        raise ReadingError("is damaged: its archive directory is too large or not where it should be")
 
 
 def _check_records(archive: zipfile.ZipFile, size: int) -> None:
-    """Require that records are uncompressed, do not overlap, and have the number of bytes that the pickle claims."""
+    """Check that records are uncompressed, do not overlap, and have all the bytes that the pickle claims."""
     records = archive.infolist()
     folders = {record.filename.partition("/")[0] for record in records}
     if len(folders) != 1 or len({record.filename.lower() for record in records}) != len(records):
         raise ReadingError("is not an archive of torch.save")
     if any(record.compress_type != zipfile.ZIP_STORED for record in records):
-        raise ReadingError("has compressed records, which torch.save does not write")
+        raise ReadingError("has compressed records, which torch.save does not write; save it again")
     if sum(record.file_size for record in records) > size:
-        raise ReadingError(f"is corrupt: its records add up to more than the file's {size} bytes")
+        raise ReadingError(f"is damaged: its records add up to more than the file's {size} bytes")
     folder = folders.pop()
     plain = archive.getinfo(f"{folder}/data.pkl")
     if plain.file_size > MAX_PLAIN_BYTES:
-        raise ReadingError(f"has {plain.file_size} bytes besides its tensors, more than {MAX_PLAIN_BYTES}")
+        raise ReadingError(f"has {plain.file_size} bytes besides its tensors; at most {MAX_PLAIN_BYTES} are allowed")
     sizes = {record.filename: record.file_size for record in records}
     for key, claimed in _claimed_storages(archive.read(plain)).items():
         if sizes.get(f"{folder}/data/{key}", -1) < claimed:
-            raise ReadingError("has tensors that claim more elements than it stores")
+            raise ReadingError("is damaged: its tensors have more elements than the file stores")
 
 
 def _claimed_storages(content: bytes) -> dict[str, int]:
-    """Return the bytes that a pickle claims for each storage, by the storage's key, without running the pickle.
+    """Return how many bytes a pickle claims for each storage, by the storage's key, without running the pickle.
 
-    Some releases of PyTorch trust these claims, and read beyond the end of shorter records.
+    Some releases of PyTorch trust these claims, and read beyond the end of records that are shorter.
 
     Raises:
-        ReadingError: if it refers to anything but tensors and containers, or to storages in an unusual way.
+        ReadingError: if the pickle uses anything but tensors and containers, or storages in an unusual form.
         Exception: of any type if the pickle is damaged.
     """
     stack: list[Any] = []
@@ -121,7 +121,7 @@ def _claimed_storages(content: bytes) -> dict[str, int]:
     claims: dict[str, int] = {}
     for code, argument, _ in pickletools.genops(content):
         if code.name == "GLOBAL" and argument not in _GLOBALS:
-            raise ReadingError(f"contains more than tensors and data: {str(argument)[:80]!r}")
+            raise ReadingError(f"contains {str(argument)[:80]!r}, which is neither a tensor nor plain data")
         if code.name == "BINPERSID":
             key, size = _storage_key_and_bytes(stack.pop())
             claims[key] = max(size, claims.get(key, 0))
@@ -136,7 +136,7 @@ def _claimed_storages(content: bytes) -> dict[str, int]:
 
 
 def _apply_opcode(code: pickletools.OpcodeInfo, argument: Any, stack: list[Any]) -> None:
-    """Change the stack as the pickle machine would, keeping only the values of constants and tuples."""
+    """Change the stack as unpickling would, but keep only constants and tuples; None stands for other values."""
     before = code.stack_before
     items: list[Any] = []
     if pickletools.markobject in before:
@@ -158,13 +158,13 @@ def _storage_key_and_bytes(persistent_id: Any) -> tuple[str, int]:
     match persistent_id:
         case ("storage", str(kind), str(key), str(), int(count)) if kind in _STORAGES and count >= 0:
             return key, count * _STORAGES[kind]
-    raise ReadingError("does not name its tensors as torch.save does")
+    raise ReadingError("is damaged, or was not written by torch.save: it refers to tensors in another way")
 
 
 class _PlainCopy:
-    """Copies contents to plain dicts, lists and tuples, and limits the bytes that the tensors in them claim.
+    """Copy loaded contents to plain dicts, lists and tuples, and limit the total bytes of the tensors in them.
 
-    A container that is referenced several times is copied once.
+    A container that occurs several times is copied once.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -177,7 +177,7 @@ class _PlainCopy:
             return value.detach()
         if value is None or isinstance(value, str | bool | float | int | bytes):
             if isinstance(value, int) and not -LARGEST_NUMBER <= value < LARGEST_NUMBER:
-                raise ReadingError(f"contains a {value.bit_length()}-bit integer, which is too large")
+                raise ReadingError(f"contains an integer of {value.bit_length()} bits, outside the range of int64")
             return value
         if id(value) not in self._copies:
             self._copies[id(value)] = self._copy_container(value)
@@ -192,20 +192,20 @@ class _PlainCopy:
             return tuple(self.copy(item) for item in value)
         if type(value) is argparse.Namespace:
             return argparse.Namespace(**self.copy(vars(value)))
-        raise ReadingError(f"contains a {type(value).__name__}")
+        raise ReadingError(f"contains a {type(value).__name__}, which is neither a tensor nor plain data")
 
     def _check_tensor(self, value: Tensor) -> None:
         if value.layout != torch.strided or value.device.type != "cpu":
             raise ReadingError("contains a tensor that is sparse or not on the CPU")
         self._bytes_left -= value.nbytes
         if value.nbytes > value.untyped_storage().nbytes() or self._bytes_left < 0:
-            raise ReadingError("has tensors that claim more elements than it stores")
+            raise ReadingError("is damaged: its tensors have more elements than the file stores")
 
 
 def check_shapes(module: nn.Module, state: StateDict) -> None:
     """Check that a file's state dict fits a module, which may be on the meta device.
 
-    Raise ReadingError with the name of the first tensor that is missing, unknown, or of another shape or kind of type.
+    Raise ReadingError for the first tensor that is missing, unknown, of another shape or kind (float or integer).
     """
     own = module.state_dict()
     for name in [*own, *state]:
@@ -215,13 +215,11 @@ def check_shapes(module: nn.Module, state: StateDict) -> None:
         if (shape := state[name].shape) != (expected := own[name].shape):
             raise ReadingError(f"has another architecture: {name} has shape {list(shape)}, expected {list(expected)}")
         if own[name].is_floating_point() != state[name].is_floating_point() or state[name].is_complex():
-            raise ReadingError(f"is damaged: {name} has the type {state[name].dtype}")
+            raise ReadingError(f"is damaged: {name} has the type {state[name].dtype}, expected {own[name].dtype}")
 
 
 def check_finite(state: StateDict) -> None:
-    """Raise ReadingError if a tensor has a NaN or an infinity; the message names it."""
+    """Raise ReadingError, with the tensor's name, if a tensor has NaN or infinite values."""
     for name, value in state.items():
         if not value.isfinite().all():
-            raise ReadingError(
-                f"is damaged: {name} has numbers that are not finite (NaN or infinity); choose an earlier checkpoint"
-            )
+            raise ReadingError(f"is damaged: {name} has NaN or infinite values; choose an earlier checkpoint")

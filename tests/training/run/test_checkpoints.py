@@ -79,7 +79,7 @@ def test_a_run_without_its_checkpoints_is_no_new_start(train):
     for path in (folder / "checkpoints").iterdir():
         path.unlink()
     before = (folder / "metrics.jsonl").read_text()
-    with pytest.raises(ConfigError, match="holds measurements, but no checkpoint"):
+    with pytest.raises(ConfigError, match=r"holds a metrics\.jsonl, but no checkpoint"):
         train(*MEASURED)
     assert (folder / "metrics.jsonl").read_text() == before
 
@@ -138,7 +138,7 @@ def test_an_old_one_that_disappears_or_stays_ends_no_run(tmp_path, monkeypatch):
     (tmp_path / "images_000000008.pt").unlink()
     (tmp_path / "images_000000008.pt").mkdir()  # which unlink does not remove
     [told] = checkpoints.save({"x": torch.zeros(1)}, 16, keep=2)
-    assert "images_000000008.pt, which is not needed anymore" in told
+    assert "images_000000008.pt (Is a directory): remove it yourself" in told
 
 
 def test_errors_that_are_none_of_the_disk_are_not_told_as_such(tmp_path, monkeypatch):
@@ -201,7 +201,7 @@ def test_a_full_disk_fails_the_run_in_the_end_or_at_once(train, capsys, small_fi
     with pytest.raises(WriteError, match="images_000000012"):
         train(output="on")
     told = capsys.readouterr().err
-    assert told.count("training continues (training.on_failed_checkpoint)") == 3
+    assert told.count("training continues (training.on_failed_checkpoint=continue)") == 3
     with pytest.raises(WriteError, match="images_000000004"):
         train("training.on_failed_checkpoint=stop", output="stop")
 
