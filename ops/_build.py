@@ -78,7 +78,7 @@ def build_and_load(device_type: str) -> None:
 
 
 def _build(recipe: _Recipe, folder: Path, library: Path) -> bool:
-    """Return False if another process has built the library in the meantime; else build and load it, return True."""
+    """Return False if another process has built the library by now; else build and load it and return True."""
     folder.mkdir(parents=True, exist_ok=True)
     failure = folder / "failure.txt"
     arrived = time.time()

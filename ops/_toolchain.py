@@ -68,8 +68,8 @@ def search_path() -> str:
 def cuda_home() -> Path | None:
     """Return the folder of the CUDA toolkit, or None if there is none with nvcc and headers.
 
-    If CUDA_HOME (or else CUDA_PATH) is set, no other folder is tried; else that of the nvcc on the PATH, then
-    /usr/local/cuda.
+    If CUDA_HOME (or else CUDA_PATH) is set, no other folder is tried. Otherwise the nvcc on the PATH is used,
+    or else /usr/local/cuda.
     """
     named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     candidates = [Path(named)] if named else _toolkit_candidates()
@@ -80,7 +80,7 @@ def _toolkit_candidates() -> Iterator[Path]:
     nvcc = shutil.which("nvcc")
     if nvcc is not None:
         yield Path(nvcc).resolve().parent.parent
-        # The command may be a wrapper script around the real nvcc, which prints its own folder in a dry run.
+        # The command may be a wrapper script: in a dry run, the real nvcc prints its own folder.
         top = re.search(r"^#\$ TOP=(.+)$", _output(nvcc, "--dryrun", "-E", "any.cu"), re.MULTILINE)
         if top:
             yield Path(top.group(1).strip()).resolve()
