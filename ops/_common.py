@@ -34,7 +34,7 @@ def wide_dtype(x: Tensor) -> torch.dtype:
 
 
 def cast_for_autocast(x: Tensor) -> Tensor:
-    """Cast x as autocast, if enabled, casts inputs of convolutions; float64 stays float64, as in PyTorch."""
+    """Cast x to the dtype in which autocast, if enabled, runs convolutions; float64 stays float64, as in PyTorch."""
     return x.to(autocast_dtype(x))
 
 

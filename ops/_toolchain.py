@@ -68,8 +68,7 @@ def search_path() -> str:
 def cuda_home() -> Path | None:
     """Return the folder of the CUDA toolkit, or None if there is none with nvcc and headers.
 
-    If CUDA_HOME (or else CUDA_PATH) is set, no other folder is tried. Otherwise the nvcc on the PATH is used,
-    or else /usr/local/cuda.
+    If CUDA_HOME (or else CUDA_PATH) is set, no other folder is tried; else the nvcc on the PATH, then /usr/local/cuda.
     """
     named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     candidates = [Path(named)] if named else _toolkit_candidates()
@@ -109,7 +108,7 @@ def gpu_capabilities() -> list[tuple[int, int]]:
 
 
 def arch_list() -> str:
-    """Return the compute capabilities to compile for, in the format of TORCH_CUDA_ARCH_LIST."""
+    """Return the compute capabilities to compile for, like "8.0;9.0": TORCH_CUDA_ARCH_LIST, or the visible GPUs'."""
     return os.environ.get("TORCH_CUDA_ARCH_LIST") or ";".join(f"{a}.{b}" for a, b in gpu_capabilities() or _DEFAULT)
 
 

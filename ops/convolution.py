@@ -2,11 +2,10 @@
 
 PyTorch computes second derivatives by convolutions with batch and channels swapped. Their kernels are as large as the
 image, which takes 3 to 5 times longer than necessary at 256 pixels and above. But a convolution `out` and its gradients
-`transposed` (of the input) and `weight_gradient` are bilinear, so their gradients are again these functions. With g for
-the gradient of `out` and gw for that of `weight_gradient`, the gradients of the arguments are:
+`transposed` (of x) and `weight_gradient` (of w) are bilinear, so their gradients are these three functions again:
 
-    out(x, w)               x: transposed(g, w), w: weight_gradient(g, x)
-    weight_gradient(g, x)   g: out(x, gw),       x: transposed(g, gw)
+    out(x, w), with gradient g:               transposed(g, w) for x, weight_gradient(g, x) for w
+    weight_gradient(g, x), with gradient gw:  out(x, gw) for g,       transposed(g, gw) for x
 
 Shapes: N batch, I input and O output channels, k kernel side, H, W input and OH, OW output sides.
 """

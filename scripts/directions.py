@@ -133,7 +133,7 @@ def find_directions(
 
 
 def part_mask(part: int | None, labels: np.ndarray) -> np.ndarray:
-    """Return where `labels` [..., R, R] show the part, or the foreground if it is None, as bool of this shape."""
+    """Return a bool mask for `labels` [..., R, R], True in the part, or in the foreground if `part` is None."""
     return labels > 0 if part is None else labels == part
 
 

@@ -32,11 +32,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print the report, and write the grid if --sheet is given.
-
-    Raises:
-        DataError: if there is no data set at PATH, it has problems, or the grid cannot be written.
-    """
+    """Print the report and write the grid; raise DataError if this fails or the data set has problems."""
     args = parse(argv)
     if args.sheet:
         _check_sheet(args.sheet)

@@ -33,7 +33,7 @@ class Spread:
 def time_in_turn(
     calls: Mapping[str, Callable[[], object]], device: torch.device, rounds: int, warm_up: int = 1, cold: bool = False
 ) -> dict[str, list[float]]:
-    """Return the seconds of each call in each round, by name, after `warm_up` rounds that are not timed.
+    """Return, by name, the seconds that each call took in each round after `warm_up` rounds that are not timed.
 
     In each round the calls run one after the other, so a machine that slows down affects all of them. `cold` is for
     single kernels: before each call, other memory is read, so that the caches hold neither the call's inputs nor data

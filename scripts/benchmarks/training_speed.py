@@ -1,11 +1,11 @@
 """Time full iterations of the training loop for our networks, ours with other options, and the reference networks.
 
 Each version is measured without penalties, then with all of them as often as in training. The reference networks
-(tests/reference; "literal" in the table) train in float32, with the same data, losses, optimizers and TF32 setting.
-"of rate" is the version's FLOP/s divided by those of a large matrix product in the same precision. For all versions,
-the FLOPs are those of the reference networks with backward passes, so recomputation does not count. "peak GB" is the
-memory of PyTorch's tensors (unknown with CUDA graphs), "reserved GB" the memory that PyTorch took from the GPU.
-On a CPU, other processes distort all times.
+(tests/reference; "literal" in the table) train in float32, with the same data, losses, optimizers and TF32 setting. "of
+rate" is the version's FLOP/s divided by those of a large matrix product in the same precision. For all versions, the
+FLOPs are those of the reference networks with backward passes, so recomputation does not count. "peak GB" is the memory
+of PyTorch's tensors (unknown with CUDA graphs), "reserved GB" the memory that PyTorch took from the GPU. On a CPU,
+other processes distort all times.
 """
 
 import argparse
