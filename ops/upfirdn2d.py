@@ -102,7 +102,7 @@ def _checked(
 def _pair(name: str, factor: int | Ints) -> list[int]:
     pair = [factor, factor] if isinstance(factor, int) else list(factor)
     if len(pair) != 2 or min(pair) < 1:
-        raise ValueError(f"upfirdn2d: {name} must be one factor >= 1 or a (vertical, horizontal) pair, not {factor}")
+        raise ValueError(f"upfirdn2d: {name} must be a factor >= 1 or a (vertical, horizontal) pair, not {factor}")
     return pair
 
 
