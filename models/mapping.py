@@ -1,4 +1,4 @@
-"""The mapping network (StyleGAN section 2): z [N, D] -> w [N, D]."""
+"""The mapping network (StyleGAN, section 2): z [N, D] -> w [N, D]. Shapes: N batch, D latent width."""
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ LR_MULTIPLIER = 0.01
 
 
 class MappingNetwork(nn.Module):
-    """Mapping network: normalization of z to a root mean square of 1, then fully connected layers."""
+    """Normalization of each z to a root mean square of 1, then fully connected layers with leaky ReLU."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class MappingNetwork(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        """Map z [N, D], samples of N(0, 1), to w [N, D]; raise ModelError for other shapes."""
+        """Map z [N, D], sampled from a standard normal distribution, to w [N, D]; raise ModelError for other shapes."""
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise ModelError(f"z has shape {list(z.shape)}; this model takes [N, {self.latent_dim}]")
         with full_precision(z):

@@ -1,4 +1,4 @@
-"""Options of the networks' architecture, checked before anything is built."""
+"""Architecture options of the networks, checked before a network is built."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from utils.errors import ModelError, ReadingError
 from utils.reading.plain import stored_options
 
-# Smallest and largest values. Others are mistakes, or come from a file that was made to exhaust the memory.
+# Smallest and largest allowed values. Others are mistakes, or come from a file that was made to exhaust the memory.
 _LIMITS = {
     "num_classes": (2, 64),
     "latent_dim": (1, 2**14),
@@ -24,7 +24,7 @@ _MAX_WEIGHTS = 2**31
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Architecture of generator and discriminator. Letters in brackets are those of the shape legends.
+    """Architecture of generator and discriminator. Letters in brackets stand for the options in shapes.
 
     Raises:
         ModelError: if an option is out of range, or options contradict each other.
@@ -34,7 +34,7 @@ class ModelConfig:
     num_classes: int = 13  # [K] parts; class 0 is the background
     latent_dim: int = 512  # [D]
     mapping_layers: int = 8
-    base_layers: int = 2  # [B] number of first local layers that take the base codes, which foreground parts share
+    base_layers: int = 2  # [B] the first B local layers of all foreground parts take the shared base codes
     depth_layers: int = 6  # local layers before the depth head
     local_layers: int = 10  # [L] layers of a local generator
     local_channels: int = 64  # [C]
@@ -59,8 +59,8 @@ class ModelConfig:
                 raise ModelError(f"model.{name} = {getattr(self, name)}: choose {least} to {most}")
         if not 0 <= self.base_layers < self.depth_layers < self.local_layers:
             raise ModelError(
-                f"model.base_layers, depth_layers, local_layers = {self.base_layers}, {self.depth_layers}, "
-                f"{self.local_layers}: choose 0 <= base_layers < depth_layers < local_layers"
+                f"model.base_layers = {self.base_layers}, depth_layers = {self.depth_layers}, local_layers = "
+                f"{self.local_layers}: choose values with 0 <= base_layers < depth_layers < local_layers"
             )
         self._check_resolutions()
         self._check_classes()
@@ -68,19 +68,19 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: Any) -> "ModelConfig":
-        """Return the configuration that a file stores; raise ModelError for unknown options and invalid values."""
+        """Return the configuration for stored options; raise ModelError if they are no dict, unknown or invalid."""
         try:
             return cls(**stored_options(cls, values))
         except ReadingError as error:
-            raise ModelError(f"its model configuration {error}") from None
+            raise ModelError(f"the model configuration {error}") from None
 
     @property
     def num_codes(self) -> int:
-        """Number of vectors in a W+ code: B base codes, then a shape and a texture code for each part."""
+        """Number M = B + 2K of vectors in a W+ code: B base codes, then a shape and a texture code for each part."""
         return self.base_layers + 2 * self.num_classes
 
     def channels(self, resolution: int) -> int:
-        """Return the channels of layers in render net and discriminator whose maps have this side in pixels."""
+        """Return the number of channels in the layers of render net and discriminator at this resolution."""
         return min(self.channel_max, self.channel_base // resolution)
 
     def _check_resolutions(self) -> None:
@@ -103,20 +103,21 @@ class ModelConfig:
         if len(transparent) != len(self.transparent_classes) or not transparent <= set(range(self.num_classes)):
             raise ModelError(
                 f"model.transparent_classes = {list(self.transparent_classes)}: "
-                f"list each class id at most once, from 0 to {self.num_classes - 1}"
+                f"list class ids from 0 to {self.num_classes - 1}, each at most once"
             )
         if len(transparent) == self.num_classes:
-            raise ModelError("model.transparent_classes lists every class: leave at least one opaque")
+            raise ModelError("model.transparent_classes lists every class: leave out at least one opaque class")
 
     def _check_weights(self) -> None:
-        """Limit the weights in mapping network, local generators and 3x3 convolutions, which are nearly all weights."""
+        """Limit the number of weights, nearly all in mapping network, local generators and 3x3 convolutions."""
         width, parts, layers = self.latent_dim, self.num_classes, self.local_layers
         local = parts * self.local_channels * (layers * (self.local_channels + width) + self.feature_channels)
         sides = [2**power for power in range(2, int(math.log2(self.resolution)) + 1)]
         convolutions = 54 * sum(self.channels(side) ** 2 for side in sides)
         entrance = 9 * self.feature_channels * self.channels(self.render_resolution)
         if (weights := self.mapping_layers * width**2 + local + convolutions + entrance) > _MAX_WEIGHTS:
-            raise ModelError(f"model has {weights} weights, more than {_MAX_WEIGHTS}: choose fewer channels or layers")
+            sizes = "model.latent_dim, local_channels, feature_channels or channel_max"
+            raise ModelError(f"the model would have {weights} weights, more than {_MAX_WEIGHTS}: lower {sizes}")
 
 
 def _require_power_of_two(name: str, value: int, low: int, high: int) -> None:

@@ -1,7 +1,8 @@
 """Conversion of the paper authors' released checkpoints.
 
-A released file is a dict of the state dicts `g`, `g_ema`, `d` and the options `args`. It has one tensor per part and
-layer where ours are stacked over parts and layers, so each released tensor goes into a slice of one of ours.
+A released file is a dict with the state dicts `g` (generator), `g_ema` (its EMA) and `d` (discriminator), and the
+training options `args`. Its local generators have one tensor for each part and layer; ours are stacked over layers and
+parts. So each released tensor is copied into a slice of one of ours.
 """
 
 import argparse
@@ -54,16 +55,16 @@ _DOWN_BLOCK = {
 class Slot(NamedTuple):
     """Destination of a released tensor: an index into one of our tensors."""
 
-    released: str
-    ours: str
-    at: tuple[int, ...] = ()
+    released: str  # name in the released state dict
+    ours: str  # name in our state dict
+    at: tuple[int, ...] = ()  # index into our tensor
 
 
 def find_networks(contents: Any, depth: int = 0) -> dict[str, Any] | None:
-    """Return the dict with the keys `g`, `g_ema`, `d` in the contents of a file, or None if there is none.
+    """Return the dict with the key `g` or `g_ema` in the contents of a file, or None if there is none.
 
-    Other programs nest this dict under a key of their own, or store only the state dict of a generator, which is
-    returned under the key `g_ema`.
+    Some programs nest this dict under another key. Others store only a generator's state dict; it is then returned
+    under the key `g_ema`.
     """
     if not isinstance(contents, dict) or "format" in contents or depth > len(_NESTED):
         return None
@@ -77,15 +78,15 @@ def find_networks(contents: Any, depth: int = 0) -> dict[str, Any] | None:
 
 
 def convert(states: Mapping[str, StateDict | None], args: Any) -> tuple[ModelConfig, dict[str, StateDict | None]]:
-    """Return the architecture, and the state dicts converted to ours; raise ModelError if they are damaged.
+    """Return the architecture, and the state dicts with our names and shapes; raise ModelError if one is damaged.
 
     Args:
         states: the released state dicts, by our names of the networks; None where the file lacks one.
-        args: the released options, an `argparse.Namespace`; other values are ignored.
+        args: the released options as an `argparse.Namespace`; anything else is ignored.
     """
     generator = states["generator_ema"] or states["generator"]
     if generator is None:
-        raise ModelError("not a released checkpoint: g and g_ema are empty")
+        raise ModelError("not a released checkpoint: neither g nor g_ema holds a generator")
     config = released_config(generator, vars(args) if isinstance(args, argparse.Namespace) else {})
     with torch.device("meta"):  # only shapes are needed
         modules = {"generator": Generator(config), "discriminator": Discriminator(config)}
@@ -129,13 +130,13 @@ def discriminator_slots(config: ModelConfig) -> Iterator[Slot]:
 
 
 def _slots(released: str, ours: str, names: Mapping[str, str], at: tuple[int, ...] = ()) -> Iterator[Slot]:
-    """Yield the slots of a released module's tensors, which go to index `at` of the tensors of our module."""
+    """Yield slots that send the tensors of module `released` to index `at` of the tensors of our module `ours`."""
     for released_name, our_name in names.items():
         yield Slot(f"{released}.{released_name}", f"{ours}.{our_name}", at)
 
 
 def convert_state(released: StateDict, slots: Iterator[Slot], module: torch.nn.Module) -> dict[str, Tensor]:
-    """Convert a released state dict to one with the names and shapes of `module`, in the file's precision."""
+    """Convert a released state dict to the names and shapes of `module`, in the widest dtype of its tensors."""
     pairs = list(slots)
     _check_slots(released, pairs, module)  # before allocating the sizes that the file claims
     precision = reduce(torch.promote_types, [value.dtype for value in released.values()])
@@ -156,18 +157,18 @@ def _check_slots(released: StateDict, slots: Sequence[Slot], module: torch.nn.Mo
         target, source = own[slot.ours][slot.at], released[slot.released]
         if [n for n in target.shape if n > 1] != [n for n in source.shape if n > 1]:
             raise ModelError(
-                f"released tensor {slot.released} has shape {list(source.shape)}, expected {list(target.shape)}"
+                f"released tensor {slot.released} has shape {list(source.shape)}, expected {list(target.shape)}: "
+                "the file is damaged, or its network was modified"
             )
     if unread:
-        raise ModelError(
-            f"released checkpoint has {len(unread)} unknown tensors, for example {label(min(map(str, unread)))}"
-        )
+        example = label(min(map(str, unread)))
+        raise ModelError(f"{len(unread)} unknown tensors, for example {example}: modified networks are not supported")
     if wrong := [name for name, value in released.items() if not value.is_floating_point()]:
-        raise ModelError(f"released tensor {wrong[0]} holds {released[wrong[0]].dtype}, not floats")
+        raise ModelError(f"released tensor {wrong[0]} holds {released[wrong[0]].dtype}, not floats; damaged file")
 
 
 def released_config(generator: StateDict, args: Mapping[str, Any]) -> ModelConfig:
-    """Return the architecture of a released generator: sizes from its tensors, the rest from its options `args`."""
+    """Return the architecture of a released generator: sizes from its tensors, other options from `args`."""
     try:
         noises = _count(generator, "render_net.noises.noise_{}")
         resolution = _shape(generator, f"render_net.noises.noise_{noises - 1}")[-1]
@@ -193,12 +194,12 @@ def released_config(generator: StateDict, args: Mapping[str, Any]) -> ModelConfi
         raise
     except (TypeError, ValueError, IndexError, OverflowError) as error:
         raise ModelError(
-            f"not a released checkpoint: the shape of a tensor or an option in args is wrong ({error})"
+            f"not a released checkpoint, or damaged: the shape of a tensor or an option in args is wrong ({error})"
         ) from None
 
 
 def _coarse_resolution(generator: StateDict, noises: int) -> int:
-    # At this side the render net concatenates the blended features, so that a layer's inputs exceed the last outputs.
+    # At this side the render net concatenates the blended features: a layer has more inputs than the last had outputs.
     for layer in range(2, noises, 2):
         inputs = _shape(generator, f"render_net.convs.{layer}.weight")[1]
         if inputs > _shape(generator, f"render_net.convs.{layer - 1}.weight")[0]:
@@ -222,4 +223,4 @@ def _shape(state: StateDict, name: str) -> torch.Size:
 
 
 def _missing(name: str) -> ModelError:
-    return ModelError(f"not a released checkpoint: tensor {name} is missing")
+    return ModelError(f"not a released checkpoint, or damaged: tensor {name} is missing")

@@ -1,6 +1,6 @@
 """The render net (paper section 3.3): blended features -> image and segmentation.
 
-Shapes: N batch, F feature channels, K classes, r coarse side, s current side, I input and O output channels.
+Shapes: N batch, F feature channels, K classes, I input and O output channels; sides: R image, r coarse, s any layer.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class RenderLayer(nn.Module):
 
 
 class OutputHead(nn.Module):
-    """Weight [O, I, 1, 1] and bias [O] of a 1x1 convolution that outputs an image or a segmentation."""
+    """Weight [O, I, 1, 1] and bias [O] of a 1x1 convolution to an image or a segmentation; `forward` returns both."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class OutputHead(nn.Module):
 class RenderNet(nn.Module):
     """Upsampling network with skip connections (StyleGAN2, figure 7), from `render_resolution` to `resolution`.
 
-    Each octave doubles the side, and adds its image and segmentation to the upsampled sums of the previous octaves.
+    Each octave (two layers) doubles the side, and adds an image and a segmentation to the upsampled sums so far.
     """
 
     filter: Tensor
@@ -85,22 +85,22 @@ class RenderNet(nn.Module):
             self.register_buffer(f"noise_{index}", torch.randn(1, 1, *[self.noise_side(index)] * 2))
 
     def noise_side(self, layer: int) -> int:
-        """Return the side in pixels of a layer's output and noise map."""
+        """Return the side in pixels of the output and the noise map of the layer with index `layer`."""
         return self.config.render_resolution << (layer // 2 + 1)
 
     def const_noise(self) -> list[Tensor]:
-        """Return the stored noise maps, [1, 1, s, s] per layer."""
+        """Return the stored noise maps, one [1, 1, s, s] for each layer."""
         return [self.get_buffer(f"noise_{index}") for index in range(len(self.layers))]
 
     def random_noise(self, samples: int) -> list[Tensor]:
-        """Sample new noise maps, [N, 1, s, s] per layer."""
+        """Sample new noise maps for N = `samples` images, one [N, 1, s, s] for each layer."""
         stored = self.const_noise()
         sizes = [samples * noise.numel() for noise in stored]
         values = torch.randn(sum(sizes), dtype=stored[0].dtype, device=stored[0].device)  # one kernel for all layers
         return [x.view(samples, *noise.shape[1:]) for x, noise in zip(values.split(sizes), stored, strict=True)]
 
     def forward(self, features: Tensor, masks: Tensor, noise: Sequence[Tensor]) -> RenderOutput:
-        """Render features [N, F, r, r] and coarse masks [N, K, r, r] in [-1, 1], with one noise map per layer."""
+        """Render blended features [N, F, r, r] and coarse masks [N, K, r, r] in [-1, 1], with a noise map per layer."""
         coarse = self.config.coarse_resolution
         x = F.adaptive_avg_pool2d(features, self.config.render_resolution)
         # Running sums of the image [N, 3, s, s] and the segmentation [N, K, s, s]. In half precision they share one
@@ -122,7 +122,7 @@ class RenderNet(nn.Module):
         return RenderOutput(*sums)
 
     def _output(self, x: Tensor, heads: Sequence[nn.Module], running_sum: Tensor | None = None) -> Tensor:
-        """Return the heads' outputs for x [N, I, s, s], plus the upsampled sum [N, O, s/2, s/2]: [N, O, s, s]."""
+        """Return the concatenated outputs of `heads` for x, [N, O, s, s], plus the upsampled `running_sum`."""
         weights, biases = zip(*(head() for head in heads), strict=True)
         # Adding the bias gives the sum the parameters' dtype; half types would round it at every octave.
         output = conv2d(x, cat(weights)) + cat(biases)[:, None, None]

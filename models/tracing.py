@@ -1,6 +1,6 @@
-"""Export of the generator's synthesis as a graph of PyTorch's own operators, which runs without this project.
+"""Export of the generator's synthesis as a graph that runs without this project, with PyTorch's own operators only.
 
-Shapes: N batch (dynamic), M = B + 2K codes, D latent width; those of the operators are in `ops`.
+Shapes: N batch (dynamic), K classes, M vectors of a W+ code, D latent width, R image side.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class _Synthesis(nn.Module):
 
 
 class _StoredInHalf(nn.Module):
-    """A module whose weights are stored in a half type and converted to float32 whenever it runs."""
+    """A module whose weights are stored in half precision; each call converts them to float32."""
 
     def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -43,10 +43,10 @@ class _StoredInHalf(nn.Module):
 
 
 def trace(generator: Generator, dtype: torch.dtype = torch.float32) -> torch.export.ExportedProgram:
-    """Export the function from W+ codes [N, M, D] to (image [N, 3, R, R], segmentation [N, K, R, R]), all float32.
+    """Export the synthesis of (image [N, 3, R, R], segmentation [N, K, R, R]) from W+ codes [N, M, D], all float32.
 
     Args:
-        generator: in eval mode, on the CPU; its weights are converted to `dtype` in place.
+        generator: in float32 and eval mode, on the CPU; its weights are converted to `dtype` in place.
         dtype: storage type of the weights; the graph computes in float32.
     """
     generator.local_generators.in_groups = False
@@ -64,7 +64,7 @@ def trace(generator: Generator, dtype: torch.dtype = torch.float32) -> torch.exp
 def portable_bias_act(
     x: Tensor, bias: MaybeTensor, noise: MaybeTensor, noise_strength: MaybeTensor, dim: int, slope: float, gain: float
 ) -> Tensor:
-    """Compute `ops.bias_act` by sums and a leaky ReLU, without in-place operations, which cannot be exported."""
+    """Compute `ops.bias_act` with operations that can be exported: sums and a leaky ReLU, none of them in place."""
     result = x.to(torch.promote_types(x.dtype, torch.float32))
     if noise is not None and noise_strength is not None:
         result = result + noise * noise_strength
@@ -76,7 +76,7 @@ def portable_bias_act(
 def portable_upfirdn2d(
     x: Tensor, filter: Tensor, up: Ints, down: Ints, padding: Ints, flip: bool, gain: float, addend: MaybeTensor = None
 ) -> Tensor:
-    """Compute `ops.upfirdn2d` by a convolution with one channel, without in-place operations."""
+    """Compute `ops.upfirdn2d` with operations that can be exported: padding and a convolution with one channel."""
     samples, channels, height, width = x.shape
     result = x.to(filter.dtype).reshape(samples * channels, 1, height, 1, width, 1)
     result = F.pad(result, (0, up[1] - 1, 0, 0, 0, up[0] - 1)).reshape(-1, 1, height * up[0], width * up[1])

@@ -32,7 +32,7 @@ _failures: dict[str, str] = {}  # by device type: why its kernels cannot be load
 
 
 def backend(device_type: str) -> str:
-    """Return which operators run on a device type ("cpu", "cuda"): "compiled" or "native"."""
+    """Return which operators run on a device type ("cpu", "cuda"): "compiled" or "native" (plain PyTorch)."""
     return "compiled" if device_type in _loaded else "native"
 
 
@@ -41,7 +41,7 @@ def set_mode(mode: str, device_type: str | None = None) -> None:
 
     Args:
         mode: "native" (plain PyTorch), "compiled" (an error if the kernels are unavailable) or "auto" (compiled if
-            possible, else native with a warning). Kernels that have been loaded stay loaded.
+            possible, else native with a warning). Kernels that have been loaded stay in use.
         device_type: "cpu" or "cuda"; by default "cuda" if there is a GPU.
 
     Raises:
@@ -65,7 +65,7 @@ def load_compiled(device_type: str = "cpu") -> None:
     """Load the kernels for "cpu" or "cuda"; the first process on a node that needs them builds them.
 
     Raises:
-        OpsUnavailable: if a compiler is missing or does not fit, the build failed, or another process blocks it.
+        OpsUnavailable: if the kernels cannot be built or loaded; the message says why.
     """
     if device_type in _loaded:
         return

@@ -1,7 +1,7 @@
 """Building and loading the libraries of compiled kernels; each is built once per node and cached.
 
-A library registers its kernels for one device type with the operators of this package; PyTorch's dispatcher then calls
-them.
+A library has the kernels for one device type. Loading it registers them for the operators of this package, so that
+PyTorch's dispatcher calls them.
 """
 
 import hashlib
@@ -28,13 +28,13 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class _Recipe:
-    """Everything that a compiled library depends on; the name contains its hash."""
+    """Everything on which a compiled library depends; `name` contains a hash of all of it."""
 
     device_type: str
     sources: tuple[Path, ...]
     cxx_flags: tuple[str, ...]
     cuda_flags: tuple[str, ...]
-    identity: tuple[str, ...]
+    identity: tuple[str, ...]  # versions of PyTorch and compilers, and the processor or GPU architectures
 
     @property
     def name(self) -> str:
@@ -64,11 +64,11 @@ def library_path(device_type: str) -> Path:
 
 
 def build_and_load(device_type: str) -> None:
-    """Load the library of a device type, built first if the cache lacks it.
+    """Load the library of a device type; if the cache lacks it, build it first.
 
     Raises:
-        OpsUnavailable: if a compiler is missing or does not fit, or the build failed.
-        TimeoutError: if another process did not finish its build in time.
+        OpsUnavailable: if a compiler is missing or unsuitable, or the build fails.
+        TimeoutError: if another process does not finish building this library in time.
     """
     if reason := _toolchain.missing(device_type):
         raise OpsUnavailable(reason)
@@ -78,7 +78,7 @@ def build_and_load(device_type: str) -> None:
 
 
 def _build(recipe: _Recipe, folder: Path, library: Path) -> bool:
-    """Build and load the library and return True, or return False if another process has built it in the meantime."""
+    """Return False if another process has built the library by now; else build and load it and return True."""
     folder.mkdir(parents=True, exist_ok=True)
     failure = folder / "failure.txt"
     arrived = time.time()
@@ -100,7 +100,7 @@ def _build(recipe: _Recipe, folder: Path, library: Path) -> bool:
 def exclusive(path: Path, timeout: float) -> Iterator[None]:
     """Lock a file during the block; raise TimeoutError if another process holds the lock for `timeout` seconds.
 
-    The operating system releases the lock when its owner ends for any reason; the file is not removed.
+    When a process ends, for whatever reason, the operating system releases its lock; the file is not removed.
     """
     import fcntl  # not available on all platforms
 
@@ -114,7 +114,7 @@ def exclusive(path: Path, timeout: float) -> Iterator[None]:
                 if time.monotonic() > deadline:
                     owner = path.read_text().strip() or "unknown"
                     raise TimeoutError(
-                        f"process {owner} has held {path} for {timeout:.0f} s; end it or wait for it"
+                        f"process {owner} has held {path} for {timeout:.0f} s; end that process, or wait and rerun"
                     ) from None
                 time.sleep(_POLL_SECONDS)
         file.truncate(0)
@@ -124,9 +124,9 @@ def exclusive(path: Path, timeout: float) -> Iterator[None]:
 
 
 def _compile(recipe: _Recipe, folder: Path, library: Path) -> None:
-    print(f"building the operators for {recipe.device_type}, once, into {library.parent}", file=sys.stderr)
+    print(f"building the compiled operators for {recipe.device_type}, only once, in {library.parent}", file=sys.stderr)
     folder.mkdir(exist_ok=True)
-    # A lock file of PyTorch's is stale, because this process holds ours; PyTorch up to 2.14 would wait for it forever.
+    # This process holds our lock, so a lock file of PyTorch is stale. PyTorch up to 2.14 would wait for it forever.
     (folder / "lock").unlink(missing_ok=True)
     with _toolchain.build_environment(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -19,8 +19,8 @@ _parameter_gradients = True  # for all threads: on a GPU, the backward pass runs
 def define(schema: str, reference: Callable[..., Any], fake: Callable[..., Any]) -> str:
     """Register an operator with its schema and plain PyTorch reference; return its qualified name.
 
-    The reference runs on every device type for which no compiled library has registered a kernel. `fake` returns empty
-    tensors of the results' shapes, for tracing.
+    The reference runs on every device type for which no compiled library has registered a kernel. `fake`, for
+    tracing, returns uninitialized tensors with the shapes and dtypes of the results.
     """
     name = f"{NAMESPACE}::{LIBRARY.define(schema)}"
     LIBRARY.impl(name, reference, "CompositeExplicitAutograd")
@@ -34,7 +34,7 @@ def wide_dtype(x: Tensor) -> torch.dtype:
 
 
 def cast_for_autocast(x: Tensor) -> Tensor:
-    """Return x in the dtype in which autocast runs convolutions; float64 stays float64, as in PyTorch's autocast."""
+    """Cast x to the dtype in which autocast, if enabled, runs convolutions; float64 stays float64, as in PyTorch."""
     return x.to(autocast_dtype(x))
 
 
@@ -47,15 +47,15 @@ def autocast_dtype(x: Tensor) -> torch.dtype:
 
 
 def autocast_device(x: Tensor) -> str:
-    """Return the device type whose autocast setting applies to x: its own, or the CPU's for the meta device.
+    """Return the device type whose autocast setting applies to x: x's own, or "cpu" if x is on the meta device.
 
-    `scripts.benchmark trace` runs training steps on the meta device, which has no autocast.
+    `scripts.benchmark trace` runs training steps on the meta device, which has no autocast setting.
     """
     return "cpu" if x.device.type == "meta" else x.device.type
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Return a context without autocast, for computations that must run in the precision of their parameters."""
+    """Return a context that disables autocast on x's device, so that parameters are used in their own precision."""
     return torch.autocast(autocast_device(x), enabled=False)
 
 
@@ -64,7 +64,7 @@ def no_parameter_gradients() -> Iterator[None]:
     """Let backward passes inside the block skip the gradients of weights, biases and noise strengths.
 
     A custom autograd function cannot skip them by itself: `ctx.needs_input_grad` is True for every weight that requires
-    a gradient, even if `torch.autograd.grad` was not asked for it.
+    a gradient, even if `torch.autograd.grad` is asked for other gradients only.
     """
     global _parameter_gradients
     before, _parameter_gradients = _parameter_gradients, False

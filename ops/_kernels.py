@@ -1,4 +1,4 @@
-"""Registers, memory and instructions of compiled CUDA kernels, read from a library; no GPU is needed."""
+"""Registers, memory and instructions of compiled CUDA kernels, read from a compiled library; no GPU is needed."""
 
 import importlib.util
 import os
@@ -36,18 +36,18 @@ class Kernel(NamedTuple):
 
     @property
     def spills(self) -> bool:
-        """True if registers are spilled to memory."""
+        """True if the kernel uses stack or local memory, to which nvcc spills registers."""
         return self.stack + self.local > 0
 
     @property
     def blocks(self) -> int:
-        """Number of blocks that fit on a multiprocessor, as limited by its registers and its number of threads."""
+        """Number of blocks for which a multiprocessor has enough registers and threads; shared memory is ignored."""
         taken = _BLOCK * -(-self.registers // 8) * 8
         return min(_SM_REGISTERS // taken, self._threads // _BLOCK)
 
     @property
     def occupancy(self) -> float:
-        """Threads of these blocks as a fraction of the multiprocessor's maximum."""
+        """Number of threads in `blocks` blocks, as a fraction of the most that a multiprocessor can run."""
         return self.blocks * _BLOCK / self._threads
 
     @property
@@ -56,7 +56,7 @@ class Kernel(NamedTuple):
 
 
 def missing() -> str | None:
-    """Return one line that names a missing tool for reading libraries and the remedy; None if all are installed."""
+    """Return, as one line, which tool for reading libraries is missing and the remedy; None if all are installed."""
     needed = [(("cuobjdump",), _CUDA_REMEDY), (("nvdisasm",), _CUDA_REMEDY), (_DEMANGLERS, "install binutils")]
     for names, remedy in needed:
         if not _find(*names):
@@ -65,7 +65,7 @@ def missing() -> str | None:
 
 
 def _find(*names: str) -> str:
-    """Return the path of the first of these commands in the CUDA toolkit, on the PATH or in Triton; "" if none is."""
+    """Return the path of the first of these commands found in CUDA toolkit, PATH or Triton; "" if none is found."""
     home, triton = _toolchain.cuda_home(), importlib.util.find_spec("triton")
     folders = [str(home / "bin")] if home else []
     folders.append(os.environ.get("PATH", os.defpath))
@@ -75,12 +75,13 @@ def _find(*names: str) -> str:
 
 
 def read(library: Path) -> list[Kernel]:
-    """Return all kernels of a library, sorted; raise RuntimeError if a tool fails or its output is incomplete."""
+    """Return the kernels of a library, sorted; raise RuntimeError if a tool fails or the outputs do not match."""
     resources = parse_resources(_run([_find("cuobjdump"), "--dump-resource-usage", str(library)]))
     code = parse_code(_run([_find("cuobjdump"), "--dump-sass", str(library)]))
     names = _run([_find(*_DEMANGLERS)], "\n".join(symbol for _, symbol in resources)).splitlines()
     if not resources or resources.keys() - code.keys() or len(names) != len(resources):
-        raise RuntimeError(f"cuobjdump lists {len(resources)} kernels of {library}, but the code of {len(code)}")
+        counts = f"the resources of {len(resources)} kernels, the code of {len(code)}, and {len(names)} names"
+        raise RuntimeError(f"the tools list {counts} for {library}; use cuobjdump of another CUDA version")
     kernels = []
     for (key, used), name in zip(resources.items(), names, strict=True):
         short, dtype, variant = shorten(name)
@@ -92,12 +93,12 @@ def _run(command: Sequence[str], text: str = "") -> str:
     environment = {**os.environ, "NVDISASM_PATH": os.path.dirname(_find("nvdisasm"))}
     result = subprocess.run(command, input=text, capture_output=True, encoding="utf-8", env=environment)
     if result.returncode:
-        raise RuntimeError(f"{command[0]} failed with {result.returncode}: {' '.join(result.stderr.split())}")
+        raise RuntimeError(f"{command[0]} failed with exit code {result.returncode}: {' '.join(result.stderr.split())}")
     return result.stdout
 
 
 def parse_resources(text: str) -> dict[tuple[str, str], tuple[int, int, int, int]]:
-    """Return (registers, stack, local, shared) by (architecture, symbol) from `cuobjdump --dump-resource-usage`."""
+    """Parse `cuobjdump --dump-resource-usage`: (architecture, symbol) -> (registers, stack, local, shared)."""
     resources, architecture, symbol = {}, "", ""
     for line in text.splitlines():
         if head := re.match(r"\s*(?:arch = (\w+)|Function (\S+):)$", line):
@@ -109,7 +110,7 @@ def parse_resources(text: str) -> dict[tuple[str, str], tuple[int, int, int, int
 
 
 def parse_code(text: str) -> dict[tuple[str, str], list[str]]:
-    """Return the instructions, 16 bytes each, by (architecture, symbol) from `cuobjdump --dump-sass`."""
+    """Parse `cuobjdump --dump-sass`: (architecture, symbol) -> instructions, 16 bytes each, without padding."""
     kernels: dict[tuple[str, str], list[str]] = {}
     architecture, code = "", []
     for line in text.splitlines():
@@ -145,9 +146,9 @@ def _per_output(code: Sequence[str], dtype: str) -> float | None:
 
 
 def longest_path(code: Sequence[str]) -> tuple[int, int] | None:
-    """Return the number of instructions on the longest path and the bytes it stores; None for code with loops or calls.
+    """Return (instructions, stored bytes) of the longest path through the code; None if it has loops or calls.
 
-    The longest path executes all conditional stores, as for a tile that lies completely inside the output.
+    On this path all conditional stores are executed, as in a tile that lies completely inside the output.
     """
     paths = [(0, 0)] * (len(code) + 1)
     for index, instruction in reversed(list(enumerate(code))):

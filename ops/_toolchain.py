@@ -21,9 +21,9 @@ _DEFAULT = [(9, 0)]  # compute capabilities to compile for if no GPU is visible
 
 
 def missing(device_type: str) -> str | None:
-    """Return why kernels for a device type cannot be built, and the remedy, as one line; None if they can."""
+    """Return why kernels for a device type cannot be built, and the remedy, as one line; None if they can be built."""
     if device_type not in ("cpu", "cuda"):
-        return f"there are no kernels for {device_type} devices"
+        return f"there are no kernels for {device_type} devices; choose cpu or cuda"
     if shutil.which(cxx()) is None:
         return f"no C++ compiler ({cxx()}) is on the PATH; install g++ or set CXX"
     if shutil.which("ninja", path=search_path()) is None:
@@ -37,16 +37,16 @@ def _missing_cuda() -> str | None:
     home = cuda_home()
     major = torch.version.cuda.split(".")[0]
     if home is None:
-        return f"no CUDA toolkit with nvcc was found; install CUDA {major} and set CUDA_HOME to its folder"
+        return f"no CUDA toolkit with nvcc and headers was found; install CUDA {major} and set CUDA_HOME to its folder"
     if any(map(str.isspace, str(home))):  # PyTorch passes the folder to the linker without quotes
         return f"the path of the CUDA toolkit, {home}, contains spaces; set CUDA_HOME to a symbolic link without spaces"
     version = nvcc_version(home)
     if version.split(".")[0] != major:
-        return f"{home} is CUDA {version}, PyTorch is built for {torch.version.cuda}; set CUDA_HOME to CUDA {major}.x"
+        return f"{home} is CUDA {version}, PyTorch needs CUDA {major}.x; set CUDA_HOME to the folder of CUDA {major}.x"
     unknown = [capability for capability in gpu_capabilities() if not _nvcc_knows(home, capability)]
     if unknown and not os.environ.get("TORCH_CUDA_ARCH_LIST"):
         listed = ", ".join(f"{major}.{minor}" for major, minor in unknown)
-        return f"nvcc {version} does not support this GPU's compute capability ({listed}); use another toolkit"
+        return f"nvcc {version} does not support this GPU's capability ({listed}); set CUDA_HOME to another toolkit"
     return None
 
 
@@ -66,9 +66,9 @@ def search_path() -> str:
 
 
 def cuda_home() -> Path | None:
-    """Return the folder of the CUDA toolkit, or None.
+    """Return the folder of the CUDA toolkit, or None if there is none with nvcc and headers.
 
-    It is CUDA_HOME or CUDA_PATH if one is set, else the folder of the nvcc on the PATH, else /usr/local/cuda.
+    If CUDA_HOME (or else CUDA_PATH) is set, no other folder is tried; else the nvcc on the PATH, then /usr/local/cuda.
     """
     named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     candidates = [Path(named)] if named else _toolkit_candidates()
@@ -79,7 +79,7 @@ def _toolkit_candidates() -> Iterator[Path]:
     nvcc = shutil.which("nvcc")
     if nvcc is not None:
         yield Path(nvcc).resolve().parent.parent
-        # The command may be a wrapper script around the real nvcc, which prints its own folder in a dry run.
+        # The command may be a wrapper script: in a dry run, the real nvcc prints its own folder.
         top = re.search(r"^#\$ TOP=(.+)$", _output(nvcc, "--dryrun", "-E", "any.cu"), re.MULTILINE)
         if top:
             yield Path(top.group(1).strip()).resolve()
@@ -92,7 +92,7 @@ def _is_toolkit(folder: Path) -> bool:
 
 
 def nvcc_version(home: Path) -> str:
-    """Return the version of the toolkit as "major.minor", or "unknown"."""
+    """Return the version of the CUDA toolkit in `home` as "major.minor", or "unknown"."""
     release = re.search(r"release (\d+\.\d+)", _output(str(home / "bin" / "nvcc"), "--version"))
     return release.group(1) if release else "unknown"
 
@@ -103,12 +103,12 @@ def _nvcc_knows(home: Path, capability: tuple[int, int]) -> bool:
 
 
 def gpu_capabilities() -> list[tuple[int, int]]:
-    """Return the compute capabilities of the visible GPUs, each once."""
+    """Return the different compute capabilities (major, minor) of the visible GPUs, sorted."""
     return sorted({torch.cuda.get_device_capability(index) for index in range(torch.cuda.device_count())})
 
 
 def arch_list() -> str:
-    """Return the compute capabilities to compile for, in the format of TORCH_CUDA_ARCH_LIST."""
+    """Return the compute capabilities to compile for, like "8.0;9.0": TORCH_CUDA_ARCH_LIST, or the visible GPUs'."""
     return os.environ.get("TORCH_CUDA_ARCH_LIST") or ";".join(f"{a}.{b}" for a, b in gpu_capabilities() or _DEFAULT)
 
 
@@ -130,7 +130,7 @@ def cpu_identity() -> str:
 
 
 def extension_builder() -> ModuleType:
-    """Return the module torch.utils.cpp_extension, without log messages and set to the toolkit of `cuda_home`."""
+    """Return the module torch.utils.cpp_extension, which now logs only errors and uses the toolkit of `cuda_home`."""
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     builder = importlib.import_module("torch.utils.cpp_extension")
     home = cuda_home()
@@ -140,15 +140,15 @@ def extension_builder() -> ModuleType:
 
 
 def cache_root() -> Path:
-    """Return the folder in which PyTorch caches extensions."""
+    """Return the folder in which PyTorch caches compiled extensions."""
     return Path(os.environ.get("TORCH_EXTENSIONS_DIR") or extension_builder().get_default_build_root())
 
 
 @contextmanager
 def build_environment() -> Iterator[None]:
-    """Put ninja on the PATH and quote PyTorch's library folder, whose name may contain spaces, during the block.
+    """Put ninja on the PATH during the block, and quote the path of PyTorch's libraries, which may contain spaces.
 
-    A RuntimeError of the block gets the remedy in its message if `_remedy` knows one.
+    If the block raises a RuntimeError for which `_remedy` has a remedy, raise it with the remedy in the message.
     """
     builder = extension_builder()
     libraries = builder.TORCH_LIB_PATH
@@ -172,16 +172,16 @@ def build_environment() -> Iterator[None]:
 
 
 def _remedy(log: str) -> str | None:
-    """Return the remedy if nvcc rejected the version of its C++ compiler, which CC sets and CXX does not; else None."""
+    """Return error and remedy if the log shows that nvcc rejected the version of its C++ compiler, else None."""
     refusal = re.search(r"#error -- (unsupported [\w ]+ version!.*?)[.! ]*(?:The nvcc flag|$)", log, re.MULTILINE)
     if refusal is None:
         return None
-    remedy = "set CC=gcc-13 or NVCC_PREPEND_FLAGS='-ccbin g++-13', or another supported version; CXX has no effect"
+    remedy = "set CC=gcc-13 or NVCC_PREPEND_FLAGS='-ccbin g++-13', or a version that nvcc supports; nvcc ignores CXX"
     return f"nvcc rejects its C++ compiler with the error: {refusal[1]}; {remedy}"
 
 
 def _output(*command: str) -> str:
-    """Return a command's standard output followed by its error output, or "" if it cannot be run."""
+    """Return a command's standard output followed by its error output, or "" if it fails to start or hangs."""
     try:
         result = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=60)
     except (OSError, subprocess.TimeoutExpired):

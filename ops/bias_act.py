@@ -1,6 +1,6 @@
 """Noise, bias, leaky ReLU and gain in one operator, differentiable any number of times.
 
-Shapes: x is any [..., C at `dim`, ...], bias is [C]; with noise, x is [N, C, H, W] and noise [N or 1, 1, H, W].
+Shapes: x [..., C along `dim`, ...] and bias [C]; with noise, x [N, C, H, W] and noise [N or 1, 1, H, W].
 """
 
 import math
@@ -24,27 +24,27 @@ def bias_act(
 ) -> Tensor:
     """Return leaky_relu(x + noise_strength * noise + bias, slope) * gain in x's shape, dtype and memory format.
 
-    The default gain approximately preserves the variance of a normal input (StyleGAN2). The operator computes in x's
-    dtype, or in float32 for half types. It casts bias, noise and strength to that dtype; gradients have the dtypes of
-    the arguments.
+    With the default slope and gain, the mean square of a standard normal input changes by only 4 %. The operator
+    computes in x's dtype, or in float32 for half types, and casts bias, noise and strength to that dtype. Each gradient
+    has the dtype of its argument.
 
     Args:
-        x: floating-point tensor of any rank; at least 1 with a bias.
+        x: floating-point tensor of any rank; with a bias, at least of rank 1.
         bias: [x.shape[dim]] or None.
-        noise: [N or 1, 1, H, W] for an x of [N, C, H, W] and dim 1, or None.
-        noise_strength: [1], the factor of the noise; required with noise.
+        noise: [N or 1, 1, H, W], or None. It requires an x of [N, C, H, W] and dim 1.
+        noise_strength: [1], the factor of the noise; required if there is noise.
         dim: the axis of x along which the bias runs.
-        slope: factor of negative values, >= 0, so that the output's sign tells the backward pass the branch.
+        slope: factor of negative values; >= 0, because the backward pass finds them by the output's sign.
         gain: factor of all values, > 0.
 
     Raises:
-        ValueError: if a bias, noise or strength has another shape or device, only one of noise and strength is passed,
-            slope or gain is out of range, or x is not floating point.
+        ValueError: if an argument does not have the form above, is on another device than x, or only one of noise and
+            strength is passed.
     """
     if not x.is_floating_point():
         raise ValueError(f"bias_act: x must be floating point, not {x.dtype}")
     if not (slope >= 0 and gain > 0):
-        raise ValueError(f"bias_act: needs slope >= 0 and gain > 0, got slope {slope} and gain {gain}")
+        raise ValueError(f"bias_act: slope must be >= 0 and gain > 0, not {slope} and {gain}")
     for name, tensor in (("bias", bias), ("noise", noise), ("noise_strength", noise_strength)):
         if tensor is not None and tensor.device != x.device:
             raise ValueError(f"bias_act: {name} is on {tensor.device} and x on {x.device}; move one of them")
@@ -60,7 +60,7 @@ def _check_bias(x: Tensor, bias: MaybeTensor, dim: int) -> None:
     if bias is None:
         return
     if not -x.ndim <= dim < x.ndim:
-        raise ValueError(f"bias_act: dim {dim} does not exist in an x of rank {x.ndim}")
+        raise ValueError(f"bias_act: dim {dim} is out of range for an x of rank {x.ndim}")
     if bias.ndim != 1 or bias.shape[0] != x.shape[dim]:
         raise ValueError(
             f"bias_act: bias must have shape [{x.shape[dim]}], the size of x {list(x.shape)} along dim {dim}, "
@@ -84,9 +84,9 @@ def _check_noise(x: Tensor, noise: MaybeTensor, strength: MaybeTensor, dim: int)
 def reference(
     x: Tensor, bias: MaybeTensor, noise: MaybeTensor, noise_strength: MaybeTensor, dim: int, slope: float, gain: float
 ) -> Tensor:
-    """Plain PyTorch version of `bias_act`. It works in place on its result, so that only one activation is allocated.
+    """Plain PyTorch version of `bias_act`, which works in place on its result to save memory.
 
-    Half types are rounded once, at the end: earlier rounding could change a value's sign and thus its branch.
+    Half types are rounded once, at the end: earlier rounding could change the sign of a value.
     """
     out = torch.empty_like(x, dtype=wide_dtype(x))
     shifted = x
@@ -102,7 +102,7 @@ def reference(
 
 
 def reference_backward(grad: Tensor, output: Tensor, slope: float, gain: float) -> Tensor:
-    """Multiply grad by the derivative of the activation; the sign of `output` tells the branch."""
+    """Multiply grad by the activation's derivative: gain where `output` is positive, gain * slope elsewhere."""
     # Arithmetic on a 0/1 mask in grad's dtype; selecting by booleans is several times slower on a CPU.
     positive = torch.gt(output, 0, out=torch.empty_like(output, dtype=grad.dtype))
     return positive.mul_(gain - gain * slope).add_(gain * slope).mul_(grad)
@@ -114,8 +114,8 @@ def reference_gradients(
     """Plain PyTorch version of the backward operator.
 
     Returns:
-        The gradients of x, in the memory format of `output`; of the bias, empty without `bias_sum`; and of the noise
-        strength, empty without noise. The last two have the dtype of `wide_dtype`.
+        The gradients of x, of the bias (empty if not `bias_sum`) and of the noise strength (empty without noise). The
+        first has the memory format of `output`, the others have the dtype `wide_dtype(output)`.
     """
     grad_x = reference_backward(grad, output, slope, gain)
     grad_bias, grad_strength = _fake_sums(output, noise, bias_sum, dim)
@@ -149,7 +149,7 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[MaybeTensor, ...]:
     needs_x, needs_bias, needs_noise, needs_strength = ctx.needs_input_grad[:4]
     if not parameter_gradients_enabled():
         needs_bias = needs_strength = False
-    # Only inversion needs the gradient of the noise. The sums below then yield those of both noise and strength.
+    # Only inversion needs the gradient of the noise; the sums below then yield the gradients of noise and strength.
     summed = noise if needs_strength and not needs_noise else None
     grad_x, grad_bias, grad_strength = torch.ops.semantic_gan.bias_act_backward(
         grad, output, summed, needs_bias, ctx.dim, ctx.slope, ctx.gain
@@ -179,7 +179,7 @@ def _differentiate_backward(
 ) -> tuple[MaybeTensor, ...]:
     """Differentiate the backward operator, which is linear in `grad` and piecewise constant in `output`.
 
-    Its derivative is therefore the operator itself. `_differentiate` passes no noise that requires a gradient.
+    So the same operator computes the gradient of `grad`. `_differentiate` never passes noise that requires a gradient.
     """
     output, noise = ctx.saved_tensors
     wide = []

@@ -1,13 +1,13 @@
 """Convolutions whose derivatives of every order are convolutions with kernels of the same size.
 
-For second derivatives PyTorch swaps batch and channels of a convolution. The kernel is then as large as the image,
-which takes 3 to 5 times longer than necessary at 256 pixels and above. But a convolution is bilinear in input and
-weight, and so are its two gradients, so that every derivative of the three is again one of the three:
+PyTorch computes second derivatives by convolutions with batch and channels swapped. Their kernels are as large as the
+image, which takes 3 to 5 times longer than necessary at 256 pixels and above. But a convolution `out` and its gradients
+`transposed` (of x) and `weight_gradient` (of w) are bilinear, so their gradients are these three functions again:
 
-    out(x, w)               gradients: x' = transposed(g, w), w' = weight_gradient(g, x)
-    weight_gradient(g, x)   gradients: g' = out(x, gw),       x' = transposed(g, gw)
+    out(x, w), with gradient g:               transposed(g, w) for x, weight_gradient(g, x) for w
+    weight_gradient(g, x), with gradient gw:  out(x, gw) for g,       transposed(g, gw) for x
 
-Shapes: N batch, I input and O output channels, k kernel side, H, W input and H', W' output sides.
+Shapes: N batch, I input and O output channels, k kernel side, H, W input and OH, OW output sides.
 """
 
 import functools
@@ -25,10 +25,10 @@ _aten = torch.ops.aten  # the public API has no function that computes the gradi
 
 
 def conv2d(x: Tensor, weight: Tensor, *, gain: float = 1.0, stride: int = 1, padding: int = 0) -> Tensor:
-    """Return `torch.nn.functional.conv2d(x, gain * weight)`: x [N, I, H, W], weight [O, I, k, k] -> [N, O, H', W'].
+    """Return `torch.nn.functional.conv2d(x, gain * weight)`: x [N, I, H, W], weight [O, I, k, k] -> [N, O, OH, OW].
 
-    Differentiable any number of times. Autocast casts both inputs. Inside `no_parameter_gradients` the weight gets no
-    gradient, except on CPUs, which run PyTorch's own convolution.
+    Differentiable any number of times. Autocast applies to x and weight. Inside `no_parameter_gradients` the weight
+    gets no gradient, except on a CPU, where PyTorch's own convolution runs.
     """
     if x.device.type == "cpu":  # PyTorch's convolution is about as fast there, and can be exported
         return F.conv2d(x, weight if gain == 1 else weight * gain, stride=stride, padding=padding)
@@ -38,7 +38,7 @@ def conv2d(x: Tensor, weight: Tensor, *, gain: float = 1.0, stride: int = 1, pad
 
 
 def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
-    """Return `torch.nn.functional.conv_transpose2d(x, weight)`: x [N, I, H, W], weight [I, O, k, k] -> [N, O, H', W'].
+    """Return `torch.nn.functional.conv_transpose2d(x, weight)`: x [N, I, H, W], weight [I, O, k, k] -> [N, O, OH, OW].
 
     Gradients and autocast work as in `conv2d`.
     """
@@ -50,7 +50,7 @@ def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int
 
 
 def _full_packs(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Pad channels with zeros to multiples of 16 bytes, which tensor cores need: [N, I', H, W], [O', I', k, k]."""
+    """Pad the channels I and O with zeros to multiples of 16 bytes, which tensor cores need; keep float64 as it is."""
     if x.dtype == torch.float64:
         return x, weight
     pack = _PACK_BYTES // x.element_size()
@@ -63,9 +63,9 @@ def _full_packs(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _laid_out_for_the_device(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Make both contiguous if they are float32 on a GPU older than Ampere, where cuDNN is slower with channels_last.
+    """Make x and weight contiguous if x is float32 on a GPU older than Ampere, where channels_last is slower in cuDNN.
 
-    pytorch/pytorch#44943 reports 1.68 s instead of 2.76 s on a V100; not measured here.
+    On a V100, pytorch/pytorch#44943 reports 1.68 s for contiguous tensors, 2.76 s for channels_last; not measured here.
     """
     if x.dtype == torch.float32 and not torch.compiler.is_compiling() and _capability(x.device) < (8, 0):
         return x.contiguous(), weight.contiguous()
@@ -79,7 +79,7 @@ def _capability(device: torch.device) -> tuple[int, int]:
 
 
 def _scaled(weight: Tensor, gain: float) -> Tensor:
-    """Return gain * weight in the dtype in which autocast runs convolutions."""
+    """Return gain * weight in the dtype `autocast_dtype(weight)`."""
     dtype = autocast_dtype(weight)
     if gain == 1 or dtype == weight.dtype or torch.compiler.is_compiling():  # compilers fuse the product and the cast
         return (weight if gain == 1 else weight * gain).to(dtype)
@@ -108,12 +108,12 @@ class _Geometry(NamedTuple):
     output_padding: tuple[int, int] = (0, 0)
 
     def arguments(self) -> tuple[list[int], list[int], list[int], bool, list[int], int]:
-        """Return the arguments of PyTorch's operators from stride to groups."""
+        """Return (stride, padding, dilation, transposed, output padding, groups), as PyTorch's operators take them."""
         return [self.stride] * 2, [self.padding] * 2, [1, 1], self.transposed, list(self.output_padding), 1
 
 
 class _Convolution(Function):
-    """Convolution or transposed convolution: out(x, w) above."""
+    """Convolution or transposed convolution: `out` or `transposed` in the module docstring."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
@@ -134,7 +134,7 @@ class _Convolution(Function):
 
 
 class _WeightGradient(Function):
-    """Gradient of a convolution with respect to its weight: weight_gradient(g, x) above."""
+    """Gradient of a convolution with respect to its weight: `weight_gradient` in the module docstring."""
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, x: Tensor, shape: torch.Size, geometry: _Geometry) -> Tensor:
@@ -163,7 +163,7 @@ def _convolve(x: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
 
 
 def _input_gradient(gradient: Tensor, weight: Tensor, shape: torch.Size, geometry: _Geometry) -> Tensor:
-    """Return the gradient with respect to the input: a transposed convolution, or a plain one for a transposed one."""
+    """Return the gradient of the input: a transposed convolution, or a plain one if `geometry` is transposed."""
     # The number of rows and columns at the far edge that the stride skipped. A transposed convolution skips none.
     skipped, (stride, padding, transposed, _) = (0, 0), geometry
     if not transposed:
@@ -176,7 +176,7 @@ def _input_gradient(gradient: Tensor, weight: Tensor, shape: torch.Size, geometr
 
 
 def _laid_out_like(x: Tensor, gradient: Tensor) -> Tensor:
-    """Return the gradient in x's memory format; slicing and concatenation may have given it another."""
+    """Return the gradient, in channels_last if x is: slicing and concatenation may have changed its memory format."""
     if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
         return gradient
     return gradient.contiguous(memory_format=torch.channels_last)

@@ -23,27 +23,27 @@ def upfirdn2d(
     gain: float = 1.0,
     addend: Tensor | None = None,
 ) -> Tensor:
-    """Upsample, filter and downsample, multiply by `gain`, and add `addend`.
+    """Upsample, filter and downsample x, multiply by `gain`, and add `addend`.
 
-    Along each axis: insert up - 1 zeros after every sample, pad (negative padding crops), convolve without further
-    padding, and keep every down-th sample, starting with the first.
+    Along each axis: insert up - 1 zeros after every pixel, pad with zeros (negative padding crops), convolve without
+    further padding, and keep every down-th pixel, starting with the first.
 
     Args:
         x: [N, C, H, W], floating point.
         filter: [fh, fw], or [f] for the separable filter outer(f, f), which is applied as one 1D filter per axis. It
             must be on x's device; it gets no gradient, and is cast to x's dtype, or to float32 for half types.
-        up, down: factor, or (vertical, horizontal) factors.
+        up, down: one factor for both axes, or (vertical, horizontal) factors.
         padding: width on all sides, (before, after) on both axes, or (top, bottom, left, right).
-        flip: correlate, as PyTorch's convolutions do, instead of convolving with the flipped filter.
+        flip: correlate with the filter, as PyTorch's convolutions do, instead of convolving.
         gain: factor of the filtered image.
         addend: tensor with the result's shape and x's dtype and device, or None.
 
     Returns:
-        [N, C, OH, OW] with OH = (H * up + top + bottom - fh) // down + 1, in x's dtype and memory format.
+        [N, C, OH, OW] in x's dtype and memory format, with OH = (H * up + top + bottom - fh) // down + 1.
 
     Raises:
-        ValueError: if a rank, factor or padding is invalid, the result would be empty, the filter requires a gradient
-            or is on another device, or the addend has another shape, dtype or device.
+        ValueError: if an argument does not have the form above, the filter requires a gradient, or the result would be
+            empty.
     """
     up_pair, down_pair, sides = _checked(x, filter, up, down, padding)
     size = (*x.shape[:2], *_output_size(x, filter, up_pair, down_pair, sides))
@@ -66,13 +66,13 @@ def branch_filtered(
     flip: bool = False,
     gain: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """Return (x, upfirdn2d(x, ...)), where another branch of the network uses the returned x.
+    """Return (x, upfirdn2d(x, ...)); the first is for another branch of the network.
 
-    In the backward pass the operator itself adds the gradient of that branch, which saves a pass over the memory.
+    In the backward pass the operator adds the gradient of that branch to its own, which saves a separate addition.
     """
     up_pair, down_pair, sides = _checked(x, filter, up, down, padding)
     arguments = filter.to(wide_dtype(x)), up_pair, down_pair, sides, flip, gain
-    if torch.compiler.is_compiling():  # compilers fuse the sum
+    if torch.compiler.is_compiling():  # compilers fuse the addition
         return x, torch.ops.semantic_gan.upfirdn2d(x, *arguments, None)
     same, filtered = _BranchFiltered.apply(x, *arguments)
     return same, filtered
@@ -81,7 +81,7 @@ def branch_filtered(
 def _checked(
     x: Tensor, filter: Tensor, up: int | Ints, down: int | Ints, padding: int | Ints
 ) -> tuple[list[int], list[int], list[int]]:
-    """Return up and down as pairs and the padding of all four sides, or raise ValueError."""
+    """Check the arguments; return up and down as pairs, and the padding as (top, bottom, left, right)."""
     up_pair, down_pair, sides = _pair("up", up), _pair("down", down), _sides(padding)
     if x.ndim != 4 or not x.is_floating_point():
         raise ValueError(f"upfirdn2d: x must be floating point [N, C, H, W], not {x.dtype} {list(x.shape)}")
@@ -144,7 +144,7 @@ def reference(
 
 
 def _passes(taps: Tensor, up: Ints, gain: float) -> list[tuple[Tensor, tuple[int, ...]]]:
-    """Return the 2D kernels to correlate with, one after the other, each with the axes along which it filters."""
+    """Return the 2D kernels with which to correlate in turn, each with its axes (0 vertical, 1 horizontal)."""
     if taps.ndim == 2:
         return [(taps * gain, (0, 1))]
     vertical, horizontal = (taps[:, None] * gain, (0,)), (taps[None, :], (1,))
@@ -215,7 +215,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _transposed_padding(size: int, out_size: int, taps: int, up: int, down: int, before: int) -> tuple[int, int]:
-    """Return the padding (before, after) of the transposed operator, which swaps up and down and yields `size` samples.
+    """Return the padding (before, after) of the transposed operator, which swaps up and down and yields `size` pixels.
 
     Output o reads input i through tap t = i * up + before - o * down. With reversed taps, t' = taps - 1 - t, this is
     o * down = i * up + t' - (taps - 1 - before): the same operator with input and output exchanged.
@@ -225,7 +225,7 @@ def _transposed_padding(size: int, out_size: int, taps: int, up: int, down: int,
 
 
 def _transposed(ctx: Any, grad: Tensor, addend: MaybeTensor) -> Tensor:
-    """Return the gradient with respect to the operator's input, plus `addend`."""
+    """Return the gradient of the operator's input x for the gradient `grad` of its output, plus `addend`."""
     (filter,) = ctx.saved_tensors
     arguments = ctx.down, ctx.up, ctx.padding, not ctx.flip, ctx.gain
     return torch.ops.semantic_gan.upfirdn2d(grad, filter, *arguments, addend)

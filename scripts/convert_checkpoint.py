@@ -1,6 +1,6 @@
 """Convert a released checkpoint to this program's format: `python -m scripts.convert_checkpoint IN.pt OUT.pt`.
 
-The output holds both generators and the discriminator, but no optimizer states. Code in the input is not executed.
+The output holds all networks of the input, but no optimizer states. Code in the input is not executed.
 Conversion is optional: every command also reads released checkpoints directly.
 """
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("target", metavar="OUT.pt", type=Path, help="file to write; must not exist yet")
     args = parser.parse_args(argv)
     if os.path.exists(args.target):
-        raise ConfigError(f"{args.target} exists: choose another name for the output")
+        raise ConfigError(f"output file {args.target} exists: choose another name")
     networks = load_networks(args.source)
     classes = networks.classes or default_table(networks.config.num_classes).to_dict()
     with replacing(args.target) as partial, open(partial, "wb") as file:

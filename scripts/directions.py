@@ -1,19 +1,19 @@
-"""Find editing directions of one part: files for generate.py --direction, each with an image grid.
+"""Find editing directions for one part; write a file for generate.py --direction and an image grid of each.
 
     python -m scripts.directions --part hair --method sefa --output samples/hair
     python -m scripts.directions --part hat --method present --output samples/hat
     python -m scripts.directions --part hair --codes texture --labels blond.csv --output samples/blond
     python generate.py --seeds 0-7 --direction samples/hat/hat_present.npz 2 --output samples/hats
 
-Methods: sefa, directions that change the styles of the part's layers most; pca, principal components of w; area, height
-and present, regression on a property of the part's mask (share of the pixels and of the rows that it covers, and
-whether it covers any). --labels FILE.csv is regression on labels of your own: below the header seed,value, each line
-has a seed and a number (or 1 and 0) for its image. Parts are class names or ids; "base" means the codes that all
-foreground parts share. Strengths are in standard deviations of w.
+Methods: sefa finds the directions that change the styles of the part's layers most; pca, the principal components of w.
+The others are regressions on a property of the part's mask: area, the share of the pixels that it covers; height, the
+share of the rows; present, whether there is any. --labels FILE.csv is a regression on labels of your own: below the
+header seed,value, each line has a seed and a number for its image, for example 1 or 0. A part is a class name or id;
+"base" means the codes that all foreground parts share. Strengths are in standard deviations of w.
 
-The printed table shows how each direction changes other samples, at plus and minus --strength: the share of the change
-that is inside the part (locality; by chance, if all pixels changed equally), the mean change of a pixel in grey levels,
-and the area of the part at minus --strength, 0 and plus --strength.
+The printed table shows how each direction changes new samples, at plus and minus --strength. locality: the share of the
+change that is inside the part; chance: this share if all pixels changed equally; change: the mean change of a pixel in
+grey levels; area: the share of the image that the part covers at minus --strength, 0 and plus --strength.
 """
 
 import argparse
@@ -46,7 +46,7 @@ DEVIATION_SAMPLES = 10_000  # samples of w for sefa and pca
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Find, save and measure directions; everything is checked before the first file is written."""
+    """Find, save and measure directions; check options and output files before the first file is written."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--codes", choices=CODE_KINDS, default="both", help="which codes of the part to move (default both)")
     method = parser.add_mutually_exclusive_group(required=True)
     method.add_argument("--method", choices=("sefa", "pca", *search.ATTRIBUTES), help="see above")
-    method.add_argument("--labels", type=Path, help="CSV file with the header seed,value, see above")
+    method.add_argument("--labels", type=Path, help="CSV file with the header seed,value; see above")
     add("--count", type=positive, default=3, help="sefa, pca: number of directions (default 3)")
     add("--samples", type=positive, default=2000, help="area, height, present: samples to learn from (default 2000)")
     add("--seed", type=int, default=0, help="random seed of the samples (default 0)")
@@ -91,11 +91,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         save_direction(direction, args.output / f"{direction.name}.npz")
         job.write(generate(generator, job.codes, batch_size=args.batch_size), args.output)
         print(f"{direction.name:<24} {measure(args, generator, direction)}   {direction.description}", flush=True)
-    print(f"wrote {len(names)} direction(s) to {args.output}, each as .npz and as an image grid, .png")
+    print(f"wrote {len(names)} direction(s) to {args.output}, each as an .npz file and a .png image grid")
 
 
 def parse_part(text: str, names: Sequence[str]) -> int | None:
-    """Return the id of one class, or None for the base codes; raise EditError for unknown or several parts."""
+    """Return the class id of one part, or None for the base codes; raise EditError for unknown or several parts."""
     parts = parse_parts(text, names)
     if len(parts.ids) + parts.base != 1:
         raise EditError(f"--part {text} has several parts; run the command once for each part")
@@ -103,7 +103,7 @@ def parse_part(text: str, names: Sequence[str]) -> int | None:
 
 
 def direction_names(args: argparse.Namespace, part: str, latent_dim: int) -> list[str]:
-    """Return the names of the directions, which are also the stems of their files; raise EditError if --count > D."""
+    """Return the names of the directions and their files; raise EditError if --count exceeds the latent width."""
     codes = "" if args.codes == "both" else f"_{args.codes}"
     stem = re.sub(r"\W+", "_", f"{part}{codes}_{args.method or args.labels.stem}")
     if args.method not in ("sefa", "pca"):
@@ -116,7 +116,7 @@ def direction_names(args: argparse.Namespace, part: str, latent_dim: int) -> lis
 def find_directions(
     args: argparse.Namespace, generator: Generator, part: int | None, index: Tensor
 ) -> list[search.Shift]:
-    """Return the directions that --method or --labels selects."""
+    """Return the directions that --method or --labels finds for the vectors at `index` in a W+ code."""
     if args.labels:
         seeds, values = search.read_labels(args.labels)
         w = seed_codes(generator, seeds).cpu().double()
@@ -133,12 +133,12 @@ def find_directions(
 
 
 def part_mask(part: int | None, labels: np.ndarray) -> np.ndarray:
-    """Return the mask of a part, bool [..., R, R]; for the base codes, that of the whole foreground."""
+    """Return a bool mask for `labels` [..., R, R], True in the part, or in the foreground if `part` is None."""
     return labels > 0 if part is None else labels == part
 
 
 def measure(args: argparse.Namespace, generator: Generator, direction: Direction) -> str:
-    """Return the numbers of a direction's line in the table, measured on samples that it was not learnt from."""
+    """Measure a direction on new samples, and return the numbers of its line in the table."""
     codes = search.sample_w(generator, args.edit_samples, args.seed + 1)
     locality = Locality(2)  # 1: the part, 0: everything else
     images, masks = images_and_masks(args, generator, direction.part, codes)
@@ -156,7 +156,7 @@ def measure(args: argparse.Namespace, generator: Generator, direction: Direction
 def images_and_masks(
     args: argparse.Namespace, generator: Generator, part: int | None, codes: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the images of codes, uint8 [N, 3, R, R], and masks of the part, uint8 [N, R, R]."""
+    """Generate images from codes: uint8 [N, 3, R, R]; also return masks of the part, uint8 [N, R, R] of 0 and 1."""
     samples = list(generate(generator, codes, batch_size=args.batch_size))
     images = torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2)
     return images, torch.from_numpy(np.stack([part_mask(part, sample.labels) for sample in samples])).byte()

@@ -3,8 +3,8 @@
     python -m scripts.doctor
     python -m scripts.doctor --kernels    describe the compiled CUDA kernels instead; needs nvcc, but no GPU
 
-The exit code is 1 if a build fails although its tools are installed, if a compiled operator disagrees with its
-reference, or if a kernel spills registers; otherwise it is 0, even if the tools for a build are missing.
+The exit code is 1 if a build fails although its tools are installed (2 with --kernels), a compiled operator disagrees
+with plain PyTorch, or a kernel spills registers; otherwise it is 0, even if the tools for a build are missing.
 """
 
 import platform
@@ -23,13 +23,13 @@ _KERNELS_ROW = "{:<18} {:<9} {:<42}" + " {:>9} {:>6} {:>6} {:>6} {:>6} {:>9} {:>
 _KERNELS_COLUMNS = ("registers", "stack", "local", "shared", "blocks", "occupancy", "SASS", "an output")
 _KERNELS_LEGEND = """\
 registers, stack, local: registers and bytes of memory of each thread; shared: bytes of each block
-blocks, occupancy: how many blocks of 256 threads fit into the 65,536 registers of a multiprocessor, and their share of
-  its maximum number of threads; shared memory is not considered
+blocks, occupancy: how many blocks of 256 threads the 65,536 registers of a multiprocessor allow, and the share of its
+  maximum number of threads that they use; shared memory is not considered
 SASS: instructions of the kernel's code, without padding
 an output: for kernels without loops (upfirdn2d_tiles), instructions on the longest path, divided by the outputs stored
   on it (a whole tile); 16-bit contiguous tiles with factors 1,1 inside the image take a shorter path"""
 
-# Differences relative to the largest value. Sums of eight terms in another order differ in the last few bits.
+# Allowed differences relative to the largest value. Sums of eight terms in another order differ in the last few bits.
 _TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-12, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 
 
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report_kernels() -> int:
-    """Print a summary and a table for each compute capability, and return the exit code."""
+    """Print a summary of the kernels and a table for each GPU architecture; return the exit code."""
     reason = _toolchain.missing("cuda") or _kernels.missing()
     if reason is not None:
         print(f"kernels: cannot be inspected: {reason}")
@@ -104,7 +104,7 @@ def _print_row(name: str, value: str) -> None:
 
 
 def _check_build(device: str) -> bool:
-    """Build and load the operators; return False if that fails, True if it works or a tool is missing."""
+    """Build and load the operators for a device type; return False only if that fails although no tool is missing."""
     reason = _toolchain.missing(device)
     if reason is not None:
         _print_row("build", f"not possible: {reason}")
@@ -130,7 +130,7 @@ def _check_parity(expected: dict[str, Tensor], actual: dict[str, Tensor]) -> boo
 
 
 def _results(device: str) -> dict[str, Tensor]:
-    """Return values and gradients, by name, of all operators and dtypes in the implementation now in use."""
+    """Return values and gradients of the operators in all dtypes, by name, from the implementation now in use."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device=device) / 8
     calls: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "bias_act": lambda x, bias: ops.bias_act(x, bias),

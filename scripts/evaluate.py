@@ -1,15 +1,15 @@
 """Measure the quality of a generator's images and masks against a data set.
 
-    python -m scripts.evaluate --checkpoint CK --data LMDB                                all metrics available here
+    python -m scripts.evaluate --checkpoint CK --data LMDB                                all metrics that are possible
     python -m scripts.evaluate --data data/faces_64_wide                                  the bundled model
     python -m scripts.evaluate --checkpoint CK --data LMDB --metrics fid,kid --extractor inception --weights FILE
-    torchrun --nproc_per_node=8 -m scripts.evaluate --checkpoint CK --data LMDB           the same numbers
+    torchrun --nproc_per_node=8 -m scripts.evaluate --checkpoint CK --data LMDB           the same, with 8 GPUs
     python -m scripts.evaluate --checkpoint runs/first/checkpoints/*.pt --data LMDB --output DIR   for plot_metrics
 
-Measure a model on data of the kind it was trained on: for the bundled model, faces of make_faces --framing wide.
-Distances in features other than Inception's have their own names: fd_efflite0 is not an FID. Published FIDs use 50,000
-samples. `agreement` needs a segmenter: scripts.train_segmenter trains one, in about eight minutes on a CPU. If a metric
-named in --metrics cannot be measured, the exit code is 2.
+Measure a model on data of the kind used for its training: for the bundled model, the faces that scripts.make_faces
+--framing wide generates. Distances in features other than Inception's have their own names: fd_efflite0 is not an FID.
+Published FIDs use 50,000 samples. `agreement` needs a segmenter: scripts.train_segmenter trains one, in about eight
+minutes on a CPU. If a metric requested by --metrics cannot be measured, the exit code is 2.
 
 Metrics:
 """
@@ -72,9 +72,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default = getattr(MetricConfig, option)
         add(f"--{option.replace('_', '-')}", type=int, default=default, help=f"{what} (default {default})")
     add("--workers", type=int, default=DataConfig.workers, help="processes that decode data (default %(default)s)")
-    add("--truncation", type=float, default=1.0, help="psi, toward the mean code (default 1: no truncation)")
+    add("--truncation", type=float, default=1.0, help="psi of truncation toward the mean code (default 1: none)")
     add("--output", type=Path, help="folder for metrics.jsonl, plots of the locality and TensorBoard scalars")
-    add("--overwrite", action="store_true", help="replace these files in --output")
+    add("--overwrite", action="store_true", help="replace files of an earlier evaluation in --output")
     add("--device", help="such as cpu or cuda:1 (default: cuda if there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
     return parser.parse_args(argv)
@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def section_configs(args: argparse.Namespace) -> tuple[MetricConfig, DataConfig]:
-    """Return the options as sections of a run's configuration; raise ConfigError if a value is out of range."""
+    """Return the options as configurations of metrics and data; raise ConfigError if a value is out of range."""
     values = {field.name: getattr(args, field.name) for field in fields(MetricConfig) if hasattr(args, field.name)}
     names = registered() if args.metrics in (None, "all") else filter(None, args.metrics.split(","))
     try:
@@ -139,9 +139,9 @@ def section_configs(args: argparse.Namespace) -> tuple[MetricConfig, DataConfig]
 
 
 def read_checkpoints(paths: Sequence[str | Path]) -> list[Checkpoint]:
-    """Check files and describe them, sorted by images seen; raise ConfigError if their architectures differ.
+    """Check and describe checkpoints, sorted by training images seen; raise ConfigError if architectures differ.
 
-    Files that do not store the number come last. Generators are loaded again later, one at a time.
+    Files that do not store this number come last. To save memory, no generator is kept; `main` loads them one by one.
     """
     checkpoints: list[Checkpoint] = []
     for path in paths:
@@ -151,23 +151,23 @@ def read_checkpoints(paths: Sequence[str | Path]) -> list[Checkpoint]:
         checkpoints.append(Checkpoint(str(path), networks.config, networks.classes, images))
         first, last = checkpoints[0], checkpoints[-1]
         if last.model != first.model:
-            raise ConfigError(f"{last.path} and {first.path} have different architectures: evaluate them separately")
+            raise ConfigError(f"{last.path} and {first.path} have different architectures: evaluate one at a time")
     return sorted(checkpoints, key=lambda each: math.inf if each.images is None else each.images)
 
 
 def check_classes(checkpoints: Sequence[Checkpoint], classes: ClassTable, data: str) -> None:
-    """Raise ConfigError if a checkpoint has other class names than the data."""
+    """Raise ConfigError if the class names of a checkpoint and of the data differ."""
     for checkpoint in checkpoints:
         table = ClassTable.from_dict(checkpoint.classes) if checkpoint.classes else classes
         if table.names != classes.names:
             why = first_difference(table, classes)
-            raise ConfigError(f"{checkpoint.path} has other classes than {data}: {why}; give data with its classes")
+            raise ConfigError(f"{checkpoint.path} has other classes than {data}: {why}; choose other --data")
 
 
 def prepare_folder(folder: Path) -> None:
-    """Create the output folder and delete the files of an earlier evaluation; refuse the folder of a run."""
+    """Create the output folder, or delete an earlier evaluation's files in it; raise ConfigError for a run's folder."""
     if (folder / "config.yaml").exists():
-        raise ConfigError(f"--output {folder} is the folder of a run, which would lose files: choose another --output")
+        raise ConfigError(f"--output {folder} is the folder of a run, where files would be lost: choose another folder")
     make_folder(folder)
     for earlier in (*(folder / name for name in WRITTEN), *(folder / "tensorboard").glob(SCALARS)):
         earlier.unlink(missing_ok=True)

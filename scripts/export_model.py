@@ -1,4 +1,4 @@
-"""Export the EMA generator of a checkpoint, of train.py or a released one, to a small file that is safe to load.
+"""Export the EMA generator of a checkpoint (of train.py, or a released one) to a small file that is safe to load.
 
     python -m scripts.export_model --checkpoint CK --output model.pt
     python -m scripts.export_model --checkpoint CK --output model.pt --precision single
@@ -6,13 +6,13 @@
     python -m scripts.export_model --checkpoint CK --output model.pt2
 
 The file holds neither discriminator nor optimizer states, so training cannot resume from it. By default, weights and
-noise maps are stored in half precision; images are still computed in float32, and on average differ from those of the
-checkpoint by much less than one grey level.
+noise maps are stored in half precision. Images are still computed in float32; their mean difference from those of the
+checkpoint is much less than one grey level.
 
 The extension selects the format: a checkpoint of this program (.pt), or a graph that runs without this program, in
-ONNX (.onnx) or for torch.export.load (.pt2). The input of a graph is W+ codes, float32 [N, 2 + 2K, D] with any N, such
-as generate.py saves; its outputs are image [N, 3, R, R] in about [-1, 1] and segmentation [N, K, R, R], whose argmax
-over K is the class.
+ONNX (.onnx) or for torch.export.load (.pt2). The input of a graph is W+ codes such as generate.py saves, float32
+[N, M, D] with any N. Its outputs are image [N, 3, R, R], about -1 to 1, and segmentation [N, K, R, R], whose argmax
+over K is the class. K is the number of classes, D the latent width, R the side, and M = 2 + 2K (with two base codes).
 """
 
 import os
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def check_format(path: Path) -> None:
-    """Raise ConfigError if the extension is unknown, or for ONNX, if PyTorch is too old or a package is missing."""
+    """Raise ConfigError for an unknown extension; for ONNX, also if PyTorch is too old or a package is missing."""
     if path.suffix not in FORMATS:
         raise ConfigError(f"--output {path}: choose a name that ends in {' or '.join(FORMATS)}")
     if path.suffix != ".onnx":
@@ -73,11 +73,11 @@ def check_format(path: Path) -> None:
         )
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
-        raise ConfigError(f"package {missing[0]} is not installed: pip install -r requirements-export.txt")
+        raise ConfigError(f"the package {missing[0]} for ONNX is not installed: pip install -r requirements-export.txt")
 
 
 def export(networks: Networks, precision: str) -> dict[str, Any]:
-    """Return the contents of a checkpoint that has only the generator, in one of PRECISIONS, and its provenance.
+    """Return the contents of a checkpoint with only the generator, in this precision, and facts about its training.
 
     Raises:
         ModelError: if there is no generator, or a weight is not finite in this precision.
@@ -88,13 +88,13 @@ def export(networks: Networks, precision: str) -> dict[str, Any]:
         state[name] = value.to(PRECISIONS[precision], copy=True)  # a view would be saved with all of its storage
         if not state[name].isfinite().all():
             remedy = "choose --precision single" if value.isfinite().all() else "choose an earlier checkpoint"
-            raise ModelError(f"{networks.source}: {name} is not finite in {precision} precision: {remedy}")
+            raise ModelError(f"{networks.source}: tensor {name} is not finite in {precision} precision: {remedy}")
     classes = networks.classes or default_table(networks.config.num_classes).to_dict()
     return {**Networks(networks.config, None, state, None, classes).to_dict(), **networks.provenance()}
 
 
 def write(exported: dict[str, Any], precision: str, suffix: str, path: Path) -> None:
-    """Write an exported checkpoint in the format of a file extension."""
+    """Write an exported checkpoint to `path` in the format of the extension `suffix`."""
     if suffix == ".pt":
         with open(path, "wb") as file:
             torch.save(exported, file)

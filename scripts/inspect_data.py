@@ -2,7 +2,7 @@
 
     python -m scripts.inspect_data PATH [--sheet sheet.png]
 
-PATH is anything that scripts.prepare_data reads or writes; nothing is changed. The exit code is 2 if there are
+PATH is anything that scripts.prepare_data reads or writes; the data are not changed. The exit code is 2 if there are
 problems.
 """
 
@@ -32,11 +32,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print the report.
-
-    Raises:
-        DataError: if there is no data set at PATH, it has problems, or the grid cannot be written.
-    """
+    """Print the report and write the grid; raise DataError if this fails or the data set has problems."""
     args = parse(argv)
     if args.sheet:
         _check_sheet(args.sheet)
@@ -59,13 +55,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _check_sheet(path: Path) -> None:
     if os.path.lexists(path):
-        raise DataError(f"{path} exists already; choose another --sheet")
+        raise DataError(f"--sheet {path} exists already; choose another name")
     if path.suffix.lower() != ".png":
         raise DataError(f"--sheet {path}: the grid is written as PNG; choose a name that ends in .png")
     if not os.path.isdir(path.parent):
-        raise DataError(f"--sheet {path}: {path.parent} is not a folder; choose an existing one")
+        raise DataError(f"--sheet {path}: {path.parent} is not a folder; choose an existing folder")
     if reason := reason_not_writable(path.parent):
-        raise DataError(f"cannot write {path} ({reason}); choose another folder")
+        raise DataError(f"--sheet {path} cannot be written ({reason}); choose another folder")
 
 
 if __name__ == "__main__":

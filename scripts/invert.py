@@ -1,7 +1,7 @@
 """Invert photos: find codes that reproduce them, to edit them with generate.py --latents.
 
     python -m scripts.invert IMAGES... --output DIR                     with the bundled model
-    python -m scripts.invert IMAGES... --output DIR --masks MASKS       guided by masks of the same names
+    python -m scripts.invert IMAGES... --output DIR --masks MASKS       guided by masks with the photos' names
     python -m scripts.invert IMAGES... --output DIR --tune 300          also tune the weights for each photo
     python -m scripts.invert IMAGES... --output DIR --init encoder --steps 100     start from an encoder's codes
     python -m scripts.invert --checkpoint CK IMAGES... --output DIR --space wplus-noise
@@ -9,8 +9,8 @@
 Photos are turned upright, cropped like the checkpoint's training data (or by --crop), and resized. There is no face
 detection: align faces like those of the training data. If a reconstruction is poor, a warning says what to try. For
 each photo, DIR gets NAME_codes.npy, NAME_reconstruction.png, NAME_mask.png (class ids with a palette) and
-NAME_residual.png (grey where nothing differs); if noise maps are optimized, NAME_noise.npz; if they are, or weights are
-tuned, NAME_tuned.pt (a checkpoint). An overview of all photos is written to sheet.png, and numbers to report.json.
+NAME_residual.png (grey where nothing differs); with --space wplus-noise also NAME_noise.npz; with that or --tune also
+NAME_tuned.pt (a checkpoint). An overview of all photos is written to sheet.png, and numbers to report.json.
 
 The perceptual distance is LPIPS if --lpips is given. Otherwise it compares features of EfficientNet-Lite0, whose
 weights come with a package.
@@ -79,7 +79,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--overwrite", action="store_true", help="replace files of the same name")
     guides = parser.add_mutually_exclusive_group()
     guides.add_argument("--masks", type=Path, help="folder with a mask of the same name for each photo")
-    guides.add_argument("--segmenter", type=Path, help="file of scripts.train_segmenter, to predict the masks instead")
+    guides.add_argument("--segmenter", type=Path, help="file of scripts.train_segmenter that predicts the masks")
     add("--classes", default="", help=f"class table of the masks (default their {CLASSES_FILE}, or the checkpoint's)")
     add("--read-by", choices=READ_BY, default="auto", help="how to read masks with ids and colours (default auto)")
     add("--crop", choices=CROPS, help="for photos that are not square (default that of the checkpoint's training data)")
@@ -102,7 +102,7 @@ class LoadedModel(NamedTuple):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Invert all photos; everything is checked before the first file is written."""
+    """Invert all photos; check options, photos and output files before the first file is written."""
     args = parse(argv)
     device = cli.usable_device(args.device)
     checkpoint = args.checkpoint or bundled_model()
@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ops.set_mode(args.ops, device.type)
     limit_threads(generator)
     make_folder(args.output)
-    print(f"inverting with {printable(model.path)}; photos that are not square: --crop {crop}", flush=True)
+    print(f"inverting with {printable(model.path)}; --crop {crop} for photos that are not square", flush=True)
     results, entries = [], []
     for path, result in zip(args.images, in_batches(photos, generator, method, args.batch_size), strict=True):
         write_outputs(result, args.output / path.stem, classes, trained_on)
@@ -158,9 +158,9 @@ def perceptual_distances(lpips: Path | None, generator: Generator) -> tuple[Perc
 def choose_method(
     args: argparse.Namespace, guide: PerceptualDistance, reported: PerceptualDistance, model: LoadedModel
 ) -> InversionMethod:
-    """Return the settings of the inversion, with the encoder loaded if it is used."""
+    """Return the settings of the inversion, with the loaded encoder if --init encoder is given."""
     if args.encoder and args.init == "mean":
-        raise ConfigError("--encoder has no effect without --init encoder: add that, or leave --encoder out")
+        raise ConfigError("--encoder has no effect without --init encoder: add --init encoder, or leave out --encoder")
 
     def agreement(generated: Tensor, target: Tensor) -> float:
         return mean_iou(confusion(generated, target, model.classes.num_classes))
@@ -175,20 +175,20 @@ def choose_method(
 
 
 def check_output(args: argparse.Namespace, resolution: int) -> None:
-    """Raise EditError if a file exists, two photos have the same name, or the image grid would be too large."""
+    """Raise EditError if an output exists, two photos have the same name, or the image grid would be too large."""
     check_grid_size(len(args.images) * len(COLUMNS), resolution, "invert fewer photos at once")
     first_of: dict[str, Path] = {}
     for path in args.images:
         other = first_of.setdefault(normalized(path.stem), path)
         if other is not path:
-            raise EditError(f"{path} and {other} have the same name: write them to different --output folders")
+            raise EditError(f"{path} and {other} have the same name: run one command for each, with different --output")
     noise, tuned = args.space == "wplus-noise", args.tune > 0
     files = [name for path in args.images for name in output_names(path.stem, noise=noise, tuned=tuned)]
     check_free(args.output, [*files, GRID, REPORT], overwrite=args.overwrite)
 
 
 def read_photos(args: argparse.Namespace, model: LoadedModel, crop: Crop) -> list[Resized]:
-    """Return all photos, with labels from --masks or --segmenter if one is given."""
+    """Return all photos, cropped and resized, with labels if --masks or --segmenter is given."""
     masks: Sequence[Path | None] = find_masks(args.images, args.masks) if args.masks else [None] * len(args.images)
     classes, resolution = mask_classes(args, model), model.generator.config.resolution
     if args.read_by == "auto":
@@ -203,25 +203,25 @@ def read_photos(args: argparse.Namespace, model: LoadedModel, crop: Crop) -> lis
     if (size := segmenter.facts.resolution) != resolution:
         raise EditError(
             f"{args.segmenter} takes images of {size} pixels, but the model generates {resolution}; "
-            "train a segmenter of this resolution"
+            f"train a segmenter for {resolution} pixels"
         )
     batches = [torch.tensor(photo.image).permute(2, 0, 1)[None] for photo in photos]  # uint8 [1, 3, R, R]
     return [photo._replace(label=segmenter(x)[0].numpy()) for photo, x in zip(photos, batches, strict=True)]
 
 
 def mask_classes(args: argparse.Namespace, model: LoadedModel) -> ClassTable:
-    """Return the class table of the masks, which may remap ids, but must have the checkpoint's classes."""
+    """Return the class table for the masks; raise EditError if its class names are not those of the checkpoint."""
     if not args.masks:
         for option, is_given in (("--classes", args.classes), ("--read-by", args.read_by != "auto")):
             if is_given:
-                raise EditError(f"{option} has no effect without --masks: add that, or leave {option} out")
+                raise EditError(f"{option} has no effect without --masks: add --masks, or leave out {option}")
         return model.classes
     candidates = [folder / CLASSES_FILE for folder in (args.masks, args.masks.parent)]
     source = args.classes or next((path for path in candidates if os.path.isfile(path)), None)
     table = load_table(source) if source else model.classes
     if table.names != model.classes.names:
         difference = first_difference(table, model.classes)
-        raise EditError(f"{source} has other classes than {model.path}: {difference}; give masks of its classes")
+        raise EditError(f"{source} has other classes than {model.path}: {difference}; choose other masks or --classes")
     return table
 
 
@@ -245,11 +245,12 @@ def in_batches(
         try:
             yield from reconstruct(generator, batch, method, callback=callback)
         except torch.OutOfMemoryError:
-            raise EditError(f"the device ran out of memory: choose a --batch-size below {batch_size}") from None
+            remedy = f"choose a --batch-size below {batch_size}" if batch_size > 1 else "choose another --device"
+            raise EditError(f"the device ran out of memory: {remedy}") from None
 
 
 def report_entry(path: Path, result: Reconstruction, perceptual: str, space: str) -> dict[str, Any]:
-    """Return a photo's entry in the report."""
+    """Return the entry for a photo in report.json."""
     before, is_guided = result.untuned_quality, result.photo.label is not None
     return {
         "name": path.stem,

@@ -1,1 +1,1 @@
-"""The subjects of `scripts.benchmark`, one module each, and the modules they share: tables, timing, trainers."""
+"""The benchmarks of `scripts.benchmark`, one module each, and the modules they share: tables, timing, trainers."""

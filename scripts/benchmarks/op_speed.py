@@ -1,10 +1,9 @@
-"""Time the operators as the networks use them.
+"""Time the forward and backward passes of bias_act and upfirdn2d with the options that the networks use.
 
-Forward and backward of bias_act and upfirdn2d, compiled where possible, in both memory formats. They are compared with
-literal PyTorch versions (tests/reference/ops.py; "ratio" is our time divided by theirs), and their bandwidth with the
-faster of two copies: one of the same size, which partly stays in the caches as an operator's output does, and a much
-larger one. Bandwidth counts the bytes that must be moved at least: input, output, and for the backward pass of bias_act
-the saved output, whose signs it reads.
+Both memory formats are timed, with compiled kernels if possible. "ratio" is our time divided by that of literal PyTorch
+versions (tests/reference/ops.py). "GB/s" counts only the bytes that must be moved: input, output, and for the backward
+pass of bias_act the saved output, whose signs it reads. "of copy" divides this bandwidth by that of the faster of two
+copies: one of the same size, which partly stays in the caches as an operator's output does, and a much larger one.
 """
 
 import argparse
@@ -25,7 +24,7 @@ from tests.reference import ops as literal
 from training.memory import keep_freed_memory
 from utils.errors import ConfigError
 
-# Side of the input as a function of the larger side of input and output, and options of the operator.
+# Function from the nominal side of the maps to the side of the input, and options of the operator.
 CASES: dict[str, tuple[Callable[[int], int], dict[str, Any]]] = {
     "bias_act": (lambda side: side, {}),
     "upfirdn2d, padding 2": (lambda side: side, {"padding": 2}),  # before the discriminator's strided convolutions
@@ -48,25 +47,25 @@ _COLUMNS = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the subject's options."""
+    """Add the options of this benchmark."""
     dtypes = ("float32", "bfloat16", "float16", "float64")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: cuda if there is a GPU, else cpu)")
     parser.add_argument("--dtype", nargs="+", choices=dtypes, default=["float32"], help="one or more of %(choices)s")
-    parser.add_argument("--megabytes", type=float, help="size of the larger of input and output (default 16; GPU: 64)")
-    parser.add_argument("--rounds", type=int, default=11, help="rounds, each timing every version once (default 11)")
+    parser.add_argument("--megabytes", type=float, help="size of the larger of input and output (default 16, GPU 64)")
+    parser.add_argument("--rounds", type=int, default=11, help="rounds; each times both versions once (default 11)")
     parser.add_argument("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raise ConfigError for numbers out of range."""
+    """Raise ConfigError if --megabytes or --rounds is out of range."""
     if args.megabytes is not None and not 0 < args.megabytes < math.inf:
-        raise ConfigError(f"--megabytes {args.megabytes:g}: give more than 0")
+        raise ConfigError(f"--megabytes {args.megabytes:g}: give a finite number above 0")
     if args.rounds < 1:
         raise ConfigError(f"--rounds {args.rounds}: give 1 or more")
 
 
 def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkReport) -> None:
-    """Add a row for each dtype, operator, layout, and forward or backward pass."""
+    """Add a row to the report for each pass (forward, backward) of each dtype, operator and memory format."""
     ops.set_mode(args.ops, device.type)
     keep_freed_memory()
     megabytes = args.megabytes or _MEGABYTES[device.type]
@@ -96,7 +95,7 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
 def forward_and_backward(
     case: str, megabytes: float, device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format
 ) -> dict[str, tuple[Mapping[str, Callable[[], Any]], int]]:
-    """Return, for "forward" and "backward", our and the literal call on the same tensors, and the bytes to move."""
+    """Return, by pass, the calls of both versions ("ours", "literal") and the bytes that one call must move."""
     (input_side, options), side = CASES[case], _SIDES[device.type]
     samples = max(1, round(megabytes * 1e6 / (_CHANNELS * side**2 * dtype.itemsize)))
     x = torch.randn(samples, _CHANNELS, input_side(side), input_side(side), device=device, dtype=dtype)

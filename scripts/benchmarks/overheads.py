@@ -1,7 +1,7 @@
 """Time everything in a run except its steps: waiting for data, averaging weights, logs, previews, checkpoints.
 
-"Of the time" is the time of each divided by that of the iterations in its interval. Checkpoints are written to the
-system's temporary folder. On a GPU, the wait for data is that of the host, during which the GPU may still be busy.
+"of the time" is the time that each takes, divided by that of the iterations from one such event to the next. Files
+go to the system's temporary folder. "waiting for data" is the host's waiting time; a GPU may be busy then.
 """
 
 import argparse
@@ -33,7 +33,7 @@ add_options, check = trainers.add_options, trainers.load_run
 
 
 def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkReport) -> None:
-    """Add a row for each cost, and one for their sum."""
+    """Add rows to the report: an iteration, each cost besides the steps, and the sum of these costs."""
     with ExitStack() as stack:
         stack.enter_context(process_group(device.type))
         temporary = stack.enter_context(TemporaryDirectory())
@@ -47,7 +47,7 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
         period = trainers.penalty_period(config)
         waiting: list[float] = []  # seconds per iteration in each round
         averaging: list[float] = []
-        ms_per_image: list[float] = []  # of an iteration, then of each cost
+        ms_per_image: list[float] = []  # first of an iteration, then of each cost
 
         def iterate(iterations: int = period) -> None:
             waiting.append(0.0)
@@ -72,7 +72,7 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
             share = ms_per_image[-1] / ms_per_image[0]
             report.add({"what": what, "ms": spread, "every_images": every, "share": share})
 
-        title = f"costs besides the steps, {args.rounds} rounds of {period} iterations and a log; aim: 3% in total"
+        title = f"costs besides the steps, {args.rounds} rounds of {period} iterations and a log; aim: 3% together"
         report.begin(title, _COLUMNS, {"config": config})
         if report.has_time("iterations"):
             iterate(trainers.warm_up(trainer))

@@ -1,4 +1,4 @@
-"""Time each training step on a GPU by class of kernel, with its peak memory.
+"""Measure the time that each training step spends in each class of GPU kernels, and its peak memory.
 
 Kernels are classified by their names; "products" are convolutions and matrix products. "ms" is the time of the whole
 step; if it exceeds the time "in kernels", the GPU waits for the host. CUDA graphs are always off.
@@ -18,7 +18,7 @@ from scripts.benchmarks.timing import Spread, time_call
 from utils.distributed import process_group
 from utils.errors import ConfigError
 
-# A kernel belongs to the first class of which its name contains a part.
+# A kernel belongs to the first class with a text that occurs in the kernel's name.
 _CLASSES = {
     "upfirdn2d": ("upfirdn2d",),
     "bias_act": ("bias_act",),
@@ -41,9 +41,9 @@ add_options, check = trainers.add_options, trainers.load_run
 
 
 def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkReport) -> None:
-    """Add a row for each step."""
+    """Add a row to the report for each training step."""
     if device.type != "cuda":
-        raise ConfigError(f"profile needs a GPU, but the device is {device}: without a GPU, use trace")
+        raise ConfigError(f"profile needs a GPU, but the device is {device}: use the benchmark trace instead")
     with process_group(device.type), TemporaryDirectory() as folder:
         config = trainers.with_data(trainers.load_run(args, "training.cuda_graphs=false"), folder)
         trainer = trainers.build_trainer(config, device)

@@ -46,20 +46,20 @@ class BenchmarkReport:
         self._write({"schema": SCHEMA, "command": command, "date": date, "machine": machine})
 
     def begin(self, title: str, columns: Sequence[Column], facts: Row) -> None:
-        """Print the title of the table and set its columns; `facts` about all rows go to the JSON file only."""
+        """Print the title of the table and set its columns; `facts` hold for all rows and go only to the JSON file."""
         self.title, self.columns = title, tuple(columns)
         print(f"\n{title}", flush=True)
         self._write({"table": title, "facts": facts})
 
     def has_time(self, name: str) -> bool:
-        """Return True if a measurement may start; after --seconds, note that it was left out and return False."""
+        """Return True if measurement `name` may start; after --seconds, record it as left out and return False."""
         if time.monotonic() - self.start < self.seconds:
             return True
         self.skipped.append(name)
         return False
 
     def add(self, row: Row) -> None:
-        """Print the columns of a row, and write all its values."""
+        """Print the values of a row that have a column, and write all its values to the JSON file."""
         cells = ["-" if row.get(column.key) is None else column.form.format(row[column.key]) for column in self.columns]
         if not self.form:  # the first row shows which columns are text
             headings = [column.heading or column.key for column in self.columns]
@@ -73,7 +73,7 @@ class BenchmarkReport:
     def end(self) -> None:
         """Print and write the names of the measurements that --seconds left out."""
         if self.skipped:
-            print(f"  not measured within {self.seconds:g} seconds: {'; '.join(self.skipped)}", flush=True)
+            print(f"  left out after --seconds {self.seconds:g}: {'; '.join(self.skipped)}", flush=True)
             self._write({"table": self.title, "left_out": self.skipped})
 
     def _create_file(self, overwrite: bool) -> None:
@@ -92,7 +92,7 @@ class BenchmarkReport:
 
 
 def describe_machine(device: torch.device) -> Row:
-    """Return versions, processor, the load before measuring, and the GPU if it is used."""
+    """Return versions, processor, load average and, if `device` is a GPU, its properties."""
     facts: Row = {"python": platform.python_version(), "torch": torch.__version__, "cpu": platform.machine()}
     with suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""Timing of calls, and limits of the device: bandwidth of a copy, rate of a matrix product."""
+"""Timing of calls, and speed limits of a device: bandwidth of a copy, FLOP/s of a matrix product."""
 
 import statistics
 import time
@@ -33,12 +33,12 @@ class Spread:
 def time_in_turn(
     calls: Mapping[str, Callable[[], object]], device: torch.device, rounds: int, warm_up: int = 1, cold: bool = False
 ) -> dict[str, list[float]]:
-    """Return the seconds of each call in each round, by name, after `warm_up` rounds that are not timed.
+    """Return, by name, the seconds that each call took in each round after `warm_up` rounds that are not timed.
 
-    The calls take turns, so a machine that slows down affects all of them. `cold` is for single kernels: other memory
-    is read before each call, so its inputs are not in the caches, and it does not wait for written data to leave them.
-    A GPU is still reading while the call is queued, so the time excludes the launch, as in a network that keeps the
-    queue filled.
+    In each round the calls run one after the other, so a machine that slows down affects all of them. `cold` is for
+    single kernels: before each call, other memory is read, so that the caches hold neither the call's inputs nor data
+    that must be written back. A GPU is still reading when the call is queued, so the time excludes the launch, as in a
+    network that keeps the queue filled.
     """
     filler = torch.ones(_CACHE_BYTES[device.type] // 4, device=device) if cold else None
     seconds: dict[str, list[float]] = {name: [] for name in calls}
@@ -76,7 +76,7 @@ def _seconds(call: Callable[[], object], device: torch.device, wait: bool) -> fl
 
 
 def ratio_of_medians(seconds: Sequence[float], others: Sequence[float]) -> Spread:
-    """Return the ratio of the medians, ranging from the smallest to the largest ratio of any two measurements."""
+    """Return the ratio of the medians; its range is that of the ratios of any of `seconds` to any of `others`."""
     a, b = Spread.of(seconds), Spread.of(others)
     return Spread(a.median / b.median, a.low / b.high, a.high / b.low)
 
@@ -89,7 +89,7 @@ def copy_bandwidth(device: torch.device, size: int | None = None) -> float:
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the FLOP/s of a large matrix product; a multiply-add counts as two."""
+    """Return the FLOP/s of a large matrix product; a multiply-add counts as two FLOPs."""
 
     def seconds(side: int, rounds: int) -> float:
         # Random values: a GPU that multiplies zeros uses less power and runs faster.

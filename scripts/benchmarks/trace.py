@@ -1,11 +1,11 @@
-"""Count operators, memory traffic and peak memory of each training step on a GPU, without needing one.
+"""Predict, without a GPU, the operators, memory traffic and peak memory of each training step on one.
 
-The real steps run on the meta device, which has shapes, types and memory formats but no data, with two additions for
-what a GPU does: the casts of autocast and the memory formats of cuDNN's convolutions. "GB moved" is what operators read
-and write, as if nothing stayed in a cache. "Peak GB" are the live tensors, including networks, the averaged generator
-and Adam's moments, without workspaces and fragmentation; on an H200 the measured peaks were within 4 % of it
-(docs/performance.md). "Host ms" is the CPU time of the step on the meta device, an estimate of the time to launch its
-kernels. Augmentation is left out.
+The real steps run on the meta device, where tensors have shapes, types and memory formats but no data. Two effects of a
+GPU are imitated: the casts of autocast and the memory formats of cuDNN's convolutions. "GB moved" is what operators
+read and write, as if nothing stayed in a cache. "peak GB" is the size of all live tensors, including networks, the
+averaged generator and Adam's moments, without workspaces and fragmentation; peaks measured on an H200 differed by at
+most 4 % (docs/performance.md). "host ms" is the CPU time of the step on the meta device, an estimate of the time to
+launch its kernels. Augmentation is left out.
 """
 
 import argparse
@@ -64,7 +64,7 @@ _COLUMNS = (
 
 
 class Autocast(TorchFunctionMode):
-    """CUDA's autocast for the PyTorch functions that the networks call; the operators of `ops` cast by themselves."""
+    """Imitation of CUDA's autocast for PyTorch functions in the networks; the operators of `ops` cast by themselves."""
 
     def __torch_function__(
         self, function: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -76,13 +76,13 @@ class Autocast(TorchFunctionMode):
 
 
 class Trace(TorchDispatchMode):
-    """Counter of the calls and bytes of operators in a `with` block, except views and allocations."""
+    """Counter of operator calls (except views and allocations), bytes moved and peak memory in a `with` block."""
 
     def __init__(self) -> None:
         super().__init__()
         self.operators: Counter[str] = Counter()  # calls by operator
         self.bytes: Counter[str] = Counter()  # bytes read and written by operator
-        self.layouts: Counter[bool] = Counter()  # bytes written to tensors [N, C, H, W] above 1 MB: is channels_last?
+        self.layouts: Counter[bool] = Counter()  # bytes written to maps [N, C, H, W] above 1 MB, by: channels_last?
         self.largest_kernel = 0  # largest side of a convolution's kernel
         self.peak = 0  # largest number of bytes of the block's tensors that were live at the same time
         self._live = 0
@@ -132,13 +132,13 @@ class StepTrace(NamedTuple):
     trace: Trace
     seconds: float  # CPU time without tracing
     resident: int  # bytes of networks, averaged generator and Adam's moments, which are always allocated
-    every: int  # interval of the step in iterations
+    every: int  # iterations from one run of the step to the next
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the subject's options."""
+    """Add the options of this benchmark."""
     parser.add_argument("--config", default="configs/celebamask_512.yaml", help="YAML file (default %(default)s)")
-    parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="options that replace the file's")
+    parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="options that override the file")
     parser.set_defaults(device="cpu")
 
 
@@ -148,7 +148,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkReport) -> None:
-    """Add a row for each step, and one for an average iteration."""
+    """Add a row to the report for each training step, and one for an average iteration."""
     config = load_config(args.config, args.overrides)
     micro_batches, samples = split_batch(config, world_size=1)
     title = (
@@ -179,9 +179,9 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
 
 
 def trace_steps(config: RunConfig) -> Iterator[tuple[str, StepTrace]]:
-    """Yield name and trace of each optimizer step of a configuration."""
+    """Yield the name and the trace of each training step of a configuration."""
     model, losses = config.model, config.losses
-    # float32, as the loss scaler of float16 does not support the meta device; it would add one kernel to a step.
+    # Build for float32: the loss scaler of float16, which adds one kernel to a step, does not support the meta device.
     training = replace(config.training, precision="float32", compile=False)
     state = build_state(replace(config, training=training), Process(META))
     trainers.disable_optimizers(state)

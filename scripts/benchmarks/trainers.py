@@ -1,4 +1,4 @@
-"""Trainers to be measured, with our or the reference networks (tests/reference), their data and FLOPs."""
+"""Trainers for benchmarks, with our networks or the reference networks (tests/reference); their data and FLOPs."""
 
 import argparse
 import copy
@@ -36,13 +36,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that describe a run and its timing."""
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: cuda if there is a GPU, else cpu)")
     parser.add_argument("--config", default="configs/faces_64_cpu.yaml", help="YAML file (default %(default)s)")
-    parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="options that replace the file's")
+    parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="options that override the file")
     parser.add_argument("--data", metavar="FOLDER", help="prepared data (default: generated faces)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds to time, after a warm-up (default 3)")
 
 
 def load_run(args: argparse.Namespace, more_options: str = "") -> RunConfig:
-    """Return the run's configuration; raise ConfigError or DataError if options or data are invalid."""
+    """Check options and data; return the run's configuration, with data only if --data or data.path is given."""
     options = [*args.overrides, *shlex.split(more_options)]
     config = load_config(args.config, options)
     if args.rounds < 1:
@@ -56,7 +56,7 @@ def load_run(args: argparse.Namespace, more_options: str = "") -> RunConfig:
 
 
 def with_data(config: RunConfig, folder: str | Path) -> RunConfig:
-    """Return the configuration; if it has no data, add generated faces, which are written to the folder once."""
+    """Return the configuration; if it has no data, add generated faces, written to `folder` unless already there."""
     if config.data.path:
         return config
     model = config.model
@@ -72,7 +72,7 @@ def with_data(config: RunConfig, folder: str | Path) -> RunConfig:
 
 
 def build_trainer(config: RunConfig, device: torch.device, literal: bool = False) -> trainer.Trainer:
-    """Return the trainer of a run, or with `literal` one with the reference networks in float32."""
+    """Return the trainer of a run; if `literal`, it trains the reference networks in float32."""
     if not literal:
         return trainer.Trainer(config, Process(device))
     training = replace(config.training, precision="float32", compile=False, cuda_graphs=False)
@@ -92,10 +92,10 @@ def _literal_state(config: RunConfig, process: Process) -> TrainingState:
 
 
 class FlopCounter(TorchDispatchMode):
-    """Counter of the FLOPs in a `with` block, two for a multiply-add, backward passes included.
+    """Counter of the FLOPs in a `with` block, including backward passes; a multiply-add counts as two.
 
-    PyTorch's own FlopCounterMode fails for gradients with respect to a module's input. Its formulas count the weight
-    gradient of a grouped convolution once for each group: if each sample is a group, use a single sample.
+    PyTorch's own FlopCounterMode fails for gradients with respect to a module's input. Its formulas, used here,
+    count the weight gradient of a grouped convolution once for each group: if each sample is a group, use one sample.
     """
 
     flops = 0
@@ -124,7 +124,7 @@ def disable_optimizers(state: TrainingState) -> None:
 
 @cache
 def work_per_sample(config: RunConfig, device: str = "meta") -> dict[str, int]:
-    """Return the FLOPs per sample of each training step with the reference networks; "meta" stores no values."""
+    """Return the FLOPs per sample of each training step with the reference networks; "meta" computes no values."""
     state = _literal_state(config, Process(torch.device(device)))
     disable_optimizers(state)
     inputs = PairInputs(default_table(config.model.num_classes), torch.device(device))
@@ -145,5 +145,5 @@ def penalty_period(config: RunConfig) -> int:
 
 
 def warm_up(loop: trainer.Trainer) -> int:
-    """Return the number of iterations to run before timing; with CUDA graphs, they record all steps."""
+    """Return the number of iterations to run before timing; with CUDA graphs, enough to record all steps."""
     return 2 + (penalty_period(loop.config) if loop.steps.graphs else 0)

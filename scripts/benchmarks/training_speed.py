@@ -1,10 +1,11 @@
 """Time full iterations of the training loop for our networks, ours with other options, and the reference networks.
 
-One version after the other is measured without penalties, then with all of them as often as in training. The reference
-networks (tests/reference; "literal" in the table) train in float32, with the same data, losses, optimizers and TF32
-setting. "Of rate" compares with the speed of a large matrix product, counting the FLOPs of the reference networks and
-their backward passes, so recomputation does not count. "Peak GB" are PyTorch's tensors (unknown with CUDA graphs),
-"reserved GB" what PyTorch took from the device. On a CPU, other processes distort all times.
+Each version is measured without penalties, then with all of them as often as in training. The reference networks
+(tests/reference; "literal" in the table) train in float32, with the same data, losses, optimizers and TF32 setting. "of
+rate" is the version's FLOP/s divided by those of a large matrix product in the same precision. For all versions, the
+FLOPs are those of the reference networks with backward passes, so recomputation does not count. "peak GB" is the memory
+of PyTorch's tensors (unknown with CUDA graphs), "reserved GB" the memory that PyTorch took from the GPU. On a CPU,
+other processes distort all times.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from utils.distributed import process_group
 from utils.errors import ConfigError
 
 Build = Callable[[RunConfig, torch.device], Trainer]
-_LITERAL = {"none": (), "plain": (False,), "all": (False, True)}  # value of --literal: with penalties or not
+_LITERAL = {"none": (), "plain": (False,), "all": (False, True)}  # --literal: without (False), with penalties (True)
 _COLUMNS = (
     Column("penalties"),
     Column("resolution", heading="pixels"),
@@ -45,12 +46,12 @@ _COLUMNS = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the subject's options."""
+    """Add the options of this benchmark."""
     trainers.add_options(parser)
     parser.add_argument("--iterations", type=int, default=16, help="iterations in a round (default 16)")
-    also = "also time ours with these options; repeatable"
+    also = "also time our networks with these options, separated by spaces; can be repeated"
     parser.add_argument("--also", action="append", default=[], metavar='"OPTIONS"', help=also)
-    literal = "reference networks: none, without penalties (plain, the default), or also with them (minutes at 512 px)"
+    literal = "reference networks: none; plain: without penalties (default); all: also with penalties (slow)"
     parser.add_argument("--literal", choices=list(_LITERAL), default="plain", help=literal)
 
 
@@ -59,15 +60,15 @@ def check(args: argparse.Namespace) -> None:
     ours = trainers.load_run(args)
     for options in ("", *args.also):
         config = trainers.load_run(args, options)
-        if config.training.tf32 != ours.training.tf32:  # the matrix rate is measured once, with ours
-            raise ConfigError(f"--also {options!r} changes training.tf32: measure it in a command of its own")
+        if config.training.tf32 != ours.training.tf32:  # the matrix product is measured once
+            raise ConfigError(f"--also {options!r} changes training.tf32: use a separate command for it")
         period = trainers.penalty_period(config)
         if args.iterations < 1 or args.iterations % period:
             raise ConfigError(f"--iterations {args.iterations}: give a multiple of {period}, to include all penalties")
 
 
 def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkReport) -> None:
-    """Add a row for each version without penalties, and one with them; the reference networks come last."""
+    """Add rows to the report for each version, without and with penalties; the reference networks come last."""
     versions = {options or "ours": trainers.load_run(args, options) for options in ("", *args.also)}
     ours = versions["ours"]
     runs = [*product(versions, (False, True)), *product(["literal"], _LITERAL[args.literal])]
@@ -81,7 +82,7 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
         title += f"matrix rate: {shown}{' (float32 with TF32)' * (device.type == 'cuda' and ours.training.tf32)}"
         first = Column("version", width=max(map(len, versions)))
         report.begin(title, (first, *_COLUMNS), {"rates": rates, "config": ours})
-        ms_of_ours: dict[bool, list[float]] = {}  # with penalties or without
+        ms_of_ours: dict[bool, list[float]] = {}  # by: with penalties?
         for name, penalties in runs:
             config = versions.get(name, ours)
             without = replace(config, losses=replace(config.losses, r1_every=0, path_length_every=0))
@@ -104,7 +105,7 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
 
 
 def time_training(build: Build, config: RunConfig, device: torch.device, args: argparse.Namespace) -> Row:
-    """Return time and memory of a new trainer, the only one on the device."""
+    """Return time and memory of a new trainer as a row; the previous trainer is freed first."""
     gc.collect()  # free the previous trainer
     torch.cuda.empty_cache()
     if config.training.compile:

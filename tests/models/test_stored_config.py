@@ -91,9 +91,9 @@ def test_what_cannot_be_stored_is_one_line(stored, changes, message):
         (
             "model",
             {"activation": "sinus"},
-            ": its model configuration has the option activation, which .*: use the version that wrote the file",
+            ": the model configuration has the option activation, which .*: use the version that wrote",
         ),
-        ("model", {"render_net": "sinus"}, ": its model configuration has render_net = 'sinus', but"),
+        ("model", {"render_net": "sinus"}, ": the model configuration has render_net = 'sinus', but"),
     ],
 )
 def test_encoders(part, changes, message, tmp_path):

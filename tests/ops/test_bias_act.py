@@ -175,9 +175,9 @@ def test_compiles_as_one_graph(device):
     [
         ((torch.ones(2, 3), torch.ones(2)), {}, r"bias must have shape \[3\]"),
         ((torch.ones(2, 3), torch.ones(3, 1)), {}, r"bias must have shape \[3\]"),
-        ((torch.ones(2, 3), torch.ones(3)), {"dim": 2}, "dim 2 does not exist"),
+        ((torch.ones(2, 3), torch.ones(3)), {"dim": 2}, "dim 2 is out of range"),
         ((torch.ones(2, 3),), {"gain": 0.0}, "gain > 0"),
-        ((torch.ones(2, 3),), {"slope": -0.1}, "slope >= 0"),
+        ((torch.ones(2, 3),), {"slope": -0.1}, "slope must be >= 0"),
         ((torch.ones(2, 3, dtype=torch.int64),), {}, "floating point"),
         ((torch.ones(2, 3), torch.ones(3, device="meta")), {}, "bias is on meta and x on cpu"),
     ],

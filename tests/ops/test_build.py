@@ -277,7 +277,9 @@ def test_toolkit_of_another_major_version(monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
     monkeypatch.setattr(torch.version, "cuda", "13.2")
     monkeypatch.setattr(_toolchain.shutil, "which", lambda name, path=None: name)
-    assert "is CUDA 12.8, PyTorch is built for 13.2; set CUDA_HOME to CUDA 13.x" in _toolchain.missing("cuda")
+    assert "is CUDA 12.8, PyTorch needs CUDA 13.x; set CUDA_HOME to the folder of CUDA 13.x" in _toolchain.missing(
+        "cuda"
+    )
 
 
 def test_no_toolkit(monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""The command, and what its subjects share: report, time limit, timing, ceilings."""
+"""The command, and what the benchmarks share: report, time limit, timing, ceilings."""
 
 import json
 import os
@@ -37,10 +37,10 @@ def begun(path=None, seconds=None):
         (["dota"], "invalid choice: 'dota'"),
         ([], "required"),
         (["ops", "--dtype", "float31"], "invalid choice: 'float31'"),
-        (["ops", "--megabytes", "0"], "--megabytes 0: give more than 0"),
-        (["ops", "--megabytes", "nan"], "--megabytes nan: give more than 0"),
+        (["ops", "--megabytes", "0"], "--megabytes 0: give a finite number above 0"),
+        (["ops", "--megabytes", "nan"], "--megabytes nan: give a finite number above 0"),
         (["ops", "--rounds", "0"], "--rounds 0: give 1 or more"),
-        (["ops", "--seconds", "0"], "--seconds 0: give more than 0"),
+        (["ops", "--seconds", "0"], "--seconds 0: give a number above 0"),
         (["ops", "--device", "toaster"], "--device toaster cannot be used"),
         (["ops", "--json", "nowhere/a.json"], "--json nowhere/a.json cannot be written: No such file"),
         (["ops", "--json", ".", "--overwrite"], "--json . is a folder: give a file"),
@@ -102,7 +102,7 @@ def test_nothing_is_begun_after_the_time_is_up(tmp_path, capsys):
             time.sleep(0.3)
             report.add({"name": f"{name} again"})  # of a measurement that has begun
     report.end()
-    assert "not measured within 0.25 seconds: second; third\n" in capsys.readouterr().out
+    assert "left out after --seconds 0.25: second; third\n" in capsys.readouterr().out
     assert [line["row"]["name"] for line in read(path) if "row" in line] == ["first", "first again"]
     assert read(path)[-1] == {"table": "a title", "left_out": ["second", "third"]}
 

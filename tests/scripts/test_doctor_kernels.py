@@ -207,11 +207,11 @@ def test_no_toolkit(monkeypatch, capsys):
 
 def test_tool_that_fails(recorded, monkeypatch, capsys):
     def run(command, text=""):
-        raise RuntimeError("cuobjdump failed with 255: cuobjdump fatal: it is no library")
+        raise RuntimeError("cuobjdump failed with exit code 255: cuobjdump fatal")
 
     monkeypatch.setattr(_kernels, "_run", run)
     assert doctor.main(["--kernels"]) == 1
-    assert capsys.readouterr().out == "kernels: FAILED: cuobjdump failed with 255: cuobjdump fatal: it is no library\n"
+    assert capsys.readouterr().out == "kernels: FAILED: cuobjdump failed with exit code 255: cuobjdump fatal\n"
 
 
 @pytest.mark.long

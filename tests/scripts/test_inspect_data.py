@@ -46,7 +46,7 @@ def test_nothing_is_overwritten(faces_32: Path, tmp_path: Path) -> None:
     [
         ("sheet.txt", "choose a name that ends in .png"),
         ("absent/sheet.png", "absent is not a folder"),
-        ("/proc/sheet.png", "cannot write /proc/sheet.png"),
+        ("/proc/sheet.png", "/proc/sheet.png cannot be written"),
         ("set/images/sheet.png", "sheet.png is inside .*images, which is read"),
     ],
 )

@@ -119,7 +119,7 @@ def test_codes_draw_what_was_reconstructed(
     assert sheet.shape[1] == 4 * 34 + 2
     np.testing.assert_array_equal(sheet[-34:-2, 2:34], wanted)
     said = capsys.readouterr().out
-    assert "photos that are not square: --crop center" in said
+    assert "--crop center for photos that are not square" in said
     assert "warning: anna: poor reconstruction" in said
 
 

@@ -61,7 +61,7 @@ def test_the_project_accepts_every_command(call, tmp_path):
     for module, *arguments in (call[1:] for call in measure(call, tmp_path)[1] if call[0] == "-m"):
         if module == "scripts.benchmark":
             args = benchmark.parse(arguments)
-            benchmark.SUBJECTS[args.subject].check(args)
+            benchmark.BENCHMARKS[args.benchmark].check(args)
             assert args.device == "cuda"
             assert args.json.parent == tmp_path / "my logs"
             assert args.seconds > 0
