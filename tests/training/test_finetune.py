@@ -297,7 +297,7 @@ def test_mistakes_are_one_line_and_leave_nothing(adapt, tmp_path, monkeypatch, c
 
 def test_commands_that_do_not_start_from_checkpoints_say_so():
     with pytest.raises(
-        ConfigError, match=r"model.init_from = shipped is .* of train\.py only: remove it from .*adapt\.yaml"
+        ConfigError, match=r"model.init_from = shipped: .* starts from no checkpoint; remove it from .*adapt\.yaml"
     ):
         load_config(ADAPT)
 
