@@ -29,7 +29,7 @@ def load_config(
 
     Args:
         path: the YAML file.
-        overrides: texts `section.option=value`, which replace the file's values; the last one for an option counts.
+        overrides: texts `section.option=value`, which replace the file's values; the last value of an option counts.
         stored_model: function that takes the value of `model.init_from` and returns the checkpoint's architecture; None
             for commands that refuse this option.
 
@@ -44,8 +44,8 @@ def load_config(
         model["init_from"] = source = coerce("model.init_from", model["init_from"], str)
         if source and stored_model is None:
             raise ConfigError(
-                f"model.init_from = {source}: this command starts from no checkpoint; remove it from {origin}, "
-                "and set the other options of model"
+                f"model.init_from = {source}: this command starts from no checkpoint; remove model.init_from "
+                f"from {origin}, and set the other options of model"
             )
         if source and stored_model:
             values["model"] = _with_stored_architecture(model, stored_model(source), path)
@@ -53,7 +53,7 @@ def load_config(
 
 
 def load_options(schema: type[Options], path: str | Path, overrides: Sequence[str] = ()) -> Options:
-    """Load a configuration by any schema (a dataclass of sections); raise ConfigError like `load_config`."""
+    """Load a configuration of any schema (a dataclass of sections); raise ConfigError like `load_config`."""
     return _build(schema, _read_options(path, overrides), "", schema)
 
 
@@ -124,7 +124,7 @@ def _read_options(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _with_stored_architecture(model: Mapping[str, Any], stored: ModelConfig, path: str | Path) -> dict[str, Any]:
-    """Complete the model section by a checkpoint's architecture; raise ConfigError for a given option that differs."""
+    """Complete the model section with a checkpoint's architecture; raise ConfigError if a given option differs."""
     types, options = get_type_hints(ModelConfig), asdict(stored)
     given = {name: coerce(f"model.{name}", model[name], types[name]) for name in model if name in options}
     if wrong := [name for name in given if given[name] != options[name]]:
@@ -186,5 +186,4 @@ def _by_dotted_name(sections: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    """Return an option's value as users write it in YAML."""
     return json.dumps(value, ensure_ascii=False)

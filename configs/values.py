@@ -14,7 +14,7 @@ from utils.errors import NOT_UTF8, ConfigError
 from utils.reading.checks import brief, label
 from utils.reading.plain import LARGEST_NUMBER
 
-_MAX_TEXT = 4096  # characters; Linux allows no longer paths
+_MAX_TEXT = 4096  # characters, the longest path on Linux
 _NOT_IN_A_LINE = {"Cc", "Cs", "Zl", "Zp"}  # Unicode categories: control characters, surrogates, line ends
 _WHOLE = re.compile(r"[+-]?\d+(_\d+)*", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+(_\d+)*(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)

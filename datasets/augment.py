@@ -4,8 +4,8 @@ Geometric augmentations move image and mask together; colour augmentations chang
 are interpolated by nearest neighbour, so that each pixel keeps one class. Images and generated segmentations are
 interpolated bilinearly, so that gradients flow through; unlike in the paper, there is no low-pass filter.
 
-Shapes: N samples, C channels, K classes, R resolution. Images are float in [-1, 1] unless uint8 is stated; changed
-colours may leave this range.
+Shapes: N samples, C channels, K classes, R resolution. Images are float in [-1, 1] unless uint8 is stated; changes
+of colour may move them out of this range.
 """
 
 import math

@@ -71,7 +71,7 @@ class CelebAMaskSource(FileSource):
         if not self._faces:
             kind = f"<id>.jpg {'with masks ' if classes else ''}of the split {split}"
             problem = f" (first problem: {self.problems[0]})" if self.problems else ""
-            raise DataError(f"{path} holds no {kind}; give another folder, or prepare another --split{problem}")
+            raise DataError(f"{path} holds no {kind}; give another folder, or prepare another split (--split){problem}")
 
     def __len__(self) -> int:
         return len(self._faces)
@@ -151,7 +151,7 @@ class _Files(NamedTuple):
 
 
 def _find_images(folder: Path) -> _Files:
-    """List the faces in the folder of images; sort out files that are misnamed or no images."""
+    """List the faces in the folder of images; report misnamed files, and count those that are no images."""
     files = _Files({}, set(), [], Counter())
     for parent, names in visible_files(folder):
         for name in names:
@@ -167,7 +167,7 @@ def _find_images(folder: Path) -> _Files:
 
 
 def _find_masks(folder: Path) -> _Files:
-    """List the parts of each face in the folder of masks; sort out files that are misnamed or no images.
+    """List the part masks of each face; report misnamed files, and count those that are no images.
 
     All file names are read, instead of testing only whether the expected ones exist, so that misspelt names are found.
     """

@@ -9,7 +9,7 @@ remap: {7: glasses, "#ff8000": glasses}      # id, colour or part in the masks -
 ignore: [255, "#ffffff"]                     # unlabelled pixels: they become class 0
 
 `color` is optional. `partner` is the class that a class is swapped with when an image is mirrored. YAML reads an
-unquoted # as a comment, 010 as 8 and no as false: quote colours and such names, do not quote ids.
+unquoted # as a comment, 010 as 8 and no as false: quote colours and names like no, but not ids.
 """
 
 import difflib
@@ -129,7 +129,7 @@ def _section(contents: Mapping[str, Any], name: str, default: Any, requirement: 
 
 def _entry(entry: Any) -> Mapping[str, Any]:
     if not isinstance(entry, dict) or not {"id", "name"} <= entry.keys() <= _FIELDS:
-        raise DataError(f"class table: {brief(entry)} must hold id and name; others may be color, transparent, partner")
+        raise DataError(f"class table: {brief(entry)} must hold id and name, and may hold color, transparent, partner")
     if not isinstance(entry["name"], str):
         raise DataError(
             f"class table: the name {brief(entry['name'])} of class {label(entry['id'])} is not text; quote it"
@@ -252,7 +252,7 @@ def _check_codes(codes: Iterable[Any]) -> None:
 
 
 def _check_rules(table: ClassTable) -> None:
-    """Raise a DataError for a rule that takes a class's own colour away, or its id or part without a replacement."""
+    """Raise a DataError for a rule that takes a class's colour away, or its id or name without giving it another."""
     for code, k in table.rules:
         owners = _owners(code, table)
         if not owners or k in owners:

@@ -28,8 +28,8 @@ def crop_and_resize(record: Record, resolution: int, crop: Crop) -> Resized:
             shorter dimension with black (labels: class 0), "error" refuses it.
 
     Raises:
-        DataError: if the image is not square and `crop` is "error", or the squares are smaller than R. The message
-            starts with a verb; the caller puts the file name before it.
+        DataError: if the image is not square and `crop` is "error", or a square is smaller than R. The message starts
+            with a verb; the caller puts the file name before it.
     """
     check_size(record, resolution, crop)
     image = make_square(record.image, crop).resize((resolution, resolution), Image.Resampling.LANCZOS)

@@ -17,7 +17,7 @@ MAX_PROBABILITY = 0.8  # with more, the augmentations leak into the generated im
 class FolderOptions:
     """Layout of a folder of images and masks, and how to read the masks."""
 
-    images_folder: str = ""  # folder of the images if not recognized: a path, or a name in the folder
+    images_folder: str = ""  # folder of the images, if not recognized: a path, or a name in the data folder
     masks: str = ""  # folder of the masks, given like `images_folder`
     # Ends of image and mask names if not recognized, with or without the extension; other files are ignored.
     image_suffix: str = ""
@@ -41,7 +41,7 @@ class DataConfig(FolderOptions):
     """
 
     path: tuple[str, ...] = ()  # an LMDB, several LMDBs that form one data set, or a folder of files
-    crop: Crop = "error"  # of a folder's images that are not square, see `datasets.crop_and_resize.crop_and_resize`
+    crop: Crop = "error"  # how to treat a folder's images that are not square, see `datasets.crop_and_resize`
     mirror: bool = False  # mirror half of the images with their masks, swapping left and right partner classes
     soft_masks: bool = False  # soften the edges of real masks, see `datasets.transforms.soften`
     workers: int = 2  # processes that decode records, per training process; 0 decodes in the training process
@@ -107,7 +107,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", nargs="+", required=True, help="LMDB of images and masks, several that form one set, or a folder")
     add("--classes", default="", help="class table of a folder: a YAML file, celebamask13 or celebamask19")
-    add("--crop", choices=CROPS, default="error", help="how to treat images that are not square (default error)")
+    add("--crop", choices=CROPS, default="error", help="for a folder's images that are not square (default error)")
     add_folder_options(parser)
 
 

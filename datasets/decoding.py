@@ -106,9 +106,8 @@ def read_label(path: Path, table: ClassTable, read_by: ReadBy = "auto") -> tuple
     Args:
         path: mask file.
         table: its class table.
-        read_by: what defines the class in a palette mask: its "index" or its "color". "auto" reads the index, and
-            refuses a mask if the class table gives the colour to another class. "color" also reads the greys of grey
-            masks as colours.
+        read_by: what defines the class in a palette mask: "index"; "color" (in grey masks, too); or "auto", the index,
+            which is refused if the class table gives its colour to another class.
 
     Returns:
         labels, uint8 [H, W]; and, with "auto", the palette from `datasets.mask_codes.check_palette`, otherwise empty.

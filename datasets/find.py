@@ -75,7 +75,7 @@ def find_source(path: Path, options: FolderOptions = _DEFAULT, split: Split | No
 
 
 def _table(path: Path, classes: str) -> ClassTable | None:
-    """Return the class table that the user gave or put into the folder, None for none; refuse a misplaced one."""
+    """Return the class table that the user gave or put into the folder, or None; refuse a table in the wrong place."""
     if classes:
         return load_table(classes)
     if os.path.isdir(path) and os.path.exists(path / CLASSES_FILE):
@@ -106,8 +106,8 @@ def _lmdb_source(path: Path, table: ClassTable | None, read_by: ReadBy) -> Sourc
         )
     if read_by == "color":
         raise DataError(
-            f"{path} is an LMDB, which is read by ids; drop --read-by color (in a run: data.read_by), or prepare the"
-            " original masks again with it"
+            f"{path} is an LMDB, which is read by ids; drop --read-by color (in a run: data.read_by), or use it to"
+            " prepare the original masks again"
         )
     for k, (stored, given) in enumerate(zip(source.stored_classes.names, source.classes.names, strict=True)):
         if "classes" in source.meta and stored != given and read_by != "index":

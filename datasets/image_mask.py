@@ -48,7 +48,6 @@ class _LmdbImages:
         return self.length
 
     def image_key(self, index: int) -> str:
-        """Return the key of a record's image."""
         raise NotImplementedError
 
     def image(self, index: int) -> Tensor:
@@ -59,7 +58,7 @@ class _LmdbImages:
 
     def _check_index(self, index: int) -> None:
         if not 0 <= index < self.length:
-            raise IndexError(f"no record {index} in {self.path}, which has {self.length}")
+            raise IndexError(f"{self.path} has {self.length} records, no record {index}")
 
     def _pixels(self, image: Image.Image, key: str) -> Tensor:
         rgb = image if image.mode == "RGB" else image.convert("RGB")
@@ -98,7 +97,7 @@ class ImageDataset(_LmdbImages):
         candidates = sorted({*_SIZES, self.meta.get("resolution", 0)})
         sizes = [size for size in candidates if read(self.path, image_key(size, 0)) is not None]
         if not sizes:
-            raise DataError(f"{self.path} holds no first image (such as {image_key(256, 0)}); write the data set again")
+            raise DataError(f"{self.path} has no first image (such as {image_key(256, 0)}); write the data set again")
         if resolution is None:
             return max(sizes)
         if max(sizes) < resolution:

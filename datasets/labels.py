@@ -90,7 +90,7 @@ class ClassTable:
             if isinstance(code, str) and code.startswith("#") and not COLOR_CODE.fullmatch(code):
                 raise DataError(f"class table: colour {label(code)} must be written like '#00ff7f'")
             if not 0 <= k < self.num_classes:
-                raise DataError(f"class table: {label(code)} is remapped to {brief(k)}, not 0..{self.num_classes - 1}")
+                raise DataError(f"class table: {label(code)} is remapped to {brief(k)}, which is no class id")
 
     @property
     def num_classes(self) -> int:

@@ -59,7 +59,7 @@ def draw_earrings(canvas: Canvas, face: FaceAttributes) -> None:
 
 
 def _hat_line(face: FaceAttributes, reach: float, y: float, rise: float = 0.020) -> Points:
-    """Return a curve across the head, `reach` to either side: at height y there, and higher in the middle by `rise`."""
+    """Return a curve across the head, `reach` to either side: at y at both ends, and higher by `rise` in the middle."""
     t = np.linspace(-1, 1, 17)
     return np.stack([feature_x(face.head, 0.5) + t * reach, y - rise * (1 - t**2)], axis=1)
 

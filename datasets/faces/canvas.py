@@ -99,7 +99,7 @@ class Canvas:
             self.image.paste(color, *area)
 
     def mark(self, points: Points, part: int, within: Parts | None = None) -> None:
-        """Label an area as `part`, only where the labels are in `within` if given, leaving the image unchanged."""
+        """Give an area the label `part`, if `within` is set only on these class ids, without changing the image."""
         area = self._area(_inset(self._pixels(points)), 1.0, within, 0.0)
         if area:
             self.label.paste(part, *area)

@@ -208,7 +208,7 @@ def _strand_field(face: FaceAttributes, rng: np.random.Generator) -> Field:
 
 
 def _strand_tones(rng: np.random.Generator) -> np.ndarray:
-    """Return brightness offsets of adjacent strands, locks and single strands added: float32 [4096], -0.23 to 0.23."""
+    """Return brightness offsets of adjacent strands, each its own plus its lock's: float32 [4096], -0.23 to 0.23."""
     position = np.linspace(0, 1, 4096)
     coarse = np.interp(position, np.linspace(0, 1, 40), rng.uniform(-0.10, 0.10, 40))
     fine = np.interp(position, np.linspace(0, 1, 200), rng.uniform(-0.13, 0.13, 200))

@@ -56,7 +56,7 @@ def _hatching(shadow: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _strokes(side: int, slant: float, rng: np.random.Generator) -> np.ndarray:
-    """Return how far each pixel is from the nearest of many parallel lines, 0 to 1 (halfway), float32 [S, S]."""
+    """Return each pixel's distance to the nearest of many parallel lines, 1 halfway between two; float32 [S, S]."""
     x = (np.arange(side, dtype=np.float32) + 0.5) / side
     across = x[None, :] * np.sin(slant) + x[:, None] * np.cos(slant)
     along = x[None, :] * np.cos(slant) - x[:, None] * np.sin(slant)
