@@ -19,7 +19,7 @@ from utils.reading.plain import read_yaml
 
 Options = TypeVar("Options")
 
-_MAX_NAME = 80  # characters of an unknown option that are compared with the options
+_MAX_NAME = 80  # characters of an unknown option's name that are compared and shown
 
 
 def load_config(
@@ -29,13 +29,13 @@ def load_config(
 
     Args:
         path: the YAML file.
-        overrides: `section.option=value`, which replace the file's options; the last one for an option counts.
-        stored_model: function that returns the architecture of the checkpoint in `model.init_from`; None for commands
-            that do not start from a checkpoint.
+        overrides: texts `section.option=value`, which replace the file's values; the last value of an option counts.
+        stored_model: function that takes the value of `model.init_from` and returns the checkpoint's architecture; None
+            for commands that refuse this option.
 
     Raises:
-        ConfigError: if an option is unknown (the message suggests a valid name), has the wrong type, or contradicts
-            another.
+        ConfigError: if the file cannot be read, or an option is unknown (the message suggests a valid name), has the
+            wrong type, is out of range, or contradicts another.
     """
     values = _read_options(path, overrides)
     model = values.get("model")
@@ -44,8 +44,8 @@ def load_config(
         model["init_from"] = source = coerce("model.init_from", model["init_from"], str)
         if source and stored_model is None:
             raise ConfigError(
-                f"model.init_from = {source} is an option of train.py only: remove it from {origin}, and set the other "
-                "options of model"
+                f"model.init_from = {source}: this command starts from no checkpoint; remove model.init_from "
+                f"from {origin}, and set the other options of model"
             )
         if source and stored_model:
             values["model"] = _with_stored_architecture(model, stored_model(source), path)
@@ -53,17 +53,17 @@ def load_config(
 
 
 def load_options(schema: type[Options], path: str | Path, overrides: Sequence[str] = ()) -> Options:
-    """Load a configuration with another schema, a dataclass of sections; raise ConfigError like `load_config`."""
+    """Load a configuration of any schema (a dataclass of sections); raise ConfigError like `load_config`."""
     return _build(schema, _read_options(path, overrides), "", schema)
 
 
 def to_yaml(config: Any) -> str:
-    """Return all options of a dataclass of sections as YAML text for `load_config` and `load_options`."""
+    """Return all options of a configuration as YAML text, which `load_config` and `load_options` can read."""
     return yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False)  # JSON turns tuples into lists
 
 
 def option_types(schema: Any = RunConfig, prefix: str = "") -> dict[str, Any]:
-    """Return the declared type of every option, by the option's dotted name."""
+    """Return {"section.option": declared type} for every option of a schema."""
     types: dict[str, Any] = {}
     for name, kind in get_type_hints(schema).items():
         types |= option_types(kind, f"{prefix}{name}.") if is_dataclass(kind) else {prefix + name: kind}
@@ -71,15 +71,14 @@ def option_types(schema: Any = RunConfig, prefix: str = "") -> dict[str, Any]:
 
 
 def changed_options(stored: Any, config: Any) -> dict[str, str]:
-    """Return "OLD -> NEW" for every option that differs from a stored configuration, by the option's dotted name.
+    """Return {"section.option": "OLD -> NEW"} for every option that differs from a stored configuration.
 
     Args:
-        stored: `asdict` of an earlier configuration, or the content of its YAML file; options that it lacks had their
-            defaults.
+        stored: the earlier configuration, from `asdict` or read from YAML as text; missing options have their defaults.
         config: the current configuration, a dataclass of sections.
 
     Raises:
-        ConfigError: if the stored configuration has an unknown option, or a value of the wrong type.
+        ConfigError: if `stored` is not a mapping, or has an unknown option or a value of the wrong type.
     """
     types, new = option_types(type(config)), _by_dotted_name(asdict(config))
     old = _by_dotted_name(asdict(type(config)()))  # the defaults
@@ -96,12 +95,12 @@ def changed_options(stored: Any, config: Any) -> dict[str, str]:
 
 
 def read_sections(path: str | Path) -> dict[str, Any]:
-    """Return the sections of a YAML file, with scalars as text; raise ConfigError if it holds anything else."""
+    """Return the sections of a YAML file, with scalars as text; raise ConfigError if it cannot be read as a mapping."""
     try:
         values = read_yaml(path, as_text=True)
     except ReadingError as error:
         hint = "; quote text that contains `: ` or ` #`" if os.path.isfile(path) else ""
-        raise ConfigError(f"{path}: {error}; give a YAML file{hint}") from None
+        raise ConfigError(f"{path}: {error}; give a readable YAML file{hint}") from None
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{path}: the file must hold `section: options` pairs")
     return {name: {} if section is None else section for name, section in (values or {}).items()}
@@ -118,13 +117,14 @@ def _read_options(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
         for section in sections:
             options = options.setdefault(section, {})
             if not isinstance(options, dict):
-                raise ConfigError(f"{brief(override)}: {label(section)} is not a section of options")
+                value = f"{label(section)} has the value {brief(options)} instead of options"
+                raise ConfigError(f"{brief(override)}: {value}; correct the override or {path}")
         options[option] = OverrideText(text)
     return values
 
 
 def _with_stored_architecture(model: Mapping[str, Any], stored: ModelConfig, path: str | Path) -> dict[str, Any]:
-    """Return the model section completed by a checkpoint's architecture; raise ConfigError for contradictions."""
+    """Complete the model section with a checkpoint's architecture; raise ConfigError if a given option differs."""
     types, options = get_type_hints(ModelConfig), asdict(stored)
     given = {name: coerce(f"model.{name}", model[name], types[name]) for name in model if name in options}
     if wrong := [name for name in given if given[name] != options[name]]:
@@ -135,7 +135,7 @@ def _with_stored_architecture(model: Mapping[str, Any], stored: ModelConfig, pat
             for origin in dict.fromkeys(origins.values())
         ]
         raise ConfigError(
-            f"{model['init_from']}, which model.init_from names, has {'; '.join(differences)}: "
+            f"model.init_from = {model['init_from']}: the checkpoint has {'; '.join(differences)}: "
             f"remove {' and '.join(remedies)}, because the checkpoint defines the architecture"
         )
     return {**options, **model}
@@ -146,7 +146,7 @@ def _origin(value: Any, path: str | Path) -> str:
 
 
 def _build(schema: Any, values: Any, prefix: str, root: Any) -> Any:
-    """Return a `schema` with these values; `prefix` is its dotted name, `root` the schema of all sections."""
+    """Return an instance of `schema`. In messages, `prefix` precedes its options, and `root` gives the valid names."""
     if not isinstance(values, Mapping):
         raise ConfigError(f"{prefix.rstrip('.')} must be a section of options, not {brief(values)}")
     types, arguments = get_type_hints(schema), {}
@@ -164,7 +164,7 @@ def _build(schema: Any, values: Any, prefix: str, root: Any) -> Any:
 
 
 def _unknown_option(name: str, root: Any) -> ConfigError:
-    """Return the error for an unknown option, with the most similar valid name (or name of a section) if any."""
+    """Return the error for an unknown option; it suggests the most similar option or section, or lists the sections."""
     sections = [field.name for field in fields(root)]
     names = list(option_types(root))
     by_last_part = {full.rpartition(".")[2]: full for full in names}
@@ -186,5 +186,4 @@ def _by_dotted_name(sections: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    """Return an option's value as users write it."""
     return json.dumps(value, ensure_ascii=False)

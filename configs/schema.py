@@ -15,8 +15,8 @@ class ModelOptions(ModelConfig):
     """The architecture, or the pretrained checkpoint that defines it and initializes the networks.
 
     Attributes:
-        init_from: path of a checkpoint, ours or a released one, or "shipped" for the bundled model. The other options
-            of the section can then be omitted; if given, they must equal the checkpoint's.
+        init_from: path of a checkpoint of this project or of the authors' release, or "shipped" for the bundled model;
+            "" for none. With a checkpoint, other options of this section may be omitted, or must equal its values.
     """
 
     init_from: str = ""
@@ -27,7 +27,7 @@ def architecture(model: ModelConfig) -> ModelConfig:
     return ModelConfig(**{option.name: getattr(model, option.name) for option in fields(ModelConfig)})
 
 
-_LIMITS = (  # largest values; larger ones are typing errors that no machine has the memory or the time for
+_LIMITS = (  # largest values; anything larger is a typing error: no machine has the memory or the time for it
     ("training", "collective_minutes", 10_080),  # a week
     ("data", "workers", 2**8),
     ("training", "batch_size", 2**16),
@@ -43,7 +43,7 @@ _LIMITS = (  # largest values; larger ones are typing errors that no machine has
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All options of a run; YAML files and command lines name them as `section.option`."""
+    """All options of a run, by section; the command line and messages call an option `section.option`."""
 
     model: ModelOptions = field(default_factory=ModelOptions)
     data: DataConfig = field(default_factory=DataConfig)
@@ -51,7 +51,7 @@ class RunConfig:
     losses: LossConfig = field(default_factory=LossConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     metrics: MetricConfig = field(default_factory=MetricConfig)
-    ops: Literal["auto", "native", "compiled"] = "auto"  # use compiled kernels if available, never, or always
+    ops: Literal["auto", "native", "compiled"] = "auto"  # use compiled kernels: if available, never, always
 
     def __post_init__(self) -> None:
         for section, option, limit in _LIMITS:

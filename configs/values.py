@@ -14,7 +14,7 @@ from utils.errors import NOT_UTF8, ConfigError
 from utils.reading.checks import brief, label
 from utils.reading.plain import LARGEST_NUMBER
 
-_MAX_TEXT = 4096  # characters, as many as a path may have
+_MAX_TEXT = 4096  # characters, the longest path on Linux
 _NOT_IN_A_LINE = {"Cc", "Cs", "Zl", "Zp"}  # Unicode categories: control characters, surrogates, line ends
 _WHOLE = re.compile(r"[+-]?\d+(_\d+)*", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+(_\d+)*(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
@@ -27,7 +27,7 @@ class OverrideText(str):
     """The text after the = of an override. For an option that takes a list, `[a, b]` is a list of two items."""
 
     def items(self) -> list[str] | None:
-        """Return the items of a list in brackets, or None for other text; raise ValueError if a list is malformed."""
+        """Return the items of a list in brackets, None for text without them; raise ValueError if it is malformed."""
         text = self.strip()
         if not (text.startswith("[") and text.endswith("]")):
             return None
@@ -49,8 +49,8 @@ def coerce(name: str, value: Any, kind: Any) -> Any:
     """Convert the value of an option to its declared type.
 
     Args:
-        name: the option, for messages.
-        value: a text, a list of texts, or a value that has the type already.
+        name: `section.option`, for messages.
+        value: a text, a list of texts, or a value that already has the type.
         kind: the declared type: str, int, float, bool, a Literal, or a tuple of any length of one of these.
 
     Raises:
@@ -97,14 +97,14 @@ def _mistake(name: str, value: Any, expected: str) -> ConfigError:
 
 
 def _is_line(text: str) -> bool:
-    """Return True if a text is a single line, which may contain bytes of file names that are not valid UTF-8."""
+    """Return True for one line of text, at most _MAX_TEXT characters; undecoded bytes of file names are allowed."""
     return len(text) <= _MAX_TEXT and not any(
         unicodedata.category(each) in _NOT_IN_A_LINE for each in text if ord(each) not in NOT_UTF8
     )
 
 
 def _number(value: Any, kind: type[int] | type[float]) -> int | float | None:
-    """Return the value as a finite number, with `int` a whole number of 64 bits; None if it is none."""
+    """Return the value as a finite float or a 64-bit int, as `kind` requires; None if it is no such number."""
     if isinstance(value, str) and _NUMBER.fullmatch(text := value.strip().strip("'\"")):  # the shell may leave quotes
         value = int(text) if _WHOLE.fullmatch(text) and len(text) <= _MAX_DIGITS else float(text)
     if type(value) not in (int, float) or not math.isfinite(value):

@@ -1,1 +1,1 @@
-"""Images with class masks: preparing, reading and augmenting data sets, and an embedded data set of faces."""
+"""Data sets of images with class masks: preparing, reading, augmenting; and a data set of procedural faces."""

@@ -1,11 +1,11 @@
 """Augmentation of the discriminator's inputs (Karras et al. 2020, "Training GANs with limited data", ADA).
 
 Geometric augmentations move image and mask together; colour augmentations change only the image. Labels of real data
-are sampled with nearest-neighbour interpolation, so that each pixel keeps one class; images and generated
-segmentations bilinearly, so that gradients pass. Unlike in the paper, geometric transforms of images are plain
-bilinear, with no low-pass filter.
+are interpolated by nearest neighbour, so that each pixel keeps one class. Images and generated segmentations are
+interpolated bilinearly, so that gradients flow through; unlike in the paper, there is no low-pass filter.
 
-Shapes: N samples, K classes, R resolution. Images are float in [-1, 1].
+Shapes: N samples, C channels, K classes, R resolution. Images are float in [-1, 1] unless uint8 is stated; changes
+of colour may move them out of this range.
 """
 
 import math
@@ -19,28 +19,28 @@ from datasets.data_config import AugmentConfig
 from datasets.labels import ClassTable
 from datasets.transforms import images_to_float, labels_to_one_hot, swap_labels, swap_maps
 
-_SHIFT = 0.125  # of the side: largest shift by whole pixels, and standard deviation of the fractional shift
+_SHIFT = 0.125  # fraction of the side: largest shift by whole pixels, standard deviation of the fractional shift
 # Standard deviations of the logarithms of scale, contrast and saturation, and of the brightness offset.
 _SCALE, _CONTRAST, _SATURATION, _BRIGHTNESS = 0.2 * math.log(2), 0.5 * math.log(2), math.log(2), 0.2
 
 
 class Augmentation:
-    """Random augmentations, different for each sample; mirroring an image swaps the partners in `classes`."""
+    """Random augmentations, different for each sample; mirroring also swaps left and right classes (partners)."""
 
     def __init__(self, config: AugmentConfig, classes: ClassTable, device: torch.device) -> None:
         self.config = config
         self.mirrored = torch.from_numpy(classes.mirrored()).to(device)
 
     def real(self, images: Tensor, labels: Tensor, probability: Tensor) -> tuple[Tensor, Tensor]:
-        """Augment real pairs.
+        """Augment real images with their labels.
 
         Args:
             images: uint8 [N, 3, R, R].
             labels: uint8 [N, R, R].
-            probability: scalar.
+            probability: of each augmentation, a scalar tensor.
 
         Returns:
-            images [N, 3, R, R] and one-hot labels [N, K, R, R], both in [-1, 1].
+            images float [N, 3, R, R]; and one-hot labels [N, K, R, R], 1 for the class and -1 for the others.
         """
         image = images_to_float(images)
         if self.config.geometry:
@@ -50,7 +50,7 @@ class Augmentation:
         return self._recolored(image, probability), labels_to_one_hot(labels, len(self.mirrored))
 
     def fake(self, image: Tensor, segmentation: Tensor, probability: Tensor) -> tuple[Tensor, Tensor]:
-        """Augment generated images [N, 3, R, R] and segmentations [N, K, R, R]; gradients pass."""
+        """Augment generated images [N, 3, R, R] and segmentations [N, K, R, R]; differentiable."""
         if self.config.geometry:
             grid, flipped = self._grid(image, probability)
             image = warp(image, grid)
@@ -58,7 +58,7 @@ class Augmentation:
         return self._recolored(image, probability), segmentation
 
     def image_only(self, image: Tensor, probability: Tensor) -> Tensor:
-        """Augment images without segmentations [N, 3, R, R], real or generated; gradients pass."""
+        """Augment float images [N, 3, R, R] without segmentations, real or generated; differentiable."""
         if self.config.geometry:
             image = warp(image, self._grid(image, probability)[0])
         return self._recolored(image, probability)
@@ -73,25 +73,25 @@ class Augmentation:
 
 
 def warp(maps: Tensor, grid: Tensor) -> Tensor:
-    """Sample maps [N, C, R, R] bilinearly at grid [N, R, R, 2]; they are reflected at the edges."""
+    """Sample maps [N, C, R, R] bilinearly at the points grid [N, R, R, 2]; beyond their edges, maps are mirrored."""
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
 def warp_labels(labels: Tensor, grid: Tensor) -> Tensor:
-    """Sample labels uint8 [N, R, R] at the pixels nearest to grid [N, R, R, 2]: ids are copied, never blended."""
+    """Sample labels uint8 [N, R, R] at the pixels nearest to the points grid [N, R, R, 2]: ids are never blended."""
     ids = labels.unsqueeze(1).to(grid.dtype)
     moved = F.grid_sample(ids, grid, mode="nearest", padding_mode="reflection", align_corners=False)
     return moved.squeeze(1).to(labels.dtype)
 
 
 def recolor(image: Tensor, matrices: Tensor, offsets: Tensor) -> Tensor:
-    """Map each pixel's colour of image [N, 3, R, R] by matrix [N, 3, 3] and offset [N]; values may leave [-1, 1]."""
+    """Map each colour of image [N, 3, R, R] to matrix @ color + offset: matrices [N, 3, 3], offsets [N]."""
     colors = torch.bmm(matrices.to(image.dtype), image.flatten(2)) + offsets.to(image.dtype).view(-1, 1, 1)
     return colors.view_as(image)
 
 
 class _Sampler:
-    """Random parameters of N samples, on the device of `probability`, with which each augmentation is applied."""
+    """Random augmentation parameters for N samples; `probability` (a scalar tensor) is that of each augmentation."""
 
     def __init__(self, samples: int, probability: Tensor) -> None:
         self.samples = samples
@@ -99,42 +99,42 @@ class _Sampler:
         self.device = probability.device
 
     def bernoulli(self, probability: Tensor | float) -> Tensor:
-        """Return bool [N], True with this probability."""
+        """Return bool [N], each True with this probability."""
         return torch.rand(self.samples, device=self.device) < probability
 
     def uniform(self, *shape: int) -> Tensor:
-        """Return uniform numbers in [-1, 1], [N, ...]."""
+        """Return numbers [N, *shape] from the uniform distribution on -1..1."""
         return torch.rand(self.samples, *shape, device=self.device) * 2 - 1
 
     def normal(self, deviation: float, *shape: int) -> Tensor:
-        """Return normally distributed numbers with mean 0, [N, ...]."""
+        """Return numbers [N, *shape] from the normal distribution with mean 0 and this standard deviation."""
         return torch.randn(self.samples, *shape, device=self.device) * deviation
 
     def quarter_turns(self) -> Tensor:
-        """Return multiples of 90 degrees as angles [N]."""
+        """Return random multiples of 90 degrees as angles [N] in radians."""
         return torch.randint(4, (self.samples,), device=self.device) * (math.pi / 2)
 
     def apply(self, values: Tensor, neutral: float, probability: Tensor | None = None) -> Tensor:
-        """Return the values [N, ...] of samples to which the augmentation is applied, the neutral value for others."""
+        """Choose the samples to augment at random; return `values` [N, ...] for these, and `neutral` for the others."""
         applied = self.bernoulli(self.probability if probability is None else probability)
         return torch.where(applied.view(-1, *[1] * (values.ndim - 1)), values, neutral)
 
 
 def sample_geometry(samples: int, side: int, probability: Tensor, quarter_turns: bool) -> tuple[Tensor, Tensor]:
-    """Sample affine maps (section 2, appendix B: pixel blitting and general geometry).
+    """Sample affine transforms (ADA paper, section 2 and appendix B: pixel blitting and general geometry).
 
-    There is a rotation before and one after the anisotropic scaling. The probability of each is chosen so that at
-    least one of them is applied with the given probability.
+    There is a rotation before and one after the anisotropic scaling. Each is applied with a lower probability, so that
+    at least one of the two is applied with the given probability.
 
     Args:
         samples: N.
         side: side length of the images in pixels.
-        probability: of each augmentation, a scalar.
+        probability: of each augmentation, a scalar tensor.
         quarter_turns: include rotations by multiples of 90 degrees.
 
     Returns:
-        matrices [N, 2, 3], which map homogeneous coordinates of the result, -1 to 1 from edge to edge, to the
-        coordinates in the image that are sampled there; and bool [N]: True if left and right are swapped.
+        matrices [N, 2, 3], which map a point (x, y, 1) of the augmented image to the point (x, y) of the original that
+        is sampled there (coordinates: -1 to 1 from edge to edge); and bool [N], True for mirrored images.
     """
     sample = _Sampler(samples, probability)
     flip = sample.apply(torch.where(sample.bernoulli(0.5), -1.0, 1.0), 1.0)
@@ -156,28 +156,28 @@ def sample_geometry(samples: int, side: int, probability: Tensor, quarter_turns:
 
 
 def _scaling(x: Tensor, y: Tensor) -> Tensor:
-    """Return the maps [N, 3, 3] that scale by x [N] and y [N]."""
+    """Return matrices [N, 3, 3] that scale by x [N] and y [N]."""
     return torch.diag_embed(torch.stack([x, y, torch.ones_like(x)], dim=1))
 
 
 def _translation(shift: Tensor) -> Tensor:
-    """Return the maps [N, 3, 3] that shift by [N, 2]."""
+    """Return matrices [N, 3, 3] that shift by (x, y), `shift` [N, 2]."""
     last = torch.cat([shift, torch.ones_like(shift[:, :1])], dim=1)
     return torch.cat([torch.eye(3, 2, device=shift.device).expand(len(shift), 3, 2), last.unsqueeze(2)], dim=2)
 
 
 def _rotation(angle: Tensor) -> Tensor:
-    """Return the maps [N, 3, 3] that rotate by angles [N]."""
+    """Return matrices [N, 3, 3] that rotate by angles [N] in radians."""
     cos, sin, zero, one = angle.cos(), angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)
     rows = [cos, -sin, zero, sin, cos, zero, zero, zero, one]
     return torch.stack(rows, dim=1).view(-1, 3, 3)
 
 
 def sample_color_maps(samples: int, probability: Tensor) -> tuple[Tensor, Tensor]:
-    """Sample colour changes (section 2, appendix B: color transformations), each with a probability (a scalar).
+    """Sample colour changes (ADA paper, section 2 and appendix B), each applied with `probability`, a scalar tensor.
 
     Returns:
-        matrices [N, 3, 3] and offsets [N], the same for the three channels: color -> matrix @ color + offset.
+        matrices [N, 3, 3] and offsets [N] for `recolor`; an offset is added to all three channels.
     """
     sample = _Sampler(samples, probability)
     brightness = sample.apply(sample.normal(_BRIGHTNESS), 0.0)
@@ -193,7 +193,7 @@ def sample_color_maps(samples: int, probability: Tensor) -> tuple[Tensor, Tensor
 
 
 def _rotate_hue(angle: Tensor, grey: Tensor, chroma: Tensor) -> Tensor:
-    """Return rotations [N, 3, 3] about the luma axis by angles [N] (Rodrigues' formula)."""
+    """Return matrices [N, 3, 3] that rotate colours about the luma axis by angles [N] (Rodrigues' formula)."""
     shift = torch.eye(3, device=angle.device).roll(1, 0)  # created on the device, or a GPU would wait for a copy
     cross = (shift - shift.t()) / math.sqrt(3)
     return grey + _expand(angle.cos()) * chroma + _expand(angle.sin()) * cross

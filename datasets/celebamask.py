@@ -1,4 +1,4 @@
-"""CelebAMask-HQ as downloaded: faces of 1024 pixels, and a mask of 512 pixels for each visible part.
+"""CelebAMask-HQ as downloaded: images of 1024 x 1024 pixels, and a mask of 512 x 512 for each visible part.
 
 Files: CelebA-HQ-img/<id>.jpg and CelebAMask-HQ-mask-anno/<id // 2000>/<id, 5 digits>_<part>.png
 """
@@ -31,16 +31,16 @@ _MISNAMED_MASK = re.compile(rf"([0-9]{{5,9}})_.*|([0-9]{{1,9}})_({_PARTS})\b.*",
 
 
 class CelebAMaskSource(FileSource):
-    """Faces whose labels are painted from their part masks, in PAINTING_ORDER.
+    """Faces with labels that are painted from the masks of their parts, in PAINTING_ORDER.
 
     Args:
         path: folder that holds CelebA-HQ-img and CelebAMask-HQ-mask-anno.
         classes: class table, which gives each part a class; None for images only.
-        split: ids below 28,000 ("train"), the others ("val"), or all.
+        split: "train" (ids below 28,000), "val" (the other ids) or "all".
         skip_unpaired: leave out images without masks and masks without an image.
 
     Raises:
-        DataError: if the folder holds no faces of the split, or a part has no class.
+        DataError: if a folder cannot be listed or holds no faces of the split, or a part has no class.
     """
 
     def __init__(self, path: Path, classes: ClassTable | None, split: Split, *, skip_unpaired: bool = False) -> None:
@@ -49,7 +49,7 @@ class CelebAMaskSource(FileSource):
         self.kind = f"CelebAMask-HQ, {split}" + ("" if classes else ", images only")
         self.classes = classes
         self._class_of_part = part_classes(classes) if classes else {}
-        self._parts: Mapping[int, Set[str]] = {}  # of each face
+        self._parts: Mapping[int, Set[str]] = {}  # parts of each face that have a mask
         images = _find_images(path / IMAGES)
         faces, self.problems, self.skipped = set(images.parts), images.problems, images.skipped
         if classes:
@@ -70,8 +70,8 @@ class CelebAMaskSource(FileSource):
         self._faces = _of_split(faces, split)
         if not self._faces:
             kind = f"<id>.jpg {'with masks ' if classes else ''}of the split {split}"
-            problem = f" ({self.problems[0]})" if self.problems else ""
-            raise DataError(f"{path} holds no {kind}; give another folder, or --split to scripts.prepare_data{problem}")
+            problem = f" (first problem: {self.problems[0]})" if self.problems else ""
+            raise DataError(f"{path} holds no {kind}; give another folder, or prepare another split (--split){problem}")
 
     def __len__(self) -> int:
         return len(self._faces)
@@ -85,13 +85,13 @@ class CelebAMaskSource(FileSource):
             return Record(read_image(image), None)
         record = read_pair(image, None, self.classes)
         if record.turned:
-            raise DataError(f"{image}: has an EXIF orientation, its part masks have none; save it upright, without one")
+            raise DataError(f"{image}: has an EXIF orientation, but its part masks have none; save the image upright")
         label = self._label(self._faces[index], (record.image.height, record.image.width))
         height, width = label.shape
         if height * record.image.width != width * record.image.height:
             raise DataError(
-                f"{image}: is {record.image.width} x {record.image.height}, its part masks {width} x {height};"
-                " give both the same aspect ratio"
+                f"{image}: is {record.image.width} x {record.image.height}, but its part masks are {width} x"
+                f" {height}; give both the same aspect ratio"
             )
         return record._replace(label=label)
 
@@ -100,7 +100,7 @@ class CelebAMaskSource(FileSource):
         return " ".join(file_state(file) for file in (self._image(face), *self._masks(face).values()))
 
     def _label(self, face: int, shape: tuple[int, int]) -> np.ndarray:
-        """Return the labels of a face; all background, with the given shape, if all of its parts are ignored."""
+        """Return the labels of a face, uint8 [H, W]; if all its parts are ignored, background in the given shape."""
         masks = {part: read_part_mask(file) for part, file in self._masks(face).items()}
         shapes = {mask.shape for mask in masks.values()}
         if len(shapes) > 1:
@@ -117,12 +117,12 @@ class CelebAMaskSource(FileSource):
         return self.path / MASKS / str(face // _FACES_PER_FOLDER)
 
     def _masks(self, face: int) -> dict[str, Path]:
-        """Return the masks of a face by part, in painting order, without ignored parts."""
+        """Return {part: mask file} of a face in painting order, without ignored parts."""
         present = self._parts.get(face, ())  # empty for images only
         return {part: self._folder(face) / _mask_name(face, part) for part in self._class_of_part if part in present}
 
     def _unpaired(self, images: Sequence[int], masks: Sequence[int]) -> list[str]:
-        """Return a problem for each face with an image but no masks, and for each with masks but no image."""
+        """Return a message for each face in `images`, which have no masks, and in `masks`, which have no image."""
         problems = [f"{self._image(face)}: has no part masks in {self._folder(face)}; add them" for face in images]
         for face in masks:
             first = self._folder(face) / _mask_name(face, min(self._parts[face]))
@@ -131,7 +131,7 @@ class CelebAMaskSource(FileSource):
 
 
 def part_classes(table: ClassTable) -> dict[str, int]:
-    """Return the class of each part in painting order, without ignored parts.
+    """Return {part: class id} in painting order, without ignored parts.
 
     Raises:
         DataError: if a part is neither a class nor remapped nor ignored.
@@ -139,19 +139,19 @@ def part_classes(table: ClassTable) -> dict[str, int]:
     class_of: dict[Code, int] = {**{name: k for k, name in enumerate(table.names)}, **dict(table.remap)}
     parts = [part for part in PAINTING_ORDER if part not in table.ignore]
     if missing := [part for part in parts if part not in class_of]:
-        raise DataError(f"class table: part {missing[0]} is not in the class table; name it under remap or ignore")
+        raise DataError(f"class table: part {missing[0]} is not in the class table; add it to classes, remap or ignore")
     return {part: class_of[part] for part in parts}
 
 
 class _Files(NamedTuple):
-    parts: dict[int, set[str]]  # parts of each face that has a file; empty sets in the folder of images
+    parts: dict[int, set[str]]  # parts of each face, by id; empty sets for the folder of images
     misnamed: set[int]  # faces that misnamed files seem to belong to
-    problems: list[str]
+    problems: list[str]  # a message for each misnamed file
     skipped: Counter[str]  # number of files that are no images, by extension
 
 
 def _find_images(folder: Path) -> _Files:
-    """Check all files in the folder of images."""
+    """List the faces in the folder of images; report misnamed files, and count those that are no images."""
     files = _Files({}, set(), [], Counter())
     for parent, names in visible_files(folder):
         for name in names:
@@ -159,7 +159,7 @@ def _find_images(folder: Path) -> _Files:
             if parent == str(folder) and (match := _IMAGE_NAME.fullmatch(name)):
                 files.parts[int(match[1])] = set()
             elif suffix.lower() in SUFFIXES:
-                files.problems.append(f"{Path(parent, name)}: is not named <id>.jpg; rename or remove it")
+                files.problems.append(f"{Path(parent, name)}: is not {folder.name}/<id>.jpg; rename, move or remove it")
                 files.misnamed.update(int(text) for text in re.findall(r"^0*([0-9]{1,9})\.", name))
             else:
                 files.skipped[suffix.lower() or "no extension"] += 1
@@ -167,9 +167,9 @@ def _find_images(folder: Path) -> _Files:
 
 
 def _find_masks(folder: Path) -> _Files:
-    """Check all files in the folder of masks.
+    """List the part masks of each face; report misnamed files, and count those that are no images.
 
-    All names are checked, and not only the expected ones looked up, to find masks whose names are misspelt.
+    All file names are read, instead of testing only whether the expected ones exist, so that misspelt names are found.
     """
     files = _Files(defaultdict(set), set(), [], Counter())
     for parent, names in visible_files(folder):
@@ -186,7 +186,7 @@ def _find_masks(folder: Path) -> _Files:
                 continue
             files.problems.append(
                 f"{Path(parent, name)}: is not <id // {_FACES_PER_FOLDER}>/<id, 5 digits>_<part>.png with a part of"
-                " CelebAMask-HQ; rename or remove it"
+                " CelebAMask-HQ; rename, move or remove it"
             )
             if misnamed:
                 files.misnamed.add(int(misnamed[1] or misnamed[2]))

@@ -9,7 +9,7 @@ remap: {7: glasses, "#ff8000": glasses}      # id, colour or part in the masks -
 ignore: [255, "#ffffff"]                     # unlabelled pixels: they become class 0
 
 `color` is optional. `partner` is the class that a class is swapped with when an image is mirrored. YAML reads an
-unquoted # as a comment, 010 as 8 and no as false: quote colours, do not quote ids.
+unquoted # as a comment, 010 as 8 and no as false: quote colours and names like no, but not ids.
 """
 
 import difflib
@@ -43,7 +43,7 @@ def load_table(path: str | Path) -> ClassTable:
     """Return the class table in a YAML file, or a built-in one by its name, such as "celebamask13".
 
     Raises:
-        DataError: if the file cannot be read or its rules contradict each other; the message names file and class.
+        DataError: if the file cannot be read or is not a valid class table; the message names the file.
     """
     built_in = {table.stem: table for table in _TABLES.glob("*.yaml")}
     file = Path(path) if os.path.exists(path) else built_in.get(str(path), Path(path))
@@ -63,7 +63,7 @@ def celebamask13() -> ClassTable:
 
 
 def default_table(num_classes: int) -> ClassTable:
-    """Return the table of data that store none: CelebAMask-HQ for 13 classes, `numbered_table` for other numbers."""
+    """Return the table for data without one: that of CelebAMask-HQ for 13 classes, else a `numbered_table`."""
     table = celebamask13()
     return table if num_classes == table.num_classes else numbered_table(num_classes)
 
@@ -82,7 +82,7 @@ def _parse(text: str) -> Any:
 
 def _table(contents: Any) -> ClassTable:
     if not isinstance(contents, dict) or not isinstance(contents.get("classes"), list):
-        raise DataError("class table: it needs `classes`, a list of {id, name, color, transparent, partner}")
+        raise DataError("class table: needs `classes`, a list of {id, name, color, transparent, partner}")
     if unknown := contents.keys() - {"classes", "remap", "ignore"}:
         raise DataError(
             f"class table: unknown section {label(sorted(map(str, unknown))[0])}; choose from classes, remap and ignore"
@@ -91,9 +91,9 @@ def _table(contents: Any) -> ClassTable:
     entries = [_entry(entry) for entry in contents["classes"]]
     names = [entry["name"] for entry in entries]
     if [entry["id"] for entry in entries] != list(range(len(entries))):
-        raise DataError(f"class table: the ids must count up from 0 to {len(entries) - 1}, one class each")
+        raise DataError(f"class table: the ids must be 0 to {len(entries) - 1}, in this order, one class each")
     if len({normalized(name) for name in names}) < len(names):
-        raise DataError("class table: names must be distinct")
+        raise DataError("class table: names must be distinct; rename classes that have the same name")
     for name in names:
         if name == "base" or name.isdecimal() or "," in name or name != name.strip():
             raise DataError(
@@ -137,7 +137,7 @@ def _entry(entry: Any) -> Mapping[str, Any]:
     if type(entry["id"]) is not int:
         raise DataError(
             f"class table: the id {brief(entry['id'])} of {label(entry['name'])} is no whole number;"
-            " write it without quotes"
+            " write a whole number without quotes"
         )
     if not isinstance(entry.get("transparent", False), bool):
         raise DataError(f"class table: transparent of {label(entry['name'])} must be true or false")
@@ -159,13 +159,13 @@ def _color(entry: Mapping[str, Any], spare: tuple[int, int, int]) -> Sequence[in
 
 
 def _partners(entries: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the pairs of ids; both classes must name each other as partners."""
+    """Return the pairs of partners' ids; raise a DataError unless both classes of a pair name each other."""
     partner = {entry["id"]: _class(entry["partner"], names) for entry in entries if "partner" in entry}
     for ours, theirs in partner.items():
         if ours == theirs or partner.get(theirs) != ours:
             raise DataError(
                 f"class table: {names[ours]} has the partner {names[theirs]};"
-                f" name {names[ours]} as the partner of {names[theirs]}, too"
+                " partners must be two different classes that name each other"
             )
     return sorted((ours, theirs) for ours, theirs in partner.items() if ours < theirs)
 
@@ -195,7 +195,7 @@ def _unquoted_color(text: str) -> str:
 
 
 def _misread_value(text: str) -> str:
-    """Return a message about the first value that YAML reads as a comment or as another number; "" if none is."""
+    """Return a message about the first value that YAML reads as a comment or a different number; "" if none is."""
     for number, line in enumerate(text.splitlines(), 1):
         if rule := _COMMENTED_RULE.match(line):
             return (
@@ -218,7 +218,7 @@ def _misread_value(text: str) -> str:
 
 
 def _is_misread(text: str) -> bool:
-    """Return True if YAML reads these digits as another number than the decimal one."""
+    """Return True if YAML reads a text as sexagesimal, or as octal with another value than the decimal one."""
     if _SEXAGESIMAL.fullmatch(text):
         return True
     digits = text.replace("_", "")
@@ -226,14 +226,14 @@ def _is_misread(text: str) -> bool:
 
 
 def _check_codes(codes: Iterable[Any]) -> None:
-    """Raise a DataError for a code that no mask can contain: its rule would never apply."""
+    """Raise a DataError for a code that no mask can contain, because its rule would never apply."""
     for code in codes:
         if type(code) is int:
             continue
         if not isinstance(code, str):
             raise DataError(
-                f"class table: {brief(code)} is neither an id nor a colour nor a part; write ids without quotes"
-                " and as whole numbers, colours and names in quotes: '#ff0000'"
+                f"class table: {brief(code)} is neither an id nor a colour nor a part; write ids as whole"
+                " numbers without quotes, colours and parts in quotes: '#ff0000'"
             )
         if code.startswith("#") or code.lower() in PAINTING_ORDER:
             continue
@@ -252,7 +252,7 @@ def _check_codes(codes: Iterable[Any]) -> None:
 
 
 def _check_rules(table: ClassTable) -> None:
-    """Raise a DataError for a rule that gives a class's own id, colour or part to another class."""
+    """Raise a DataError for a rule that takes a class's colour away, or its id or name without giving it another."""
     for code, k in table.rules:
         owners = _owners(code, table)
         if not owners or k in owners:
@@ -263,14 +263,15 @@ def _check_rules(table: ClassTable) -> None:
         ):
             continue  # the masks number or name the classes differently: another code stands for this class
         action = f"remapped to {table.names[k]}" if (code, k) in table.remap else "ignored"
+        remedy = "change its colour" if kind == "colour" else f"add a rule that remaps another {kind} to it"
         raise DataError(
             f"class table: the {kind} {label(code)} is that of class {table.names[own]}, but it is {action};"
-            " remove the rule or the class, or add a rule for the code that stands for this class in the masks"
+            f" remove the rule or the class, or {remedy}"
         )
 
 
 def _owners(code: Code, table: ClassTable) -> list[int]:
-    """Return the classes whose own id, colour or name the code is."""
+    """Return the classes that have the code as their own id, colour or name."""
     own = {"id": range(table.num_classes), "colour": map(hex_color, table.colors), "part": table.names}
     is_colour = _kind(code) == "colour"
     return [k for k, one in enumerate(own[_kind(code)]) if one == code and not (is_colour and k in table.uncolored)]

@@ -15,17 +15,17 @@ MAX_PROBABILITY = 0.8  # with more, the augmentations leak into the generated im
 
 @dataclass(frozen=True)
 class FolderOptions:
-    """Description of a folder of images and masks, and how its masks are read."""
+    """Layout of a folder of images and masks, and how to read the masks."""
 
-    images_folder: str = ""  # if it has no known name: a path, or a name in the folder
+    images_folder: str = ""  # folder of the images, if not recognized: a path, or a name in the data folder
     masks: str = ""  # folder of the masks, given like `images_folder`
-    # Ends of image and mask names if they are no known ones, with or without the extension; other files are ignored.
+    # Ends of image and mask names if not recognized, with or without the extension; other files are ignored.
     image_suffix: str = ""
     mask_suffix: str = ""
     images_only: bool = False  # use the images without masks, for domain adaptation
     skip_unpaired: bool = False  # leave out images without a mask and masks without an image
-    # What counts in masks with ids and palette colours, see `datasets.decoding.read_label`. For an LMDB, "index" also
-    # allows a class table with other names than the stored ones.
+    # Whether the index or the colour of a palette mask's pixel defines its class, see `datasets.decoding.read_label`.
+    # For an LMDB, "index" also allows a class table with other names than the stored ones.
     read_by: ReadBy = "auto"
     # Class table: a YAML file or the name of a built-in one. Default: classes.yaml in the folder, or CelebAMask-HQ's 13
     # classes. An LMDB stores its own.
@@ -40,8 +40,8 @@ class DataConfig(FolderOptions):
         ValueError: if a number is out of range, or an option for masks is combined with `images_only`.
     """
 
-    path: tuple[str, ...] = ()  # an LMDB of images and masks, several that form one data set, or a folder of files
-    crop: Crop = "error"  # for a folder's images that are not square, see `datasets.crop_and_resize.crop_and_resize`
+    path: tuple[str, ...] = ()  # an LMDB, several LMDBs that form one data set, or a folder of files
+    crop: Crop = "error"  # how to treat a folder's images that are not square, see `datasets.crop_and_resize`
     mirror: bool = False  # mirror half of the images with their masks, swapping left and right partner classes
     soft_masks: bool = False  # soften the edges of real masks, see `datasets.transforms.soften`
     workers: int = 2  # processes that decode records, per training process; 0 decodes in the training process
@@ -51,7 +51,7 @@ class DataConfig(FolderOptions):
             raise ValueError(f"data.workers = {self.workers}: choose 0 or more")
         for option in ("masks", "classes", "skip_unpaired", "read_by", "soft_masks"):
             if self.images_only and getattr(self, option) not in ("", False, "auto"):
-                raise ValueError(f"data.{option} has no effect with data.images_only, which ignores masks: remove one")
+                raise ValueError(f"data.{option} has no effect with data.images_only, which ignores masks; omit one")
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class AugmentConfig:
     """
 
     probability: float = 0.0  # of each augmentation: fixed, or the initial value if there is a target
-    # Value of the ADA heuristic r_t, the mean sign of the discriminator's logits on real images, that the probability
-    # is adjusted to reach (0.6 in the paper). Relativistic losses use real minus fake logits. 0: fixed probability.
+    # Target of the ADA heuristic r_t, the mean sign of the discriminator's logits on real images (with relativistic
+    # losses, real minus fake logits): the probability is adjusted to reach it (0.6 in the paper). 0: fixed probability.
     target: float = 0.0
     ramp_images: int = 500_000  # number of images over which an adjusted probability can go from 0 to 1
     geometry: bool = True  # mirror, shift, scale and rotate
@@ -73,15 +73,15 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= MAX_PROBABILITY:
-            raise ValueError(f"augment.probability = {self.probability}: choose 0 to {MAX_PROBABILITY}")
+            raise ValueError(f"augment.probability = {self.probability}: choose a value from 0 to {MAX_PROBABILITY}")
         if not 0 <= self.target < 1:
-            raise ValueError(f"augment.target = {self.target}: choose 0 to below 1")
+            raise ValueError(f"augment.target = {self.target}: must be at least 0 and below 1")
         if self.ramp_images <= 0:
-            raise ValueError(f"augment.ramp_images = {self.ramp_images}: choose above 0")
+            raise ValueError(f"augment.ramp_images = {self.ramp_images}: choose a number above 0")
 
     @property
     def is_on(self) -> bool:
-        """Return True if any image is ever augmented."""
+        """Return True if images can be augmented at all."""
         return (self.geometry or self.color) and (self.probability > 0 or self.target > 0)
 
 
@@ -91,7 +91,7 @@ def is_lmdb(path: str | os.PathLike[str]) -> bool:
 
 
 def larger_images(side: int, resolution: int) -> str:
-    """Return the remedy for an image of this side, in pixels, that is too small for the resolution."""
+    """Return the remedy, for a message, if images of `side` x `side` pixels are too small for the resolution."""
     remedy = f"use images of at least {resolution} x {resolution} pixels"
     lower = max((number for number in RESOLUTIONS if number <= side), default=None)
     if lower is None:
@@ -103,7 +103,7 @@ def larger_images(side: int, resolution: int) -> str:
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """Add --data and the options that `parsed_data` reads."""
+    """Add --data and the other options that `parsed_data` reads."""
     add = parser.add_argument
     add("--data", nargs="+", required=True, help="LMDB of images and masks, several that form one set, or a folder")
     add("--classes", default="", help="class table of a folder: a YAML file, celebamask13 or celebamask19")
@@ -112,7 +112,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the commands that check a data set, as `datasets.find.find_source` reads them."""
+    """Add the options to check or prepare a data set: --split, --workers and those that `parsed_folder` reads."""
     add = parser.add_argument
     add("--images-only", action="store_true", help="use the images without masks")
     add(
@@ -122,31 +122,31 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         "(default: classes.yaml in the folder, the one stored in an LMDB, or celebamask13)",
     )
     add("--split", choices=("train", "val", "all"), help="split of CelebAMask-HQ (default train)")
-    add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    add("--workers", type=int, default=os.cpu_count() or 1, help="reading processes (default: one per CPU core)")
     add_folder_options(parser)
 
 
 def add_folder_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that describe a folder's layout, as `parsed_folder` reads them."""
+    """Add the options for a folder's layout and masks, which `parsed_folder` reads."""
     group = parser.add_argument_group("folders of images and masks whose layout is not recognized")
     add = group.add_argument
-    add("--images-folder", default="", metavar="FOLDER", help="images: a path, or a name in the given folder")
-    masks = "masks: a path, or a name in the given folder"
+    add("--images-folder", default="", metavar="FOLDER", help="image folder: a path, or a name in the given folder")
+    masks = "mask folder: a path, or a name in the given folder"
     add("--masks-folder", "--masks", dest="masks", default="", metavar="FOLDER", help=masks)
     add("--image-suffix", default="", metavar="TEXT", help="end of the image names, such as _leftImg8bit")
     add("--mask-suffix", default="", metavar="TEXT", help="end of the mask names, such as _gtFine_labelIds")
     add("--skip-unpaired", action="store_true", help="leave out images without a mask and masks without an image")
-    read_by = "what counts in masks with ids and palette colours (default auto: the ids, if the colours agree)"
+    read_by = "what defines the classes in palette masks (default auto: the index, if the colours agree)"
     add("--read-by", choices=READ_BY, default="auto", help=read_by)
 
 
 def parsed_folder(args: argparse.Namespace) -> FolderOptions:
-    """Return the options of `add_folder_options`, with --classes and --images-only if the command has them."""
+    """Return the values of `add_folder_options`, and of --classes and --images-only if the command has them."""
     return FolderOptions(**_folder_values(args))
 
 
 def parsed_data(args: argparse.Namespace) -> DataConfig:
-    """Return the options of `add_data_options`."""
+    """Return the values of `add_data_options`."""
     return DataConfig(path=tuple(args.data), crop=args.crop, **_folder_values(args))
 
 

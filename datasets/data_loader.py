@@ -1,6 +1,6 @@
-"""Data sets as training reads them: their interface, the order of the records, and batches, uint8 on the host.
+"""Data sets as training reads them: their interface, the order of the records, and uint8 batches on the CPU.
 
-Shapes: N batch, R resolution.
+Shapes: N batch size, R resolution.
 """
 
 import multiprocessing.queues
@@ -22,7 +22,7 @@ from utils.errors import DataError
 
 
 class PairDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Pairs of image uint8 [3, R, R] and label uint8 [R, R]: the base class of all data sets with masks."""
+    """Base class of all data sets with masks: pairs of image uint8 [3, R, R] and label uint8 [R, R]."""
 
     classes: ClassTable  # of the labels
     resolution: int  # R
@@ -39,13 +39,13 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
 class InfiniteSampler(Sampler[int]):
     """Endless shuffled epochs, sharded over the processes and resumable at any position.
 
-    All processes share one global sequence: position p belongs to epoch p // length and holds
-    permutation(seed, epoch)[p % length]. Process `rank` takes positions start + rank, start + rank + world_size, ...
-    Over all processes, each epoch visits every sample once, and a run resumes exactly from the number of samples
-    it has used, also with another number of processes.
+    All processes share one global sequence: position p belongs to epoch p // length and holds the record
+    permutation(seed, epoch)[p % length]. Process `rank` takes positions start + rank, start + rank + world_size, ...,
+    where `start` is the number of samples that the run has used. Over all processes, each epoch visits every record
+    once, and a run resumes exactly, even with another number of processes.
 
     Raises:
-        DataError: for an empty data set or numbers out of range.
+        DataError: if the data set is empty, or a number is out of range.
     """
 
     def __init__(self, length: int, *, rank: int = 0, world_size: int = 1, seed: int = 0, start: int = 0) -> None:
@@ -83,8 +83,8 @@ def make_loader(
 ) -> DataLoader[Any]:
     """Return a loader of batches [images uint8 [N, 3, R, R], labels uint8 [N, R, R]] in the sampler's order.
 
-    Batches of a data set without masks hold only images. The loader ends with the sampler: never, with an
-    `InfiniteSampler`. The order does not depend on `workers`.
+    Batches of a data set without masks hold only images. The loader ends when the sampler does; with an
+    `InfiniteSampler`, it never ends. The order does not depend on `workers`.
     """
     return DataLoader(
         dataset,
@@ -105,7 +105,7 @@ def _start_worker(worker: int) -> None:
 
 
 def end_on_lost_batches(worker: int) -> None:
-    """Make a worker exit if it cannot send a batch for lack of file handles: its parent would wait for it forever."""
+    """Make a worker exit if it cannot send a batch, such as for lack of file handles: its parent would wait forever."""
 
     def end(error: BaseException, *_: object) -> None:
         if not (isinstance(error, OSError) and error.errno):
@@ -121,8 +121,8 @@ def end_on_lost_batches(worker: int) -> None:
 def _ignore_stop_signals() -> None:
     """Make a worker ignore the signals that stop a run, because the current iteration still needs its batches.
 
-    A scheduler sends these signals to workers, too. SIGTERM from the parent still ends the worker: with it, Python
-    ends the workers that remain at its exit.
+    A scheduler sends these signals to workers, too. SIGTERM from the parent still ends the worker: Python sends it to
+    the remaining workers when the parent exits.
     """
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)

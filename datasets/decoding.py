@@ -1,4 +1,4 @@
-"""Decoding of users' image and mask files. A file that could not be decoded without changing its content is refused.
+"""Decoding of users' image and mask files. A file is refused if decoding would change its content.
 
 Images are decoded to RGB, masks to class ids, uint8 [H, W]. Each message begins with the file's name.
 """
@@ -57,15 +57,15 @@ class Record(NamedTuple):
     image: Image.Image  # RGB
     label: np.ndarray | None  # uint8 [H, W]
     turned: bool = False  # the image was rotated or flipped according to its EXIF orientation
-    ambiguous: bool = False  # it was turned, and the mask fits both the stored and the upright image
-    palette: Palette = ()  # of the mask, see `read_label`
+    ambiguous: bool = False  # the image was turned, and the mask fits both the stored and the upright image
+    palette: Palette = ()  # the mask's, see `read_label`
 
 
 def read_pair(image: Path, mask: Path | None, table: ClassTable, read_by: ReadBy = "auto") -> Record:
     """Read an image and its mask, both turned upright by the image's EXIF orientation.
 
-    A mask that has the size of the stored image is turned with it, and so is one whose size fits both the stored and
-    the upright image (square or mirrored images). A mask that has only the upright size is upright already.
+    A mask of the stored image's size is turned with the image, even if the upright image has the same size (square or
+    mirrored images). A mask that fits only the upright image is taken to be upright already.
 
     Args:
         image: image file.
@@ -74,7 +74,7 @@ def read_pair(image: Path, mask: Path | None, table: ClassTable, read_by: ReadBy
         read_by: see `read_label`.
 
     Raises:
-        DataError: if a file cannot be used, or the two differ in size.
+        DataError: if a file cannot be used, or the mask fits neither the stored nor the upright image.
     """
     stored, turn = _read_image(image)
     label, palette = (None, ()) if mask is None else read_label(mask, table, read_by)
@@ -83,8 +83,8 @@ def read_pair(image: Path, mask: Path | None, table: ClassTable, read_by: ReadBy
         label = np.asarray(Image.fromarray(label).transpose(turn))
     if label is not None and label.shape != (upright.height, upright.width):
         raise DataError(
-            f"{mask}: is {label.shape[1]} x {label.shape[0]}, its image {image} {upright.width} x {upright.height};"
-            " make both the same size"
+            f"{mask}: is {label.shape[1]} x {label.shape[0]}, but its image {image} is {upright.width} x"
+            f" {upright.height}; make both the same size"
         )
     ambiguous = turn is not None and label is not None and upright.size == stored.size
     return Record(upright, label, turn is not None, ambiguous, palette)
@@ -94,7 +94,7 @@ def read_image(path: Path) -> Image.Image:
     """Read an image as RGB, turned upright.
 
     Raises:
-        DataError: if it cannot be decoded or has no unambiguous RGB values.
+        DataError: if the file cannot be decoded, or is not 8-bit grey or RGB without transparent pixels.
     """
     stored, turn = _read_image(path)
     return stored if turn is None else stored.transpose(turn)
@@ -106,15 +106,15 @@ def read_label(path: Path, table: ClassTable, read_by: ReadBy = "auto") -> tuple
     Args:
         path: mask file.
         table: its class table.
-        read_by: what counts in a palette mask: "index", "color", or, with "auto", the index unless the class table
-            gives its colour to another class. With "color", grey masks are read by their grey value, too.
+        read_by: what defines the class in a palette mask: "index"; "color" (in grey masks, too); or "auto", the index,
+            which is refused if the class table gives its colour to another class.
 
     Returns:
-        labels, uint8 [H, W]; and, with "auto", the palette with `datasets.mask_codes.canonical_colors`.
+        labels, uint8 [H, W]; and, with "auto", the palette from `datasets.mask_codes.check_palette`, otherwise empty.
 
     Raises:
         ContradictionError: with "auto", if an index and its colour contradict each other.
-        DataError: if it cannot be decoded, its format is lossy, or a pixel has no class.
+        DataError: if the file cannot be decoded exactly, does not fit `read_by`, or has a pixel without a class.
     """
     mask = _load_mask(path)
     if mask.mode != "P":  # a palette's transparent colour is for viewers: its ids are valid
@@ -141,7 +141,7 @@ def read_part_mask(path: Path) -> np.ndarray:
     """Read the mask of a single part as bool [H, W], True for all pixels that are not black.
 
     Raises:
-        DataError: if it cannot be decoded, its format is lossy, or it has transparent pixels.
+        DataError: if the file cannot be decoded exactly, or has transparent pixels.
     """
     mask = _load_mask(path)
     _refuse_transparency(mask, path)
@@ -155,8 +155,8 @@ def refuse_contradictions(masks: Iterable[Path], table: ClassTable) -> None:
     contradicts the class table or gives an id another colour than other palettes do.
 
     Raises:
-        ContradictionError: if an id and its colour contradict each other, or the palettes of two masks do. The message
-            tells how many masks are affected.
+        ContradictionError: if an id in a mask contradicts its colour, or if the palettes of two masks contradict each
+            other. The message tells how many masks are affected.
     """
     by_palette: dict[bytes, list[Path]] = {}
     for path in masks:
@@ -186,7 +186,7 @@ def refuse_contradictions(masks: Iterable[Path], table: ClassTable) -> None:
 def _suspicious(palettes: Sequence[bytes], table: ClassTable) -> list[bytes]:
     """Return the palettes that would contradict the class table or one another if pixels used all their entries.
 
-    Entries that only one of two palettes has are no contradiction. Empty palettes are those of 1-bit masks.
+    An entry that only one palette has is no contradiction. An empty palette is that of 1-bit masks.
     """
     entries = {palette: _all_entries(palette) for palette in palettes}
     colors = {palette: canonical_colors(each, table) for palette, each in entries.items()}
@@ -209,7 +209,7 @@ def _all_entries(palette: bytes) -> Palette:
 
 
 def _ids(mask: Image.Image) -> np.ndarray:
-    """Return the stored ids of a mask; the message of an error follows the file's name."""
+    """Return the stored ids of a mask, uint8 or uint16 [H, W]; the caller puts the file name before an error."""
     ids = np.asarray(mask.getchannel("L") if mask.mode == "LA" else mask)
     if mask.mode in _WIDE_GREY:
         if ids.size and (ids.min() < 0 or ids.max() > MAX_SOURCE_ID):
@@ -221,7 +221,7 @@ def _ids(mask: Image.Image) -> np.ndarray:
 
 
 def _read_image(path: Path) -> tuple[Image.Image, Image.Transpose | None]:
-    """Return the stored image as RGB, and the transposition that turns it upright."""
+    """Return the stored image as RGB, and the transposition that turns it upright (None if it is upright)."""
     image, turn = _load(path)
     if image.mode == "CMYK":
         raise DataError(f"{path}: is CMYK, whose colours depend on a printer's profile; convert it to RGB")
@@ -232,21 +232,21 @@ def _read_image(path: Path) -> tuple[Image.Image, Image.Transpose | None]:
 
 
 def _load_mask(path: Path) -> Image.Image:
-    """Load a mask whose pixel values Pillow decodes exactly as stored."""
+    """Load a mask; raise a DataError if its pixel values could differ from the original ids or colours."""
     mask, turn = _load(path)
     if mask.format in _LOSSY or mask.info.get("compression") in ("jpeg", "tiff_jpeg", "webp"):
-        raise DataError(f"{path}: is a mask in a format that can change ids ({mask.format}); export it as PNG")
+        raise DataError(f"{path}: has a format that can change ids ({mask.format}); export the original mask as PNG")
     if mask.info["rawmode"] in _REVERSED:
         raise DataError(f"{path}: is a TIFF with inverted greys or reversed bits; store ids as a grey PNG")
     if mask.info["rawmode"].startswith(_HALVED):
         raise DataError(f"{path}: is a mask with 16 bits per channel; store ids as a grey PNG, or colours with 8 bits")
     if turn is not None:
-        raise DataError(f"{path}: is a mask with an EXIF orientation; save it upright, without one")
+        raise DataError(f"{path}: is a mask with an EXIF orientation; save it upright")
     return mask
 
 
 def _load(path: Path) -> tuple[Image.Image, Image.Transpose | None]:
-    """Return the stored image, and the transposition that turns it upright."""
+    """Return the stored image, and the transposition that turns it upright (None if it is upright)."""
     try:
         check_regular(path)
         image = open_image(path)
@@ -264,12 +264,12 @@ def _load(path: Path) -> tuple[Image.Image, Image.Transpose | None]:
         raise DataError(f"{path}: is truncated or damaged; replace or remove it") from None
     if turn is not None and image.format == "TIFF":
         # Pillow turns these by itself, other programs do not: the mask may have been made for either orientation.
-        raise DataError(f"{path}: is a TIFF with an orientation; save it upright, without one")
+        raise DataError(f"{path}: is a TIFF with an orientation; save it upright, without this tag")
     return image, turn
 
 
 def _rawmode(image: Image.Image) -> str:
-    """Return Pillow's name of the stored pixel format, such as "L;4" for 4-bit greys, whose mode is "L"."""
+    """Return Pillow's name of the stored pixel format, such as "L;4" for 4-bit greys (their mode is "L")."""
     tiles = getattr(image, "tile", None)
     arguments = tiles[0][3] if tiles else ""
     return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)

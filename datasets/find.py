@@ -41,15 +41,15 @@ _DEFAULT = FolderOptions()
 
 
 def find_source(path: Path, options: FolderOptions = _DEFAULT, split: Split | None = None) -> Source:
-    """Return the source at `path`, whose layout is recognized from its content.
+    """Return the source at `path`; its layout is recognized from its content, or described by the options.
 
     Args:
         path: an LMDB of pairs or of images, a CelebAMask-HQ folder, or a folder of images and masks.
-        options: description of a folder whose layout is not known, and how to read it.
-        split: part of CelebAMask-HQ; default: train.
+        options: layout of a folder if it is not recognized, and how to read the data.
+        split: split of CelebAMask-HQ; default: train.
 
     Raises:
-        DataError: if the layout is not known, no file can be used, or an option does not apply to the layout.
+        DataError: if the path is missing, the layout is unknown, no file can be used, or an option does not apply.
     """
     if not os.path.exists(path):
         raise DataError(f"{path} does not exist; give a folder or an LMDB")
@@ -59,20 +59,23 @@ def find_source(path: Path, options: FolderOptions = _DEFAULT, split: Split | No
     table = None if options.images_only else _table(path, options.classes)
     if os.path.isdir(path / IMAGES) and os.path.isdir(path / MASKS) and not is_described:
         if options.read_by != "auto":
-            raise DataError(f"{path} is CelebAMask-HQ, which has one mask file per part; drop --read-by")
+            raise DataError(f"{path} is CelebAMask-HQ with one mask per part; drop --read-by (in a run: data.read_by)")
         classes = None if options.images_only else table or celebamask13()
         return CelebAMaskSource(path, classes, split or "train", skip_unpaired=options.skip_unpaired)
     if split is not None:
-        raise DataError(f"{path} is not CelebAMask-HQ ({IMAGES} and {MASKS}), so it has no split {split}")
+        raise DataError(f"{path} is not read as CelebAMask-HQ ({IMAGES}, {MASKS}) and has no splits; drop --split")
     if is_lmdb(path):
         if is_described or options.skip_unpaired:
-            raise DataError(f"{path} is an LMDB: options for folders and suffixes do not apply to it; drop them")
+            raise DataError(
+                f"{path} is an LMDB: drop the options for folders of files (--images-folder, --masks-folder,"
+                " --image-suffix, --mask-suffix, --skip-unpaired; in a run: data.images_folder, data.masks, ...)"
+            )
         return _lmdb_source(path, table, options.read_by)
     return _folder_source(path, table or celebamask13(), options)
 
 
 def _table(path: Path, classes: str) -> ClassTable | None:
-    """Return the class table that the user gave or put into the folder."""
+    """Return the class table that the user gave or put into the folder, or None; refuse a table in the wrong place."""
     if classes:
         return load_table(classes)
     if os.path.isdir(path) and os.path.exists(path / CLASSES_FILE):
@@ -98,12 +101,13 @@ def _lmdb_source(path: Path, table: ClassTable | None, read_by: ReadBy) -> Sourc
     rules = [code for code, _ in table.rules if isinstance(code, int) or code.startswith("#")] if table else []
     if rules:
         raise DataError(
-            f"{path} is an LMDB, whose ids are not remapped; remove {rules[0]} from the class table, or prepare the"
-            " original masks again"
+            f"{path} is an LMDB, and its ids are not remapped; remove the rule for {rules[0]} from the class table, or"
+            " prepare the original masks again with this table"
         )
     if read_by == "color":
         raise DataError(
-            f"{path} is an LMDB, which holds ids; drop --read-by color, or prepare the original masks again with it"
+            f"{path} is an LMDB, which is read by ids; drop --read-by color (in a run: data.read_by), or use it to"
+            " prepare the original masks again"
         )
     for k, (stored, given) in enumerate(zip(source.stored_classes.names, source.classes.names, strict=True)):
         if "classes" in source.meta and stored != given and read_by != "index":
@@ -115,7 +119,7 @@ def _lmdb_source(path: Path, table: ClassTable | None, read_by: ReadBy) -> Sourc
 
 
 def _folder_source(path: Path, classes: ClassTable, options: FolderOptions) -> FolderSource:
-    """Decide which files are images and which are masks."""
+    """Return the source of a folder, after deciding which files are images and which are masks."""
     named = _named(path, Path(options.images_folder), "--images-folder") if options.images_folder else None
     image_folder = named or _known(path, _IMAGE_FOLDERS, "--images-folder")
     # A folder of masks that the user named. It may repeat the folder of images: images/a.jpg and pixels/images/a.png.
@@ -171,8 +175,8 @@ def _pairs(
         if {name.lower() for name in images.names} & {name.lower() for name in masks.names}:
             remedy = "names must agree in upper and lower case: rename one of the two"
         raise DataError(
-            f"no image in {images.folder} has a mask in {masks.folder} by its name (such as {images.files[0]} and"
-            f" {masks.files[0]}); {remedy}"
+            f"no image in {images.folder} has a mask with a matching name in {masks.folder} (files such as"
+            f" {images.files[0]} and {masks.files[0]}); {remedy}"
         )
     problems, notes, unpaired = list(paired.problems), [], len(paired.images) + len(paired.masks)
     if not options.skip_unpaired:
@@ -193,7 +197,7 @@ def _pairs(
 
 
 def _images_only(listing: Listing, options: FolderOptions, masks: Set[Path] = frozenset()) -> FolderSource:
-    """Return a source of the images only; its notes, for the report, name the masks that are left out."""
+    """Return a source of the images only; its notes list which masks and how many other files are left out."""
     if options.mask_suffix:
         masks = masks | set(select_by_suffix(listing, options.mask_suffix).files)
     listing = listing.select([path not in masks for path in listing.files])
@@ -218,14 +222,14 @@ def _images_only(listing: Listing, options: FolderOptions, masks: Set[Path] = fr
 
 
 def _refuse_other_folders(path: Path, known: Path | None, options: FolderOptions) -> None:
-    """Refuse a folder with a known name beside others, which may hold masks even if the user says that none do."""
+    """Raise a DataError if `known` is a folder of masks or has other folders beside it, which may hold masks."""
     others = sorted(folder.name for folder in _folders_in(path) if known and folder.name != known.name)
     if known and (others or known.name.lower() in map(str.lower, _MASK_FOLDERS)):
         if not options.images_only:
             raise DataError(_unknown(path, options))
         raise DataError(
             f"{path} holds {', '.join([known.name, *others])}; name the folder of images with --images-folder (in a"
-            " run: data.images_folder), or give a folder that holds nothing else"
+            " run: data.images_folder), or give a folder of only images"
         )
 
 
@@ -266,7 +270,7 @@ def _folders_in(path: Path) -> list[Path]:
 
 
 def _known(path: Path, names: tuple[str, ...], option: str) -> Path | None:
-    """Return the folder with a known name, in any case. Folders without images count only if no other has some."""
+    """Return the folder in `path` with one of the names, ignoring case; of several, the one that holds images."""
     lower = [name.lower() for name in names]
     folders = [folder for folder in _folders_in(path) if folder.name.lower() in lower]
     if len(folders) > 1:
@@ -277,10 +281,10 @@ def _known(path: Path, names: tuple[str, ...], option: str) -> Path | None:
 
 
 def _named(path: Path, folder: Path, option: str) -> Path:
-    """Return the folder that the user named, by its path or by its name in `path`."""
+    """Return the folder that the user gave as a path, or as a name in `path`."""
     existing = [place for place in (folder, path / folder) if os.path.isdir(place)]
     if len({os.path.realpath(place) for place in existing}) > 1:
-        raise DataError(f"{option} {folder}: there are {existing[0]} and {existing[1]}; give an absolute path")
+        raise DataError(f"{option} {folder}: this can be {existing[0]} or {existing[1]}; give an absolute path")
     if not existing:
-        raise DataError(f"{folder} is not a folder, nor is {path / folder}; give an existing folder for {option}")
+        raise DataError(f"neither {folder} nor {path / folder} is a folder; give an existing one with {option}")
     return existing[0]

@@ -1,6 +1,6 @@
 """Data sets in LMDBs (layouts: `datasets.lmdb_reading`): images with class masks, and images alone.
 
-Shapes: R resolution. Everything stays uint8 here; see `datasets.transforms`.
+Shapes: K classes, R resolution. All tensors are uint8; `datasets.transforms` converts them.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ from utils.errors import ContradictionError, DataError
 if TYPE_CHECKING:
     from datasets.mask_codes import Palette
 
-_SIZES = tuple(2**exponent for exponent in range(2, 14))  # that images alone may be stored at
+_SIZES = tuple(2**exponent for exponent in range(2, 14))  # sizes that images without masks may be stored in
 
 
 class _LmdbImages:
@@ -28,7 +28,7 @@ class _LmdbImages:
 
     Args:
         path: folder (or single file) of the LMDB.
-        length_key: key of the number of records.
+        length_key: key that stores the number of records.
 
     Attributes:
         meta: stored description, see `datasets.lmdb_reading.read_meta`.
@@ -48,18 +48,17 @@ class _LmdbImages:
         return self.length
 
     def image_key(self, index: int) -> str:
-        """Return the key of a record's image."""
         raise NotImplementedError
 
     def image(self, index: int) -> Tensor:
-        """Return image uint8 [3, R, R] of a record without reading its label."""
+        """Return the image of a record, uint8 [3, R, R], without reading its label."""
         self._check_index(index)
         key = self.image_key(index)
         return self._pixels(decode(self.path, key), key)
 
     def _check_index(self, index: int) -> None:
         if not 0 <= index < self.length:
-            raise IndexError(f"record {index} of {self.length} in {self.path}")
+            raise IndexError(f"{self.path} has {self.length} records, no record {index}")
 
     def _pixels(self, image: Image.Image, key: str) -> Tensor:
         rgb = image if image.mode == "RGB" else image.convert("RGB")
@@ -79,13 +78,13 @@ class ImageDataset(_LmdbImages):
         stored_size: side length of the stored images that are read.
 
     Raises:
-        DataError: if the LMDB is missing, has another layout or no size of at least R; and on access: if a record is
-            missing, cannot be decoded, or is smaller than R. The message names the record.
+        DataError: if the LMDB is missing, has another layout, or stores no size of at least R. On access: if a record
+            is missing, cannot be decoded, or is smaller than R; the message names the record.
     """
 
     def __init__(self, path: str | Path, resolution: int | None = None) -> None:
         if read(Path(path), "length") is None:
-            raise DataError(f"{path} is no LMDB of images without masks (it has no length key); give another one")
+            raise DataError(f"{path} is not an LMDB of images without masks (it has no key `length`); give one")
         super().__init__(Path(path), "length")
         self.stored_size = self._choose_size(resolution)
         self.resolution = resolution or self.stored_size
@@ -94,11 +93,11 @@ class ImageDataset(_LmdbImages):
         return image_key(self.stored_size, index)
 
     def _choose_size(self, resolution: int | None) -> int:
-        """Return the smallest stored size of at least `resolution`, the largest one if that is None."""
+        """Return the smallest stored size that is at least `resolution`, or the largest one if `resolution` is None."""
         candidates = sorted({*_SIZES, self.meta.get("resolution", 0)})
         sizes = [size for size in candidates if read(self.path, image_key(size, 0)) is not None]
         if not sizes:
-            raise DataError(f"{self.path} has no first image of any size (such as {image_key(256, 0)}); write it again")
+            raise DataError(f"{self.path} has no first image (such as {image_key(256, 0)}); write the data set again")
         if resolution is None:
             return max(sizes)
         if max(sizes) < resolution:
@@ -116,18 +115,18 @@ class ImageMaskDataset(_LmdbImages, PairDataset):
         path: folder (or single file) of the LMDB.
         resolution: side length R of images and labels; default: as stored. Larger ones are reduced (images by
             Lanczos, labels by nearest), smaller ones are refused.
-        num_classes: expected K; default: that of the stored class table, or the 13 of CelebAMask-HQ.
-        read_by: "auto" refuses labels whose palettes contradict the class table, unless the stored description says
-            "index"; "index" reads their ids.
+        num_classes: expected K; default: that of the stored class table or, without one, 13 (CelebAMask-HQ).
+        read_by: "auto" refuses labels if their palettes contradict the class table, unless the stored description says
+            "index"; "index" reads the ids and ignores palettes.
         classes: class table that replaces the stored or default one.
 
     Attributes:
         stored_classes: the class table stored with the data, or the default one for K.
 
     Raises:
-        DataError: if the LMDB is missing, has another layout, numbers of images and labels that differ, or another K,
-            or its first record is not square or not of the described size; and on access: if a record cannot be
-            decoded, its sizes differ, or its ids lie outside 0..K-1. The message names the record.
+        DataError: if the LMDB is missing or has another layout or K, if its numbers of images and labels differ, or if
+            its first image is not square or not of the described size. On access: if a record cannot be decoded, is
+            smaller than R, its image and label differ in size, or its ids lie outside 0..K-1; the message names it.
     """
 
     def __init__(
@@ -150,7 +149,7 @@ class ImageMaskDataset(_LmdbImages, PairDataset):
             )
         if self.meta.get("resolution", width) != width:
             raise DataError(
-                f"{self.path}: meta says {self.meta['resolution']} pixels, but {first} has {width};"
+                f"{self.path}: meta says {self.meta['resolution']} pixels a side, but {first} has {width};"
                 " write the data set again"
             )
         self.resolution = resolution or width
@@ -163,7 +162,7 @@ class ImageMaskDataset(_LmdbImages, PairDataset):
         return pair_keys(index)[0]
 
     def record(self, index: int) -> tuple[Tensor, Tensor, "Palette"]:
-        """Return image uint8 [3, R, R], label uint8 [R, R] and the checked palette of the label."""
+        """Return image uint8 [3, R, R], label uint8 [R, R], and the palette of the label (empty if unchecked)."""
         self._check_index(index)
         image_key, label_key = pair_keys(index)
         image, (label, palette) = decode(self.path, image_key), self._decode_label(label_key)
@@ -179,7 +178,7 @@ class ImageMaskDataset(_LmdbImages, PairDataset):
             wrong = ", ".join(str(k) for k in np.unique(ids[ids >= count])[:8])
             raise DataError(
                 f"{self.path}: {label_key} has ids {wrong} outside 0..{count - 1};"
-                " correct it, or give a class table with these ids"
+                " correct the label, or give a class table with these ids"
             )
         return pixels, torch.from_numpy(ids), palette
 
@@ -202,7 +201,7 @@ class ImageMaskDataset(_LmdbImages, PairDataset):
             raise ContradictionError(f"{self.path}: {key}: {error}") from None
 
     def _class_table(self, num_classes: int | None) -> ClassTable:
-        """Return the stored class table, or the default one for K classes if another program wrote the LMDB."""
+        """Return the stored class table, or the default one for this number of classes if none is stored."""
         if "classes" not in self.meta:
             from datasets.class_files import celebamask13, default_table
 
@@ -210,17 +209,17 @@ class ImageMaskDataset(_LmdbImages, PairDataset):
         try:
             table = ClassTable.from_dict(self.meta["classes"])
         except DataError as error:
-            raise DataError(f"{self.path}: meta key: {error}") from None
+            raise DataError(f"{self.path}: meta key: {error}; write the data set again") from None
         if num_classes not in (None, table.num_classes):
             raise DataError(
-                f"{self.path} has {table.num_classes} classes, not {num_classes}; give other data, or set"
-                f" model.num_classes to {table.num_classes} for a new training run"
+                f"{self.path} has {table.num_classes} classes, not {num_classes}; give other data or a class"
+                f" table with {table.num_classes} classes, or for a new run set model.num_classes={table.num_classes}"
             )
         return table
 
 
 def _check_lengths(path: Path) -> None:
-    """Raise a DataError unless an LMDB stores pairs, and as many images as labels."""
+    """Raise a DataError unless the LMDB holds pairs, with as many labels as images."""
     if read(path, "length") is not None:
         raise DataError(
             f"{path} holds images without masks; give a data set with masks"
@@ -228,7 +227,7 @@ def _check_lengths(path: Path) -> None:
         )
     if None in (read(path, "image-length"), read(path, "label-length")):
         raise DataError(
-            f"{path} is an LMDB of another kind (no image-length and label-length keys);"
+            f"{path} is an LMDB of another kind (it lacks the key image-length or label-length);"
             " give one with images and masks, as scripts.prepare_data writes"
         )
     images, labels = (count_records(path, key, {}) for key in ("image-length", "label-length"))

@@ -29,7 +29,7 @@ ProgressBar = Callable[[Iterable["RecordCheck"]], Iterable["RecordCheck"]]
 
 
 class RecordCheck(NamedTuple):
-    """Properties of one record, or its problem."""
+    """Properties of one record, or the problem that makes it unusable."""
 
     size: tuple[int, int] = (0, 0)  # width, height
     pixels: np.ndarray | None = None  # number of pixels of each class, int64 [K]
@@ -41,11 +41,11 @@ class RecordCheck(NamedTuple):
 
 
 class Inspection:
-    """Properties of all records of a source.
+    """Summary of the checks of all records of a source.
 
     Args:
         source: the source.
-        checks: the check of each record, in order.
+        checks: one for each record, in their order.
     """
 
     def __init__(self, source: Source, checks: Sequence[RecordCheck]) -> None:
@@ -62,7 +62,7 @@ class Inspection:
         good = [checks[i] for i in self.good]
         self.sizes = Counter(check.size for check in good)  # number of good records of each (width, height)
         self.turned = sum(check.turned for check in good)  # rotated or flipped according to their EXIF orientation
-        self.ambiguous = sum(check.ambiguous for check in good)  # those whose mask also fits the upright image
+        self.ambiguous = sum(check.ambiguous for check in good)  # turned, though the mask fits the upright image, too
         names = source.classes.names if source.classes else ()
         counts = [check.pixels for check in good if check.pixels is not None]
         pixels = np.stack(counts) if counts else np.zeros((0, len(names)), np.int64)  # [good records, K]
@@ -77,7 +77,7 @@ class Inspection:
 
     @property
     def all_problems(self) -> list[str]:
-        """Return problems of files and empty classes."""
+        """Return one line for each problem of a file, then one for each class that no mask shows."""
         return [*self.problems, *self.empty_classes]
 
     def lines(self) -> Iterator[str]:
@@ -109,7 +109,7 @@ class Inspection:
         if self.ambiguous:
             yield (
                 f"of the images turned, {self.ambiguous} have a mask that fits the upright image as well and was turned"
-                " too: check that they match with scripts.inspect_data --sheet, or store such images upright"
+                " too: check with scripts.inspect_data --sheet that they match, or store such images upright"
             )
 
     def _class_lines(self, classes: ClassTable) -> Iterator[str]:
@@ -138,12 +138,12 @@ def check_records(
     crop: Crop = "error",
     progress: ProgressBar = iter,
 ) -> list[RecordCheck]:
-    """Read and check some records of a source.
+    """Read some records of a source, and return their checks in the order of `indices`.
 
     Args:
         source: the source.
         indices: indices of these records.
-        workers: number of processes; 0 or 1 reads in this one.
+        workers: number of worker processes; with 0 or 1, the calling process reads.
         resolution: required side length; None for any.
         crop: as in `datasets.crop_and_resize.crop_and_resize`; unused without a resolution.
         progress: progress bar that wraps the results, such as tqdm.
@@ -169,14 +169,14 @@ def _check_record(source: Source, resolution: int | None, crop: Crop, index: int
 
 
 def preview_grid(source: Source, indices: Sequence[int], crop: Crop = "pad") -> np.ndarray:
-    """Return a grid of some records, spread evenly over `indices`: uint8 [H, W, 3].
+    """Return an image grid, uint8 [H, W, 3], of at most 24 records spread evenly over `indices`.
 
-    Each tile is [T, T], or [T, 2 T] with a mask: the image, and beside it the image overlaid with the mask.
+    A tile shows an image [T, T] and, if there is a mask, the image overlaid with it on the right: [T, 2 T] in all.
 
     Args:
         source: source of the records.
         indices: indices of the records that may be shown.
-        crop: what to do with images that are not square, see `crop_and_resize`; "error" if all are square.
+        crop: "pad" pads images to squares; any other value crops them to their central squares.
     """
     places = np.linspace(0, len(indices) - 1, min(_GRID_RECORDS, len(indices))).round().astype(int)
     tiles = [_tile(source, indices[place], crop) for place in places]

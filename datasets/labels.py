@@ -1,6 +1,6 @@
 """Class tables: the name, colour and transparency of each class, and the mask codes that stand for it.
 
-A table is stored as plain data in data sets and checkpoints, so that all commands know the parts by name.
+A table is stored as plain data in data sets and checkpoints, so that all commands know the classes by name.
 """
 
 import colorsys
@@ -63,19 +63,19 @@ class ClassTable:
         if not 2 <= count <= MAX_CLASSES:
             raise DataError(f"class table: {count} classes; 2 to {MAX_CLASSES} are supported")
         if len(set(self.names)) != count:
-            raise DataError("class table: names must be distinct")
+            raise DataError("class table: names must be distinct; rename classes that have the same name")
         for name in self.names:
             if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
                 raise DataError(f"class table: the name {brief(name)} must be 1 to {MAX_NAME} printable characters")
         if len(self.colors) != count:
             raise DataError(f"class table: {count} names but {len(self.colors)} colours; give one colour per name")
         if not all(len(color) == 3 and all(0 <= c <= 255 for c in color) for color in self.colors):
-            raise DataError("class table: colours must be three numbers in 0..255")
+            raise DataError("class table: each colour must be three numbers in 0..255")
         if not all(0 <= k < count for k in self.transparent):
-            raise DataError(f"class table: transparent ids {brief(self.transparent)} must lie in 0..{count - 1}")
+            raise DataError(f"class table: the transparent ids {brief(self.transparent)} must lie in 0..{count - 1}")
         paired = list(chain.from_iterable(self.partners))
         if not all(0 <= k < count for k in paired):
-            raise DataError(f"class table: partners {brief(self.partners)} must lie in 0..{count - 1}")
+            raise DataError(f"class table: the ids of partners {brief(self.partners)} must lie in 0..{count - 1}")
         if len(set(paired)) != len(paired):
             raise DataError("class table: a class can be the partner of only one other class")
         self._check_rules()
@@ -84,7 +84,7 @@ class ClassTable:
         codes = Counter(code for code, _ in self.rules)
         for code, k in self.rules:
             if codes[code] > 1:
-                raise DataError(f"class table: {label(code)} is remapped or ignored twice; keep one rule")
+                raise DataError(f"class table: {label(code)} is remapped or ignored twice; keep one of the rules")
             if isinstance(code, int) and not 0 <= code <= MAX_SOURCE_ID:
                 raise DataError(f"class table: mask id {label(code)} must lie in 0..{MAX_SOURCE_ID}")
             if isinstance(code, str) and code.startswith("#") and not COLOR_CODE.fullmatch(code):
@@ -102,7 +102,7 @@ class ClassTable:
         return (*self.remap, *((code, 0) for code in self.ignore))
 
     def index(self, name: str) -> int:
-        """Return the id of a class given by name ("hair", in NFC or NFD) or by number ("7").
+        """Return the id of a class given by name ("hair", in Unicode form NFC or NFD) or by number ("7").
 
         Raises:
             DataError: if there is no such class; the message suggests the nearest name.
@@ -140,10 +140,10 @@ class ClassTable:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "ClassTable":
-        """Return the table that `to_dict` stored; fields that an older table lacks are empty.
+        """Return the table that `to_dict` stored; optional fields that an older table lacks are empty.
 
         Raises:
-            DataError: if a field is missing or of the wrong kind.
+            DataError: if names or colors are missing, a field has the wrong type, or the fields contradict each other.
         """
         try:
             return cls(
@@ -158,16 +158,16 @@ class ClassTable:
             raise
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             reason = brief(str(error))
-            raise DataError(f"class table: needs names, colors and transparent as lists ({reason})") from None
+            raise DataError(f"class table: a field is missing or has the wrong type ({reason})") from None
 
 
 def hex_color(color: Sequence[int]) -> str:
-    """Return an RGB colour in 0..255 as "#rrggbb"."""
+    """Return an RGB colour, three numbers in 0..255, as "#rrggbb"."""
     return "#{:02x}{:02x}{:02x}".format(*color)
 
 
 def numbered_table(num_classes: int) -> ClassTable:
-    """Return a table of K classes with the names class_0, class_1, ...
+    """Return a table of K classes with the names class_0, class_1, ... and colours for display only.
 
     Raises:
         DataError: for fewer than 2 or more than 64 classes.

@@ -1,6 +1,6 @@
 """Procedural faces: attributes, a canvas, and one module per group of facial parts.
 
-`datasets.synthetic_faces.draw_face` puts them together. All coordinates are unit coordinates of an upright face that
-looks out of the image: x to the right and y down, both 0 to 1. The canvas applies the pose (rotation, scale, shift).
+`datasets.synthetic_faces.draw_face` draws a whole face. All coordinates are unit coordinates of an upright face:
+x to the right and y down, both 0 to 1 across the image. The canvas applies the pose (rotation, scale, shift).
 `side` is -1 for the left half of the image and +1 for the right half.
 """

@@ -25,8 +25,8 @@ def draw_hat(canvas: Canvas, face: FaceAttributes) -> None:
 def draw_glasses(canvas: Canvas, face: FaceAttributes) -> None:
     """Draw lenses, frame, bridge and temples.
 
-    Eyes, brows and nose keep their labels behind a clear lens, as in CelebAMask-HQ, and the skin behind it is labelled
-    as glasses. A dark lens is labelled as glasses everywhere.
+    Behind a clear lens, eyes, brows and nose keep their labels, as in CelebAMask-HQ; skin is labelled as glasses.
+    A dark lens is labelled as glasses everywhere.
     """
     if face.glasses is None:
         return
@@ -59,7 +59,7 @@ def draw_earrings(canvas: Canvas, face: FaceAttributes) -> None:
 
 
 def _hat_line(face: FaceAttributes, reach: float, y: float, rise: float = 0.020) -> Points:
-    """Return a line around the head as seen from slightly below: higher in the middle by `rise`."""
+    """Return a curve across the head, `reach` to either side: at y at both ends, and higher by `rise` in the middle."""
     t = np.linspace(-1, 1, 17)
     return np.stack([feature_x(face.head, 0.5) + t * reach, y - rise * (1 - t**2)], axis=1)
 

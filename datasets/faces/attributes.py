@@ -1,7 +1,7 @@
 """Attributes of a face, sampled before any pixel is drawn, and their distributions.
 
-Lengths are in unit coordinates (see `datasets.faces`); widths of symmetric parts are half widths. Attributes are
-sampled in the order of the fields: their order is part of the data set that a seed gives.
+Lengths are in unit coordinates (see `datasets.faces`); widths of symmetric parts are half widths. The fields of a
+dataclass are sampled in their order: reordering them would change the faces that a seed gives.
 """
 
 # ruff: noqa: RUF009 - the functions in the dataclasses' defaults return `dataclasses.field`
@@ -79,7 +79,7 @@ def _shaded_fabric(low: float, high: float) -> Any:
 
 
 def _sample(kind: type[T], rng: np.random.Generator, **given: Any) -> T:
-    """Return an instance of a dataclass with the given values; the other fields are sampled in their order."""
+    """Return an instance of the dataclass `kind` with the given values; its other fields are sampled in their order."""
     names = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]
     return kind(**{k: given[k] if k in given else each.metadata["sampler"](rng) for k, each in names.items()})
 

@@ -23,23 +23,23 @@ _HILLS = palette("465854 486880 645c54 5c704a")
 
 
 def draw_backdrop(rng: np.random.Generator, kind: str) -> Image.Image:
-    """Return a small, square, blurred RGB image of the given kind of place."""
+    """Return a blurred RGB image, 48 x 48 pixels, of a kind of place in `datasets.faces.attributes.BACKDROPS`."""
     colors = np.array(palette(pick(rng, _PALETTES[kind])), dtype=np.float32)
-    image = Image.fromarray(_interpolate(colors, _brightness(rng, kind)).astype(np.uint8))
+    image = Image.fromarray(_interpolate(colors, _levels(rng, kind)).astype(np.uint8))
     if kind in _DETAILS:
         _DETAILS[kind](rng, ImageDraw.Draw(image, "RGBA"))
     return image.filter(ImageFilter.GaussianBlur(1.2))
 
 
-def _interpolate(colors: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """Map levels in 0..1 to the piecewise linear scale through the colours; [H, W, 3]."""
-    position = np.clip(level, 0, 0.999) * (len(colors) - 1)
+def _interpolate(colors: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Map levels [H, W], 0 to 1, to the piecewise linear scale through the colours, float [H, W, 3]."""
+    position = np.clip(levels, 0, 0.999) * (len(colors) - 1)
     low = position.astype(int)
     return colors[low] + (colors[low + 1] - colors[low]) * (position - low)[..., None]
 
 
-def _brightness(rng: np.random.Generator, kind: str) -> np.ndarray:
-    """Return the position of each pixel on the backdrop's colour scale, about 0 to 1, float32 [H, W]."""
+def _levels(rng: np.random.Generator, kind: str) -> np.ndarray:
+    """Return the level of each pixel on the backdrop's scale of colours, about 0 to 1, float32 [H, W]."""
     down = np.linspace(0, 1, _SIZE, dtype=np.float32)[:, None]
     if kind == "studio":
         axis = np.linspace(-0.5, 1.5, _SIZE, dtype=np.float32)
@@ -56,7 +56,7 @@ def _brightness(rng: np.random.Generator, kind: str) -> np.ndarray:
 
 
 def _clouds(rng: np.random.Generator, cells: int) -> np.ndarray:
-    """Return smooth noise of about -0.5 to 0.5."""
+    """Return smooth noise from cells x cells random values, about -0.5 to 0.5, float32 [H, W]."""
     coarse = Image.fromarray(rng.random((cells, cells), dtype=np.float32))
     return np.asarray(coarse.resize((_SIZE, _SIZE), Image.Resampling.BICUBIC)) - 0.5
 
@@ -89,7 +89,7 @@ def _draw_interior(rng: np.random.Generator, brush: ImageDraw.ImageDraw) -> None
 
 
 def _draw_horizon(rng: np.random.Generator, brush: ImageDraw.ImageDraw) -> None:
-    """Draw hills, sea or roofs below the sky."""
+    """Draw an uneven horizon below the sky, such as hills or roofs."""
     y, color = uniform(rng, 22, 40), pick(rng, _HILLS)
     ridge = [(i * _SIZE / 8, y + uniform(rng, -3, 3)) for i in range(9)]
     brush.polygon([(0, _SIZE), *ridge, (_SIZE, _SIZE)], (*color, 220))

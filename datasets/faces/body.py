@@ -9,7 +9,7 @@ from datasets.faces.canvas import CLOTH, NECK, Canvas, mix, shade
 from datasets.faces.curves import Points, between, ellipse, mirrored, moved, ribbon, smooth
 from datasets.faces.head import MIDDLE, SIDES, outline
 
-_FLOOR = 1.4  # y below the image under every pose
+_FLOOR = 1.4  # y of a point that lies below the image in every pose
 
 
 def draw_neck(canvas: Canvas, head: Head, outfit: Outfit) -> None:
@@ -26,7 +26,7 @@ def draw_neck(canvas: Canvas, head: Head, outfit: Outfit) -> None:
 
 
 def draw_outfit(canvas: Canvas, face: FaceAttributes) -> None:
-    """Draw the shoulders, the pattern and folds of the cloth, then the collar."""
+    """Draw the clothed shoulders with the pattern and the folds of the cloth, then the collar."""
     outfit = face.outfit
     w, top = outfit.shoulders, outfit.top
     right = [(MIDDLE, top + 0.02), (MIDDLE + outfit.neck * 1.15, top - 0.01), (MIDDLE + w * 0.62, top + 0.045)]
@@ -40,7 +40,7 @@ def draw_outfit(canvas: Canvas, face: FaceAttributes) -> None:
 
 
 def draw_necklace(canvas: Canvas, outfit: Outfit) -> None:
-    """Draw a chain, labelled as neck like neck_l in CelebAMask-HQ."""
+    """Draw a chain; it is labelled as neck, like the part neck_l of CelebAMask-HQ in the paper's classes."""
     if outfit.necklace is None or outfit.kind == "turtleneck":
         return
     chain = ellipse((MIDDLE, 0.80), (outfit.neck * 1.12, 0.105), 24, 2.0, 0.15, np.pi - 0.15)
@@ -160,7 +160,7 @@ def _draw_jacket(canvas: Canvas, face: FaceAttributes) -> None:
 
 
 def _draw_neckline(canvas: Canvas, face: FaceAttributes, opening: Points) -> None:
-    """Draw skin in the opening of the garment."""
+    """Draw skin and the shadow of the chin in the opening of the garment."""
     skin = face.head.skin
     canvas.fill(opening, shade(skin, 0.92), NECK)
     low = float(opening[:, 1].max())

@@ -1,7 +1,7 @@
 """Canvas that draws an image and its label map with the same strokes, so the masks are exact by construction.
 
 Both are drawn at `SUPERSAMPLING` times the final resolution and downsampled at the end: the image by averaging, the
-labels by majority vote in each block, so that thin parts keep their area. Class ids and colours are defined here too.
+labels by majority vote in each block, so that thin parts keep their area. Class ids are defined here, too.
 """
 
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def grain(cells: int, size: tuple[int, int], rng: np.random.Generator) -> np.nda
 
 @dataclass(frozen=True)
 class Pose:
-    """Rotation, scale and shift of the upright face about its center."""
+    """Rotation and scaling of the upright face about its center, and a shift."""
 
     turn: float  # radians, clockwise
     scale: float
@@ -91,7 +91,7 @@ class Canvas:
             points: outline of the area.
             color: RGB.
             opacity: 0 to 1.
-            within: class ids to which the area is restricted.
+            within: class ids of the labels to which the area is restricted; None for no restriction.
             softness: blur radius of the edge, in unit coordinates.
         """
         area = self._area(self._pixels(points), opacity, within, softness)
@@ -99,13 +99,13 @@ class Canvas:
             self.image.paste(color, *area)
 
     def mark(self, points: Points, part: int, within: Parts | None = None) -> None:
-        """Label an area, optionally only within given parts, leaving the image unchanged."""
+        """Give an area the label `part`, if `within` is set only on these class ids, without changing the image."""
         area = self._area(_inset(self._pixels(points)), 1.0, within, 0.0)
         if area:
             self.label.paste(part, *area)
 
     def glow(self, center: Point, radii: Point, color: Color, opacity: float, within: Parts | None = None) -> None:
-        """Blend a Gaussian spot into the image; the radii are its standard deviations."""
+        """Blend a Gaussian spot into the image; the radii are its standard deviations along x and y."""
         x, y = self._pixels(np.array(center)).tolist()
         half_w, half_h = (max(1.0, r * _SPRITE_SIGMAS * self._scale * self.size) for r in radii)
         left, top = round(x - half_w), round(y - half_h)
@@ -116,7 +116,7 @@ class Canvas:
         self.image.paste(color, (left, top), mask)
 
     def modulate(self, part: int, field: Field) -> None:
-        """Multiply the image inside one part by field(x, y), a function of unit coordinates."""
+        """Multiply the image inside one part by field(x, y), where x and y are unit coordinates."""
         for box, stencil in self._visible(part):
             pixels = np.asarray(self.image.crop(box), dtype=np.float32) * field(*self._coordinates(box))[..., None]
             self.image.paste(Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)), box, stencil)
@@ -129,14 +129,14 @@ class Canvas:
             self.image.paste(color, box, ImageChops.multiply(mask, stencil))
 
     def downsample(self) -> tuple[Image.Image, np.ndarray]:
-        """Return the image and the labels, uint8 [R, R], at the final resolution."""
+        """Return the image and the labels, uint8 [R, R], at the final resolution R."""
         return self.image.reduce(SUPERSAMPLING), majority_vote(self.label, SUPERSAMPLING)
 
     def _pixels(self, points: Points) -> Points:
         return points @ self._to_pixels + self._origin
 
     def _coordinates(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
-        """Return the unit coordinates x and y, before the pose, of the pixels in the box."""
+        """Return x [H, W] and y [H, W] of the pixels in a box, unit coordinates of the upright face before the pose."""
         inverse = np.linalg.inv(self._turn)
         # Python floats, so that the arrays stay float32.
         shift_x, shift_y = self._shift.tolist()
@@ -148,10 +148,7 @@ class Canvas:
     def _area(
         self, outline: Points, opacity: float, within: Parts | None, softness: float
     ) -> tuple[Box, Image.Image] | None:
-        """Return the bounding box and the mask of an area, or None if it lies outside the canvas.
-
-        The outline is in pixels.
-        """
+        """Return the bounding box and the opacity mask of an outline in pixels; None if it is outside the canvas."""
         blur = softness * self._scale * self.size
         # Plain lists are faster than arrays for many small areas.
         x, y = outline.T.tolist()
@@ -169,7 +166,7 @@ class Canvas:
         return box, mask
 
     def _visible(self, part: int) -> list[tuple[Box, Image.Image]]:
-        """Return the bounding box of a part and its mask in this box; an empty list if the part is not visible."""
+        """Return [(bounding box, mask in this box)] of a part, or an empty list if the part is not visible."""
         stencil = _select(self.label, (part,))
         box = stencil.getbbox()
         return [(box, stencil.crop(box))] if box else []
@@ -185,7 +182,7 @@ def _inset(outline: Points) -> Points:
 
 
 def majority_vote(label: Image.Image, factor: int) -> np.ndarray:
-    """Return the most frequent id in each factor x factor block, uint8; the lowest id wins a tie."""
+    """Return the most frequent id in each factor x factor block as uint8 [R, R]; the lowest id wins a tie."""
     ids = np.asarray(label)
     blocks = np.stack([ids[dy::factor, dx::factor] for dy in range(factor) for dx in range(factor)])
     result = blocks[0].copy()
@@ -199,7 +196,7 @@ def majority_vote(label: Image.Image, factor: int) -> np.ndarray:
 
 
 def _select(label: Image.Image, parts: Parts) -> Image.Image:
-    """Return a mask that is 255 where the label is one of the parts, else 0."""
+    """Return a mask that is 255 where the label is one of `parts`, else 0."""
     # Faster for small areas than Image.point, which rebuilds its table at every call.
     return Image.frombytes("L", label.size, label.tobytes().translate(_lookup(parts)))
 
@@ -211,7 +208,7 @@ def _lookup(parts: Parts) -> bytes:
 
 @lru_cache(maxsize=256)
 def _sprite(peak: int) -> Image.Image:
-    """Return a Gaussian spot with the given value in the middle."""
+    """Return a mask with a Gaussian spot: `peak` in the middle, 0 in the middle of each edge."""
     axis = np.linspace(-_SPRITE_SIGMAS, _SPRITE_SIGMAS, _SPRITE_SIZE)
     bell = np.exp(-(axis**2) / 2)
     bell = (bell - bell[0]) / (bell.max() - bell[0])

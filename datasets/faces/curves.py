@@ -14,7 +14,7 @@ _QUARTER_TURN = np.array([-1.0, 1.0])
 def ellipse(
     center: Point, radii: Point, count: int = 32, power: float = 2.0, start: float = 0.0, stop: float = 2 * np.pi
 ) -> Points:
-    """Return an arc of the superellipse |x/a|^power + |y/b|^power = 1, clockwise from the rightmost point."""
+    """Return points of |x/a|^power + |y/b|^power = 1, radii (a, b); angles in radians are clockwise from the right."""
     return np.array(center) + np.array(radii) * _arc(count, power, start, stop)
 
 
@@ -26,7 +26,7 @@ def _arc(count: int, power: float, start: float, stop: float) -> Points:
 
 
 def smooth(points: Sequence[Point] | Points, steps: int = 6, closed: bool = False) -> Points:
-    """Return a Catmull-Rom spline through the points with `steps` samples per segment."""
+    """Return a Catmull-Rom spline through the points, with `steps` points per segment."""
     p = np.asarray(points, dtype=float)
     ring = np.concatenate([p[-1:], p, p[:2]]) if closed else np.concatenate([p[:1], p, p[-1:]])
     a, b, c, d = ring[:-3, None], ring[1:-2, None], ring[2:-1, None], ring[3:, None]
@@ -37,7 +37,7 @@ def smooth(points: Sequence[Point] | Points, steps: int = 6, closed: bool = Fals
 
 
 def ribbon(path: Points, widths: float | Sequence[float] | Points) -> Points:
-    """Return the outline of a brush stroke along the path; the (full) widths are spread evenly along it."""
+    """Return the outline of a brush stroke along a path; several (full) widths apply at even distances along it."""
     path = np.asarray(path, dtype=float)
     if not isinstance(widths, float):
         where = np.arange(len(path)) * ((len(widths) - 1) / (len(path) - 1))
@@ -51,7 +51,7 @@ def ribbon(path: Points, widths: float | Sequence[float] | Points) -> Points:
 
 
 def ring(outline: Points, thickness: float) -> Points:
-    """Return a closed band of constant thickness inside the outline, as one polygon with a seam."""
+    """Return a band along the inside of an outline, `thickness` wide towards the center, as one polygon with a seam."""
     center = outline.mean(axis=0)
     offset = outline - center
     radius = np.hypot(offset[:, 0], offset[:, 1])[:, None]
@@ -75,7 +75,7 @@ def between(upper: Points, lower: Points) -> Points:
 
 
 def inside(points: Points, outline: Points) -> np.ndarray:
-    """Test which points lie inside the outline by the even-odd rule; bool [n]."""
+    """Return bool [n], True for the points that lie inside the outline by the even-odd rule."""
     x, y = points[:, :1], points[:, 1:]
     start, end = outline, np.roll(outline, -1, axis=0)
     rise = end[:, 1] - start[:, 1]

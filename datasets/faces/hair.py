@@ -51,7 +51,7 @@ def draw_front_hair(canvas: Canvas, face: FaceAttributes) -> None:
 
 
 def shade_hair(canvas: Canvas, face: FaceAttributes, rng: np.random.Generator) -> None:
-    """Add strands or curls, gloss and depth to all hair."""
+    """Shade all hair as glossy strands or as curls, darker towards the bottom."""
     field = _curl_field if face.hair.style in _CURLY_STYLES else _strand_field
     canvas.modulate(HAIR, field(face, rng))
 
@@ -78,7 +78,7 @@ def _crown_y(head: Head, hair: Hair) -> float:
 
 
 def _margin(hair: Hair) -> float:
-    """Return the thickness of the hair at the temples."""
+    """Return how far the hair stands out from the head at the temples."""
     base = {"short": 0.006, "parted": 0.012, "quiff": 0.006, "bun": 0.008, "ponytail": 0.008}
     base |= {"curls": 0.03, "afro": 0.04}
     return base.get(hair.style, 0.022) + 0.014 * hair.volume
@@ -148,14 +148,13 @@ def _hairline(head: Head, hair: Hair) -> Points:
     elif hair.style in _TIED_STYLES:
         y[1:-1] -= 0.012
     line = smooth(np.stack([MIDDLE + head.yaw * 0.4 * (1 - x**2) + x * head.width, y], axis=1), steps=5)
-    # An uneven edge, as of pointed locks.
+    # Make the edge uneven, like the tips of locks.
     i = np.arange(len(line) - 8)
     line[4:-4, 1] += 0.007 * (0.5 - np.abs(np.sin(0.8 * i + hair.phase))) * (1.2 + np.sin(2.1 * hair.phase + 0.37 * i))
     return line
 
 
 def _draw_locks(canvas: Canvas, head: Head, hair: Hair) -> None:
-    """Draw five tapering locks on each side."""
     for side in SIDES:
         for k, tone in enumerate((0.80, 0.98, 0.88, 1.04, 0.92)):
             lock = ribbon(_lock_path(head, hair, side, k), (0.030, 0.050, 0.054, 0.054, 0.042, 0.003))
@@ -177,7 +176,6 @@ def _lock_path(head: Head, hair: Hair, side: int, k: int) -> Points:
 
 
 def _draw_braids(canvas: Canvas, head: Head, hair: Hair) -> None:
-    """Draw two braids in front of the shoulders as chains of ellipses."""
     for side in SIDES:
         start, end = (head.width * 0.98, 0.575), (head.width * (0.86 + 0.2 * hair.volume), 0.99)
         path = smooth([start, (head.width * 1.16, 0.66), (head.width * 1.06, 0.82), end], steps=5)
@@ -189,7 +187,7 @@ def _draw_braids(canvas: Canvas, head: Head, hair: Hair) -> None:
 
 
 def _strand_field(face: FaceAttributes, rng: np.random.Generator) -> Field:
-    """Return the brightness of strands that start at the parting, follow the head and fall down."""
+    """Return, as a function of x and y, the brightness factor of strands that fall from the parting along the head."""
     head, hair = face.head, face.hair
     tones = _strand_tones(rng)
     top = _crown_y(head, hair) - 0.03
@@ -210,7 +208,7 @@ def _strand_field(face: FaceAttributes, rng: np.random.Generator) -> Field:
 
 
 def _strand_tones(rng: np.random.Generator) -> np.ndarray:
-    """Return the brightness of adjacent strands at two scales (locks and single strands), about -0.2 to 0.2."""
+    """Return brightness offsets of adjacent strands, each its own plus its lock's: float32 [4096], -0.23 to 0.23."""
     position = np.linspace(0, 1, 4096)
     coarse = np.interp(position, np.linspace(0, 1, 40), rng.uniform(-0.10, 0.10, 40))
     fine = np.interp(position, np.linspace(0, 1, 200), rng.uniform(-0.13, 0.13, 200))
@@ -218,7 +216,7 @@ def _strand_tones(rng: np.random.Generator) -> np.ndarray:
 
 
 def _curl_field(face: FaceAttributes, rng: np.random.Generator) -> Field:
-    """Return the brightness of many small curls, brighter on the side of the light."""
+    """Return, as a function of x and y, the brightness factor of small curls, brighter on the side of the light."""
     cells = 34 if face.hair.style == "afro" else 22
     bumps = rng.uniform(0, 2 * np.pi, (2, cells))
     light = face.head.light

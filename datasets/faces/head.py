@@ -17,7 +17,7 @@ _EAR_FOLD = np.array([(0.002, -0.042), (0.017, -0.025), (0.008, 0.02)])
 
 
 def half_width(head: Head, y: np.ndarray) -> np.ndarray:
-    """Return half the width of the head at heights y below the temples."""
+    """Return half the width of the head at each y [n], below the temples."""
     t = np.clip((y - TEMPLE_Y) / (head.chin - TEMPLE_Y), 0, 1)
     return head.width * (1 - t**head.jaw) ** (1 / head.jaw) * (1 - 0.3 * head.taper * t**1.5)
 
@@ -32,12 +32,12 @@ def outline(head: Head) -> Points:
 
 
 def feature_x(head: Head, depth: float = 1.0) -> float:
-    """Return the x of the center line in the turned head; protruding features (depth > 1) move more."""
+    """Return the x of the face's center line when the head turns; protruding features (depth > 1) move more."""
     return MIDDLE + head.yaw * depth
 
 
 def ear_x(head: Head, side: int) -> float:
-    """Return the x of an ear's center; the ear on the far side of a turned head is partly hidden by the cheek."""
+    """Return the x of an ear's center; when the head turns, the cheek hides part of the ear on the far side."""
     return MIDDLE + side * (head.width + 0.008) - head.yaw * 0.6
 
 
@@ -71,7 +71,7 @@ def draw_skin(canvas: Canvas, face: FaceAttributes) -> None:
 
 
 def draw_freckles(canvas: Canvas, head: Head, rng: np.random.Generator) -> None:
-    """Draw freckles on cheeks and nose."""
+    """Draw freckles on cheeks and nose, if the face has any."""
     if not head.freckles:
         return
     spots = rng.normal((feature_x(head), 0.575), (0.075, 0.018), (24, 2))
@@ -80,7 +80,7 @@ def draw_freckles(canvas: Canvas, head: Head, rng: np.random.Generator) -> None:
 
 
 def draw_forehead_lines(canvas: Canvas, head: Head) -> None:
-    """Draw faint wrinkles on older foreheads."""
+    """Draw faint wrinkles on the forehead, if the age is 0.7 or more."""
     if head.age < 0.7:
         return
     for row in range(3):

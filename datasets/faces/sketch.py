@@ -1,4 +1,4 @@
-"""Pencil sketch of a face: outlines and hatching computed from its painted image and labels.
+"""Pencil sketch of a face: outlines and hatching computed from its painted image and label map.
 
 Shape legend: S is the side length of the supersampled canvas. Lengths are in units of S, so that a face looks the same
 at every resolution.
@@ -22,7 +22,7 @@ _GRAIN_CELLS = 128
 
 
 def sketch(image: Image.Image, label: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Turn a painted face into a sketch, RGB [S, S]; the paper stays empty where the label is 0."""
+    """Turn a painted face into a sketch, RGB [S, S], without tone or hatching where the label is 0."""
     paper, pencil = (np.array(colors[rng.integers(len(colors))]) for colors in (_PAPERS, _PENCILS))
     # Soft tone: as dark as the painted face, 0 on the background.
     soft = image.convert("L").filter(ImageFilter.GaussianBlur(_SOFTNESS * image.width))
@@ -39,7 +39,7 @@ def sketch(image: Image.Image, label: Image.Image, rng: np.random.Generator) -> 
 
 
 def _outlines(label: Image.Image) -> np.ndarray:
-    """Return soft lines along the borders between parts, 0 to 1, float32 [S, S]."""
+    """Return the darkness of soft lines along the borders between parts, 0 to 1, float32 [S, S]."""
     width = max(3, round(_OUTLINE * label.width) // 2 * 2 + 1)
     high, low = label.filter(ImageFilter.MaxFilter(width)), label.filter(ImageFilter.MinFilter(width))
     border = Image.fromarray((255 * (np.asarray(high) != np.asarray(low))).astype(np.uint8))
@@ -48,7 +48,7 @@ def _outlines(label: Image.Image) -> np.ndarray:
 
 
 def _hatching(shadow: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return strokes that widen with the shadow, crossed by others in the darkest places; bool [S, S]."""
+    """Return bool [S, S], True on strokes that widen with the shadow and are crossed by others where it is darkest."""
     slant = rng.uniform(0.9, 1.3)
     strokes = _strokes(len(shadow), slant, rng) < 1.15 * shadow - 0.15
     crossing = _strokes(len(shadow), -slant, rng) < 1.6 * shadow - 0.9
@@ -56,7 +56,7 @@ def _hatching(shadow: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _strokes(side: int, slant: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the distance to the center line of the nearest of many parallel strokes, 0 to 1, float32 [S, S]."""
+    """Return each pixel's distance to the nearest of many parallel lines, 1 halfway between two; float32 [S, S]."""
     x = (np.arange(side, dtype=np.float32) + 0.5) / side
     across = x[None, :] * np.sin(slant) + x[:, None] * np.cos(slant)
     along = x[None, :] * np.cos(slant) - x[:, None] * np.sin(slant)

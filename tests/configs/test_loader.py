@@ -153,7 +153,7 @@ def test_one_path_or_several(write, text, paths):
         ("data: {path: a, path: b}", "'path' is given twice"),
         ("data:\n  path: /x/a: b", "quote text that contains `: ` or ` #`"),
         ("data: {crop: middle}", "data.crop = 'middle': expected one of error, center, pad"),
-        ("augment: {target: 2}", "augment.target = 2.0: choose 0 to below 1"),
+        ("augment: {target: 2}", "augment.target = 2.0: must be at least 0 and below 1"),
         ("ops: fast", "ops = 'fast': expected one of auto, native, compiled"),
         ("model: 3", "model must be a section"),
         ("- 1", "section: options"),

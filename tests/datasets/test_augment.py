@@ -184,7 +184,7 @@ def test_images_alone_change_as_those_of_pairs_do() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"probability": 0.9}, "augment.probability = 0.9: choose 0 to 0.8"),
+        ({"probability": 0.9}, "augment.probability = 0.9: choose a value from 0 to 0.8"),
         ({"target": 1.0}, "augment.target"),
         ({"ramp_images": 0}, "augment.ramp_images"),
     ],

@@ -269,7 +269,7 @@ def test_names_of_an_lmdb_that_are_not_those_of_the_table(tmp_path: Path) -> Non
         find_source(tmp_path / "lmdb", FolderOptions(classes=str(tmp_path / "t.yaml")))
     source = find_source(tmp_path / "lmdb", FolderOptions(classes=str(tmp_path / "t.yaml"), read_by="index"))
     assert source.classes.names[7] == "hat"
-    with pytest.raises(DataError, match="which holds ids; drop --read-by color"):
+    with pytest.raises(DataError, match="which is read by ids; drop --read-by color"):
         find_source(tmp_path / "lmdb", BY_COLOR)
 
 

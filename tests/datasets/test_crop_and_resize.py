@@ -46,8 +46,8 @@ def test_image_and_mask_may_differ_in_scale() -> None:
     ("width", "height", "crop", "message"),
     [
         (32, 16, "error", "is 32 x 16, not square; give --crop center or --crop pad"),
-        (32, 15, "center", "is 15 pixels wide, too small for 16; use images of at least 16 x 16 pixels"),
-        (15, 8, "pad", "is 15 pixels wide"),
+        (32, 15, "center", "gives a square of 15 pixels, too small for 16; use images of at least 16 x 16 pixels"),
+        (15, 8, "pad", "gives a square of 15 pixels"),
     ],
 )
 def test_what_does_not_fit(width: int, height: int, crop, message: str) -> None:

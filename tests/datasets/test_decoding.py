@@ -167,7 +167,7 @@ BAD_MASKS = [
     (IDS + 3, "m.png", {}, "has ids 3, 4, 5 outside the class table (0..2)"),
     (np.full((2, 2), 999, np.uint16), "m.png", {}, "has ids 999 outside"),
     (np.full((2, 2, 3), 7, np.uint8), "m.png", {}, "has colours #070707 that are not in the class table"),
-    (IDS, "m.jpg", {}, "in a format that can change ids (JPEG); export it as PNG"),
+    (IDS, "m.jpg", {}, "a format that can change ids (JPEG); export the original mask as PNG"),
     (IDS, "m.webp", {}, "change ids (WEBP)"),
     (np.full((2, 2, 4), 7, np.uint8), "m.png", {}, "transparent pixels; flatten it"),
     (np.zeros((2, 2), np.float32), "m.tiff", {}, "has mode F; store ids as a grey or palette PNG"),
@@ -270,5 +270,5 @@ def test_a_tiff_with_an_orientation(tmp_path: Path) -> None:
 
 def test_sizes_that_differ(tmp_path: Path) -> None:
     image, mask = saved(tmp_path / "i.png", np.zeros((8, 8, 3), np.uint8)), saved(tmp_path / "m.png", IDS)
-    with pytest.raises(DataError, match=r"m\.png: is 3 x 2, its image .*i\.png 8 x 8; make both the same size"):
+    with pytest.raises(DataError, match=r"m\.png: is 3 x 2, but its image .*i\.png is 8 x 8; make both the same size"):
         read_pair(image, mask, celebamask13())

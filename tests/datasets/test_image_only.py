@@ -51,7 +51,7 @@ def test_a_missing_record(tmp_path: Path) -> None:
 def test_the_two_layouts_are_told_apart(tmp_path: Path) -> None:
     with LmdbWriter(tmp_path / "pairs", 32, celebamask13(), "tests") as writer:
         writer.add(*draw_face(0, 0, 32))
-    with pytest.raises(DataError, match="no LMDB of images without masks"):
+    with pytest.raises(DataError, match="not an LMDB of images without masks"):
         ImageDataset(tmp_path / "pairs")
     with pytest.raises(DataError, match="holds images without masks"):
         ImageMaskDataset(write(tmp_path / "images"))

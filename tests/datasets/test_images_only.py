@@ -90,7 +90,7 @@ def test_an_empty_set_is_one_clear_line(tmp_path: Path, kind: str) -> None:
     [
         ((), "data.path is not set; give an LMDB, several, or a folder of images"),
         (("absent",), "absent does not exist"),
-        (("small",), r"small/0\.png: is 16 pixels wide, too small for 32"),
+        (("small",), r"small/0\.png: gives a square of 16 pixels, too small for 32"),
         (("small_lmdb",), r"holds images of sizes \[32\], none of at least 64"),
         (("broken",), r"0\.png"),
     ],

@@ -228,7 +228,7 @@ def test_a_misnamed_image_of_celebamask_is_one_problem(tmp_path: Path) -> None:
     for skip_unpaired in (True, False):
         source = find_source(tmp_path, FolderOptions(skip_unpaired=skip_unpaired))
         (problem,) = source.problems
-        assert problem.endswith("00001.jpg: is not named <id>.jpg; rename or remove it")
+        assert problem.endswith("00001.jpg: is not CelebA-HQ-img/<id>.jpg; rename, move or remove it")
         assert (len(source), list(source.notes)) == (2, [])
 
 
@@ -244,7 +244,7 @@ def test_part_masks_of_another_shape_than_the_image(tmp_path: Path) -> None:
     write_celebamask(tmp_path)
     for file in (tmp_path / MASKS / "0").glob("00001_*.png"):
         Image.open(file).resize((SIZE, SIZE // 2)).save(file)
-    with pytest.raises(DataError, match=r"1\.jpg: is 64 x 64, its part masks 32 x 16; give both the same aspect ratio"):
+    with pytest.raises(DataError, match=r"1\.jpg: is 64 x 64, but its part masks are 32 x 16; give both the same"):
         find_source(tmp_path).read(1)
 
 
@@ -254,7 +254,7 @@ def test_a_turned_image_of_celebamask(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.open(tmp_path / IMAGES / "1.jpg").save(tmp_path / IMAGES / "1.jpg", exif=exif)
-    with pytest.raises(DataError, match=r"1\.jpg: has an EXIF orientation, its part masks have none"):
+    with pytest.raises(DataError, match=r"1\.jpg: has an EXIF orientation, but its part masks have none"):
         find_source(tmp_path).read(1)
 
 
@@ -294,7 +294,7 @@ def test_rules_for_the_ids_of_an_lmdb(tmp_path: Path, rule: str) -> None:
         writer.add(draw_face(0, 0, SIZE)[0], full_label(0))
     classes = ", ".join(f"{{id: {k}, name: n{k}}}" for k in range(13))
     (tmp_path / "t.yaml").write_text(f"classes: [{classes}]\n{rule}\n")
-    with pytest.raises(DataError, match=r"is an LMDB, whose ids are not remapped; remove .* from the class table"):
+    with pytest.raises(DataError, match=r"is an LMDB, and its ids are not remapped; remove the rule for .* from the"):
         find_source(tmp_path / "lmdb", FolderOptions(classes=str(tmp_path / "t.yaml")))
 
 
@@ -302,12 +302,12 @@ def test_rules_for_the_ids_of_an_lmdb(tmp_path: Path, rule: str) -> None:
     ("options", "message"),
     [
         ({"path": "absent"}, "absent does not exist"),
-        ({"path": "set", "split": "val"}, "is not CelebAMask-HQ"),
+        ({"path": "set", "split": "val"}, "is not read as CelebAMask-HQ"),
         (
             {"path": "set/images", "classes": "celebamask13"},
             "is no known layout of images and masks",
         ),
-        ({"path": "set/images", "masks": "absent"}, "absent is not a folder"),
+        ({"path": "set/images", "masks": "absent"}, "neither absent nor"),
         ({"path": "empty"}, "holds no images"),
         ({"path": "set", "classes": "absent.yaml"}, "class table absent.yaml"),
     ],

@@ -115,7 +115,7 @@ def test_what_cannot_be_used(tmp_path: Path) -> None:
         EditError, match=r"a\.png: makes a square of 64 pixels, the model needs 128; give a larger image"
     ):
         read_photo(image, None, TABLE, 128, "error")
-    with pytest.raises(DataError, match=r"m\.png: is 32 x 32, its image .* 64 x 64; make both the same size"):
+    with pytest.raises(DataError, match=r"m\.png: is 32 x 32, but its image .* 64 x 64; make both the same size"):
         read_photo(image, mask(tmp_path / "m.png", 32, 32), TABLE, 32, "error")
     with pytest.raises(DataError, match=r"m\.png: has ids 4 outside the class table \(0\.\.3\)"):
         read_photo(image, mask(tmp_path / "m.png", right=4), TABLE, 32, "error")

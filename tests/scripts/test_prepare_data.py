@@ -277,14 +277,14 @@ PROBLEMS: list[tuple[Callable[[Path], object], str, str]] = [
     ),
     (lambda f: save_mask(f, full_label(1) + 1), "1.png: has ids 13 outside the class table (0..12)", "--classes"),
     (lambda f: save_mask(f, np.full((32, 32, 3), 9, np.uint8)), "1.png: has colours #090909 that are not", "--classes"),
-    (lambda f: save_mask(f, np.zeros((16, 16), np.uint8)), "1.png: is 16 x 16, its image", "make both the same size"),
+    (lambda f: save_mask(f, np.zeros((16, 16), np.uint8)), "1.png: is 16 x 16, but its image", "make both the same"),
     (lambda f: save_mask(f, np.zeros((32, 32, 4), np.uint8)), "1.png: has transparent pixels", "flatten it"),
-    (jpeg_mask, "1.jpg: is a mask in a format that can change ids (JPEG)", "export it as PNG"),
+    (jpeg_mask, "1.jpg: has a format that can change ids (JPEG)", "export the original mask as PNG"),
     (lambda f: image(f).write_bytes(b"text"), "1.jpg: is not an image", "replace or remove it"),
     (lambda f: image(f).write_bytes(image(f).read_bytes()[:700]), "1.jpg: is truncated or damaged", "replace or"),
     (lambda f: Image.new("CMYK", (32, 32)).save(image(f)), "1.jpg: is CMYK", "convert it to RGB"),
     (transparent_image, "1.png: has transparent pixels", "flatten it"),
-    (rotate_by_exif, "1.png: is 32 x 32, its image", "64 x 32; make both the same size"),
+    (rotate_by_exif, "1.png: is 32 x 32, but its image", "64 x 32; make both the same size"),
     (empty_a_class, "class hat (11): no mask shows it", "remove it from the class table"),
 ]
 
@@ -399,7 +399,7 @@ def test_files_that_change_under_way_are_named(pairs: Path, refused, monkeypatch
         save_mask(pairs, np.zeros((16, 16), np.uint8))
 
     replace_after_check(monkeypatch, shrink)
-    assert "faces/1.jpg: is 16 pixels wide" in refused(pairs)
+    assert "faces/1.jpg: gives a square of 16 pixels" in refused(pairs)
 
 
 def test_files_that_go_under_way_are_named(pairs: Path, refused, monkeypatch) -> None:

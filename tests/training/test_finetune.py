@@ -267,7 +267,7 @@ def test_pairs_can_start_from_a_checkpoint_too(adapt, origin, faces_32):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["model.resolution=64"], r"origin\.pt, .*, has model.resolution = 32, not 64: remove .* command line"),
+        (["model.resolution=64"], r"origin\.pt: .* has model.resolution = 32, not 64: remove .* command line"),
         (["model.transparent_classes=[1]"], r"has model.transparent_classes = \[10, 12\], not \[1\]: remove"),
         (["model.init_from=absent.pt"], "model.init_from: absent.pt: no such file"),
         (["model.init_from="], "data.images_only is for fine-tuning only: set model.init_from"),
@@ -297,7 +297,7 @@ def test_mistakes_are_one_line_and_leave_nothing(adapt, tmp_path, monkeypatch, c
 
 def test_commands_that_do_not_start_from_checkpoints_say_so():
     with pytest.raises(
-        ConfigError, match=r"model.init_from = shipped is .* of train\.py only: remove it from .*adapt\.yaml"
+        ConfigError, match=r"model.init_from = shipped: .* starts from no checkpoint; remove .* from .*adapt\.yaml"
     ):
         load_config(ADAPT)
 
