@@ -58,7 +58,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default="error",
         help="images that are not square: refuse them (default), keep the central square, or pad with background",
     )
-    parser.add_argument("--skip-bad", action="store_true", help="leave out files with problems; accept empty classes")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out bad files; keep classes that no mask shows")
     add_source_options(parser)
     return parser.parse_args(argv)
 
@@ -172,7 +172,7 @@ def _write(
 
 
 def _encode(source: Source, resolution: int, crop: Crop, place: tuple[int, int]) -> list[tuple[bytes, bytes]]:
-    """Return (key, value) pairs of a record; `place` is its number in the new data set and its index in the source."""
+    """Return (key, value) pairs of a record; `place`: number in the new data set, index in the source."""
     number, index = place
     image, label = source.read_resized(index, resolution, crop)
     if label is None:

@@ -4,8 +4,8 @@
     python -m scripts.studio --checkpoint CK --port 7861
 
 Needs requirements-studio.txt. Unless --host is given, only this machine can open the page. The studio sends nothing to
-other machines. An uploaded photo is inverted, from the codes that an encoder predicts or, without an encoder, from the
-mean code; photos are not stored. Each user has a separate edit history, which is kept in memory only.
+other machines. An uploaded photo is inverted, but not stored; inversion starts from the codes that an encoder predicts
+or, without an encoder, from the mean code. Each user has a separate edit history, which is kept in memory only.
 """
 
 import importlib.util

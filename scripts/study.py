@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def is_complete(study: Study, output: Path, variant: str, seed: int) -> bool:
     """Return True if a run has been trained and measured at all stages.
 
-    Raise ConfigError if the run has another configuration, did not measure a column, or went past a missing stage.
+    Raise ConfigError if the run has another configuration, did not measure a column, or passed a stage unmeasured.
     """
     folder = folder_of(output, variant, seed)
     config = load_config(study.config, study.overrides_of(variant, seed), pretrained_config)
@@ -145,7 +145,7 @@ def is_complete(study: Study, output: Path, variant: str, seed: int) -> bool:
             raise ConfigError(f"columns: {folder} has no {unknown[0]}: choose from {', '.join(numbers)}")
     missing = sorted(set(study.images) - known.keys())
     if missing and missing[0] < max(known, default=0):
-        raise ConfigError(f"{folder} passed {missing[0]} images unmeasured: remove this stage, or delete the folder")
+        raise ConfigError(f"{folder} has no metrics at {missing[0]} images: remove this stage, or delete the folder")
     return not missing
 
 

@@ -1,4 +1,4 @@
-"""Train an encoder, which predicts the codes of an image; scripts.invert --init encoder starts from them.
+"""Train an encoder, which predicts the codes of an image; scripts.invert --init encoder starts from these.
 
     python -m scripts.train_encoder --config configs/encoders/faces_64.yaml                    for the bundled model
     python -m scripts.train_encoder --config configs/encoders/faces_64.yaml --checkpoint CK data.path=LMDB --output DIR
@@ -137,7 +137,7 @@ def train(trainer: EncoderTrainer, folder: Path, identity: Mapping[str, str]) ->
 
 @torch.no_grad()
 def measure(encoder: Encoder, generator: Generator, data: EncoderData | None) -> dict[str, Any]:
-    """Return mean PSNR (dB) and mIoU on samples and real images not used in training; "guided" encodes labels too."""
+    """Return mean PSNR (dB) and mIoU on samples and real images not trained on; "guided": encoded with labels."""
     encoder.eval()
     device, classes = encoder.mean.device, generator.config.num_classes
     sources = {"own": generated_batches(generator)} | ({"real": held_out_batches(data)} if data else {})

@@ -29,7 +29,7 @@ DOWNLOADS = {  # file name and MIME type, by the label of the button
 def make_download(kind: str, model: StudioModel, session: Session) -> bytes:
     """Return the content of a file for the current image; `kind` is a key of DOWNLOADS.
 
-    The mask contains class ids and has a palette of the class colours; generate.py --latents can read the W+ code.
+    The mask contains class ids and has the class colours as palette. The codes can be given to generate.py --latents.
     """
     with TemporaryDirectory(prefix="studio_") as folder:
         path = Path(folder) / DOWNLOADS[kind][0]
@@ -45,7 +45,7 @@ def make_download(kind: str, model: StudioModel, session: Session) -> bytes:
 
 
 def _animation_frames(model: StudioModel, session: Session) -> Iterator[np.ndarray]:
-    """Yield frames (image | mask) from the original to the current image and back; parts and background are current."""
+    """Yield frames (image | mask) from the original to the current image and back, all with the current background."""
     first, last = session.original, session.current
     if first.codes.equal(last.codes) and first.placement == last.placement:
         raise EditError(

@@ -85,7 +85,7 @@ class Handlers:
         return self.edit(lambda form: form.session.go_to(step))(*values)
 
     def show_source(self, *values: Any) -> Updates:
-        """Show the face of the seed in the form, and set the blend slider to the current amount of this face."""
+        """Show the face of the seed, and set the blend slider to how far the current image is blended toward it."""
         form = Form.from_values(*values)
         try:
             blend = self.model.blend_amount(form.session, form.selection, form.seed)
@@ -133,7 +133,7 @@ class Handlers:
         return {self.layout.result: None, **self._updates(form._replace(session=result.apply(form.session)))}
 
     def save(self, kind: str, session: Session) -> dict[str, str] | None:
-        """Return a file, given its key in DOWNLOADS, as studio.js's `studioSave` takes it; None after an error."""
+        """Return name and content of one of DOWNLOADS for `studioSave` in studio.js; None after an error."""
         name, mime = DOWNLOADS[kind]
         try:
             return {"name": name, "href": markup.data_uri(make_download(kind, self.model, session), mime)}

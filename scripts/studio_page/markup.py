@@ -24,7 +24,7 @@ _PIXELATED = 128  # images of fewer pixels a side are enlarged without smoothing
 
 
 def image_panels(model: StudioModel, session: Session, part: str) -> str:
-    """Return HTML of image, mask, and image with the selected part coloured, each with its original to compare."""
+    """Return HTML of image, mask and coloured part: those of the current step and, to compare, of its original."""
     palette = model.classes.palette()
     current, original = model.generate(session.current), model.generate(session.original)
     overlays = (_overlay(image, palette, model, part) for image in (current, original))
@@ -63,7 +63,7 @@ def _panel(caption: str, current: np.ndarray, original: np.ndarray) -> str:
 
 
 def history(model: StudioModel, session: Session) -> str:
-    """Return HTML with a button for each step, which shows its thumbnail."""
+    """Return HTML with a thumbnail for each step, which is a button to go to the step."""
     buttons = []
     for position, step in enumerate(session.steps):
         current = ' aria-current="step"' if position == session.position else ""
@@ -95,7 +95,7 @@ def status(text: str) -> str:
 
 
 def part_colors(model: StudioModel) -> str:
-    """Return CSS that shows the colour of each part in the mask on the button of the part."""
+    """Return CSS that marks the button of each part with the colour that the part has in masks."""
     first = len(model.part_names) - model.config.num_classes + 1
     return "".join(
         f'#studio-part label:nth-child({first + index})::before {{ content: ""; background: rgb{tuple(color)}; }}\n'

@@ -55,7 +55,7 @@ def launch(model: StudioModel, uploads: Uploads, seed: int, host: str, port: int
 
 
 def build(model: StudioModel, uploads: Uploads, seed: int) -> gr.Blocks:
-    """Build the page; it starts with the face of `seed`, and the next seed as the other face."""
+    """Build the page; it starts with the face of `seed`, and offers that of the next seed as the other face."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 600)) as page:
         layout = PageLayout(model, model.begin(seed), (seed + 1) % MAX_SEED)
         handlers = Handlers(layout, uploads)

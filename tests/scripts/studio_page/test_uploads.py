@@ -137,7 +137,7 @@ def test_only_the_first_of_several_codes_is_opened(model, invertible, session, t
     save_codes(both, tmp_path / "codes.npy")
     [result] = invertible.open(uploaded(tmp_path / "codes.npy"))
     assert torch.equal(result.apply(session).current.codes, both[:1])
-    assert result.advice == "the file holds 2 codes; opened the first"
+    assert result.advice == "the file holds 2 codes; only the first was opened"
 
 
 def test_codes_are_opened_again(model, invertible, session, tmp_path):
