@@ -97,8 +97,7 @@ def resume(trainer: EncoderTrainer, folder: Path, run: EncoderRun) -> None:
 
     Raises:
         ConfigError: if the state has options that this version does not know.
-        EditError: if the state is damaged, has other options or is for another checkpoint, or if the folder contains
-            an encoder without a training state.
+        EditError: if it is damaged or differs in options, or if the folder contains an encoder but no training state.
     """
     path = folder / STATE
     if not os.path.exists(path):

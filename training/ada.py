@@ -28,7 +28,7 @@ def adapt(probability: Tensor, signs: Tensor, images: int, config: AugmentConfig
         probability: scalar, updated in place.
         signs: sum [2] of the results of `count_signs` since the last call; reset to 0 in place.
         images: number of training images since the last call, over all processes.
-        config: options; `target` for r_t, and `ramp_images`, over which the probability could rise from 0 to 1.
+        config: `target` is that of r_t; over `ramp_images` images, the probability can rise from 0 to 1.
 
     Returns:
         r_t, a scalar.

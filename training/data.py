@@ -54,8 +54,7 @@ class TrainingData:
 
     Raises:
         DataError: if the data cannot be used. One record is read here, so that errors do not come from a worker.
-        ConfigError: if the classes differ from those of the pretrained model, or the batch does not split evenly over
-            the processes.
+        ConfigError: if the classes differ from the pretrained model's, or the processes cannot share a batch equally.
     """
 
     def __init__(self, config: RunConfig, process: Process, pretrained: ClassTable | None) -> None:
@@ -82,7 +81,7 @@ class TrainingData:
 
     @property
     def pairs(self) -> PairDataset:
-        """The data set, with its type narrowed to pairs; only for runs that have masks."""
+        """The data set as a `PairDataset`; only for runs with masks."""
         assert not isinstance(self.dataset, ImagesOnlyDataset), "RunConfig does not allow this without masks"
         return self.dataset
 
@@ -125,7 +124,7 @@ class TrainingData:
             )
 
     def check_files(self) -> None:
-        """Check every file of the folders in data.path as scripts.prepare_data does; each process checks a share.
+        """Check every file of folders in data.path, like scripts.prepare_data; each process checks a share.
 
         The main process prints warnings of classes without pixels and of masks that may have been turned wrongly.
 

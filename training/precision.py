@@ -1,8 +1,7 @@
 """The networks as the adversarial steps run them: in float32 or half precision, compiled or not.
 
-The penalties, which differentiate twice, use the original networks in float32.
-
-Shapes: N samples of a batch, D latent width, M vectors of a W+ code, K classes, R resolution.
+The penalties, which differentiate twice, use the original networks in float32. Shapes: N samples, D latent width,
+M vectors of a W+ code, K classes, R resolution.
 """
 
 import re

@@ -68,11 +68,11 @@ class StudioModel:
         return session.open(f"face {seed}", self.codes(seed))
 
     def resample(self, session: Session, selection: CodeSelection, seed: int) -> Session:
-        """Replace the selected codes by those of the face of a seed, which was chosen at random."""
+        """Replace the selected codes by those of a new seed, which the caller chooses."""
         return session.edit(f"{selection}: resampled ({seed})", self._blend_change(selection, seed, 1.0))
 
     def copy(self, session: Session, selection: CodeSelection, seed: int) -> Session:
-        """Replace the selected codes by those of the face of a seed, which the user sees."""
+        """Copy the selected codes from the face of a seed."""
         return session.edit(f"{selection}: copied from face {seed}", self._blend_change(selection, seed, 1.0))
 
     def blend(self, session: Session, selection: CodeSelection, seed: int, amount: float) -> Session:

@@ -1,7 +1,6 @@
 """Edit history of one user, with undo and redo. Sessions are immutable: an edit returns a new one.
 
-Shapes: K parts, D latent width, M = B + 2K vectors of a W+ code (B base layers), F feature channels, r coarse
-resolution.
+Shapes: K parts, B base layers, M = B + 2K vectors of a W+ code, D latent width, F feature channels, r coarse side.
 """
 
 from collections.abc import Callable

@@ -153,17 +153,13 @@ class Evaluation:
         counts = [generated[metric.source], metric.limit, len(self.real.dataset) if "real" in metric.needs else None]
         fewest = min(count for count in counts if count is not None)
         if fewest < metric.minimum:
-            raise MetricError(
-                f"{name} needs {metric.minimum} samples or more, generated and real, not {fewest}: ask for more, or "
-                "use more data"
-            )
+            raise MetricError(f"{name} needs {metric.minimum} samples or more, generated and real; {fewest} is too few")
         for package in metric.packages:
             extra(package)
 
-    def _load(self, names: list[str]) -> None:
-        """Load the networks `names`; raise MetricError if a file is missing or does not match."""
+    def _load(self, networks: list[str]) -> None:
         config, device, dataset = self.config, self.process.device, self.real.dataset
-        for name in names:
+        for name in networks:
             if name in self._networks:
                 continue
             network: Any

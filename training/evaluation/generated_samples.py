@@ -1,7 +1,7 @@
 """Generated samples for metrics; they depend on the seed, but not on the number of processes.
 
 Each batch has its own random streams, seeded by its number. Shapes: N samples of a batch, D latent width,
-M = B + 2K vectors of a W+ code.
+M = B + 2K vectors of a W+ code (B base layers, K parts).
 """
 
 from collections.abc import Callable, Iterator
@@ -35,10 +35,9 @@ class _Stream(IntEnum):
 
 
 class GeneratedSamples:
-    """Samples, edits and path steps of a generator, which must be in eval mode.
+    """Samples, edits and path steps of a generator in eval mode; `samples` sets PyTorch's global random seed.
 
-    Each process generates its share of the batches. All processes call `pause` at the same points. Iterating over
-    `samples` sets PyTorch's global random seed.
+    Each process generates its share of the batches. All processes call `pause` at the same points.
     """
 
     def __init__(

@@ -40,9 +40,8 @@ class RealStatistics:
     ) -> State:
         """Return the metric state of the data on the main process; {} on others.
 
-        `update` computes the state of a batch, and `reduce` says how to merge states. They are computed from `samples`
-        records, spread evenly over the data, or from all if None. `what` is shown in the progress bar. With `facts`,
-        the state is cached on disk under these facts and the digest of the data.
+        `update` computes the state of a batch. Only `samples` records are used, spread evenly; None: all. `what` labels
+        the progress bar. With `facts`, the state is cached on disk under these facts and the digest of the data.
         """
         facts = None if facts is None else {"data": self.digest, **facts}
         state = load_statistics(facts) if facts and self.process.is_main else None
