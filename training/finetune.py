@@ -19,7 +19,7 @@ class Pretrained:
     """The pretrained checkpoint, given by `model.init_from`.
 
     Args:
-        init_from: path of a checkpoint, ours or a released one, or "shipped" for the bundled model.
+        init_from: path of a checkpoint of train.py or of a released one, or "shipped" for the bundled model.
 
     Attributes:
         path: path of the checkpoint.
@@ -72,7 +72,7 @@ class Pretrained:
         """Check that a run resumes with the pretrained model that it started from: mask drift is measured against it.
 
         Args:
-            stored: what `to_dict` returned when the run saved its checkpoint; None if the run started from scratch.
+            stored: what `to_dict` returned when the run saved its checkpoint; None without `model.init_from`.
 
         Raises:
             ConfigError: if the content of the file differs.

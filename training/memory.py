@@ -19,7 +19,7 @@ def reset_peak(device: torch.device) -> None:
 
 
 def peak(device: torch.device) -> int:
-    """Return the peak memory in bytes, since `reset_peak` on a GPU and since the process started on a CPU."""
+    """Return the peak memory in bytes: on a GPU since `reset_peak`, on a CPU since the process started."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
@@ -30,7 +30,7 @@ def keep_freed_memory() -> None:
     """Let glibc keep freed memory for the next iteration.
 
     By default, it returns blocks of megabytes to the system and requests them again at every step, which costs a page
-    fault for each 4 kB. Does nothing with another C library.
+    fault for each 4 kB. With another C library, nothing changes.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library, or another operating system
         libc = ctypes.CDLL(None)

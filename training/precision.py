@@ -82,7 +82,7 @@ def prepare_device(device: torch.device, config: RunConfig) -> None:
 def _check_architecture(capability: tuple[int, int]) -> None:
     """Raise ConfigError if PyTorch has no code for a GPU.
 
-    sm_XY runs on compute capability X.Z with Z >= Y; compute_XY is compiled for any later GPU when it is loaded.
+    Code for sm_XY runs on compute capability X.Z with Z >= Y; code for compute_XY is compiled for later GPUs when used.
     """
     built = [re.fullmatch(r"(sm|compute)_(\d+)(\d)[af]?", name) for name in torch.cuda.get_arch_list()]
     known = [(match[1], (int(match[2]), int(match[3]))) for match in built if match]

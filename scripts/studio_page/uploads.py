@@ -99,7 +99,7 @@ class Uploads:
     def receive(self, path: Path) -> UploadedFile:
         """Move an uploaded file from disk to memory, where it can wait for its turn; raise EditError if it is gone.
 
-        Identical uploads of two users have one path in Gradio: if the other's was moved first, return that.
+        Identical uploads of two users have one path in Gradio: if the file was moved for the other, return that.
         """
         try:
             uploaded = UploadedFile(path.name, path.read_bytes())

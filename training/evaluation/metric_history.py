@@ -40,7 +40,7 @@ class MetricHistory:
         return self._score(new) > max(scores, default=-math.inf)
 
     def add(self, report: Report) -> str | None:
-        """Append a measurement; if it cannot be written, return a warning: this should not end a run of days."""
+        """Append a measurement; if it cannot be written, return a warning, so that the run can continue."""
         try:
             self._write([line for line, _ in self._lines()] + [json.dumps(report.to_dict()) + "\n"])
         except EditError as error:
