@@ -21,12 +21,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
     parser.add_argument("--config", required=True, help="YAML file with the options that differ from the defaults")
     parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="options that override the file")
-    parser.add_argument("--output", help="folder of the run (default: runs/<name of the config file>)")
+    parser.add_argument("--output", help="folder of the run (default: runs/NAME for --config NAME.yaml)")
     parser.add_argument(
         "--resume",
         default="auto",
-        help="auto: resume from the newest checkpoint in --output, if there is one (default); none: require an empty "
-        "folder; or the path of a checkpoint",
+        help="auto (default): resume from the newest checkpoint in --output, if any; none: start in a new or empty "
+        "folder; or the path of a checkpoint to resume from",
     )
     parser.add_argument(
         "--dry-run",
@@ -37,7 +37,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train, or do a dry run; return the exit code: 0, or 75 if a signal stopped the run."""
+    """Train, or do a dry run; return the exit code: 0, or 75 (`ExitCode.PREEMPTED`) if a signal stopped training."""
     args = parse(argv)
     config = load_config(args.config, args.overrides, pretrained_config)
     folder = RunFolder(args.output or Path("runs") / Path(args.config).stem)

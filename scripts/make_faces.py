@@ -6,9 +6,9 @@
 
 Writes images and masks to an LMDB in the new folder OUT. With --images-only it writes images without masks, for domain
 adaptation; with --files it writes PNG files (OUT/images/00000.png and OUT/masks/00000.png), for inversion and editing.
-Close framing is that of CelebA-HQ; wide framing shows the shoulders, and the bundled model was trained on it. Face i
-depends on --seed, --style and --framing. It is the same for every --count and number of --workers, and differs only in
-detail between resolutions. Pillow 13 rounds some pixels differently from Pillow 12.
+Close framing is that of CelebA-HQ. Wide framing also shows the shoulders; the bundled model was trained on wide faces.
+Face i depends only on i, --seed, --style and --framing, not on --count or --workers; --resolution changes only its
+detail. Pillow 13 rounds some pixels differently from Pillow 12.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     """Parse the command line, then generate and write the faces.
 
     Raises:
-        DataError: if OUT exists or a number is out of range; nothing is written then.
+        DataError: if OUT exists or cannot be written, or a number is out of range; OUT is not created then.
     """
     options = _parser().parse_args(argv)
     _check_range("--count", options.count, 1, _MAX_COUNT)
@@ -65,7 +65,7 @@ def _write_files(options: argparse.Namespace) -> None:
 
 
 def _faces(options: argparse.Namespace, encoded: bool) -> Iterator[Any]:
-    """Generate all faces in worker processes and yield image and labels in order, as arrays or encoded."""
+    """Generate faces in worker processes; yield (image, labels) in order, as arrays or encoded for an LMDB."""
     with closing(ordered_map(partial(_face, options, encoded), range(options.count), options.workers)) as pairs:
         yield from progress(pairs, total=options.count, unit="face", desc="generating")
 
@@ -80,9 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("out", metavar="OUT", help="folder to create")
     parser.add_argument("--count", type=int, default=10_000, help="number of faces (default %(default)s)")
     parser.add_argument("--resolution", type=int, default=64, help="side length in pixels (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="each seed gives other faces (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed gives other faces (default %(default)s)")
     parser.add_argument("--style", choices=STYLES, default=STYLES[0], help="drawing style (default %(default)s)")
-    parser.add_argument("--framing", choices=FRAMINGS, default="close", help="size in the image (default %(default)s)")
+    parser.add_argument("--framing", choices=FRAMINGS, default="close", help="size of the faces (default %(default)s)")
     parser.add_argument("--images-only", action="store_true", help="write no masks")
     parser.add_argument("--files", action="store_true", help="write PNG files instead of an LMDB")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(options: argparse.Namespace) -> str:
-    """Return the command with all options that determine the content, to store it in the LMDB."""
+    """Return the command with all options that determine the faces; the LMDB stores it."""
     words = [f"scripts.make_faces --count {options.count} --resolution {options.resolution} --seed {options.seed}"]
     words += [f"--framing {options.framing}"]
     words += [f"--style {options.style}"] * (options.style != STYLES[0]) + ["--images-only"] * options.images_only

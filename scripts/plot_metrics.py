@@ -2,8 +2,8 @@
 
     python -m scripts.plot_metrics runs/first runs/second --metric fd_efflite0 --output curves.png
 
-Each run is a folder with a metrics.jsonl: the output folder of train.py with metrics.every_images, or of
-scripts.evaluate for several checkpoints.
+Each run is a folder that contains metrics.jsonl. Train with metrics.every_images to write one, or measure several
+checkpoints with scripts.evaluate --output.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ FILE = "metrics.jsonl"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Plot the curves of all runs to one PNG file."""
+    """Plot the curves of all runs in one PNG file."""
     parser = cli.Parser(__doc__)
     parser.add_argument("runs", nargs="+", type=Path, help=f"folders that contain {FILE}")
     parser.add_argument("--metric", required=True, help="name of a metric, such as fd_efflite0 or area_drawn.eye")
@@ -38,14 +38,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def read_curve(path: Path, metric: str) -> tuple[Sequence[float], Sequence[float]]:
-    """Return images seen and values of a metric; raise ConfigError if the file or the metric in it is missing."""
+    """Return the images seen and the metric's values; raise ConfigError if there is no such file or metric."""
     if not path.exists():
-        raise ConfigError(f"{path}: no such file; create it with metrics.every_images or scripts.evaluate --output")
+        raise ConfigError(f"{path}: no such file; train with metrics.every_images or run scripts.evaluate --output")
     numbers = read_numbers(path)
     points = [(images, row[metric]) for images, row in numbers.items() if metric in row]
     if not points:
         known = dict.fromkeys(name for row in numbers.values() for name in row)
-        raise ConfigError(f"{path} has no {metric}: choose from {', '.join(known) or 'nothing, as it has no metrics'}")
+        remedy = f"choose from {', '.join(known)}" if known else "it contains no metrics; measure some first"
+        raise ConfigError(f"{path} has no {metric}: {remedy}")
     images, values = zip(*points, strict=True)
     return images, values
 

@@ -1,21 +1,21 @@
-"""Prepare a user's images and masks for training: check every file and write a data set.
+"""Prepare images and masks for training: check every file and write a data set.
 
     python -m scripts.prepare_data SOURCE OUT --resolution 256 [--classes FILE.yaml]
     python -m scripts.prepare_data SOURCE OUT --resolution 256 --images-folder FOLDER --masks-folder FOLDER
     python -m scripts.prepare_data SOURCE OUT --resolution 256 --images-only
 
 SOURCE is one of
-  - a folder that holds `images` and `masks` (or other common names), or a.png and a_mask.png: an image and its mask
-    have the same relative path without extension and suffix; masks are grey ids (1 to 16 bits), palette indices, or
-    the colours of the class table
+  - a folder that holds the folders `images` and `masks` (or other common names), or files such as a.png and a_mask.png:
+    image and mask have the same relative path, apart from the extension and a suffix such as _mask; masks contain grey
+    ids (1 to 16 bits), palette indices, or the colours of the class table
   - CelebAMask-HQ as downloaded: the folder that holds CelebA-HQ-img and CelebAMask-HQ-mask-anno
   - a folder of images without masks, for domain adaptation, with --images-only
   - an LMDB in a common layout, with masks or without; it is checked and linked to, not copied
 
-Describe other layouts with --images-folder, --masks-folder, --image-suffix and --mask-suffix; the command does not
-guess them. Every file is checked before anything is written. Problems stop the command, unless --skip-bad leaves those
-files out. OUT becomes a folder with the LMDB, report.txt, contact_sheet.png (look at it!) and, if files were left out,
-problems.txt. Rerun the same command to resume after an interruption.
+Describe other layouts with --images-folder, --masks-folder, --image-suffix and --mask-suffix. Every file is checked
+before anything is written. Problems stop the command; with --skip-bad it leaves out files that cannot be used, but
+still stops if masks contradict each other. OUT becomes a folder with the LMDB, report.txt, contact_sheet.png (look at
+it!) and, if there were problems, problems.txt. Rerun the same command to resume after an interruption.
 """
 
 import argparse
@@ -43,7 +43,7 @@ from utils.errors import DataError, printable
 from utils.files import reason_not_writable
 from utils.progress import progress
 
-_SHOWN = 20  # contradicting masks that are listed
+_SHOWN = 20  # maximum number of masks with contradictions that are listed
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -58,7 +58,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default="error",
         help="images that are not square: refuse them (default), keep the central square, or pad with background",
     )
-    parser.add_argument("--skip-bad", action="store_true", help="leave out files with problems, and list them")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out bad files; keep classes that no mask shows")
     add_source_options(parser)
     return parser.parse_args(argv)
 
@@ -74,14 +74,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     source = find_source(args.source, parsed_folder(args), args.split)
     source.refuse_output(args.out)
     if args.images_only and source.classes is not None:
-        raise DataError(f"{args.source} is an LMDB of images and masks, which is used as it is; drop --images-only")
+        raise DataError(f"{args.source} is an LMDB with masks, which cannot be left out; drop --images-only")
     if isinstance(source, LmdbSource) and source.resolution != args.resolution:
         remedy = f"give --resolution {source.resolution}, or train on it without preparation"
         if source.resolution not in RESOLUTIONS:
             remedy = "train on it without preparation"
         raise DataError(
-            f"{args.source} has {source.resolution} pixels, and an LMDB is used as it is; {remedy} (training reduces"
-            " larger images on reading)"
+            f"{args.source} has images of {source.resolution} pixels, and an LMDB is not resized; {remedy} (training"
+            " reduces larger images when it reads them)"
         )
     bar = partial(progress, total=len(source), unit="image", desc="checking")
     checked = inspect_source(source, args.workers, args.resolution, args.crop, bar)
@@ -98,18 +98,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         _write(source, checked.good, args, meta, files)
     else:
         if len(checked.good) < len(source):
-            raise DataError(f"{checked.problems[0]}; an LMDB is used as it is, so --skip-bad cannot leave records out")
+            raise DataError(f"{checked.problems[0]}; repair the LMDB, as --skip-bad cannot leave records out of it")
         file = source.path / "data.mdb" if os.path.isdir(source.path) else source.path
         link_lmdb(file, args.out, meta | ({"read_by": args.read_by} if args.read_by != "auto" else {}), files)
     print(
         f"wrote {printable(args.out)}: {len(checked.good)} records at {args.resolution} pixels; "
-        "look at its contact_sheet.png"
+        "look at contact_sheet.png in that folder"
     )
     print(_next_step(source, args))
 
 
 def _command(args: argparse.Namespace) -> str:
-    """Return the command with all options that the content depends on."""
+    """Return the command with all options that determine the data set's content."""
     words = ["scripts.prepare_data", str(args.source)]
     names = ["masks", "classes", "split", "crop", "resolution", "images_folder", "image_suffix", "mask_suffix"]
     for name in (*names, "read_by", "images_only", "skip_unpaired", "skip_bad"):
@@ -153,7 +153,7 @@ def _stop_at_problems(source: Source, checked: Inspection, args: argparse.Namesp
         unpaired = f", or --skip-unpaired to leave out the {count} without a partner" if count else ""
         raise DataError(f"{first}{more}; or give --skip-bad to continue {effect}{unpaired}")
     if not checked.good:
-        raise DataError(f"{args.source}: every record has a problem, the first: {checked.problems[0]}")
+        raise DataError(f"{args.source}: every record has a problem; the first: {checked.problems[0]}")
 
 
 def _write(
@@ -172,7 +172,7 @@ def _write(
 
 
 def _encode(source: Source, resolution: int, crop: Crop, place: tuple[int, int]) -> list[tuple[bytes, bytes]]:
-    """Return the keys and values of a record, given its numbers in the new data set and in the source."""
+    """Return (key, value) pairs of a record; `place`: number in the new data set, index in the source."""
     number, index = place
     image, label = source.read_resized(index, resolution, crop)
     if label is None:
@@ -193,13 +193,13 @@ def _next_step(source: Source, args: argparse.Namespace) -> str:
 
 
 def _plain_value(path: Path) -> str:
-    """Return a path as the value of a config option, where `[a]` would be read as a list."""
+    """Return a path as text for a config option; "./" is put before names such as [a], which is a list in YAML."""
     text = str(path)
     return text if os.path.isabs(text) or text[0].isalnum() else f"./{text}"
 
 
 def _shell_word(text: str) -> str:
-    """Return text quoted for bash in one printable line, such as 'a b' or $'caf\\xe9'."""
+    """Quote text for bash, as one line of printable characters, such as 'a b' or $'caf\\xe9'."""
     if printable(text) == text:
         return shlex.quote(text)
     escapes = {"\\": "\\\\", "'": "\\'"}

@@ -1,11 +1,11 @@
-"""Edit images part by part in the browser: click a part, change it, save image, mask, codes or an animation.
+"""Edit images part by part in the browser: click a part, change it, and save the result.
 
     python -m scripts.studio                                       the bundled model, at http://127.0.0.1:7860
     python -m scripts.studio --checkpoint CK --port 7861
 
-Needs requirements-studio.txt. Unless --host is given, only this machine can open the page; it sends nothing to other
-machines. Uploaded photos are inverted, starting from the codes that an encoder predicts if there is one, and are not
-stored. Each user has an edit history of their own, which is kept in memory only.
+Needs requirements-studio.txt. Unless --host is given, only this machine can open the page. The studio sends nothing to
+other machines. An uploaded photo is inverted, but not stored; inversion starts from the codes that an encoder predicts
+or, without an encoder, from the mean code. Each user has a separate edit history, which is kept in memory only.
 """
 
 import importlib.util
@@ -30,7 +30,7 @@ from utils import cli
 from utils.errors import ConfigError, EditError
 
 MAX_PORT = 65535
-# Beginnings of environment variables that are unset, except GRADIO_ROOT_PATH, which a reverse proxy may need.
+# Variables with these prefixes are removed, except GRADIO_ROOT_PATH, which a reverse proxy may need.
 FOREIGN_VARIABLES = ("GRADIO_", "HF_", "SSL_CERT_", "WEB_CONCURRENCY", "SPACE_ID")
 
 
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_address(host, args.port)
     host = f"[{host}]" if ":" in host else host  # IPv6 addresses have brackets in URLs
     if not 0 <= args.seed <= MAX_SEED:
-        raise ConfigError(f"--seed {args.seed}: choose one from 0 to {MAX_SEED}")
+        raise ConfigError(f"--seed {args.seed} is out of range: choose 0 to {MAX_SEED}")
     device = cli.usable_device(args.device)
     checkpoint = args.checkpoint or bundled_model()
     generator, classes = load_model(checkpoint, device)
@@ -83,9 +83,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def check_address(host: str, port: int) -> None:
-    """Raise ConfigError if no server can listen at the address."""
+    """Raise ConfigError if the port is out of range, or a server cannot listen at the address."""
     if not 1 <= port <= MAX_PORT:
-        raise ConfigError(f"--port {port}: choose one from 1 to {MAX_PORT}")
+        raise ConfigError(f"--port {port} is out of range: choose 1 to {MAX_PORT}")
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
@@ -98,10 +98,10 @@ def check_address(host: str, port: int) -> None:
 
 @contextmanager
 def isolated_environment() -> Iterator[None]:
-    """Set environment variables for Gradio: no telemetry, no proxies, a temporary folder for uploads.
+    """Set environment variables for Gradio: no telemetry, no proxies, and a temporary folder for uploads.
 
-    Gradio, httpx, huggingface_hub, uvicorn and Matplotlib read them when they are imported. Variables set for other
-    programs must not affect the studio.
+    Variables that are meant for other programs are removed. Import Gradio inside the context, because Gradio,
+    httpx, huggingface_hub, uvicorn and Matplotlib read the variables on import. The folder is deleted at the end.
     """
     for name in [name for name in os.environ if name.startswith(FOREIGN_VARIABLES) and name != "GRADIO_ROOT_PATH"]:
         del os.environ[name]

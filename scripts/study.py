@@ -4,13 +4,13 @@
 
 A variant is a list of overrides of one base configuration. For each variant and seed, train.py trains and measures one
 run in OUTPUT/VARIANT-SEED. Rerun the command to continue a study, or after adding variants, seeds or later stages to
-its file; completed runs are skipped. The study file:
+the study file; completed runs are skipped. A study file:
 
-    config: configs/faces_64_cpu.yaml                     # base of all runs
+    config: configs/faces_64_cpu.yaml # base configuration of all runs
     overrides: [data.path=data/faces_64, "metrics.names=[fid,areas]", metrics.samples=500] # variants override these
-    images: [10000, 20000]                                # stages at which runs are measured; the last one ends them
+    images: [10000, 20000] # images seen at each stage; runs are measured there and end at the last
     seeds: [0, 1, 2]
-    columns: [fd_efflite0, area_distance, area_drawn.eye] # measured numbers, or one class of a table
+    columns: [fd_efflite0, area_distance, area_drawn.eye] # numbers to compare, or TABLE.CLASS
     variants: {paper: [], no path length: [losses.path_length_every=0]}
 
 Writes study.md, a table of means and ranges over the seeds, and study.png: samples, and curves over images seen and
@@ -72,7 +72,7 @@ class Study:
 
 
 def read_study(path: Path) -> Study:
-    """Read a study file; raise ConfigError if it or the configuration of a variant is invalid."""
+    """Read a study file; raise ConfigError if the file, or the configuration of a variant, is invalid."""
     values, kinds = read_sections(path), get_type_hints(Study)
     if values.keys() != kinds.keys() or not values["columns"]:
         raise ConfigError(f"{path}: give the keys {', '.join(kinds)}, with at least one column (see --help)")
@@ -83,7 +83,7 @@ def read_study(path: Path) -> Study:
     study = Study(variants=lists, **{name: coerce(f"{path}: {name}", x, kinds[name]) for name, x in values.items()})
     for name, numbers in {"images": study.images, "seeds": study.seeds}.items():
         if not numbers or list(numbers) != sorted(set(numbers)):
-            raise ConfigError(f"{path}: {name} = {list(numbers)}: give at least one, in ascending order")
+            raise ConfigError(f"{path}: {name} = {list(numbers)}: give at least one, in ascending order, each once")
     if len({folder_of(path, name, 0) for name in lists}) < len(lists):
         raise ConfigError(f"{path}: two variants have the same name except for punctuation and case: rename one")
     for seed, variant in product(study.seeds, study.variants):
@@ -92,16 +92,16 @@ def read_study(path: Path) -> Study:
         except ConfigError as error:
             raise ConfigError(f"{path}: variants.{variant}: {error}") from None
         if uneven := [n for n in study.images if n % batch or n < batch]:
-            raise ConfigError(f"{path}: images: {uneven[0]} is not a multiple of {variant}'s batch size, {batch}")
+            raise ConfigError(f"{path}: images: {uneven[0]} is not a multiple of {batch}, the batch size of {variant}")
     return study
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Complete all runs, then write the results."""
+    """Train and measure what is missing in all runs, then write the results."""
     parser = cli.Parser(__doc__)
     parser.add_argument("study", type=Path, help="YAML file")
     parser.add_argument("--output", required=True, type=Path, help="folder for the runs and the results")
-    parser.add_argument("--processes", type=int, default=1, help="simultaneous runs (default %(default)s)")
+    parser.add_argument("--processes", type=int, default=1, help="runs at the same time (default %(default)s)")
     args = parser.parse_args(argv)
     if args.processes < 1:
         raise ConfigError(f"--processes {args.processes}: give 1 or more")
@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def is_complete(study: Study, output: Path, variant: str, seed: int) -> bool:
     """Return True if a run has been trained and measured at all stages.
 
-    Raise ConfigError if its folder has another configuration, lacks a column, or was trained beyond a missing stage.
+    Raise ConfigError if the run has another configuration, did not measure a column, or passed a stage unmeasured.
     """
     folder = folder_of(output, variant, seed)
     config = load_config(study.config, study.overrides_of(variant, seed), pretrained_config)
@@ -142,17 +142,17 @@ def is_complete(study: Study, output: Path, variant: str, seed: int) -> bool:
     known = read_numbers(folder / "metrics.jsonl")
     for numbers in known.values():
         if unknown := [name for name in study.columns if name not in numbers]:
-            raise ConfigError(f"columns: {unknown[0]} was not measured: choose from {', '.join(numbers)}")
+            raise ConfigError(f"columns: {folder} has no {unknown[0]}: choose from {', '.join(numbers)}")
     missing = sorted(set(study.images) - known.keys())
     if missing and missing[0] < max(known, default=0):
-        raise ConfigError(f"{folder} was trained beyond {missing[0]} images: remove this stage, or delete the folder")
+        raise ConfigError(f"{folder} has no metrics at {missing[0]} images: remove this stage, or delete the folder")
     return not missing
 
 
 async def complete_all(study: Study, output: Path, runs: Sequence[tuple[str, int]], processes: int) -> list[str]:
-    """Complete runs, `processes` at a time, and return the error message, or "", of each.
+    """Complete runs, `processes` at a time; return an error message for each, or "" if it succeeded.
 
-    SIGINT and SIGTERM terminate the processes of the runs before this one.
+    On SIGINT or SIGTERM, first terminate the processes of the runs, then raise KeyboardInterrupt.
     """
     slots = asyncio.Semaphore(processes)
     tasks = [asyncio.ensure_future(complete(study, output, *run, slots)) for run in runs]
@@ -170,7 +170,7 @@ async def complete_all(study: Study, output: Path, runs: Sequence[tuple[str, int
 
 
 async def complete(study: Study, output: Path, variant: str, seed: int, slots: asyncio.Semaphore) -> str:
-    """Train and measure a run, with its output in a log beside its folder; return an error message or ""."""
+    """Train and measure a run, with a log beside its folder; return an error message, or "" if it succeeded."""
     folder = folder_of(output, variant, seed)
     log = output / f"{folder.name}.log"
     train = ["train.py", "--config", study.config, "--output", str(folder), *study.overrides_of(variant, seed)]
@@ -192,12 +192,12 @@ async def complete(study: Study, output: Path, variant: str, seed: int, slots: a
 
 
 def folder_of(output: Path, variant: str, seed: int) -> Path:
-    """Return a run's folder, named after its variant, in lower case and with "_" for punctuation, and its seed."""
+    """Return a run's folder, VARIANT-SEED, with the variant's name in lower case and "_" for punctuation."""
     return output / (re.sub(r"[^\w.]+", "_", variant.lower()).strip("_") + f"-{seed}")
 
 
 def collect(study: Study, output: Path) -> Results:
-    """Return training seconds and columns of each variant at each stage; [nan] where no run has a number."""
+    """Return training seconds and columns, a number per seed, of each variant and stage; [nan] if no seed has one."""
     results = {}
     for variant, images in product(study.variants, study.images):
         folders = [folder_of(output, variant, seed) for seed in study.seeds]
@@ -209,7 +209,7 @@ def collect(study: Study, output: Path) -> Results:
 
 
 def training_seconds(folder: Path, images: int) -> float:
-    """Return the seconds of training until `images` images, from the speeds in TensorBoard logs; nan without logs.
+    """Return the seconds that training on the first `images` images took, from TensorBoard logs; nan without logs.
 
     Checkpoints, metrics and other work between steps do not count.
     """
@@ -223,7 +223,7 @@ def training_seconds(folder: Path, images: int) -> float:
 
 
 def panel(study: Study, results: Results, column: str, over: str) -> Panel:
-    """Return the curves of a column over "images" or "seconds"."""
+    """Return the curves of a column; `over` is "images" (seen) or "seconds" (of training)."""
     series = {}
     for variant in study.variants:
         runs = [results[variant, images] for images in study.images]
@@ -233,7 +233,7 @@ def panel(study: Study, results: Results, column: str, over: str) -> Panel:
 
 
 def samples(checkpoint: Path) -> np.ndarray:
-    """Return samples of seeds 0 to 3, images above overlays: uint8 [H, W, 3]; a white pixel without a checkpoint."""
+    """Return samples of seeds 0 to 3, images above overlays, uint8 [H, W, 3]; one white pixel without a checkpoint."""
     if not checkpoint.exists():
         return np.full((1, 1, 3), 255, np.uint8)
     generator, classes = load_model(checkpoint, torch.device("cpu"))
@@ -243,7 +243,7 @@ def samples(checkpoint: Path) -> np.ndarray:
 
 
 def table(study: Study, results: Results) -> str:
-    """Return a Markdown table of the mean, minimum and maximum over the seeds, with a row for each stage."""
+    """Return a Markdown table: mean, minimum and maximum over the seeds, with a row for each variant and stage."""
     columns = ["seconds", *study.columns]
     lines = [["variant", "images seen", *columns], ["---"] * (len(columns) + 2)]
     for (variant, images), numbers in results.items():

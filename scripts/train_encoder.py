@@ -1,10 +1,10 @@
-"""Train an encoder, which predicts codes for an image, to start from with scripts.invert --init encoder.
+"""Train an encoder, which predicts the codes of an image; scripts.invert --init encoder starts from these.
 
     python -m scripts.train_encoder --config configs/encoders/faces_64.yaml                    for the bundled model
     python -m scripts.train_encoder --config configs/encoders/faces_64.yaml --checkpoint CK data.path=LMDB --output DIR
 
-Training uses the generator's own samples and the real pairs of data.path, except the last tenth; without data
-(data.path=[]), only samples. Further options section.option=value override those of the file. Two files are written to
+Training uses the generator's own samples and the real pairs of data.path, of which the last tenth is held out; with
+data.path=[] it uses only samples. Options section.option=value override those of the file. Two files are written to
 DIR: encoder.pt, and training.pt, from which the same command resumes after an interruption.
 """
 
@@ -38,7 +38,7 @@ from utils.reading.plain import parse_yaml
 from utils.reading.tensors import load_tensors
 
 ENCODER, STATE = "encoder.pt", "training.pt"
-_SHOWN_EVERY = 20  # steps between updates of the error in the progress bar, which wait for the device
+_SHOWN_EVERY = 20  # steps between updates of the error in the progress bar; each waits for the device
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -61,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if data and data.classes.names != classes.names:
         difference = first_difference(classes, data.classes)
         raise ConfigError(
-            f"{checkpoint} has other classes than {', '.join(run.data.path)}: {difference}; give data of its classes"
+            f"{checkpoint} has other classes than {', '.join(run.data.path)}: {difference}; give data with the classes "
+            "of the former"
         )
 
     ops.set_mode(args.ops, device.type)
@@ -81,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def make_trainer(
     run: EncoderRun, generator: Generator, data: EncoderData | None, device: torch.device
 ) -> EncoderTrainer:
-    """Return a trainer of a new encoder."""
+    """Return a trainer with a new encoder, initialized from the seed."""
     with torch.random.fork_rng():
         torch.manual_seed(run.training.seed)
         encoder = Encoder(run.encoder, generator.config).to(device).to(memory_format=torch.channels_last)
@@ -96,7 +97,7 @@ def resume(trainer: EncoderTrainer, folder: Path, run: EncoderRun) -> None:
 
     Raises:
         ConfigError: if the state has options that this version does not know.
-        EditError: if it is damaged or has other options, or the folder holds an encoder without a training state.
+        EditError: if it is damaged or differs in options, or if the folder contains an encoder but no training state.
     """
     path = folder / STATE
     if not os.path.exists(path):
@@ -115,12 +116,12 @@ def resume(trainer: EncoderTrainer, folder: Path, run: EncoderRun) -> None:
     except Exception as error:  # the optimizer raises many types of errors for damaged states
         raise EditError(f"{path} is not an encoder's training state, or is damaged; choose another --output") from error
     if changed:
-        raise EditError(f"{path} was trained with other values of {', '.join(changed)}; choose another --output")
+        raise EditError(f"{path} was written with another {', '.join(changed)}; choose another --output")
     print(f"resuming at step {trainer.step}")
 
 
 def train(trainer: EncoderTrainer, folder: Path, identity: Mapping[str, str]) -> None:
-    """Train to the end; write training states, which also contain `identity`."""
+    """Train to the end; write training states, which also contain `identity` for `resume` to compare."""
     smooth_error = None
     with progress(total=trainer.config.steps, initial=trainer.step, unit="step", desc="training the encoder") as bar:
         for error in trainer.run():
@@ -135,7 +136,7 @@ def train(trainer: EncoderTrainer, folder: Path, identity: Mapping[str, str]) ->
 
 @torch.no_grad()
 def measure(encoder: Encoder, generator: Generator, data: EncoderData | None) -> dict[str, Any]:
-    """Return mean PSNR and mIoU on images that were not trained on, reconstructed without and with labels."""
+    """Return mean PSNR (dB) and mIoU on samples and real images not trained on; "guided": encoded with labels."""
     encoder.eval()
     device, classes = encoder.mean.device, generator.config.num_classes
     sources = {"own": generated_batches(generator)} | ({"real": held_out_batches(data)} if data else {})

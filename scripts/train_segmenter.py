@@ -3,9 +3,9 @@
     python -m scripts.train_segmenter --data LMDB
     python -m scripts.train_segmenter --data FOLDER --resolution 256 [--masks FOLDER] [--classes FILE.yaml]
 
-Takes about eight minutes on one CPU core at 64 pixels; less with fewer --steps, more at resolutions above 64. The
-segmenter is written to the cache, where scripts.evaluate and train.py find it by the content of the data set. The last
-tenth of the pairs is held out: the IoU of each class on these pairs is printed and stored in the file.
+Training takes about eight minutes on one CPU core at 64 pixels, and longer at higher resolutions. The segmenter is
+written to the cache, where scripts.evaluate and train.py find it by the content of the data set. The last tenth of the
+pairs is held out; the IoU of each class on these pairs is printed, and stored in the segmenter's file.
 """
 
 import math
@@ -23,7 +23,7 @@ DEFAULTS = SegmenterTraining()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train a segmenter, write it and print its IoU on held-out pairs."""
+    """Train a segmenter, write it to a file, and print its IoU on held-out pairs."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add_data_options(parser)
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def table(segmenter: Segmenter) -> str:
-    """Return a table of the IoU of each class on held-out pairs, as text."""
+    """Return a table of the IoU of each class on held-out pairs, as text; "none" for classes without pixels."""
     facts = segmenter.facts
     scores = zip((*facts.names, "mean"), (*facts.iou, facts.mean_iou), strict=True)
     rows = [f"  {name:<12} {'none' if math.isnan(value) else f'{value:.3f}':>6}" for name, value in scores]

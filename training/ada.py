@@ -10,9 +10,9 @@ ADAPT_EVERY = 4  # iterations
 
 
 def count_signs(logits: Tensor) -> Tensor:
-    """Return the sum of the signs of real samples' logits [N, 1], and their number, as a tensor [2].
+    """Return a tensor [2]: the sum of the signs of real samples' logits [N, 1], and N.
 
-    For a relativistic loss pass real minus fake logits, because only differences of logits have a meaning.
+    For the relativistic loss, pass real minus fake logits: that loss gives only differences of logits a meaning.
     """
     signs = logits.detach().sign().nan_to_num()
     return torch.stack([signs.sum(), torch.ones_like(signs).sum()])
@@ -20,15 +20,15 @@ def count_signs(logits: Tensor) -> Tensor:
 
 @torch.no_grad()
 def adapt(probability: Tensor, signs: Tensor, images: int, config: AugmentConfig) -> Tensor:
-    """Raise the augmentation probability if r_t, the mean sign of real logits, is above its target; else lower it.
+    """Raise the augmentation probability if r_t, the mean sign of real logits, is above its target; lower it if below.
 
     A high r_t means that the discriminator overfits to the real images. The host does not wait for the device.
 
     Args:
         probability: scalar, updated in place.
-        signs: sum of `count_signs` since the last call [2], reset to 0 in place.
-        images: number of images, over all processes, since the last call.
-        config: target and speed.
+        signs: sum [2] of the results of `count_signs` since the last call; reset to 0 in place.
+        images: number of training images since the last call, over all processes.
+        config: `target` is that of r_t; over `ramp_images` images, the probability can rise from 0 to 1.
 
     Returns:
         r_t, a scalar.

@@ -1,6 +1,6 @@
 """CUDA graphs of the training steps: all kernels of a step are captured once, then launched by a single call.
 
-A step launches thousands of kernels. On small batches a fast GPU runs them faster than PyTorch can launch them.
+A step has thousands of kernels. With small batches, a fast GPU completes them sooner than PyTorch can launch them.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +15,7 @@ from training.stats import Stats
 
 
 class _CapturedStep(NamedTuple):
-    """The graph of a step, and the tensors that each replay overwrites with new values."""
+    """The graph of a step, and its reports and checks, whose tensors each replay overwrites with new values."""
 
     graph: torch.cuda.CUDAGraph
     reports: list[tuple[str, Tensor]]
@@ -33,8 +33,8 @@ class StepGraphs:
     Args:
         step: runs the named step on a batch.
         names: names of all steps that will run.
-        stats: where the steps report; a replay reports the same tensors again.
-        guard: checks each step; a replay adds the same check again.
+        stats: collects what the steps report; a replay reports the same tensors again, with new values.
+        guard: checks the gradients of each step; a replay adds the same check again, with new values.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class StepGraphs:
         self._captured: dict[str, _CapturedStep] = {}
 
     def load(self, batch: Sequence[MicroBatch]) -> list[MicroBatch]:
-        """Copy a batch to the tensors that the graphs read, and return these; shapes must not change between calls."""
+        """Copy a batch to the tensors that the graphs read, and return them; all batches must have the same shapes."""
         if not self._batch:
             self._batch = [tuple(x.clone() for x in micro_batch) for micro_batch in batch]
         else:
@@ -62,7 +62,7 @@ class StepGraphs:
         return self._batch
 
     def run(self, name: str, batch: Sequence[MicroBatch]) -> None:
-        """Run a step on what `load` returned."""
+        """Run a step; `batch` is what `load` returned."""
         if self._not_run:
             self._step(name, batch)
             self._not_run.discard(name)

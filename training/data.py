@@ -1,4 +1,4 @@
-"""Training data of a run: pairs of image and mask, or images alone (domain adaptation), as batches on the device."""
+"""Training data of a run: pairs of image and mask, or images alone (domain adaptation), in batches on the device."""
 
 import re
 import sys
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Dataset = PairDataset | ImagesOnlyDataset
 
-_MAX_PROBLEMS = 20  # problems that are printed
+_MAX_PROBLEMS = 20  # problems that are printed, besides the first
 _OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l"}
 
 
@@ -43,18 +43,18 @@ class TrainingData:
     Args:
         config: configuration of the run.
         process: this process.
-        pretrained: class table of the pretrained model, if the run starts from one.
+        pretrained: class table of the pretrained model; None if the run starts from random weights.
 
     Attributes:
         dataset: the opened data set.
-        classes: its class table; for images alone that of the pretrained model.
-        inputs: converts samples to the discriminator's inputs.
+        classes: class table of the data set or, for images alone, of the pretrained model.
+        inputs: conversion of samples to the discriminator's inputs.
         micro_batches: number of micro-batches in this process's share of a batch.
-        micro_batch_size: samples of each.
+        micro_batch_size: number of samples in a micro-batch.
 
     Raises:
         DataError: if the data cannot be used. One record is read here, so that errors do not come from a worker.
-        ConfigError: if the classes differ from those of the pretrained model, or the batch does not split evenly.
+        ConfigError: if the classes differ from the pretrained model's, or the processes cannot share a batch equally.
     """
 
     def __init__(self, config: RunConfig, process: Process, pretrained: ClassTable | None) -> None:
@@ -81,17 +81,17 @@ class TrainingData:
 
     @property
     def pairs(self) -> PairDataset:
-        """The data set of a run that has masks."""
+        """The data set as a `PairDataset`; only for runs with masks."""
         assert not isinstance(self.dataset, ImagesOnlyDataset), "RunConfig does not allow this without masks"
         return self.dataset
 
     def batches(self, images: int) -> Iterator[list[MicroBatch]]:
         """Yield this process's share of each batch, without end, as a list of micro-batches on its device.
 
-        For shapes see `MicroBatch`; `PairInputs` converts them to floats and one-hot masks.
+        The tensors are uint8, see `MicroBatch`; `inputs` converts them to floats and one-hot masks.
 
         Args:
-            images: training images seen before.
+            images: number of training images that the run has seen before the first batch.
         """
         device, data = self._process.device, self._config.data
         share = self.micro_batches * self.micro_batch_size
@@ -107,11 +107,11 @@ class TrainingData:
         return list(islice(self._sampler(images), self.micro_batches * self.micro_batch_size))
 
     def check_classes(self, trained: ClassTable, source: str) -> None:
-        """Check that trained networks and data have the same classes.
+        """Check that trained networks and the data have the same class names.
 
         Args:
             trained: class table of the networks.
-            source: file of the networks, for the message.
+            source: name of the networks' file, for the message.
 
         Raises:
             ConfigError: if the class names differ.
@@ -119,19 +119,19 @@ class TrainingData:
         if trained.names != self.classes.names:
             raise ConfigError(
                 f"{source} was trained on other classes than {self._path}: "
-                f"{first_difference(trained, self.classes)}; prepare the data with those classes, or start a new run "
-                "without that file"
+                f"{first_difference(trained, self.classes)}; prepare the data with the classes of the former, or "
+                "start a new run without that file"
             )
 
     def check_files(self) -> None:
-        """If the data is a folder, check every file, like scripts.prepare_data; each process checks a share.
+        """Check every file of folders in data.path, like scripts.prepare_data; each process checks a share.
 
-        Classes without pixels and ambiguous orientations are printed as warnings.
+        The main process prints warnings of classes without pixels and of masks that may have been turned wrongly.
 
         Raises:
             DataError: if a file cannot be used.
         """
-        from datasets.inspection import check_records  # only folders need it
+        from datasets.inspection import check_records  # only folders need this import
 
         config, process = self._config, self._process
         for source in self._folders():
@@ -141,7 +141,7 @@ class TrainingData:
             from_main(process, partial(_report, source, gather_on_main(found)))
 
     def check_output(self, output: Path) -> None:
-        """Raise a DataError if the output folder of the run is inside a folder of training images."""
+        """Raise DataError if the output folder of the run is inside a folder of training data."""
         for source in self._folders():
             source.refuse_output(output)
 
@@ -168,7 +168,7 @@ class TrainingData:
         return Augmentation(self._config.augment, self.classes, self._process.device)
 
     def _compare_transparency(self) -> None:
-        """Print a note if the model's transparent classes differ from those of the class table, unless it has none."""
+        """Print a note if model.transparent_classes is not empty and differs from the class table of the data."""
         used, listed = set(self._config.model.transparent_classes), set(self.classes.transparent)
         if not used:
             return
@@ -176,7 +176,7 @@ class TrainingData:
             if classes:
                 names = ", ".join(self.classes.names[k] for k in sorted(classes))
                 print(
-                    f"note: the model treats {names} as {kind}, unlike the class table of {self._path}; this is set by "
+                    f"note: the model treats {names} as {kind}, unlike the class table of {self._path}, because "
                     f"model.transparent_classes = {sorted(used)}"
                 )
 
@@ -193,21 +193,19 @@ class TrainingData:
 
 
 def split_batch(config: RunConfig, world_size: int) -> tuple[int, int]:
-    """Split each process's share of the batch into as few equal micro-batches as the device can hold.
+    """Split a process's share of the batch into the fewest equal micro-batches within `max_batch_per_device`.
 
-    Micro-batches of more than one group of the minibatch standard deviation hold whole groups.
+    A micro-batch is smaller than a group of the minibatch standard deviation, or consists of whole groups.
 
     Returns:
-        The number of micro-batches and the samples of each.
+        The number of micro-batches, and the number of samples in each.
 
     Raises:
         ConfigError: if the batch does not split evenly over the processes.
     """
     total, limit = config.training.batch_size, config.training.max_batch_per_device
     if total % world_size:
-        raise ConfigError(
-            f"training.batch_size = {total} does not split over {world_size} processes: choose a multiple"
-        )
+        raise ConfigError(f"training.batch_size = {total} must be a multiple of {world_size}, the number of processes")
     share = total // world_size
     sizes = (size for size in range(min(share, limit), 0, -1) if share % size == 0)
     size = next(size for size in sizes if size < GROUP_SIZE or size % GROUP_SIZE == 0)
@@ -232,7 +230,7 @@ def _report(source: "FileSource", shares: Sequence[Sequence["RecordCheck"]]) -> 
 
 
 def _has_side(name: str, classes: ClassTable) -> bool:
-    """Return True if a class name says left or right; "l" and "r" count only if the opposite class exists."""
+    """Return True if a class name starts or ends with left or right, or with l or r if the opposite class exists."""
     words = re.split(r"([_ -])", name)
     for place in (0, len(words) - 1):
         if other := _OTHER_SIDE.get(words[place].lower()):

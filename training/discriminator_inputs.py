@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from datasets.augment import Augmentation
 
 MicroBatch = tuple[Tensor, ...]  # images uint8 [N, 3, R, R]; with masks also labels uint8 [N, R, R]
-Inputs = tuple[Tensor, ...]  # images [N, 3, R, R]; with masks also segmentations [N, K, R, R]; real ones in [-1, 1]
+Inputs = tuple[Tensor, ...]  # images [N, 3, R, R], real ones in [-1, 1]; with masks also segmentations [N, K, R, R]
 
 
 class DiscriminatorInputs(Protocol):
     """Conversion of real and generated samples to the discriminator's inputs, augmented if configured."""
 
-    names: tuple[str, ...]  # names of the inputs, which reported losses end with, such as r1_image
+    names: tuple[str, ...]  # names of the inputs, with which names of reported losses end: r1_image
     augmentation: "Augmentation | None"
 
     def mirror(self, micro_batch: MicroBatch) -> MicroBatch:
         """Mirror each sample with probability 1/2."""
 
     def real(self, micro_batch: MicroBatch, probability: Tensor) -> Inputs:
-        """Return the inputs for real samples; `probability` (scalar) is that of each augmentation."""
+        """Return the inputs for real samples; each augmentation is applied with `probability`, a scalar."""
 
     def fake(self, output: GeneratorOutput, probability: Tensor) -> Inputs:
-        """Return the inputs for generated samples; differentiable."""
+        """Return the inputs for generated samples, differentiably; `probability` as for `real`."""
 
 
 class PairInputs:
@@ -94,13 +94,13 @@ class ImageInputs:
 
 
 def _to_float(images: Tensor) -> Tensor:
-    """Convert uint8 [N, 3, R, R] to [-1, 1] in channels_last order, the order that the discriminator reads."""
+    """Convert uint8 [N, 3, R, R] to floats in [-1, 1], in channels_last order, which the discriminator uses."""
     return images_to_float(images.contiguous(memory_format=torch.channels_last))
 
 
 def split(micro_batch: MicroBatch, parts: int) -> list[MicroBatch]:
     """Split samples into equal parts by stride, as the sampler distributes samples over processes.
 
-    So the groups of the minibatch standard deviation contain the same images however a batch is split.
+    However a batch is split, the groups of the minibatch standard deviation then contain the same images.
     """
     return [tuple(x[first::parts] for x in micro_batch) for first in range(parts)]

@@ -6,22 +6,22 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 def ramped_half_life(half_life: float, images_seen: int, rampup: float) -> float:
-    """Return the half-life in images, at most `rampup` times the images seen, as in StyleGAN2-ADA.
+    """Return the half-life in images, limited to `rampup` times the images seen, as in StyleGAN2-ADA.
 
-    This forgets early weights sooner. A `rampup` of 0 leaves the half-life unchanged.
+    The limit makes the average forget early weights sooner. A `rampup` of 0 sets no limit.
     """
     return min(half_life, images_seen * rampup) if rampup else half_life
 
 
 @torch.no_grad()
 def update_ema(average: nn.Module, current: nn.Module, images: int, half_life: float) -> None:
-    """Update the moving average after a batch; buffers (noise maps) are copied.
+    """Update the moving average of parameters after a batch, and copy buffers (noise maps).
 
     Args:
-        average: module to update, in place.
-        current: module of the same architecture.
+        average: module with the moving average; updated in place.
+        current: module with the current weights, of the same architecture.
         images: number of images in the batch.
-        half_life: images after which a weight's share has halved; 0 copies the current weights.
+        half_life: number of images after which old weights count half; 0 copies the current weights.
     """
     decay = 0.5 ** (images / half_life) if half_life > 0 else 0.0
     get_ema_multi_avg_fn(decay)(list(average.parameters()), list(current.parameters()), 0)

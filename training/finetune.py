@@ -16,24 +16,24 @@ BUNDLED = "shipped"  # value of model.init_from
 
 
 class Pretrained:
-    """The checkpoint that `model.init_from` names.
+    """The pretrained checkpoint, given by `model.init_from`.
 
     Args:
-        init_from: path of a checkpoint, ours or a released one, or "shipped" for the bundled model.
+        init_from: path of a checkpoint of train.py or of a released one, or "shipped" for the bundled model.
 
     Attributes:
         path: path of the checkpoint.
         networks: networks of the checkpoint.
-        classes: class table of the checkpoint.
+        classes: class table of the checkpoint; the default for its number of classes if it has none.
 
     Raises:
-        ConfigError: if the file cannot be read.
+        ConfigError: if the file is missing or is not a checkpoint.
     """
 
     def __init__(self, init_from: str) -> None:
         try:
             self.path = bundled_model() if init_from == BUNDLED else Path(init_from)
-            self.networks = replace(load_networks(self.path), contents={})  # without its optimizers
+            self.networks = replace(load_networks(self.path), contents={})  # free the optimizer states
         except ModelError as error:
             raise ConfigError(f"model.init_from: {error}") from None
         self.classes = _classes(self.networks)
@@ -42,10 +42,10 @@ class Pretrained:
         """Copy the weights into the networks of a new run.
 
         The checkpoint's moving average initializes both the generator and its moving average, so that frozen modules
-        are the same in both. A checkpoint without a discriminator leaves the discriminator's random weights unchanged.
+        are the same in both. If the checkpoint has no discriminator, the run's discriminator keeps its random weights.
 
         Raises:
-            ModelError: if the architectures differ.
+            ModelError: if the weights do not fit the networks of the run.
         """
         source = str(self.path)
         average = self.networks.build_generator().float().state_dict()
@@ -55,27 +55,27 @@ class Pretrained:
             load_state(state.discriminator, self.networks.discriminator, source).float()
 
     def announcement(self) -> str:
-        """Return the line that a new run prints."""
+        """Return the line that a new run prints about its pretrained model."""
         missing = "" if self.networks.discriminator else "; it has no discriminator, which starts from random weights"
         return f"starting from {self.path}{missing}"
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the file, in hex."""
+        """SHA-256 of the checkpoint file, in hex."""
         return sha256_of(self.path)
 
     def to_dict(self) -> dict[str, str]:
-        """Return path and SHA-256, which the checkpoints of the run store."""
+        """Return path and SHA-256 of the file, to be stored in the checkpoints of the run."""
         return {"file": str(self.path), "sha256": self.sha256}
 
     def check_same(self, stored: Mapping[str, str] | None) -> None:
-        """Check that a run resumes with the pretrained model that it started from: mask drift is relative to it.
+        """Check that a run resumes with the pretrained model that it started from: mask drift is measured against it.
 
         Args:
-            stored: what `to_dict` returned when the run saved its checkpoint; None if the run started from scratch.
+            stored: what `to_dict` returned when the run saved its checkpoint; None without `model.init_from`.
 
         Raises:
-            ConfigError: if it is another file.
+            ConfigError: if the content of the file differs.
         """
         if stored and stored["sha256"] != self.sha256:
             raise ConfigError(
@@ -85,10 +85,10 @@ class Pretrained:
 
 
 def pretrained_config(init_from: str) -> ModelConfig:
-    """Return the architecture of the checkpoint that `model.init_from` names.
+    """Return the architecture of the pretrained checkpoint, given by `model.init_from`.
 
     Raises:
-        ConfigError: if the file cannot be read.
+        ConfigError: if the file is missing or is not a checkpoint.
     """
     return Pretrained(init_from).networks.config
 

@@ -1,7 +1,7 @@
 """Average gradients over the processes, in buckets, while the backward pass is still running.
 
-DistributedDataParallel does not fit: it wraps one module's forward pass and expects its backward pass to follow. A
-step here calls a network several times, or parts of it, differentiates twice, and leaves some gradients at None.
+DistributedDataParallel cannot be used: it wraps one module's forward pass and expects its backward pass to follow. A
+step here calls a network several times, or only parts of it, differentiates twice, and leaves some gradients at None.
 """
 
 from collections.abc import Iterable
@@ -19,18 +19,18 @@ Bucket = list[nn.Parameter]
 
 
 class GradientReducer:
-    """Run the backward passes of one step (such as the R1 step), and average the gradients during the last of them.
+    """Run the backward passes of one kind of step, such as R1, and average the gradients during the last of them.
 
-    One reducer serves a step for the whole run. The first time, it reduces all gradients after the backward pass, and
-    the processes agree on the order in which they became ready. From then on gradients are reduced in that order, in
-    buckets, each as soon as it is complete; incomplete buckets follow at the end. So all processes issue the same
-    collectives in the same order, and the host does not wait for a GPU. If gradients exist for other parameters than
-    before, the order is agreed on again. With a single process there are no hooks.
+    A run uses one reducer for each kind of step. In its first iteration, gradients are reduced after the backward pass,
+    and all processes adopt the order in which they became ready in the first process. From then on, gradients are
+    reduced in that order, in buckets, each as soon as it and those before it are complete; the rest follows at the end.
+    So all processes issue the same collectives in the same order, and the host does not wait for a GPU. If gradients
+    exist for other parameters than before, the order is agreed on again. With a single process, nothing is reduced.
 
-    Every process must have gradients for the same parameters; those of the others must be None.
+    All processes must have gradients for the same parameters; the other gradients must be None.
 
     Args:
-        parameters: parameters that the step trains; those that do not require gradients now are ignored from then on.
+        parameters: parameters that the step trains; those that do not require gradients now are never reduced.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -48,8 +48,8 @@ class GradientReducer:
 
         Raises:
             RuntimeError: if a gradient is computed again after it was reduced, or if processes have gradients for
-                different parameters; the latter is only checked while the bucket order is agreed on (undefined
-                behaviour later).
+                different parameters. The latter is only checked when processes agree on the order of buckets; at
+                other times the behaviour is undefined.
         """
         if not (self._is_parallel and last):
             loss.backward()
@@ -72,7 +72,7 @@ class GradientReducer:
         self._pending: list[_PendingBucket] = []
 
     def _on_gradient_ready(self, parameter: Tensor) -> None:
-        """Reduce the next buckets if they are complete; autograd calls this when a parameter's gradient is ready."""
+        """Start to reduce the next buckets that are complete; autograd calls this when a gradient is ready."""
         if not self._is_open:
             return
         assert isinstance(parameter, nn.Parameter)
@@ -105,11 +105,11 @@ class GradientReducer:
         self._reduced.update(bucket)
 
     def _agree(self, order: list[nn.Parameter]) -> list[nn.Parameter]:
-        """Return the order of the first process, after checking that all processes have the same gradients."""
+        """Return the order of the first process; check that all processes have gradients for the same parameters."""
         places = {parameter: place for place, parameter in enumerate(self._parameters)}
         orders = gather([places[parameter] for parameter in order])
         if any(set(other) != set(orders[0]) for other in orders):
-            raise RuntimeError("processes have gradients for different parameters, which cannot be averaged")
+            raise RuntimeError("processes have gradients for different parameters: compute the same losses in each")
         return [self._parameters[place] for place in orders[0]]
 
 
@@ -119,7 +119,7 @@ class _PendingBucket(NamedTuple):
     work: dist.Work
 
     def finish(self) -> None:
-        """Replace the gradients by their means; on a GPU the stream waits, not the host."""
+        """Replace the gradients by their means over the processes; a GPU's stream waits for them, the host does not."""
         self.work.wait()
         means = self.flat.div_(dist.get_world_size()).split([gradient.numel() for gradient in self.gradients])
         shaped = [mean.view_as(gradient) for mean, gradient in zip(means, self.gradients, strict=True)]
@@ -127,7 +127,7 @@ class _PendingBucket(NamedTuple):
 
 
 def _fill_buckets(parameters: Iterable[nn.Parameter]) -> list[Bucket]:
-    """Group consecutive parameters into buckets of at most BUCKET_BYTES; a larger parameter gets its own."""
+    """Group consecutive parameters into buckets of at most BUCKET_BYTES; a larger parameter gets its own bucket."""
     buckets: list[Bucket] = []
     room = 0
     for parameter in parameters:

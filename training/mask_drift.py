@@ -17,9 +17,9 @@ _SAMPLES = 32
 class MaskDrift:
     """Distance of a generator's masks from those of the pretrained model: 1 - mean IoU of their label maps, 0 to 1.
 
-    Both generate from the same codes in W, mapped by the pretrained model, with the same noise, so changes of the
-    mapping network do not count. The mean is over classes: small parts, such as eyes, count as much as large ones.
-    `pretrained` must be in eval mode, like all generators that are measured, and on the same device.
+    Both generate from the same codes in W, mapped by the pretrained model, so changes of the mapping network do not
+    count; their noise is fixed. The mean is over classes: small parts, such as eyes, count as much as large ones.
+    `pretrained` and the generators to measure must be in eval mode and on the same device.
     """
 
     @torch.no_grad()
@@ -31,7 +31,7 @@ class MaskDrift:
 
     @torch.no_grad()
     def measure(self, generator: Generator) -> float:
-        """Return the drift of a generator, without using random numbers."""
+        """Return the drift of a generator, 0 to 1; the global random state does not change."""
         counts = torch.zeros(self._num_classes, self._num_classes, dtype=torch.long)
         for codes, labels in zip(self._codes, self._labels, strict=True):
             counts += confusion(_labels(generator, codes), labels, self._num_classes).cpu()

@@ -13,13 +13,13 @@ MMAP_THRESHOLD = -3
 
 
 def reset_peak(device: torch.device) -> None:
-    """Reset the peak on a GPU; on a CPU that is not possible."""
+    """Reset the peak memory of a GPU; does nothing on a CPU."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak(device: torch.device) -> int:
-    """Return the peak memory in bytes."""
+    """Return the peak memory in bytes: on a GPU since `reset_peak`, on a CPU since the process started."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
@@ -29,8 +29,8 @@ def peak(device: torch.device) -> int:
 def keep_freed_memory() -> None:
     """Let glibc keep freed memory for the next iteration.
 
-    By default it returns blocks of megabytes to the system and requests them again at every step, which costs a page
-    fault for each 4 kB.
+    By default, it returns blocks of megabytes to the system and requests them again at every step, which costs a page
+    fault for each 4 kB. With another C library, nothing changes.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library, or another operating system
         libc = ctypes.CDLL(None)

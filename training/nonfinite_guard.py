@@ -1,4 +1,4 @@
-"""Guard against bad gradients, which are not finite or above MAX_GRADIENT: optimizers skip a step that has some.
+"""Guard against bad gradients (not finite, or not below MAX_GRADIENT): the optimizer skips a step that has some.
 
 The check runs on the device. The host reads the result only after the iteration, and details only if a step was bad.
 """
@@ -22,12 +22,12 @@ class StepCheck(NamedTuple):
     """The check of one optimizer step."""
 
     step: str
-    names: tuple[str, ...]  # of the parameters that have gradients
-    values: Tensor  # the loss, then the largest gradient of each parameter [1 + parameters]
+    names: tuple[str, ...]  # names of the parameters that have gradients
+    values: Tensor  # [1 + parameters]: the loss, then the largest absolute gradient of each parameter
     bad: Tensor  # scalar: 1 if the step was skipped, else 0
 
     def bad_parameters(self) -> list[str]:
-        """Return the names of the parameters with bad gradients. Waits for the device."""
+        """Return the names of the parameters with bad gradients; the host waits for the device."""
         gradients = self.values.tolist()[1:]
         return [name for name, value in zip(self.names, gradients, strict=True) if not value < MAX_GRADIENT]
 
@@ -36,13 +36,13 @@ class IterationChecks(NamedTuple):
     """The checks of one iteration, and what is needed to run it again."""
 
     iteration: int
-    images: int  # seen before the iteration
+    images: int  # number of images seen before the iteration
     batch: Sequence[MicroBatch]
     random: Mapping[str, Tensor]  # random state before the iteration
     steps: tuple[StepCheck, ...]
 
     def first_bad_step(self) -> int:
-        """Return the index of the first step with bad gradients. Waits for the device."""
+        """Return the index of the first step with bad gradients; the host waits for the device."""
         return next(index for index, step in enumerate(self.steps) if step.bad_parameters())
 
 
@@ -50,9 +50,9 @@ class NonfiniteGuard:
     """Check gradients before each optimizer step, and let the optimizer skip the step if one is bad.
 
     Args:
-        networks: the network that each step trains.
-        device: of the networks.
-        is_enabled: False in float16, where the loss scaler does the same and lowers its scale.
+        networks: the network that each step trains, by the step's name.
+        device: device of the networks.
+        is_enabled: False in float16, where the loss scaler skips bad steps itself and lowers the loss scale.
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], device: torch.device, *, is_enabled: bool) -> None:
@@ -62,14 +62,14 @@ class NonfiniteGuard:
         self.begin(0, 0, [])
 
     def begin(self, iteration: int, images: int, batch: Sequence[MicroBatch]) -> None:
-        """Start a new iteration; `images` were seen before it."""
+        """Start a new iteration; `images` is the number of images seen before it."""
         self._iteration = IterationChecks(iteration, images, batch, random_state(self._device), ())
         self._steps: list[StepCheck] = []
 
     def check(self, step: str, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        """Let the optimizer skip its next step, on the device, if a gradient is not finite or above MAX_GRADIENT.
+        """Check the gradients on the device, and make the optimizer skip its next step if one is bad.
 
-        Only gradients decide: unlike losses they are the same in all processes, because they have been averaged.
+        The loss does not count: unlike gradients, which have been averaged, it differs between processes.
         """
         if not self._is_enabled:
             return
@@ -82,7 +82,7 @@ class NonfiniteGuard:
 
     @contextmanager
     def captured(self) -> Iterator[list[StepCheck]]:
-        """Collect the checks inside the block in a list of their own."""
+        """Yield a list of the checks made inside the block; they are not added to those of the iteration."""
         before, self._steps = self._steps, []
         try:
             yield self._steps
@@ -90,11 +90,11 @@ class NonfiniteGuard:
             self._steps = before
 
     def add_replayed(self, check: StepCheck) -> None:
-        """Add the check of a replayed step; its tensors hold new values and will be overwritten by the next replay."""
+        """Add the check of a replayed CUDA graph; copy its tensors, because the next replay overwrites them."""
         self._steps.append(check._replace(values=check.values.clone(), bad=check.bad.clone()))
 
     def collect(self) -> tuple[Tensor, IterationChecks]:
-        """Return the number of bad steps in this iteration (scalar), and its checks."""
+        """Return the number of bad steps in this iteration, a scalar tensor, and the checks of the iteration."""
         bad = [step.bad for step in self._steps]
         count = torch.stack(bad).sum() if bad else torch.zeros((), device=self._device)
         return count, self._iteration._replace(steps=tuple(self._steps))
@@ -102,14 +102,14 @@ class NonfiniteGuard:
     def describe_origin(self, checks: IterationChecks, forward: Callable[[str, Sequence[MicroBatch]], None]) -> str:
         """Compute an iteration's losses again up to the bad step, and find the first module with non-finite outputs.
 
-        The random state is set to that of the iteration. On a GPU the weights are one iteration newer.
+        The random state is set to that before the iteration. On a GPU, the weights are already one iteration newer.
 
         Args:
-            checks: the iteration's checks.
-            forward: computes the losses of a step.
+            checks: checks of the iteration.
+            forward: computes the losses of a step, given its name and the batch.
 
         Returns:
-            The end of a message about the bad step.
+            A clause that ends a message about the bad step.
         """
         networks = dict.fromkeys(self._networks.values())
         names = {module: f"{type(net).__name__}.{name}" for net in networks for name, module in net.named_modules()}
@@ -132,5 +132,5 @@ class NonfiniteGuard:
                 finally:
                     hook.remove()
         except Exception as error:  # such as lack of memory: report what is known without the module
-            return f"the module was not found ({type(error).__name__})"
+            return f"the search for the first non-finite output failed ({type(error).__name__})"
         return f"the first non-finite output is that of {bad[0]}" if bad else "the outputs of all modules are finite"

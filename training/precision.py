@@ -1,6 +1,7 @@
 """The networks as the adversarial steps run them: in float32 or half precision, compiled or not.
 
-The penalties differentiate twice and use the networks themselves, in float32.
+The penalties, which differentiate twice, use the original networks in float32. Shapes: N samples, D latent width,
+M vectors of a W+ code, K classes, R resolution.
 """
 
 import re
@@ -21,7 +22,7 @@ from utils.errors import ConfigError
 
 
 class AdversarialNetworks:
-    """Both networks with the configured precision and compilation; they share the parameters of the originals."""
+    """Both networks with the configured precision and compilation; their parameters are those of the originals."""
 
     def __init__(self, generator: Generator, discriminator: nn.Module, config: TrainingConfig) -> None:
         self._dtype = getattr(torch, config.precision)
@@ -33,15 +34,15 @@ class AdversarialNetworks:
             self._discriminator = torch.compile(discriminator, fullgraph=True, dynamic=False)
 
     def generate(self, codes: Tensor) -> GeneratorOutput:
-        """Generate from codes [N, M, D] with random noise."""
+        """Generate from W+ codes [N, M, D] with random noise."""
         with self._autocast(codes):
             return self._synthesis(codes, noise="random")
 
     def score(self, *batches: tuple[Tensor, ...]) -> list[Tensor]:
-        """Return the logits [N, 1] of each batch; all are scored in one forward pass.
+        """Return the logits [N, 1] of each batch; one forward pass scores all batches.
 
         Args:
-            batches: image [N, 3, R, R], and segmentation [N, K, R, R] if the discriminator uses it; N is the same.
+            batches: images [N, 3, R, R], and segmentations [N, K, R, R] if the discriminator uses them; all have one N.
         """
         inputs = batches[0] if len(batches) == 1 else [torch.cat(each) for each in zip(*batches, strict=True)]
         with self._autocast(inputs[0]):
@@ -54,14 +55,14 @@ class AdversarialNetworks:
 
 
 def prepare_device(device: torch.device, config: RunConfig) -> None:
-    """Check the GPU, and apply settings of the whole process: operators, TF32, memory of the CPU.
+    """Check the GPU, and apply settings of the whole process: operators, TF32, and memory allocation on a CPU.
 
-    cuDNN's search for the fastest convolutions stays off: at 512 pixels on an H200 it made iterations 2 % faster, but
-    took 50 s at the start and twice the memory.
+    cuDNN's search for the fastest convolutions stays off: at 512 pixels on an H200, it made iterations 2 % faster, but
+    took 50 s at the start and doubled the memory.
 
     Raises:
-        ConfigError: if the GPU lacks the precision, PyTorch lacks code for the GPU, or CUDA graphs are asked
-            for in several processes.
+        ConfigError: if the GPU lacks the precision, PyTorch lacks code for the GPU, or `training.cuda_graphs` is set
+            in a run of several processes.
         OpsUnavailable: if compiled operators are required and not available.
     """
     training = config.training
@@ -70,10 +71,10 @@ def prepare_device(device: torch.device, config: RunConfig) -> None:
         memory.keep_freed_memory()
     if device.type == "cuda":
         if training.cuda_graphs and dist.is_initialized():
-            raise ConfigError("training.cuda_graphs works in one process only: leave it off, or start without torchrun")
+            raise ConfigError("training.cuda_graphs works in one process only: leave it off, or run without torchrun")
         _check_architecture(torch.cuda.get_device_capability(device))
         if training.precision == "bfloat16" and torch.cuda.get_device_capability(device) < (8, 0):
-            raise ConfigError("training.precision = bfloat16, which this GPU lacks: choose float16 or float32")
+            raise ConfigError("training.precision = bfloat16: this GPU does not support it; choose float16 or float32")
         torch.set_float32_matmul_precision("high" if training.tf32 else "highest")
         torch.backends.cudnn.allow_tf32 = training.tf32
 
@@ -81,7 +82,7 @@ def prepare_device(device: torch.device, config: RunConfig) -> None:
 def _check_architecture(capability: tuple[int, int]) -> None:
     """Raise ConfigError if PyTorch has no code for a GPU.
 
-    Code for sm_XY runs on compute capability X.Z with Z >= Y; compute_XY is compiled for any later GPU when loaded.
+    Code for sm_XY runs on compute capability X.Z with Z >= Y; code for compute_XY is compiled for later GPUs when used.
     """
     built = [re.fullmatch(r"(sm|compute)_(\d+)(\d)[af]?", name) for name in torch.cuda.get_arch_list()]
     known = [(match[1], (int(match[2]), int(match[3]))) for match in built if match]

@@ -27,9 +27,9 @@ DOWNLOADS = {  # file name and MIME type, by the label of the button
 
 
 def make_download(kind: str, model: StudioModel, session: Session) -> bytes:
-    """Return the contents of one of DOWNLOADS for the current image.
+    """Return the content of a file for the current image; `kind` is a key of DOWNLOADS.
 
-    The mask has class ids, with the class colours as palette; the codes are a W+ code, also for generate.py --latents.
+    The mask contains class ids and has the class colours as palette. The codes can be given to generate.py --latents.
     """
     with TemporaryDirectory(prefix="studio_") as folder:
         path = Path(folder) / DOWNLOADS[kind][0]
@@ -45,11 +45,11 @@ def make_download(kind: str, model: StudioModel, session: Session) -> bytes:
 
 
 def _animation_frames(model: StudioModel, session: Session) -> Iterator[np.ndarray]:
-    """Yield image | mask from the original to the current image and back, all with the current background and parts."""
+    """Yield frames (image | mask) from the original to the current image and back, all with the current background."""
     first, last = session.original, session.current
     if first.codes.equal(last.codes) and first.placement == last.placement:
         raise EditError(
-            "there is nothing to animate yet: change a part, zoom or shift first (switching parts off is not animated)"
+            "there is nothing to animate yet: change a part, zoom or shift first (switched-off parts are not animated)"
         )
     ends = torch.cat([first.codes, last.codes])
     all_codes = loop(ends, FRAMES, torch.arange(ends.shape[1]), model.config).split(1)

@@ -1,6 +1,6 @@
-"""Event handlers of the page, which take the values of its components and return updates of them.
+"""Event handlers of the page: each takes the values of components, and returns updates for components.
 
-Errors that the user can fix are shown as warnings and change nothing.
+An error that the user can fix is shown as a warning, and the session stays as it was.
 """
 
 import secrets
@@ -22,7 +22,7 @@ Updates = dict[Any, Any]  # component -> new value, or gr.update(...)
 
 
 def random_seed() -> int:
-    """Return a seed from 0 to 999,999."""
+    """Return a random seed from 0 to 999,999."""
     return secrets.randbelow(1_000_000)
 
 
@@ -45,14 +45,14 @@ class Form(NamedTuple):
 
     @property
     def seed(self) -> int:
-        """Seed of the other face; EditError if the field is empty."""
+        """Seed of the card "Another face"; raises EditError if the field is empty."""
         if self.seed_field is None:
             raise EditError(f"the seed is empty: enter a whole number from 0 to {MAX_SEED:,}")
         return self.seed_field
 
 
 class Handlers:
-    """Event handlers, shared by all users; the data of a user is in the form."""
+    """Event handlers, shared by all users; a user's own data is in the `Form`."""
 
     def __init__(self, layout: PageLayout, uploads: Uploads) -> None:
         self.layout = layout
@@ -60,7 +60,7 @@ class Handlers:
         self.uploads = uploads
 
     def edit(self, edit: Callable[[Form], Session], keep: Sequence[Any] = ()) -> Callable[..., Updates]:
-        """Return a handler that applies an edit; components in `keep`, which the user is moving, are not updated."""
+        """Return a handler that applies an edit. It does not update `keep`, the sliders that the user is moving."""
 
         def handler(*values: Any) -> Updates:
             form = Form.from_values(*values)
@@ -80,12 +80,12 @@ class Handlers:
         return {**updates, self.layout.part: gr.update(choices=self.layout.part_choices(form.session), value=part)}
 
     def go_to(self, event: gr.EventData, *values: Any) -> Updates:
-        """Make the step whose thumbnail was clicked the current one."""
+        """Go to the step whose thumbnail was clicked."""
         step = int(event.step)
         return self.edit(lambda form: form.session.go_to(step))(*values)
 
     def show_source(self, *values: Any) -> Updates:
-        """Show the face of the seed, and set the blend slider to its value for this face."""
+        """Show the face of the seed, and set the blend slider to how far the current image is blended toward it."""
         form = Form.from_values(*values)
         try:
             blend = self.model.blend_amount(form.session, form.selection, form.seed)
@@ -94,7 +94,7 @@ class Handlers:
             return self._warn(error)
 
     def receive(self, path: str) -> Updates:
-        """Read an upload, which then waits for its turn; if the file is gone, gr.Error prevents that it is opened."""
+        """Read an uploaded file, which then waits for its turn; if it is gone, gr.Error cancels opening it."""
         try:
             uploaded = self.uploads.receive(Path(path))
         except UserError as error:
@@ -102,16 +102,16 @@ class Handlers:
         return {self.layout.uploaded: uploaded, self.layout.status: markup.status("waiting for other uploads")}
 
     def open(self, uploaded: UploadedFile) -> Iterator[Updates]:
-        """Open codes, or invert a photo with previews."""
+        """Load codes or invert a photo; yield updates with previews, then one with the result."""
         yield from self._show_progress(self.uploads.open(uploaded), f"inverting {uploaded.name}")
 
     def open_background(self, uploaded: UploadedFile, *values: Any) -> Iterator[Updates]:
-        """Reconstruct a photo as the background, with previews."""
+        """Reconstruct a photo as the background; yield updates with previews, then one with the result."""
         results = self.uploads.open_background(uploaded, Form.from_values(*values).session.current)
         yield from self._show_progress(results, f"reconstructing {uploaded.name} as the background")
 
     def _show_progress(self, results: Iterator[UploadProgress | UploadResult], activity: str) -> Iterator[Updates]:
-        """Show previews and the Stop button, and finally store the result."""
+        """Yield updates that show previews and the Stop button, then one that stores the result, or None on failure."""
         layout, result = self.layout, None
         try:
             for result in results:
@@ -124,7 +124,7 @@ class Handlers:
         yield {layout.result: result, layout.uploaded: None, layout.stop: gr.update(visible=False)}
 
     def apply_upload(self, result: UploadResult | None, *values: Any) -> Updates:
-        """Add the result of an upload to the session; without a result, restore the page."""
+        """Add the result of an upload to the session; if there is none, show the session again instead of previews."""
         form = Form.from_values(*values)
         if result is None:
             return {self.layout.result: None, **self._updates(form)}
@@ -133,7 +133,7 @@ class Handlers:
         return {self.layout.result: None, **self._updates(form._replace(session=result.apply(form.session)))}
 
     def save(self, kind: str, session: Session) -> dict[str, str] | None:
-        """Return one of DOWNLOADS as argument of `studioSave` in studio.js, or None after an error."""
+        """Return name and content of one of DOWNLOADS for `studioSave` in studio.js; None after an error."""
         name, mime = DOWNLOADS[kind]
         try:
             return {"name": name, "href": markup.data_uri(make_download(kind, self.model, session), mime)}
@@ -142,7 +142,7 @@ class Handlers:
             return None
 
     def _updates(self, form: Form) -> Updates:
-        """Return updates of `PageLayout.outputs`, but keep the selected part, which the user may have changed since."""
+        """Return updates for `PageLayout.outputs`; the selected part stays, as the user may have changed it since."""
         layout, model, session = self.layout, self.model, form.session
         part = form.selection.part
         toggle = "Switch off" if model.is_shown(session, part) else "Switch on"

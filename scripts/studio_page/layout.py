@@ -15,18 +15,18 @@ TITLE = "SemanticStyleGAN Studio"
 HINT = "Open a photo or start with this face: click a part, then edit it."
 MAX_STRENGTH = 4.0  # of a direction slider, in standard deviations
 MIN_ZOOM, MAX_ZOOM = 0.5, 1.5
-MAX_SHIFT = 1.0  # half the image's width
+MAX_SHIFT = 1.0  # half the image's side
 CARD_WIDTH = 240  # minimum width in pixels
 
 
 class PageLayout:
-    """Creates the components inside `gr.Blocks`; those that handlers read or update are attributes."""
+    """All components of the page, created inside `gr.Blocks`; attributes are those that handlers read or update."""
 
     def __init__(self, model: StudioModel, session: Session, source_seed: int) -> None:
         self.model = model
         self.session = gr.State(session)
-        self.uploaded = gr.State(None)  # UploadedFile that waits or is being opened
-        self.result = gr.State(None)  # UploadResult that is to be added to the session
+        self.uploaded = gr.State(None)  # UploadedFile that waits to be opened, or is being opened
+        self.result = gr.State(None)  # UploadResult to add to the session
         self.fetch = gr.Button(visible="hidden", elem_id="studio-fetch")  # clicked by studio.js
         self.download = gr.JSON(visible=False)  # link to the file that studio.js saves next
         with gr.Row(elem_id="studio-head"):
@@ -50,7 +50,7 @@ class PageLayout:
 
     @property
     def inputs(self) -> list[Any]:
-        """Components that `Form.from_values` takes."""
+        """Components whose values `Form.from_values` takes, in its order."""
         return [self.session, self.part, self.kind, self.seed, self.blend, *self.placement, *self.directions]
 
     @property
@@ -61,7 +61,7 @@ class PageLayout:
         return [self.session, self.part, *displays, *buttons, self.blend, *self.placement, *self.directions]
 
     def part_choices(self, session: Session) -> list[tuple[str, str]]:
-        """Return label and value of each part's button."""
+        """Return (label, value) of the button of each part; the label shows if the part is switched off."""
         names = self.model.part_names
         return [(name if self.model.is_shown(session, name) else f"{name} (off)", name) for name in names]
 

@@ -1,4 +1,4 @@
-"""HTML of the page; images are embedded in it rather than stored in files, which other users could request.
+"""HTML of the page. Images are embedded in it, because other users could request image files.
 
 Shapes: R resolution; images are uint8 [R, R, 3].
 """
@@ -18,13 +18,13 @@ from utils.images import colorize, overlay
 
 STYLE = Path(__file__).with_name("studio.css")
 SCRIPT = Path(__file__).with_name("studio.js")
-THUMBNAIL = 64  # pixels
+THUMBNAIL = 64  # maximum side length in pixels
 OPACITY = 0.65  # of the colour over the selected part
-_PIXELATED = 128  # images below this size are enlarged without smoothing
+_PIXELATED = 128  # images of fewer pixels a side are enlarged without smoothing
 
 
 def image_panels(model: StudioModel, session: Session, part: str) -> str:
-    """Return image, mask, and image with the selected part coloured, each together with its original."""
+    """Return HTML of image, mask and coloured part: those of the current step and, to compare, of its original."""
     palette = model.classes.palette()
     current, original = model.generate(session.current), model.generate(session.original)
     overlays = (_overlay(image, palette, model, part) for image in (current, original))
@@ -44,7 +44,7 @@ def _overlay(edited: EditedImage, palette: np.ndarray, model: StudioModel, part:
 
 
 def progress_panels(progress: UploadProgress) -> str:
-    """Return previews of a running optimization."""
+    """Return HTML that shows previews of a running optimization."""
     return _row(*(_panel(caption, image, image) for caption, image in progress.images.items()))
 
 
@@ -63,7 +63,7 @@ def _panel(caption: str, current: np.ndarray, original: np.ndarray) -> str:
 
 
 def history(model: StudioModel, session: Session) -> str:
-    """Return buttons with thumbnails of all steps."""
+    """Return HTML with a thumbnail for each step, which is a button to go to the step."""
     buttons = []
     for position, step in enumerate(session.steps):
         current = ' aria-current="step"' if position == session.position else ""
@@ -77,25 +77,25 @@ def history(model: StudioModel, session: Session) -> str:
 
 
 def source_face(model: StudioModel, seed: int) -> str:
-    """Return a thumbnail of a seed's face, from which parts can be copied."""
+    """Return HTML with a thumbnail of the face of a seed, from which the user can copy parts."""
     image = model.generate(model.begin(seed).current).image
     return f'<img class="studio-source" src="{thumbnail(image)}" alt="face {seed}">'
 
 
 def thumbnail(image: np.ndarray) -> str:
-    """Return a data URI of the image, reduced to at most THUMBNAIL pixels."""
+    """Return a data URI of the image, its sides reduced to at most THUMBNAIL pixels."""
     side = min(THUMBNAIL, len(image))
     small = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BOX))
     return _image_uri(small, "jpeg")
 
 
 def status(text: str) -> str:
-    """Return a status line, which screen readers announce when it changes."""
+    """Return HTML of the status line, which screen readers announce when it changes."""
     return f'<p class="studio-status" role="status">{html.escape(text)}</p>'
 
 
 def part_colors(model: StudioModel) -> str:
-    """Return CSS that shows the mask colour of each part on its button."""
+    """Return CSS that marks the button of each part with the colour that the part has in masks."""
     first = len(model.part_names) - model.config.num_classes + 1
     return "".join(
         f'#studio-part label:nth-child({first + index})::before {{ content: ""; background: rgb{tuple(color)}; }}\n'
@@ -110,5 +110,5 @@ def _image_uri(image: np.ndarray, kind: str) -> str:
 
 
 def data_uri(content: bytes, mime: str) -> str:
-    """Return a link that contains the file itself."""
+    """Return a data URI, a link that contains the content of a file."""
     return f"data:{mime};base64,{base64.b64encode(content).decode()}"

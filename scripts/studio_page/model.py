@@ -1,6 +1,6 @@
 """The studio's edits, independent of the web page.
 
-Shapes: D latent width, M = B + 2K vectors of a W+ code, n of them edited, K parts, R resolution.
+Shapes: D latent width, K parts, B base layers, M = B + 2K vectors of a W+ code, n vectors to edit, R resolution.
 """
 
 from collections.abc import Sequence
@@ -27,11 +27,11 @@ EVERYTHING = "everything"
 NUM_DIRECTIONS = 3
 MAX_SEED = 999_999_999  # so that it fits in the page's field
 CACHED_IMAGES = 256
-STATISTICS_SAMPLES = 2000  # samples of w that define a standard deviation, the unit of the direction sliders
+STATISTICS_SAMPLES = 2000  # samples of w to compute standard deviations from, the unit of the direction sliders
 
 
 class CodeSelection(NamedTuple):
-    """Codes that an edit changes."""
+    """The part whose codes an edit changes, and the kind of codes."""
 
     part: str  # EVERYTHING, BASE or a class name
     kind: CodeKind
@@ -68,21 +68,21 @@ class StudioModel:
         return session.open(f"face {seed}", self.codes(seed))
 
     def resample(self, session: Session, selection: CodeSelection, seed: int) -> Session:
-        """Replace the selected codes by those of a random seed."""
+        """Replace the selected codes by those of a new seed, which the caller chooses."""
         return session.edit(f"{selection}: resampled ({seed})", self._blend_change(selection, seed, 1.0))
 
     def copy(self, session: Session, selection: CodeSelection, seed: int) -> Session:
-        """Replace the selected codes by those of the seed whose face is shown."""
+        """Copy the selected codes from the face of a seed."""
         return session.edit(f"{selection}: copied from face {seed}", self._blend_change(selection, seed, 1.0))
 
     def blend(self, session: Session, selection: CodeSelection, seed: int, amount: float) -> Session:
-        """Interpolate from the selected codes (amount 0) to those of a seed (amount 1)."""
+        """Interpolate the selected codes from the current face (amount 0) to the face of a seed (amount 1)."""
         name = f"{selection}: blended {amount:.0%} toward face {seed}"
         state = SliderState(("blend", selection, seed), (amount,))
         return session.edit(name, self._blend_change(selection, seed, amount), state)
 
     def blend_amount(self, session: Session, selection: CodeSelection, seed: int) -> float:
-        """Return the value of the blend slider for a seed, 0 to 1."""
+        """Return the value for the blend slider, 0 to 1: how far the current step is blended toward a seed's face."""
         state = session.current.slider_state
         return state.values[0] if state and state.sliders == ("blend", selection, seed) else 0.0
 
@@ -101,24 +101,24 @@ class StudioModel:
         return session.edit(name, change, SliderState(("directions", selection), tuple(strengths)))
 
     def strengths(self, session: Session, selection: CodeSelection) -> tuple[float, ...]:
-        """Return the values of the direction sliders, in standard deviations."""
+        """Return the values for the direction sliders, in standard deviations: those of the current step, or 0."""
         state = session.current.slider_state
         return state.values if state and state.sliders == ("directions", selection) else (0.0,) * NUM_DIRECTIONS
 
     def place(self, session: Session, placement: Placement) -> Session:
-        """Zoom and shift everything but the background."""
+        """Zoom and shift all parts but the background."""
         name = f"zoom {placement.zoom:.2f}, shift {placement.right:+.2f} right, {placement.down:+.2f} down"
         state = SliderState(("placement",), placement)
         return session.edit(name, lambda step: replace(step, placement=placement), state)
 
     def remove_background(self, session: Session) -> Session:
-        """Generate the background from its codes again, if a photo replaces it."""
+        """Remove the background photo, if any; the background is then generated from its codes again."""
         if session.current.background is None:
             return session
         return session.edit("background photo removed", lambda step: replace(step, background=None))
 
     def toggle(self, session: Session, part: str) -> Session:
-        """Switch a part off, or on again; raise EditError if it is not a class, or no part would be left."""
+        """Switch a part off, or on again; raise EditError if it is not a class, or no part would be left on."""
         if not self.is_part(part):
             raise EditError(f"{part} cannot be switched off: select a single part")
         state = "off" if self.is_shown(session, part) else "on"
@@ -139,13 +139,13 @@ class StudioModel:
         return self.classes.names[labels[row, column]]
 
     def codes(self, seed: int) -> Tensor:
-        """Return the W+ codes [1, M, D] of a seed; raise EditError if it is out of range."""
+        """Return the W+ code [1, M, D] of a seed; raise EditError if the seed is out of range."""
         if not 0 <= seed <= MAX_SEED:
             raise EditError(f"seed {seed} is out of range: choose a whole number from 0 to {MAX_SEED:,}")
         return to_wplus(seed_codes(self.generator, [seed]), self.config).clone()
 
     def scene(self, step: EditStep, placement: Placement | None = None) -> Scene:
-        """Return the scene of a step, optionally with another placement."""
+        """Return background and part coordinates of a step as a `Scene`; `placement` replaces that of the step."""
         placement = placement or step.placement
         if placement == DEFAULT_PLACEMENT:
             return Scene(None, step.background)
@@ -163,7 +163,7 @@ class StudioModel:
         return change
 
     def _with_codes(self, step: EditStep, codes: Tensor, selection: CodeSelection) -> EditStep:
-        """Return a step with other codes; edits of the background also remove its photo, which would hide them."""
+        """Return a step with other codes; if the background is edited, without the photo that would hide the edit."""
         is_background = selection.part == self.classes.names[0]
         return replace(step, codes=codes, background=None if is_background else step.background)
 
@@ -173,7 +173,7 @@ class StudioModel:
         return code_index(self.config, parts, selection.kind)
 
     def _directions(self, selection: CodeSelection) -> list[Tensor]:
-        """Return the directions of the sliders, each [D] and one standard deviation long."""
+        """Return the direction [D] of each slider; its length is one standard deviation of w along it."""
         shifts = sefa_directions(self.generator, self._index(selection), self._w, NUM_DIRECTIONS)
         return [shift.vector for shift in shifts]
 

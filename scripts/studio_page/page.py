@@ -20,13 +20,13 @@ MAX_QUEUED_EVENTS = 100
 MAX_SESSIONS = 500  # users whose history is kept
 UPLOAD_QUEUE = "uploads"  # uploads are opened one at a time
 EDIT_QUEUE = "edits"  # edits are applied one at a time, so that none starts from an outdated session
-READY = "() => { document.body.dataset.studio = 'ready'; }"  # before, Gradio may reset what the user chooses
+READY = "() => { document.body.dataset.studio = 'ready'; }"  # until then, Gradio may reset what the user chooses
 FETCHED = "() => window.studioFetched()"
 SAVE = "(file) => { if (file) window.studioSave(file); }"
 
 
 def launch(model: StudioModel, uploads: Uploads, seed: int, host: str, port: int) -> gr.Blocks:
-    """Serve the page from background threads, and return it; its `close` method stops the server."""
+    """Serve the page from background threads, and return the page; `page.close()` stops the server."""
     with suppress(ImportError):
         import_module(
             "matplotlib.pyplot"
@@ -55,7 +55,7 @@ def launch(model: StudioModel, uploads: Uploads, seed: int, host: str, port: int
 
 
 def build(model: StudioModel, uploads: Uploads, seed: int) -> gr.Blocks:
-    """Return the page, which starts with the face of a seed."""
+    """Build the page; it starts with the face of `seed`, and offers that of the next seed as the other face."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 600)) as page:
         layout = PageLayout(model, model.begin(seed), (seed + 1) % MAX_SEED)
         handlers = Handlers(layout, uploads)
@@ -70,7 +70,7 @@ def build(model: StudioModel, uploads: Uploads, seed: int) -> gr.Blocks:
         for name, button in layout.save.items():
             made = _connect(button.click, partial(handlers.save, name), [layout.session], [layout.download])
             _connect(made.success, None, [layout.download], [], js=SAVE)
-        # Events without effect, which fetch lost answers: see studio.js
+        # An event without effect; studio.js triggers it to fetch answers that were lost
         fetched = _connect(layout.fetch.click, lambda: None, [], [], trigger_mode="multiple")
         _connect(fetched.success, None, [], [], js=FETCHED)
         _connect(page.load, None, [], [], js=READY)
@@ -85,7 +85,7 @@ def _connect(
     outputs: Sequence[Any],
     **options: Any,
 ) -> Any:
-    """Connect a handler to an event, without a progress overlay and hidden from Gradio's public API."""
+    """Connect a handler to an event; show no progress overlay, and keep the event out of Gradio's public API."""
     options = {"show_progress": "hidden", "api_visibility": "private", **options}
     return listener(fn=handler, inputs=list(inputs), outputs=list(outputs), **options)
 

@@ -1,6 +1,6 @@
 """Edit history of one user, with undo and redo. Sessions are immutable: an edit returns a new one.
 
-Shapes: K parts, D latent width, M = B + 2K vectors of a W+ code, F feature channels, r coarse resolution.
+Shapes: K parts, B base layers, M = B + 2K vectors of a W+ code, D latent width, F feature channels, r coarse side.
 """
 
 from collections.abc import Callable
@@ -18,8 +18,8 @@ class Placement(NamedTuple):
     """Zoom and shift of all parts but the background, see `models.coordinates.foreground_coordinates`."""
 
     zoom: float = 1.0  # about the centre
-    right: float = 0.0  # 2 is the image's width
-    down: float = 0.0  # 2 is the image's height
+    right: float = 0.0  # in half image widths
+    down: float = 0.0  # in half image heights
 
 
 DEFAULT_PLACEMENT = Placement()
@@ -41,7 +41,7 @@ class EditStep:
     shown: tuple[bool, ...]  # for each of the K parts, False if it is switched off
     placement: Placement = DEFAULT_PLACEMENT
     background: Tensor | None = None  # features [1, F, r, r] that replace those of the background part
-    is_original: bool = False  # True for a newly opened image, with which later steps are compared
+    is_original: bool = False  # True for a newly opened image, the original of later steps
     slider_state: SliderState | None = None  # set if the step was made with sliders
 
 
@@ -50,14 +50,14 @@ Change = Callable[[EditStep], EditStep]  # returns a changed copy; the session s
 
 @dataclass(frozen=True, eq=False)
 class Session:
-    """Steps, oldest first, and the position of the current one; sessions are created by `Session.begin`."""
+    """Steps, oldest first, and the position of the current one. Create a session with `Session.begin`."""
 
     steps: tuple[EditStep, ...]
     position: int = 0
 
     @classmethod
     def begin(cls, name: str, codes: Tensor, num_parts: int) -> "Session":
-        """Start a session with W+ codes [1, M, D] and all parts switched on."""
+        """Start a session with a W+ code [1, M, D] and all parts switched on."""
         return cls((EditStep(name, codes, (True,) * num_parts, is_original=True),))
 
     @property
@@ -79,7 +79,7 @@ class Session:
         return self.position < len(self.steps) - 1
 
     def go_to(self, position: int) -> "Session":
-        """Make another step the current one; raise EditError if it does not exist."""
+        """Make the step at a position the current one; raise EditError if there is no such step."""
         if not 0 <= position < len(self.steps):
             raise EditError(f"there is no step {position + 1}: choose one from 1 to {len(self.steps)}")
         return replace(self, position=position)
@@ -93,7 +93,7 @@ class Session:
         return self.go_to(self.position + 1) if self.can_redo else self
 
     def open(self, name: str, codes: Tensor) -> "Session":
-        """Append another image, W+ codes [1, M, D] with all parts switched on."""
+        """Append another image, given by a W+ code [1, M, D], with all parts switched on."""
         return self._append(self.position, EditStep(name, codes, (True,) * len(self.current.shown), is_original=True))
 
     def edit(self, name: str, change: Change, slider_state: SliderState | None = None) -> "Session":
@@ -109,7 +109,7 @@ class Session:
         return self._append(position, replace(changed, name=name, is_original=False, slider_state=slider_state))
 
     def toggle(self, part: int, name: str) -> "Session":
-        """Switch a part off, or on again; raise EditError if no part would be left."""
+        """Switch a part off, or on again; raise EditError if no part would be left on."""
         shown = tuple(is_shown != (index == part) for index, is_shown in enumerate(self.current.shown))
         if not any(shown):
             raise EditError("the last part cannot be switched off: switch another part on first")

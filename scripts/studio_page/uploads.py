@@ -1,7 +1,7 @@
 """Uploaded files: codes, photos to invert, and photos to use as background, with previews of the optimization.
 
-Shapes: N generated images, M = B + 2K vectors of a W+ code, D latent width, F feature channels, R resolution,
-r coarse resolution.
+Shapes: N generated images, M = B + 2K vectors of a W+ code (B base layers, K parts), D latent width, F feature
+channels, R resolution, r coarse resolution.
 """
 
 import time
@@ -55,7 +55,7 @@ class UploadedFile:
 
     @contextmanager
     def on_disk(self) -> Iterator[Path]:
-        """Write the file to a temporary folder while the context is open; error messages show only the file's name."""
+        """Yield a path to the file in a temporary folder; error messages show only the file's name."""
         with TemporaryDirectory(prefix="studio_") as folder:
             path = Path(folder) / self.name
             path.write_bytes(self.content)
@@ -76,12 +76,12 @@ class UploadResult(NamedTuple):
     """An upload that can be added to a session."""
 
     name: str
-    apply: Callable[[Session], Session]  # adds it
+    apply: Callable[[Session], Session]  # returns the session with the upload added
     advice: str = ""  # a warning for the user, or ""
 
 
 class Uploads:
-    """Opens uploaded files; photos are inverted from the mean code, or from the codes that an encoder predicts."""
+    """Loader of uploaded files. Inversion starts from the codes that `encoder` predicts, or else from the mean code."""
 
     def __init__(self, model: StudioModel, crop: Crop, steps: int, encoder: Encoder | None = None) -> None:
         self.model = model
@@ -92,14 +92,14 @@ class Uploads:
 
     @cached_property
     def distance(self) -> EfficientNetDistance:
-        """Perceptual distance; raises MetricError if a package is missing."""
+        """Perceptual distance for inversion; raises MetricError if a package is missing."""
         device = self.model.generator.compositing.weight.device
         return guiding_distance(self.model.config.resolution).to(device).to(memory_format=torch.channels_last)
 
     def receive(self, path: Path) -> UploadedFile:
         """Move an uploaded file from disk to memory, where it can wait for its turn; raise EditError if it is gone.
 
-        Gradio stores identical uploads of two users at the same path, so it may already have been moved for the other.
+        Identical uploads of two users have one path in Gradio: if the file was moved for the other, return that.
         """
         try:
             uploaded = UploadedFile(path.name, path.read_bytes())
@@ -112,25 +112,25 @@ class Uploads:
         return uploaded
 
     def open(self, uploaded: UploadedFile) -> Iterator[UploadProgress | UploadResult]:
-        """Load codes, or invert a photo: yield previews, then the result; raise a UserError for unusable files."""
+        """Load codes or invert a photo: yield previews, then the result; raise a UserError if the file is unusable."""
         with uploaded.on_disk() as path:
             if path.suffix.lower() in CODE_FILES:
                 codes, advice = load_codes(path, self.model.config), ""
                 if len(codes) > 1:
-                    codes, advice = codes[:1], f"the file holds {len(codes)} codes; opened the first"
+                    codes, advice = codes[:1], f"the file holds {len(codes)} codes; only the first was opened"
                 codes = to_wplus(codes, self.model.config).clone()
             else:
                 codes, advice = yield from self._invert(path)
             yield UploadResult(path.name, lambda session: session.open(path.name, codes), advice)
 
     def _invert(self, path: Path) -> Generator[UploadProgress, None, tuple[Tensor, str]]:
-        """Yield previews; return codes [1, M, D], and advice if the reconstruction is poor, else ""."""
+        """Invert a photo: yield previews; return a W+ code [1, M, D] and advice, "" if the reconstruction is good."""
         photo, image = self._read(path, self.crop, UPLOAD_SUFFIXES)
         generator = self.model.generator
 
         def optimize(callback: ProgressCallback) -> Tensor:
             target, start = Target(image), None
-            if self.encoder:  # guide the optimization by the masks of its codes; without masks, parts could get lost
+            if self.encoder:  # guide the optimization by the masks of the encoder's codes, so that no part is lost
                 start = encode(self.encoder, generator, target)
                 with torch.no_grad():
                     target = Target(image, segmentation_to_labels(generator.synthesis(start).segmentation))
@@ -152,7 +152,7 @@ class Uploads:
         )
 
     def open_background(self, uploaded: UploadedFile, step: EditStep) -> Iterator[UploadProgress | UploadResult]:
-        """Reconstruct a photo as the background of a step: yield previews, then the result.
+        """Reconstruct a photo as the background behind a step's face: yield previews, then the result.
 
         Raises:
             EditError: if the file cannot be used.
@@ -181,7 +181,7 @@ class Uploads:
     def _read(self, path: Path, crop: Crop, suffixes: Sequence[str]) -> tuple[np.ndarray, Tensor]:
         """Return a photo as uint8 [R, R, 3], and as floats [1, 3, R, R] in [-1, 1] on the generator's device."""
         if path.suffix.lower() not in suffixes:
-            raise EditError(f"{path.name} has an unsupported type: upload one of {', '.join(suffixes)}")
+            raise EditError(f"{path.name} has an unsupported type: upload one of the types {', '.join(suffixes)}")
         model = self.model
         photo = read_photo(path, None, model.classes, model.config.resolution, crop).image
         image = images_to_float(torch.tensor(photo).permute(2, 0, 1)[None])
@@ -196,8 +196,8 @@ def _optimize_with_previews(
     The thread stops when this generator is closed, or if no preview has been requested for ABANDONED_SECONDS.
 
     Args:
-        optimize: the optimization, which calls its argument after every step.
-        preview: returns the images to show for those of a step, uint8 [N, R, R, 3].
+        optimize: runs the optimization, and calls its argument after every step.
+        preview: turns the images generated in a step, uint8 [N, R, R, 3], into the images to show.
     """
     previews: Queue[UploadProgress] = Queue(maxsize=1)
     closed = Event()

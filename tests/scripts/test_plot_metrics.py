@@ -34,8 +34,8 @@ def test_mistakes(run, tmp_path):
     folder = run({"images": None, "values": {"kid": 2.0}})
     out = ["--output", str(tmp_path / "x.png")]
     for arguments, message in (
-        ([str(tmp_path / "missing"), "--metric", "kid"], "no such file; create it with"),
-        ([str(folder), "--metric", "kid"], "has no kid: choose from nothing, as it has no metrics"),
+        ([str(tmp_path / "missing"), "--metric", "kid"], "no such file; train with"),
+        ([str(folder), "--metric", "kid"], "has no kid: it contains no metrics; measure some first"),
     ):
         with pytest.raises(ConfigError, match=message):
             main([*arguments, *out])

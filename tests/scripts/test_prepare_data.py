@@ -531,5 +531,5 @@ def test_the_remedies_for_an_lmdb_of_another_size(tmp_path: Path, refused, side:
     with LmdbWriter(tmp_path / "lmdb", side, celebamask13(), "tests") as writer:
         writer.add(*draw_face(0, 0, side))
     line = refused(tmp_path / "lmdb", "--resolution", "16")
-    assert f"has {side} pixels, and an LMDB is used as it is; {remedy}" in line
+    assert f"has images of {side} pixels, and an LMDB is not resized; {remedy}" in line
     assert open_dataset(DataConfig(path=(str(tmp_path / "lmdb"),)), 16)[0][0].shape == (3, 16, 16)

@@ -52,9 +52,9 @@ def test_a_port_in_use_is_refused(monkeypatch, capsys):
 
 @needs_gradio
 def test_other_bad_options_are_refused(monkeypatch, capsys, tmp_path):
-    assert "--port 70000: choose one from 1" in refusal(monkeypatch, capsys, "--port", "70000")
+    assert "--port 70000 is out of range: choose 1" in refusal(monkeypatch, capsys, "--port", "70000")
     assert "cannot listen on 192.0.2.1" in refusal(monkeypatch, capsys, "--host", "192.0.2.1")
-    assert "--seed -1: choose one from 0" in refusal(monkeypatch, capsys, "--seed", "-1")
+    assert "--seed -1 is out of range: choose 0" in refusal(monkeypatch, capsys, "--seed", "-1")
     port = str(free_port())
     missing = str(tmp_path / "none.pt")
     assert f"{missing}: no such file" in refusal(monkeypatch, capsys, "--port", port, "--checkpoint", missing)

@@ -87,7 +87,7 @@ def test_an_interrupted_training_resumes(
     folder = call()
     assert "resuming at step 4" in capsys.readouterr().out
     with pytest.raises(
-        ValueError, match=r"training\.pt was trained with other values of training\.rate; choose another --output"
+        ValueError, match=r"training\.pt was written with another training\.rate; choose another --output"
     ):
         call("training.rate=0.1")
     (folder / "training.pt").write_bytes(b"nothing")

@@ -57,7 +57,7 @@ def test_transparent_classes_other_than_the_table_s_are_told(train, capsys):
     printed = capsys.readouterr().out
     assert "note: the model treats earring as opaque, unlike the class table of " in printed
     assert "note: the model treats skin as transparent, unlike " in printed
-    assert "set by model.transparent_classes = [1, 10]" in printed
+    assert "because model.transparent_classes = [1, 10]" in printed
 
 
 def test_what_is_left_out_of_a_folder_is_told(train, tmp_path, capsys):

@@ -87,7 +87,7 @@ def test_mistakes_are_told_once(tmp_path, faces_32):
     with pytest.raises(ChildFailedError):
         elastic_launch(launched, _train_under_an_agent)([*arguments, "--output", str(tmp_path / "run")], tmp_path)
     told = [(tmp_path / f"told_{rank}.txt").read_text() for rank in range(2)]
-    assert "".join(told).count("error: training.batch_size = 3 does not split over 2 processes: choose a multiple") == 1
+    assert "".join(told).count("error: training.batch_size = 3 must be a multiple of 2, the number of processes") == 1
 
 
 def _train_under_an_agent(arguments: list[str], folder: Path) -> None:

@@ -200,7 +200,7 @@ def test_batches_split_evenly():
     assert split(32, 10) == (4, 8)
     assert split(24, 7) == (6, 4)
     assert split(6, 6) == (2, 3)
-    with pytest.raises(ConfigError, match="does not split over 3 processes"):
+    with pytest.raises(ConfigError, match="must be a multiple of 3, the number of processes"):
         split(32, 4, 3)
 
 

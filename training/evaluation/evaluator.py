@@ -1,6 +1,6 @@
 """Measurement of a generator against a data set, in runs and in `scripts.evaluate`.
 
-All processes must build the same `Evaluation` and make the same calls; the results do not depend on how many there are.
+All processes must build the same `Evaluation` and make the same calls; their number does not change the results.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -26,16 +26,16 @@ from training.evaluation.real_statistics import RealStatistics, States
 from utils.distributed import Process, from_main, gather
 from utils.errors import MetricError
 
-_FEATURES = ""  # key of the state that all metrics with the need "features" share
+_FEATURES = ""  # key, see `_key`, of the state that all metrics with the need "features" share
 
 
 class Evaluation:
-    """Measurement of generators against a data set with their resolution and classes.
+    """Measurement of generators against a data set; resolution and classes of both must be the same.
 
-    The constructor loads everything that measuring needs. It raises MetricError if a file or package is missing or does
-    not match, or there are too few samples; with `skip_missing`, reports state the reason instead. It raises DataError
-    if the data have a lower resolution than the generators. `workers` is the number of processes that decode data for
-    this one; 0 decodes in this process.
+    The constructor loads all networks that the metrics need. It raises MetricError if a file or package is missing or
+    does not match, or there are too few samples. With `skip_missing`, reports state the reason instead, unless the
+    metric needs a network that the user chose. It raises DataError if the data have a lower resolution than the
+    generators. `workers` is the number of processes that decode data for this one; 0 decodes in this process.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class Evaluation:
         self.config = config
         self.process = process
         self.real = RealStatistics(dataset, process, config.batch_size, workers)
-        self.left_out: dict[str, str] = {}
-        self.names: list[str] = []
-        self._networks: dict[str, Any] = {}  # those of extractor, distance and segmenter that metrics need
+        self.left_out: dict[str, str] = {}  # {metric: reason}
+        self.names: list[str] = []  # metrics to measure
+        self._networks: dict[str, Any] = {}  # by need: "extractor", "distance", "segmenter"
         self._real_states: dict[str, State] = {}  # states of real data that are not cached on disk
         # A network that the user has chosen must be usable, even with `skip_missing`.
         chosen = {"extractor": config.extractor == "inception", "distance": config.lpips, "segmenter": config.segmenter}
@@ -66,10 +66,10 @@ class Evaluation:
     def measure(
         self, generator: Generator, images: int | None = None, pause: Callable[[], None] = lambda: None
     ) -> Report:
-        """Measure a generator in eval mode on this process's device; return the same report on all processes.
+        """Measure a generator, which is in eval mode on this process's device; return its report on all processes.
 
         `images` is the number of training images that the generator has seen, for the report. All processes call
-        `pause` at the same points between batches; it may raise. Random states do not change.
+        `pause` at the same points between batches; it may raise. The global random states are restored at the end.
         """
         config, device = self.config, self.process.device
         report = Report(images, self._facts(), left_out=dict(self.left_out))
@@ -87,7 +87,7 @@ class Evaluation:
         return report
 
     def _generated(self, samples: GeneratedSamples, metrics: list[Metric]) -> dict[str, State]:
-        """Return the states of generated data by `_key`, on the main process."""
+        """Return the merged states of generated data by `_key`; on processes other than the main one they are {}."""
         config = self.config
         states = {_key(metric): States("cat" if _key(metric) == _FEATURES else metric.reduce) for metric in metrics}
         for source, batches in (
@@ -105,7 +105,7 @@ class Evaluation:
         return {key: each.merged() for key, each in states.items()}
 
     def _real(self, metrics: list[Metric]) -> dict[str, State]:
-        """Return the states of real data by `_key`, on the main process."""
+        """Return the merged states of real data by `_key`; on processes other than the main one they are {}."""
         states: dict[str, State] = {}
         for metric in metrics:
             key = _key(metric)
@@ -131,7 +131,7 @@ class Evaluation:
         return {"pooled": self._features(batch)["pooled"]}
 
     def _add(self, report: Report, metric: Metric, result: Result) -> None:
-        """Add a result under its names in reports, with the networks that its numbers depend on."""
+        """Add a result to a report, under the names that reports use, and note the networks that it depends on."""
         names = number_names(type(metric), self.config.extractor, bool(self.config.lpips))
         networks = {network: self._networks[network] for network in _networks_of(type(metric))}
         described = [str(networks["extractor"])] if "extractor" in networks else []
@@ -147,20 +147,19 @@ class Evaluation:
         return metric(self.config, dataset.classes.names, len(dataset), **networks)
 
     def _check(self, name: str) -> None:
-        """Raise MetricError if a package is missing or there are too few samples."""
+        """Raise MetricError if a package for the metric is missing, or there are too few samples for it."""
         metric, config = self._build(name), self.config
         generated = {"samples": config.samples, "edits": config.edit_samples, "paths": config.path_samples}
         counts = [generated[metric.source], metric.limit, len(self.real.dataset) if "real" in metric.needs else None]
         fewest = min(count for count in counts if count is not None)
         if fewest < metric.minimum:
-            raise MetricError(f"{name} needs {metric.minimum} samples or more, generated and real, not {fewest}")
+            raise MetricError(f"{name} needs {metric.minimum} samples or more, generated and real; {fewest} is too few")
         for package in metric.packages:
             extra(package)
 
-    def _load(self, names: list[str]) -> None:
-        """Load networks; raise MetricError if one is missing or does not match."""
+    def _load(self, networks: list[str]) -> None:
         config, device, dataset = self.config, self.process.device, self.real.dataset
-        for name in names:
+        for name in networks:
             if name in self._networks:
                 continue
             network: Any
@@ -174,7 +173,7 @@ class Evaluation:
             self._networks[name] = network
 
     def _try(self, prepare: Callable[[], None]) -> MetricError | None:
-        """Run `prepare` on all processes and return the first error of any: a file may be missing on one node only."""
+        """Call `prepare`; return the first error on any process, because a file may be missing on one node only."""
         error = None
         try:
             prepare()
@@ -217,7 +216,7 @@ def _limited(batch: Any, metric: Metric, first: int) -> Any:
 
 
 def _computed(metric: Metric, generated: State, real: State) -> tuple[Result, str]:
-    """Return the declared numbers, and an error message or "": a faulty metric must not prevent the others."""
+    """Return the result, with declared numbers only, and an error message or "": other metrics must not suffer."""
     try:
         result = metric.compute(generated, real)
     except MetricError as error:
@@ -230,7 +229,7 @@ def _computed(metric: Metric, generated: State, real: State) -> tuple[Result, st
 
 @contextmanager
 def _exact_float32() -> Iterator[None]:
-    """Disable TF32 and cuDNN's benchmark mode: numbers must not depend on a run's options.
+    """Disable TF32 and cuDNN's benchmark mode: numbers must not depend on the options of a run.
 
     TF32 is also too coarse for the small steps of the path length.
     """

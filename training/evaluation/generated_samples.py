@@ -1,7 +1,7 @@
 """Generated samples for metrics; they depend on the seed, but not on the number of processes.
 
-Each batch has its own random streams, seeded by its number. Shapes: N samples of a batch, D latent width, M = B + 2K
-codes, R resolution.
+Each batch has its own random streams, seeded by its number. Shapes: N samples of a batch, D latent width,
+M = B + 2K vectors of a W+ code (B base layers, K parts).
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from models.latents import shape_index, texture_index, to_wplus, truncate
 from utils.distributed import Process
 from utils.progress import progress
 
-_EDIT_BATCH = 8  # largest batch of edits, which generate each sample again for both codes of each part
+_EDIT_BATCH = 8  # largest batch of samples to edit; each is generated again for both codes of each part
 
 
 class _Stream(IntEnum):
@@ -35,7 +35,7 @@ class _Stream(IntEnum):
 
 
 class GeneratedSamples:
-    """Samples, edits and path steps of a generator in eval mode. Iterating sets PyTorch's global random seed.
+    """Samples, edits and path steps of a generator in eval mode; `samples` sets PyTorch's global random seed.
 
     Each process generates its share of the batches. All processes call `pause` at the same points.
     """
@@ -47,16 +47,16 @@ class GeneratedSamples:
         self.mean = generator.mean_code() if config.truncation != 1 else None
 
     def samples(self, count: int) -> Iterator[tuple[int, Samples]]:
-        """Yield (batch number, batch) of this process's share of `count` samples, with random noise."""
+        """Yield (batch number, samples), generated with random noise: this process's share of `count` samples."""
         for batch, size in self._batches(count, self.config.batch_size, "generating"):
             codes = self._codes(_Stream.SAMPLES, batch, size)
             torch.manual_seed(self._seed(_Stream.NOISE, batch))
             yield batch, self._generate(codes, "random")
 
     def edits(self, count: int) -> Iterator[tuple[int, Edit]]:
-        """Yield (batch number, edit) for all edits of this process's share of `count` samples, with fixed noise.
+        """Yield (batch number, edit), generated with fixed noise: all edits of this process's share of `count` samples.
 
-        An edit takes the shape or texture code of one part from another sample.
+        An edit replaces the shape or texture code of one part by that of another sample.
         """
         model = self.generator.config
         indices: dict[CodeKind, Callable[[ModelConfig, int], int]] = {"shape": shape_index, "texture": texture_index}
@@ -70,7 +70,7 @@ class GeneratedSamples:
                     yield batch, Edit(part, kind, before, self._generate(codes, "const"))
 
     def paths(self, count: int) -> Iterator[tuple[int, PathStep]]:
-        """Yield (batch number, steps) of this process's share of `count` paths in W, with fixed noise."""
+        """Yield (batch number, steps), generated with fixed noise: this process's share of `count` paths in W."""
         for batch, size in self._batches(count, self.config.batch_size, "generating paths"):
             start, end = self._codes(_Stream.PATHS, batch, 2 * size).chunk(2)
             positions = torch.rand(size, generator=self._random(_Stream.POSITIONS, batch))
@@ -78,7 +78,7 @@ class GeneratedSamples:
             yield batch, PathStep(*(self.generator.synthesis(w, "const").image for w in codes))
 
     def _batches(self, count: int, size: int, what: str) -> Iterator[tuple[int, int]]:
-        """Yield (batch number, batch size) of this process's batches."""
+        """Yield (batch number, batch size) for each of this process's batches."""
         batches = -(-count // size)
         rounds = range(0, batches, self.process.world_size)
         for first in progress(rounds, desc=what, unit="batch", disable=not self.process.is_main):
@@ -88,7 +88,7 @@ class GeneratedSamples:
                 yield batch, min(size, count - batch * size)
 
     def _codes(self, stream: _Stream, batch: int, count: int) -> Tensor:
-        """Return truncated codes w [N, D], N = `count`, that depend on seed, stream and batch number."""
+        """Return `count` truncated codes w [N, D], which depend on seed, stream and batch number."""
         z = torch.randn(count, self.generator.config.latent_dim, generator=self._random(stream, batch))
         w = self.generator.mapping(z.to(self.generator.positions.weight))
         return w if self.mean is None else truncate(w, self.mean, self.config.truncation)

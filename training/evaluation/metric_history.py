@@ -1,4 +1,4 @@
-"""The measurements of a run, one line of JSON each, and the choice of the best."""
+"""The measurements of a run, each a line of JSON in a file, and the choice of the best."""
 
 import json
 import math
@@ -18,13 +18,13 @@ class MetricHistory:
     """The file metrics.jsonl of a run. Only the main process uses it."""
 
     path: Path  # the file need not exist
-    best: str  # name of the number by which measurements are compared, or ""
+    best: str  # the option metrics.best: name of the number to compare, or ""
 
     def rewind(self, images: int) -> None:
-        """Delete the measurements after more than `images` images: a run that resumes there repeats them.
+        """Delete the measurements made after more than `images` images; a run that resumes at `images` repeats them.
 
-        best.pt stays until a new measurement is better than all that remain. Raise ConfigError if the file contains
-        lines that no run wrote.
+        best.pt stays until a new measurement is better than all that remain. Raise ConfigError if the file contains a
+        line that train.py did not write.
         """
         if self.path.exists():
             self._write([line for line, report in self._lines() if report["images"] <= images])
@@ -34,13 +34,13 @@ class MetricHistory:
         return any(report["images"] == images for _, report in self._lines())
 
     def is_best(self, report: Report) -> bool:
-        """Return True if a measurement is better than all in the file that were made under the same conditions."""
+        """Return True if a measurement is better than all those in the file with the same conditions."""
         new = report.to_dict()
         scores = [self._score(old) for _, old in self._lines() if self._conditions(old) == self._conditions(new)]
         return self._score(new) > max(scores, default=-math.inf)
 
     def add(self, report: Report) -> str | None:
-        """Append a measurement; return a warning if it cannot be written, which should not end a run of days."""
+        """Append a measurement; if it cannot be written, return a warning, so that the run can continue."""
         try:
             self._write([line for line, _ in self._lines()] + [json.dumps(report.to_dict()) + "\n"])
         except EditError as error:
@@ -48,24 +48,24 @@ class MetricHistory:
         return None
 
     def _write(self, lines: list[str]) -> None:
-        """Replace the file atomically: a line truncated by a kill would prevent resuming."""
+        """Replace the file atomically, because a line truncated by a kill would prevent resuming."""
         with replacing(self.path) as partial:
             partial.write_text("".join(lines), encoding="utf-8")
 
     def _conditions(self, report: dict[str, Any]) -> tuple[Any, Any]:
-        """Return the settings under which numbers are comparable: FIDs of 500 and 50,000 samples are not."""
+        """Return the settings that must be equal for numbers to be comparable, such as the number of samples."""
         how = report["how"].get(self.best)
         return report["facts"], how and how.replace("drawn", "generated")  # "drawn" in reports of older versions
 
     def _score(self, report: dict[str, Any]) -> float:
-        """Return the number `best`, negated if lower is better; -inf if it was not measured."""
+        """Return the value of the number `best`, negated if lower is better; -inf if it was not measured."""
         value = report["values"].get(self.best, math.nan)
         if math.isnan(value):
             return -math.inf
         return float(value if best_direction(self.best) == "higher" else -value)
 
     def _lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield each line and the report that it contains; raise ConfigError if a run did not write it."""
+        """Yield each line with its report; raise ConfigError if train.py did not write the line."""
         for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []:
             try:
                 report: dict[str, Any] = json.loads(line)

@@ -1,4 +1,4 @@
-"""States of metrics on real data: computed once, by all processes, then read from a cache on disk."""
+"""States of metrics on real data: computed once by all processes, and cached on disk if the metric allows it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from utils.progress import progress
 
 @dataclass
 class RealStatistics:
-    """Metric states on one data set. All processes must make the same calls; only the main one gets the states."""
+    """Metric states of one data set. All processes must make the same calls; only the main process gets the states."""
 
     dataset: PairDataset
     process: Process  # this process
@@ -27,7 +27,7 @@ class RealStatistics:
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the data's content; the first access reads all data."""
+        """Digest of the content of the data; the first access reads all data."""
         return from_main(self.process, lambda: content_digest(self.dataset))
 
     def state(
@@ -38,10 +38,10 @@ class RealStatistics:
         samples: int | None = None,
         facts: dict[str, Any] | None = None,
     ) -> State:
-        """Return the state of `samples` records, evenly spread (default: all), on the main process; {} on others.
+        """Return the metric state of the data on the main process; {} on others.
 
-        `update` computes the state of one batch; `what` names the computation in the progress bar. With `facts`, the
-        state is cached on disk, under the digest of the data and these facts.
+        `update` computes the state of a batch. Only `samples` records are used, spread evenly; None: all. `what` labels
+        the progress bar. With `facts`, the state is cached on disk under these facts and the digest of the data.
         """
         facts = None if facts is None else {"data": self.digest, **facts}
         state = load_statistics(facts) if facts and self.process.is_main else None
@@ -55,7 +55,7 @@ class RealStatistics:
         return state or {}
 
     def _batches(self, what: str, samples: int) -> Iterator[tuple[int, Samples]]:
-        """Yield (batch number, batch) of this process's share of `samples` records, evenly spread over the data."""
+        """Yield (batch number, batch) for this process's share of `samples` records, evenly spread over the data."""
         batches = (torch.arange(samples) * len(self.dataset) // samples).split(self.batch_size)
         own = rank_indices(len(batches), self.process)
         loader = DataLoader(
@@ -71,22 +71,22 @@ class RealStatistics:
 
 
 class States:
-    """States of this process's batches, to be merged with those of the other processes."""
+    """States of this process's batches, which `merged` combines with those of the other processes."""
 
     def __init__(self, reduce: Reduce) -> None:
         self.reduce = reduce
         self.batches: dict[int, State] = {}
 
     def add(self, batch: int, state: State) -> None:
-        """Store the state of a batch on the CPU, merged with earlier states of the same batch."""
+        """Store a state of a batch on the CPU; merge it with an earlier state of the same batch, if any."""
         state = {name: value.detach().cpu() for name, value in state.items()}
         earlier = self.batches.get(batch)
         self.batches[batch] = state if earlier is None else _merged([earlier, state], self.reduce)
 
     def merged(self) -> State:
-        """Return the states of all batches, merged in their order, on the main process; {} on others.
+        """Return the merged state of all batches of all processes on the main process; {} on others.
 
-        All processes must call this.
+        All processes must call this. States are merged in the order of their batch numbers.
         """
         batches = {i: state for own in gather_on_main(self.batches) for i, state in own.items()}
         return _merged([batches[i] for i in sorted(batches)], self.reduce)

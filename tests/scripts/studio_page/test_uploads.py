@@ -70,7 +70,7 @@ def test_a_background_photo_is_added_and_removed(model, invertible, session, tmp
 
 def test_codes_cannot_be_a_background(invertible, session, tmp_path):
     save_codes(session.current.codes, tmp_path / "codes.npy")
-    with pytest.raises(EditError, match=r"^codes.npy has an unsupported type: upload one of .bmp"):
+    with pytest.raises(EditError, match=r"^codes.npy has an unsupported type: upload one of the types .bmp"):
         list(invertible.open_background(uploaded(tmp_path / "codes.npy"), session.current))
 
 
@@ -137,7 +137,7 @@ def test_only_the_first_of_several_codes_is_opened(model, invertible, session, t
     save_codes(both, tmp_path / "codes.npy")
     [result] = invertible.open(uploaded(tmp_path / "codes.npy"))
     assert torch.equal(result.apply(session).current.codes, both[:1])
-    assert result.advice == "the file holds 2 codes; opened the first"
+    assert result.advice == "the file holds 2 codes; only the first was opened"
 
 
 def test_codes_are_opened_again(model, invertible, session, tmp_path):
@@ -152,7 +152,7 @@ def test_codes_are_opened_again(model, invertible, session, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("notes.txt", b"hello", r"^notes.txt has an unsupported type: upload one of .npy, .npz, .pt, .bmp"),
+        ("notes.txt", b"hello", r"^notes.txt has an unsupported type: upload one of the types .npy, .npz, .pt, .bmp"),
         ("bad.png", b"hello", r"^bad.png: is not an image"),
         ("bad.npy", b"hello", r"^bad.npy: is not a .npy array"),
     ],

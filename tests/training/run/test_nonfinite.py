@@ -122,7 +122,7 @@ def test_the_cause_is_told_where_the_module_is_not_found(train, monkeypatch):
 
     monkeypatch.setattr(DownBlock, "forward", broken)
     monkeypatch.setattr(NonfiniteGuard, "describe_origin", torch.no_grad()(NonfiniteGuard.describe_origin))
-    with pytest.raises(RunError, match=r"the loss is nan, .*; the module was not found \(OutOfMemoryError\); records"):
+    with pytest.raises(RunError, match=r"the loss is nan, .*; the search for .* failed \(OutOfMemoryError\); records"):
         train()
 
 
