@@ -162,9 +162,13 @@ def _check_slots(released: StateDict, slots: Sequence[Slot], module: torch.nn.Mo
             )
     if unread:
         example = label(min(map(str, unread)))
-        raise ModelError(f"{len(unread)} unknown tensors, for example {example}: modified networks are not supported")
+        raise ModelError(
+            f"{len(unread)} unknown tensors, for example {example}: give a checkpoint of the authors' own networks"
+        )
     if wrong := [name for name, value in released.items() if not value.is_floating_point()]:
-        raise ModelError(f"released tensor {wrong[0]} holds {released[wrong[0]].dtype}, not floats; damaged file")
+        raise ModelError(
+            f"released tensor {wrong[0]} holds {released[wrong[0]].dtype}, not floats: the file is damaged"
+        )
 
 
 def released_config(generator: StateDict, args: Mapping[str, Any]) -> ModelConfig:

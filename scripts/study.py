@@ -138,7 +138,10 @@ def is_complete(study: Study, output: Path, variant: str, seed: int) -> bool:
     except ConfigError as error:
         raise ConfigError(f"{files[-1]}: {error}") from None
     if other := [name for name in changed if name not in _BY_STAGES]:
-        raise ConfigError(f"{folder} differs in {', '.join(other)}: rename the variant, or choose another --output")
+        raise ConfigError(
+            f"{folder} was trained with other values of {', '.join(other)} than the study's: rename the variant, or "
+            "choose another --output"
+        )
     known = read_numbers(folder / "metrics.jsonl")
     for numbers in known.values():
         if unknown := [name for name in study.columns if name not in numbers]:

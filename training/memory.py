@@ -1,4 +1,7 @@
-"""Memory of this process: its peak (PyTorch's allocations on a GPU, the resident set on a CPU), and glibc's malloc."""
+"""Memory of this process: measure its peak, and keep glibc from returning freed memory to the system.
+
+The peak is that of PyTorch's allocations on a GPU, and of the resident set on a CPU.
+"""
 
 import contextlib
 import ctypes

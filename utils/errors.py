@@ -6,7 +6,7 @@ from enum import IntEnum
 class ExitCode(IntEnum):
     """Exit codes of the commands; 69, 70 and 75 are those of sysexits.h."""
 
-    MISTAKE = 2  # a UserError, or a shortage of the machine
+    MISTAKE = 2  # a UserError, or a lack of memory, disk space or other resources
     LOST = 69  # EX_UNAVAILABLE: other processes of the run died or stopped responding
     BAD_NUMBERS = 70  # EX_SOFTWARE: losses or weights are not finite
     PREEMPTED = 75  # EX_TEMPFAIL: a signal ended the run; rerun the same command to continue

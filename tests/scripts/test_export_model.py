@@ -133,7 +133,7 @@ def damage(path, change):
     [
         (lambda state: state["compositing.bias"].fill_(1e5), "in half precision: choose --precision single"),
         (lambda state: state["compositing.bias"].fill_(float("nan")), "choose an earlier checkpoint"),
-        (lambda state: state.pop("compositing.bias"), "another architecture"),
+        (lambda state: state.pop("compositing.bias"), "does not fit the network"),
     ],
 )
 def test_weights_that_cannot_be_stored(checkpoint, tmp_path, capsys, change, remedy):

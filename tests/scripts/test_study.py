@@ -218,7 +218,9 @@ def test_runs_of_another_recipe_are_not_taken_for_the_study_s(study, commands, t
     measured(folder, eye=0.5)
     (folder / "config.yaml").write_text(to_yaml(config))
     changed = study(variants={"paper": ["losses.mask=50"]})
-    with pytest.raises(ConfigError, match=r"paper-1 differs in losses.mask: rename the variant"):
+    with pytest.raises(
+        ConfigError, match=r"paper-1 was trained with other values of losses.mask than the study's: rename the variant"
+    ):
         main([str(changed), "--output", str(out)])
     (folder / "config.yaml").write_text("losses: {r9: 1}")
     with pytest.raises(ConfigError, match=r"paper-1/config.yaml: .*losses.r9"):

@@ -211,9 +211,11 @@ def check_shapes(module: nn.Module, state: StateDict) -> None:
     for name in [*own, *state]:
         if name not in state or name not in own:
             problem = "missing" if name in own else "unknown"
-            raise ReadingError(f"has another architecture: tensor {label(name)} is {problem}")
+            raise ReadingError(f"does not fit the network: tensor {label(name)} is {problem}; choose another file")
         if (shape := state[name].shape) != (expected := own[name].shape):
-            raise ReadingError(f"has another architecture: {name} has shape {list(shape)}, expected {list(expected)}")
+            raise ReadingError(
+                f"does not fit the network: {name} is {list(shape)}, expected {list(expected)}; choose another file"
+            )
         if own[name].is_floating_point() != state[name].is_floating_point() or state[name].is_complex():
             raise ReadingError(f"is damaged: {name} has the type {state[name].dtype}, expected {own[name].dtype}")
 
