@@ -97,7 +97,7 @@ class ImageDataset(_LmdbImages):
         candidates = sorted({*_SIZES, self.meta.get("resolution", 0)})
         sizes = [size for size in candidates if read(self.path, image_key(size, 0)) is not None]
         if not sizes:
-            raise DataError(f"{self.path} has no first image (such as {image_key(256, 0)}); write the data set again")
+            raise DataError(f"{self.path} has no key of image 0, such as {image_key(256, 0)}; write the data set again")
         if resolution is None:
             return max(sizes)
         if max(sizes) < resolution:

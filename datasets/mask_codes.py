@@ -51,9 +51,9 @@ def labels_from_colors(colors: np.ndarray, table: ClassTable) -> np.ndarray:
         DataError: if two classes share a colour, none has one, or the class table has no rule for a colour in the mask.
     """
     own = [color for k, color in enumerate(table.colors) if k not in table.uncolored]
-    if len(set(own)) < len(own):
+    if shared := [color for color in own if own.count(color) > 1]:
         raise DataError(
-            "is read by its colours, but two classes share a colour; give a class table with distinct colours"
+            f"is read by its colours, but several classes share {shared[0]}; give a class table with distinct colours"
             " (--classes, in a run: data.classes)"
         )
     # Each colour means one class. Look up all pixels at once, with colours as 24-bit numbers.

@@ -106,7 +106,7 @@ def list_images(folder: Path, without: Path | None = None) -> Listing:
     """List the image files in a folder and its subfolders, except in the folder `without`.
 
     Raises:
-        DataError: in the cases of `visible_files`.
+        DataError: if `folder` is no folder, or a folder cannot be listed or is reached twice through a link.
     """
     images, others = [], []
     for path in (Path(parent, name) for parent, names in visible_files(folder, without) for name in names):

@@ -65,7 +65,7 @@ class Source(ABC):
 
 
 class FileSource(Source):
-    """Records that are files."""
+    """Source of pairs that are image and mask files in folders."""
 
     folders: Sequence[Path]  # that were searched for images and masks
 

@@ -150,7 +150,7 @@ def slide_job(
     classes: ClassTable,
     name: str = "slide.png",
 ) -> Job:
-    """Return the job for a grid: a row for each code, moved along all directions from minus to plus their strengths."""
+    """Return the job for a grid: each row moves one code along all directions, by -1 to 1 times their strengths."""
     middle = SLIDE_COLUMNS // 2
     scales = [(column - middle) / middle for column in range(SLIDE_COLUMNS)]
     captions = [", ".join(f"{s * strength:+.2g}" if s else "0" for _, strength in directions) for s in scales]

@@ -125,9 +125,9 @@ M = TypeVar("M", bound=type[Metric])
 def register(name: str, *, better: Better | Mapping[str, Better | None]) -> Callable[[M], M]:
     """Decorate a class to make it a metric for `scripts.evaluate --metrics`, `metrics.names` and `metrics.best`.
 
-    `better` is "lower" or "higher" if the metric's only number is called `name`. Otherwise, it maps the name of each
-    number to "lower", "higher" or, if values cannot be ranked, None. Raise MetricError if the class or an argument is
-    invalid.
+    `better` is "lower" or "higher" for a metric with one number, which gets the metric's name. For others it maps the
+    name of each number to "lower", "higher", or None if it has no better direction. Raise MetricError if the class or
+    an argument is invalid.
     """
     numbers: dict[str, Better | None] = dict(better) if isinstance(better, Mapping) else {name: better}
 

@@ -108,7 +108,7 @@ def gpu_capabilities() -> list[tuple[int, int]]:
 
 
 def arch_list() -> str:
-    """Return the compute capabilities to compile for, like "8.0;9.0": TORCH_CUDA_ARCH_LIST, or the visible GPUs'."""
+    """Return the compute capabilities to compile for, like "8.0;9.0": TORCH_CUDA_ARCH_LIST, else of the visible GPUs, else a default."""
     return os.environ.get("TORCH_CUDA_ARCH_LIST") or ";".join(f"{a}.{b}" for a, b in gpu_capabilities() or _DEFAULT)
 
 

@@ -177,9 +177,10 @@ def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 def _differentiate_backward(
     ctx: Any, grad_grad_x: MaybeTensor, grad_grad_bias: MaybeTensor, grad_grad_strength: MaybeTensor
 ) -> tuple[MaybeTensor, ...]:
-    """Differentiate the backward operator, which is linear in `grad` and piecewise constant in `output`.
+    """Differentiate the backward operator, which scales each element of `grad` by a factor that `output` determines.
 
-    So the same operator computes the gradient of `grad`. `_differentiate` never passes noise that requires a gradient.
+    It equals its own transpose, so the same operator computes the gradient of `grad`. The factor is piecewise constant,
+    so `output` gets no gradient. `_differentiate` never passes noise that requires a gradient.
     """
     output, noise = ctx.saved_tensors
     wide = []

@@ -148,7 +148,10 @@ def is_complete(study: Study, output: Path, variant: str, seed: int) -> bool:
             raise ConfigError(f"columns: {folder} has no {unknown[0]}: choose from {', '.join(numbers)}")
     missing = sorted(set(study.images) - known.keys())
     if missing and missing[0] < max(known, default=0):
-        raise ConfigError(f"{folder} has no metrics at {missing[0]} images: remove this stage, or delete the folder")
+        raise ConfigError(
+            f"{folder} has no metrics at {missing[0]} images: remove that number from `images` in "
+            "the study, or delete the folder to train again"
+        )
     return not missing
 
 

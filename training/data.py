@@ -119,8 +119,8 @@ class TrainingData:
         if trained.names != self.classes.names:
             raise ConfigError(
                 f"{source} was trained on other classes than {self._path}: "
-                f"{first_difference(trained, self.classes)}; prepare the data with the classes of the former, or "
-                "start a new run without that file"
+                f"{first_difference(trained, self.classes)}; prepare the data with the classes of "
+                f"{source}, or start a new run without it"
             )
 
     def check_files(self) -> None:

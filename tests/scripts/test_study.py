@@ -232,7 +232,7 @@ def test_a_stage_that_runs_are_past(study, commands, tmp_path):
     out = tmp_path / "out"
     variants = {"paper": []}
     main([str(study(images=[8, 16], seeds=[0], variants=variants)), "--output", str(out)])
-    with pytest.raises(ConfigError, match=r"paper-0 has no metrics at 12 images: remove this stage"):
+    with pytest.raises(ConfigError, match=r"paper-0 has no metrics at 12 images: remove that number"):
         main([str(study(images=[8, 12, 16], seeds=[0], variants=variants)), "--output", str(out)])
     main([str(study(images=[8, 16, 24], seeds=[0], variants=variants)), "--output", str(out)])
     assert (out / "study.md").read_text().count("| paper |") == 3

@@ -76,7 +76,7 @@ class RunFolder:
 
     @contextmanager
     def claimed(self, process: Process) -> Iterator[None]:
-        """Lock the folder inside the block, and first remove files that a killed run left partly written.
+        """Lock the folder, remove files that a killed run left partly written, and unlock it after the block.
 
         Raises:
             ConfigError: if another run uses the folder, or the folder is not writable.

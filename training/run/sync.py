@@ -50,7 +50,7 @@ class IterationSync:
         self._pending: deque[_Pending] = deque()
 
     def exchange(self, stop: bool, bad_steps: Tensor, checks: IterationChecks) -> list[SyncResult]:
-        """Send this process's flags. Return the result of this iteration, or on a GPU that of the previous one, if any.
+        """Exchange the flags. Return a list of one result: of this iteration, or on a GPU of the last (empty at first).
 
         Args:
             stop: True if a signal has asked this process to stop.
