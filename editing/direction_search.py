@@ -160,7 +160,7 @@ def read_labels(path: Path) -> tuple[list[int], Tensor]:
         values.append(value)
     if len(set(seeds)) < max(len(seeds), MIN_LABELS):
         raise EditError(
-            f"{path} has {len(set(seeds))} different seeds in {len(seeds)} lines; label at least {MIN_LABELS} seeds, and "
-            "remove repeated lines"
+            f"{path} has {len(set(seeds))} different seeds in {len(seeds)} lines; label at least {MIN_LABELS} "
+            "seeds, and remove repeated lines"
         )
     return seeds, torch.tensor(values, dtype=torch.float64)

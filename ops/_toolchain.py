@@ -108,7 +108,10 @@ def gpu_capabilities() -> list[tuple[int, int]]:
 
 
 def arch_list() -> str:
-    """Return the compute capabilities to compile for, like "8.0;9.0": TORCH_CUDA_ARCH_LIST, else of the visible GPUs, else a default."""
+    """Return the compute capabilities to compile for, like "8.0;9.0".
+
+    They come from TORCH_CUDA_ARCH_LIST, else from the visible GPUs, else from `_DEFAULT`.
+    """
     return os.environ.get("TORCH_CUDA_ARCH_LIST") or ";".join(f"{a}.{b}" for a, b in gpu_capabilities() or _DEFAULT)
 
 

@@ -220,7 +220,7 @@ class TrainingSteps:
         return adversarial + self.losses.mask * mask
 
     def _path_length_loss(self, micro_batch: MicroBatch) -> Tensor:
-        """Weighted path length penalty of new samples, `path_length_batch_share` times as many as in the micro-batch."""
+        """Weighted path length penalty of new samples: `path_length_batch_share` as many as in the micro-batch."""
         generator, losses = self.state.generator, self.losses
         samples = max(1, round(len(micro_batch[0]) * losses.path_length_batch_share))
         layer_codes = generator.expand(self._codes(samples)).detach().requires_grad_()
