@@ -1,4 +1,4 @@
-"""Exponential moving average (EMA) of the generator's weights (Progressive GAN, section 5)."""
+"""Exponential moving average (EMA) of the generator's weights (Progressive GAN, appendix A.1)."""
 
 import torch
 from torch import nn

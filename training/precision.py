@@ -42,7 +42,7 @@ class AdversarialNetworks:
         """Return the logits [N, 1] of each batch; one forward pass scores all batches.
 
         Args:
-            batches: images [N, 3, R, R], and segmentations [N, K, R, R] if the discriminator uses them, all with one size N.
+            batches: images [N, 3, R, R], and segmentations [N, K, R, R] if the discriminator uses them, all of size N.
         """
         inputs = batches[0] if len(batches) == 1 else [torch.cat(each) for each in zip(*batches, strict=True)]
         with self._autocast(inputs[0]):
