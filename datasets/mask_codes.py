@@ -50,10 +50,10 @@ def labels_from_colors(colors: np.ndarray, table: ClassTable) -> np.ndarray:
     Raises:
         DataError: if two classes share a colour, none has one, or the class table has no rule for a colour in the mask.
     """
-    own = [color for k, color in enumerate(table.colors) if k not in table.uncolored]
-    if shared := [color for color in own if own.count(color) > 1]:
+    own = {name: table.colors[k] for k, name in enumerate(table.names) if k not in table.uncolored}
+    if shared := [name for name, color in own.items() if list(own.values()).count(color) > 1]:
         raise DataError(
-            f"is read by its colours, but several classes share {shared[0]}; give a class table with distinct colours"
+            f"is read by its colours, but {shared[0]} shares its colour with another class; give a class table with distinct colours"
             " (--classes, in a run: data.classes)"
         )
     # Each colour means one class. Look up all pixels at once, with colours as 24-bit numbers.
