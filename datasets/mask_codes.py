@@ -53,8 +53,8 @@ def labels_from_colors(colors: np.ndarray, table: ClassTable) -> np.ndarray:
     own = {name: table.colors[k] for k, name in enumerate(table.names) if k not in table.uncolored}
     if shared := [name for name, color in own.items() if list(own.values()).count(color) > 1]:
         raise DataError(
-            f"is read by its colours, but {shared[0]} shares its colour with another class; give a class table with distinct colours"
-            " (--classes, in a run: data.classes)"
+            f"is read by its colours, but {shared[0]} shares its colour with another class; give a class table with "
+            "distinct colours (--classes, in a run: data.classes)"
         )
     # Each colour means one class. Look up all pixels at once, with colours as 24-bit numbers.
     classes = {int(color[1:], 16): k for color, (k,) in _classes_of_colors(table, table.uncolored).items()}
