@@ -1,10 +1,21 @@
 #!/usr/bin/env bash
 # Set up the environment, generate faces, train a small model on a CPU, and write samples and class areas.
-# Arguments are passed to train.py. FACES is the number of faces to generate for training (default 5000).
+# Options such as training.batch_size=8 are passed to train.py. FACES is the number of faces to generate for training
+# (default 5000).
 # Rerun the command to continue the training where it stopped.
 set -euo pipefail
-. "$(dirname "$0")/environment.sh" requirements.txt
 data=data/faces_64 run=runs/faces_64_cpu
+
+for argument in "$@"; do
+    case $argument in
+    "data.path=$data") ;;
+    --* | data.path=*)
+        echo "error: quickstart.sh does not take $argument; use train.py, see docs/training.md" >&2
+        exit 2
+        ;;
+    esac
+done
+. "$(dirname "$0")/environment.sh" requirements.txt
 
 if [ -e "$data" ]; then
     echo "training on the existing faces in $data"

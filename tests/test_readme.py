@@ -229,3 +229,11 @@ def test_snippet(copy, python, snippet):
 
 def test_every_folder_is_described():
     assert FOLDERS - {"tests"} <= set(re.findall(r"`(\w+)/`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("arguments", [["--output", "runs/other"], ["--output=runs/other"], ["data.path=photos"]])
+def test_the_quickstart_refuses_another_run_or_data(arguments):
+    """It would train there, but sample from its own run, and replace the pictures in it."""
+    result = run_command(["bash", "scripts/quickstart.sh", *arguments], cwd=ROOT, capture_output=True)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == f"error: quickstart.sh does not take {arguments[0]}; use train.py, see docs/training.md\n"
