@@ -41,6 +41,8 @@ class DataConfig(FolderOptions):
     """
 
     path: tuple[str, ...] = ()  # an LMDB, several LMDBs that form one data set, or a folder of files
+    # Images without masks that join the pairs in `path`: a folder, an LMDB, or several. Each batch has as many of them.
+    unlabelled: tuple[str, ...] = ()
     crop: Crop = "error"  # how to treat a folder's images that are not square, see `datasets.crop_and_resize`
     mirror: bool = False  # mirror half of the images with their masks, swapping left and right partner classes
     soft_masks: bool = False  # soften the edges of real masks, see `datasets.transforms.soften`
@@ -49,8 +51,8 @@ class DataConfig(FolderOptions):
     def __post_init__(self) -> None:
         if self.workers < 0:
             raise ValueError(f"data.workers = {self.workers}: choose 0 or more")
-        for option in ("masks", "classes", "skip_unpaired", "read_by", "soft_masks"):
-            if self.images_only and getattr(self, option) not in ("", False, "auto"):
+        for option in ("masks", "classes", "skip_unpaired", "read_by", "soft_masks", "unlabelled"):
+            if self.images_only and getattr(self, option) not in ("", False, "auto", ()):
                 raise ValueError(f"data.{option} has no effect with data.images_only, which ignores masks; omit one")
 
 

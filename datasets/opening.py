@@ -7,6 +7,7 @@ Shapes: R resolution. Images and labels stay uint8 here; see `datasets.transform
 
 import hashlib
 import json
+import os
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
@@ -139,6 +140,23 @@ def open_images(config: DataConfig, resolution: int) -> ImagesOnlyDataset:
     return ImagesOnlyDataset([_open_images(path, config, resolution) for path in config.path])
 
 
+def open_unlabelled(config: DataConfig, resolution: int) -> ImagesOnlyDataset:
+    """Open the images without masks in `config.unlabelled`, resized to side `resolution`.
+
+    Raises:
+        DataError: if a path cannot be used, holds masks, or is also in `config.path`.
+    """
+    pairs = {os.path.realpath(path) for path in config.path}
+    for path in config.unlabelled:
+        if os.path.realpath(path) in pairs:
+            raise DataError(f"data.unlabelled: {path} is also in data.path; give images that are not among the pairs")
+        if _holds_masks(path):
+            raise DataError(
+                f"data.unlabelled: {path} holds masks; add it to data.path, or give a folder of images only"
+            )
+    return open_images(DataConfig(path=config.unlabelled, crop=config.crop, images_only=True), resolution)
+
+
 def _open_pairs(path: str, config: DataConfig, resolution: int | None, num_classes: int | None) -> PairDataset:
     if is_lmdb(path):
         from datasets.image_mask import ImageMaskDataset
@@ -163,6 +181,17 @@ def _open_images(path: str, config: DataConfig, resolution: int) -> "ImageMaskDa
     from datasets.lmdb_reading import holds_pairs
 
     return ImageMaskDataset(path, resolution) if holds_pairs(Path(path)) else ImageDataset(path, resolution)
+
+
+def _holds_masks(path: str) -> bool:
+    if is_lmdb(path):
+        from datasets.lmdb_reading import holds_pairs
+
+        return holds_pairs(Path(path))
+    try:
+        return not _find_files(path, FolderOptions()).problems
+    except DataError:  # no masks were found
+        return False
 
 
 def _find_files(path: str, options: FolderOptions) -> "FileSource":

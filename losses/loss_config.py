@@ -22,6 +22,7 @@ class LossConfig:
         path_length_every: interval n: apply this regularization in every n-th iteration, multiplied by n; 0: never.
         path_length_batch_share: fraction of each micro-batch for this regularization, at least one sample.
         style_mixing: probability that a sample mixes the styles of two codes.
+        unlabelled: weight of the adversarial losses, R1 and R2 on images without masks (`data.unlabelled`).
     """
 
     relativistic: bool = False
@@ -36,6 +37,7 @@ class LossConfig:
     path_length_every: int = 4
     path_length_batch_share: float = 0.5
     style_mixing: float = 0.3
+    unlabelled: float = 1.0
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -15,6 +15,7 @@ class MetricConfig:
     """
 
     names: tuple[str, ...] = ("fid", "kid", "areas", "locality")  # registered metrics
+    reference: tuple[str, ...] = ()  # data with masks that a run is measured against; default: data.path
     extractor: Extractor = "efflite0"  # network of the features; with efflite0, fid is reported as fd_efflite0
     weights: str = ""  # file with Inception's weights; those of efflite0 come with a Python package
     lpips: str = ""  # file with VGG16's weights for LPIPS in the path length; without it, efflite0 replaces LPIPS

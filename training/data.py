@@ -3,10 +3,11 @@
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from configs import RunConfig
 from datasets.data_loader import InfiniteSampler, make_loader
@@ -19,6 +20,7 @@ from datasets.opening import (
     first_difference,
     open_dataset,
     open_images,
+    open_unlabelled,
 )
 from models.discriminator import GROUP_SIZE
 from training.discriminator_inputs import DiscriminatorInputs, ImageInputs, MicroBatch, PairInputs, split
@@ -47,8 +49,9 @@ class TrainingData:
 
     Attributes:
         dataset: the opened data set.
+        unlabelled: the images without masks that join it (`data.unlabelled`), or None.
         classes: class table of the data set or, for images alone, of the pretrained model.
-        inputs: conversion of samples to the discriminator's inputs.
+        inputs: conversion of samples to the discriminator's inputs; with unlabelled images, a second one for these.
         micro_batches: number of micro-batches in this process's share of a batch.
         micro_batch_size: number of samples in a micro-batch.
 
@@ -61,17 +64,22 @@ class TrainingData:
         self._config = config
         self._process = process
         self.dataset: Dataset
-        self.inputs: DiscriminatorInputs
+        self.unlabelled: ImagesOnlyDataset | None = None
+        self.inputs: list[DiscriminatorInputs]
         if config.data.images_only:
             assert pretrained is not None, "RunConfig requires model.init_from"
             self.dataset, self.classes = open_images(config.data, config.model.resolution), pretrained
-            self.inputs = ImageInputs(self._augmentation())
+            self.inputs = [ImageInputs(self._augmentation())]
         else:
             self.dataset = open_dataset(config.data, config.model.resolution, config.model.num_classes)
             self.classes = self.dataset.classes
             augmentation = self._augmentation()
-            self.inputs = PairInputs(self.classes, process.device, augmentation, config.data.soft_masks)
-        self.dataset[0]  # raises DataError here and not in a worker
+            self.inputs = [PairInputs(self.classes, process.device, augmentation, config.data.soft_masks)]
+            if config.data.unlabelled:
+                self.unlabelled = open_unlabelled(config.data, config.model.resolution)
+                self.inputs.append(ImageInputs(augmentation))
+        for dataset in self._datasets:
+            dataset[0]  # raises DataError here and not in a worker
         if pretrained:
             self.check_classes(pretrained, config.model.init_from)
         if process.is_main and not config.data.images_only:
@@ -80,10 +88,23 @@ class TrainingData:
         self.micro_batches, self.micro_batch_size = split_batch(config, process.world_size)
 
     @property
+    def provenance(self) -> list[dict[str, Any]]:
+        """Origin of all records, as checkpoints store it."""
+        return [origin for dataset in self._datasets for origin in dataset.provenance]
+
+    @property
     def pairs(self) -> PairDataset:
         """The data set as a `PairDataset`; only for runs with masks."""
         assert not isinstance(self.dataset, ImagesOnlyDataset), "RunConfig does not allow this without masks"
         return self.dataset
+
+    def reference(self) -> PairDataset:
+        """Return the data set that metrics compare with, `metrics.reference` or that of the run."""
+        config = self._config
+        if not config.metrics.reference:
+            return self.pairs
+        options = replace(config.data, path=config.metrics.reference)
+        return open_dataset(options, config.model.resolution, config.model.num_classes)
 
     def batches(self, images: int) -> Iterator[list[MicroBatch]]:
         """Yield this process's share of each batch, without end, as a list of micro-batches on its device.
@@ -95,16 +116,21 @@ class TrainingData:
         """
         device, data = self._process.device, self._config.data
         share = self.micro_batches * self.micro_batch_size
-        loader = make_loader(self.dataset, self._sampler(images), share, data.workers, device.type == "cuda")
-        for batch in loader:
-            samples: MicroBatch = tuple(x.to(device, non_blocking=True) for x in batch)
+        loaders = [
+            make_loader(dataset, self._sampler(len(dataset), images), share, data.workers, device.type == "cuda")
+            for dataset in self._datasets
+        ]
+        for batches in zip(*loaders, strict=True):
+            samples: MicroBatch = tuple(x.to(device, non_blocking=True) for batch in batches for x in batch)
             if data.mirror:
-                samples = self.inputs.mirror(samples)
+                for inputs in self.inputs:
+                    samples = inputs.mirror(samples)
             yield split(samples, self.micro_batches)
 
     def record_indices(self, images: int) -> list[int]:
         """Return the indices of the records in this process's share of the batch that starts after `images` images."""
-        return list(islice(self._sampler(images), self.micro_batches * self.micro_batch_size))
+        sampler = self._sampler(len(self.dataset), images)
+        return list(islice(sampler, self.micro_batches * self.micro_batch_size))
 
     def check_classes(self, trained: ClassTable, source: str) -> None:
         """Check that trained networks and the data have the same class names.
@@ -149,16 +175,19 @@ class TrainingData:
     def _path(self) -> str:
         return ", ".join(self._config.data.path)
 
+    @property
+    def _datasets(self) -> list[Dataset]:
+        return [self.dataset, self.unlabelled] if self.unlabelled else [self.dataset]
+
     def _folders(self) -> list["FileSource"]:
-        dataset = self.dataset
-        shards = dataset.shards if isinstance(dataset, ShardedDataset | ImagesOnlyDataset) else [dataset]
+        shards: list[Any] = []
+        for dataset in self._datasets:
+            shards += dataset.shards if isinstance(dataset, ShardedDataset | ImagesOnlyDataset) else [dataset]
         return [shard.source for shard in shards if isinstance(shard, FolderDataset)]
 
-    def _sampler(self, images: int) -> InfiniteSampler:
+    def _sampler(self, length: int, images: int) -> InfiniteSampler:
         process, seed = self._process, self._config.training.seed
-        return InfiniteSampler(
-            len(self.dataset), rank=process.rank, world_size=process.world_size, seed=seed, start=images
-        )
+        return InfiniteSampler(length, rank=process.rank, world_size=process.world_size, seed=seed, start=images)
 
     def _augmentation(self) -> "Augmentation | None":
         if not self._config.augment.is_on:

@@ -15,7 +15,8 @@ from models.generator import GeneratorOutput
 if TYPE_CHECKING:
     from datasets.augment import Augmentation
 
-MicroBatch = tuple[Tensor, ...]  # images uint8 [N, 3, R, R]; with masks also labels uint8 [N, R, R]
+# Images uint8 [N, 3, R, R]; with masks also labels uint8 [N, R, R]; then unlabelled images uint8 [N, 3, R, R], if any.
+MicroBatch = tuple[Tensor, ...]
 Inputs = tuple[Tensor, ...]  # images [N, 3, R, R], real ones in [-1, 1]; with masks also segmentations [N, K, R, R]
 
 
@@ -53,11 +54,11 @@ class PairInputs:
         self._mirrored = torch.from_numpy(classes.mirrored()).to(device)
 
     def mirror(self, micro_batch: MicroBatch) -> MicroBatch:
-        images, labels = micro_batch
-        return mirror_half(images, labels, self._mirrored)
+        images, labels, *unlabelled = micro_batch
+        return *mirror_half(images, labels, self._mirrored), *unlabelled
 
     def real(self, micro_batch: MicroBatch, probability: Tensor) -> Inputs:
-        images, labels = micro_batch
+        images, labels = micro_batch[:2]
         if self.augmentation:
             image, segmentation = self.augmentation.real(images, labels, probability)
         else:
@@ -71,7 +72,7 @@ class PairInputs:
 
 
 class ImageInputs:
-    """Images alone: the discriminator runs without its segmentation branch."""
+    """Images alone, the last tensor of a micro-batch: the discriminator runs without its segmentation branch."""
 
     names: tuple[str, ...] = ("image",)
 
@@ -79,12 +80,11 @@ class ImageInputs:
         self.augmentation = augmentation
 
     def mirror(self, micro_batch: MicroBatch) -> MicroBatch:
-        (images,) = micro_batch
-        return (mirror_images(images),)
+        *pairs, images = micro_batch
+        return *pairs, mirror_images(images)
 
     def real(self, micro_batch: MicroBatch, probability: Tensor) -> Inputs:
-        (images,) = micro_batch
-        return self._augment(_to_float(images), probability)
+        return self._augment(_to_float(micro_batch[-1]), probability)
 
     def fake(self, output: GeneratorOutput, probability: Tensor) -> Inputs:
         return self._augment(output.image, probability)

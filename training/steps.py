@@ -6,6 +6,8 @@ Shapes: N samples of a micro-batch, K parts (one per class), B base vectors of a
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +40,14 @@ from training.training_config import TrainingConfig
 from utils.distributed import mean_over_processes
 
 Loss = Callable[[MicroBatch], Tensor]
+
+
+class Stream(NamedTuple):
+    """Samples that the discriminator scores: images with masks, or images without."""
+
+    inputs: DiscriminatorInputs
+    weight: float = 1.0  # of the adversarial losses and penalties
+    suffix: str = ""  # with which names of reported losses end
 
 
 @dataclass
@@ -73,6 +83,7 @@ class TrainingSteps:
         training: batch size, precision, compilation, CUDA graphs, half-life of the generator's moving average.
         stats: collects losses and times.
         inputs: converts real and fake samples to the discriminator's inputs.
+        unlabelled: like `inputs`, for the images without masks that join the pairs; None without such images.
     """
 
     def __init__(
@@ -82,6 +93,7 @@ class TrainingSteps:
         training: TrainingConfig,
         stats: Stats,
         inputs: DiscriminatorInputs,
+        unlabelled: DiscriminatorInputs | None = None,
     ) -> None:
         self.state = state
         self.losses = losses
@@ -89,12 +101,16 @@ class TrainingSteps:
         self.stats = stats
         config, device = state.generator.config, state.path_mean.device
         self.inputs = inputs
+        self.streams = [Stream(inputs)]
+        if unlabelled:
+            self.streams.append(Stream(unlabelled, losses.unlabelled, "_unlabelled"))
         scaled = losses.r1_scale_with_resolution
         self.penalty_scale = penalty_scale(config.resolution, training.batch_size) if scaled else 1.0
         self.networks = AdversarialNetworks(state.generator, state.discriminator, training)
         generator = (state.generator, state.generator_optimizer)
         discriminator = (state.discriminator, state.discriminator_optimizer)
-        penalties = [self._r1_loss, self._r2_loss] if losses.has_r2 else [self._r1_loss]
+        kinds = (self._r1_loss, self._r2_loss) if losses.has_r2 else (self._r1_loss,)
+        penalties = [partial(penalty, stream) for penalty in kinds for stream in self.streams]
         steps = {
             "discriminator": OptimizerStep(*discriminator, [self._discriminator_loss]),
             "r1": OptimizerStep(*discriminator, penalties, losses.r1_every, splits_further=True),
@@ -171,52 +187,60 @@ class TrainingSteps:
         """Adversarial loss of the discriminator on real samples and the same number of fake ones."""
         with torch.no_grad():
             fake = self._generate(len(micro_batch[0]))
-        real_logits, fake_logits = self.networks.score(self._real_inputs(micro_batch), self._fake_inputs(fake))
-        if self._uses_ada:
-            logits = real_logits - fake_logits if self.losses.relativistic else real_logits
-            self.state.augment_signs += count_signs(logits)
         adversarial = relativistic_loss if self.losses.relativistic else discriminator_loss
-        loss = adversarial(real_logits, fake_logits)
-        self._report(discriminator=loss, score_real=real_logits, score_fake=fake_logits)
-        return loss
+        losses = []
+        for stream in self.streams:
+            real_logits, fake_logits = self.networks.score(self._real(stream, micro_batch), self._fake(stream, fake))
+            if self._uses_ada and stream.inputs is self.inputs:
+                logits = real_logits - fake_logits if self.losses.relativistic else real_logits
+                self.state.augment_signs += count_signs(logits)
+            loss = adversarial(real_logits, fake_logits)
+            self._report(stream, discriminator=loss, score_real=real_logits, score_fake=fake_logits)
+            losses.append(stream.weight * loss)
+        return torch.stack(losses).sum()
 
-    def _r1_loss(self, micro_batch: MicroBatch) -> Tensor:
+    def _r1_loss(self, stream: Stream, micro_batch: MicroBatch) -> Tensor:
         """Weighted R1 penalty on the discriminator's gradients at real inputs."""
         weights = {"image": self.losses.r1_image, "segmentation": self.losses.r1_segmentation}
-        return self._penalty("r1", self._real_inputs(micro_batch), weights)
+        return self._penalty("r1", stream, self._real(stream, micro_batch), weights)
 
-    def _r2_loss(self, micro_batch: MicroBatch) -> Tensor:
+    def _r2_loss(self, stream: Stream, micro_batch: MicroBatch) -> Tensor:
         """Weighted R2 penalty on the discriminator's gradients at fake inputs."""
         weights = {"image": self.losses.r2_image, "segmentation": self.losses.r2_segmentation}
         with torch.no_grad():
-            inputs = self._fake_inputs(self._generate(len(micro_batch[0])))
-        return self._penalty("r2", inputs, weights)
+            inputs = self._fake(stream, self._generate(len(micro_batch[0])))
+        return self._penalty("r2", stream, inputs, weights)
 
-    def _penalty(self, name: str, inputs: Inputs, weights: Mapping[str, float]) -> Tensor:
+    def _penalty(self, name: str, stream: Stream, inputs: Inputs, weights: Mapping[str, float]) -> Tensor:
         """Sum over the inputs of gamma / 2 * penalty (gammas: `weights`), times `r1_every` and `penalty_scale`."""
         inputs = tuple(x.requires_grad_() for x in inputs)
         with no_parameter_gradients():
             values = gradient_penalties(self.state.discriminator(*inputs), inputs)
-        penalties = dict(zip(self.inputs.names, values, strict=True))
-        self._report(**{f"{name}_{kind}": penalty for kind, penalty in penalties.items()})
+        penalties = dict(zip(stream.inputs.names, values, strict=True))
+        self._report(stream, **{f"{name}_{kind}": penalty for kind, penalty in penalties.items()})
         weighted = torch.stack([weights[kind] / 2 * penalty for kind, penalty in penalties.items()])
-        return self.losses.r1_every * self.penalty_scale * weighted.sum()
+        return stream.weight * self.losses.r1_every * self.penalty_scale * weighted.sum()
 
     def _generator_loss(self, micro_batch: MicroBatch) -> Tensor:
         """Adversarial loss of the generator plus weighted mask regularization (paper, section 3.5)."""
         discriminator = self.state.discriminator
         discriminator.requires_grad_(False)  # its parameters need no gradients; the fake samples still get them
         fake = self._generate(len(micro_batch[0]))
-        (fake_logits,) = self.networks.score(self._fake_inputs(fake))
-        if self.losses.relativistic:
-            with torch.no_grad():
-                (real_logits,) = self.networks.score(self._real_inputs(micro_batch))
-            adversarial = relativistic_loss(fake_logits, real_logits)
-        else:
-            adversarial = generator_loss(fake_logits)
+        losses = []
+        for stream in self.streams:
+            (fake_logits,) = self.networks.score(self._fake(stream, fake))
+            if self.losses.relativistic:
+                with torch.no_grad():
+                    (real_logits,) = self.networks.score(self._real(stream, micro_batch))
+                loss = relativistic_loss(fake_logits, real_logits)
+            else:
+                loss = generator_loss(fake_logits)
+            self._report(stream, generator=loss)
+            losses.append(stream.weight * loss)
+        adversarial = torch.stack(losses).sum()
         discriminator.requires_grad_(True)
         mask = mask_loss(fake.coarse, fake.segmentation)
-        self._report(generator=adversarial, mask=mask)
+        self._report(mask=mask)
         return adversarial + self.losses.mask * mask
 
     def _path_length_loss(self, micro_batch: MicroBatch) -> Tensor:
@@ -248,11 +272,11 @@ class TrainingSteps:
         first, second = generator.mapping(z).chunk(2)
         return mix_styles(first, second, self.losses.style_mixing, generator.config)
 
-    def _real_inputs(self, micro_batch: MicroBatch) -> Inputs:
-        return self.inputs.real(micro_batch, self.state.augment_probability)
+    def _real(self, stream: Stream, micro_batch: MicroBatch) -> Inputs:
+        return stream.inputs.real(micro_batch, self.state.augment_probability)
 
-    def _fake_inputs(self, fake: GeneratorOutput) -> Inputs:
-        return self.inputs.fake(fake, self.state.augment_probability)
+    def _fake(self, stream: Stream, fake: GeneratorOutput) -> Inputs:
+        return stream.inputs.fake(fake, self.state.augment_probability)
 
     @property
     def _uses_ada(self) -> bool:
@@ -266,9 +290,9 @@ class TrainingSteps:
             self.stats.report("augment/mean_sign", mean_sign)
         self.stats.report("augment/probability", state.augment_probability)
 
-    def _report(self, **values: Tensor) -> None:
+    def _report(self, stream: Stream | None = None, /, **values: Tensor) -> None:
         for name, value in values.items():
-            self.stats.report(f"losses/{name}", value)
+            self.stats.report(f"losses/{name}{stream.suffix if stream else ''}", value)
 
 
 def split_for_penalty(batch: Sequence[MicroBatch]) -> list[MicroBatch]:

@@ -38,7 +38,7 @@ class Trainer:
         if self.pretrained:
             self.pretrained.initialize(self.state)
         self.stats = Stats(process.device)
-        self.steps = TrainingSteps(self.state, config.losses, config.training, self.stats, self.data.inputs)
+        self.steps = TrainingSteps(self.state, config.losses, config.training, self.stats, *self.data.inputs)
         self.evaluation = _evaluation(config, self.data, process)
 
     def train(self, folder: "RunFolder", resume: str, preemption: "Preemption") -> int:
@@ -96,4 +96,4 @@ def _evaluation(config: RunConfig, data: TrainingData, process: Process) -> "Eva
         return None
     from training.evaluation.evaluator import Evaluation
 
-    return Evaluation(config.metrics, data.pairs, process, workers=config.data.workers)
+    return Evaluation(config.metrics, data.reference(), process, workers=config.data.workers)

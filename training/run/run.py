@@ -208,7 +208,7 @@ class Run:
         """Return the contents of a checkpoint as plain data and tensors. Every process must call it."""
         return {
             **self.state.networks(self.data.classes.to_dict()).to_dict(),
-            "data": self.data.dataset.provenance,
+            "data": self.data.provenance,
             "start": self.pretrained and self.pretrained.to_dict(),
             "config": asdict(self.config),
             "training": self.state.to_dict(),
