@@ -44,7 +44,7 @@ def test_soft_masks_are_an_option_of_a_run(tmp_path, faces_32, soft_masks):
     options = [*TINY_OPTIONS, f"data.path={faces_32}", f"data.soft_masks={str(soft_masks).lower()}"]
     config = load_config(tmp_path / "config.yaml", options)
     data = TrainingData(config, Process(torch.device("cpu")), None)
-    _, segmentation = data.inputs.real(default_collate([data.dataset[0], data.dataset[1]]), torch.tensor(0.0))
+    _, segmentation = data.inputs[0].real(default_collate([data.dataset[0], data.dataset[1]]), torch.tensor(0.0))
     assert (len(segmentation.unique()) > 2) == soft_masks
 
 

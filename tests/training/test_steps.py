@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -176,7 +177,7 @@ def test_r2_is_the_penalty_of_r1_on_drawn_pairs(tiny_config, labelled):
     steps = build(tiny_config, LossConfig(r1_image=0, r1_segmentation=0, r2_image=6, r2_segmentation=70, r1_every=2))
     state = steps.state
     torch.manual_seed(3)
-    steps._r2_loss(labelled).backward()
+    steps._r2_loss(steps.streams[0], labelled).backward()
     ours = [x for x in gradients(state.discriminator) if x.any()]
     assert gradients(state.generator) == []
     reports = steps.stats.tick()
@@ -202,7 +203,9 @@ def test_penalties_of_parts_are_those_of_the_whole(tiny_config, monkeypatch, sam
         torch.randint(13, (samples, 32, 32), dtype=torch.uint8),
     )
     discriminator = steps.state.discriminator
-    expected = torch.autograd.grad(steps._r1_loss(records), list(discriminator.parameters()), allow_unused=True)
+    expected = torch.autograd.grad(
+        steps._r1_loss(steps.streams[0], records), list(discriminator.parameters()), allow_unused=True
+    )
     sizes, forward = [], discriminator.forward
     monkeypatch.setattr(
         discriminator, "forward", lambda image, *rest: sizes.append(len(image)) or forward(image, *rest)
@@ -237,7 +240,7 @@ def test_both_penalties_add_up(tiny_config, labelled):
     def step(*names: str) -> list[Tensor]:
         steps = build(tiny_config, LossConfig(r2_image=6, r2_segmentation=70))
         torch.manual_seed(3)
-        steps.schedule["r1"].terms = [getattr(steps, name) for name in names]
+        steps.schedule["r1"].terms = [partial(getattr(steps, name), steps.streams[0]) for name in names]
         steps.step("r1", [labelled])
         return [p.grad for p in steps.state.discriminator.parameters() if p.grad is not None]
 
@@ -252,7 +255,9 @@ def test_the_scale_holds_for_both_penalties(tiny_config, labelled):
     for options in (losses, scaled):
         steps = build(tiny_config, options)
         torch.manual_seed(3)
-        values.append([steps._r1_loss(labelled).item(), steps._r2_loss(labelled).item()])
+        values.append(
+            [steps._r1_loss(steps.streams[0], labelled).item(), steps._r2_loss(steps.streams[0], labelled).item()]
+        )
     assert values[1] == pytest.approx([value * (32 / 512) ** 2 * (32 / BATCH) for value in values[0]], rel=1e-5)
 
 

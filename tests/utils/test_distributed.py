@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from losses import LossConfig
 from models import ModelConfig
 from tests.processes import spawn
 from training import gradient_reducer as reduction
-from training.discriminator_inputs import PairInputs
+from training.discriminator_inputs import ImageInputs, PairInputs
 from training.state import TrainingState, build_state
 from training.stats import Stats
-from training.steps import TrainingSteps
+from training.steps import Stream, TrainingSteps
 from training.training_config import TrainingConfig
 from utils import distributed
 from utils.distributed import from_main, gather_on_main, process_group, usable_cores
@@ -28,7 +29,7 @@ from utils.errors import ConfigError
 BATCH = 8
 CPU = torch.device("cpu")
 ITERATIONS = 2  # the first finds the order in which gradients are sent, the second sends them in it
-LOSSES = LossConfig(r1_every=1, path_length_every=1, path_length_batch_share=1.0)
+LOSSES = LossConfig(r1_every=1, path_length_every=1, path_length_batch_share=1.0, unlabelled=0)
 ALL_LOSSES = replace(LOSSES, relativistic=True, r2_image=10.0, r2_segmentation=1000.0, r1_scale_with_resolution=True)
 
 
@@ -53,29 +54,33 @@ class FixedSteps(TrainingSteps):
     def __init__(
         self, state: TrainingState, losses: LossConfig, rank: int, world_size: int, micro_batches: int
     ) -> None:
-        super().__init__(state, losses, TrainingConfig(), Stats(CPU), PairInputs(celebamask13(), CPU))
+        inputs = PairInputs(celebamask13(), CPU), ImageInputs()
+        super().__init__(state, losses, TrainingConfig(), Stats(CPU), *inputs[: 1 + (losses.unlabelled > 0)])
         stream = torch.Generator().manual_seed(5)
         w = torch.randn(BATCH, state.generator.config.latent_dim, generator=stream, dtype=torch.float64)
         self.noise = torch.randn(BATCH, 3, 32, 32, generator=stream, dtype=torch.float64)
         self.shares = [slice(rank + world_size * i, None, world_size * micro_batches) for i in range(micro_batches)]
-        self.w, self.calls = w, 0
+        self.w, self.calls = w, Counter()
         state.generator.render_net.random_noise = lambda samples: state.generator.render_net.const_noise()
 
     def _codes(self, samples: int) -> Tensor:
-        share = self.shares[self.calls % len(self.shares)]
-        self.calls += 1
+        phase = self.stats.running
+        per_micro_batch = len(self.streams) if phase == "r1" else 1  # r2 generates for each stream
+        share = self.shares[self.calls[phase] // per_micro_batch % len(self.shares)]
+        self.calls[phase] += 1
         torch.randn_like = lambda image: self.noise[share]
         return self.state.generator.mapping(self.w[share])
 
-    def _real_inputs(self, records: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(x.double() for x in super()._real_inputs(records))
+    def _real(self, stream: Stream, records: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(x.double() for x in super()._real(stream, records))
 
 
-def real_batch(rank: int, world_size: int, micro_batches: int) -> list[tuple[Tensor, Tensor]]:
+def real_batch(rank: int, world_size: int, micro_batches: int) -> list[tuple[Tensor, Tensor, Tensor]]:
     stream = torch.Generator().manual_seed(6)
     images = torch.randint(256, (BATCH, 3, 32, 32), generator=stream, dtype=torch.uint8)[rank::world_size]
     labels = torch.randint(13, (BATCH, 32, 32), generator=stream, dtype=torch.uint8)[rank::world_size]
-    return [(images[i::micro_batches], labels[i::micro_batches]) for i in range(micro_batches)]
+    unlabelled = torch.randint(256, (BATCH, 3, 32, 32), generator=stream, dtype=torch.uint8)[rank::world_size]
+    return [tuple(x[i::micro_batches] for x in (images, labels, unlabelled)) for i in range(micro_batches)]
 
 
 def gradients(
@@ -112,7 +117,11 @@ def build_run_state(config: ModelConfig, process) -> TrainingState:
     return state
 
 
-@pytest.fixture(scope="module", params=[LOSSES, ALL_LOSSES], ids=["paper", "all_options"])
+@pytest.fixture(
+    scope="module",
+    params=[LOSSES, ALL_LOSSES, replace(ALL_LOSSES, unlabelled=0.7)],
+    ids=["paper", "all_options", "unlabelled"],
+)
 def losses(request) -> LossConfig:
     return request.param
 

@@ -1,0 +1,166 @@
+"""Images without masks beside the pairs: the mixed steps written out, both streams resumed, what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from configs import RunConfig
+from datasets.augment import Augmentation
+from datasets.class_files import celebamask13
+from datasets.data_config import AugmentConfig
+from datasets.lmdb_writer import LmdbWriter
+from datasets.synthetic_faces import draw_face
+from datasets.transforms import images_to_float, labels_to_one_hot
+from losses import LossConfig, gradient_penalties, mask_loss, relativistic_loss
+from tests.datasets.folders import write_pairs
+from training.discriminator_inputs import ImageInputs, PairInputs
+from training.state import build_state
+from training.stats import Stats
+from training.steps import TrainingSteps
+from training.training_config import TrainingConfig
+from utils.distributed import Process
+from utils.errors import ConfigError, DataError
+
+CPU = torch.device("cpu")
+BATCH = 4
+WEIGHT = 0.3
+
+
+def build(model: Any, losses: LossConfig, augment: AugmentConfig | None = None, **training: Any) -> TrainingSteps:
+    config = RunConfig(model=model, losses=losses, training=TrainingConfig(batch_size=BATCH, **training))
+    augmentation = Augmentation(augment, celebamask13(), CPU) if augment else None
+    inputs = PairInputs(celebamask13(), CPU, augmentation), ImageInputs(augmentation)
+    return TrainingSteps(build_state(config, Process(CPU)), losses, config.training, Stats(CPU), *inputs)
+
+
+@pytest.fixture
+def batch() -> tuple[Tensor, ...]:
+    images, unlabelled = torch.randint(256, (2, BATCH, 3, 32, 32), dtype=torch.uint8)
+    return images, torch.randint(13, (BATCH, 32, 32), dtype=torch.uint8), unlabelled
+
+
+def gradients(module: torch.nn.Module) -> list[Tensor]:
+    """All but those that are 0 but for rounding, such as the last bias's with relativistic losses."""
+    return [p.grad.clone() for p in module.parameters() if p.grad is not None and p.grad.abs().max() > 1e-7]
+
+
+def assert_close(ours: list[Tensor], theirs: list[Tensor]) -> None:
+    assert len(ours) == len(theirs) > 0
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a - b).abs().max() <= 1e-4 * b.abs().max() + 1e-7
+
+
+@pytest.mark.parametrize("relativistic", [False, True])
+@pytest.mark.parametrize("name", ["discriminator", "r1", "generator"])
+def test_the_mixed_steps_written_out(tiny_config, batch, relativistic, name):
+    losses = LossConfig(relativistic=relativistic, r1_every=1, r2_image=2, r2_segmentation=30, unlabelled=WEIGHT)
+    steps = build(tiny_config, losses)
+    state = steps.state
+    generator, discriminator = state.generator, state.discriminator
+    pair, alone = (images_to_float(batch[0]), labels_to_one_hot(batch[1], 13)), (images_to_float(batch[2]),)
+    reals, weights = (pair, alone), (1, WEIGHT)
+    network = generator if name == "generator" else discriminator
+
+    torch.manual_seed(3)
+    total = torch.zeros(())
+    if name == "r1":
+        for kind, gammas in (("real", (10, 1000)), ("fake", (2, 30))):
+            for real, weight in zip(reals, weights, strict=True):
+                inputs = real
+                if kind == "fake":
+                    with torch.no_grad():
+                        fake = generator.synthesis(steps._codes(BATCH), noise="random")
+                    inputs = (fake.image, fake.segmentation)[: len(real)]
+                inputs = [x.detach().requires_grad_() for x in inputs]
+                penalties = gradient_penalties(discriminator(*inputs), inputs)
+                total = total + weight * sum(g / 2 * p for g, p in zip(gammas, penalties, strict=False))
+    else:
+        fake = generator.synthesis(steps._codes(BATCH), noise="random")
+        for real, weight in zip(reals, weights, strict=True):
+            fakes = (fake.image, fake.segmentation)[: len(real)]
+            if name == "discriminator":
+                fakes = [x.detach() for x in fakes]
+            scores = discriminator(*real), discriminator(*fakes)
+            if name == "generator":
+                scores = scores[::-1]
+            if relativistic:
+                value = relativistic_loss(*scores)
+            elif name == "generator":
+                value = F.softplus(-scores[0]).mean()
+            else:
+                value = F.softplus(-scores[0]).mean() + F.softplus(scores[1]).mean()
+            total = total + weight * value
+        if name == "generator":
+            total = total + 100 * mask_loss(fake.coarse, fake.segmentation)
+    total.backward()
+    expected = gradients(network)
+    generator.zero_grad()
+    discriminator.zero_grad()
+
+    torch.manual_seed(3)
+    for term in steps.schedule[name].terms:
+        term(batch).backward()
+    assert_close(gradients(network), expected)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_they_train_with_all_options(tiny_config, batch, precision):
+    losses = LossConfig(relativistic=True, r2_image=1, r2_segmentation=1)
+    steps = build(tiny_config, losses, AugmentConfig(probability=0.5, target=0.6), precision=precision)
+    steps.iterate([tuple(x[:2] for x in batch), tuple(x[2:] for x in batch)])
+    reports = steps.stats.tick()
+    for name in ("discriminator", "generator", "score_real", "score_fake", "r1_image", "r2_image"):
+        assert reports[f"losses/{name}"] != reports[f"losses/{name}_unlabelled"]
+    assert "losses/r1_segmentation_unlabelled" not in reports
+
+
+@pytest.fixture
+def images_32(tmp_path) -> Path:
+    with LmdbWriter(tmp_path / "images", 32, None, "test") as writer:
+        for index in range(7):
+            writer.add(*draw_face(1, index, 32))
+    return tmp_path / "images"
+
+
+def test_both_streams_resume_bit_for_bit(train, tmp_path, images_32):
+    options = [f"data.unlabelled={images_32}", "data.mirror=true", "losses.r1_every=2"]
+    train(*options, "training.total_images=16", output="whole")
+    train(*options, "training.total_images=8", output="halves")
+    train(*options, "training.total_images=16", output="halves")
+    whole, halves = (
+        torch.load(tmp_path / name / "checkpoints" / "images_000000016.pt", weights_only=True)
+        for name in ("whole", "halves")
+    )
+    for network in ("generator", "discriminator", "generator_ema"):
+        assert all(torch.equal(x, halves[network][name]) for name, x in whole[network].items())
+    assert [origin["count"] for origin in whole["data"]][-1] == 7
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path, pairs: pairs, r"is also in data\.path; give images that are not among the pairs"),
+        (lambda path, pairs: write_pairs(path / "set", count=4), r"set holds masks; add it to data\.path"),
+        (lambda path, pairs: path / "none", "none does not exist"),
+    ],
+)
+def test_unlabelled_data_that_are_refused(train, tmp_path, faces_32, make, message):
+    with pytest.raises(DataError, match=message):
+        train(f"data.unlabelled={make(tmp_path, faces_32)}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_they_must_be_as_large_as_the_pairs(train, tmp_path, images_32):
+    with LmdbWriter(tmp_path / "small", 16, None, "test") as writer:
+        writer.add(*draw_face(1, 0, 16))
+    with pytest.raises(DataError, match=r"small holds images of sizes .16., none of at least 32"):
+        train(f"data.unlabelled={tmp_path / 'small'}")
+
+
+def test_they_have_no_place_beside_images_only(train, images_32):
+    with pytest.raises(ConfigError, match=r"data\.unlabelled has no effect with data\.images_only"):
+        train(f"data.unlabelled={images_32}", "data.images_only=true")
