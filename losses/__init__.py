@@ -2,6 +2,7 @@
 
 from losses.adversarial import discriminator_loss, generator_loss, relativistic_loss
 from losses.gradient_penalty import gradient_penalties, penalty_scale
+from losses.locality import locality_loss
 from losses.loss_config import LossConfig
 from losses.mask import mask_loss
 from losses.path_length import PathLength, path_length_loss, path_lengths
@@ -12,6 +13,7 @@ __all__ = [
     "discriminator_loss",
     "generator_loss",
     "gradient_penalties",
+    "locality_loss",
     "mask_loss",
     "path_length_loss",
     "path_lengths",

@@ -22,6 +22,8 @@ class LossConfig:
         path_length_every: interval n: apply this regularization in every n-th iteration, multiplied by n; 0: never.
         path_length_batch_share: fraction of each micro-batch for this regularization, at least one sample.
         style_mixing: probability that a sample mixes the styles of two codes.
+        locality: weight of the penalty on changes outside a part whose shape or texture code is exchanged.
+        locality_every: interval n: apply this penalty in every n-th iteration, multiplied by n; 0: never.
         unlabelled: weight of the adversarial losses, R1 and R2 on images without masks (`data.unlabelled`).
     """
 
@@ -37,6 +39,8 @@ class LossConfig:
     path_length_every: int = 4
     path_length_batch_share: float = 0.5
     style_mixing: float = 0.3
+    locality: float = 0.0
+    locality_every: int = 0
     unlabelled: float = 1.0
 
     def __post_init__(self) -> None:
@@ -48,6 +52,12 @@ class LossConfig:
         if not 0 < self.path_length_batch_share <= 1:
             raise ValueError(
                 f"losses.path_length_batch_share = {self.path_length_batch_share}: choose a value above 0, at most 1"
+            )
+
+        if (self.locality > 0) != (self.locality_every > 0):
+            raise ValueError(
+                f"losses.locality = {self.locality:g} and losses.locality_every = {self.locality_every}: set both, "
+                "such as losses.locality=1 losses.locality_every=4, or none"
             )
 
     @property

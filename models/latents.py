@@ -44,6 +44,17 @@ def truncate(w: Tensor, mean: Tensor, psi: float) -> Tensor:
     return mean + psi * (w - mean)
 
 
+def exchange_one(first: Tensor, second: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """Replace one random shape or texture vector of each W+ code [N, M, D] by that of `second`.
+
+    Returns:
+        The codes [N, M, D]; the part of the replaced vector, long [N]; bool [N], True for a texture vector.
+    """
+    index = torch.randint(2 * config.num_classes, (len(first),), device=first.device)
+    places = torch.arange(config.num_codes, device=first.device) == config.base_layers + index[:, None]
+    return torch.where(places[:, :, None], second, first), index // 2, index % 2 == 1
+
+
 def mix_styles(first: Tensor, second: Tensor, probability: float, config: ModelConfig) -> Tensor:
     """Mix the styles of two codes in W, `first` and `second` [N, D], into W+ codes [N, M, D].
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import ops
 from configs import RunConfig
-from models.generator import Generator, GeneratorOutput
+from models.generator import Generator, GeneratorOutput, NoiseMode
 from ops import autocast_device
 from training import memory
 from training.training_config import TrainingConfig
@@ -33,10 +33,10 @@ class AdversarialNetworks:
             self._synthesis = torch.compile(generator.synthesis, fullgraph=True, dynamic=False)
             self._discriminator = torch.compile(discriminator, fullgraph=True, dynamic=False)
 
-    def generate(self, codes: Tensor) -> GeneratorOutput:
-        """Generate from W+ codes [N, M, D] with random noise."""
+    def generate(self, codes: Tensor, noise: NoiseMode = "random") -> GeneratorOutput:
+        """Generate from W+ codes [N, M, D]."""
         with self._autocast(codes):
-            return self._synthesis(codes, noise="random")
+            return self._synthesis(codes, noise=noise)
 
     def score(self, *batches: tuple[Tensor, ...]) -> list[Tensor]:
         """Return the logits [N, 1] of each batch; one forward pass scores all batches.

@@ -144,7 +144,7 @@ def build_optimizers(
 ) -> tuple[torch.optim.Adam, torch.optim.Adam]:
     """Return the optimizers of generator and discriminator."""
     return (
-        _lazy_adam(generator, training, losses.path_length_every),
+        _lazy_adam(generator, training, losses.path_length_every, losses.locality_every),
         _lazy_adam(discriminator, training, losses.r1_every),
     )
 

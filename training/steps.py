@@ -17,6 +17,7 @@ from losses import (
     discriminator_loss,
     generator_loss,
     gradient_penalties,
+    locality_loss,
     mask_loss,
     path_length_loss,
     path_lengths,
@@ -25,7 +26,7 @@ from losses import (
 )
 from models.discriminator import GROUP_SIZE
 from models.generator import GeneratorOutput
-from models.latents import mix_styles
+from models.latents import exchange_one, mix_styles
 from ops import no_parameter_gradients
 from training.ada import ADAPT_EVERY, adapt, count_signs
 from training.cuda_graphs import StepGraphs
@@ -116,6 +117,7 @@ class TrainingSteps:
             "r1": OptimizerStep(*discriminator, penalties, losses.r1_every, splits_further=True),
             "generator": OptimizerStep(*generator, [self._generator_loss]),
             "path_length": OptimizerStep(*generator, [self._path_length_loss], losses.path_length_every),
+            "locality": OptimizerStep(*generator, [self._locality_loss], losses.locality_every),
         }
         self.schedule = {name: step for name, step in steps.items() if step.every}
         self._path_means: list[Tensor] = []  # running means after each micro-batch of a path length step
@@ -147,6 +149,9 @@ class TrainingSteps:
         if self._is_due("path_length"):
             with stats.phase("path_length"):
                 run_step("path_length", batch)
+        if self._is_due("locality"):
+            with stats.phase("locality"):
+                run_step("locality", batch)
         with stats.phase("ema"):
             half_life = ramped_half_life(self.training.ema_half_life_images, state.images, self.training.ema_rampup)
             update_ema(state.generator_ema, state.generator, batch_size, half_life)
@@ -255,6 +260,16 @@ class TrainingSteps:
         self._path_means.append(penalty.mean)
         self._report(path_length=lengths, path_length_penalty=penalty.loss)
         return losses.path_length_every * losses.path_length * penalty.loss
+
+    def _locality_loss(self, micro_batch: MicroBatch) -> Tensor:
+        """Weighted penalty on changes outside a part, one shape or texture code of which is exchanged, times n."""
+        samples = max(1, len(micro_batch[0]) // 2)  # each is generated twice
+        codes, others = self._codes(2 * samples).chunk(2)
+        edited, parts, texture = exchange_one(codes, others, self.state.generator.config)
+        output = self.networks.generate(torch.cat([codes, edited]), noise="const")
+        loss = locality_loss(output.image.chunk(2), output.segmentation.chunk(2), parts, texture)
+        self._report(locality=loss)
+        return self.losses.locality_every * self.losses.locality * loss
 
     def _update_path_mean(self) -> None:
         """Replace the running mean of path lengths by the average of the micro-batches' results, if that is finite."""

@@ -1,0 +1,40 @@
+"""Locality of edits: a part's code must not change the rest of the image.
+
+Shapes: N samples, K parts, R resolution.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SMALL_CHANGE = 0.01  # mean absolute change of a sample below which its share counts less
+
+
+def locality_loss(
+    images: tuple[Tensor, Tensor], masks: tuple[Tensor, Tensor], parts: Tensor, texture: Tensor
+) -> Tensor:
+    """Return the share of an edit's change outside the edited part, plus the change of the masks there, a scalar.
+
+    The part's region is its mask before or after the edit, whichever is larger, widened by 1/64 of the image on each
+    side. Texture must not change the masks anywhere.
+
+    Args:
+        images: [N, 3, R, R] before and after the edit.
+        masks: segmentations [N, K, R, R], about 0 to 1, before and after the edit.
+        parts: edited part of each sample, long [N].
+        texture: bool [N], True where the texture code was exchanged, False where the shape code was.
+    """
+    outside = 1 - _region(masks, parts)  # [N, R, R]
+    change = (images[1] - images[0]).abs().mean(1)
+    share = (change * outside).mean((1, 2)) / (change.mean((1, 2)) + SMALL_CHANGE)
+    where = torch.where(texture[:, None, None], 1.0, outside)
+    moved = ((masks[1] - masks[0]).abs().sum(1) * where).mean((1, 2))
+    return (share + moved).mean()
+
+
+@torch.no_grad()
+def _region(masks: tuple[Tensor, Tensor], parts: Tensor) -> Tensor:
+    samples = torch.arange(len(parts), device=parts.device)
+    mask = torch.maximum(masks[0][samples, parts], masks[1][samples, parts]).float().clamp(0, 1)
+    margin = max(1, mask.shape[-1] // 64)
+    return F.max_pool2d(mask[:, None], 2 * margin + 1, stride=1, padding=margin)[:, 0]
