@@ -3,16 +3,17 @@
 Shapes: N samples, K parts, R resolution.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Pair = Sequence[Tensor]  # before and after the edit
 SMALL_CHANGE = 0.01  # mean absolute change of a sample below which its share counts less
 
 
-def locality_loss(
-    images: tuple[Tensor, Tensor], masks: tuple[Tensor, Tensor], parts: Tensor, texture: Tensor
-) -> Tensor:
+def locality_loss(images: Pair, masks: Pair, parts: Tensor, texture: Tensor) -> Tensor:
     """Return the share of an edit's change outside the edited part, plus the change of the masks there, a scalar.
 
     The part's region is its mask before or after the edit, whichever is larger, widened by 1/64 of the image on each
@@ -33,7 +34,7 @@ def locality_loss(
 
 
 @torch.no_grad()
-def _region(masks: tuple[Tensor, Tensor], parts: Tensor) -> Tensor:
+def _region(masks: Pair, parts: Tensor) -> Tensor:
     samples = torch.arange(len(parts), device=parts.device)
     mask = torch.maximum(masks[0][samples, parts], masks[1][samples, parts]).float().clamp(0, 1)
     margin = max(1, mask.shape[-1] // 64)
