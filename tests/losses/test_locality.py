@@ -89,7 +89,7 @@ def test_the_step_written_out(tiny_config):
     (term,) = steps.schedule["locality"].terms
     term(batch).backward()
     for found, gradient in zip(gradients(generator), expected, strict=True):
-        assert (found - gradient).abs().max() <= 1e-4 * gradient.abs().max() + 1e-9
+        assert (found - gradient).abs().max() <= 1e-4 * gradient.abs().max() + 1e-7
     assert gradients(steps.state.discriminator) == []
 
 
