@@ -45,15 +45,25 @@ def load_table(path: str | Path) -> ClassTable:
     Raises:
         DataError: if the file cannot be read or is not a valid class table; the message names the file.
     """
-    built_in = {table.stem: table for table in _TABLES.glob("*.yaml")}
-    file = Path(path) if os.path.exists(path) else built_in.get(str(path), Path(path))
+    file = table_file(path)
     try:
         return _table(_parse(read_text(file, MAX_YAML_BYTES)))
     except ReadingError as error:
-        names = ", ".join(sorted(built_in))
+        names = ", ".join(built_in_tables())
         raise DataError(f"class table {label(str(path))}: {error}; give a YAML file or one of {names}") from None
     except DataError as error:
         raise DataError(f"{file}: {error}") from None
+
+
+def built_in_tables() -> list[str]:
+    """Return the names of the built-in class tables."""
+    return sorted(table.stem for table in _TABLES.glob("*.yaml"))
+
+
+def table_file(path: str | Path) -> Path:
+    """Return the file of a built-in class table if `path` is its name, else `path`."""
+    is_name = not os.path.exists(path) and str(path) in built_in_tables()
+    return _TABLES / f"{path}.yaml" if is_name else Path(path)
 
 
 @cache

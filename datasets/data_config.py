@@ -108,7 +108,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Add --data and the other options that `parsed_data` reads."""
     add = parser.add_argument
     add("--data", nargs="+", required=True, help="LMDB of images and masks, several that form one set, or a folder")
-    add("--classes", default="", help="class table of a folder: a YAML file, celebamask13 or celebamask19")
+    add("--classes", default="", help="class table of a folder: a YAML file, a built-in one (celebamask13, celebamask19, ...)")
     add("--crop", choices=CROPS, default="error", help="for a folder's images that are not square (default error)")
     add_folder_options(parser)
 
@@ -120,7 +120,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--classes",
         default="",
-        help="class table: a YAML file, celebamask13 or celebamask19 "
+        help="class table: a YAML file, a built-in one (celebamask13, celebamask19, ...) "
         "(default: classes.yaml in the folder, the one stored in an LMDB, or celebamask13)",
     )
     add("--split", choices=("train", "val", "all"), help="split of CelebAMask-HQ (default train)")

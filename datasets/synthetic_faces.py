@@ -29,7 +29,12 @@ _GRAIN = 0.028  # maximum change of the brightness, as a factor
 
 
 def draw_face(
-    seed: int, index: int, resolution: int, style: Style = "painted", framing: Framing = "close"
+    seed: int,
+    index: int,
+    resolution: int,
+    style: Style = "painted",
+    framing: Framing = "close",
+    num_classes: int = 13,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw one face and return its image, uint8 [R, R, 3], and labels, uint8 [R, R].
 
@@ -39,14 +44,15 @@ def draw_face(
         resolution: R in pixels, from MIN_RESOLUTION to MAX_RESOLUTION.
         style: "painted" or "sketch".
         framing: "close" as in CelebA-HQ, or "wide" with the shoulders.
+        num_classes: 13 for the classes of celebamask13, or 26 for those of faces26; the images are the same.
     """
     rng = np.random.default_rng([seed, index])
     face = sample_attributes(rng)
     canvas = Canvas(resolution, apply_framing(face.pose, framing), draw_backdrop(rng, face.backdrop))
     draw_parts(canvas, face, rng)
-    image, labels = canvas.downsample()
+    image, labels = canvas.downsample(num_classes)
     if style == "sketch":
-        return np.array(sketch(canvas.image, canvas.label, rng).reduce(SUPERSAMPLING)), labels
+        return np.array(sketch(canvas.image, canvas.labels(13), rng).reduce(SUPERSAMPLING)), labels
     return _expose(image, face, rng), labels
 
 

@@ -1,25 +1,29 @@
-"""Generate the embedded data set: procedural faces with exact masks of 13 classes.
+"""Generate the embedded data set: procedural faces with exact masks of 13 or 26 classes.
 
     python -m scripts.make_faces OUT --count 10000 --resolution 64 --seed 0
     python -m scripts.make_faces OUT --count 1000 --resolution 64 --seed 7 --style sketch --images-only
     python -m scripts.make_faces OUT --count 2 --resolution 256 --seed 1 --files --framing wide
+    python -m scripts.make_faces OUT --count 5000 --resolution 128 --classes 26
 
 Writes images and masks to an LMDB in the new folder OUT. With --images-only it writes images without masks, for domain
 adaptation; with --files it writes PNG files (OUT/images/00000.png and OUT/masks/00000.png), for inversion and editing.
 Close framing is that of CelebA-HQ. Wide framing also shows the shoulders; the bundled model was trained on wide faces.
+The 13 classes are those of CelebAMask-HQ in the paper. The 26 (datasets/tables/faces26.yaml) separate left and right,
+irises, lips, beard and moustache, necklace, collar, lenses and hat band; the images are the same.
 Face i depends only on i, --seed, --style and --framing, not on --count or --workers; --resolution changes only its
 detail. Pillow 13 rounds some pixels differently from Pillow 12.
 """
 
 import argparse
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datasets.class_files import celebamask13
+from datasets.class_files import CLASSES_FILE, load_table, table_file
 from datasets.lmdb_writer import LmdbWriter, encode_pair, new_folder
 from datasets.parallel import ordered_map
 from datasets.synthetic_faces import FRAMINGS, MAX_RESOLUTION, MIN_RESOLUTION, STYLES, draw_face
@@ -29,6 +33,7 @@ from utils.images import save_label_png, save_png
 from utils.progress import progress
 
 _MAX_COUNT = 10_000_000
+_TABLES = {13: "celebamask13", 26: "faces26"}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -45,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     if options.files:
         _write_files(options)
     else:
-        classes = None if options.images_only else celebamask13()
+        classes = None if options.images_only else load_table(_TABLES[options.classes])
         with LmdbWriter(options.out, options.resolution, classes, _command(options)) as writer:
             for pair in _faces(options, encoded=True):
                 writer.add_encoded(*pair)
@@ -53,11 +58,14 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _write_files(options: argparse.Namespace) -> None:
-    palette = celebamask13().palette()
+    table = table_file(_TABLES[options.classes])
+    palette = load_table(table).palette()
     with new_folder(Path(options.out)) as folder:
         images, masks = folder / "images", folder / "masks"
         for path in (images,) if options.images_only else (images, masks):
             path.mkdir()
+        if options.classes != 13 and not options.images_only:  # 13 is the default of all commands
+            shutil.copyfile(table, folder / CLASSES_FILE)
         for index, (image, labels) in enumerate(_faces(options, encoded=False)):
             save_png(image, images / f"{index:05}.png")
             if not options.images_only:
@@ -71,7 +79,9 @@ def _faces(options: argparse.Namespace, encoded: bool) -> Iterator[Any]:
 
 
 def _face(options: argparse.Namespace, encoded: bool, index: int) -> Any:
-    pair = draw_face(options.seed, index, options.resolution, options.style, options.framing)
+    pair = draw_face(
+        options.seed, index, options.resolution, options.style, options.framing, num_classes=options.classes
+    )
     return encode_pair(*pair) if encoded else pair
 
 
@@ -83,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other faces (default %(default)s)")
     parser.add_argument("--style", choices=STYLES, default=STYLES[0], help="drawing style (default %(default)s)")
     parser.add_argument("--framing", choices=FRAMINGS, default="close", help="size of the faces (default %(default)s)")
+    parser.add_argument("--classes", type=int, choices=_TABLES, default=13, help="number of classes (default 13)")
     parser.add_argument("--images-only", action="store_true", help="write no masks")
     parser.add_argument("--files", action="store_true", help="write PNG files instead of an LMDB")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
@@ -94,6 +105,7 @@ def _command(options: argparse.Namespace) -> str:
     words = [f"scripts.make_faces --count {options.count} --resolution {options.resolution} --seed {options.seed}"]
     words += [f"--framing {options.framing}"]
     words += [f"--style {options.style}"] * (options.style != STYLES[0]) + ["--images-only"] * options.images_only
+    words += [f"--classes {options.classes}"] * (options.classes != 13)
     return " ".join(words)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from datasets.faces.attributes import Earrings, FaceAttributes, Glasses, Hat
-from datasets.faces.canvas import BACKGROUND, EAR, EARRING, FACE, GLASSES, HAT, SKIN, Canvas, shade
+from datasets.faces.canvas import BACKGROUND, EAR, EARRING, FACE, GLASSES, HAT, HAT_BAND, LENS, SKIN, Canvas, shade
 from datasets.faces.curves import Points, between, ellipse, mirrored, moved, ribbon, ring, smooth
 from datasets.faces.head import EAR_Y, MIDDLE, SIDES, ear_x, feature_x
 
@@ -82,7 +82,7 @@ def _draw_beanie(canvas: Canvas, face: FaceAttributes, hat: Hat) -> None:
     canvas.fill(_dome(face, reach, top, 2.2), hat.color, HAT)
     _shade_hat(canvas, face, hat)
     band = between(_hat_line(face, reach + 0.006, _HAT_Y - 0.035), _hat_line(face, reach + 0.006, _HAT_Y + 0.035))
-    canvas.fill(band, shade(hat.color, 0.86), HAT)
+    canvas.fill(band, shade(hat.color, 0.86), HAT_BAND)
     canvas.glaze(ribbon(_hat_line(face, reach, _HAT_Y - 0.035), 0.006), shade(hat.color, 0.5), 0.7, (HAT,))
     center = feature_x(face.head, 0.5)
 
@@ -125,7 +125,7 @@ def _draw_fedora(canvas: Canvas, face: FaceAttributes, hat: Hat) -> None:
     _shade_hat(canvas, face, hat)
     canvas.glow((x, top + 0.02), (0.022, 0.035), shade(hat.color, 0.6), 0.6, (HAT,))
     band = between(_hat_line(face, reach * 0.975, _HAT_Y - 0.055), _hat_line(face, reach, _HAT_Y - 0.005))
-    canvas.fill(band, hat.band, HAT)
+    canvas.fill(band, hat.band, HAT_BAND)
     brim = ellipse((x, _HAT_Y + 0.004), (head.width + 0.125, 0.040), 40, 2.0)
     brim[:, 1] += 0.9 * (brim[:, 0] - x) ** 2 * -0.35
     canvas.fill(brim, shade(hat.color, 0.92), HAT)
@@ -180,12 +180,12 @@ def _draw_clear_lens(canvas: Canvas, lens: Points) -> None:
     right = np.array([(low[0] + 0.36 * width, high[1]), (middle[0] + 0.16 * width, low[1])])
     reflection = np.clip(between(left, right), moved(low, 0, 0.010), moved(high, 0, -0.010))
     canvas.glaze(reflection, (255, 255, 255), 0.13)
-    canvas.mark(lens, GLASSES, within=(BACKGROUND, SKIN, EAR))
+    canvas.mark(lens, LENS, within=(BACKGROUND, SKIN, EAR))
 
 
 def _draw_dark_lens(canvas: Canvas, lens: Points, glasses: Glasses) -> None:
     middle, low, high = lens.mean(axis=0), lens.min(axis=0), lens.max(axis=0)
-    canvas.fill(lens, shade(glasses.color, 0.30), GLASSES)
+    canvas.fill(lens, shade(glasses.color, 0.30), LENS)
     canvas.glaze(lens, (22, 22, 26), 0.6)
     canvas.glow((middle[0], high[1] - 0.012), (0.035, 0.018), (150, 120, 110), 0.40, (GLASSES,))
     canvas.glow((middle[0] - 0.018, low[1] + 0.022), (0.012, 0.008), (226, 236, 246), 0.65, (GLASSES,))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from datasets.faces.attributes import FaceAttributes, Head, Outfit
-from datasets.faces.canvas import CLOTH, NECK, Canvas, mix, shade
+from datasets.faces.canvas import CLOTH, COLLAR, NECK, NECKLACE, Canvas, mix, shade
 from datasets.faces.curves import Points, between, ellipse, mirrored, moved, ribbon, smooth
 from datasets.faces.head import MIDDLE, SIDES, outline
 
@@ -40,12 +40,15 @@ def draw_outfit(canvas: Canvas, face: FaceAttributes) -> None:
 
 
 def draw_necklace(canvas: Canvas, outfit: Outfit) -> None:
-    """Draw a chain; it is labelled as neck, like the part neck_l of CelebAMask-HQ in the paper's classes."""
+    """Draw a chain; among the 13 classes it belongs to the neck, like neck_l of CelebAMask-HQ in the paper."""
     if outfit.necklace is None or outfit.kind == "turtleneck":
         return
     chain = ellipse((MIDDLE, 0.80), (outfit.neck * 1.12, 0.105), 24, 2.0, 0.15, np.pi - 0.15)
+    pendant = ellipse((MIDDLE, 0.91), (0.010, 0.012), 12)
     canvas.glaze(ribbon(chain, 0.007), outfit.necklace, 0.9, (NECK,))
-    canvas.glaze(ellipse((MIDDLE, 0.91), (0.010, 0.012), 12), shade(outfit.necklace, 1.1), 1.0, (NECK,))
+    canvas.glaze(pendant, shade(outfit.necklace, 1.1), 1.0, (NECK,))
+    for area in (ribbon(chain, 0.007), pendant):
+        canvas.mark(area, NECKLACE, within=(NECK,))
 
 
 def _draw_folds(canvas: Canvas, face: FaceAttributes) -> None:
@@ -106,7 +109,7 @@ def _draw_crew_neck(canvas: Canvas, face: FaceAttributes) -> None:
     outfit = face.outfit
     opening = ellipse((MIDDLE, outfit.top - 0.005), (outfit.neck * 1.22, 0.042), 28)
     _draw_neckline(canvas, face, opening)
-    canvas.fill(ribbon(opening[: len(opening) // 2 + 1], 0.016), shade(outfit.color, 0.82), CLOTH)
+    canvas.fill(ribbon(opening[: len(opening) // 2 + 1], 0.016), shade(outfit.color, 0.82), COLLAR)
 
 
 def _draw_v_neck(canvas: Canvas, face: FaceAttributes) -> None:
@@ -115,7 +118,7 @@ def _draw_v_neck(canvas: Canvas, face: FaceAttributes) -> None:
     cut = np.array([(MIDDLE + x, top), (MIDDLE + x * 0.55, top + 0.06), (MIDDLE, top + 0.125)])
     cut = np.concatenate([cut, mirrored(cut[-2::-1])])
     _draw_neckline(canvas, face, cut)
-    canvas.fill(ribbon(cut, 0.016), shade(outfit.color, 0.82), CLOTH)
+    canvas.fill(ribbon(cut, 0.016), shade(outfit.color, 0.82), COLLAR)
 
 
 def _draw_collar(canvas: Canvas, face: FaceAttributes) -> None:
@@ -128,8 +131,8 @@ def _draw_collar(canvas: Canvas, face: FaceAttributes) -> None:
     for side in SIDES:
         half = np.array([(w * 1.02, -0.055), (w * 1.50, 0.010), (w * 0.95, 0.115), (0.004, 0.078)])
         wing = half * (side, 1) + (MIDDLE, top)
-        canvas.fill(wing, shade(outfit.color, 0.7), CLOTH)
-        canvas.fill(moved(wing, 0, -0.006), shade(outfit.color, 1.12), CLOTH)
+        canvas.fill(wing, shade(outfit.color, 0.7), COLLAR)
+        canvas.fill(moved(wing, 0, -0.006), shade(outfit.color, 1.12), COLLAR)
 
 
 def _draw_turtleneck(canvas: Canvas, face: FaceAttributes) -> None:
@@ -137,7 +140,7 @@ def _draw_turtleneck(canvas: Canvas, face: FaceAttributes) -> None:
     w, top = outfit.neck * 1.12, outfit.top
     lip = ellipse((MIDDLE, top - 0.075), (w, 0.022), 20, 2.0, 0.0, np.pi)
     base = [(MIDDLE - w * 1.15, top + 0.03), (MIDDLE, top + 0.05), (MIDDLE + w * 1.15, top + 0.03)]
-    canvas.fill(np.concatenate([lip, base]), shade(outfit.color, 0.92), CLOTH)
+    canvas.fill(np.concatenate([lip, base]), shade(outfit.color, 0.92), COLLAR)
     canvas.glow((MIDDLE + face.head.light * 0.05, top - 0.02), (0.03, 0.05), shade(outfit.color, 1.3), 0.5, (CLOTH,))
     canvas.glow((MIDDLE - face.head.light * 0.1, top - 0.02), (0.04, 0.05), shade(outfit.color, 0.5), 0.5, (CLOTH,))
 
@@ -156,7 +159,7 @@ def _draw_jacket(canvas: Canvas, face: FaceAttributes) -> None:
     lapel = [(w * 1.18, top - 0.035), (w * 2.0, top + 0.075), (w * 1.55, top + 0.105), (w * 1.60, top + 0.140)]
     lapel += [(0.018, _FLOOR), (w * 0.70, top + 0.110)]
     for side in SIDES:
-        canvas.fill(np.array(lapel) * (side, 1) + (MIDDLE, 0), shade(outfit.color, 0.86), CLOTH)
+        canvas.fill(np.array(lapel) * (side, 1) + (MIDDLE, 0), shade(outfit.color, 0.86), COLLAR)
 
 
 def _draw_neckline(canvas: Canvas, face: FaceAttributes, opening: Points) -> None:

@@ -14,7 +14,18 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from datasets.faces.curves import Point, Points
 
 SUPERSAMPLING = 3
-BACKGROUND, SKIN, EYE, BROW, MOUTH, NOSE, EAR, HAIR, NECK, CLOTH, GLASSES, HAT, EARRING = range(13)  # class ids
+# Ids of the 13 classes of celebamask13. Drawing functions may label a smaller part, listed below, instead.
+BACKGROUND, SKIN, EYE, BROW, MOUTH, NOSE, EAR, HAIR, NECK, CLOTH, GLASSES, HAT, EARRING = range(13)
+EYES, IRISES, BROWS, EARS = ({-1: part, 1: part + 1} for part in range(13, 21, 2))  # by side: in the left, right half
+UPPER_LIP, LOWER_LIP, BEARD, MOUSTACHE, NECKLACE, COLLAR, LENS, HAT_BAND = range(21, 29)
+# For each id, the class of the 13 that contains it.
+_CLASSES_13 = bytes([*range(13), *(EYE,) * 4, *(BROW,) * 2, *(EAR,) * 2, *(MOUTH,) * 2, *(SKIN,) * 2])
+_CLASSES_13 += bytes([NECK, CLOTH, GLASSES, HAT])
+# The ids of the classes of faces26, in their order. There, mouth is what is between the lips, and glasses are frames.
+_FACES_26 = (BACKGROUND, SKIN, *EYES.values(), *IRISES.values(), *BROWS.values(), UPPER_LIP, LOWER_LIP, MOUTH, NOSE)
+_FACES_26 += (*EARS.values(), HAIR, BEARD, MOUSTACHE, NECK, NECKLACE, CLOTH, COLLAR, GLASSES, LENS, HAT, HAT_BAND)
+_FACES_26 += (EARRING,)
+_IDS_26 = bytes(_FACES_26.index(part) if part in _FACES_26 else 0 for part in range(29))
 FACE = (SKIN, NOSE)
 FLESH = (SKIN, NOSE, EAR, NECK)
 _PIVOT = (0.5, 0.55)  # center of rotation and scaling
@@ -61,7 +72,10 @@ class Pose:
 
 
 class Canvas:
-    """RGB image and label map of one face, drawn back to front."""
+    """RGB image and label map of one face, drawn back to front.
+
+    In `within` and `part`, an id of the 13 classes includes the smaller parts of this class.
+    """
 
     def __init__(self, resolution: int, pose: Pose, background: Image.Image) -> None:
         self.size = resolution * SUPERSAMPLING
@@ -128,9 +142,13 @@ class Canvas:
             mask = Image.fromarray((255 * np.clip(opacity, 0, 1)).astype(np.uint8))
             self.image.paste(color, box, ImageChops.multiply(mask, stencil))
 
-    def downsample(self) -> tuple[Image.Image, np.ndarray]:
-        """Return the image and the labels, uint8 [R, R], at the final resolution R."""
-        return self.image.reduce(SUPERSAMPLING), majority_vote(self.label, SUPERSAMPLING)
+    def labels(self, num_classes: int) -> Image.Image:
+        """Return the label map of the 13 or 26 classes, before downsampling."""
+        return _translate(self.label, _CLASSES_13 if num_classes == 13 else _IDS_26)
+
+    def downsample(self, num_classes: int) -> tuple[Image.Image, np.ndarray]:
+        """Return the image and the labels, uint8 [R, R], of 13 or 26 classes at the final resolution R."""
+        return self.image.reduce(SUPERSAMPLING), majority_vote(self.labels(num_classes), SUPERSAMPLING)
 
     def _pixels(self, points: Points) -> Points:
         return points @ self._to_pixels + self._origin
@@ -197,13 +215,17 @@ def majority_vote(label: Image.Image, factor: int) -> np.ndarray:
 
 def _select(label: Image.Image, parts: Parts) -> Image.Image:
     """Return a mask that is 255 where the label is one of `parts`, else 0."""
+    return _translate(label, _lookup(parts))
+
+
+def _translate(label: Image.Image, table: bytes) -> Image.Image:
     # Faster for small areas than Image.point, which rebuilds its table at every call.
-    return Image.frombytes("L", label.size, label.tobytes().translate(_lookup(parts)))
+    return Image.frombytes("L", label.size, label.tobytes().translate(table.ljust(256, b"\0")))
 
 
 @lru_cache(maxsize=256)
 def _lookup(parts: Parts) -> bytes:
-    return bytes(255 if k in parts else 0 for k in range(256))
+    return bytes(255 if k in parts or kind in parts else 0 for k, kind in enumerate(_CLASSES_13))
 
 
 @lru_cache(maxsize=256)

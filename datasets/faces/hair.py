@@ -1,13 +1,13 @@
 """Hair behind and in front of the head, its strands, and beards.
 
-Beards are labelled as skin, as in CelebAMask-HQ.
+Among the 13 classes, beards belong to the skin, as in CelebAMask-HQ.
 """
 
 import numpy as np
 
 from datasets.faces.attributes import FaceAttributes, Hair, Head
-from datasets.faces.canvas import HAIR, SKIN, Canvas, Field, mix, shade
-from datasets.faces.curves import Points, between, ellipse, inside, mirrored, moved, ribbon, smooth
+from datasets.faces.canvas import BEARD, HAIR, MOUSTACHE, SKIN, Canvas, Field, mix, shade
+from datasets.faces.curves import Point, Points, between, ellipse, inside, mirrored, moved, ribbon, smooth
 from datasets.faces.head import MIDDLE, SIDES, feature_x, half_width, outline
 
 _LONG_STYLES = ("bob", "long", "waves")
@@ -65,11 +65,16 @@ def draw_beard(canvas: Canvas, face: FaceAttributes, rng: np.random.Generator) -
     if hair.beard == "full":
         y = 0.66 + (head.chin - 0.66) * np.sin(np.linspace(0, np.pi / 2, 16))
         right = np.stack([MIDDLE + half_width(head, y), y], axis=1)
-        canvas.fill(moved(between(right, mirrored(right)), 0, 0.016), color, SKIN)
+        canvas.fill(moved(between(right, mirrored(right)), 0, 0.016), color, BEARD)
     opacity = 0.30 if hair.beard == "stubble" else 0.90
     for area in _beard_areas(face):
         canvas.glaze(area, color, opacity, (SKIN,), softness=0.009)
+        if hair.beard not in ("stubble", "moustache"):
+            canvas.mark(area, BEARD, within=(SKIN,))
         _draw_bristles(canvas, area, hair, rng, 0.5 * opacity)
+
+    if hair.beard != "stubble":
+        canvas.mark(_moustache(face), MOUSTACHE, within=(SKIN,))
 
 
 def _crown_y(head: Head, hair: Hair) -> float:
@@ -230,21 +235,30 @@ def _curl_field(face: FaceAttributes, rng: np.random.Generator) -> Field:
     return field
 
 
+def _lip(face: FaceAttributes) -> list[Point]:
+    """Return the upper edge of a moustache, from left to right."""
+    x, w, y = feature_x(face.head, 1.25), face.mouth.width, face.mouth.y
+    left = [(x - w - 0.016, y + 0.006), (x - w * 0.6, y - 0.032), (x, y - 0.036)]
+    return [*left, (x + w * 0.6, y - 0.032), (x + w + 0.016, y + 0.006)]
+
+
+def _moustache(face: FaceAttributes) -> Points:
+    x, w, y = feature_x(face.head, 1.25), face.mouth.width, face.mouth.y
+    return between(smooth(_lip(face)), np.array([(x - w * 0.8, y - 0.002), (x + w * 0.8, y - 0.002)]))
+
+
 def _beard_areas(face: FaceAttributes) -> list[Points]:
     head, mouth, beard = face.head, face.mouth, face.hair.beard
     x, w, y = feature_x(head, 1.25), mouth.width, mouth.y
-    lip = [(x - w - 0.016, y + 0.006), (x - w * 0.6, y - 0.032), (x, y - 0.036)]
-    lip += [(x + w * 0.6, y - 0.032), (x + w + 0.016, y + 0.006)]
-    moustache = between(smooth(lip), np.array([(x - w * 0.8, y - 0.002), (x + w * 0.8, y - 0.002)]))
     if beard == "moustache":
-        return [moustache]
+        return [_moustache(face)]
     if beard == "goatee":
-        return [moustache, ellipse((x, y + 0.055), (w * 0.72, 0.050), 24, 2.4)]
+        return [_moustache(face), ellipse((x, y + 0.055), (w * 0.72, 0.050), 24, 2.4)]
     left, right = (
         [(MIDDLE + side * head.width * reach, y) for reach, y in ((1.0, 0.53), (0.84, 0.585), (0.66, 0.635))]
         for side in SIDES
     )
-    cheek = [*left, *lip[1:-1], *right[::-1]]
+    cheek = [*left, *_lip(face)[1:-1], *right[::-1]]
     jaw = outline(head)
     lower = jaw[jaw[:, 1] > 0.54]
     lower = moved(lower[lower[:, 0].argsort()], 0, 0.018)

@@ -3,7 +3,26 @@
 import numpy as np
 
 from datasets.faces.attributes import Eyes, FaceAttributes, Head, Mouth, Nose
-from datasets.faces.canvas import BROW, EAR, EYE, FACE, FLESH, MOUTH, NOSE, SKIN, Canvas, Color, mix, shade
+from datasets.faces.canvas import (
+    BROW,
+    BROWS,
+    EAR,
+    EARS,
+    EYE,
+    EYES,
+    FACE,
+    FLESH,
+    IRISES,
+    LOWER_LIP,
+    MOUTH,
+    NOSE,
+    SKIN,
+    UPPER_LIP,
+    Canvas,
+    Color,
+    mix,
+    shade,
+)
 from datasets.faces.curves import Points, between, ellipse, mirrored, moved, ribbon, smooth
 
 MIDDLE = 0.5
@@ -47,7 +66,7 @@ def draw_ears(canvas: Canvas, head: Head) -> None:
         x = ear_x(head, side)
         shell = smooth(_EAR * (side, 1) + (x, EAR_Y), closed=True)
         tone = 0.96 if side * head.light > 0 else 0.84
-        canvas.fill(shell, mix(shade(head.skin, tone), _RED, 0.12), EAR)
+        canvas.fill(shell, mix(shade(head.skin, tone), _RED, 0.12), EARS[side])
         fold = smooth(_EAR_FOLD * (side, 1) + (x, EAR_Y))
         canvas.glaze(ribbon(fold, (0.006, 0.012, 0.006)), shade(head.skin, 0.62), 0.6, within=(EAR,))
 
@@ -109,7 +128,7 @@ def draw_brows(canvas: Canvas, face: FaceAttributes) -> None:
             ]
         )
         widths = (0.6 * thickness, thickness, 0.9 * thickness, 0.25 * thickness)
-        canvas.fill(ribbon(path, widths), brows.color, BROW)
+        canvas.fill(ribbon(path, widths), brows.color, BROWS[side])
         highlight = ribbon(moved(path, 0, -0.22 * thickness), 0.3 * thickness)
         canvas.glaze(highlight, shade(brows.color, 1.35), 0.5, (BROW,))
 
@@ -143,10 +162,11 @@ def draw_mouth(canvas: Canvas, head: Head, mouth: Mouth) -> None:
     upper = line - (mouth.fullness * 0.95 * bow + mouth.opening * 0.35) * dome**0.8
     lower = line + (mouth.fullness * 1.25 + mouth.opening) * dome**0.75
     lips = between(np.stack([x, upper], axis=1), np.stack([x, lower], axis=1))
-    canvas.fill(lips, mouth.color, MOUTH)
+    canvas.fill(lips, mouth.color, LOWER_LIP)
     gap_top, gap_bottom = line - mouth.opening * 0.30 * dome, line + mouth.opening * dome
     upper_lip = between(np.stack([x, upper], axis=1), np.stack([x, gap_top], axis=1))
     canvas.glaze(upper_lip, shade(mouth.color, 0.8), 0.8, (MOUTH,))
+    canvas.mark(upper_lip, UPPER_LIP, within=(MOUTH,))
     canvas.glow((x[12], lower[12] - mouth.fullness * 0.55), (0.024, 0.005), shade(mouth.color, 1.5), 0.5, (MOUTH,))
     if mouth.opening > 0.006:
         _draw_teeth(canvas, x * 0.94 + x[12] * 0.06, gap_top, gap_bottom)
@@ -176,11 +196,11 @@ def _draw_eye(canvas: Canvas, head: Head, eyes: Eyes, side: int) -> None:
     if eyes.shadow:
         lid = between(moved(upper, 0, -0.018), upper)
         canvas.glaze(lid, mix(head.skin, eyes.shadow, 0.7), 0.55, (SKIN,), softness=0.005)
-    canvas.fill(between(upper, lower), (240, 236, 230), EYE)
+    canvas.fill(between(upper, lower), (240, 236, 230), EYES[side])
     canvas.glow((x, y - eyes.openness), (width, eyes.openness * 0.7), (120, 104, 104), 0.55, (EYE,))
-    _draw_iris(canvas, eyes, (x + eyes.gaze[0] + head.yaw * 0.25, y + eyes.gaze[1] - 0.001))
+    _draw_iris(canvas, eyes, side, (x + eyes.gaze[0] + head.yaw * 0.25, y + eyes.gaze[1] - 0.001))
     lashes = ribbon(moved(upper, 0, -0.001), (0.003, 0.007, 0.009) if side > 0 else (0.009, 0.007, 0.003))
-    canvas.fill(lashes, shade(mix(head.skin, (26, 18, 18), 0.85), 0.8), EYE)
+    canvas.fill(lashes, shade(mix(head.skin, (26, 18, 18), 0.85), 0.8), EYES[side])
     canvas.glaze(ribbon(lower, 0.003), shade(head.skin, 0.5), 0.6, (EYE, SKIN))
     crease = ribbon(moved(upper[1:-1], 0, -0.0115), (0.001, 0.005, 0.001))
     canvas.glaze(crease, shade(head.skin, 0.52), 0.65, (SKIN,))
@@ -188,9 +208,10 @@ def _draw_eye(canvas: Canvas, head: Head, eyes: Eyes, side: int) -> None:
     canvas.glaze(bag, shade(head.skin, 0.66), 0.12 + 0.35 * head.age, (SKIN,), softness=0.002)
 
 
-def _draw_iris(canvas: Canvas, eyes: Eyes, center: tuple[float, float]) -> None:
+def _draw_iris(canvas: Canvas, eyes: Eyes, side: int, center: tuple[float, float]) -> None:
     radius = 0.0185
     x, y = center
+    canvas.mark(ellipse(center, (radius, radius), 20), IRISES[side], within=(EYE,))
     canvas.glaze(ellipse(center, (radius, radius), 20), shade(eyes.iris, 0.55), within=(EYE,))
     canvas.glaze(ellipse((x, y + 0.002), (radius * 0.80, radius * 0.80), 18), eyes.iris, within=(EYE,))
     canvas.glow((x, y + 0.009), (radius * 0.4, radius * 0.3), shade(eyes.iris, 1.7), 0.6, (EYE,))
@@ -209,6 +230,7 @@ def _nose_outline(nose: Nose, x: float, tip: float, eye_y: float) -> Points:
 
 def _draw_teeth(canvas: Canvas, x: Points, top: Points, bottom: Points) -> None:
     gap = between(np.stack([x, top], axis=1), np.stack([x, bottom], axis=1))
+    canvas.mark(gap, MOUTH, within=(MOUTH,))
     canvas.glaze(gap, (84, 26, 30), within=(MOUTH,))
     edge = top + (bottom - top) * 0.62
     canvas.glaze(between(np.stack([x, top], axis=1), np.stack([x, edge], axis=1)), (238, 232, 222), within=(MOUTH,))

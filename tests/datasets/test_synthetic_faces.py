@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.class_files import celebamask13
+from datasets.class_files import celebamask13, load_table
 from datasets.faces.attributes import sample_attributes
 from datasets.faces.backdrop import draw_backdrop
 from datasets.faces.canvas import SUPERSAMPLING, Canvas, majority_vote
@@ -73,7 +73,7 @@ def test_labels_are_the_majority_of_the_supersampled_labels() -> None:
     face = sample_attributes(rng)
     canvas = Canvas(64, apply_framing(face.pose, "close"), draw_backdrop(rng, face.backdrop))
     draw_parts(canvas, face, rng)
-    fine = np.asarray(canvas.label).reshape(64, SUPERSAMPLING, 64, SUPERSAMPLING)
+    fine = np.asarray(canvas.labels(13)).reshape(64, SUPERSAMPLING, 64, SUPERSAMPLING)
     votes = np.stack([(fine == k).sum(axis=(1, 3)) for k in range(13)])
     assert np.array_equal(draw_face(0, 3, 64)[1], votes.argmax(axis=0))
 
@@ -160,3 +160,33 @@ def test_drawing_is_fast() -> None:
     for index in range(20):
         draw_face(9, index, 64)
     assert time.process_time() - start < 20 / 10
+
+
+def test_the_26_classes_refine_the_13():
+    """Same images; each of the 26 lies in one of the 13, and all are drawn."""
+    table = load_table("faces26")
+    contains: dict[int, set[int]] = {}
+    for index in range(60):
+        (image, coarse), (same, fine) = (draw_face(0, index, 96, num_classes=number) for number in (13, 26))
+        assert np.array_equal(image, same)
+        for k in np.unique(fine):
+            inside, counts = np.unique(coarse[fine == k], return_counts=True)
+            # A majority of 9 pixels among 26 classes may differ from that among 13 at a border.
+            contains.setdefault(int(k), set()).add(int(inside[counts.argmax()]))
+    assert contains.keys() == set(range(26))
+    names = {table.names[k]: {celebamask13().names[j] for j in kinds} for k, kinds in contains.items()}
+    assert names["left_iris"] == names["right_eye"] == {"eye"}
+    assert names["upper_lip"] == names["lower_lip"] == names["mouth"] == {"mouth"}
+    assert names["beard"] == names["moustache"] == {"skin"}
+    assert names["lens"] == names["frame"] == {"glasses"}
+    assert (names["necklace"], names["collar"], names["hat_band"]) == ({"neck"}, {"cloth"}, {"hat"})
+
+
+def test_left_and_right_are_those_of_the_image():
+    names = load_table("faces26").names
+    for index in range(20):
+        labels = draw_face(0, index, 64, num_classes=26)[1]
+        for part in ("eye", "iris", "brow", "ear"):
+            columns = [np.nonzero(labels == names.index(f"{side}_{part}"))[1] for side in ("left", "right")]
+            if all(map(len, columns)):
+                assert columns[0].mean() < columns[1].mean()

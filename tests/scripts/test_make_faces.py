@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datasets.class_files import load_table
+from datasets.data_config import DataConfig
 from datasets.image_mask import ImageDataset, ImageMaskDataset
 from datasets.lmdb_reading import read_meta
+from datasets.opening import open_dataset
 from datasets.synthetic_faces import draw_face
 from scripts.make_faces import main
 from utils.errors import DataError
@@ -41,6 +44,18 @@ def test_content_does_not_depend_on_the_workers(tmp_path: Path) -> None:
 def test_another_seed_gives_other_faces(tmp_path: Path) -> None:
     first, second = make(tmp_path / "a", "--workers", "0"), make(tmp_path / "b", "--workers", "0", "--seed", "1")
     assert content(first)[b"image-0000000"] != content(second)[b"image-0000000"]
+
+
+def test_26_classes(tmp_path: Path) -> None:
+    path = make(tmp_path / "faces", "--seed", "4", "--workers", "0", "--classes", "26")
+    dataset = ImageMaskDataset(path)
+    assert dataset.classes == load_table("faces26")
+    assert np.array_equal(dataset[3][1].numpy(), draw_face(4, 3, 32, num_classes=26)[1])
+    assert read_meta(path)["source"].endswith("--framing close --classes 26")
+    files = make(tmp_path / "files", "--seed", "4", "--workers", "0", "--classes", "26", "--files")
+    folder = open_dataset(DataConfig(path=(str(files),)), 32, 26)
+    assert folder.classes == dataset.classes
+    assert np.array_equal(folder[3][1].numpy(), dataset[3][1].numpy())
 
 
 def test_images_only_in_another_style(tmp_path: Path) -> None:
