@@ -159,7 +159,7 @@ def _color(entry: Mapping[str, Any], spare: tuple[int, int, int]) -> Sequence[in
 
 
 def _partners(entries: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the pairs of partners' ids; raise a DataError unless both classes of a pair name each other."""
+    """Return the ids (left, right) of classes that swap in mirrored images; raise a DataError for a one-sided pair."""
     partner = {entry["id"]: _class(entry["partner"], names) for entry in entries if "partner" in entry}
     for ours, theirs in partner.items():
         if ours == theirs or partner.get(theirs) != ours:

@@ -23,7 +23,7 @@ def build_model(networks: Networks, device: torch.device) -> tuple[Generator, Cl
 
     Raises:
         ModelError: if the checkpoint has no EMA generator, or its weights do not fit its configuration.
-        EditError: if the class table is invalid, or has another number of classes than the generator.
+        EditError: if the class table is invalid, or its number of classes differs from the generator's.
     """
     generator = networks.build_generator().to(device)
     source, count = networks.source, networks.config.num_classes
@@ -32,7 +32,10 @@ def build_model(networks: Networks, device: torch.device) -> tuple[Generator, Cl
     except DataError as error:
         raise EditError(f"{source}: {error}") from None
     if classes.num_classes != count:
-        raise EditError(f"{source} is damaged: it names {classes.num_classes} classes, but its generator has {count}")
+        raise EditError(
+            f"{source} is damaged: it names {classes.num_classes} classes, but its generator has {count}; choose "
+            "another file"
+        )
     return generator, classes
 
 

@@ -155,8 +155,8 @@ def parse_networks(contents: Any, source: str) -> Networks:
                 return Networks(config, **states, contents=contents, source=source)
         if stored_format != FORMAT:
             raise ModelError(
-                f"not a checkpoint of this program (its format is {label(stored_format)}, not {FORMAT}), nor a "
-                "released one (which has the keys g, g_ema, d); choose another file"
+                f"not a checkpoint: its format is {label(stored_format)}, not {FORMAT}, and it lacks the keys g, g_ema "
+                "and d of the authors' checkpoints; choose another file"
             )
         config = ModelConfig.from_dict(contents.get("model"))
         states = {name: stored_state(contents, name) for name in NETWORKS}

@@ -65,7 +65,7 @@ class Study:
     variants: Mapping[str, Sequence[str]]
 
     def overrides_of(self, variant: str, seed: int) -> list[str]:
-        """Return the overrides of the base configuration for one run."""
+        """Return the overrides (`section.option=value`) of the base configuration for one run."""
         kept = {"training.seed": seed, "training.max_minutes": 0, "training.keep_checkpoints": 0, "metrics.best": ""}
         stages = dict.fromkeys(_BY_STAGES, math.gcd(*self.images)) | {"training.total_images": self.images[-1]}
         return [*self.overrides, *self.variants[variant], *(f"{name}={x}" for name, x in (kept | stages).items())]
@@ -75,7 +75,9 @@ def read_study(path: Path) -> Study:
     """Read a study file; raise ConfigError if the file, or the configuration of a variant, is invalid."""
     values, kinds = read_sections(path), get_type_hints(Study)
     if values.keys() != kinds.keys() or not values["columns"]:
-        raise ConfigError(f"{path}: give the keys {', '.join(kinds)}, with at least one column (see --help)")
+        raise ConfigError(
+            f"{path}: a study has the keys {', '.join(kinds)}, and at least one item in `columns` (see --help)"
+        )
     variants = values.pop("variants")
     if not isinstance(variants, dict) or not variants:
         raise ConfigError(f"{path}: variants: give each name a list of overrides, [] for none")

@@ -126,7 +126,7 @@ def _exit_without_shutdown(error: BaseException) -> NoReturn:
 
 
 def _escape_unencodable(error: UnicodeError) -> tuple[str, int]:
-    """Escape text that a stream cannot encode; return it and the position after it. For `codecs.register_error`."""
+    """Error handler for `codecs.register_error`: return the escaped text, and the position where encoding continues."""
     assert isinstance(error, UnicodeEncodeError)
     text = printable(error.object[error.start : error.end])
     return text.encode("ascii", "backslashreplace").decode(), error.end

@@ -37,7 +37,7 @@ def smooth(points: Sequence[Point] | Points, steps: int = 6, closed: bool = Fals
 
 
 def ribbon(path: Points, widths: float | Sequence[float] | Points) -> Points:
-    """Return the outline of a stroke along a path; several widths (edge to edge) are spread evenly over its points."""
+    """Return the outline of a stroke along a path; several widths are interpolated along the path."""
     path = np.asarray(path, dtype=float)
     if not isinstance(widths, float):
         where = np.arange(len(path)) * ((len(widths) - 1) / (len(path) - 1))

@@ -42,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def load_run(args: argparse.Namespace, more_options: str = "") -> RunConfig:
-    """Check options and data; return the run's configuration, with data only if --data or data.path is given."""
+    """Check options and data, and return the configuration of the run; without --data and data.path, it has no data."""
     options = [*args.overrides, *shlex.split(more_options)]
     config = load_config(args.config, options)
     if args.rounds < 1:
@@ -72,7 +72,7 @@ def with_data(config: RunConfig, folder: str | Path) -> RunConfig:
 
 
 def build_trainer(config: RunConfig, device: torch.device, literal: bool = False) -> trainer.Trainer:
-    """Return the trainer of a run; if `literal`, it trains the reference networks in float32."""
+    """Return the trainer of a run; if `literal`, of the straightforward networks in float32 (`tests.reference`)."""
     if not literal:
         return trainer.Trainer(config, Process(device))
     training = replace(config.training, precision="float32", compile=False, cuda_graphs=False)

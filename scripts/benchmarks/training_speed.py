@@ -105,7 +105,7 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
 
 
 def time_training(build: Build, config: RunConfig, device: torch.device, args: argparse.Namespace) -> Row:
-    """Return time and memory of a new trainer as a row; the previous trainer is freed first."""
+    """Return the time and memory of a new trainer as a row."""
     gc.collect()  # free the previous trainer
     torch.cuda.empty_cache()
     if config.training.compile:

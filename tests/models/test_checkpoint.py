@@ -154,7 +154,7 @@ def test_released_options_of_the_wrong_type(generators, tmp_path):
 
 @pytest.mark.parametrize("contents", [{"weights": torch.zeros(1)}, [1, 2], {"format": "other"}])
 def test_foreign_files(tmp_path, contents):
-    with pytest.raises(ModelError, match="not a checkpoint of this program"):
+    with pytest.raises(ModelError, match="not a checkpoint: its format is"):
         load_generator(save(contents, tmp_path))
 
 

@@ -176,7 +176,7 @@ class _Events:
         self._pending: list[tuple[int, Callable[[SummaryWriter], None]]] = []
 
     def add(self, step: int, write: Callable[[SummaryWriter], None]) -> None:
-        """Add events at a step; at the next flush `write` writes them with a SummaryWriter."""
+        """Queue events of a step: at the next flush, `write` is called with the SummaryWriter."""
         self._pending.append((step, write))
 
     def flush(self) -> None:

@@ -163,10 +163,10 @@ def check_name(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock a folder inside the block. A missing folder is created, and removed again if the block leaves it empty.
+    """Hold a lock on a folder during the block. A missing folder is created, and removed if the block adds no files.
 
     The lock is a POSIX record lock. Network file systems support it, and worker processes do not inherit it, so it
-    ends with the run even if the run is killed. The lock file itself stays in the folder.
+    ends with the run even if the run is killed. Otherwise, the lock file stays in the folder.
 
     Raises:
         ConfigError: if a live process holds the lock, or the folder is not writable.
