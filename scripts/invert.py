@@ -66,6 +66,11 @@ from utils.progress import progress
 from utils.reading.checks import normalized
 
 REPORT = "report.json"
+PREPARED: dict[Crop, str] = {
+    "error": "each photo",  # photos that are not square are refused
+    "center": "the central square of each photo (--crop pad pads it instead)",
+    "pad": "each photo, padded to a square (--crop center crops it instead)",
+}
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -118,7 +123,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     ops.set_mode(args.ops, device.type)
     limit_threads(generator)
     make_folder(args.output)
-    print(f"inverting with {printable(model.path)}; --crop {crop} for photos that are not square", flush=True)
+    size = generator.config.resolution
+    print(f"inverting {PREPARED[crop]}, resized to {size} x {size} pixels, with {printable(model.path)}", flush=True)
     results, entries = [], []
     for path, result in zip(args.images, in_batches(photos, generator, method, args.batch_size), strict=True):
         write_outputs(result, args.output / path.stem, classes, trained_on)
