@@ -50,7 +50,7 @@ WRITTEN = ("metrics.jsonl", "locality_shape.png", "locality_texture.png")
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     summaries = {name: (metric.__doc__ or "").strip().partition("\n")[0] for name, metric in registered().items()}
-    lines = [f"  {name:<17} {summary}" for name, summary in summaries.items()]
+    lines = [f"  {name:<17} {summary}" for name, summary in summaries.items() if summary]
     parser = cli.Parser(f"{__doc__}" + "\n".join(lines))
     add = parser.add_argument
     add("--checkpoint", nargs="+", help="checkpoints of a run, or released ones (default: the bundled model)")
