@@ -96,9 +96,14 @@ def larger_images(side: int, resolution: int) -> str:
     lower = max((number for number in RESOLUTIONS if number <= side), default=None)
     if lower is None:
         return f"{remedy} (the networks support {RESOLUTIONS[0]} and more)"
+    return f"{remedy}, or a lower resolution: --resolution {lower} to prepare data, {lower_resolution(lower)} to train"
+
+
+def lower_resolution(resolution: int) -> str:
+    """Return the options that train at a resolution below that of a configuration."""
     return (
-        f"{remedy}, or a lower resolution: --resolution {lower} to prepare data, model.resolution={lower}"
-        f" model.coarse_resolution={lower // 2} model.render_resolution={lower // 4} to train"
+        f"model.resolution={resolution} model.coarse_resolution={resolution // 2}"
+        f" model.render_resolution={resolution // 4}"
     )
 
 

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from datasets.synthetic_faces import draw_face
+from scripts import prepare_data
 from tests.conftest import TINY_OPTIONS
 from tests.datasets.test_layouts import COMMANDS as LAYOUT_COMMANDS  # run there, on data sets of these layouts
 from tests.golden_cases import golden_cases
@@ -71,7 +72,7 @@ SHRINK = [
     (r"metrics\.samples=\d+", FEW_SAMPLES),
     (r"--samples \d+", "--samples 12 --part-samples 8 --path-samples 4 --edit-samples 2"),
     (r"(scripts\.train_segmenter .*)", r"\1 --steps 2"),
-    (r"(scripts\.train_segmenter --data data/photos)", r"\1 --resolution 32"),
+    (r"(scripts\.train_segmenter --data data/photos_64)", r"\1 --resolution 32"),
     (r"(scripts\.invert .*)", r"\1 --steps 2"),
     (r"(scripts\.directions .*)", r"\1 --samples 64 --edit-samples 4"),
     (r"(scripts\.train_encoder .*)", r"\1 training.steps=2 training.batch_size=2"),
@@ -93,7 +94,7 @@ def small(command: str) -> str:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory) -> Path:
-    """Copy the project, with this environment as its .venv, a checkpoint in the released layout, and photos."""
+    """Copy the project, with this environment as its .venv, a checkpoint in the released layout, photos and a study."""
     folder = tmp_path_factory.mktemp("copy")
     copy_project(folder)
     (folder / ".venv").symlink_to(sys.prefix)
@@ -103,10 +104,8 @@ def copy(tmp_path_factory) -> Path:
     contents = case.checkpoint()
     states = {name: {k: v.float() for k, v in contents[name].items()} for name in ("g", "g_ema", "d")}
     torch.save({**contents, **states}, folder / "released.pt")
-    write_photos(folder / "photos")
-    (folder / "photos_study.yaml").write_text(small_study())
-    for index, name in enumerate(("anna", "ben")):
-        Image.fromarray(draw_face(1, index, 64)[0]).save(folder / f"{name}.png")
+    write_photos(folder / "data" / "photos")
+    (folder / "data" / "photos_study.yaml").write_text(small_study())
     return folder
 
 
@@ -225,6 +224,27 @@ def test_command(copy, python, command):
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_snippet(copy, python, snippet):
     run_python(python, ["-c", snippet], copy)
+
+
+def test_commands_and_snippets_leave_nothing_that_git_does_not_ignore(copy):
+    """Apart from a converted checkpoint, which stays beside the released one."""
+    ignored = set((ROOT / ".gitignore").read_text(encoding="utf-8").replace("/", "").split())
+    project = {path.relative_to(ROOT).parts[0] for path in project_files()}
+    assert {path.name for path in copy.iterdir()} - project - ignored <= {"released.pt", "ours.pt"}
+
+
+@pytest.mark.parametrize("page", DOCUMENTS)
+def test_pages_with_python_lines_name_the_working_directory(page):
+    before, *_ = DOCUMENTS[page].split("```python\n")
+    assert _ == [] or "with the root of the clone as working directory" in " ".join(before.split())[-200:]
+
+
+def test_the_command_that_trains_on_photos_is_the_printed_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_photos(Path("data/photos"))
+    (command,) = [each for each in COMMANDS if "prepare_data data/photos " in each]
+    prepare_data.main([*shlex.split(command)[3:], "--workers", "0"])
+    assert COMMANDS[COMMANDS.index(command) + 1] == capsys.readouterr().out.splitlines()[-1].partition(": ")[2]
 
 
 def test_every_folder_is_described():
