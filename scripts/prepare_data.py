@@ -45,7 +45,7 @@ from utils.files import reason_not_writable
 from utils.progress import progress
 
 _SHOWN = 20  # maximum number of masks with contradictions that are listed
-_CONFIGS = {64: "faces_64_cpu", 128: "faces_128", 256: "celebamask_256", 512: "celebamask_512"}  # all for 13 classes
+_CONFIGS = {64: "faces_64_cpu", 128: "faces_128", 256: "celebamask_256", 512: "celebamask_512"}  # for celebamask13
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
