@@ -186,11 +186,13 @@ def test_commands_of_generate_run_as_they_are():
     assert [command for command in COMMANDS if "generate.py" in command and "CK" in command] == []
 
 
-def test_the_edit_of_the_readme_gives_the_picture_of_the_documents(tmp_path):
+def test_the_edit_of_the_readme_gives_the_picture_of_the_documents(tmp_path, capsys):
     (edit,) = re.findall(r"^python generate\.py --output \S+ (.*--interpolate.*)$", README, re.MULTILINE)
     generate.main(["--output", str(tmp_path), *shlex.split(edit), "--device", "cpu", "--ops", "native"])
     with Image.open(tmp_path / "interpolation.png") as made, Image.open(ROOT / "docs/interpolation.png") as shown:
         assert np.abs(np.asarray(made).astype(int) - shown).mean() < 1
+    assert "16/16 images" in capsys.readouterr().err
+    assert "16 for two seeds" in " ".join(DOCUMENTS["docs/editing.md"].split())
 
 
 def test_the_legend_shows_the_classes_of_the_bundled_model():
