@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for path, result in zip(args.images, in_batches(photos, generator, method, args.batch_size), strict=True):
         write_outputs(result, args.output / path.stem, classes, trained_on)
         results.append(result)
-        entries.append(report_entry(path, result, reported.name, args.space))
+        entries.append(report_entry(path, result, reported.name, method.inversion))
 
     report = {
         "init": args.init,
@@ -146,6 +146,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     save_png(inversion_grid(results, classes.palette()), args.output / GRID)
     print(quality_table(entries, reported.name))
+    if not (args.masks or args.segmenter):
+        print("miou: no masks to compare with; give --masks or --segmenter to measure it")
     for entry in entries:
         if entry["advice"]:
             print(f"warning: {printable(entry['name'])}: {entry['advice']}")
@@ -255,7 +257,7 @@ def in_batches(
             raise EditError(f"the device ran out of memory: {remedy}") from None
 
 
-def report_entry(path: Path, result: Reconstruction, perceptual: str, space: str) -> dict[str, Any]:
+def report_entry(path: Path, result: Reconstruction, perceptual: str, inversion: InversionConfig) -> dict[str, Any]:
     """Return the entry for a photo in report.json."""
     before, is_guided = result.untuned_quality, result.photo.label is not None
     return {
@@ -264,7 +266,7 @@ def report_entry(path: Path, result: Reconstruction, perceptual: str, space: str
         **result.quality.to_dict(perceptual),
         "seconds": round(result.seconds, 2),
         "before_tuning": before and before.to_dict(perceptual),
-        "advice": advice(result.quality, perceptual, space, guided=is_guided, tuned=before is not None),
+        "advice": advice(result.quality, perceptual, inversion, guided=is_guided, tuned=before is not None),
     }
 
 

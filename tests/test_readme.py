@@ -15,7 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
+import generate
 from datasets.synthetic_faces import draw_face
+from editing.image_grids import with_captions
+from editing.loading import load_model
+from editing.reconstruction import POOR_DISTANCE, POOR_MIOU, POOR_PSNR
+from models.checkpoint import bundled_model
 from scripts import prepare_data
 from tests.conftest import TINY_OPTIONS
 from tests.datasets.test_layouts import COMMANDS as LAYOUT_COMMANDS  # run there, on data sets of these layouts
@@ -173,6 +178,34 @@ def test_the_bundled_model_is_measured_on_faces_like_its_own():
 def test_the_duration_of_the_segmenter_is_told_before_its_command(page):
     before, *_ = DOCUMENTS[page].split("\npython -m scripts.train_segmenter ")
     assert _ == [] or "about eight minutes" in before.replace("\n", " ")
+
+
+def test_commands_of_generate_run_as_they_are():
+    """The bundled model needs no --checkpoint, so a newcomer has nothing to fill in."""
+    assert [command for command in COMMANDS if "generate.py" in command and "CK" in command] == []
+
+
+def test_the_edit_of_the_readme_gives_the_picture_of_the_documents(tmp_path, capsys):
+    (edit,) = re.findall(r"^python generate\.py --output \S+ (.*--interpolate.*)$", README, re.MULTILINE)
+    generate.main(["--output", str(tmp_path), *shlex.split(edit), "--device", "cpu", "--ops", "native"])
+    with Image.open(tmp_path / "interpolation.png") as made, Image.open(ROOT / "docs/interpolation.png") as shown:
+        assert np.abs(np.asarray(made).astype(int) - shown).mean() < 1
+    assert "16/16 images" in capsys.readouterr().err
+    assert "16 for two seeds" in " ".join(DOCUMENTS["docs/editing.md"].split())
+
+
+def test_the_legend_shows_the_classes_of_the_bundled_model():
+    _, classes = load_model(bundled_model(), torch.device("cpu"))
+    tiles = np.tile(classes.palette()[:, None, None], (1, 16, 64, 1))
+    with Image.open(ROOT / "docs" / "classes.png") as shown:
+        strip = np.asarray(shown)[-18:]
+    np.testing.assert_array_equal(strip, with_captions(tiles, classes.names)[-18:])
+
+
+def test_the_limits_of_a_poor_reconstruction_are_documented():
+    text = " ".join(DOCUMENTS["docs/editing.md"].split())
+    limits = f"PSNR is below {POOR_PSNR:g} dB, `efflite0` above {POOR_DISTANCE['efflite0']:g}, or the mIoU"
+    assert f"{limits} of the masks, which needs `--masks` or `--segmenter`, below {POOR_MIOU:g}" in text
 
 
 @pytest.mark.parametrize("page", PAGES)

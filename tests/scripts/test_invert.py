@@ -122,6 +122,7 @@ def test_codes_draw_what_was_reconstructed(
     told = "inverting the central square of each photo (--crop pad pads it instead), resized to 32 x 32 pixels, with "
     assert said.startswith(f"{told}{checkpoint}\n")
     assert "warning: anna: poor reconstruction" in said
+    assert "\nmiou: no masks to compare with; give --masks or --segmenter to measure it\n" in said
 
 
 @pytest.mark.usefixtures("_no_network")
@@ -155,6 +156,7 @@ def test_the_report_holds_what_the_table_shows(
     (row,) = re.findall(r"^ben +(0\.\d+) +(\d+\.\d\d) ", said, re.MULTILINE)
     assert row == (f"{ben['mse']:.4f}", f"{ben['psnr']:.2f}")
     assert "ben untuned" in said
+    assert "no masks" not in said
     assert read(folder / "sheet.png").shape[1] == 5 * 34 + 2
 
 
