@@ -35,5 +35,6 @@ echo "samples: $run/samples/grid.png and components.png"
 images="$(basename "$checkpoint" .pt)" images=$((10#${images##*_}))
 echo "trained on $images images. What to expect, measured on two CPU cores (docs/results.md):"
 echo "  28,000 images: faces as in docs/quickstart.png; every class except earrings covers half to twice its area in the data"
-echo "  16,000 images: eyebrows are missing as well; below that, eyes are missing too, skin is speckled and masks are rough"
+echo "  16,000 images: eyebrows are missing as well"
+echo "  10,000 images: glasses are missing too, and often eyes and mouths; faces are blurred and skin can be speckled"
 echo "to train further, up to training.total_images (default 40,000): bash scripts/quickstart.sh${*:+$(printf ' %q' "$@")}"
