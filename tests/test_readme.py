@@ -284,6 +284,16 @@ def test_every_folder_is_described():
     assert FOLDERS - {"tests"} <= set(re.findall(r"`(\w+)/`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
 
 
+def test_the_quickstart_checks_options_before_it_generates_faces(tmp_path):
+    copy_project(tmp_path / "copy")
+    (tmp_path / "copy" / ".venv").symlink_to(sys.prefix)
+    command = ["bash", "scripts/quickstart.sh", "training.batchsize=8"]
+    result = run_command(command, cwd=tmp_path / "copy", capture_output=True, env=environment())
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.endswith("error: unknown option training.batchsize: did you mean training.batch_size?\n")
+    assert not (tmp_path / "copy" / "data" / "faces_64").exists()
+
+
 @pytest.mark.parametrize("arguments", [["--output", "runs/other"], ["--output=runs/other"], ["data.path=photos"]])
 def test_the_quickstart_refuses_another_run_or_data(arguments):
     """It would train there, but sample from its own run, and replace the pictures in it."""

@@ -14,7 +14,7 @@ from models.checkpoint import load_networks
 from training.previews import Previews
 from training.run.checkpoints import Saver
 from training.run.collapse import DUPLICATES, MIN_STEPS, CollapseWatch, score_gap
-from training.run.log import Log
+from training.run.log import Log, print_start
 from training.run.nonfinite import LOSS_SCALE, NonfinitePolicy
 from training.run.run_folder import RunFolder
 from training.run.stop import (
@@ -84,6 +84,8 @@ class Run:
 
     def __enter__(self) -> "Run":
         if not self._was_done:
+            if self.process.is_main:
+                print_start(self.config.training, self.process, len(self.data.dataset))
             with ExitStack() as stack:
                 stack.enter_context(self.preemption.deferred())
                 stack.enter_context(self.log)
