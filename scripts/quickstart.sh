@@ -21,8 +21,14 @@ if [ -e "$data" ]; then
     echo "training on the existing faces in $data"
 else
     # Check the options now rather than after the minute that generating faces takes.
-    python -c "import sys; from train import cli, load_config, pretrained_config
-cli.run(lambda: load_config('$config', sys.argv[1:], pretrained_config) and None)" "$@"
+    python - "$config" "$@" <<'CHECK'
+import sys
+from configs import load_config
+from training.finetune import pretrained_config
+from utils import cli
+
+cli.run(lambda: load_config(sys.argv[1], sys.argv[2:], pretrained_config) and 0)
+CHECK
     python -m scripts.make_faces "$data" --count "${FACES:-5000}" --resolution 64 --seed 0
 fi
 python train.py --config "$config" --output "$run" "$@"
