@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from configs import load_config
+from configs.loader import add_overrides
 from training.finetune import pretrained_config
 from training.run.run_folder import RunFolder
 from training.run.stop import Preemption
@@ -18,9 +19,9 @@ from utils import cli, distributed
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = cli.Parser(__doc__)
+    parser = cli.Parser(__doc__, prog="python train.py")
     parser.add_argument("--config", required=True, help="YAML file with the options that differ from the defaults")
-    parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="options that override the file")
+    add_overrides(parser)
     parser.add_argument("--output", help="folder of the run (default: runs/NAME for --config NAME.yaml)")
     parser.add_argument(
         "--resume",

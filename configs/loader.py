@@ -3,8 +3,10 @@
 import difflib
 import json
 import os
+from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -13,6 +15,7 @@ import yaml
 from configs.schema import RunConfig
 from configs.values import OverrideText, coerce
 from models.model_config import ModelConfig
+from utils.cli import Parser
 from utils.errors import ConfigError, ReadingError
 from utils.reading.checks import brief, label
 from utils.reading.plain import read_yaml
@@ -68,6 +71,15 @@ def option_types(schema: Any = RunConfig, prefix: str = "") -> dict[str, Any]:
     for name, kind in get_type_hints(schema).items():
         types |= option_types(kind, f"{prefix}{name}.") if is_dataclass(kind) else {prefix + name: kind}
     return types
+
+
+def add_overrides(parser: ArgumentParser, schema: Any = RunConfig) -> None:
+    """Add the arguments `section.option=value`, which override options of the --config file."""
+    names = list(option_types(schema))
+    shown = f"options that override the file: {', '.join(names)}"
+    parser.add_argument("overrides", nargs="*", metavar="section.option=value", help=shown)
+    assert isinstance(parser, Parser)
+    parser.nearest_override = partial(_nearest, names=names)
 
 
 def changed_options(stored: Any, config: Any) -> dict[str, str]:
@@ -166,13 +178,18 @@ def _build(schema: Any, values: Any, prefix: str, root: Any) -> Any:
 def _unknown_option(name: str, root: Any) -> ConfigError:
     """Return the error for an unknown option; it suggests the most similar option or section, or lists the sections."""
     sections = [field.name for field in fields(root)]
-    names = list(option_types(root))
-    by_last_part = {full.rpartition(".")[2]: full for full in names}
-    near = difflib.get_close_matches(name, [*names, *sections], 1)
-    near += [by_last_part[last] for last in difflib.get_close_matches(name.rpartition(".")[2], by_last_part, 1)]
+    near = _nearest(name, [*option_types(root), *sections])
     return ConfigError(
-        f"unknown option {label(name)}: {f'did you mean {near[0]}?' if near else f'the sections are {sections}'}"
+        f"unknown option {label(name)}: {f'did you mean {near}?' if near else f'the sections are {sections}'}"
     )
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    """Return the name, with or without its section, that is most similar to an unknown one, or ""."""
+    by_last_part = {full.rpartition(".")[2]: full for full in reversed(names)}  # training.seed before metrics.seed
+    near = [by_last_part[name]] if name in by_last_part else difflib.get_close_matches(name, names, 1)
+    near += [by_last_part[last] for last in difflib.get_close_matches(name.rpartition(".")[2], by_last_part, 1)]
+    return near[0] if near else ""
 
 
 def _by_dotted_name(sections: Mapping[Any, Any]) -> dict[str, Any]:

@@ -49,6 +49,7 @@ from utils.errors import ConfigError
 from utils.files import make_folder, replacing
 from utils.images import grid, overlay
 
+_HELP = "python -m scripts.study --help explains all keys"
 _BY_STAGES = ("training.total_images", "training.checkpoint_every_images", "metrics.every_images")
 Results = dict[tuple[str, int], dict[str, list[float]]]  # {(variant, images seen): {column: one number per seed}}
 
@@ -75,7 +76,7 @@ def read_study(path: Path) -> Study:
     """Read a study file; raise ConfigError if the file, or the configuration of a variant, is invalid."""
     values, kinds = read_sections(path), get_type_hints(Study)
     if values.keys() != kinds.keys() or not values["columns"]:
-        raise ConfigError(f"{path}: give the keys {', '.join(kinds)}, with at least one column (see --help)")
+        raise ConfigError(f"{path}: give the keys {', '.join(kinds)}, with at least one column ({_HELP})")
     variants = values.pop("variants")
     if not isinstance(variants, dict) or not variants:
         raise ConfigError(f"{path}: variants: give each name a list of overrides, [] for none")

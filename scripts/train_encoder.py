@@ -18,7 +18,7 @@ import torch
 
 import ops
 from configs import changed_options
-from configs.loader import load_options, to_yaml
+from configs.loader import add_overrides, load_options, to_yaml
 from datasets.opening import first_difference, open_dataset
 from editing.direction_files import fingerprint
 from editing.encoder import Encoder, encode, save_encoder
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--output", type=Path, help="folder to write to (default runs/encoder_NAME for --config NAME.yaml)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
-    add("overrides", nargs="*", metavar="section.option=value", help="options that override those of the file")
+    add_overrides(parser, EncoderRun)
     args = parser.parse_intermixed_args(argv)
 
     run = load_options(EncoderRun, args.config, args.overrides)

@@ -30,6 +30,8 @@ from utils.errors import ConfigError, ExitCode, RunError, UserError, printable
 class Parser(argparse.ArgumentParser):
     """ArgumentParser that keeps the line breaks of the description, and raises ConfigError for mistakes."""
 
+    nearest_override: Callable[[str], str] | None = None  # returns the `section.option` most similar to a name, or ""
+
     def __init__(self, description: str | None = None, **options: Any) -> None:
         spec = getattr(sys.modules["__main__"], "__spec__", None)
         if spec and spec.name.startswith("scripts."):  # show the command as the user typed it, not the file's name
@@ -42,8 +44,17 @@ class Parser(argparse.ArgumentParser):
 
         Unknown options are reported before missing ones, together with the most similar known option.
         """
+        return super().parse_known_args(self._checked(args, namespace), namespace)
+
+    def parse_known_intermixed_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does, with the checks of `parse_known_args`, which Python 3.13 bypasses."""
+        return super().parse_known_intermixed_args(self._checked(args, namespace), namespace)
+
+    def _checked(self, args: Any, namespace: Any) -> list[str]:
         arguments = list(sys.argv[1:] if args is None else args)
         num_options = arguments.index("--") if "--" in arguments else len(arguments)  # all others are positional
+        takes_config = namespace is None and "--config" in self._option_string_actions
+        lacks_config = takes_config and not any(argument.startswith("--config") for argument in arguments)
         for i, argument in enumerate(arguments):
             option, equals, value = argument.partition("=")
             is_assignment = bool(equals) and option.startswith("--")
@@ -51,17 +62,24 @@ class Parser(argparse.ArgumentParser):
                 after = option or (arguments[i - 1] if i else "")
                 self.error(f"empty argument after '{after}': give a value or leave the option out")
             if i < num_options and not self._subparsers:  # each subcommand's parser checks its own options
-                self._check_option(option)
+                self._check_option(option, value or "".join(arguments[i + 1 : i + 2]))
             if is_assignment:
                 arguments[i] = f"{option}={os.path.expanduser(value)}"
-        return super().parse_known_args(arguments, namespace)
+            elif lacks_config and re.fullmatch(r"[^=]+\.ya?ml", argument):
+                self.error(f"unknown argument {argument}; did you mean --config {argument}?")
+        return arguments
 
-    def _check_option(self, option: str) -> None:
-        known = self._option_string_actions
-        if option not in known and re.fullmatch(r"--?[A-Za-z]\S*", option):  # not a negative number
-            names = [name.removeprefix("--") for name in known if name.startswith("--")]
-            near = difflib.get_close_matches(option.lstrip("-"), names, n=1)
-            self.error(f"unknown option {option}" + (f"; did you mean --{near[0]}?" if near else ""))
+    def _check_option(self, option: str, value: str) -> None:
+        known, name = self._option_string_actions, option.lstrip("-")
+        if option in known or not re.fullmatch(r"--?[A-Za-z]\S*", option):  # a negative number
+            return
+        names = [each.removeprefix("--") for each in known if each.startswith("--")]
+        near = [f"--{each}" for each in difflib.get_close_matches(name, names, n=1)]
+        if not near and self.nearest_override:
+            if not (override := self.nearest_override(name.replace("-", "_"))):
+                self.error(f"unknown option {option}; write options of the configuration as section.option=value")
+            near = [f"{override}={'VALUE' if not value or value.startswith('-') else value}"]
+        self.error(f"unknown option {option}" + (f"; did you mean {near[0]}?" if near else ""))
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message} ({self.prog} --help lists all options)")

@@ -136,6 +136,7 @@ def test_one_path_or_several(write, text, paths):
         ("model: {resolutoin: 64}", "unknown option model.resolutoin: did you mean model.resolution"),
         ("modle: {resolution: 64}", "unknown option modle: did you mean model?"),
         ("resolution: 64", "unknown option resolution: did you mean model.resolution?"),
+        ("batch_size: 8", "unknown option batch_size: did you mean training.batch_size?"),  # before metrics.batch_size
         ("training: {batch_size: many}", "training.batch_size = 'many': expected a whole number"),
         ("training: {batch_size: 1.5}", "training.batch_size = '1.5': expected a whole number"),
         ("training: {batch_size: true}", "training.batch_size = 'true': expected a whole number"),
