@@ -62,7 +62,7 @@ def library() -> ModuleType:
 
 
 def holds_pairs(path: Path) -> bool:
-    """Return False if the LMDB at `path` has the layout of images only, which is recognized by the key `length`."""
+    """Return True for an LMDB of pairs, False for one of images only, which has the key `length`."""
     return read(path, "length") is None
 
 
@@ -75,8 +75,12 @@ def environment(path: Path) -> "lmdb.Environment":
     file = path / "data.mdb" if os.path.isdir(path) else path
     remedy = "give a readable LMDB, such as scripts.prepare_data or scripts.make_faces writes"
     if not os.path.exists(file):
-        kind = "holds no data.mdb, so it is not an LMDB" if os.path.isdir(path) else "does not exist"
-        raise DataError(f"data set {path} {kind}; {remedy}")
+        problem = f"does not exist; {remedy}"
+        if os.path.isdir(path):
+            problem = "is not complete, as its data.mdb is missing; delete it and rerun the command that wrote it"
+        elif os.path.exists(path.with_name(f".{path.name}.partial")):
+            problem = "is not complete; rerun the command that writes it"
+        raise DataError(f"data set {path} {problem}")
     try:
         size = check_regular(file)
     except ReadingError as error:

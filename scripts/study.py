@@ -137,7 +137,7 @@ def is_complete(study: Study, output: Path, variant: str, seed: int) -> bool:
     try:
         changed = changed_options(stored, config) if files else {}
     except ConfigError as error:
-        raise ConfigError(f"{files[-1]}: {error}") from None
+        raise ConfigError(f"{files[-1]}: {error}; or choose another --output") from None
     if other := [name for name in changed if name not in _BY_STAGES]:
         raise ConfigError(
             f"{folder} was trained with other values of {', '.join(other)} than the study's: rename the variant, or "

@@ -30,7 +30,7 @@ from utils.errors import ConfigError, ExitCode, RunError, UserError, printable
 class Parser(argparse.ArgumentParser):
     """ArgumentParser that keeps the line breaks of the description, and raises ConfigError for mistakes."""
 
-    nearest_override: Callable[[str], str] | None = None  # returns the `section.option` most similar to a name, or ""
+    unknown_override: Callable[[str, str], ConfigError] | None = None  # the error for --NAME VALUE, see `add_overrides`
 
     def __init__(self, description: str | None = None, **options: Any) -> None:
         spec = getattr(sys.modules["__main__"], "__spec__", None)
@@ -47,14 +47,14 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(self._checked(args, namespace), namespace)
 
     def parse_known_intermixed_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse as argparse does, with the checks of `parse_known_args`, which Python 3.13 bypasses."""
+        # In new releases of Python, this does not call parse_known_args.
         return super().parse_known_intermixed_args(self._checked(args, namespace), namespace)
 
     def _checked(self, args: Any, namespace: Any) -> list[str]:
         arguments = list(sys.argv[1:] if args is None else args)
+        options = {argument.partition("=")[0] for argument in arguments}
         num_options = arguments.index("--") if "--" in arguments else len(arguments)  # all others are positional
-        takes_config = namespace is None and "--config" in self._option_string_actions
-        lacks_config = takes_config and not any(argument.startswith("--config") for argument in arguments)
+        lacks_config = namespace is None and "--config" in self._option_string_actions.keys() - options
         for i, argument in enumerate(arguments):
             option, equals, value = argument.partition("=")
             is_assignment = bool(equals) and option.startswith("--")
@@ -70,16 +70,13 @@ class Parser(argparse.ArgumentParser):
         return arguments
 
     def _check_option(self, option: str, value: str) -> None:
-        known, name = self._option_string_actions, option.lstrip("-")
-        if option in known or not re.fullmatch(r"--?[A-Za-z]\S*", option):  # a negative number
-            return
-        names = [each.removeprefix("--") for each in known if each.startswith("--")]
-        near = [f"--{each}" for each in difflib.get_close_matches(name, names, n=1)]
-        if not near and self.nearest_override:
-            if not (override := self.nearest_override(name.replace("-", "_"))):
-                self.error(f"unknown option {option}; write options of the configuration as section.option=value")
-            near = [f"{override}={'VALUE' if not value or value.startswith('-') else value}"]
-        self.error(f"unknown option {option}" + (f"; did you mean {near[0]}?" if near else ""))
+        known = self._option_string_actions
+        if option not in known and re.fullmatch(r"--?[A-Za-z]\S*", option):  # not a negative number
+            names = [name.removeprefix("--") for name in known if name.startswith("--")]
+            near = difflib.get_close_matches(option.lstrip("-"), names, n=1)
+            if not near and self.unknown_override:
+                self.error(str(self.unknown_override(option, "VALUE" if not value or value[0] == "-" else value)))
+            self.error(f"unknown option {option}" + (f"; did you mean --{near[0]}?" if near else ""))
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message} ({self.prog} --help lists all options)")

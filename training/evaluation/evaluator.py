@@ -169,7 +169,8 @@ class Evaluation:
                 network = (Lpips(Path(config.lpips)) if config.lpips else EfficientNetDistance()).to(device)
             else:
                 classes, digest = dataset.classes.names, self.real.digest
-                network = find_segmenter(config.segmenter, classes, dataset.resolution, digest).to(device)
+                segmenter = find_segmenter(config.segmenter, classes, dataset.resolution, digest, dataset.paths)
+                network = segmenter.to(device)
             self._networks[name] = network
 
     def _try(self, prepare: Callable[[], None]) -> MetricError | None:

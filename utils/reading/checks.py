@@ -3,6 +3,7 @@
 Only regular files are read, because opening a pipe may wait forever, and a device may have no end.
 """
 
+import difflib
 import hashlib
 import os
 import reprlib
@@ -48,6 +49,17 @@ def read_text(path: str | Path, max_bytes: int) -> str:
         return read_bytes(path, max_bytes).decode()
     except UnicodeDecodeError:
         raise ReadingError("is not text in UTF-8") from None
+
+
+def suggest(path: str | Path, pattern: str) -> str:
+    """Return a remedy for a missing file or a folder, the file of the pattern with a near name or in it, or ""."""
+    path = Path(path)
+    if path.is_dir():
+        found = sorted((len(file.name), file) for file in [*path.glob(pattern), *path.glob(f"checkpoints/{pattern}")])
+        return f"give a file in it, such as {found[-1][1]}" if found else ""
+    names = [] if os.path.lexists(path) else [file.name for file in path.parent.glob(pattern)]
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f"did you mean {path.with_name(near[0])}?" if near else ""
 
 
 def sha256_of(path: str | Path) -> str:
