@@ -120,14 +120,14 @@ def segmenter_path(data: str) -> Path:
 
 
 def find_segmenter(
-    path: str | Path, names: Sequence[str], resolution: int, data: str, folders: Sequence[str] = ("DATA",)
+    path: str | Path, names: Sequence[str], resolution: int, data: str, paths: Sequence[str]
 ) -> Segmenter:
     """Load a segmenter to the CPU, from the cache if `path` is "", and check that it was trained on these data.
 
     Raise MetricError if the file is missing or damaged, or its class names, resolution or data digest differ; the
-    message has the command that trains a segmenter on the data, whose paths are `folders`.
+    message has the command that trains a segmenter on the data at `paths`.
     """
-    remedy = f"{_TRAIN_COMMAND} {shlex.join(folders)} --resolution {resolution}"
+    remedy = f"{_TRAIN_COMMAND} {shlex.join(paths)} --resolution {resolution}"
     if not path and not segmenter_path(data).is_file():
         remedy += " (about eight minutes on one CPU core at 64 px)"
         raise MetricError(f"the cache has no segmenter for these data at {resolution} px: {remedy}")

@@ -65,7 +65,7 @@ class Parser(argparse.ArgumentParser):
                 self._check_option(option, value or "".join(arguments[i + 1 : i + 2]))
             if is_assignment:
                 arguments[i] = f"{option}={os.path.expanduser(value)}"
-            elif lacks_config and re.fullmatch(r"[^=]+\.ya?ml", argument):
+            elif lacks_config and re.fullmatch(r"[^=]+\.ya?ml", argument) and not ["", *arguments][i].startswith("-"):
                 self.error(f"unknown argument {argument}; did you mean --config {argument}?")
         return arguments
 

@@ -80,7 +80,7 @@ def test_scores_are_of_every_pixel(resolution):
 
 
 def test_what_is_read_back_sees_the_same(quick, saved):
-    loaded = find_segmenter(saved, NAMES, 32, "d" * 64)
+    loaded = find_segmenter(saved, NAMES, 32, "d" * 64, [])
     images = torch.stack([image for image, _ in discs(4)])
     assert torch.equal(loaded(images), quick(images))
     assert loaded.facts.steps == 2
@@ -115,7 +115,7 @@ def test_the_one_in_the_cache_is_found(quick, tmp_path, monkeypatch):
         find_segmenter("", NAMES, 32, "d" * 64, ("data/a", "b c"))
     segmenter_path("d" * 64).parent.mkdir(parents=True)
     quick.save(segmenter_path("d" * 64))
-    assert find_segmenter("", NAMES, 32, "d" * 64).facts.names == NAMES
+    assert find_segmenter("", NAMES, 32, "d" * 64, []).facts.names == NAMES
 
 
 @pytest.mark.parametrize("entry", ["format", "names", "resolution", "iou", "mean_iou", "network"])

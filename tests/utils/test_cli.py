@@ -98,6 +98,7 @@ def test_other_commands_with_a_configuration_name_its_options():
     with pytest.raises(ConfigError, match=r"--resolution: did you mean model\.resolution=64\?"):
         benchmark.parse(["trace", "--resolution", "64"])
     assert benchmark.parse(["trace", "training.seed=1", "--config", "a.yaml"]).overrides == ["training.seed=1"]
+    assert str(benchmark.parse(["trace", "--json", "rows.yaml"]).json) == "rows.yaml"
 
 
 def test_all_options_of_a_run_are_in_the_help(capsys):

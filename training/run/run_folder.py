@@ -70,8 +70,8 @@ class RunFolder:
         if resume in ("auto", "none"):
             return
         if not os.path.isfile(resume):
-            near = suggest(resume, "*.pt")
-            raise ConfigError(f"--resume {resume} is not a file: {near or 'give auto, none or a checkpoint'}")
+            remedy = suggest(resume, "*.pt") or "give auto, none or a checkpoint"
+            raise ConfigError(f"--resume {resume} is not a file: {remedy}")
         newest = next(reversed(self.checkpoints.paths()), None)
         if newest and not newest.samefile(resume):
             raise ConfigError(f"--resume {resume} is not the newest checkpoint of {self.path}: choose another --output")

@@ -9,6 +9,7 @@ import os
 import reprlib
 import stat
 import unicodedata
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +53,13 @@ def read_text(path: str | Path, max_bytes: int) -> str:
 
 
 def suggest(path: str | Path, pattern: str) -> str:
-    """Return a remedy for a missing file or a folder, the file of the pattern with a near name or in it, or ""."""
-    path = Path(path)
-    if path.is_dir():
-        found = sorted((len(file.name), file) for file in [*path.glob(pattern), *path.glob(f"checkpoints/{pattern}")])
-        return f"give a file in it, such as {found[-1][1]}" if found else ""
-    names = [] if os.path.lexists(path) else [file.name for file in path.parent.glob(pattern)]
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return f"did you mean {path.with_name(near[0])}?" if near else ""
+    """Return a remedy for a folder or a missing file: a file of the pattern in it, or with a similar name; or ""."""
+    if os.path.isdir(path):  # of the numbers in names, the longest is the largest
+        found = [*glob(pattern, root_dir=path), *glob(f"checkpoints/{pattern}", root_dir=path)]
+        return f"give a file in it, such as {Path(path, max(found, key=lambda x: (len(x), x)))}" if found else ""
+    names = [] if os.path.lexists(path) else glob(pattern, root_dir=Path(path).parent)
+    near = difflib.get_close_matches(Path(path).name, names, n=1)
+    return f"did you mean {Path(path).with_name(near[0])}?" if near else ""
 
 
 def sha256_of(path: str | Path) -> str:
