@@ -73,13 +73,14 @@ def environment(path: Path) -> "lmdb.Environment":
         DataError: if the path is missing, damaged or not an LMDB.
     """
     file = path / "data.mdb" if os.path.isdir(path) else path
-    remedy = "give a readable LMDB, such as scripts.prepare_data or scripts.make_faces writes"
+    commands = "scripts.prepare_data or scripts.make_faces"
+    remedy = f"give a readable LMDB, such as {commands} writes"
     if not os.path.exists(file):
         problem = f"does not exist; {remedy}"
         if os.path.isdir(path):
-            problem = "is not complete, as its data.mdb is missing; delete it and rerun the command that wrote it"
+            problem = f"is not complete: it holds no data.mdb; if {commands} wrote it, delete it and rerun that command"
         elif os.path.exists(path.with_name(f".{path.name}.partial")):
-            problem = "is not complete; rerun the command that writes it"
+            problem = "is not complete: its command was interrupted; rerun that command"
         raise DataError(f"data set {path} {problem}")
     try:
         size = check_regular(file)

@@ -85,19 +85,16 @@ def test_what_cannot_be_trained_on(tmp_path: Path, monkeypatch, config: DataConf
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (
-            "a/report.txt a/contact_sheet.png",
-            "as its data.mdb is missing; delete it and rerun the command that wrote it",
-        ),
-        ("a/data.mdb", "as its data.mdb is missing; delete it and rerun the command that wrote it"),
-        (".a.partial/data.mdb", "rerun the command that writes it"),
+        ("a/report.txt a/contact_sheet.png", "it holds no data.mdb; if scripts.* wrote it, delete it and rerun that"),
+        ("a/data.mdb", "it holds no data.mdb; if scripts.* wrote it, delete it and rerun that"),
+        (".a.partial/data.mdb", "its command was interrupted; rerun that"),
     ],
 )
 def test_a_set_that_was_not_written_to_its_end(tmp_path: Path, content: str, message: str) -> None:
     for name in content.split():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).symlink_to("/nowhere" if name == "a/data.mdb" else __file__)
-    with pytest.raises(DataError, match=f"data set {tmp_path}/a is not complete[,;] {message}$"):
+    with pytest.raises(DataError, match=f"data set {tmp_path}/a is not complete: {message} command$"):
         open_dataset(DataConfig(path=(str(tmp_path / "a"),)), SIZE, 13)
 
 
