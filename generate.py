@@ -22,8 +22,7 @@ from editing.codes import save_codes
 from editing.generate_options import parse_options
 from editing.generation import generate
 from editing.jobs import make_scene, plan_job, read_background
-from editing.loading import load_model
-from models.checkpoint import bundled_model
+from editing.loading import checkpoint_or_bundled, load_model
 from ops import set_mode
 from utils import cli
 from utils.errors import EditError
@@ -35,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Generate images and write them; all options and input files are checked before the first file is written."""
     args = parse_options(argv, __doc__)
     device = cli.usable_device(args.device)
-    checkpoint = args.checkpoint or bundled_model()
+    checkpoint = checkpoint_or_bundled(args.checkpoint)
     generator, classes = load_model(checkpoint, device)
     job = plan_job(args, generator, classes)
     photo = read_background(args.background, generator, classes)

@@ -26,7 +26,7 @@ import yaml
 
 from datasets.labels import COLOR_CODE, PAINTING_ORDER, ClassTable, Code, hex_color, numbered_table
 from utils.errors import DataError, ReadingError
-from utils.reading.checks import brief, label, normalized, read_text
+from utils.reading.checks import brief, label, normalized, read_text, suggest
 from utils.reading.plain import MAX_YAML_BYTES, parse_yaml
 
 CLASSES_FILE = "classes.yaml"  # the class table in a folder of images and masks
@@ -50,8 +50,8 @@ def load_table(path: str | Path) -> ClassTable:
     try:
         return _table(_parse(read_text(file, MAX_YAML_BYTES)))
     except ReadingError as error:
-        names = ", ".join(sorted(built_in))
-        raise DataError(f"class table {label(str(path))}: {error}; give a YAML file or one of {names}") from None
+        remedy = suggest(path, "*.y*ml") or f"give a YAML file or one of {', '.join(sorted(built_in))}"
+        raise DataError(f"class table {label(str(path))}: {error}; {remedy}") from None
     except DataError as error:
         raise DataError(f"{file}: {error}") from None
 

@@ -86,8 +86,9 @@ class AugmentConfig:
 
 
 def is_lmdb(path: str | os.PathLike[str]) -> bool:
-    """Return True if there is an LMDB, or any other file, at `path`; False for a folder of files."""
-    return not os.path.isdir(path) or os.path.exists(os.path.join(path, "data.mdb"))
+    """Return True for an LMDB, also without its data.mdb, for any other file or a missing path; False for a folder."""
+    is_prepared = all(os.path.exists(os.path.join(path, name)) for name in ("report.txt", "contact_sheet.png"))
+    return not os.path.isdir(path) or is_prepared or os.path.lexists(os.path.join(path, "data.mdb"))
 
 
 def larger_images(side: int, resolution: int) -> str:

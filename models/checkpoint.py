@@ -21,7 +21,7 @@ from models.discriminator import Discriminator
 from models.generator import Generator
 from models.model_config import ModelConfig
 from utils.errors import ModelError, ReadingError
-from utils.reading.checks import label
+from utils.reading.checks import label, suggest
 from utils.reading.tensors import StateDict, check_finite, check_shapes, load_tensors
 
 FORMAT = "semantic-stylegan/1"
@@ -135,7 +135,8 @@ def load_networks(path: str | Path) -> Networks:
     try:
         contents = load_tensors(path)
     except ReadingError as error:
-        raise ModelError(f"{path}: {error}") from error
+        remedy = suggest(path, "*.pt") or "give a checkpoint of train.py or a released one"
+        raise ModelError(f"{path}: {error}{'' if os.path.isfile(path) else f'; {remedy}'}") from error
     return parse_networks(contents, str(path))
 
 

@@ -38,7 +38,7 @@ from datasets.opening import first_difference
 from editing.encoder import encode, load_encoder
 from editing.image_grids import check_grid_size
 from editing.inversion import SPACES, InversionConfig, Progress, Target
-from editing.loading import build_model, limit_threads
+from editing.loading import build_model, checkpoint_or_bundled, limit_threads
 from editing.photos import find_masks, read_photo, training_crop
 from editing.reconstruction import (
     COLUMNS,
@@ -57,7 +57,7 @@ from metrics.agreement import confusion, mean_iou
 from metrics.perceptual import EfficientNetDistance, Lpips, PerceptualDistance, guiding_distance
 from metrics.segmenter import load_segmenter
 from models import Generator
-from models.checkpoint import BUNDLED_ENCODER, bundled_model, load_networks
+from models.checkpoint import BUNDLED_ENCODER, load_networks
 from utils import cli
 from utils.errors import ConfigError, EditError, printable
 from utils.files import check_free, make_folder, replacing
@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Invert all photos; check options, photos and output files before the first file is written."""
     args = parse(argv)
     device = cli.usable_device(args.device)
-    checkpoint = args.checkpoint or bundled_model()
+    checkpoint = checkpoint_or_bundled(args.checkpoint)
     networks = load_networks(checkpoint)
     generator, classes = build_model(networks, device)
     model, trained_on = LoadedModel(checkpoint, generator, classes), networks.provenance()

@@ -49,6 +49,7 @@ from utils.errors import ConfigError
 from utils.files import make_folder, replacing
 from utils.images import grid, overlay
 
+_HELP = "python -m scripts.study --help explains all keys"
 _BY_STAGES = ("training.total_images", "training.checkpoint_every_images", "metrics.every_images")
 Results = dict[tuple[str, int], dict[str, list[float]]]  # {(variant, images seen): {column: one number per seed}}
 
@@ -76,7 +77,7 @@ def read_study(path: Path) -> Study:
     values, kinds = read_sections(path), get_type_hints(Study)
     if values.keys() != kinds.keys() or not values["columns"]:
         raise ConfigError(
-            f"{path}: a study has the keys {', '.join(kinds)}, and at least one item in `columns` (see --help)"
+            f"{path}: a study has the keys {', '.join(kinds)}, and at least one item in `columns` ({_HELP})"
         )
     variants = values.pop("variants")
     if not isinstance(variants, dict) or not variants:
@@ -138,7 +139,7 @@ def is_complete(study: Study, output: Path, variant: str, seed: int) -> bool:
     try:
         changed = changed_options(stored, config) if files else {}
     except ConfigError as error:
-        raise ConfigError(f"{files[-1]}: {error}") from None
+        raise ConfigError(f"{files[-1]}: {error}; or choose another --output") from None
     if other := [name for name in changed if name not in _BY_STAGES]:
         raise ConfigError(
             f"{folder} was trained with other values of {', '.join(other)} than the study's: rename the variant, or "

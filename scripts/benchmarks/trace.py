@@ -25,6 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from configs import RunConfig, load_config
+from configs.loader import add_overrides
 from datasets.class_files import default_table
 from scripts.benchmarks import trainers
 from scripts.benchmarks.tables import BenchmarkReport, Column
@@ -138,7 +139,7 @@ class StepTrace(NamedTuple):
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--config", default="configs/celebamask_512.yaml", help="YAML file (default %(default)s)")
-    parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="options that override the file")
+    add_overrides(parser)
     parser.set_defaults(device="cpu")
 
 

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from configs import RunConfig, load_config
+from configs.loader import add_overrides
 from datasets.class_files import default_table
 from datasets.lmdb_writer import LmdbWriter, encode_pair
 from datasets.opening import open_dataset
@@ -36,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that describe a run and its timing."""
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: cuda if there is a GPU, else cpu)")
     parser.add_argument("--config", default="configs/faces_64_cpu.yaml", help="YAML file (default %(default)s)")
-    parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="options that override the file")
+    add_overrides(parser)
     parser.add_argument("--data", metavar="FOLDER", help="prepared data (default: generated faces)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds to time, after a warm-up (default 3)")
 

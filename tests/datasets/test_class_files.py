@@ -175,6 +175,12 @@ def test_a_missing_table_offers_the_shipped_ones() -> None:
         load_table("absent.yaml")
 
 
+def test_a_missing_table_names_one_with_a_similar_name(tmp_path: Path) -> None:
+    (tmp_path / "classes.yaml").touch()
+    with pytest.raises(DataError, match=rf"no such file; did you mean {tmp_path}/classes\.yaml\?$"):
+        load_table(tmp_path / "classes.yml")
+
+
 def test_the_example_in_the_documentation_loads(write) -> None:
     import datasets.class_files
 

@@ -1,5 +1,7 @@
+import argparse
 import errno
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -8,6 +10,9 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 import torch
 
+import train
+from configs.loader import option_types
+from scripts import benchmark
 from tests.processes import run_command
 from utils.cli import Parser, shortage
 from utils.errors import ConfigError
@@ -65,6 +70,45 @@ def test_unknown_options_name_the_nearest(arguments, message):
         with pytest.raises(ConfigError) as error:
             parse(arguments)
         assert str(error.value) == f"{message} (command --help lists all options)"
+
+
+SECTIONS = "model, data, augment, losses, training, metrics, ops"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--batch-size 8", "unknown option --batch-size: did you mean training.batch_size=8?"),
+        ("--training.batch_size=8", "unknown option --training.batch_size: did you mean training.batch_size=8?"),
+        ("--data data/a", "unknown option --data: did you mean data.path=data/a?"),
+        ("--mirror --dry-run", "unknown option --mirror: did you mean data.mirror=VALUE?"),
+        ("--lr 0.1", f"unknown option --lr: write section.option=0.1; the sections are {SECTIONS}"),
+        ("--output-dir a", "unknown option --output-dir; did you mean --output?"),
+        ("a/b.yaml", "unknown argument a/b.yaml; did you mean --config a/b.yaml?"),
+    ],
+)
+def test_arguments_of_train_that_are_written_otherwise(monkeypatch, arguments, message):
+    config = ["--config", "a.yaml"] * arguments.startswith("-")
+    with pytest.raises(ConfigError) as error:
+        train.parse([*config, *arguments.split()])
+    assert str(error.value) == f"{message} (python train.py --help lists all options)"
+    # New releases of Python parse intermixed arguments without calling parse_known_args.
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_known_intermixed_args", lambda *_: pytest.fail("unchecked"))
+    with pytest.raises(ConfigError):
+        train.parse([*config, *arguments.split()])
+
+
+def test_other_commands_with_a_configuration_name_its_options():
+    with pytest.raises(ConfigError, match=r"--resolution: did you mean model\.resolution=64\?"):
+        benchmark.parse(["trace", "--resolution", "64"])
+    assert benchmark.parse(["trace", "training.seed=1", "--config", "a.yaml"]).overrides == ["training.seed=1"]
+    assert str(benchmark.parse(["trace", "--json", "rows.yaml"]).json) == "rows.yaml"
+
+
+def test_all_options_of_a_run_are_in_the_help(capsys):
+    with pytest.raises(SystemExit):
+        train.parse(["--help"])
+    assert set(option_types()) <= set(re.split(r"[,\s]+", capsys.readouterr().out))
 
 
 def test_numbers_and_arguments_after_two_dashes_are_no_options():

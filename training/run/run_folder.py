@@ -31,6 +31,7 @@ from training.run.checkpoints import Checkpoints, find_damage
 from utils.distributed import Process, from_main
 from utils.errors import NOT_UTF8, ConfigError, EditError
 from utils.files import reason_not_writable, replacing
+from utils.reading.checks import suggest
 
 LOCK = ".lock"
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "lmdb", "tensorboard")
@@ -69,7 +70,8 @@ class RunFolder:
         if resume in ("auto", "none"):
             return
         if not os.path.isfile(resume):
-            raise ConfigError(f"--resume {resume} is not a file: give auto, none or a checkpoint")
+            remedy = suggest(resume, "*.pt") or "give auto, none or a checkpoint"
+            raise ConfigError(f"--resume {resume} is not a file: {remedy}")
         newest = next(reversed(self.checkpoints.paths()), None)
         if newest and not newest.samefile(resume):
             raise ConfigError(f"--resume {resume} is not the newest checkpoint of {self.path}: choose another --output")
