@@ -3,7 +3,6 @@
 import difflib
 import json
 import os
-from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -80,11 +79,10 @@ def option_types(schema: Any = RunConfig, prefix: str = "") -> dict[str, Any]:
     return types
 
 
-def add_overrides(parser: ArgumentParser, schema: Any = RunConfig) -> None:
+def add_overrides(parser: Parser, schema: Any = RunConfig) -> None:
     """Add the arguments `section.option=value`, which override options of the --config file."""
     shown = f"options that override the file: {', '.join(option_types(schema))}"
     parser.add_argument("overrides", nargs="*", metavar="section.option=value", help=shown)
-    assert isinstance(parser, Parser)
     parser.unknown_override = lambda name, value: _unknown_option(name, schema, f"={value}")
 
 

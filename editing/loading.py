@@ -45,10 +45,8 @@ def build_model(networks: Networks, device: torch.device) -> tuple[Generator, Cl
     except DataError as error:
         raise EditError(f"{source}: {error}; choose another checkpoint") from None
     if classes.num_classes != count:
-        raise EditError(
-            f"{source} is damaged: it names {classes.num_classes} classes, but its generator has {count}; choose "
-            "another file"
-        )
+        counts = f"it names {classes.num_classes} classes, but its generator has {count}"
+        raise EditError(f"{source} is damaged: {counts}; choose another file")
     return generator, classes
 
 

@@ -76,9 +76,7 @@ def read_study(path: Path) -> Study:
     """Read a study file; raise ConfigError if the file, or the configuration of a variant, is invalid."""
     values, kinds = read_sections(path), get_type_hints(Study)
     if values.keys() != kinds.keys() or not values["columns"]:
-        raise ConfigError(
-            f"{path}: a study has the keys {', '.join(kinds)}, and at least one item in `columns` ({_HELP})"
-        )
+        raise ConfigError(f"{path}: give the keys {', '.join(kinds)}, and at least one of the columns ({_HELP})")
     variants = values.pop("variants")
     if not isinstance(variants, dict) or not variants:
         raise ConfigError(f"{path}: variants: give each name a list of overrides, [] for none")

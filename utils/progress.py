@@ -16,8 +16,7 @@ _LINE_WITHOUT_TOTAL = "{desc}: {n_fmt} {unit}, {elapsed} elapsed{postfix}"
 def progress(items: Iterable[Any] | None = None, *, unit: str, disable: bool = False, **options: Any) -> "tqdm[Any]":
     """Return a tqdm bar on a terminal, and elsewhere `Lines`.
 
-    The arguments are tqdm's: `items` to iterate over, or None if the caller calls `update`; `unit`, in the singular;
-    `disable`, True to show nothing; and others such as `desc`, `total` and `delay`.
+    The arguments are tqdm's; `items` is None if the caller calls `update`, and `unit` is in the singular.
     """
     if disable or sys.stderr.isatty():
         return tqdm(items, unit=unit, disable=disable, **options)

@@ -34,6 +34,7 @@ from training.discriminator_inputs import PairInputs
 from training.state import build_state
 from training.stats import Stats
 from training.steps import TrainingSteps
+from utils.cli import Parser
 from utils.distributed import Process
 
 META = torch.device("meta")
@@ -136,7 +137,7 @@ class StepTrace(NamedTuple):
     every: int  # iterations from one run of the step to the next
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--config", default="configs/celebamask_512.yaml", help="YAML file (default %(default)s)")
     add_overrides(parser)

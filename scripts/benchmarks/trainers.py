@@ -29,11 +29,12 @@ from training.discriminator_inputs import PairInputs
 from training.state import TrainingState, build_optimizers, build_state
 from training.stats import Stats
 from training.steps import TrainingSteps
+from utils.cli import Parser
 from utils.distributed import Process
 from utils.errors import ConfigError
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     """Add the options that describe a run and its timing."""
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: cuda if there is a GPU, else cpu)")
     parser.add_argument("--config", default="configs/faces_64_cpu.yaml", help="YAML file (default %(default)s)")

@@ -186,14 +186,14 @@ def test_the_studies_that_ship(path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seeds": None}, "a study has the keys config, overrides, images, seeds"),
+        ({"seeds": None}, "give the keys config, overrides, images, seeds"),
         ({"seeds": []}, r"seeds = \[\]: give at least one"),
         ({"seeds": ["one"]}, r"study\.yaml: seeds = 'one': expected"),
         ({"seeds": [1, 1]}, r"seeds = \[1, 1\]: give at least one, in ascending order, each once"),
         ({"images": [12, 8]}, r"images = \[12, 8\]: give at least one, in ascending order"),
         ({"images": [8, 10]}, "images: 10 is not a multiple of 4, the batch size of paper"),
         ({"images": [0, 8]}, "images: 0 is not a multiple"),
-        ({"columns": []}, r"at least one item in `columns` \(python -m scripts\.study --help explains all keys\)"),
+        ({"columns": []}, r"at least one of the columns \(python -m scripts\.study --help explains all keys\)"),
         ({"variants": {}}, "variants: give each name a list of overrides"),
         ({"variants": {"a b": [], "A-b": []}}, "two variants have the same name except for punctuation"),
         ({"variants": {"x": ["losses.r2=1"]}}, r"study\.yaml: variants\.x: unknown option losses\.r2"),

@@ -167,7 +167,7 @@ def test_dry_run_writes_nothing(train, tmp_path, capsys):
     report = capsys.readouterr().out
     for word in ("r1", "path_length", "peak memory"):
         assert word in report
-    assert "; processes: 1, micro-batches per process: 2, images per micro-batch: 2; " in report
+    assert "; processes: 1, micro-batches per process: 2, images in each: 2; " in report
 
 
 def test_a_run_begins_with_device_data_and_limits(train, capfd, monkeypatch):

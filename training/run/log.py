@@ -37,13 +37,7 @@ MAX_WIDTH = 1024  # pixels of an image grid in event files, to keep them small; 
 
 
 def print_start(training: TrainingConfig, process: Process, records: int) -> None:
-    """Print one line about a run that starts, and a warning if busy cores would slow down several threads.
-
-    Args:
-        training: options of the run.
-        process: the main process.
-        records: number of images in the training data.
-    """
+    """Print one line about a run on `records` images, and a warning if busy cores would slow down several threads."""
     threads, device = torch.get_num_threads(), process.device.type
     where = f"{process.world_size} x {device}" if process.world_size > 1 else device
     if device == "cpu":
@@ -132,11 +126,15 @@ class Log:
         peak = memory.peak(self.process.device) / 2**30
         self.scalars({**values, "speed/images_per_second": speed, "memory/peak_gib": peak}, images)
         if self.process.is_main:
-            status = self._time_left(images, speed, limit)
+            seconds = (self.total_images - images) / speed
+            status = f"{tqdm.format_interval(max(0, min(seconds, limit)))} left{' (max_minutes)' * (limit < seconds)}"
             status += "".join(f", {name.split('/')[1]}={values[name]:.2f}" for name in SHOWN if name in values)
             self.bar.set_postfix_str(status)
             if self.bar.disable:
-                self._print_progress(images, speed, status)
+                progress = (
+                    f"{images}/{self.total_images} images ({images / self.total_images:.0%}), {speed:.1f} images/s"
+                )
+                print(f"training: {progress}, {status}", file=sys.stderr, flush=True)
 
     def exclude(self, seconds: float) -> None:
         """Exclude seconds that were not spent on training, for example on metrics, from the speed."""
@@ -168,19 +166,6 @@ class Log:
         if self.process.is_main:
             self._events.add(images, write)
             self._try(self._events.flush)
-
-    def _time_left(self, images: int, speed: float, limit: float) -> str:
-        seconds = (self.total_images - images) / speed
-        left = tqdm.format_interval(max(0, min(seconds, limit)))
-        return f"{left} left{' (max_minutes)' if limit < seconds else ''}"
-
-    def _print_progress(self, images: int, speed: float, status: str) -> None:
-        print(
-            f"training: {images}/{self.total_images} images ({images / self.total_images:.0%}), {speed:.1f} images/s, "
-            f"{status}",
-            file=sys.stderr,
-            flush=True,
-        )
 
     def _try(self, write: Callable[[], None]) -> None:
         try:
