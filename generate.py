@@ -4,13 +4,14 @@
     python generate.py --output samples --seeds 0-3,42 --files       single files for every seed
     python generate.py --output samples --latents anna_codes.npy --take 7 hair --files
     python generate.py --output samples --seeds 0-3 --components     parts added one at a time
-    python generate.py --output samples --seeds 0-3 --mix --sources 4-7 --parts hair,eye
-    python generate.py --output samples --seeds 0-3 --interpolate --parts hair --format mp4
-    python generate.py --output samples --seeds 0-3 --slide --direction hair_area.npz 3
+    python generate.py --output samples --seeds 0-3 --mix --sources 4-7 --parts base,hair
+    python generate.py --output samples --seeds 0-3 --interpolate --parts base,hair --format mp4
+    python generate.py --output samples --seeds 0-3 --slide --direction hair_area.npz 2
     python generate.py --output samples --seeds 0-3 --background photo.jpg --zoom 0.8 --shift 0.2 0
     python generate.py --checkpoint CK --output samples --seeds 0-15
 
-Parts are class names or ids; "base" means the codes that all foreground parts share.
+Parts are class names or ids. "base" means the codes that all foreground parts share. In the bundled model, they
+determine most shapes: hair alone changes mainly the colour of the hair; base,hair changes its shape and the face too.
 """
 
 from collections.abc import Sequence
@@ -21,8 +22,7 @@ from editing.codes import save_codes
 from editing.generate_options import parse_options
 from editing.generation import generate
 from editing.jobs import make_scene, plan_job, read_background
-from editing.loading import load_model
-from models.checkpoint import bundled_model
+from editing.loading import checkpoint_or_bundled, load_model
 from ops import set_mode
 from utils import cli
 from utils.errors import EditError
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Generate images and write them; all options and input files are checked before the first file is written."""
     args = parse_options(argv, __doc__)
     device = cli.usable_device(args.device)
-    checkpoint = args.checkpoint or bundled_model()
+    checkpoint = checkpoint_or_bundled(args.checkpoint)
     generator, classes = load_model(checkpoint, device)
     job = plan_job(args, generator, classes)
     photo = read_background(args.background, generator, classes)

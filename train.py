@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from configs import load_config
+from configs.loader import add_overrides, check_data, load_config
 from training.finetune import pretrained_config
 from training.run.run_folder import RunFolder
 from training.run.stop import Preemption
@@ -18,9 +18,9 @@ from utils import cli, distributed
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = cli.Parser(__doc__)
+    parser = cli.Parser(__doc__, prog="python train.py")
     parser.add_argument("--config", required=True, help="YAML file with the options that differ from the defaults")
-    parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="options that override the file")
+    add_overrides(parser)
     parser.add_argument("--output", help="folder of the run (default: runs/NAME for --config NAME.yaml)")
     parser.add_argument(
         "--resume",
@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train, or do a dry run; return the exit code: 0, or 75 (`ExitCode.PREEMPTED`) if a signal stopped training."""
     args = parse(argv)
     config = load_config(args.config, args.overrides, pretrained_config)
+    check_data(args.config, config.data.path)
     folder = RunFolder(args.output or Path("runs") / Path(args.config).stem)
     if not args.dry_run:
         folder.check(args.resume)

@@ -13,9 +13,10 @@ import yaml
 from configs.schema import RunConfig
 from configs.values import OverrideText, coerce
 from models.model_config import ModelConfig
+from utils.cli import Parser
 from utils.errors import ConfigError, ReadingError
-from utils.reading.checks import brief, label
-from utils.reading.plain import read_yaml
+from utils.reading.checks import brief, label, read_text, suggest
+from utils.reading.plain import MAX_YAML_BYTES, read_yaml
 
 Options = TypeVar("Options")
 
@@ -57,6 +58,14 @@ def load_options(schema: type[Options], path: str | Path, overrides: Sequence[st
     return _build(schema, _read_options(path, overrides), "", schema)
 
 
+def check_data(config: str | Path, data: Sequence[str]) -> None:
+    """Raise ConfigError for a missing data set if the header of the configuration has the command that makes it."""
+    for line in read_text(config, MAX_YAML_BYTES).splitlines():
+        for path in data if line.startswith("# Data:") else ():
+            if path in line.split() and not os.path.exists(path):
+                raise ConfigError(f"data.path: {path} does not exist; make it with: {line[7:].strip()}")
+
+
 def to_yaml(config: Any) -> str:
     """Return all options of a configuration as YAML text, which `load_config` and `load_options` can read."""
     return yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False)  # JSON turns tuples into lists
@@ -68,6 +77,13 @@ def option_types(schema: Any = RunConfig, prefix: str = "") -> dict[str, Any]:
     for name, kind in get_type_hints(schema).items():
         types |= option_types(kind, f"{prefix}{name}.") if is_dataclass(kind) else {prefix + name: kind}
     return types
+
+
+def add_overrides(parser: Parser, schema: Any = RunConfig) -> None:
+    """Add the arguments `section.option=value`, which override options of the --config file."""
+    shown = f"options that override the file: {', '.join(option_types(schema))}"
+    parser.add_argument("overrides", nargs="*", metavar="section.option=value", help=shown)
+    parser.unknown_override = lambda name, value: _unknown_option(name, schema, f"={value}")
 
 
 def changed_options(stored: Any, config: Any) -> dict[str, str]:
@@ -88,7 +104,7 @@ def changed_options(stored: Any, config: Any) -> dict[str, str]:
         if name not in types:
             raise ConfigError(
                 f"its configuration has the option {label(name)}, which this version does not know: "
-                "use the version that wrote it, or a newer one"
+                "use the version that wrote it or a newer one"
             )
         old[name] = coerce(name, value, types[name])
     return {name: f"{_shown(old[name])} -> {_shown(new[name])}" for name in new if new[name] != old[name]}
@@ -100,7 +116,8 @@ def read_sections(path: str | Path) -> dict[str, Any]:
         values = read_yaml(path, as_text=True)
     except ReadingError as error:
         hint = "; quote text that contains `: ` or ` #`" if os.path.isfile(path) else ""
-        raise ConfigError(f"{path}: {error}; give a readable YAML file{hint}") from None
+        remedy = suggest(path, "*.y*ml") or f"give a readable YAML file{hint}"
+        raise ConfigError(f"{path}: {error}; {remedy}") from None
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{path}: the file must hold `section: options` pairs")
     return {name: {} if section is None else section for name, section in (values or {}).items()}
@@ -163,16 +180,17 @@ def _build(schema: Any, values: Any, prefix: str, root: Any) -> Any:
         raise ConfigError(str(error)) from None
 
 
-def _unknown_option(name: str, root: Any) -> ConfigError:
-    """Return the error for an unknown option; it suggests the most similar option or section, or lists the sections."""
+def _unknown_option(name: str, root: Any, value: str = "") -> ConfigError:
+    """Return the error for an unknown option, or for an argument --NAME VALUE; then `value` is "=VALUE"."""
     sections = [field.name for field in fields(root)]
-    names = list(option_types(root))
-    by_last_part = {full.rpartition(".")[2]: full for full in names}
-    near = difflib.get_close_matches(name, [*names, *sections], 1)
-    near += [by_last_part[last] for last in difflib.get_close_matches(name.rpartition(".")[2], by_last_part, 1)]
-    return ConfigError(
-        f"unknown option {label(name)}: {f'did you mean {near[0]}?' if near else f'the sections are {sections}'}"
-    )
+    names = [*option_types(root), *([] if value else sections)]
+    by_last_part = {full.rpartition(".")[2]: full for full in reversed(names)}  # training.seed before metrics.seed
+    key = name.lstrip("-").replace("-", "_")
+    near = [by_last_part[key]] if key in by_last_part else difflib.get_close_matches(key, names, 1)
+    near += [by_last_part[last] for last in difflib.get_close_matches(key.rpartition(".")[2], by_last_part, 1)]
+    written = f"write section.option{value}; " if value else ""
+    remedy = f"did you mean {near[0]}{value}?" if near else f"{written}the sections are {', '.join(sections)}"
+    return ConfigError(f"unknown option {label(name)}: {remedy}")
 
 
 def _by_dotted_name(sections: Mapping[Any, Any]) -> dict[str, Any]:

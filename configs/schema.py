@@ -23,7 +23,7 @@ class ModelOptions(ModelConfig):
 
 
 def architecture(model: ModelConfig) -> ModelConfig:
-    """Return the architecture without `init_from`, as checkpoints store it."""
+    """Return the architecture, which checkpoints store: all options of the section but `init_from`."""
     return ModelConfig(**{option.name: getattr(model, option.name) for option in fields(ModelConfig)})
 
 

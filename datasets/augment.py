@@ -161,7 +161,7 @@ def _scaling(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _translation(shift: Tensor) -> Tensor:
-    """Return matrices [N, 3, 3] that shift by (x, y), `shift` [N, 2]."""
+    """Return matrices [N, 3, 3] that translate by the vectors (x, y) in `shift` [N, 2]."""
     last = torch.cat([shift, torch.ones_like(shift[:, :1])], dim=1)
     return torch.cat([torch.eye(3, 2, device=shift.device).expand(len(shift), 3, 2), last.unsqueeze(2)], dim=2)
 

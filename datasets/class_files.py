@@ -9,24 +9,22 @@ remap: {7: glasses, "#ff8000": glasses}      # id, colour or part in the masks -
 ignore: [255, "#ffffff"]                     # unlabelled pixels: they become class 0
 
 `color` is optional. `partner` is the class that a class is swapped with when an image is mirrored. YAML reads an
-unquoted # as a comment, 010 as 8 and no as false: quote colours and names like no, but not ids.
+unquoted # as a comment: quote colours.
 """
 
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from datasets.labels import COLOR_CODE, PAINTING_ORDER, ClassTable, Code, hex_color, numbered_table
 from utils.errors import DataError, ReadingError
-from utils.reading.checks import brief, label, normalized, read_text
+from utils.reading.checks import brief, label, normalized, read_text, suggest
 from utils.reading.plain import MAX_YAML_BYTES, parse_yaml
 
 CLASSES_FILE = "classes.yaml"  # the class table in a folder of images and masks
@@ -36,7 +34,7 @@ _UNQUOTED_COLOR = re.compile(r"""(?:^|[:,\[{-])\s*(\#[0-9a-fA-F]{3,8})\b(?=\s*(?
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 _NAME = re.compile(r"""\bname\s*:\s*["']?([^,"'}\]]+)""")
 _COMMENTED_RULE = re.compile(r"\s*(#[0-9a-fA-F]{6})\s*:\s*\S")
-_SEXAGESIMAL, _OCTAL = re.compile(r"[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+"), re.compile(r"[-+]?0[0-7_]+")
+_BOOLEANS = {"true": True, "false": False}
 
 
 def load_table(path: str | Path) -> ClassTable:
@@ -49,8 +47,8 @@ def load_table(path: str | Path) -> ClassTable:
     try:
         return _table(_parse(read_text(file, MAX_YAML_BYTES)))
     except ReadingError as error:
-        names = ", ".join(built_in_tables())
-        raise DataError(f"class table {label(str(path))}: {error}; give a YAML file or one of {names}") from None
+        remedy = suggest(path, "*.y*ml") or f"give a YAML file or one of {', '.join(built_in_tables())}"
+        raise DataError(f"class table {label(str(path))}: {error}; {remedy}") from None
     except DataError as error:
         raise DataError(f"{file}: {error}") from None
 
@@ -80,12 +78,12 @@ def default_table(num_classes: int) -> ClassTable:
 
 def _parse(text: str) -> Any:
     try:
-        contents = parse_yaml(text)
+        contents = parse_yaml(text, as_text=True)
     except ReadingError:
         if hint := _unquoted_color(text):  # YAML's own message is about braces
             raise DataError(f"class table: {hint}") from None
         raise
-    if hint := _misread_value(text):
+    if hint := _commented_rule(text):
         raise DataError(f"class table: {hint}")
     return contents
 
@@ -112,14 +110,15 @@ def _table(contents: Any) -> ClassTable:
             )
     remap = _section(contents, "remap", {}, "must hold `code in the masks: class` pairs")
     ignore = _section(contents, "ignore", [], "must be a list of codes in the masks")
-    _check_codes([*remap, *ignore])
+    remap = [(_code(code), _class(k, names)) for code, k in remap.items()]
+    ignore = [_code(code) for code in ignore]
     table = ClassTable.from_dict(
         {
             "names": names,
             "colors": [_color(entry, color) for entry, color in zip(entries, spare, strict=True)],
-            "transparent": [entry["id"] for entry in entries if entry.get("transparent", False)],
+            "transparent": [entry["id"] for entry in entries if entry["transparent"]],
             "partners": _partners(entries, names),
-            "remap": [(code, _class(k, names)) for code, k in remap.items()],
+            "remap": remap,
             "ignore": ignore,
         }
     )
@@ -140,18 +139,21 @@ def _section(contents: Mapping[str, Any], name: str, default: Any, requirement: 
 def _entry(entry: Any) -> Mapping[str, Any]:
     if not isinstance(entry, dict) or not {"id", "name"} <= entry.keys() <= _FIELDS:
         raise DataError(f"class table: {brief(entry)} must hold id and name, and may hold color, transparent, partner")
-    if not isinstance(entry["name"], str):
-        raise DataError(
-            f"class table: the name {brief(entry['name'])} of class {label(entry['id'])} is not text; quote it"
-        )
-    if type(entry["id"]) is not int:
-        raise DataError(
-            f"class table: the id {brief(entry['id'])} of {label(entry['name'])} is no whole number;"
-            " write a whole number without quotes"
-        )
-    if not isinstance(entry.get("transparent", False), bool):
-        raise DataError(f"class table: transparent of {label(entry['name'])} must be true or false")
-    return entry
+    name, number, transparent = entry["name"], _number(entry["id"]), entry.get("transparent", "false")
+    if not isinstance(name, str):
+        raise DataError(f"class table: the name of class {brief(entry['id'])} is {brief(name)}; write text")
+    if number is None:
+        raise DataError(f"class table: the id {brief(entry['id'])} of {label(name)} is not a whole number")
+    if not isinstance(transparent, str) or transparent.lower() not in _BOOLEANS:
+        raise DataError(f"class table: transparent of {label(name)} must be true or false")
+    return {**entry, "id": number, "transparent": _BOOLEANS[transparent.lower()]}
+
+
+def _number(text: Any) -> int | None:
+    """Return the value of decimal digits, or of hexadecimal ones after 0x; None if `text` is anything else."""
+    if not isinstance(text, str) or not re.fullmatch("[0-9]{1,18}|0x[0-9a-fA-F]{1,8}", text):
+        return None
+    return int(text, 16 if text.startswith("0x") else 10)
 
 
 def _color(entry: Mapping[str, Any], spare: tuple[int, int, int]) -> Sequence[int]:
@@ -160,8 +162,10 @@ def _color(entry: Mapping[str, Any], spare: tuple[int, int, int]) -> Sequence[in
         with suppress(ValueError):
             red, green, blue = bytes.fromhex(value.removeprefix("#"))
             return red, green, blue
-    elif isinstance(value, list | tuple) and len(value) == 3 and all(type(c) is int and 0 <= c <= 255 for c in value):
-        return value
+    elif isinstance(value, list | tuple) and len(value) == 3:
+        numbers = [c if isinstance(c, int) else _number(c) for c in value]
+        if all(number is not None and number <= 255 for number in numbers):
+            return [number for number in numbers if number is not None]
     raise DataError(
         f"class table: the colour of class {label(entry['name'])} is {'empty' if value is None else label(value)};"
         " write it in quotes, like '#00ff7f', or as three numbers in 0..255, like [0, 255, 127]"
@@ -169,7 +173,7 @@ def _color(entry: Mapping[str, Any], spare: tuple[int, int, int]) -> Sequence[in
 
 
 def _partners(entries: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the pairs of partners' ids; raise a DataError unless both classes of a pair name each other."""
+    """Return the ids (left, right) of classes that swap in mirrored images; raise a DataError for a one-sided pair."""
     partner = {entry["id"]: _class(entry["partner"], names) for entry in entries if "partner" in entry}
     for ours, theirs in partner.items():
         if ours == theirs or partner.get(theirs) != ours:
@@ -185,10 +189,10 @@ def _class(value: Any, names: Sequence[str]) -> int:
         known = [normalized(name) for name in names]
         if normalized(value) in known:
             return known.index(normalized(value))
-    if type(value) is int and 0 <= value < len(names):
-        return value
-    quoting = "" if isinstance(value, str | int) and not isinstance(value, bool) else " (quote a name that is no text)"
-    raise DataError(f"class table: {brief(value)} is no class{quoting}; choose from {', '.join(names)}")
+    number = _number(value)
+    if number is not None and number < len(names):
+        return number
+    raise DataError(f"class table: {brief(value)} is no class; choose from {', '.join(names)}")
 
 
 def _unquoted_color(text: str) -> str:
@@ -204,61 +208,32 @@ def _unquoted_color(text: str) -> str:
     return ""
 
 
-def _misread_value(text: str) -> str:
-    """Return a message about the first value that YAML reads as a comment or a different number; "" if none is."""
+def _commented_rule(text: str) -> str:
+    """Return a message about the first rule that YAML reads as a comment; "" if there is none."""
     for number, line in enumerate(text.splitlines(), 1):
         if rule := _COMMENTED_RULE.match(line):
             return (
                 f"YAML reads {rule[1]} in line {number} as a comment;"
                 f" quote it: '{rule[1]}', or put a space after # if it is a comment"
             )
-    before = ""
-    for token in yaml.scan(text, yaml.SafeLoader):
-        if isinstance(token, yaml.ScalarToken):
-            if token.plain and before != "color" and _is_misread(token.value):
-                line = token.start_mark.line + 1
-                return (
-                    f"YAML reads {label(token.value)} in line {line} as a different number;"
-                    " write it without leading zeros, or quote it if it is a name"
-                )
-            before = token.value
-        elif not isinstance(token, yaml.ValueToken):
-            before = ""
     return ""
 
 
-def _is_misread(text: str) -> bool:
-    """Return True if YAML reads a text as sexagesimal, or as octal with another value than the decimal one."""
-    if _SEXAGESIMAL.fullmatch(text):
-        return True
-    digits = text.replace("_", "")
-    return bool(_OCTAL.fullmatch(text)) and int(digits, 8) != int(digits)
-
-
-def _check_codes(codes: Iterable[Any]) -> None:
-    """Raise a DataError for a code that no mask can contain, because its rule would never apply."""
-    for code in codes:
-        if type(code) is int:
-            continue
-        if not isinstance(code, str):
-            raise DataError(
-                f"class table: {brief(code)} is neither an id nor a colour nor a part; write ids as whole"
-                " numbers without quotes, colours and parts in quotes: '#ff0000'"
-            )
-        if code.startswith("#") or code.lower() in PAINTING_ORDER:
-            continue
-        if _is_number(code):
-            raise DataError(
-                f"class table: the code '{label(code)}' is text and can never match; remove the quotes to make it an id"
-                f"{' (a colour is written with #)' if re.fullmatch('[0-9]{6}', code) else ''}"
-            )
-        if COLOR_CODE.fullmatch(f"#{code.lower()}"):
-            raise DataError(f"class table: the code {label(code)} is no colour; write '#{label(code.lower())}'")
-        near = difflib.get_close_matches(code.lower(), PAINTING_ORDER, n=1)
-        remedy = f"did you mean '{near[0]}'?" if near else "write the id, or the colour like '#ff0000'"
-        raise DataError(
-            f"class table: the code {brief(code)} is neither an id nor a colour nor a part of CelebAMask-HQ; {remedy}"
-        )
+def _code(value: Any) -> Code:
+    """Return a code in the masks: an id as a number, a colour or a part as text; raise DataError for anything else."""
+    number = _number(value)
+    if number is not None:
+        return number
+    if isinstance(value, str) and (value.startswith("#") or value.lower() in PAINTING_ORDER):
+        return value
+    code = value.lower() if isinstance(value, str) else ""
+    if COLOR_CODE.fullmatch(f"#{code}"):
+        raise DataError(f"class table: the code {label(code)} is no colour; write '#{label(code)}'")
+    near = difflib.get_close_matches(code, PAINTING_ORDER, n=1)
+    remedy = f"did you mean '{near[0]}'?" if near else "write the id, or the colour like '#ff0000'"
+    raise DataError(
+        f"class table: the code {brief(value)} is neither an id nor a colour nor a part of CelebAMask-HQ; {remedy}"
+    )
 
 
 def _check_rules(table: ClassTable) -> None:
@@ -289,12 +264,3 @@ def _owners(code: Code, table: ClassTable) -> list[int]:
 
 def _kind(code: Code) -> str:
     return "id" if isinstance(code, int) else "colour" if code.startswith("#") else "part"
-
-
-def _is_number(text: str) -> bool:
-    """Return True if text reads as a number: decimal, hexadecimal, octal or fractional."""
-    for convert in (float, lambda text: int(text, 0)):
-        with suppress(ValueError):
-            convert(text)
-            return True
-    return False

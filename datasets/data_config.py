@@ -88,8 +88,9 @@ class AugmentConfig:
 
 
 def is_lmdb(path: str | os.PathLike[str]) -> bool:
-    """Return True if there is an LMDB, or any other file, at `path`; False for a folder of files."""
-    return not os.path.isdir(path) or os.path.exists(os.path.join(path, "data.mdb"))
+    """Return True for an LMDB, also without its data.mdb, for any other file or a missing path; False for a folder."""
+    is_prepared = all(os.path.exists(os.path.join(path, name)) for name in ("report.txt", "contact_sheet.png"))
+    return not os.path.isdir(path) or is_prepared or os.path.lexists(os.path.join(path, "data.mdb"))
 
 
 def larger_images(side: int, resolution: int) -> str:
@@ -98,9 +99,14 @@ def larger_images(side: int, resolution: int) -> str:
     lower = max((number for number in RESOLUTIONS if number <= side), default=None)
     if lower is None:
         return f"{remedy} (the networks support {RESOLUTIONS[0]} and more)"
+    return f"{remedy}, or a lower resolution: --resolution {lower} to prepare data, {lower_resolution(lower)} to train"
+
+
+def lower_resolution(resolution: int) -> str:
+    """Return the options that train at a resolution below that of a configuration."""
     return (
-        f"{remedy}, or a lower resolution: --resolution {lower} to prepare data, model.resolution={lower}"
-        f" model.coarse_resolution={lower // 2} model.render_resolution={lower // 4} to train"
+        f"model.resolution={resolution} model.coarse_resolution={resolution // 2}"
+        f" model.render_resolution={resolution // 4}"
     )
 
 
@@ -108,7 +114,11 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Add --data and the other options that `parsed_data` reads."""
     add = parser.add_argument
     add("--data", nargs="+", required=True, help="LMDB of images and masks, several that form one set, or a folder")
-    add("--classes", default="", help="class table of a folder: a YAML file, a built-in one (celebamask13, celebamask19, ...)")
+    add(
+        "--classes",
+        default="",
+        help="class table of a folder: a YAML file, a built-in one (celebamask13, celebamask19, ...)",
+    )
     add("--crop", choices=CROPS, default="error", help="for a folder's images that are not square (default error)")
     add_folder_options(parser)
 

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
 
     classes: ClassTable  # of the labels
     resolution: int  # R
+    paths: Sequence[str] = ("DATA",)  # as given to `datasets.opening.open_dataset`, for messages
     provenance: list[dict[str, Any]]  # origin of the records (source, count, tool) as plain data, one entry per source
 
     def __len__(self) -> int:

@@ -68,22 +68,17 @@ class Inspection:
         pixels = np.stack(counts) if counts else np.zeros((0, len(names)), np.int64)  # [good records, K]
         self.shares = pixels.sum(0) / max(1, pixels.sum())  # fraction of each class in the pixels of good records [K]
         self.images = (pixels > 0).sum(0)  # number of good records that show each class [K]
-        # A problem for each class that no mask shows; empty while contradictions leave masks unread.
+        # Classes that no mask shows; empty while contradictions leave masks unread.
         self.empty_classes = [
-            f"class {name} ({k}): no mask shows it; remove it from the class table"
+            f"{name} ({k})"
             for k, name in enumerate(names)
             if counts and not self.contradictions and self.images[k] == 0
         ]
 
-    @property
-    def all_problems(self) -> list[str]:
-        """Return one line for each problem of a file, then one for each class that no mask shows."""
-        return [*self.problems, *self.empty_classes]
-
     def lines(self) -> Iterator[str]:
         """Yield the lines of the report, without the problems."""
         kind = printable(self.source.kind)
-        yield f"{kind}: {len(self.good)} records without a problem, {len(self.all_problems)} problems"
+        yield f"{kind}: {len(self.good)} records without a problem, {len(self.problems)} problems"
         sizes = [f"{width} x {height} ({count})" for (width, height), count in self.sizes.most_common(_SHOWN_SIZES)]
         rest = len(self.sizes) - len(sizes)
         yield f"sizes: {', '.join(sizes) or 'none'}{f' and {rest} others' if rest else ''}"
@@ -93,9 +88,9 @@ class Inspection:
                 f"images turned upright by their EXIF orientation: {self.turned}; a mask is turned with its image if it"
                 " has the size of the stored image"
             )
-        yield from self.ambiguities()
         if self.source.classes:
             yield from self._class_lines(self.source.classes)
+        yield from (f"warning: {warning}" for warning in self.warnings())
 
     def left_out(self) -> Iterator[str]:
         """Yield lines about files that are not used."""
@@ -104,12 +99,17 @@ class Inspection:
             yield f"files that are no images, ignored: {sum(skipped.values())}: {extensions}"
         yield from map(printable, self.source.notes)
 
-    def ambiguities(self) -> Iterator[str]:
-        """Yield a line if some masks may have been turned wrongly."""
+    def warnings(self) -> Iterator[str]:
+        """Yield a line if some masks may have been turned wrongly, and one if no mask shows some of the classes."""
         if self.ambiguous:
             yield (
                 f"of the images turned, {self.ambiguous} have a mask that fits the upright image as well and was turned"
                 " too: check with scripts.inspect_data --sheet that they match, or store such images upright"
+            )
+        if self.empty_classes:
+            yield (
+                f"classes that no mask shows and the model cannot learn: {', '.join(self.empty_classes)}; to leave them"
+                " out, write a classes.yaml without them (docs/data.md)"
             )
 
     def _class_lines(self, classes: ClassTable) -> Iterator[str]:

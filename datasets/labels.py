@@ -157,8 +157,8 @@ class ClassTable:
         except DataError:
             raise
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-            reason = brief(str(error))
-            raise DataError(f"class table: a field is missing or has the wrong type ({reason})") from None
+            problem = f"a field is missing or has the wrong type ({brief(str(error))})"
+            raise DataError(f"class table: {problem}, so the file is damaged") from None
 
 
 def hex_color(color: Sequence[int]) -> str:

@@ -62,7 +62,7 @@ def library() -> ModuleType:
 
 
 def holds_pairs(path: Path) -> bool:
-    """Return False if the LMDB at `path` has the layout of images only, which is recognized by the key `length`."""
+    """Return True for an LMDB of pairs, False for one of images only, which has the key `length`."""
     return read(path, "length") is None
 
 
@@ -73,10 +73,15 @@ def environment(path: Path) -> "lmdb.Environment":
         DataError: if the path is missing, damaged or not an LMDB.
     """
     file = path / "data.mdb" if os.path.isdir(path) else path
-    remedy = "give a readable LMDB, such as scripts.prepare_data or scripts.make_faces writes"
+    commands = "scripts.prepare_data or scripts.make_faces"
+    remedy = f"give a readable LMDB, such as {commands} writes"
     if not os.path.exists(file):
-        kind = "holds no data.mdb, so it is not an LMDB" if os.path.isdir(path) else "does not exist"
-        raise DataError(f"data set {path} {kind}; {remedy}")
+        problem = f"does not exist; {remedy}"
+        if os.path.isdir(path):
+            problem = f"is not complete: it holds no data.mdb; if {commands} wrote it, delete it and rerun that command"
+        elif os.path.exists(path.with_name(f".{path.name}.partial")):
+            problem = "is not complete: its command was interrupted; rerun that command"
+        raise DataError(f"data set {path} {problem}")
     try:
         size = check_regular(file)
     except ReadingError as error:

@@ -89,7 +89,7 @@ def colors_of(mask: Image.Image) -> np.ndarray:
     """Return the colours, uint8 [H, W, 3], of a mask of up to 8 bits per channel; transparency is ignored.
 
     Raises:
-        DataError: if an id has no colour.
+        DataError: if the palette lacks a colour for an id of the mask.
     """
     if mask.mode != "P":
         return np.asarray(mask.convert("RGB"))

@@ -126,7 +126,9 @@ def open_dataset(config: DataConfig, resolution: int | None = None, num_classes:
     if resolution is not None and resolution < 1:
         raise DataError(f"resolution = {resolution}: choose a value above 0")
     shards = [_open_pairs(path, config, resolution, num_classes) for path in config.path]
-    return shards[0] if len(shards) == 1 else ShardedDataset(shards, config.path)
+    dataset = shards[0] if len(shards) == 1 else ShardedDataset(shards, config.path)
+    dataset.paths = config.path
+    return dataset
 
 
 def open_images(config: DataConfig, resolution: int) -> ImagesOnlyDataset:

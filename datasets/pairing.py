@@ -183,7 +183,7 @@ def recognize(images: Listing, masks: Listing, image_suffix: str = "") -> Conven
     Args:
         images: all images.
         masks: all masks, in another folder.
-        image_suffix: suffix of the image names given by the user, or "".
+        image_suffix: suffix of the image names, if the user gave one.
 
     Raises:
         DataError: if another convention pairs masks that the returned one does not.

@@ -79,14 +79,14 @@ def draw_parts(canvas: Canvas, face: FaceAttributes, rng: np.random.Generator) -
 
 
 def apply_framing(pose: Pose, framing: Framing) -> Pose:
-    """Return a pose, which was sampled for the wide framing, scaled and shifted for `framing`."""
+    """Scale and shift a pose that was sampled for the wide framing, so that it suits `framing`."""
     scale, lower = FRAMINGS[framing]
     x, y = pose.shift
     return Pose(pose.turn, pose.scale * scale, (x, y + lower))
 
 
 def _expose(image: Image.Image, face: FaceAttributes, rng: np.random.Generator) -> np.ndarray:
-    """Return the image, uint8 [R, R, 3], with a light gradient across the scene and film grain."""
+    """Add a light gradient across the scene and film grain to an image; return it as uint8 [R, R, 3]."""
     axis = np.linspace(-0.5, 0.5, image.width, dtype=np.float32)
     gradient = 1 + 0.14 * face.head.light * axis[None, :] - 0.10 * axis[:, None]
     gain = gradient + _GRAIN * grain(_GRAIN_CELLS, image.size, rng)

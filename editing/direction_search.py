@@ -153,7 +153,7 @@ def read_labels(path: Path) -> tuple[list[int], Tensor]:
             seed_text, value_text = cells
             seed, value = int(seed_text), float(value_text)
         except ValueError:
-            raise EditError(f"{place} is not a seed and a number, such as 42,1") from None
+            raise EditError(f"{place}: give a seed and its label, a number, such as 42,1") from None
         if not 0 <= seed <= LARGEST_SEED or not np.isfinite(value):
             raise EditError(f"{place}: give a seed from 0 to {LARGEST_SEED} and a finite value")
         seeds.append(seed)

@@ -102,7 +102,7 @@ class Encoder(nn.Module):
         return codes + self.deviation * self.correction(self.decoder(queries, memory))
 
     def refinements(self, generator: Generator, target: Target) -> Iterator[tuple[Tensor, GeneratorOutput]]:
-        """Yield codes [N, M, D] and the generator's output for them after each round; no gradients cross rounds."""
+        """Yield codes [N, M, D] and the generator's output for them after each round; each round detaches its input."""
         codes = self.mean.expand(len(target.images), self.model.num_codes, -1)
         with torch.no_grad():
             out = generator.synthesis(codes[:1])

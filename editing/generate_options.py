@@ -60,7 +60,7 @@ def _add_edits(parser: argparse.ArgumentParser) -> None:
     """Add the options that change the codes or the scene in every mode."""
     add = parser.add_argument
     pairs: dict[str, Any] = {"nargs": 2, "action": "append", "default": []}
-    take = "take parts from a seed or a .npy, .npz or .pt file of one code, such as 7 hair,hat; can be repeated"
+    take = "take parts from a seed or a .npy, .npz or .pt file of one code, such as 7 base,hat; can be repeated"
     add("--take", **pairs, metavar=("SOURCE", "PARTS"), help=take)
     move = "move codes along a direction of scripts.directions, such as hair.npz -2; can be repeated"
     add("--direction", **pairs, metavar=("FILE", "STRENGTH"), help=move)
@@ -77,11 +77,13 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
         modes.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, help=meaning)
     add = parser.add_argument
     add("--sources", help="mix: the columns, as seeds or a .npy, .npz or .pt file of codes")
-    add("--parts", help="mix, interpolate: such as hair,eye (default all, and base unless --codes texture)")
+    add("--parts", help="mix, interpolate: such as base,hair (default all, and base unless --codes texture)")
     add("--codes", choices=CODE_KINDS, default="both", help="mix, interpolate: shape or texture codes (default both)")
-    add("--frames", type=positive, default=24, help="interpolate: frames from one code to the next (default 24)")
+    frames = "interpolate: images from one code to the next, and from the last back to the first (default 24)"
+    add("--frames", type=positive, default=24, help=frames)
     add("--fps", type=positive, default=25, help="interpolate: frames per second (default 25)")
-    add("--format", choices=(*FORMATS, "png"), default="gif", help="interpolate: png is an image grid (default gif)")
+    kinds = "interpolate: png is an image grid; its last two lines lead back to the first code (default gif)"
+    add("--format", choices=(*FORMATS, "png"), default="gif", help=kinds)
     add("--curve", choices=CURVES, default="linear", help="interpolate: curve between codes (default linear)")
 
 

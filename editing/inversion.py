@@ -161,7 +161,7 @@ def with_noise(generator: Generator, noise: Sequence[Tensor] | None) -> Generato
 
 
 def rate_at(step: int, config: InversionConfig) -> float:
-    """Return the learning rate of a step from 1 to `config.steps`: linear rise, plateau, cosine fall to nearly 0."""
+    """Return the learning rate of step 1, 2, ..., `config.steps`: linear rise, plateau, then cosine decay to 0."""
     rise = step / (config.warmup * config.steps) if config.warmup else 1.0
     fall = (config.steps - step + 1) / (config.rampdown * config.steps) if config.rampdown else 1.0
     return config.rate * min(1.0, rise) * (1 - math.cos(math.pi * min(1.0, fall))) / 2

@@ -178,11 +178,13 @@ def inversion_grid(results: Sequence[Reconstruction], palette: np.ndarray) -> np
     return with_captions(np.stack(tiles), [name for name in COLUMNS if has_masks or name != "its mask"])
 
 
-def advice(quality: ReconstructionQuality, perceptual: str, space: str, *, guided: bool, tuned: bool) -> str | None:
+def advice(
+    quality: ReconstructionQuality, perceptual: str, inversion: InversionConfig, *, guided: bool, tuned: bool
+) -> str | None:
     """Return what is poor about a reconstruction and which options to try, or None if nothing is poor.
 
-    `perceptual` is the name of the perceptual distance. `space`, `guided` (by masks) and `tuned` say which options were
-    in use; these are not suggested again.
+    `perceptual` is the name of the perceptual distance. `inversion`, `guided` (by masks) and `tuned` say which options
+    were in use; these are not suggested again.
     """
     problems = []
     max_distance = POOR_DISTANCE.get(perceptual, math.inf)
@@ -192,9 +194,11 @@ def advice(quality: ReconstructionQuality, perceptual: str, space: str, *, guide
         problems.append(f"{perceptual} {quality.perceptual:.2f}, above {max_distance:g}")
     if quality.miou is not None and quality.miou < POOR_MIOU:
         problems.append(f"mask mIoU {quality.miou:.2f}, below {POOR_MIOU:g}")
+    steps = InversionConfig().steps
     remedies = (
+        (f"--steps {steps}", inversion.steps < steps),
         ("an image aligned and cropped like the model's own samples", True),
-        ("--space wplus", space == "w"),
+        ("--space wplus", inversion.space == "w"),
         ("--masks or --segmenter", not guided),
         ("--tune 300", not tuned),
     )

@@ -72,7 +72,7 @@ def part_crops(
 
 
 def _squares(masks: Tensor, margin: float) -> Tensor:
-    """Return top, left and side, long [n, 3], of a square around each mask, bool [n, R, R]; no mask may be empty."""
+    """Return a square (top, left, side) around each mask, long [n, 3]; the margin is a fraction of the mask's size."""
     from torchvision.ops import masks_to_boxes
 
     resolution = masks.shape[-1]

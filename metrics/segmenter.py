@@ -3,6 +3,7 @@
 Shapes: N samples, K classes, R resolution of the images, S resolution at which the network processes them.
 """
 
+import shlex
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -25,7 +26,7 @@ _SIDES = (64, 256)  # px, smallest and largest S: smaller images are enlarged, l
 _TAPS = (1, 3, 6, 12)  # the last layers at S, S/2, S/4 and S/8; classes as small as eyes need S
 _PYRAMID_CHANNELS = 24
 _MAX_CLASSES = 64
-_TRAIN_COMMAND = "train a segmenter with python -m scripts.train_segmenter --data DATA"
+_TRAIN_COMMAND = "train a segmenter with python -m scripts.train_segmenter --data"
 
 
 class SegmentationNetwork(nn.Module):
@@ -118,16 +119,20 @@ def segmenter_path(data: str) -> Path:
     return cache_folder() / "segmenters" / f"{data[:32]}.pt"
 
 
-def find_segmenter(path: str | Path, names: Sequence[str], resolution: int, data: str) -> Segmenter:
+def find_segmenter(
+    path: str | Path, names: Sequence[str], resolution: int, data: str, paths: Sequence[str]
+) -> Segmenter:
     """Load a segmenter to the CPU, from the cache if `path` is "", and check that it was trained on these data.
 
-    Raise MetricError if the file is missing or damaged, or its class names, resolution or data digest differ.
+    Raise MetricError if the file is missing or damaged, or its class names, resolution or data digest differ; the
+    message has the command that trains a segmenter on the data at `paths`.
     """
+    remedy = f"{_TRAIN_COMMAND} {shlex.join(paths)} --resolution {resolution}"
     if not path and not segmenter_path(data).is_file():
-        command = f"{_TRAIN_COMMAND} --resolution {resolution} (about eight minutes on one CPU core at 64 px)"
-        raise MetricError(f"the cache has no segmenter for these data at {resolution} px: {command}")
+        remedy += " (about eight minutes on one CPU core at 64 px)"
+        raise MetricError(f"the cache has no segmenter for these data at {resolution} px: {remedy}")
     path = path or segmenter_path(data)
-    segmenter = load_segmenter(path)
+    segmenter = load_segmenter(path, remedy)
     facts = segmenter.facts
     for what, actual, expected in (
         ("resolution", facts.resolution, resolution),
@@ -136,24 +141,24 @@ def find_segmenter(path: str | Path, names: Sequence[str], resolution: int, data
         ("digest", facts.data[:12], data[:12]),
     ):
         if actual != expected:
-            raise MetricError(f"{path}: its training data had {what} {actual}, not {expected}; {_TRAIN_COMMAND}")
+            raise MetricError(f"{path}: its training data had {what} {actual}, not {expected}; {remedy}")
     return segmenter
 
 
-def load_segmenter(path: str | Path) -> Segmenter:
+def load_segmenter(path: str | Path, remedy: str = f"{_TRAIN_COMMAND} DATA") -> Segmenter:
     """Load a segmenter to the CPU; raise MetricError if the file is missing, damaged or not a segmenter."""
     try:
         contents = load_tensors(path)
     except ReadingError as error:
-        raise MetricError(f"{path}: {error}; {_TRAIN_COMMAND}") from error
+        raise MetricError(f"{path}: {error}; {remedy}") from error
     format_ = contents.get("format") if isinstance(contents, dict) else None
     if format_ != FORMAT:
-        raise MetricError(f"{path} is not a segmenter (format {label(format_)}, not {FORMAT}); {_TRAIN_COMMAND}")
+        raise MetricError(f"{path} is not a segmenter (format {label(format_)}, not {FORMAT}); {remedy}")
     stored = {name: value for name, value in contents.items() if name not in ("format", "network")}
     try:
         options = stored_options(SegmenterFacts, stored)
     except ReadingError as error:
-        raise MetricError(f"{path} {error}; {_TRAIN_COMMAND}") from error
+        raise MetricError(f"{path} {error}; {remedy}") from error
     try:
         facts, state = SegmenterFacts(**options), contents["network"]
         if len(facts.names) != len(facts.iou) or not 2 <= len(facts.names) <= _MAX_CLASSES:
@@ -164,5 +169,5 @@ def load_segmenter(path: str | Path) -> Segmenter:
         check_finite(state)
         network.load_state_dict(state)
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        raise MetricError(f"{path} is damaged: its facts and weights do not match; {_TRAIN_COMMAND}") from error
+        raise MetricError(f"{path} is damaged: its facts and weights do not match; {remedy}") from error
     return Segmenter(network, facts)

@@ -21,7 +21,7 @@ from models.discriminator import Discriminator
 from models.generator import Generator
 from models.model_config import ModelConfig
 from utils.errors import ModelError, ReadingError
-from utils.reading.checks import label
+from utils.reading.checks import label, suggest
 from utils.reading.tensors import StateDict, check_finite, check_shapes, load_tensors
 
 FORMAT = "semantic-stylegan/1"
@@ -135,7 +135,8 @@ def load_networks(path: str | Path) -> Networks:
     try:
         contents = load_tensors(path)
     except ReadingError as error:
-        raise ModelError(f"{path}: {error}") from error
+        remedy = suggest(path, "*.pt") or "give a checkpoint of train.py or a released one"
+        raise ModelError(f"{path}: {error}{'' if os.path.isfile(path) else f'; {remedy}'}") from error
     return parse_networks(contents, str(path))
 
 
@@ -155,8 +156,8 @@ def parse_networks(contents: Any, source: str) -> Networks:
                 return Networks(config, **states, contents=contents, source=source)
         if stored_format != FORMAT:
             raise ModelError(
-                f"not a checkpoint of this program (its format is {label(stored_format)}, not {FORMAT}), nor a "
-                "released one (which has the keys g, g_ema, d); choose another file"
+                f"not a checkpoint: its format is {label(stored_format)}, not {FORMAT}, and it lacks the keys g, g_ema "
+                "and d of the authors' checkpoints; choose another file"
             )
         config = ModelConfig.from_dict(contents.get("model"))
         states = {name: stored_state(contents, name) for name in NETWORKS}

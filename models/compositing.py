@@ -78,7 +78,7 @@ class Compositing(nn.Module):
         return features if background is None else features + background_weight * background
 
     def blend_weights(self, masks: Tensor) -> Tensor:
-        """Return the weights of the parts' features, [N, K, r, r]: the masks, normalized to sum 1 over opaque parts.
+        """Return the weights [N, K, r, r] of the parts' features: masks, normalized to sum to 1 over opaque parts.
 
         Masks of transparent parts are not changed, so the sum over all parts may exceed 1.
         """

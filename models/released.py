@@ -78,11 +78,14 @@ def find_networks(contents: Any, depth: int = 0) -> dict[str, Any] | None:
 
 
 def convert(states: Mapping[str, StateDict | None], args: Any) -> tuple[ModelConfig, dict[str, StateDict | None]]:
-    """Return the architecture, and the state dicts with our names and shapes; raise ModelError if one is damaged.
+    """Return the architecture, and the state dicts with our names and shapes.
 
     Args:
         states: the released state dicts, by our names of the networks; None where the file lacks one.
         args: the released options as an `argparse.Namespace`; anything else is ignored.
+
+    Raises:
+        ModelError: if there is no generator, or a state dict is damaged.
     """
     generator = states["generator_ema"] or states["generator"]
     if generator is None:

@@ -124,7 +124,8 @@ def exclusive(path: Path, timeout: float) -> Iterator[None]:
 
 
 def _compile(recipe: _Recipe, folder: Path, library: Path) -> None:
-    print(f"building the compiled operators for {recipe.device_type}, only once, in {library.parent}", file=sys.stderr)
+    where = f"for {recipe.device_type} in {library.parent}"
+    print(f"building the compiled operators {where}: a minute or two, only once", file=sys.stderr)
     folder.mkdir(exist_ok=True)
     # This process holds our lock, so a lock file of PyTorch is stale. PyTorch up to 2.14 would wait for it forever.
     (folder / "lock").unlink(missing_ok=True)

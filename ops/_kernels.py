@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,6 @@ _SM_REGISTERS = 65536  # per multiprocessor; a thread gets a multiple of 8
 _SM_THREADS = {"sm_75": 1024, **dict.fromkeys(["sm_86", "sm_87", "sm_89", "sm_120", "sm_121"], 1536)}  # others: 2048
 _DEMANGLERS = ("c++filt", "cu++filt")
 _CUDA_REMEDY = "install it with the CUDA toolkit, or pip install triton"
-_SIZES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 _TYPES = {"double": "float64", "float": "float32", "c10::Half": "float16", "c10::BFloat16": "bfloat16"}
 _ORDERS = {"Order)0": "planes", "Order)1": "pixels", "Order)2": "mixed"}
 _WORDS = {"int": "32-bit", "long": "64-bit", "long long": "64-bit", **_ORDERS}
@@ -32,7 +31,6 @@ class Kernel(NamedTuple):
     local: int  # bytes of local memory per thread
     shared: int  # bytes per block
     instructions: int  # without the padding at the end
-    per_output: float | None  # instructions per output; None for kernels with loops
 
     @property
     def spills(self) -> bool:
@@ -85,7 +83,7 @@ def read(library: Path) -> list[Kernel]:
     kernels = []
     for (key, used), name in zip(resources.items(), names, strict=True):
         short, dtype, variant = shorten(name)
-        kernels.append(Kernel(key[0], short, dtype, variant, *used, len(code[key]), _per_output(code[key], dtype)))
+        kernels.append(Kernel(key[0], short, dtype, variant, *used, len(code[key])))
     return sorted(kernels, key=lambda kernel: kernel[:4])
 
 
@@ -120,7 +118,7 @@ def parse_code(text: str) -> dict[tuple[str, str], list[str]]:
             architecture = head[1] or architecture
             code = kernels.setdefault((architecture, head[2]), []) if head[2] else []
     for code in kernels.values():  # remove the padding: a jump to itself, then no-ops
-        while code and (code[-1] == "NOP" or list(_targets(code[-1])) == [len(code) - 1]):
+        while code and (code[-1] == "NOP" or code[-1] == f"BRA {16 * (len(code) - 1):#x}"):
             code.pop()
     return kernels
 
@@ -138,39 +136,3 @@ def shorten(name: str) -> tuple[str, str, str]:
         words += ["addend"] if addend == "true" else []
     words = [f"pack {word}" if word.isdigit() else word for word in words]
     return parts[1], _TYPES.get(first, first), " ".join(words)
-
-
-def _per_output(code: Sequence[str], dtype: str) -> float | None:
-    path = longest_path(code)
-    return path[0] * _SIZES[dtype] / path[1] if path and path[1] and dtype in _SIZES else None
-
-
-def longest_path(code: Sequence[str]) -> tuple[int, int] | None:
-    """Return (instructions, stored bytes) of the longest path through the code; None if it has loops or calls.
-
-    On this path all conditional stores are executed, as in a tile that lies completely inside the output.
-    """
-    paths = [(0, 0)] * (len(code) + 1)
-    for index, instruction in reversed(list(enumerate(code))):
-        targets = list(_targets(instruction))
-        if any(target <= index for target in targets) or re.search(r"\b(CALL|RET|BRX|JMP|JMX)\b", instruction):
-            return None
-        if not re.match(r"EXIT$|BRA 0x", instruction):  # a conditional jump may fall through
-            targets.append(index + 1)
-        length, stored = max((paths[target] for target in targets), default=(0, 0))
-        paths[index] = (length + 1, stored + _stored(instruction))
-    return paths[0]
-
-
-def _targets(instruction: str) -> Iterator[int]:
-    if jump := re.search(r"\bBRA\b.*?0x([0-9a-f]+)", instruction):
-        yield int(jump[1], 16) // 16
-
-
-def _stored(instruction: str) -> int:
-    """Return how many bytes an instruction stores to global memory."""
-    store = re.search(r"\bSTG((?:\.\w+)*)", instruction)
-    if store is None:
-        return 0
-    widths = {"128": 16, "64": 8, "U16": 2, "S16": 2, "U8": 1, "S8": 1}
-    return next((widths[part] for part in store[1].split(".") if part in widths), 4)

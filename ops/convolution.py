@@ -25,10 +25,10 @@ _aten = torch.ops.aten  # the public API has no function that computes the gradi
 
 
 def conv2d(x: Tensor, weight: Tensor, *, gain: float = 1.0, stride: int = 1, padding: int = 0) -> Tensor:
-    """Return `torch.nn.functional.conv2d(x, gain * weight)`: x [N, I, H, W], weight [O, I, k, k] -> [N, O, OH, OW].
+    """Return `F.conv2d(x, gain * weight, stride=stride, padding=padding)` [N, O, OH, OW].
 
-    Differentiable any number of times. Autocast applies to x and weight. Inside `no_parameter_gradients` the weight
-    gets no gradient, except on a CPU, where PyTorch's own convolution runs.
+    Shapes: x [N, I, H, W], weight [O, I, k, k]. Differentiable any number of times. Autocast applies to x and weight.
+    Inside `no_parameter_gradients` the weight gets no gradient, except on a CPU, where PyTorch's own convolution runs.
     """
     if x.device.type == "cpu":  # PyTorch's convolution is about as fast there, and can be exported
         return F.conv2d(x, weight if gain == 1 else weight * gain, stride=stride, padding=padding)
@@ -38,9 +38,9 @@ def conv2d(x: Tensor, weight: Tensor, *, gain: float = 1.0, stride: int = 1, pad
 
 
 def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
-    """Return `torch.nn.functional.conv_transpose2d(x, weight)`: x [N, I, H, W], weight [I, O, k, k] -> [N, O, OH, OW].
+    """Return `F.conv_transpose2d(x, weight, stride=stride, padding=padding)` [N, O, OH, OW].
 
-    Gradients and autocast work as in `conv2d`.
+    Shapes: x [N, I, H, W], weight [I, O, k, k]. Gradients and autocast work as in `conv2d`.
     """
     if x.device.type == "cpu":
         return F.conv_transpose2d(x, weight, stride=stride, padding=padding)

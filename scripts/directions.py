@@ -30,11 +30,10 @@ from editing.codes import parse_seeds, seed_codes
 from editing.direction_files import Direction, fingerprint, part_index, save_direction
 from editing.generation import generate
 from editing.jobs import slide_job
-from editing.loading import load_model
+from editing.loading import checkpoint_or_bundled, load_model
 from editing.mixing import CODE_KINDS, parse_parts
 from metrics.locality import Locality
 from models import Generator
-from models.checkpoint import bundled_model
 from ops import set_mode
 from utils import cli
 from utils.cli import finite, positive
@@ -69,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     device = cli.usable_device(args.device)
-    generator, classes = load_model(args.checkpoint or bundled_model(), device)
+    generator, classes = load_model(checkpoint_or_bundled(args.checkpoint), device)
     config = generator.config
     part = parse_part(args.part, classes.names)
     names = direction_names(args, "base" if part is None else classes.names[part], config.latent_dim)

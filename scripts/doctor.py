@@ -19,15 +19,13 @@ import ops
 from ops import _build, _kernels, _toolchain
 from utils import cli
 
-_KERNELS_ROW = "{:<18} {:<9} {:<42}" + " {:>9} {:>6} {:>6} {:>6} {:>6} {:>9} {:>6} {:>9}"
-_KERNELS_COLUMNS = ("registers", "stack", "local", "shared", "blocks", "occupancy", "SASS", "an output")
+_KERNELS_ROW = "{:<18} {:<9} {:<42}" + " {:>9} {:>6} {:>6} {:>6} {:>6} {:>9} {:>6}"
+_KERNELS_COLUMNS = ("registers", "stack", "local", "shared", "blocks", "occupancy", "SASS")
 _KERNELS_LEGEND = """\
 registers, stack, local: registers and bytes of memory of each thread; shared: bytes of each block
 blocks, occupancy: how many blocks of 256 threads the 65,536 registers of a multiprocessor allow, and the share of its
   maximum number of threads that they use; shared memory is not considered
-SASS: instructions of the kernel's code, without padding
-an output: for kernels without loops (upfirdn2d_tiles), instructions on the longest path, divided by the outputs stored
-  on it (a whole tile); 16-bit contiguous tiles with factors 1,1 inside the image take a shorter path"""
+SASS: instructions of the kernel's code, without padding"""
 
 # Allowed differences relative to the largest value. Sums of eight terms in another order differ in the last few bits.
 _TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-12, torch.float16: 4e-3, torch.bfloat16: 3e-2}
@@ -77,8 +75,7 @@ def _report_kernels() -> int:
             name = (kernel.name, kernel.dtype, kernel.variant)
             memory = (kernel.registers, kernel.stack, kernel.local, kernel.shared)
             occupancy = (kernel.blocks, f"{kernel.occupancy:.0%}")
-            code = (kernel.instructions, "-" if kernel.per_output is None else f"{kernel.per_output:.1f}")
-            print(_KERNELS_ROW.format(*name, *memory, *occupancy, *code))
+            print(_KERNELS_ROW.format(*name, *memory, *occupancy, kernel.instructions))
     return 1 if spilling else 0
 
 

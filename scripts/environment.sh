@@ -9,6 +9,7 @@ venv="${VENV:-.venv}"
 # pip takes seconds even if everything is installed: run it only when a requirements file has changed.
 installed="$venv/installed-$1"
 if ! cat requirements*.txt | cmp -s - "$installed"; then
+  echo "installing $1 in $venv; this can take minutes (PyTorch alone: about 5 GB)" >&2
   python -m pip install --quiet --disable-pip-version-check -r "$@" || return
   cat requirements*.txt > "$installed"
 fi

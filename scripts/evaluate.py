@@ -29,13 +29,14 @@ import ops
 from datasets.data_config import DataConfig, add_data_options, parsed_data
 from datasets.labels import ClassTable
 from datasets.opening import first_difference, open_dataset
+from editing.loading import checkpoint_or_bundled
 from metrics.extras import extra
 from metrics.metric_config import MetricConfig
 from metrics.plots import locality_heatmap
 from metrics.registry import check_metrics, registered
 from metrics.report import Report
 from models import ModelConfig
-from models.checkpoint import bundled_model, load_generator, load_networks
+from models.checkpoint import load_generator, load_networks
 from training.evaluation.evaluator import Evaluation
 from training.run.run_folder import check_name
 from utils import cli, distributed
@@ -50,7 +51,7 @@ WRITTEN = ("metrics.jsonl", "locality_shape.png", "locality_texture.png")
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     summaries = {name: (metric.__doc__ or "").strip().partition("\n")[0] for name, metric in registered().items()}
-    lines = [f"  {name:<17} {summary}" for name, summary in summaries.items()]
+    lines = [f"  {name:<17} {summary}" for name, summary in summaries.items() if summary]
     parser = cli.Parser(f"{__doc__}" + "\n".join(lines))
     add = parser.add_argument
     add("--checkpoint", nargs="+", help="checkpoints of a run, or released ones (default: the bundled model)")
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_free(args.output, [*WRITTEN, *(f"tensorboard/{file.name}" for file in scalars)], overwrite=args.overwrite)
         check_name(args.output)
         extra("matplotlib")  # fail now if it is missing, not after measuring
-    checkpoints = read_checkpoints(args.checkpoint or [bundled_model()])
+    checkpoints = read_checkpoints([checkpoint_or_bundled(path) for path in args.checkpoint or [None]])
     model = checkpoints[0].model
     dataset = open_dataset(data, model.resolution, model.num_classes)
     check_classes(checkpoints, dataset.classes, ", ".join(args.data))

@@ -25,7 +25,8 @@ from typing import Any
 import torch
 
 from datasets.class_files import default_table
-from models.checkpoint import Networks, bundled_model, load_networks, parse_networks
+from editing.loading import checkpoint_or_bundled
+from models.checkpoint import Networks, load_networks, parse_networks
 from models.tracing import trace
 from utils import cli
 from utils.errors import ConfigError, ModelError
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--precision", choices=PRECISIONS, default="half", help="precision of the stored weights (default half)")
     add("--overwrite", action="store_true", help="replace an existing file")
     args = parser.parse_args(argv)
-    checkpoint = args.checkpoint or bundled_model()
+    checkpoint = checkpoint_or_bundled(args.checkpoint)
     if os.path.exists(args.output) and os.path.exists(checkpoint) and args.output.samefile(checkpoint):
         raise ConfigError(f"--output {args.output} is the checkpoint itself: choose another name")
     check_free_file(args.output, overwrite=args.overwrite)

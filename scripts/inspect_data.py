@@ -44,12 +44,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in ("resolution", "count", "source", "tool"):
         if name in source.meta:
             print(f"{name}: {printable(source.meta[name])}")
-    for line in (*checked.lines(), *checked.all_problems):
+    for line in (*checked.lines(), *checked.problems):
         print(line)
     if args.sheet and checked.good:
         save_png(preview_grid(source, checked.good), args.sheet)
         print(f"wrote {printable(args.sheet)}")
-    if problems := len(checked.all_problems):
+    if problems := len(checked.problems):
         raise DataError(f"{printable(args.path)}: fix the problems listed above (number: {problems})")
 
 

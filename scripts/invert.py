@@ -38,7 +38,7 @@ from datasets.opening import first_difference
 from editing.encoder import encode, load_encoder
 from editing.image_grids import check_grid_size
 from editing.inversion import SPACES, InversionConfig, Progress, Target
-from editing.loading import build_model, limit_threads
+from editing.loading import build_model, checkpoint_or_bundled, limit_threads
 from editing.photos import find_masks, read_photo, training_crop
 from editing.reconstruction import (
     COLUMNS,
@@ -57,7 +57,7 @@ from metrics.agreement import confusion, mean_iou
 from metrics.perceptual import EfficientNetDistance, Lpips, PerceptualDistance, guiding_distance
 from metrics.segmenter import load_segmenter
 from models import Generator
-from models.checkpoint import BUNDLED_ENCODER, bundled_model, load_networks
+from models.checkpoint import BUNDLED_ENCODER, load_networks
 from utils import cli
 from utils.errors import ConfigError, EditError, printable
 from utils.files import check_free, make_folder, replacing
@@ -66,6 +66,11 @@ from utils.progress import progress
 from utils.reading.checks import normalized
 
 REPORT = "report.json"
+PREPARED: dict[Crop, str] = {
+    "error": "each photo",  # photos that are not square are refused
+    "center": "the central square of each photo (--crop pad pads it instead)",
+    "pad": "each photo, padded to a square (--crop center crops it instead)",
+}
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -105,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Invert all photos; check options, photos and output files before the first file is written."""
     args = parse(argv)
     device = cli.usable_device(args.device)
-    checkpoint = args.checkpoint or bundled_model()
+    checkpoint = checkpoint_or_bundled(args.checkpoint)
     networks = load_networks(checkpoint)
     generator, classes = build_model(networks, device)
     model, trained_on = LoadedModel(checkpoint, generator, classes), networks.provenance()
@@ -118,12 +123,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     ops.set_mode(args.ops, device.type)
     limit_threads(generator)
     make_folder(args.output)
-    print(f"inverting with {printable(model.path)}; --crop {crop} for photos that are not square", flush=True)
+    size = generator.config.resolution
+    print(f"inverting {PREPARED[crop]}, resized to {size} x {size} pixels, with {printable(model.path)}", flush=True)
     results, entries = [], []
     for path, result in zip(args.images, in_batches(photos, generator, method, args.batch_size), strict=True):
         write_outputs(result, args.output / path.stem, classes, trained_on)
         results.append(result)
-        entries.append(report_entry(path, result, reported.name, args.space))
+        entries.append(report_entry(path, result, reported.name, method.inversion))
 
     report = {
         "init": args.init,
@@ -140,6 +146,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     save_png(inversion_grid(results, classes.palette()), args.output / GRID)
     print(quality_table(entries, reported.name))
+    if not (args.masks or args.segmenter):
+        print("miou: no masks to compare with; give --masks or --segmenter to measure it")
     for entry in entries:
         if entry["advice"]:
             print(f"warning: {printable(entry['name'])}: {entry['advice']}")
@@ -249,7 +257,7 @@ def in_batches(
             raise EditError(f"the device ran out of memory: {remedy}") from None
 
 
-def report_entry(path: Path, result: Reconstruction, perceptual: str, space: str) -> dict[str, Any]:
+def report_entry(path: Path, result: Reconstruction, perceptual: str, inversion: InversionConfig) -> dict[str, Any]:
     """Return the entry for a photo in report.json."""
     before, is_guided = result.untuned_quality, result.photo.label is not None
     return {
@@ -258,7 +266,7 @@ def report_entry(path: Path, result: Reconstruction, perceptual: str, space: str
         **result.quality.to_dict(perceptual),
         "seconds": round(result.seconds, 2),
         "before_tuning": before and before.to_dict(perceptual),
-        "advice": advice(result.quality, perceptual, space, guided=is_guided, tuned=before is not None),
+        "advice": advice(result.quality, perceptual, inversion, guided=is_guided, tuned=before is not None),
     }
 
 

@@ -54,7 +54,8 @@ def main(argv: list[str] | None = None) -> None:
         with LmdbWriter(options.out, options.resolution, classes, _command(options)) as writer:
             for pair in _faces(options, encoded=True):
                 writer.add_encoded(*pair)
-    print(f"wrote {options.count} faces at {options.resolution} px to {printable(options.out)}")
+    what = f"{options.count} faces ({options.resolution} pixels, {options.framing} framing)"
+    print(f"wrote {what} to {printable(options.out)}")
 
 
 def _write_files(options: argparse.Namespace) -> None:

@@ -30,7 +30,8 @@ from typing import Any
 
 from PIL import Image
 
-from datasets.data_config import CROPS, RESOLUTIONS, Crop, add_source_options, parsed_folder
+from datasets.class_files import celebamask13
+from datasets.data_config import CROPS, RESOLUTIONS, Crop, add_source_options, lower_resolution, parsed_folder
 from datasets.find import find_source
 from datasets.inspection import Inspection, inspect_source, preview_grid
 from datasets.lmdb_reading import image_key
@@ -44,6 +45,7 @@ from utils.files import reason_not_writable
 from utils.progress import progress
 
 _SHOWN = 20  # maximum number of masks with contradictions that are listed
+_CONFIGS = {64: "faces_64_cpu", 128: "faces_128", 256: "celebamask_256", 512: "celebamask_512"}  # for celebamask13
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -58,7 +60,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default="error",
         help="images that are not square: refuse them (default), keep the central square, or pad with background",
     )
-    parser.add_argument("--skip-bad", action="store_true", help="leave out bad files; keep classes that no mask shows")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out bad files")
     add_source_options(parser)
     return parser.parse_args(argv)
 
@@ -91,8 +93,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     png = io.BytesIO()
     Image.fromarray(preview_grid(source, checked.good, args.crop)).save(png, format="PNG")
     files = {"report.txt": f"{report}\n".encode(), "contact_sheet.png": png.getvalue()}
-    if checked.all_problems:
-        files["problems.txt"] = "".join(f"{problem}\n" for problem in checked.all_problems).encode()
+    if checked.problems:
+        files["problems.txt"] = "".join(f"{problem}\n" for problem in checked.problems).encode()
     meta = describe(source.classes, args.resolution, len(checked.good), _command(args))
     if isinstance(source, FileSource):
         _write(source, checked.good, args, meta, files)
@@ -140,18 +142,16 @@ def _stop_at_problems(source: Source, checked: Inspection, args: argparse.Namesp
         )
         more = f" (masks with such a problem: {len(others) + 1}, {listed})" if others else ""
         raise DataError(f"{first}{more}")
-    if checked.all_problems and not args.skip_bad:
-        first, *others = checked.all_problems
+    if checked.problems and not args.skip_bad:
+        first, *others = checked.problems
         for problem in others:
             print(problem)
         more = f" (and {len(others)} more, listed above)" if others else ""
-        if checked.problems and not isinstance(source, FileSource):  # an LMDB, which is used as it is
+        if not isinstance(source, FileSource):  # an LMDB, which is used as it is
             raise DataError(f"{first}{more}")
-        effects = {"without these files": checked.problems, "with empty classes": checked.empty_classes}
-        effect = " and ".join(effect for effect, problems in effects.items() if problems)
         count = source.unpaired
         unpaired = f", or --skip-unpaired to leave out the {count} without a partner" if count else ""
-        raise DataError(f"{first}{more}; or give --skip-bad to continue {effect}{unpaired}")
+        raise DataError(f"{first}{more}; or give --skip-bad to continue without these files{unpaired}")
     if not checked.good:
         raise DataError(f"{args.source}: every record has a problem; the first: {checked.problems[0]}")
 
@@ -181,15 +181,25 @@ def _encode(source: Source, resolution: int, crop: Crop, place: tuple[int, int])
 
 
 def _next_step(source: Source, args: argparse.Namespace) -> str:
-    path = _shell_word(f"data.path={_plain_value(args.out)}")
-    if source.classes is None:
-        command = "python train.py --config configs/adapt.yaml model.init_from=CK"
-        return f"adapt a trained model to it with: {command} {path}"
-    model = (
-        f"model.resolution={args.resolution} model.num_classes={source.classes.num_classes}"
-        f" model.transparent_classes='{list(source.classes.transparent)}'"
-    )
-    return f"train on it with: python train.py --config CONFIG {path} {model}"
+    """Return a line with a command that trains on the data set."""
+    resolution, classes = args.resolution, source.classes
+    options = [_shell_word(f"data.path={_plain_value(args.out)}")]
+    if classes is None:
+        config, purpose = "adapt", "adapt the bundled model to it with"
+        if resolution < 64:  # too small for the bundled model
+            purpose = f"replace CHECKPOINT by a model of at most {resolution} pixels, and adapt it with"
+            options.append("model.init_from=CHECKPOINT")
+    else:
+        config, purpose = _CONFIGS[min(max(resolution, 64), 512)], "train on it with"
+        if resolution < 64:
+            options.append(lower_resolution(resolution))
+        elif resolution > 512:
+            options.append(f"model.resolution={resolution}")
+        if (classes.names, classes.transparent) != (celebamask13().names, celebamask13().transparent):
+            options.append(f"model.num_classes={classes.num_classes}")
+            options.append(shlex.quote(f"model.transparent_classes={list(classes.transparent)}"))
+    output = shlex.quote(f"runs/{printable(args.out.name)}")
+    return f"{purpose}: python train.py --config configs/{config}.yaml --output {output} {' '.join(options)}"
 
 
 def _plain_value(path: Path) -> str:

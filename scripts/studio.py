@@ -20,9 +20,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from editing.encoder import load_encoder
-from editing.loading import limit_threads, load_model
+from editing.loading import checkpoint_or_bundled, limit_threads, load_model
 from editing.photos import training_crop
-from models.checkpoint import BUNDLED_ENCODER, bundled_model, load_networks
+from models.checkpoint import BUNDLED_ENCODER, load_networks
 from ops import set_mode
 from scripts.studio_page.model import MAX_SEED, StudioModel
 from scripts.studio_page.uploads import Uploads
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not 0 <= args.seed <= MAX_SEED:
         raise ConfigError(f"--seed {args.seed} is out of range: choose 0 to {MAX_SEED}")
     device = cli.usable_device(args.device)
-    checkpoint = args.checkpoint or bundled_model()
+    checkpoint = checkpoint_or_bundled(args.checkpoint)
     generator, classes = load_model(checkpoint, device)
     encoder_path = args.encoder or (None if args.checkpoint else BUNDLED_ENCODER)
     encoder = load_encoder(encoder_path, generator) if encoder_path else None

@@ -49,6 +49,7 @@ from utils.errors import ConfigError
 from utils.files import make_folder, replacing
 from utils.images import grid, overlay
 
+_HELP = "python -m scripts.study --help explains all keys"
 _BY_STAGES = ("training.total_images", "training.checkpoint_every_images", "metrics.every_images")
 Results = dict[tuple[str, int], dict[str, list[float]]]  # {(variant, images seen): {column: one number per seed}}
 
@@ -65,7 +66,7 @@ class Study:
     variants: Mapping[str, Sequence[str]]
 
     def overrides_of(self, variant: str, seed: int) -> list[str]:
-        """Return the overrides of the base configuration for one run."""
+        """Return the overrides (`section.option=value`) of the base configuration for one run."""
         kept = {"training.seed": seed, "training.max_minutes": 0, "training.keep_checkpoints": 0, "metrics.best": ""}
         stages = dict.fromkeys(_BY_STAGES, math.gcd(*self.images)) | {"training.total_images": self.images[-1]}
         return [*self.overrides, *self.variants[variant], *(f"{name}={x}" for name, x in (kept | stages).items())]
@@ -75,7 +76,7 @@ def read_study(path: Path) -> Study:
     """Read a study file; raise ConfigError if the file, or the configuration of a variant, is invalid."""
     values, kinds = read_sections(path), get_type_hints(Study)
     if values.keys() != kinds.keys() or not values["columns"]:
-        raise ConfigError(f"{path}: give the keys {', '.join(kinds)}, with at least one column (see --help)")
+        raise ConfigError(f"{path}: give the keys {', '.join(kinds)}, and at least one of the columns ({_HELP})")
     variants = values.pop("variants")
     if not isinstance(variants, dict) or not variants:
         raise ConfigError(f"{path}: variants: give each name a list of overrides, [] for none")
@@ -136,7 +137,7 @@ def is_complete(study: Study, output: Path, variant: str, seed: int) -> bool:
     try:
         changed = changed_options(stored, config) if files else {}
     except ConfigError as error:
-        raise ConfigError(f"{files[-1]}: {error}") from None
+        raise ConfigError(f"{files[-1]}: {error}; or choose another --output") from None
     if other := [name for name in changed if name not in _BY_STAGES]:
         raise ConfigError(
             f"{folder} was trained with other values of {', '.join(other)} than the study's: rename the variant, or "

@@ -18,18 +18,17 @@ import torch
 
 import ops
 from configs import changed_options
-from configs.loader import load_options, to_yaml
+from configs.loader import add_overrides, check_data, load_options, to_yaml
 from datasets.opening import first_difference, open_dataset
 from editing.direction_files import fingerprint
 from editing.encoder import Encoder, encode, save_encoder
 from editing.encoder_training import EncoderData, EncoderRun, EncoderTrainer, generated_batches, held_out_batches
 from editing.inversion import Target, psnr
-from editing.loading import load_model
+from editing.loading import checkpoint_or_bundled, load_model
 from metrics.agreement import confusion, mean_iou
 from metrics.features import EFFICIENTNET_SIZE
 from metrics.perceptual import EfficientNetDistance
 from models import Generator
-from models.checkpoint import bundled_model
 from utils import cli
 from utils.errors import ConfigError, EditError
 from utils.files import make_folder, replacing
@@ -50,12 +49,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--output", type=Path, help="folder to write to (default runs/encoder_NAME for --config NAME.yaml)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
-    add("overrides", nargs="*", metavar="section.option=value", help="options that override those of the file")
+    add_overrides(parser, EncoderRun)
     args = parser.parse_intermixed_args(argv)
 
     run = load_options(EncoderRun, args.config, args.overrides)
+    check_data(args.config, run.data.path)
     device = cli.usable_device(args.device)
-    checkpoint = args.checkpoint or bundled_model()
+    checkpoint = checkpoint_or_bundled(args.checkpoint)
     generator, classes = load_model(checkpoint, device)
     data = open_dataset(run.data, generator.config.resolution, classes.num_classes) if run.data.path else None
     if data and data.classes.names != classes.names:
@@ -112,7 +112,7 @@ def resume(trainer: EncoderTrainer, folder: Path, run: EncoderRun) -> None:
         if not changed:
             trainer.load_state_dict(state)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{path}: {error}; or choose another --output") from None
     except Exception as error:  # the optimizer raises many types of errors for damaged states
         raise EditError(f"{path} is not an encoder's training state, or is damaged; choose another --output") from error
     if changed:

@@ -19,7 +19,7 @@ LABELS = [np.roll(np.arange(32 * 32, dtype=np.uint8).reshape(32, 32) % 3, shift)
 
 def write_streets(folder: Path) -> None:
     """Write three listed pairs whose names have nothing in common, and a file that is not listed."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for index, label in enumerate(LABELS):
         Image.new("RGB", (32, 32), (9, 9, 9)).save(folder / f"shot{index}.png")
         Image.fromarray(label).save(folder / f"truth{9 - index}.png")
@@ -41,7 +41,7 @@ def test_a_data_set(python: PythonServer, tmp_path: Path) -> None:
         return result.returncode, result.stdout
 
     code, printed = run()
-    assert (code, "pairs listed in streets/pairs.csv" in printed) == (0, True), printed
+    assert (code, "pairs listed in data/streets/pairs.csv" in printed) == (0, True), printed
     dataset = ImageMaskDataset(made)
     assert dataset.classes.names == ("rest", "road", "car")
     assert [np.array_equal(dataset[index][1].numpy(), label) for index, label in enumerate(LABELS)] == [True] * 3

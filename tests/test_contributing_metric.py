@@ -12,6 +12,7 @@ import yaml
 from datasets.class_files import celebamask13
 from datasets.lmdb_writer import LmdbWriter, encode_pair
 from datasets.synthetic_faces import draw_face
+from metrics.metric_config import MetricConfig
 from tests.processes import ROOT, lint, project_files
 from tests.python_server import PythonServer
 
@@ -44,12 +45,22 @@ def run(python: PythonServer, folder: Path, *command: str) -> str:
 
 def test_the_command_measures_it(copy, python):
     sizes = "--samples 6 --batch-size 4 --workers 0 --device cpu --ops native"
-    command = f"-m scripts.evaluate --data faces --metrics saturation --output out {sizes}"
-    printed = run(python, copy, *command.split())
+    (command,) = re.findall(r"`python (-m scripts\.evaluate --data [^`]*)`", RECIPE)
+    printed = run(python, copy, *f"{command.replace('LMDB', 'faces')} --output out {sizes}".split())
+    assert "models/weights/faces_64.pt\n" in printed
     (line,) = (copy / "out" / "metrics.jsonl").read_text().splitlines()
     value = json.loads(line)["values"]["saturation"]
     assert 0 < value < 255
     assert re.search(rf"saturation +{value:.4f}   0 to 255\n", printed)
+
+
+def test_the_help_shows_its_docstring(copy, python):
+    printed = run(python, copy, "-m", "scripts.evaluate", "--help")
+    assert re.search(r"^  saturation +Mean saturation of generated images: ", printed, re.MULTILINE)
+
+
+def test_the_number_of_samples_that_the_recipe_states():
+    assert f"on {MetricConfig.samples:,} samples of the bundled model" in RECIPE
 
 
 def test_a_run_measures_it(copy, python):

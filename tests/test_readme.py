@@ -15,7 +15,13 @@ import pytest
 import torch
 from PIL import Image
 
+import generate
 from datasets.synthetic_faces import draw_face
+from editing.image_grids import with_captions
+from editing.loading import load_model
+from editing.reconstruction import POOR_DISTANCE, POOR_MIOU, POOR_PSNR
+from models.checkpoint import bundled_model
+from scripts import prepare_data
 from tests.conftest import TINY_OPTIONS
 from tests.datasets.test_layouts import COMMANDS as LAYOUT_COMMANDS  # run there, on data sets of these layouts
 from tests.golden_cases import golden_cases
@@ -71,7 +77,7 @@ SHRINK = [
     (r"metrics\.samples=\d+", FEW_SAMPLES),
     (r"--samples \d+", "--samples 12 --part-samples 8 --path-samples 4 --edit-samples 2"),
     (r"(scripts\.train_segmenter .*)", r"\1 --steps 2"),
-    (r"(scripts\.train_segmenter --data data/photos)", r"\1 --resolution 32"),
+    (r"(scripts\.train_segmenter --data data/photos_64)", r"\1 --resolution 32"),
     (r"(scripts\.invert .*)", r"\1 --steps 2"),
     (r"(scripts\.directions .*)", r"\1 --samples 64 --edit-samples 4"),
     (r"(scripts\.train_encoder .*)", r"\1 training.steps=2 training.batch_size=2"),
@@ -93,7 +99,7 @@ def small(command: str) -> str:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory) -> Path:
-    """Copy the project, with this environment as its .venv, a checkpoint in the released layout, and photos."""
+    """Copy the project, with this environment as its .venv, a checkpoint in the released layout, photos and a study."""
     folder = tmp_path_factory.mktemp("copy")
     copy_project(folder)
     (folder / ".venv").symlink_to(sys.prefix)
@@ -103,10 +109,8 @@ def copy(tmp_path_factory) -> Path:
     contents = case.checkpoint()
     states = {name: {k: v.float() for k, v in contents[name].items()} for name in ("g", "g_ema", "d")}
     torch.save({**contents, **states}, folder / "released.pt")
-    write_photos(folder / "photos")
-    (folder / "photos_study.yaml").write_text(small_study())
-    for index, name in enumerate(("anna", "ben")):
-        Image.fromarray(draw_face(1, index, 64)[0]).save(folder / f"{name}.png")
+    write_photos(folder / "data" / "photos")
+    (folder / "data" / "photos_study.yaml").write_text(small_study())
     return folder
 
 
@@ -176,6 +180,34 @@ def test_the_duration_of_the_segmenter_is_told_before_its_command(page):
     assert _ == [] or "about eight minutes" in before.replace("\n", " ")
 
 
+def test_commands_of_generate_run_as_they_are():
+    """The bundled model needs no --checkpoint, so a newcomer has nothing to fill in."""
+    assert [command for command in COMMANDS if "generate.py" in command and "CK" in command] == []
+
+
+def test_the_edit_of_the_readme_gives_the_picture_of_the_documents(tmp_path, capsys):
+    (edit,) = re.findall(r"^python generate\.py --output \S+ (.*--interpolate.*)$", README, re.MULTILINE)
+    generate.main(["--output", str(tmp_path), *shlex.split(edit), "--device", "cpu", "--ops", "native"])
+    with Image.open(tmp_path / "interpolation.png") as made, Image.open(ROOT / "docs/interpolation.png") as shown:
+        assert np.abs(np.asarray(made).astype(int) - shown).mean() < 1
+    assert "16/16 images" in capsys.readouterr().err
+    assert "16 for two seeds" in " ".join(DOCUMENTS["docs/editing.md"].split())
+
+
+def test_the_legend_shows_the_classes_of_the_bundled_model():
+    _, classes = load_model(bundled_model(), torch.device("cpu"))
+    tiles = np.tile(classes.palette()[:, None, None], (1, 16, 64, 1))
+    with Image.open(ROOT / "docs" / "classes.png") as shown:
+        strip = np.asarray(shown)[-18:]
+    np.testing.assert_array_equal(strip, with_captions(tiles, classes.names)[-18:])
+
+
+def test_the_limits_of_a_poor_reconstruction_are_documented():
+    text = " ".join(DOCUMENTS["docs/editing.md"].split())
+    limits = f"PSNR is below {POOR_PSNR:g} dB, `efflite0` above {POOR_DISTANCE['efflite0']:g}, or the mIoU"
+    assert f"{limits} of the masks, which needs `--masks` or `--segmenter`, below {POOR_MIOU:g}" in text
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links(page):
     text = without_code((ROOT / page).read_text(encoding="utf-8"))
@@ -227,8 +259,39 @@ def test_snippet(copy, python, snippet):
     run_python(python, ["-c", snippet], copy)
 
 
+def test_commands_and_snippets_leave_nothing_that_git_does_not_ignore(copy):
+    """Apart from a converted checkpoint, which stays beside the released one."""
+    ignored = set((ROOT / ".gitignore").read_text(encoding="utf-8").replace("/", "").split())
+    project = {path.relative_to(ROOT).parts[0] for path in project_files()}
+    assert {path.name for path in copy.iterdir()} - project - ignored <= {"released.pt", "ours.pt"}
+
+
+@pytest.mark.parametrize("page", DOCUMENTS)
+def test_pages_with_python_lines_name_the_working_directory(page):
+    before, *_ = DOCUMENTS[page].split("```python\n")
+    assert _ == [] or "with the root of the clone as working directory" in " ".join(before.split())[-200:]
+
+
+def test_the_command_that_trains_on_photos_is_the_printed_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_photos(Path("data/photos"))
+    (command,) = [each for each in COMMANDS if "prepare_data data/photos " in each]
+    prepare_data.main([*shlex.split(command)[3:], "--workers", "0"])
+    assert COMMANDS[COMMANDS.index(command) + 1] == capsys.readouterr().out.splitlines()[-1].partition(": ")[2]
+
+
 def test_every_folder_is_described():
     assert FOLDERS - {"tests"} <= set(re.findall(r"`(\w+)/`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+
+
+def test_the_quickstart_checks_options_before_it_generates_faces(tmp_path):
+    copy_project(tmp_path / "copy")
+    (tmp_path / "copy" / ".venv").symlink_to(sys.prefix)
+    command = ["bash", "scripts/quickstart.sh", "training.batchsize=8"]
+    result = run_command(command, cwd=tmp_path / "copy", capture_output=True, env=environment())
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.endswith("error: unknown option training.batchsize: did you mean training.batch_size?\n")
+    assert not (tmp_path / "copy" / "data" / "faces_64").exists()
 
 
 @pytest.mark.parametrize("arguments", [["--output", "runs/other"], ["--output=runs/other"], ["data.path=photos"]])

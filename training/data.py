@@ -254,7 +254,7 @@ def _report(source: "FileSource", shares: Sequence[Sequence["RecordCheck"]]) -> 
         if len(others) > _MAX_PROBLEMS:
             print(f"... and {len(others) - _MAX_PROBLEMS} more")
         raise DataError(f"{first}{f' (the first of {len(others) + 1} problems)' if others else ''}")
-    for warning in (*found.empty_classes, *found.ambiguities()):
+    for warning in found.warnings():
         print(f"warning: {source.path}: {warning}", file=sys.stderr)
 
 

@@ -31,7 +31,7 @@ class MaskDrift:
 
     @torch.no_grad()
     def measure(self, generator: Generator) -> float:
-        """Return the drift of a generator, 0 to 1; the global random state does not change."""
+        """Return the drift from the pretrained generator, 0 to 1; the global random state does not change."""
         counts = torch.zeros(self._num_classes, self._num_classes, dtype=torch.long)
         for codes, labels in zip(self._codes, self._labels, strict=True):
             counts += confusion(_labels(generator, codes), labels, self._num_classes).cpu()

@@ -83,8 +83,8 @@ class Trainer:
         data, process = self.data, self.process
         return (
             f"dry run: one iteration of {self.config.training.batch_size} images in {seconds:.2f} s ({phases}); "
-            f"micro-batches of {data.micro_batch_size} images, {data.micro_batches} per process; processes: "
-            f"{process.world_size}; peak memory {memory.peak(process.device) / 2**30:.2f} GiB on {process.device}"
+            f"processes: {process.world_size}, micro-batches per process: {data.micro_batches}, images in each: "
+            f"{data.micro_batch_size}; peak memory {memory.peak(process.device) / 2**30:.2f} GiB on {process.device}"
         )
 
     def _position(self) -> str:

@@ -30,6 +30,8 @@ from utils.errors import ConfigError, ExitCode, RunError, UserError, printable
 class Parser(argparse.ArgumentParser):
     """ArgumentParser that keeps the line breaks of the description, and raises ConfigError for mistakes."""
 
+    unknown_override: Callable[[str, str], ConfigError] | None = None  # the error for --NAME VALUE, see `add_overrides`
+
     def __init__(self, description: str | None = None, **options: Any) -> None:
         spec = getattr(sys.modules["__main__"], "__spec__", None)
         if spec and spec.name.startswith("scripts."):  # show the command as the user typed it, not the file's name
@@ -42,8 +44,17 @@ class Parser(argparse.ArgumentParser):
 
         Unknown options are reported before missing ones, together with the most similar known option.
         """
+        return super().parse_known_args(self._checked(args, namespace), namespace)
+
+    def parse_known_intermixed_args(self, args: Any = None, namespace: Any = None) -> Any:
+        # In new releases of Python, this does not call parse_known_args.
+        return super().parse_known_intermixed_args(self._checked(args, namespace), namespace)
+
+    def _checked(self, args: Any, namespace: Any) -> list[str]:
         arguments = list(sys.argv[1:] if args is None else args)
+        options = {argument.partition("=")[0] for argument in arguments}
         num_options = arguments.index("--") if "--" in arguments else len(arguments)  # all others are positional
+        lacks_config = namespace is None and "--config" in self._option_string_actions.keys() - options
         for i, argument in enumerate(arguments):
             option, equals, value = argument.partition("=")
             is_assignment = bool(equals) and option.startswith("--")
@@ -51,16 +62,20 @@ class Parser(argparse.ArgumentParser):
                 after = option or (arguments[i - 1] if i else "")
                 self.error(f"empty argument after '{after}': give a value or leave the option out")
             if i < num_options and not self._subparsers:  # each subcommand's parser checks its own options
-                self._check_option(option)
+                self._check_option(option, value or "".join(arguments[i + 1 : i + 2]))
             if is_assignment:
                 arguments[i] = f"{option}={os.path.expanduser(value)}"
-        return super().parse_known_args(arguments, namespace)
+            elif lacks_config and re.fullmatch(r"[^=]+\.ya?ml", argument) and not ["", *arguments][i].startswith("-"):
+                self.error(f"unknown argument {argument}; did you mean --config {argument}?")
+        return arguments
 
-    def _check_option(self, option: str) -> None:
+    def _check_option(self, option: str, value: str) -> None:
         known = self._option_string_actions
         if option not in known and re.fullmatch(r"--?[A-Za-z]\S*", option):  # not a negative number
             names = [name.removeprefix("--") for name in known if name.startswith("--")]
             near = difflib.get_close_matches(option.lstrip("-"), names, n=1)
+            if not near and self.unknown_override:
+                self.error(str(self.unknown_override(option, "VALUE" if not value or value[0] == "-" else value)))
             self.error(f"unknown option {option}" + (f"; did you mean --{near[0]}?" if near else ""))
 
     def error(self, message: str) -> NoReturn:
@@ -126,7 +141,7 @@ def _exit_without_shutdown(error: BaseException) -> NoReturn:
 
 
 def _escape_unencodable(error: UnicodeError) -> tuple[str, int]:
-    """Escape text that a stream cannot encode; return it and the position after it. For `codecs.register_error`."""
+    """Error handler for `codecs.register_error`: return the escaped text, and the position where encoding continues."""
     assert isinstance(error, UnicodeEncodeError)
     text = printable(error.object[error.start : error.end])
     return text.encode("ascii", "backslashreplace").decode(), error.end

@@ -191,7 +191,8 @@ def report_lost_ranks(process: Process, place: Callable[[], str]) -> Iterator[No
             raise
         reason = str(error).strip().splitlines()[0]
         raise RunError(
-            f"rank {process.rank} of {process.world_size} lost contact with the other ranks during {place()}: {reason}",
+            f"rank {process.rank} of {process.world_size} lost contact with the other ranks during {place()}: {reason}"
+            "; look for the error of another rank, then rerun the same command",
             ExitCode.LOST,
         ) from error
 

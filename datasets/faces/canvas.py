@@ -113,7 +113,7 @@ class Canvas:
             self.image.paste(color, *area)
 
     def mark(self, points: Points, part: int, within: Parts | None = None) -> None:
-        """Set the labels of an area to `part`, only on the class ids `within` if given. The image does not change."""
+        """Set the labels of an area to `part`; if `within` is given, only the labels in it. The image is unchanged."""
         area = self._area(_inset(self._pixels(points)), 1.0, within, 0.0)
         if area:
             self.label.paste(part, *area)

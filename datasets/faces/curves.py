@@ -14,7 +14,10 @@ _QUARTER_TURN = np.array([-1.0, 1.0])
 def ellipse(
     center: Point, radii: Point, count: int = 32, power: float = 2.0, start: float = 0.0, stop: float = 2 * np.pi
 ) -> Points:
-    """Return points of |x/a|^power + |y/b|^power = 1, radii (a, b); angles in radians are clockwise from the right."""
+    """Return `count` points of |x/a|^power + |y/b|^power = 1, where `radii` are (a, b).
+
+    `start` and `stop` are the angles of the first and the last point, in radians clockwise from the right.
+    """
     return np.array(center) + np.array(radii) * _arc(count, power, start, stop)
 
 
@@ -37,7 +40,7 @@ def smooth(points: Sequence[Point] | Points, steps: int = 6, closed: bool = Fals
 
 
 def ribbon(path: Points, widths: float | Sequence[float] | Points) -> Points:
-    """Return the outline of a stroke along a path; several widths (edge to edge) are spread evenly over its points."""
+    """Return the outline of a stroke along a path; several widths are interpolated along the path."""
     path = np.asarray(path, dtype=float)
     if not isinstance(widths, float):
         where = np.arange(len(path)) * ((len(widths) - 1) / (len(path) - 1))

@@ -76,7 +76,7 @@ def _seconds(call: Callable[[], object], device: torch.device, wait: bool) -> fl
 
 
 def ratio_of_medians(seconds: Sequence[float], others: Sequence[float]) -> Spread:
-    """Return the ratio of the medians, with the range of ratios of any two values."""
+    """Return median(seconds) / median(others), with the smallest and the largest ratio of two single times."""
     a, b = Spread.of(seconds), Spread.of(others)
     return Spread(a.median / b.median, a.low / b.high, a.high / b.low)
 

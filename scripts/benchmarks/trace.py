@@ -25,6 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from configs import RunConfig, load_config
+from configs.loader import add_overrides
 from datasets.class_files import default_table
 from scripts.benchmarks import trainers
 from scripts.benchmarks.tables import BenchmarkReport, Column
@@ -33,6 +34,7 @@ from training.discriminator_inputs import PairInputs
 from training.state import build_state
 from training.stats import Stats
 from training.steps import TrainingSteps
+from utils.cli import Parser
 from utils.distributed import Process
 
 META = torch.device("meta")
@@ -135,10 +137,10 @@ class StepTrace(NamedTuple):
     every: int  # iterations from one run of the step to the next
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument("--config", default="configs/celebamask_512.yaml", help="YAML file (default %(default)s)")
-    parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="options that override the file")
+    add_overrides(parser)
     parser.set_defaults(device="cpu")
 
 

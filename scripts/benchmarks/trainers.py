@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from configs import RunConfig, load_config
+from configs.loader import add_overrides
 from datasets.class_files import default_table
 from datasets.lmdb_writer import LmdbWriter, encode_pair
 from datasets.opening import open_dataset
@@ -28,21 +29,22 @@ from training.discriminator_inputs import PairInputs
 from training.state import TrainingState, build_optimizers, build_state
 from training.stats import Stats
 from training.steps import TrainingSteps
+from utils.cli import Parser
 from utils.distributed import Process
 from utils.errors import ConfigError
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     """Add the options that describe a run and its timing."""
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: cuda if there is a GPU, else cpu)")
     parser.add_argument("--config", default="configs/faces_64_cpu.yaml", help="YAML file (default %(default)s)")
-    parser.add_argument("overrides", nargs="*", metavar="section.option=value", help="options that override the file")
+    add_overrides(parser)
     parser.add_argument("--data", metavar="FOLDER", help="prepared data (default: generated faces)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds to time, after a warm-up (default 3)")
 
 
 def load_run(args: argparse.Namespace, more_options: str = "") -> RunConfig:
-    """Check options and data; return the run's configuration, with data only if --data or data.path is given."""
+    """Check options and data, and return the configuration of the run; without --data and data.path, it has no data."""
     options = [*args.overrides, *shlex.split(more_options)]
     config = load_config(args.config, options)
     if args.rounds < 1:
@@ -72,7 +74,7 @@ def with_data(config: RunConfig, folder: str | Path) -> RunConfig:
 
 
 def build_trainer(config: RunConfig, device: torch.device, literal: bool = False) -> trainer.Trainer:
-    """Return the trainer of a run; if `literal`, it trains the reference networks in float32."""
+    """Return the trainer of a run; if `literal`, of the straightforward networks in float32 (`tests.reference`)."""
     if not literal:
         return trainer.Trainer(config, Process(device))
     training = replace(config.training, precision="float32", compile=False, cuda_graphs=False)

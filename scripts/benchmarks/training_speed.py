@@ -25,6 +25,7 @@ from scripts.benchmarks.timing import Spread, matrix_rate, ratio_of_medians, tim
 from training import memory
 from training.precision import prepare_device
 from training.trainer import Trainer
+from utils.cli import Parser
 from utils.distributed import process_group
 from utils.errors import ConfigError
 
@@ -45,7 +46,7 @@ _COLUMNS = (
 )
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     """Add the options of this benchmark."""
     trainers.add_options(parser)
     parser.add_argument("--iterations", type=int, default=16, help="iterations in a round (default 16)")
@@ -105,7 +106,7 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
 
 
 def time_training(build: Build, config: RunConfig, device: torch.device, args: argparse.Namespace) -> Row:
-    """Return time and memory of a new trainer as a row; the previous trainer is freed first."""
+    """Return the time and memory of a new trainer as a row."""
     gc.collect()  # free the previous trainer
     torch.cuda.empty_cache()
     if config.training.compile:

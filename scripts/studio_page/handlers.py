@@ -73,7 +73,7 @@ class Handlers:
         return handler
 
     def select_part(self, event: gr.EventData, *values: Any) -> Updates:
-        """Select the part at a clicked position of an image."""
+        """Select the part at the clicked position of an image; `values` are those of the form."""
         form = Form.from_values(*values)
         part = self.model.part_at(form.session, float(event.x), float(event.y))
         updates = self._updates(form._replace(selection=form.selection._replace(part=part)))

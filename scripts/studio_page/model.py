@@ -101,7 +101,7 @@ class StudioModel:
         return session.edit(name, change, SliderState(("directions", selection), tuple(strengths)))
 
     def strengths(self, session: Session, selection: CodeSelection) -> tuple[float, ...]:
-        """Return the values for the direction sliders, in standard deviations: those of the current step, or 0."""
+        """Return the values for the direction sliders, in standard deviations; 0 unless the current step set them."""
         state = session.current.slider_state
         return state.values if state and state.sliders == ("directions", selection) else (0.0,) * NUM_DIRECTIONS
 

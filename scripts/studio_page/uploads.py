@@ -152,7 +152,7 @@ class Uploads:
         )
 
     def open_background(self, uploaded: UploadedFile, step: EditStep) -> Iterator[UploadProgress | UploadResult]:
-        """Reconstruct a photo as the background behind a step's face: yield previews, then the result.
+        """Reconstruct a photo as the background of an edit step: yield previews, then the result.
 
         Raises:
             EditError: if the file cannot be used.

@@ -1,11 +1,14 @@
+import importlib
 import re
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+import train
 from configs import RunConfig, architecture, load_config, to_yaml
-from configs.loader import option_types
+from configs.loader import check_data, option_types
 from models import ModelConfig
 from training.finetune import pretrained_config
 from utils.errors import ConfigError
@@ -136,6 +139,7 @@ def test_one_path_or_several(write, text, paths):
         ("model: {resolutoin: 64}", "unknown option model.resolutoin: did you mean model.resolution"),
         ("modle: {resolution: 64}", "unknown option modle: did you mean model?"),
         ("resolution: 64", "unknown option resolution: did you mean model.resolution?"),
+        ("batch_size: 8", "unknown option batch_size: did you mean training.batch_size?"),  # before metrics.batch_size
         ("training: {batch_size: many}", "training.batch_size = 'many': expected a whole number"),
         ("training: {batch_size: 1.5}", "training.batch_size = '1.5': expected a whole number"),
         ("training: {batch_size: true}", "training.batch_size = 'true': expected a whole number"),
@@ -180,9 +184,44 @@ def test_an_empty_section_is_no_section(write):
     assert load_config(write("model:\n"), ["model.resolution=64"]).model.resolution == 64
 
 
-def test_missing_file():
-    with pytest.raises(ConfigError, match="no such file"):
-        load_config("absent.yaml")
+@pytest.mark.parametrize(
+    ("path", "remedy"),
+    [
+        ("absent.yaml", "give a readable YAML file"),
+        ("nowhere/faces.yaml", "give a readable YAML file"),
+        ("faces_64.yml", r"did you mean faces_64\.yaml\?"),
+        ("more/face_128", r"did you mean more/faces_128\.yaml\?"),
+    ],
+)
+def test_missing_file(tmp_path, monkeypatch, path, remedy):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "more").mkdir()
+    for name in ("faces_64.yaml", "faces_64.txt", "more/faces_128.yaml"):
+        (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=f"{path}: no such file; {remedy}$"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("path", [*FILES, CONFIGS / "encoders" / "faces_64.yaml"], ids=lambda path: path.stem)
+def test_the_command_that_makes_missing_data_is_in_the_header(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (data,) = re.findall(r"^  path: (\S+)$", path.read_text(), re.MULTILINE)
+    with pytest.raises(ConfigError, match=rf"data\.path: {data} does not exist; make it with: python") as error:
+        check_data(path, [data])
+    command = shlex.split(str(error.value).partition("make it with: python -m ")[2])
+    module = importlib.import_module(command[0])
+    parse = module.parse if command[0] == "scripts.prepare_data" else module._parser().parse_args
+    assert str(parse(command[1:]).out) == data
+    check_data(path, ["data/other"])
+    Path(data).mkdir(parents=True)
+    check_data(path, [data])
+
+
+def test_training_names_the_command_before_anything_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="does not exist; make it with"):
+        train.main(["--config", str(CONFIGS / "adapt.yaml")])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_option_has_a_name():

@@ -82,6 +82,22 @@ def test_what_cannot_be_trained_on(tmp_path: Path, monkeypatch, config: DataConf
         open_dataset(config, SIZE, 13)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a/report.txt a/contact_sheet.png", "it holds no data.mdb; if scripts.* wrote it, delete it and rerun that"),
+        ("a/data.mdb", "it holds no data.mdb; if scripts.* wrote it, delete it and rerun that"),
+        (".a.partial/data.mdb", "its command was interrupted; rerun that"),
+    ],
+)
+def test_a_set_that_was_not_written_to_its_end(tmp_path: Path, content: str, message: str) -> None:
+    for name in content.split():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to("/nowhere" if name == "a/data.mdb" else __file__)
+    with pytest.raises(DataError, match=f"data set {tmp_path}/a is not complete: {message} command$"):
+        open_dataset(DataConfig(path=(str(tmp_path / "a"),)), SIZE, 13)
+
+
 @pytest.mark.parametrize("option", [{"masks": "masks"}, {"classes": "celebamask13"}, {"crop": "pad"}])
 def test_options_of_folders_are_not_for_lmdbs(tmp_path: Path, option: dict[str, str]) -> None:
     path = shard(tmp_path / "a", range(2))

@@ -130,8 +130,8 @@ def test_labels_of_a_user(tmp_path: Path) -> None:
     [
         ("", "first line must be seed,value"),
         ("0,1\n", "first line must be seed,value"),
-        ("seed,value\n0,1\n1\n", "line 3: '1' is not"),
-        ("seed,value\n0,yes\n", "line 2: '0,yes' is not"),
+        ("seed,value\n0,1\n1\n", "line 3: '1': give a seed and its label"),
+        ("seed,value\n0,yes\n", "line 2: '0,yes': give a seed and its label"),
         ("seed,value\n-1,1\n", "line 2: '-1,1': give a seed from 0"),
         ("seed,value\n0,nan\n", "line 2: '0,nan': .*finite"),
         ("seed,value\n" + "3,1\n" * MIN_LABELS, "1 different seeds in 10 lines"),

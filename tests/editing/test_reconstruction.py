@@ -98,25 +98,30 @@ def test_plain_data_are_json_even_of_a_perfect_fit() -> None:
 
 
 def test_a_good_fit_needs_no_advice() -> None:
-    assert advice(GOOD, "efflite0", "w", guided=False, tuned=False) is None
-    assert advice(GOOD._replace(miou=None), "efflite0", "wplus", guided=False, tuned=False) is None
+    assert advice(GOOD, "efflite0", InversionConfig("w"), guided=False, tuned=False) is None
+    assert advice(GOOD._replace(miou=None), "efflite0", InversionConfig(), guided=False, tuned=False) is None
 
 
 def test_a_poor_fit_is_told_with_what_was_not_tried() -> None:
     poor = GOOD._replace(mse=0.1)
-    told = advice(poor, "efflite0", "w", guided=False, tuned=False)
+    told = advice(poor, "efflite0", InversionConfig("w"), guided=False, tuned=False)
     assert told is not None
     assert f"PSNR 10.0 dB, below {POOR_PSNR:g}" in told
     assert "mIoU" not in told
     assert all(option in told for option in ("--space wplus", "--masks", "--tune 300"))
-    tried = advice(poor, "efflite0", "wplus", guided=True, tuned=True)
+    tried = advice(poor, "efflite0", InversionConfig(), guided=True, tuned=True)
     assert tried is not None
     assert "--" not in tried
     assert "aligned and cropped" in tried
 
 
+def test_few_steps_are_advised_against() -> None:
+    told = advice(GOOD._replace(mse=0.1), "efflite0", InversionConfig(steps=20), guided=True, tuned=True) or ""
+    assert ": try --steps 400, an image" in told
+
+
 def test_poor_masks_are_told_alone() -> None:
-    told = advice(GOOD._replace(miou=0.1), "efflite0", "wplus", guided=True, tuned=False)
+    told = advice(GOOD._replace(miou=0.1), "efflite0", InversionConfig(), guided=True, tuned=False)
     assert told is not None
     assert told.startswith(f"poor reconstruction (mask mIoU 0.10, below {POOR_MIOU:g}): try an image")
     assert told.endswith("--tune 300")
@@ -124,8 +129,8 @@ def test_poor_masks_are_told_alone() -> None:
 
 def test_a_distance_counts_where_it_is_known() -> None:
     far = GOOD._replace(perceptual=9.0)
-    assert "efflite0 9.00, above" in (advice(far, "efflite0", "wplus", guided=True, tuned=False) or "")
-    assert advice(far, "lpips_vgg", "wplus", guided=True, tuned=False) is None
+    assert "efflite0 9.00, above" in (advice(far, "efflite0", InversionConfig(), guided=True, tuned=False) or "")
+    assert advice(far, "lpips_vgg", InversionConfig(), guided=True, tuned=False) is None
 
 
 def test_a_table_lines_up() -> None:

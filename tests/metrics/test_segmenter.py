@@ -80,7 +80,7 @@ def test_scores_are_of_every_pixel(resolution):
 
 
 def test_what_is_read_back_sees_the_same(quick, saved):
-    loaded = find_segmenter(saved, NAMES, 32, "d" * 64)
+    loaded = find_segmenter(saved, NAMES, 32, "d" * 64, [])
     images = torch.stack([image for image, _ in discs(4)])
     assert torch.equal(loaded(images), quick(images))
     assert loaded.facts.steps == 2
@@ -99,18 +99,23 @@ def test_what_is_read_back_sees_the_same(quick, saved):
 )
 def test_one_for_something_else_is_refused(saved, expected, said):
     with pytest.raises(MetricError, match=said) as error:
-        find_segmenter(saved, *expected)
+        find_segmenter(saved, *expected, ["data/a"])
+    assert (
+        f"; train a segmenter with python -m scripts.train_segmenter --data data/a --resolution {expected[1]}"
+        in str(error.value)
+    )
     assert str(saved) in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_the_one_in_the_cache_is_found(quick, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(MetricError, match="the cache has no segmenter for these data"):
-        find_segmenter("", NAMES, 32, "d" * 64)
+    command = r"python -m scripts\.train_segmenter --data data/a 'b c' --resolution 32 \(about eight minutes"
+    with pytest.raises(MetricError, match=f"the cache has no segmenter for these data at 32 px: .* {command}"):
+        find_segmenter("", NAMES, 32, "d" * 64, ("data/a", "b c"))
     segmenter_path("d" * 64).parent.mkdir(parents=True)
     quick.save(segmenter_path("d" * 64))
-    assert find_segmenter("", NAMES, 32, "d" * 64).facts.names == NAMES
+    assert find_segmenter("", NAMES, 32, "d" * 64, []).facts.names == NAMES
 
 
 @pytest.mark.parametrize("entry", ["format", "names", "resolution", "iou", "mean_iou", "network"])
@@ -133,8 +138,8 @@ def test_truncated_and_missing_files(saved):
     saved.write_bytes(saved.read_bytes()[:1000])
     with pytest.raises(MetricError, match="truncated"):
         load_segmenter(saved)
-    with pytest.raises(MetricError, match="no such file"):
-        find_segmenter(saved.with_name("none.pt"), NAMES, 32, "d")
+    with pytest.raises(MetricError, match=r"no such file; train a segmenter .* --data data/a --resolution 32"):
+        find_segmenter(saved.with_name("none.pt"), NAMES, 32, "d", ["data/a"])
 
 
 def test_the_file_is_small(saved):

@@ -154,16 +154,33 @@ def test_released_options_of_the_wrong_type(generators, tmp_path):
 
 @pytest.mark.parametrize("contents", [{"weights": torch.zeros(1)}, [1, 2], {"format": "other"}])
 def test_foreign_files(tmp_path, contents):
-    with pytest.raises(ModelError, match="not a checkpoint of this program"):
+    with pytest.raises(ModelError, match="not a checkpoint: its format is"):
         load_generator(save(contents, tmp_path))
 
 
 def test_files_that_are_no_checkpoints(tmp_path):
-    with pytest.raises(ModelError, match="no such file"):
+    with pytest.raises(ModelError, match=r"no such file; give a checkpoint of train\.py or a released one$"):
         load_generator(tmp_path / "absent.pt")
     (tmp_path / "text.pt").write_text("hello")
     with pytest.raises(ModelError, match=r"not an archive of torch\.save"):
         load_generator(tmp_path / "text.pt")
+
+
+def test_a_missing_checkpoint_or_a_folder_names_an_existing_one(tmp_path):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    with pytest.raises(ModelError, match=r"is a folder, not a file; give a checkpoint of train\.py"):
+        load_generator(tmp_path)
+    for name in ("images_999999999.pt", "images_000000016.pt", "images_1000000000.pt", "images_2000000000.pt.damaged"):
+        (folder / name).touch()
+    (tmp_path / "best.pt").touch()
+    for path in (tmp_path, folder):
+        with pytest.raises(
+            ModelError, match=rf"is a folder.*; give a file in it, such as {folder}/images_1000000000\.pt$"
+        ):
+            load_generator(path)
+    with pytest.raises(ModelError, match=rf"no such file; did you mean {folder}/images_000000016\.pt\?$"):
+        load_generator(folder / "images_00000016.pt")
 
 
 class Hostile:

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from datasets.class_files import celebamask13
 from datasets.synthetic_faces import draw_face
 from metrics import parts
-from metrics.registry import registered
+from metrics.registry import Metric, registered
 from models import Generator
 from models.checkpoint import Networks
 from scripts import plot_metrics
@@ -103,7 +103,7 @@ def test_by_default_what_cannot_be_measured_is_left_out(tiny_checkpoint, faces_3
     out = capsys.readouterr().out
     assert "area_distance" in out
     assert "not measured: is needs 10 samples" in out
-    assert "scripts.train_segmenter" in out
+    assert f"python -m scripts.train_segmenter --data {faces_32} --resolution 32" in out
 
 
 def test_a_named_metric_without_a_number_is_reported_after_the_others(
@@ -132,6 +132,15 @@ def test_help_lists_all_metrics(capsys):
     out = capsys.readouterr().out
     for name, metric in registered().items():
         assert re.search(rf"^  {name} +{re.escape(metric.__doc__.splitlines()[0])}$", out, re.MULTILINE)
+
+
+def test_help_has_no_empty_entry_for_a_metric_without_a_docstring(capsys, monkeypatch):
+    monkeypatch.setattr("scripts.evaluate.registered", lambda: registered() | {"bare": type("Bare", (Metric,), {})})
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    out = capsys.readouterr().out
+    assert ", bare" in " ".join(out.split())
+    assert not re.search(r"^  bare *$", out, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -119,8 +119,22 @@ def test_codes_draw_what_was_reconstructed(
     assert sheet.shape[1] == 4 * 34 + 2
     np.testing.assert_array_equal(sheet[-34:-2, 2:34], wanted)
     said = capsys.readouterr().out
-    assert "--crop center for photos that are not square" in said
+    told = "inverting the central square of each photo (--crop pad pads it instead), resized to 32 x 32 pixels, with "
+    assert said.startswith(f"{told}{checkpoint}\n")
     assert "warning: anna: poor reconstruction" in said
+    assert "\nmiou: no masks to compare with; give --masks or --segmenter to measure it\n" in said
+
+
+@pytest.mark.usefixtures("_no_network")
+@pytest.mark.parametrize(
+    ("crop", "prepared"),
+    [("error", "each photo"), ("pad", "each photo, padded to a square (--crop center crops it instead)")],
+)
+def test_the_first_line_tells_what_was_done_to_the_photos(
+    call: Callable[..., Path], faces: list[Path], capsys: pytest.CaptureFixture[str], crop: str, prepared: str
+) -> None:
+    call(faces[0], "--crop", crop)
+    assert capsys.readouterr().out.startswith(f"inverting {prepared}, resized to 32 x 32 pixels, with ")
 
 
 @pytest.mark.usefixtures("_no_network")
@@ -142,6 +156,7 @@ def test_the_report_holds_what_the_table_shows(
     (row,) = re.findall(r"^ben +(0\.\d+) +(\d+\.\d\d) ", said, re.MULTILINE)
     assert row == (f"{ben['mse']:.4f}", f"{ben['psnr']:.2f}")
     assert "ben untuned" in said
+    assert "no masks" not in said
     assert read(folder / "sheet.png").shape[1] == 5 * 34 + 2
 
 

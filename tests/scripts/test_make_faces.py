@@ -35,6 +35,13 @@ def test_writes_faces_with_exact_labels(tmp_path: Path, framing: str) -> None:
         assert np.abs(dataset[index][0].permute(1, 2, 0).numpy().astype(int) - image).mean() < 4
 
 
+@pytest.mark.parametrize("framing", ["close", "wide"])
+def test_the_framing_is_stored_and_printed(tmp_path: Path, capsys, framing: str) -> None:
+    path = make(tmp_path / "faces", "--workers", "0", "--framing", framing)
+    assert read_meta(path)["source"] == f"scripts.make_faces --count 20 --resolution 32 --seed 0 --framing {framing}"
+    assert capsys.readouterr().out == f"wrote 20 faces (32 pixels, {framing} framing) to {path}\n"
+
+
 def test_content_does_not_depend_on_the_workers(tmp_path: Path) -> None:
     alone = make(tmp_path / "alone", "--workers", "1")
     together = make(tmp_path / "together", "--workers", "2")

@@ -2,10 +2,12 @@ import argparse
 import os
 import re
 import resource
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import lmdb
@@ -13,20 +15,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import train
 from configs import load_config
 from datasets.class_files import celebamask13, load_table
-from datasets.data_config import DataConfig
+from datasets.data_config import RESOLUTIONS, DataConfig
 from datasets.image_mask import ImageDataset, ImageMaskDataset
 from datasets.inspection import TILE
+from datasets.labels import numbered_table
 from datasets.lmdb_reading import read_meta
 from datasets.lmdb_writer import LmdbWriter, encode_image
 from datasets.opening import open_dataset, open_images
 from datasets.synthetic_faces import draw_face
+from scripts import inspect_data
 from scripts.prepare_data import _next_step, main
 from tests.datasets.folders import SIZE, full_label, write_celebamask, write_pairs
 from tests.processes import run_command
+from training.finetune import pretrained_config
 from utils.cli import run
-from utils.errors import DataError
+from utils.errors import DataError, printable
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -152,7 +158,8 @@ def test_celebamask_with_19_classes(tmp_path: Path) -> None:
     source = write_celebamask(tmp_path / "source")
     out = prepare(source, tmp_path / "out", "--classes", "celebamask19", "--skip-bad")
     assert ImageMaskDataset(out).classes == load_table("celebamask19")
-    assert "class u_lip (11): no mask shows it" in (out / "problems.txt").read_text()
+    assert "classes that no mask shows and the model cannot learn: " in (out / "report.txt").read_text()
+    assert "u_lip (11)" in (out / "report.txt").read_text()
 
 
 def test_images_alone(pairs: Path, tmp_path: Path) -> None:
@@ -285,7 +292,6 @@ PROBLEMS: list[tuple[Callable[[Path], object], str, str]] = [
     (lambda f: Image.new("CMYK", (32, 32)).save(image(f)), "1.jpg: is CMYK", "convert it to RGB"),
     (transparent_image, "1.png: has transparent pixels", "flatten it"),
     (rotate_by_exif, "1.png: is 32 x 32, but its image", "64 x 32; make both the same size"),
-    (empty_a_class, "class hat (11): no mask shows it", "remove it from the class table"),
 ]
 
 
@@ -435,13 +441,38 @@ def test_an_lmdb_with_a_bad_record_is_refused(tmp_path: Path, refused) -> None:
     assert f"give --resolution {SIZE}" in refused(tmp_path / "lmdb", "--resolution", "16")
 
 
-def test_an_lmdb_with_an_empty_class(tmp_path: Path, refused) -> None:
+@pytest.mark.parametrize("kind", ["folder", "lmdb"])
+def test_a_class_that_no_mask_shows_is_a_warning(tmp_path: Path, pairs: Path, capsys, kind: str) -> None:
+    """With the same words and exit codes in this command and in scripts.inspect_data."""
+    empty_a_class(pairs)
     with LmdbWriter(tmp_path / "lmdb", SIZE, celebamask13(), "tests") as writer:
-        writer.add(draw_face(0, 0, SIZE)[0], full_label(0) % 12)
-    said = refused(tmp_path / "lmdb")
-    assert "class earring (12): no mask shows it" in said
-    assert said.endswith("or give --skip-bad to continue with empty classes")
-    assert len(ImageMaskDataset(prepare(tmp_path / "lmdb", tmp_path / "out", "--skip-bad"))) == 1
+        writer.add(draw_face(0, 0, SIZE)[0], np.array(Image.open(mask(pairs, "0"))))
+    warning = (
+        "\nwarning: classes that no mask shows and the model cannot learn: hat (11); "
+        "to leave them out, write a classes.yaml without them (docs/data.md)\n"
+    )
+    out = prepare(pairs if kind == "folder" else tmp_path / "lmdb", tmp_path / "out")
+    assert warning in capsys.readouterr().out
+    assert warning in (out / "report.txt").read_text()
+    assert not (out / "problems.txt").exists()
+    inspect_data.main([str(out), "--workers", "0"])
+    assert warning in capsys.readouterr().out
+
+
+def test_a_class_is_left_out_as_the_documentation_says(tmp_path: Path, pairs: Path, capsys) -> None:
+    """Without hat, the last class but one of the built-in table."""
+    assert "without `hat`, `earring` gets the id 11 and the rule `12: earring`" in re.sub(
+        r"\s+", " ", (ROOT / "docs" / "data.md").read_text("utf-8")
+    )
+    empty_a_class(pairs)
+    table = (ROOT / "datasets" / "tables" / "celebamask13.yaml").read_text("utf-8")
+    table = re.sub(r".*name: hat.*\n", "", table).replace("id: 12", "id: 11").replace("remap:", "remap:\n  12: earring")
+    (pairs / "classes.yaml").write_text(table)
+    dataset = ImageMaskDataset(prepare(pairs, tmp_path / "out"))
+    assert dataset.classes.names == tuple(name for name in celebamask13().names if name != "hat")
+    label = full_label(1)
+    assert np.array_equal(dataset[1][1].numpy(), np.where(label == 12, 11, np.where(label == 11, 0, label)))
+    assert "warning" not in capsys.readouterr().out
 
 
 def test_a_full_disk(pairs: Path, tmp_path: Path) -> None:
@@ -464,10 +495,51 @@ def test_the_command_that_is_printed_survives_a_shell(tmp_path: Path, out: str, 
     (config := tmp_path / "empty.yaml").touch()
     args = argparse.Namespace(out=tmp_path / out if is_absolute else Path(out), resolution=64)
     printed = _next_step(argparse.Namespace(classes=celebamask13()), args)
-    script = f"printf '%s\\0' {printed.split('CONFIG ')[1]}"
-    words = run_command(["bash", "-c", script], capture_output=True).stdout.split("\0")[:-1]
-    [path] = load_config(config, words).data.path
+    script = f"printf '%s\\0' {printed.partition('train.py ')[2]}"
+    parsed = train.parse(run_command(["bash", "-c", script], capture_output=True).stdout.split("\0")[:-1])
+    [path] = load_config(config, parsed.overrides).data.path
     assert os.path.normpath(path) == str(args.out)
+    assert parsed.output == f"runs/{printable(out)}"
+
+
+def printed_command(printed: str) -> list[str]:
+    return shlex.split(printed.splitlines()[-1].partition("train.py ")[2])
+
+
+@pytest.mark.parametrize("is_own_table", [True, False])
+@pytest.mark.parametrize("resolution", RESOLUTIONS)
+def test_the_command_that_is_printed_fits_the_data(monkeypatch, resolution: int, is_own_table: bool) -> None:
+    monkeypatch.chdir(ROOT)
+    table = replace(numbered_table(5), transparent=(4,)) if is_own_table else celebamask13()
+    args = argparse.Namespace(out=Path("data/own"), resolution=resolution)
+    parsed = train.parse(printed_command(_next_step(argparse.Namespace(classes=table), args)))
+    config = load_config(parsed.config, parsed.overrides, pretrained_config)
+    assert (config.model.resolution, config.model.num_classes) == (resolution, table.num_classes)
+    assert config.data.path == ("data/own",)
+    assert parsed.output == "runs/own"  # not that of another run of this configuration
+    if is_own_table:
+        assert config.model.transparent_classes == (4,)
+    else:  # the configuration decides
+        assert config.model == load_config(parsed.config, parsed.overrides[1:], pretrained_config).model
+        assert "transparent" not in " ".join(parsed.overrides)
+
+
+@pytest.mark.parametrize(("size", "options"), [(16, ["--skip-bad"]), (64, ["--images-only"])])
+def test_the_command_that_is_printed_trains(tmp_path: Path, capsys, monkeypatch, size: int, options: list[str]) -> None:
+    monkeypatch.chdir(ROOT)
+    source = write_pairs(tmp_path / "source", size=64)
+    source = source / "images" if "--images-only" in options else source
+    prepare(source, tmp_path / "out", f"--resolution={size}", *options)
+    command = printed_command(capsys.readouterr().out)
+    command[command.index("--output") + 1] = str(tmp_path / "run")
+    quick = ["training.total_images=8", "training.device=cpu", "data.workers=0", "ops=native"]
+    assert train.main([*command, *quick]) == 0
+
+
+def test_images_smaller_than_those_of_the_bundled_model() -> None:
+    printed = _next_step(argparse.Namespace(classes=None), argparse.Namespace(out=Path("data/own"), resolution=32))
+    assert printed.startswith("replace CHECKPOINT by a model of at most 32 pixels, and adapt it with: python train.py ")
+    assert printed.endswith(" data.path=data/own model.init_from=CHECKPOINT")
 
 
 def test_out_never_lies_where_it_is_read_again(pairs: Path, refused) -> None:

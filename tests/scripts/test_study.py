@@ -193,7 +193,7 @@ def test_the_studies_that_ship(path, monkeypatch):
         ({"images": [12, 8]}, r"images = \[12, 8\]: give at least one, in ascending order"),
         ({"images": [8, 10]}, "images: 10 is not a multiple of 4, the batch size of paper"),
         ({"images": [0, 8]}, "images: 0 is not a multiple"),
-        ({"columns": []}, "with at least one column"),
+        ({"columns": []}, r"at least one of the columns \(python -m scripts\.study --help explains all keys\)"),
         ({"variants": {}}, "variants: give each name a list of overrides"),
         ({"variants": {"a b": [], "A-b": []}}, "two variants have the same name except for punctuation"),
         ({"variants": {"x": ["losses.r2=1"]}}, r"study\.yaml: variants\.x: unknown option losses\.r2"),

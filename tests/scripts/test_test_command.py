@@ -58,6 +58,11 @@ def test_the_linter_checks_what_git_tracks(clone):
     assert "data/faces.py" not in done.stdout
 
 
+def test_an_installation_is_announced(clone):
+    expected = "installing requirements-dev.txt in .venv; this can take minutes (PyTorch alone: about 5 GB)\n"
+    assert run_checks(clone)[0].stderr.startswith(expected)
+
+
 def test_the_linter_finds_faults_of_tracked_files(clone):
     track(clone)
     (clone / "train.py").write_text("import sys,os\n")

@@ -29,7 +29,7 @@ def failure(argv, capsys) -> str:
 def test_the_segmenter_is_in_the_cache(faces_32, capsys):
     main(["--data", str(faces_32), *QUICK])
     dataset = ImageMaskDataset(faces_32)
-    segmenter = find_segmenter("", dataset.classes.names, 32, content_digest(dataset))
+    segmenter = find_segmenter("", dataset.classes.names, 32, content_digest(dataset), [])
     printed = capsys.readouterr().out
     rows = dict(re.findall(r"  (\w+) +([\d.]+|none)\n", printed))
     assert list(rows) == [*dataset.classes.names, "mean"]

@@ -30,7 +30,7 @@ def test_every_file_of_a_folder_is_checked_first(train, tmp_path, capsys):
     Image.open(data / "images" / "faces" / "3.jpg").save(data / "images" / "faces" / "3.jpg", exif=exif)
     train(f"data.path={data}", "training.total_images=4", output="warned")
     told = capsys.readouterr().err
-    assert f"warning: {data / 'images'}: class hat (11): no mask shows it" in told
+    assert f"warning: {data / 'images'}: classes that no mask shows and the model cannot learn: hat (11); to" in told
     assert f"warning: {data / 'images'}: of the images turned, 1 have a mask that fits" in told
     mask.write_bytes(b"")
     with pytest.raises(DataError, match=r"4\.png: is not an image; replace or remove it$"):

@@ -40,7 +40,7 @@ def test_a_run_of_an_older_version_is_resumed(train, capsys):
             "losses",
             "entropy",
             1.0,
-            "the option losses.entropy, which .*: use the version that wrote it, or",
+            "the option losses.entropy, which .*: use the version that wrote it or a newer one",
         ),
         ("training", "precision", "int4", "training.precision = 'int4': expected one of float32"),
         ("model", "local_generator", "sinus", "model.local_generator = 'sinus': expected one of modulated"),
@@ -51,8 +51,18 @@ def test_a_run_of_a_newer_version_is_refused(train, section, option, value, mess
     change(folder, 4, lambda contents: contents["config"][section].update({option: value}))
     with pytest.raises(ConfigError, match=rf"images_000000004\.pt: .*{message}") as raised:
         train()
+    assert str(raised.value).endswith("; or start a new run with another --output")
     assert "\n" not in str(raised.value)
     assert len(list((folder / "checkpoints").iterdir())) == 1
+
+
+def test_a_run_with_a_network_that_is_gone_is_refused(train):
+    folder = train("training.total_images=4")
+    change(folder, 4, lambda contents: contents["model"].update(local_generator="bounded"))
+    with pytest.raises(
+        ConfigError, match=r"local_generator = 'bounded', but .*; or start a new run with another --output$"
+    ):
+        train()
 
 
 def test_options_are_compared_by_their_type():

@@ -162,11 +162,41 @@ def test_previews_show_the_same_samples(tiny_generator):
 
 
 def test_dry_run_writes_nothing(train, tmp_path, capsys):
-    train("--dry-run")
+    train("--dry-run", "training.max_batch_per_device=2")
     assert not (tmp_path / "run").exists()
     report = capsys.readouterr().out
-    for word in ("r1", "path_length", "peak memory", "micro-batches of 4 images, 1 per process"):
+    for word in ("r1", "path_length", "peak memory"):
         assert word in report
+    assert "; processes: 1, micro-batches per process: 2, images in each: 2; " in report
+
+
+def test_a_run_begins_with_device_data_and_limits(train, capfd, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("os.getloadavg", lambda: (4.5, 4.0, 1.0))
+    train("training.max_minutes=90")
+    first, out = "training on cpu (2 threads), data set of 48 images; ends at 12 images seen", capfd.readouterr()
+    assert out.out.splitlines()[0] == f"{first} or after 90 minutes; progress every 4 images"
+    assert out.err.splitlines()[0] == (
+        "warning: load average 4.0 on 4 cores: if other jobs are running, training is faster with fewer threads; "
+        "set OMP_NUM_THREADS=1"
+    )
+
+    monkeypatch.setattr("os.getloadavg", lambda: (4.5, 3.9, 1.0))
+    train("training.total_images=16")
+    out = capfd.readouterr()
+    assert out.out.splitlines()[1] == f"{first.replace('12', '16')}; progress every 4 images"
+    assert "load average" not in out.err
+
+    monkeypatch.setattr("os.getloadavg", lambda: (9.0, 9.0, 9.0))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    train("training.total_images=20")
+    out = capfd.readouterr()
+    assert "training on cpu (1 thread), " in out.out
+    assert "load average" not in out.err
+
+    train("training.total_images=20")
+    assert "training on" not in capfd.readouterr().out  # nothing is left to train
 
 
 def test_dry_run_checks_every_file(train, tmp_path):

@@ -25,6 +25,7 @@ class Clock:
 def clock(monkeypatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr("tqdm.std.time", clock.monotonic)
     monkeypatch.setattr(Lines, "due", 0.0)
     return clock
 

@@ -168,8 +168,8 @@ class Evaluation:
             elif name == "distance":
                 network = (Lpips(Path(config.lpips)) if config.lpips else EfficientNetDistance()).to(device)
             else:
-                classes, digest = dataset.classes.names, self.real.digest
-                network = find_segmenter(config.segmenter, classes, dataset.resolution, digest).to(device)
+                names, digest = dataset.classes.names, self.real.digest
+                network = find_segmenter(config.segmenter, names, dataset.resolution, digest, dataset.paths).to(device)
             self._networks[name] = network
 
     def _try(self, prepare: Callable[[], None]) -> MetricError | None:

@@ -30,7 +30,7 @@ class MetricHistory:
             self._write([line for line, report in self._lines() if report["images"] <= images])
 
     def knows(self, images: int) -> bool:
-        """Return True if the file has a measurement after exactly `images` images."""
+        """Return True if the history holds a measurement after exactly `images` images."""
         return any(report["images"] == images for _, report in self._lines())
 
     def is_best(self, report: Report) -> bool:

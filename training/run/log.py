@@ -5,6 +5,7 @@ On a terminal, progress is a bar; elsewhere, it is a line at each log tick.
 
 import contextlib
 import math
+import os
 import sys
 import tempfile
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -20,6 +22,7 @@ from tqdm import tqdm
 from training import memory
 from training.run.run_folder import RunFolder
 from training.run.stop import MASK_DRIFT
+from training.training_config import TrainingConfig
 from utils.distributed import Process
 from utils.errors import DataError
 from utils.images import save_png
@@ -31,6 +34,28 @@ if TYPE_CHECKING:
 SHOWN = ("losses/discriminator", "losses/generator", "losses/mask", MASK_DRIFT)
 _MIN_FREE = 2**16  # bytes that must be free on the disk before an event file is started
 MAX_WIDTH = 1024  # pixels of an image grid in event files, to keep them small; the PNG file has full size
+
+
+def print_start(training: TrainingConfig, process: Process, records: int) -> None:
+    """Print one line about a run on `records` images, and a warning if busy cores would slow down several threads."""
+    threads, device = torch.get_num_threads(), process.device.type
+    where = f"{process.world_size} x {device}" if process.world_size > 1 else device
+    if device == "cpu":
+        where += f" ({threads} thread{'s' if threads > 1 else ''})"
+    limit = f" or after {training.max_minutes:g} minutes" if training.max_minutes else ""
+    print(
+        f"training on {where}, data set of {records} images; ends at {training.total_images} images seen{limit}; "
+        f"progress every {training.log_every_images} images",
+        flush=True,
+    )
+    # The lower of two averages: work of a minute just before, such as compiling operators, is no reason to warn.
+    load, cores = min(os.getloadavg()[:2]), os.cpu_count() or 1
+    if device == "cpu" and threads > 1 and load >= cores:
+        print(
+            f"warning: load average {load:.1f} on {cores} cores: if other jobs are running, training is faster with "
+            "fewer threads; set OMP_NUM_THREADS=1",
+            file=sys.stderr,
+        )
 
 
 class Log:
@@ -58,6 +83,8 @@ class Log:
                 unit="img",
                 desc="training",
                 smoothing=0.05,
+                # The time left is in the postfix, see `tick`.
+                bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]",
                 disable=not sys.stderr.isatty(),
             )
             self._events = _Events(self.folder.tensorboard, self.last_tick[1])
@@ -99,10 +126,15 @@ class Log:
         peak = memory.peak(self.process.device) / 2**30
         self.scalars({**values, "speed/images_per_second": speed, "memory/peak_gib": peak}, images)
         if self.process.is_main:
-            shown = {name.split("/")[1]: f"{values[name]:.2f}" for name in SHOWN if name in values}
-            self.bar.set_postfix(shown)
+            seconds = (self.total_images - images) / speed
+            status = f"{tqdm.format_interval(max(0, min(seconds, limit)))} left{' (max_minutes)' * (limit < seconds)}"
+            status += "".join(f", {name.split('/')[1]}={values[name]:.2f}" for name in SHOWN if name in values)
+            self.bar.set_postfix_str(status)
             if self.bar.disable:
-                self._print_progress(images, speed, limit, shown)
+                progress = (
+                    f"{images}/{self.total_images} images ({images / self.total_images:.0%}), {speed:.1f} images/s"
+                )
+                print(f"training: {progress}, {status}", file=sys.stderr, flush=True)
 
     def exclude(self, seconds: float) -> None:
         """Exclude seconds that were not spent on training, for example on metrics, from the speed."""
@@ -135,16 +167,6 @@ class Log:
             self._events.add(images, write)
             self._try(self._events.flush)
 
-    def _print_progress(self, images: int, speed: float, limit: float, shown: Mapping[str, str]) -> None:
-        left = tqdm.format_interval(max(0, min((self.total_images - images) / speed, limit)))
-        losses = "".join(f", {name}={value}" for name, value in shown.items())
-        print(
-            f"training: {images}/{self.total_images} images ({images / self.total_images:.0%}), {speed:.1f} images/s, "
-            f"{left} left{losses}",
-            file=sys.stderr,
-            flush=True,
-        )
-
     def _try(self, write: Callable[[], None]) -> None:
         try:
             write()
@@ -176,7 +198,7 @@ class _Events:
         self._pending: list[tuple[int, Callable[[SummaryWriter], None]]] = []
 
     def add(self, step: int, write: Callable[[SummaryWriter], None]) -> None:
-        """Add events at a step; at the next flush `write` writes them with a SummaryWriter."""
+        """Queue events of a step: at the next flush, `write` is called with the SummaryWriter."""
         self._pending.append((step, write))
 
     def flush(self) -> None:

@@ -14,7 +14,7 @@ from models.checkpoint import load_networks
 from training.previews import Previews
 from training.run.checkpoints import Saver
 from training.run.collapse import DUPLICATES, MIN_STEPS, CollapseWatch, score_gap
-from training.run.log import Log
+from training.run.log import Log, print_start
 from training.run.nonfinite import LOSS_SCALE, NonfinitePolicy
 from training.run.run_folder import RunFolder
 from training.run.stop import (
@@ -28,7 +28,7 @@ from training.run.stop import (
 )
 from training.run.sync import IterationSync, SyncResult
 from utils.distributed import any_process, from_main, gather
-from utils.errors import ConfigError, DataError
+from utils.errors import ConfigError, DataError, ModelError
 
 if TYPE_CHECKING:
     from training.evaluation.metric_history import MetricHistory
@@ -84,6 +84,8 @@ class Run:
 
     def __enter__(self) -> "Run":
         if not self._was_done:
+            if self.process.is_main:
+                print_start(self.config.training, self.process, len(self.data.dataset))
             with ExitStack() as stack:
                 stack.enter_context(self.preemption.deferred())
                 stack.enter_context(self.log)
@@ -239,7 +241,10 @@ class Run:
             self.data.check_files()
 
     def _restore(self, path: Path) -> None:
-        networks = load_networks(path)
+        try:
+            networks = load_networks(path)
+        except ModelError as error:
+            raise ConfigError(f"{error}; or start a new run with another --output") from None
         contents = networks.contents
         if not {"training", "config"} <= contents.keys():
             raise ConfigError(f"{path} holds networks but no training state: give --resume a checkpoint of train.py")
@@ -251,7 +256,7 @@ class Run:
         try:
             changed = changed_options(contents["config"], self.config)
         except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from None
+            raise ConfigError(f"{path}: {error}; or start a new run with another --output") from None
         self.state.restore(networks, contents["training"], self.process, str(path))
         if not self.config.augment.target:
             self.state.augment_probability.fill_(self.config.augment.probability)

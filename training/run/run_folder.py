@@ -31,6 +31,7 @@ from training.run.checkpoints import Checkpoints, find_damage
 from utils.distributed import Process, from_main
 from utils.errors import NOT_UTF8, ConfigError, EditError
 from utils.files import reason_not_writable, replacing
+from utils.reading.checks import suggest
 
 LOCK = ".lock"
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "lmdb", "tensorboard")
@@ -69,7 +70,8 @@ class RunFolder:
         if resume in ("auto", "none"):
             return
         if not os.path.isfile(resume):
-            raise ConfigError(f"--resume {resume} is not a file: give auto, none or a checkpoint")
+            remedy = suggest(resume, "*.pt") or "give auto, none or a checkpoint"
+            raise ConfigError(f"--resume {resume} is not a file: {remedy}")
         newest = next(reversed(self.checkpoints.paths()), None)
         if newest and not newest.samefile(resume):
             raise ConfigError(f"--resume {resume} is not the newest checkpoint of {self.path}: choose another --output")
@@ -163,10 +165,10 @@ def check_name(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock a folder inside the block. A missing folder is created, and removed again if the block leaves it empty.
+    """Hold a lock on a folder during the block. A missing folder is created, and removed if the block adds no files.
 
     The lock is a POSIX record lock. Network file systems support it, and worker processes do not inherit it, so it
-    ends with the run even if the run is killed. The lock file itself stays in the folder.
+    ends with the run even if the run is killed. Otherwise, the lock file stays in the folder.
 
     Raises:
         ConfigError: if a live process holds the lock, or the folder is not writable.

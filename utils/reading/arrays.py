@@ -63,7 +63,7 @@ def read_archive(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _array(content: bytes) -> np.ndarray:
-    """Return the array that the content of a `.npy` file stores, as a writable array."""
+    """Return the array in the content of a `.npy` file; the array is writable."""
     file = io.BytesIO(content)
     try:
         read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]

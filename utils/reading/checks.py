@@ -3,11 +3,13 @@
 Only regular files are read, because opening a pipe may wait forever, and a device may have no end.
 """
 
+import difflib
 import hashlib
 import os
 import reprlib
 import stat
 import unicodedata
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,16 @@ def read_text(path: str | Path, max_bytes: int) -> str:
         return read_bytes(path, max_bytes).decode()
     except UnicodeDecodeError:
         raise ReadingError("is not text in UTF-8") from None
+
+
+def suggest(path: str | Path, pattern: str) -> str:
+    """Return a remedy for a folder or a missing file: a file of the pattern in it, or with a similar name; or ""."""
+    if os.path.isdir(path):  # of the numbers in names, the longest is the largest
+        found = [*glob(pattern, root_dir=path), *glob(f"checkpoints/{pattern}", root_dir=path)]
+        return f"give a file in it, such as {Path(path, max(found, key=lambda x: (len(x), x)))}" if found else ""
+    names = [] if os.path.lexists(path) else glob(pattern, root_dir=Path(path).parent)
+    near = difflib.get_close_matches(Path(path).name, names, n=1)
+    return f"did you mean {Path(path).with_name(near[0])}?" if near else ""
 
 
 def sha256_of(path: str | Path) -> str:

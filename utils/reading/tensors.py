@@ -45,10 +45,10 @@ StateDict = Mapping[str, Tensor]
 
 
 def load_tensors(path: str | Path) -> Any:
-    """Load tensors (to the CPU), plain data and `argparse.Namespace` from a `torch.save` file.
+    """Load a `torch.save` file of tensors, which go to the CPU, plain data and `argparse.Namespace` objects.
 
     Raises:
-        ReadingError: if the file is not readable, not such an archive, damaged, or contains anything else.
+        ReadingError: if the file is not a readable, undamaged archive of torch.save, or contains anything else.
     """
     size = check_regular(path)
     try:

@@ -1,9 +1,12 @@
 import io
+import itertools
+import math
 import re
 import resource
 import sys
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -61,7 +64,21 @@ def test_a_line_a_tick_without_a_terminal(train, capfd):
 def test_the_time_left_ends_with_the_time_limit(tmp_path, capsys):
     with Log(RunFolder(tmp_path), Process(torch.device("cpu")), 10**9, 0) as log:
         log.tick({}, 1, limit=59.5)
-    assert ", 00:59 left" in capsys.readouterr().err
+    assert ", 00:59 left (max_minutes)\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("limit", "left"), [(59.5, "00:59 left (max_minutes)"), (math.inf, "277:46:40 left")])
+def test_a_bar_has_the_time_left_of_a_line(tmp_path, monkeypatch, limit, left):
+    monkeypatch.setattr("sys.stderr", Terminal())
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("LINES", "50")
+    monkeypatch.setattr("training.run.log.time.perf_counter", itertools.count().__next__)
+    with Log(RunFolder(tmp_path), Process(torch.device("cpu")), 1_000_001, 0) as log:
+        log.advance(1)
+        log.tick({"losses/mask": 0.5}, 1, limit)
+    bar = sys.stderr.getvalue().split("\r")[-1].strip()
+    assert bar.endswith(f", {left}, mask=0.50]")
+    assert "<" not in bar
 
 
 def test_a_bar_on_a_terminal(train, capfd, monkeypatch):

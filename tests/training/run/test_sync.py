@@ -67,7 +67,8 @@ def test_an_answer_that_never_comes_is_a_lost_process():
     assert raised.value.exit_code == ExitCode.LOST
     assert str(raised.value) == (
         "rank 1 of 4 lost contact with the other ranks during iteration 7, phase between the steps: "
-        "no answer in 0.06 seconds (limit: training.collective_minutes)"
+        "no answer in 0.06 seconds (limit: training.collective_minutes); "
+        "look for the error of another rank, then rerun the same command"
     )
 
 
