@@ -117,7 +117,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--classes",
         default="",
-        help="class table of a folder: a YAML file, a built-in one (celebamask13, celebamask19, ...)",
+        help="class table of a folder: a YAML file, or a built-in one such as celebamask13",
     )
     add("--crop", choices=CROPS, default="error", help="for a folder's images that are not square (default error)")
     add_folder_options(parser)
@@ -130,7 +130,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--classes",
         default="",
-        help="class table: a YAML file, a built-in one (celebamask13, celebamask19, ...) "
+        help="class table: a YAML file, or a built-in one such as celebamask19 "
         "(default: classes.yaml in the folder, the one stored in an LMDB, or celebamask13)",
     )
     add("--split", choices=("train", "val", "all"), help="split of CelebAMask-HQ (default train)")

@@ -1,8 +1,8 @@
 """Terms of the training objective. They take tensors and callables, never model classes."""
 
 from losses.adversarial import discriminator_loss, generator_loss, relativistic_loss
+from losses.edit_locality import locality_loss
 from losses.gradient_penalty import gradient_penalties, penalty_scale
-from losses.locality import locality_loss
 from losses.loss_config import LossConfig
 from losses.mask import mask_loss
 from losses.path_length import PathLength, path_length_loss, path_lengths

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from losses import LossConfig, locality_loss
-from losses.locality import SMALL_CHANGE
+from losses.edit_locality import SMALL_CHANGE
 from models.latents import exchange_one
 from tests.training.test_steps import build, gradients
 
