@@ -22,6 +22,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from datasets.labels import COLOR_CODE, PAINTING_ORDER, ClassTable, Code, hex_color, numbered_table
 from utils.errors import DataError, ReadingError
 from utils.reading.checks import brief, label, normalized, read_text, suggest
@@ -43,25 +45,26 @@ def load_table(path: str | Path) -> ClassTable:
     Raises:
         DataError: if the file cannot be read or is not a valid class table; the message names the file.
     """
-    file = table_file(path)
+    built_in = {table.stem: table for table in _TABLES.glob("*.yaml")}
+    file = Path(path) if os.path.exists(path) else built_in.get(str(path), Path(path))
     try:
         return _table(_parse(read_text(file, MAX_YAML_BYTES)))
     except ReadingError as error:
-        remedy = suggest(path, "*.y*ml") or f"give a YAML file or one of {', '.join(built_in_tables())}"
+        remedy = suggest(path, "*.y*ml") or f"give a YAML file or one of {', '.join(sorted(built_in))}"
         raise DataError(f"class table {label(str(path))}: {error}; {remedy}") from None
     except DataError as error:
         raise DataError(f"{file}: {error}") from None
 
 
-def built_in_tables() -> list[str]:
-    """Return the names of the built-in class tables."""
-    return sorted(table.stem for table in _TABLES.glob("*.yaml"))
-
-
-def table_file(path: str | Path) -> Path:
-    """Return the file of a built-in class table if `path` is its name, else `path`."""
-    is_name = not os.path.exists(path) and str(path) in built_in_tables()
-    return _TABLES / f"{path}.yaml" if is_name else Path(path)
+def to_yaml(table: ClassTable) -> str:
+    """Return the names, colours, transparency and partners of a table as YAML text, which `load_table` can read."""
+    partner = dict(table.partners) | {right: left for left, right in table.partners}
+    entries: list[dict[str, Any]] = []
+    for k, (name, color) in enumerate(zip(table.names, table.colors, strict=True)):
+        entries.append({"id": k, "name": name, "color": hex_color(color)})
+        entries[-1] |= {"transparent": True} if k in table.transparent else {}
+        entries[-1] |= {"partner": table.names[partner[k]]} if k in partner else {}
+    return yaml.safe_dump({"classes": entries}, sort_keys=False, allow_unicode=True)
 
 
 @cache

@@ -16,14 +16,13 @@ detail. Pillow 13 rounds some pixels differently from Pillow 12.
 
 import argparse
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datasets.class_files import CLASSES_FILE, load_table, table_file
+from datasets.class_files import CLASSES_FILE, load_table, to_yaml
 from datasets.lmdb_writer import LmdbWriter, encode_pair, new_folder
 from datasets.parallel import ordered_map
 from datasets.synthetic_faces import FRAMINGS, MAX_RESOLUTION, MIN_RESOLUTION, STYLES, draw_face
@@ -59,18 +58,17 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _write_files(options: argparse.Namespace) -> None:
-    table = table_file(_TABLES[options.classes])
-    palette = load_table(table).palette()
+    table = load_table(_TABLES[options.classes])
     with new_folder(Path(options.out)) as folder:
         images, masks = folder / "images", folder / "masks"
         for path in (images,) if options.images_only else (images, masks):
             path.mkdir()
         if options.classes != 13 and not options.images_only:  # 13 is the default of all commands
-            shutil.copyfile(table, folder / CLASSES_FILE)
+            (folder / CLASSES_FILE).write_text(to_yaml(table), encoding="utf-8")
         for index, (image, labels) in enumerate(_faces(options, encoded=False)):
             save_png(image, images / f"{index:05}.png")
             if not options.images_only:
-                save_label_png(labels, palette, masks / f"{index:05}.png")
+                save_label_png(labels, table.palette(), masks / f"{index:05}.png")
 
 
 def _faces(options: argparse.Namespace, encoded: bool) -> Iterator[Any]:
