@@ -218,7 +218,7 @@ def _code(value: Any) -> Code:
         return value
     code = value.lower() if isinstance(value, str) else ""
     if COLOR_CODE.fullmatch(f"#{code}"):
-        raise DataError(f"class table: the code {label(code)} is no colour; write '#{label(code)}'")
+        raise DataError(f"class table: the colour {label(code)} lacks its #; write '#{label(code)}'")
     near = difflib.get_close_matches(code, PAINTING_ORDER, n=1)
     remedy = f"did you mean '{near[0]}'?" if near else "write the id, or the colour like '#ff0000'"
     raise DataError(

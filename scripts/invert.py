@@ -189,7 +189,7 @@ def check_output(args: argparse.Namespace, resolution: int) -> None:
     for path in args.images:
         other = first_of.setdefault(normalized(path.stem), path)
         if other is not path:
-            raise EditError(f"{path} and {other} have the same name: run one command for each, with different --output")
+            raise EditError(f"{path} and {other} would get the same output names: give each another --output")
     noise, tuned = args.space == "wplus-noise", args.tune > 0
     files = [name for path in args.images for name in output_names(path.stem, noise=noise, tuned=tuned)]
     check_free(args.output, [*files, GRID, REPORT], overwrite=args.overwrite)

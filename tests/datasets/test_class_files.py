@@ -97,7 +97,7 @@ def changed(old: str, new: str) -> str:
         (changed('"#2c699a"', "[1, 2, 256]"), "colour of class left_eye is ['1', '2', '256'];"),
         (changed('"#FF8000"', "#FF8000"), "YAML reads #FF8000 in line 7 as a comment"),
         (changed('"#ffffff"', "#ffffff"), "YAML reads #ffffff in line 8 as a comment"),
-        (changed('"#FF8000"', "ff8000"), "the code ff8000 is no colour; write '#ff8000'"),
+        (changed('"#FF8000"', "ff8000"), "the colour ff8000 lacks its #; write '#ff8000'"),
         (changed("7: glasses", "l_eyes: glasses"), "did you mean 'l_eye'?"),
         (changed("7: glasses", "yes: glasses"), "the code 'yes' is neither an id nor a colour nor a part"),
         (changed("7: glasses", "1.5: glasses"), "the code '1.5' is neither an id nor a colour nor a part"),
