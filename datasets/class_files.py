@@ -88,8 +88,9 @@ def _table(contents: Any) -> ClassTable:
     spare = numbered_table(len(contents["classes"])).colors  # refuses too few and too many classes
     entries = [_entry(entry) for entry in contents["classes"]]
     names = [entry["name"] for entry in entries]
-    if [entry["id"] for entry in entries] != list(range(len(entries))):
-        raise DataError(f"class table: the ids must be 0 to {len(entries) - 1}, in this order, one class each")
+    for k, entry in enumerate(entries):
+        if entry["id"] != k:
+            raise DataError(f"class table: entry {k} has the id {entry['id']}; number the classes from 0, in order")
     if len({normalized(name) for name in names}) < len(names):
         raise DataError("class table: names must be distinct; rename classes that have the same name")
     for name in names:

@@ -101,7 +101,7 @@ def attribute_direction(w: Tensor, values: Tensor, name: str) -> Shift:
     """
     values = values.double()
     if values.std() < 1e-12:
-        raise EditError(f"{name} is the same in all {len(values)} samples: choose another attribute or more samples")
+        raise EditError(f"{name} is the same in all {len(values)} samples: choose another attribute or part")
     normal, explained = _ridge(w, values)
     if not explained > 0:
         raise EditError(

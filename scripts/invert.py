@@ -187,6 +187,8 @@ def check_output(args: argparse.Namespace, resolution: int) -> None:
     check_grid_size(len(args.images) * len(COLUMNS), resolution, "invert fewer photos at once")
     first_of: dict[str, Path] = {}
     for path in args.images:
+        if path.is_dir():
+            raise EditError(f"{path} is a folder: give the images in it, such as {path / '*.png'}")
         other = first_of.setdefault(normalized(path.stem), path)
         if other is not path:
             raise EditError(f"{path} and {other} would get the same output names: give each another --output")

@@ -299,4 +299,7 @@ def test_the_quickstart_refuses_another_run_or_data(arguments):
     """It would train there, but sample from its own run, and replace the pictures in it."""
     result = run_command(["bash", "scripts/quickstart.sh", *arguments], cwd=ROOT, capture_output=True)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == f"error: quickstart.sh does not take {arguments[0]}; use train.py, see docs/training.md\n"
+    assert result.stderr == (
+        f"error: quickstart.sh does not take {arguments[0]}, only options like training.batch_size=8; "
+        "for other data or folders, use train.py (docs/training.md)\n"
+    )

@@ -77,7 +77,7 @@ def changed(old: str, new: str) -> str:
         ("- 3", "needs `classes`"),
         ("classes: [", "is not YAML"),
         (TABLE + "colours: 3", "unknown section colours"),
-        (changed("id: 3", "id: 4"), "the ids must be 0 to 3, in this order"),
+        (changed("id: 3", "id: 4"), "entry 3 has the id 4; number the classes from 0, in order"),
         (changed("name: glasses, color", "nmae: glasses, color"), "must hold id and name"),
         (changed("transparent: true", "transparent: 1"), "true or false"),
         (changed("partner: left_eye", "partner: glasses"), "left_eye has the partner right_eye; partners must be two"),
