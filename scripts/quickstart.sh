@@ -44,4 +44,5 @@ echo "trained on $images images. What to expect, measured on two CPU cores (docs
 echo "  28,000 images: faces as in docs/quickstart.png; every class except earrings covers half to twice its area in the data"
 echo "  16,000 images: eyebrows are missing as well"
 echo "  10,000 images: glasses are missing too, and often eyes and mouths; faces are blurred and skin can be speckled"
-echo "to train further, rerun the command; after 40,000 images, add a larger number: training.total_images=80000"
+further=("$@" "training.total_images=$((images + 40000))")  # the last value of an option counts
+echo "to train further: bash scripts/quickstart.sh$(printf ' %q' "${further[@]}")"

@@ -243,8 +243,8 @@ def test_command(copy, python, command):
     if "quickstart.sh" in command:
         output = run(["bash", "-c", command], copy)
         assert "\ntrained on 16 images" in output
-        (command_to_continue,) = re.findall(r"^to train further, .*: (bash .*)$", output, re.MULTILINE)
-        assert shlex.split(command_to_continue) == shlex.split(command)
+        (command_to_continue,) = re.findall(r"^to train further: (bash .*)$", output, re.MULTILINE)
+        assert shlex.split(command_to_continue) == [*shlex.split(command), "training.total_images=40016"]
         return
     if ".onnx" in command:
         skip_if_refused(Path("model.onnx"))
