@@ -183,7 +183,7 @@ def _build(schema: Any, values: Any, prefix: str, root: Any) -> Any:
 def _unknown_option(name: str, root: Any, value: str = "") -> ConfigError:
     """Return the error for an unknown option, or for an argument --NAME VALUE; then `value` is "=VALUE"."""
     sections = [field.name for field in fields(root)]
-    names = [*option_types(root), *([] if value else sections)]
+    names = [*option_types(root), *([] if value or "." in name else sections)]
     by_last_part = {full.rpartition(".")[2]: full for full in reversed(names)}  # training.seed before metrics.seed
     key = name.lstrip("-").replace("-", "_")
     near = [by_last_part[key]] if key in by_last_part else difflib.get_close_matches(key, names, 1)

@@ -101,8 +101,9 @@ def _table(contents: Any) -> ClassTable:
     spare = numbered_table(len(contents["classes"])).colors  # refuses too few and too many classes
     entries = [_entry(entry) for entry in contents["classes"]]
     names = [entry["name"] for entry in entries]
-    if [entry["id"] for entry in entries] != list(range(len(entries))):
-        raise DataError(f"class table: the ids must be 0 to {len(entries) - 1}, in this order, one class each")
+    for k, entry in enumerate(entries):
+        if entry["id"] != k:
+            raise DataError(f"class table: entry {k} has the id {entry['id']}; number the classes from 0, in order")
     if len({normalized(name) for name in names}) < len(names):
         raise DataError("class table: names must be distinct; rename classes that have the same name")
     for name in names:
@@ -231,7 +232,7 @@ def _code(value: Any) -> Code:
         return value
     code = value.lower() if isinstance(value, str) else ""
     if COLOR_CODE.fullmatch(f"#{code}"):
-        raise DataError(f"class table: the code {label(code)} is no colour; write '#{label(code)}'")
+        raise DataError(f"class table: the colour {label(code)} lacks its #; write '#{label(code)}'")
     near = difflib.get_close_matches(code, PAINTING_ORDER, n=1)
     remedy = f"did you mean '{near[0]}'?" if near else "write the id, or the colour like '#ff0000'"
     raise DataError(

@@ -64,8 +64,8 @@ class Record(NamedTuple):
 def read_pair(image: Path, mask: Path | None, table: ClassTable, read_by: ReadBy = "auto") -> Record:
     """Read an image and its mask, both turned upright by the image's EXIF orientation.
 
-    A mask of the stored image's size is turned with the image, even if the upright image has the same size (square or
-    mirrored images). A mask that fits only the upright image is taken to be upright already.
+    A mask of the stored image's size is turned with the image, even if the upright image has the same size (square,
+    mirrored or upside-down images). A mask that fits only the upright image is taken to be upright already.
 
     Args:
         image: image file.

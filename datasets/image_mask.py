@@ -211,10 +211,8 @@ class ImageMaskDataset(_LmdbImages, PairDataset):
         except DataError as error:
             raise DataError(f"{self.path}: meta key: {error}; write the data set again") from None
         if num_classes not in (None, table.num_classes):
-            raise DataError(
-                f"{self.path} has {table.num_classes} classes, not {num_classes}; give other data or a class"
-                f" table with {table.num_classes} classes, or for a new run set model.num_classes={table.num_classes}"
-            )
+            counts = f"{table.num_classes} classes, not {num_classes}"
+            raise DataError(f"{self.path} has {counts}: for a new run set model.num_classes={table.num_classes}")
         return table
 
 

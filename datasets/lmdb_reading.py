@@ -48,7 +48,7 @@ def pair_keys(index: int) -> tuple[str, str]:
 
 
 def image_key(size: int, index: int) -> str:
-    """Return the key of an image, stored with this side length, in the layout of images only."""
+    """Return the key of an image in an LMDB of images only; `size` is the side length that it is stored in."""
     return f"{size}-{index:05d}"
 
 

@@ -52,7 +52,7 @@ class Listing(NamedTuple):
         return Counter(path.suffix.lower() or "no extension" for path in self.others)
 
     def whole_names(self) -> list[str]:
-        """Return the relative paths of the image files with extension, in NFC."""
+        """Return the relative paths of the image files, including their extensions, in NFC."""
         return [name + path.suffix for name, path in zip(self.names, self.files, strict=True)]
 
     def select(self, kept: Sequence[bool]) -> "Listing":

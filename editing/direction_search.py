@@ -6,6 +6,7 @@ Shapes: N samples, D latent width, M = B + 2K vectors of a W+ code, n selected o
 """
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -100,7 +101,7 @@ def attribute_direction(w: Tensor, values: Tensor, name: str) -> Shift:
     """
     values = values.double()
     if values.std() < 1e-12:
-        raise EditError(f"{name} is the same in all {len(values)} samples: choose another attribute or more samples")
+        raise EditError(f"{name} is the same in all {len(values)} samples: choose another attribute or part")
     normal, explained = _ridge(w, values)
     if not explained > 0:
         raise EditError(
@@ -158,9 +159,8 @@ def read_labels(path: Path) -> tuple[list[int], Tensor]:
             raise EditError(f"{place}: give a seed from 0 to {LARGEST_SEED} and a finite value")
         seeds.append(seed)
         values.append(value)
-    if len(set(seeds)) < max(len(seeds), MIN_LABELS):
-        raise EditError(
-            f"{path} has {len(set(seeds))} different seeds in {len(seeds)} lines; label at least {MIN_LABELS} "
-            "seeds, and remove repeated lines"
-        )
+    if repeated := [seed for seed, count in Counter(seeds).items() if count > 1]:
+        raise EditError(f"{path} has several lines for seed {repeated[0]}; keep one line for each seed")
+    if len(seeds) < MIN_LABELS:
+        raise EditError(f"{path} has labels of {len(seeds)} seeds; label at least {MIN_LABELS}")
     return seeds, torch.tensor(values, dtype=torch.float64)

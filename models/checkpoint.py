@@ -136,7 +136,7 @@ def load_networks(path: str | Path) -> Networks:
         contents = load_tensors(path)
     except ReadingError as error:
         remedy = suggest(path, "*.pt") or "give a checkpoint of train.py or a released one"
-        raise ModelError(f"{path}: {error}{'' if os.path.isfile(path) else f'; {remedy}'}") from error
+        raise ModelError(f"{path}: {error}; {remedy}") from error
     return parse_networks(contents, str(path))
 
 

@@ -187,9 +187,11 @@ def check_output(args: argparse.Namespace, resolution: int) -> None:
     check_grid_size(len(args.images) * len(COLUMNS), resolution, "invert fewer photos at once")
     first_of: dict[str, Path] = {}
     for path in args.images:
+        if path.is_dir():
+            raise EditError(f"{path} is a folder: give the images in it, such as {path / '*.png'}")
         other = first_of.setdefault(normalized(path.stem), path)
         if other is not path:
-            raise EditError(f"{path} and {other} have the same name: run one command for each, with different --output")
+            raise EditError(f"{path} and {other} would get the same output names: give each another --output")
     noise, tuned = args.space == "wplus-noise", args.tune > 0
     files = [name for path in args.images for name in output_names(path.stem, noise=noise, tuned=tuned)]
     check_free(args.output, [*files, GRID, REPORT], overwrite=args.overwrite)

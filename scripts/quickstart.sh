@@ -10,7 +10,8 @@ for argument in "$@"; do
     case $argument in
     "data.path=$data") ;;
     --* | data.path=*)
-        echo "error: quickstart.sh does not take $argument; use train.py, see docs/training.md" >&2
+        echo "error: quickstart.sh does not take $argument, only options like training.batch_size=8;" \
+            "for other data or folders, use train.py (docs/training.md)" >&2
         exit 2
         ;;
     esac
@@ -43,4 +44,5 @@ echo "trained on $images images. What to expect, measured on two CPU cores (docs
 echo "  28,000 images: faces as in docs/quickstart.png; every class except earrings covers half to twice its area in the data"
 echo "  16,000 images: eyebrows are missing as well"
 echo "  10,000 images: glasses are missing too, and often eyes and mouths; faces are blurred and skin can be speckled"
-echo "to train further, up to training.total_images (default 40,000): bash scripts/quickstart.sh${*:+$(printf ' %q' "$@")}"
+further=("$@" "training.total_images=$((images + 40000))")  # the last value of an option counts
+echo "to train further: bash scripts/quickstart.sh$(printf ' %q' "${further[@]}")"

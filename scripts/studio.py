@@ -100,7 +100,7 @@ def check_address(host: str, port: int) -> None:
 def isolated_environment() -> Iterator[None]:
     """Set environment variables for Gradio: no telemetry, no proxies, and a temporary folder for uploads.
 
-    Variables that are meant for other programs are removed. Import Gradio inside the context, because Gradio,
+    Other variables that configure these libraries are removed. Import Gradio inside the context, because Gradio,
     httpx, huggingface_hub, uvicorn and Matplotlib read the variables on import. The folder is deleted at the end.
     """
     for name in [name for name in os.environ if name.startswith(FOREIGN_VARIABLES) and name != "GRADIO_ROOT_PATH"]:

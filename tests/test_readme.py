@@ -243,8 +243,8 @@ def test_command(copy, python, command):
     if "quickstart.sh" in command:
         output = run(["bash", "-c", command], copy)
         assert "\ntrained on 16 images" in output
-        (command_to_continue,) = re.findall(r"^to train further, .*: (bash .*)$", output, re.MULTILINE)
-        assert shlex.split(command_to_continue) == shlex.split(command)
+        (command_to_continue,) = re.findall(r"^to train further: (bash .*)$", output, re.MULTILINE)
+        assert shlex.split(command_to_continue) == [*shlex.split(command), "training.total_images=40016"]
         return
     if ".onnx" in command:
         skip_if_refused(Path("model.onnx"))
@@ -299,4 +299,7 @@ def test_the_quickstart_refuses_another_run_or_data(arguments):
     """It would train there, but sample from its own run, and replace the pictures in it."""
     result = run_command(["bash", "scripts/quickstart.sh", *arguments], cwd=ROOT, capture_output=True)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == f"error: quickstart.sh does not take {arguments[0]}; use train.py, see docs/training.md\n"
+    assert result.stderr == (
+        f"error: quickstart.sh does not take {arguments[0]}, only options like training.batch_size=8; "
+        "for other data or folders, use train.py (docs/training.md)\n"
+    )

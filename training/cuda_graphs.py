@@ -1,6 +1,6 @@
 """CUDA graphs of the training steps: all kernels of a step are captured once, then launched by a single call.
 
-A step has thousands of kernels. With small batches, a fast GPU completes them sooner than PyTorch can launch them.
+A step has thousands of kernels. With small batches, a fast GPU runs them faster than PyTorch launches them.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -217,7 +217,7 @@ class TrainingSteps:
         return self._penalty("r2", stream, inputs, weights)
 
     def _penalty(self, name: str, stream: Stream, inputs: Inputs, weights: Mapping[str, float]) -> Tensor:
-        """Sum over the inputs of gamma / 2 * penalty (gammas: `weights`), times `r1_every` and `penalty_scale`."""
+        """Return the sum of the inputs' penalties times gamma / 2 (`weights`), `r1_every` and `penalty_scale`."""
         inputs = tuple(x.requires_grad_() for x in inputs)
         with no_parameter_gradients():
             values = gradient_penalties(self.state.discriminator(*inputs), inputs)

@@ -99,7 +99,7 @@ class Uploads:
     def receive(self, path: Path) -> UploadedFile:
         """Move an uploaded file from disk to memory, where it can wait for its turn; raise EditError if it is gone.
 
-        Identical uploads of two users have one path in Gradio: if the file was moved for the other, return that.
+        Gradio gives identical uploads of two users the same path: if the other user's was moved already, return that.
         """
         try:
             uploaded = UploadedFile(path.name, path.read_bytes())

@@ -134,8 +134,8 @@ def test_labels_of_a_user(tmp_path: Path) -> None:
         ("seed,value\n0,yes\n", "line 2: '0,yes': give a seed and its label"),
         ("seed,value\n-1,1\n", "line 2: '-1,1': give a seed from 0"),
         ("seed,value\n0,nan\n", "line 2: '0,nan': .*finite"),
-        ("seed,value\n" + "3,1\n" * MIN_LABELS, "1 different seeds in 10 lines"),
-        ("seed,value\n0,1\n1,0\n", "2 different seeds in 2 lines; label at least 10 seeds, and remove"),
+        ("seed,value\n" + "3,1\n" * MIN_LABELS, "several lines for seed 3; keep one line for each seed"),
+        ("seed,value\n0,1\n1,0\n", "labels of 2 seeds; label at least 10"),
     ],
 )
 def test_labels_that_cannot_be_read(tmp_path: Path, text: str, message: str) -> None:

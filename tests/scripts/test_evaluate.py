@@ -102,7 +102,7 @@ def test_by_default_what_cannot_be_measured_is_left_out(tiny_checkpoint, faces_3
     main(["--checkpoint", str(tiny_checkpoint), "--data", str(faces_32), "--samples", "4", "--batch-size", "4"])
     out = capsys.readouterr().out
     assert "area_distance" in out
-    assert "not measured: is needs 10 samples" in out
+    assert "not measured: is needs 10 or more images" in out
     assert f"python -m scripts.train_segmenter --data {faces_32} --resolution 32" in out
 
 
@@ -156,7 +156,7 @@ def test_help_has_no_empty_entry_for_a_metric_without_a_docstring(capsys, monkey
         (["--workers", "-1"], "data.workers = -1"),
         (["--truncation", "nan"], "truncation = nan"),
         (["--metrics", "agreement"], "scripts.train_segmenter"),
-        (["--metrics", "is", "--samples", "3"], "is needs 10 samples"),
+        (["--metrics", "is", "--samples", "3"], "is needs 10 or more images"),
     ],
 )
 def test_mistakes_are_one_line(evaluate, options, expected, capsys):

@@ -256,7 +256,7 @@ def test_names_of_any_bytes(call: Callable[..., Path], faces: list[Path], tmp_pa
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["{faces}/anna.png", "{faces}/anna.png"], "have the same name"),
+        (["{faces}/anna.png", "{faces}/anna.png"], "would get the same output names"),
         (["{faces}/nobody.png"], "nobody.png: no such file"),
         (["{faces}/anna.png", "--masks", "{faces}/nowhere"], "nowhere is not a folder"),
         (["{faces}/ben.png", "--crop", "error"], "give --crop center or --crop pad"),

@@ -131,7 +131,7 @@ def test_runs_measure_distances_of_features(train):
 
 
 def test_metrics_that_cannot_be_measured_are_told_before_the_run(train, tmp_path):
-    with pytest.raises(MetricError, match=r"is needs 10 samples or more"):
+    with pytest.raises(MetricError, match=r"is needs 10 or more images"):
         train(*MEASURED[:1], "metrics.names=[is]", "metrics.samples=5")
     assert not (tmp_path / "run").exists()
 

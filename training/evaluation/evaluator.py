@@ -153,7 +153,7 @@ class Evaluation:
         counts = [generated[metric.source], metric.limit, len(self.real.dataset) if "real" in metric.needs else None]
         fewest = min(count for count in counts if count is not None)
         if fewest < metric.minimum:
-            raise MetricError(f"{name} needs {metric.minimum} samples or more, generated and real; {fewest} is too few")
+            raise MetricError(f"{name} needs {metric.minimum} or more images, generated and real; {fewest} is too few")
         for package in metric.packages:
             extra(package)
 

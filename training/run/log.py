@@ -137,7 +137,7 @@ class Log:
                 print(f"training: {progress}, {status}", file=sys.stderr, flush=True)
 
     def exclude(self, seconds: float) -> None:
-        """Exclude seconds that were not spent on training, for example on metrics, from the speed."""
+        """Leave seconds that were spent on metrics, or anything else but training, out of the speed."""
         last_time, last_images = self.last_tick
         self.last_tick = (last_time + seconds, last_images)
 

@@ -146,7 +146,7 @@ class Run:
     def _conclusion(self) -> str:
         images, total, stop = self.state.images, self.config.training.total_images, self.stop_reason
         if not stop:
-            return f"trained on {images} images; results are in {self.folder.path}"
+            return f"{'already ' * self._was_done}trained on {images} images; results are in {self.folder.path}"
         auto = "" if self.resume == "auto" else ", now with --resume auto"
         return f"{stop.reason} at {images} of {total} images; {stop.remedy}{auto}; results are in {self.folder.path}"
 

@@ -149,7 +149,7 @@ def test_changed_data_get_new_statistics(generator, faces_32, tmp_path, monkeypa
 
 
 def test_what_cannot_be_measured(dataset):
-    with pytest.raises(MetricError, match="is needs 10 samples or more"):
+    with pytest.raises(MetricError, match="is needs 10 or more images"):
         Evaluation(replace(CHEAP, names=("is",), samples=5), dataset, PROCESS)
     with pytest.raises(DataError, match="32"):
         Evaluation(CHEAP, open_dataset(DataConfig(path=(str(dataset.path),)), 64, 13), PROCESS)
