@@ -51,6 +51,7 @@ def load_table(path: str | Path) -> ClassTable:
         return _table(_parse(read_text(file, MAX_YAML_BYTES)))
     except ReadingError as error:
         remedy = suggest(path, "*.y*ml") or f"give a YAML file or one of {', '.join(sorted(built_in))}"
+        remedy = "correct the file" if os.path.isfile(file) else remedy
         raise DataError(f"class table {label(str(path))}: {error}; {remedy}") from None
     except DataError as error:
         raise DataError(f"{file}: {error}") from None
