@@ -114,11 +114,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Add --data and the other options that `parsed_data` reads."""
     add = parser.add_argument
     add("--data", nargs="+", required=True, help="LMDB of images and masks, several that form one set, or a folder")
-    add(
-        "--classes",
-        default="",
-        help="class table of a folder: a YAML file, or a built-in one such as celebamask13",
-    )
+    add("--classes", default="", help="class table of a folder: a YAML file, or a built-in one such as celebamask13")
     add("--crop", choices=CROPS, default="error", help="for a folder's images that are not square (default error)")
     add_folder_options(parser)
 
