@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 from utils.errors import NOT_UTF8, ConfigError
 from utils.reading.checks import brief, label
 from utils.reading.plain import LARGEST_NUMBER
+from utils.sizes import Resolution, to_resolution
 
 _MAX_TEXT = 4096  # characters, the longest path on Linux
 _NOT_IN_A_LINE = {"Cc", "Cs", "Zl", "Zp"}  # Unicode categories: control characters, surrogates, line ends
@@ -51,11 +52,13 @@ def coerce(name: str, value: Any, kind: Any) -> Any:
     Args:
         name: `section.option`, for messages.
         value: a text, a list of texts, or a value that already has the type.
-        kind: the declared type: str, int, float, bool, a Literal, or a tuple of any length of one of these.
+        kind: the declared type: str, int, float, bool, a Literal, a tuple of any length of one of these, or Resolution.
 
     Raises:
         ConfigError: if the value cannot be converted.
     """
+    if kind == Resolution:
+        return _resolution(name, value)
     if get_origin(kind) is tuple:
         return tuple(coerce(name, item, get_args(kind)[0]) for item in _items(name, value, kind))
     result: Any = None
@@ -71,6 +74,18 @@ def coerce(name: str, value: Any, kind: Any) -> Any:
         too_large = kind is int and isinstance(value, str) and _WHOLE.fullmatch(value.strip())
         raise _mistake(name, value, f"{_describe(kind)}{' that fits in 64 bits' if too_large else ''}")
     return result
+
+
+def _resolution(name: str, value: Any) -> Resolution:
+    expected = "the side of a square in pixels, or [height, width]"
+    try:
+        items = value.items() if isinstance(value, OverrideText) else value
+    except ValueError:
+        raise _mistake(name, value, expected) from None
+    numbers = [_number(item, int) for item in items] if isinstance(items, list | tuple) else [_number(value, int)] * 2
+    if len(numbers) != 2 or None in numbers:
+        raise _mistake(name, value, expected)
+    return to_resolution(*numbers)
 
 
 def _items(name: str, value: Any, kind: Any) -> list[Any] | tuple[Any, ...]:

@@ -1,6 +1,6 @@
 """Fusion of the parts (paper section 3.2): pseudo-depth -> coarse masks -> blended features.
 
-Shapes: N batch, K parts, C local channels, F feature channels, r coarse resolution.
+Shapes: N batch, K parts, C local channels, F feature channels, h x w coarse maps.
 """
 
 import math
@@ -15,10 +15,10 @@ from ops import conv2d
 
 
 def coarse_masks(depth: Tensor, part_mask: Tensor | None = None) -> Tensor:
-    """Return the coarse masks [N, K, r, r] in [0, 1]: the softmax of the pseudo-depth over the parts to generate.
+    """Return the coarse masks [N, K, h, w] in [0, 1]: the softmax of the pseudo-depth over the parts to generate.
 
     Args:
-        depth: pseudo-depth [N, K, r, r]; larger is nearer.
+        depth: pseudo-depth [N, K, h, w]; larger is nearer.
         part_mask: True (or 1) for parts to generate, [K] or [N, K]; None for all. The masks of other parts are 0.
     """
     masks = depth.softmax(dim=1)
@@ -54,12 +54,12 @@ class Compositing(nn.Module):
         self.register_buffer("opaque", opaque if config.transparent_classes else None, persistent=False)
 
     def forward(self, masks: Tensor, hidden: Sequence[Tensor], background: Tensor | None = None) -> Tensor:
-        """Return the blended features [N, F, r, r].
+        """Return the blended features [N, F, h, w].
 
         Args:
-            masks: coarse masks [N, K, r, r] in [0, 1].
-            hidden: the local generators' hidden features [N K, C, r, r], split into groups along the first axis.
-            background: features [N or 1, F, r, r] that replace those of the background part.
+            masks: coarse masks [N, K, h, w] in [0, 1].
+            hidden: the local generators' hidden features [N K, C, h, w], split into groups along the first axis.
+            background: features [N or 1, F, h, w] that replace those of the background part.
         """
         weights = self.blend_weights(masks).to(hidden[0].dtype)
         background_weight = weights[:, :1]
@@ -68,7 +68,7 @@ class Compositing(nn.Module):
         # Weighted hidden features of all parts, concatenated along the channels.
         groups = weights.flatten(0, 1)[:, None].split([group.shape[0] for group in hidden])
         blended = cat([weight * group for weight, group in zip(groups, hidden, strict=True)])
-        blended = blended.unflatten(0, masks.shape[:2]).permute(0, 3, 4, 1, 2).flatten(3)  # [N, r, r, K C]
+        blended = blended.unflatten(0, masks.shape[:2]).permute(0, 3, 4, 1, 2).flatten(3)  # [N, h, w, K C]
         # The heads of all parts as one 1x1 convolution.
         head = self.weight * self.scale[:, None] / math.sqrt(self.weight.shape[2])
         head = head.transpose(0, 1).flatten(1)  # [F, K C]
@@ -78,7 +78,7 @@ class Compositing(nn.Module):
         return features if background is None else features + background_weight * background
 
     def blend_weights(self, masks: Tensor) -> Tensor:
-        """Return the weights [N, K, r, r] of the parts' features: masks, normalized to sum to 1 over opaque parts.
+        """Return the weights [N, K, h, w] of the parts' features: masks, normalized to sum to 1 over opaque parts.
 
         Masks of transparent parts are not changed, so the sum over all parts may exceed 1.
         """

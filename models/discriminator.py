@@ -1,6 +1,6 @@
 """The dual-branch discriminator (paper section 3.4): image and segmentation -> logit.
 
-Shapes: N batch, I input and O output channels, s and s' input and output side, R resolution, K classes.
+Shapes: N batch, I input and O output channels, H x W image, h x w maps of any layer, K classes.
 """
 
 import math
@@ -13,12 +13,11 @@ from models.model_config import ModelConfig
 from ops import bias_act, branch_filtered, full_precision, upfirdn2d
 from utils.errors import ModelError
 
-FINAL_SIDE = 4
 GROUP_SIZE = 4
 
 
 class ConvLayer(nn.Module):
-    """Convolution, bias, leaky ReLU, multiplication by `gain`: x [N, I, s, s] -> [N, O, s', s']."""
+    """Convolution, bias, leaky ReLU, multiplication by `gain`: x [N, I, h, w] -> [N, O, h', w']."""
 
     def __init__(self, inputs: int, outputs: int, kernel_size: int, *, stride: int = 1, padding: int = 0) -> None:
         super().__init__()
@@ -30,7 +29,7 @@ class ConvLayer(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """Residual block (StyleGAN2, figure 7): x [N, I, s, s] -> [N, O, s/2, s/2].
+    """Residual block (StyleGAN2, figure 7): x [N, I, h, w] -> [N, O, h/2, w/2].
 
     The sum of the two branches is divided by sqrt 2; the gains of the branches include this factor.
     """
@@ -54,20 +53,21 @@ class DownBlock(nn.Module):
 
 
 class Trunk(nn.Sequential):
-    """1x1 convolution and residual blocks for images or segmentations: x [N, I, R, R] -> [N, O, 4, 4]."""
+    """1x1 convolution and residual blocks for images or segmentations: x [N, I, H, W] -> [N, O, h, w].
+
+    Each block halves both sides. For squares whose side is a power of two, h = w = 4; otherwise the shorter is 4 to 7.
+    """
 
     def __init__(self, inputs: int, config: ModelConfig) -> None:
-        side = config.resolution
-        layers: list[nn.Module] = [ConvLayer(inputs, config.channels(side), 1)]
-        while side > FINAL_SIDE:
-            layers.append(DownBlock(config.channels(side), config.channels(side // 2)))
-            side //= 2
+        layers: list[nn.Module] = [ConvLayer(inputs, config.channels(config.side), 1)]
+        for side in reversed(config.sides[:-1]):
+            layers.append(DownBlock(config.channels(2 * side), config.channels(side)))
         super().__init__(*layers)
-        self.recompute_from = 0  # the backward pass recomputes layers whose inputs have at least this side; 0: none
+        self.recompute_from = 0  # the backward pass recomputes layers whose inputs have both sides >= this; 0: none
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self:
-            x = run(layer, x, recompute=0 < self.recompute_from <= x.shape[-1])
+            x = run(layer, x, recompute=0 < self.recompute_from <= min(x.shape[2:]))
         return x
 
 
@@ -81,20 +81,21 @@ class Discriminator(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        channels = config.channels(FINAL_SIDE)
+        side = config.sides[0]
+        channels, (height, width) = config.channels(side), config.size_at(side)
         branch = BRANCHES[config.discriminator_branch]
         self.image_trunk = branch(3, config)
         self.segmentation_trunk = branch(config.num_classes, config)
         self.final_conv = ConvLayer(channels + 1, channels, 3, padding=1)
-        self.final_linear = EqualizedLinear(channels * FINAL_SIDE**2, channels, activate=True)
+        self.final_linear = EqualizedLinear(channels * height * width, channels, activate=True)
         self.logits = EqualizedLinear(channels, 1)
 
     def forward(self, image: Tensor, segmentation: Tensor | None = None, batches: int = 1) -> Tensor:
         """Return the logits [N, 1].
 
         Args:
-            image: [N, 3, R, R].
-            segmentation: [N, K, R, R], or None in domain adaptation, whose images have no masks.
+            image: [N, 3, H, W].
+            segmentation: [N, K, H, W], or None in domain adaptation, whose images have no masks.
             batches: number of batches, of equal size, concatenated along the first axis. The minibatch standard
                 deviation is computed for each of them, so that the logits equal those of separate calls.
 
@@ -109,16 +110,16 @@ class Discriminator(nn.Module):
             return self.logits(self.final_linear(x.flatten(1)))
 
     def _checked(self, name: str, x: Tensor, channels: int) -> Tensor:
-        side = self.config.resolution
-        if x.ndim != 4 or x.shape[1:] != (channels, side, side):
+        height, width = self.config.image_size
+        if x.ndim != 4 or x.shape[1:] != (channels, height, width):
             raise ModelError(
-                f"{name} has shape {list(x.shape)}; this discriminator takes [N, {channels}, {side}, {side}]"
+                f"{name} has shape {list(x.shape)}; this discriminator takes [N, {channels}, {height}, {width}]"
             )
         return x.contiguous(memory_format=torch.channels_last)  # fastest on CPUs and, in half precision, on GPUs
 
 
 def append_minibatch_stddev(x: Tensor, batches: int = 1) -> Tensor:
-    """Append the minibatch standard deviation as a channel: x [b N, C, s, s] -> [b N, C + 1, s, s].
+    """Append the minibatch standard deviation as a channel: x [b N, C, h, w] -> [b N, C + 1, h, w].
 
     Progressive GAN (Karras et al. 2018), section 3. In each of the b batches of N samples, samples n, n + N/g,
     n + 2N/g, ... form a group of g = min(N, 4). The new channel holds the standard deviation over the group, averaged
@@ -128,7 +129,7 @@ def append_minibatch_stddev(x: Tensor, batches: int = 1) -> Tensor:
     group = min(samples, GROUP_SIZE)
     if samples % group:
         raise ModelError(f"a batch of {samples} cannot be split into groups of {group}: choose a multiple of {group}")
-    grouped = x.unflatten(0, (batches, group, samples // group))  # [b, g, N/g, C, s, s]
+    grouped = x.unflatten(0, (batches, group, samples // group))  # [b, g, N/g, C, h, w]
     variance = grouped.var(1, correction=0)
     # In half precision, epsilon would be rounded to 0 and the gradient of sqrt could be infinite.
     deviation = (variance.to(torch.promote_types(x.dtype, torch.float32)) + EPSILON).sqrt()

@@ -1,7 +1,7 @@
 """The generator (paper figure 2): codes -> image, segmentation, coarse masks, depth.
 
 Shapes: N batch, K parts, L local layers, D latent width, M = B + 2K vectors of a W+ code with B base vectors,
-F feature channels, R resolution, r coarse resolution.
+F feature channels, H x W image, h x w coarse maps.
 """
 
 from typing import Literal, NamedTuple
@@ -22,10 +22,10 @@ NoiseMode = Literal["const", "random"]
 
 
 class GeneratorOutput(NamedTuple):
-    image: Tensor  # [N, 3, R, R], values around [-1, 1]
-    segmentation: Tensor  # [N, K, R, R], unbounded scores; the label is their argmax over K
-    coarse: Tensor  # [N, K, r, r], coarse masks scaled to [-1, 1]
-    depth: Tensor  # [N, K, r, r], pseudo-depth; larger is nearer
+    image: Tensor  # [N, 3, H, W], values around [-1, 1]
+    segmentation: Tensor  # [N, K, H, W], unbounded scores; the label is their argmax over K
+    coarse: Tensor  # [N, K, h, w], coarse masks scaled to [-1, 1]
+    depth: Tensor  # [N, K, h, w], pseudo-depth; larger is nearer
 
 
 class Generator(nn.Module):
@@ -67,9 +67,9 @@ class Generator(nn.Module):
                 W is repeated M times.
             noise: "const" uses the stored noise maps, "random" samples new ones.
             part_mask: True for parts to generate, [K] or [N, K]; None for all.
-            coords: positions (x, y) of all parts [N or 1, 2, r, r] or of each part [N or 1, K, 2, r, r]; None for the
-                regular grid in [-1, 1].
-            background: features [N or 1, F, r, r] that replace those of the background part.
+            coords: positions (x, y) of all parts [N or 1, 2, h, w] or of each part [N or 1, K, 2, h, w]; None for the
+                regular grid, see `models.coordinates.coordinate_grid`.
+            background: features [N or 1, F, h, w] that replace those of the background part.
 
         Raises:
             ModelError: if a tensor has another shape.
@@ -90,11 +90,11 @@ class Generator(nn.Module):
     ) -> GeneratorOutput:
         """Generate images like `synthesis`, from the output [N, K, L, D] of `expand`."""
         config, samples = self.config, layer_codes.shape[0]
-        parts, side = config.num_classes, (config.coarse_resolution,) * 2
+        parts, coarse = config.num_classes, config.coarse_size
         _check("layer_codes", layer_codes, (samples, parts, config.local_layers, config.latent_dim))
         _check("part_mask", part_mask, (parts,), (samples, parts))
-        _check("background", background, *((n, config.feature_channels, *side) for n in (1, samples)))
-        _check("coords", coords, *((n, *each, 2, *side) for n in (1, samples) for each in ((), (parts,))))
+        _check("background", background, *((n, config.feature_channels, *coarse) for n in (1, samples)))
+        _check("coords", coords, *((n, *each, 2, *coarse) for n in (1, samples) for each in ((), (parts,))))
         # Local generators (section 3.1).
         positions = self.positions(coords[:, None] if coords is not None and coords.ndim == 4 else coords)
         depth, hidden = self.local_generators(positions, self.positions.projection(), layer_codes)
@@ -102,9 +102,9 @@ class Generator(nn.Module):
         masks = coarse_masks(depth, part_mask)
         features = self.compositing(masks, hidden, background)
         # Render net (section 3.3).
-        coarse = 2 * masks - 1
-        image, segmentation = self.render_net(features, coarse, self._noise_maps(noise, samples))
-        return GeneratorOutput(image, segmentation, coarse, depth)
+        masks = 2 * masks - 1
+        image, segmentation = self.render_net(features, masks, self._noise_maps(noise, samples))
+        return GeneratorOutput(image, segmentation, masks, depth)
 
     @torch.no_grad()
     def mean_code(self, samples: int = 10_000, seed: int = 0) -> Tensor:

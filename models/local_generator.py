@@ -3,8 +3,8 @@
 Each is an MLP that runs at every pixel; the part's codes modulate its layers. The parameters of all parts and layers
 are stacked, so that one batched matrix product computes a layer for many parts and samples.
 
-Shapes: N batch, K parts, L layers, D latent width, C local channels, J Fourier features, r coarse resolution,
-P = r x r positions. The activations of one part of one sample are a map [C, r, r] in channels_last format. The N K maps
+Shapes: N batch, K parts, L layers, D latent width, C local channels, J Fourier features, h x w coarse maps,
+P = h w positions. The activations of one part of one sample are a map [C, h, w] in channels_last format. The N K maps
 are processed in groups of B: one group runs through all layers, then the next. A group thus stays in a CPU's cache, or
 can be recomputed on its own in the backward pass.
 """
@@ -28,8 +28,8 @@ RECOMPUTED_GROUPS = 8  # with recomputation, only 1/8 of the activations are in 
 
 
 class LocalOutput(NamedTuple):
-    depth: Tensor  # [N, K, r, r], 0 for the background
-    hidden: Sequence[Tensor]  # input of the feature heads [N K, C, r, r], in groups [B, C, r, r]
+    depth: Tensor  # [N, K, h, w], 0 for the background
+    hidden: Sequence[Tensor]  # input of the feature heads [N K, C, h, w], in groups [B, C, h, w]
 
 
 class LocalGenerators(nn.Module):
@@ -56,12 +56,12 @@ class LocalGenerators(nn.Module):
         """Return the pseudo-depth and the hidden features of all parts.
 
         Args:
-            positions: Fourier features [N or 1, K or 1, J, r, r].
+            positions: Fourier features [N or 1, K or 1, J, h, w].
             projection: weight [C, J] that projects the features to the inputs of the first layers.
             codes: the codes of all layers, [N, K, L, D].
         """
         samples, parts, _, _ = codes.shape
-        size = self._group_size(samples * parts, positions.shape[-1] ** 2)
+        size = self._group_size(samples * parts, positions[0, 0, 0].numel())
         with full_precision(codes):
             weight, bias = self._modulated(codes)
             first, others = weight.split((1, len(weight) - 1))
@@ -82,7 +82,7 @@ class LocalGenerators(nn.Module):
     def _layers(
         self, x: Tensor, first: Tensor, weights: Tensor, biases: Tensor, depth_weight: Tensor, depth_bias: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Run all layers of a group: x [B, J, r, r] -> depth [B, r, r], hidden features [B, C, r, r].
+        """Run all layers of a group: x [B, J, h, w] -> depth [B, h, w], hidden features [B, C, h, w].
 
         The first weights are [B, C, J], the others [L - 1, B, C, C]; biases are [L, B, 1, C]. Weight and bias of the
         depth head are [B, C, 1] and [B, 1, 1].
@@ -142,7 +142,7 @@ class DepthHead(nn.Module):
 
 
 def _activated_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Apply a linear layer and leaky ReLU: x [B, I, r, r], weight [B, O, I], bias [B, 1, O] -> [B, O, r, r].
+    """Apply a linear layer and leaky ReLU: x [B, I, h, w], weight [B, O, I], bias [B, 1, O] -> [B, O, h, w].
 
     The activation is in place, because the backward pass of the linear layer does not need this layer's output.
     """
@@ -157,5 +157,5 @@ def _split(x: Tensor, size: int | None, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def _flat(x: Tensor) -> Tensor:
-    """Return channels_last maps [B, C, r, r] as [B, P, C], without a copy."""
+    """Return channels_last maps [B, C, h, w] as [B, P, C], without a copy."""
     return x.permute(0, 2, 3, 1).flatten(1, 2)

@@ -1,11 +1,11 @@
 """Architecture options of the networks, checked before a network is built."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from utils.errors import ModelError, ReadingError
 from utils.reading.plain import stored_options
+from utils.sizes import Resolution, Size, image_size, nearest_trainable, to_resolution, trainable
 
 # Smallest and largest allowed values. Others are mistakes, or come from a file that was made to exhaust the memory.
 _LIMITS = {
@@ -30,7 +30,7 @@ class ModelConfig:
         ModelError: if an option is out of range, or options contradict each other.
     """
 
-    resolution: int = 256  # [R] side of the image and the segmentation, pixels
+    resolution: Resolution = 256  # pixels of image and segmentation: the side of a square, or (height H, width W)
     num_classes: int = 13  # [K] parts; class 0 is the background
     latent_dim: int = 512  # [D]
     mapping_layers: int = 8
@@ -38,12 +38,12 @@ class ModelConfig:
     depth_layers: int = 6  # local layers before the depth head
     local_layers: int = 10  # [L] layers of a local generator
     local_channels: int = 64  # [C]
-    coarse_resolution: int = 64  # [r] side of the local generators' maps, pixels
+    coarse_resolution: int = 64  # shorter side of the local generators' maps, h x w pixels
     feature_channels: int = 512  # [F] channels of the blended feature map
-    render_resolution: int = 16  # side of the render net's input, pixels
-    channel_base: int = 32768  # layers at resolution s have min(channel_max, channel_base / s) channels
+    render_resolution: int = 16  # shorter side of the render net's input, pixels
+    channel_base: int = 32768  # layers with maps of shorter side s have min(channel_max, channel_base / s) channels
     channel_max: int = 512
-    position_octaves: int = 0  # octaves of the Fourier features; 0: log2(resolution), as in the paper
+    position_octaves: int = 0  # octaves of the Fourier features; 0: log2 of the longer side, as in the paper
     transparent_classes: tuple[int, ...] = ()  # see-through parts, e.g. glasses
     residual_masks: bool = True  # add the coarse masks to the segmentation at the coarse resolution
     local_generator: Literal["modulated"] = "modulated"  # LOCAL_GENERATORS in models/local_generator.py
@@ -51,6 +51,7 @@ class ModelConfig:
     discriminator_branch: Literal["residual"] = "residual"  # BRANCHES in models/discriminator.py
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "resolution", to_resolution(*self.image_size))
         for name, kind in get_type_hints(type(self)).items():
             if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
                 raise ModelError(f"model.{name} = {getattr(self, name)!r}: choose from {', '.join(get_args(kind))}")
@@ -79,23 +80,56 @@ class ModelConfig:
         """Number M = B + 2K of vectors in a W+ code: B base codes, then a shape and a texture code for each part."""
         return self.base_layers + 2 * self.num_classes
 
-    def channels(self, resolution: int) -> int:
-        """Return the number of channels in the layers of render net and discriminator at this resolution."""
-        return min(self.channel_max, self.channel_base // resolution)
+    @property
+    def image_size(self) -> Size:
+        """Height H and width W of the image and the segmentation, pixels."""
+        return image_size(self.resolution)
+
+    @property
+    def side(self) -> int:
+        """Shorter side of the image, pixels."""
+        return min(self.image_size)
+
+    @property
+    def coarse_size(self) -> Size:
+        """Height h and width w of the local generators' maps, pixels."""
+        return self.size_at(self.coarse_resolution)
+
+    @property
+    def sides(self) -> list[int]:
+        """Shorter sides of all maps, from the discriminator's last (4 to 7 pixels) to the image, each twice the one
+        before."""
+        sides = [self.side]
+        while sides[0] >= 8:
+            sides.insert(0, sides[0] // 2)
+        return sides
+
+    def size_at(self, side: int) -> Size:
+        """Return the (height, width) of the maps whose shorter side is `side`, in the aspect ratio of the image."""
+        height, width = self.image_size
+        return height * side // self.side, width * side // self.side
+
+    def channels(self, side: int) -> int:
+        """Return the channels of the layers in render net and discriminator whose maps have this shorter side."""
+        return min(self.channel_max, self.channel_base // side)
 
     def _check_resolutions(self) -> None:
-        _require_power_of_two("resolution", self.resolution, 16, 1024)
-        _require_power_of_two("coarse_resolution", self.coarse_resolution, 4, self.resolution)
-        _require_power_of_two("render_resolution", self.render_resolution, 4, self.coarse_resolution)
-        if self.render_resolution == self.resolution:
+        if not trainable(self.resolution):
+            nearest = nearest_trainable(self.resolution)
             raise ModelError(
-                f"model.render_resolution = {self.render_resolution} leaves no layers in the render net: "
-                f"choose at most model.resolution / 2 = {self.resolution // 2}"
+                f"model.resolution = {_shown(self.resolution)}: the networks halve both sides until the shorter one is "
+                f"4 to 7; the nearest possible value is {_shown(nearest)}"
             )
-        if self.channels(self.resolution) < 1:
+        coarse = ("coarse_resolution", self.sides)
+        render = ("render_resolution", [side for side in self.sides[:-1] if side <= self.coarse_resolution])
+        for name, choices in (coarse, render):
+            if getattr(self, name) not in choices:
+                shown = ", ".join(map(str, choices))
+                raise ModelError(f"model.{name} = {getattr(self, name)}: choose one of {shown}")
+        if self.channels(self.side) < 1:
             raise ModelError(
-                f"model.channel_base = {self.channel_base} gives no channels at {self.resolution} pixels: "
-                f"choose at least {self.resolution}"
+                f"model.channel_base = {self.channel_base} gives no channels at {self.side} pixels: "
+                f"choose at least {self.side}"
             )
 
     def _check_classes(self) -> None:
@@ -112,14 +146,12 @@ class ModelConfig:
         """Limit the number of weights, nearly all in mapping network, local generators and 3x3 convolutions."""
         width, parts, layers = self.latent_dim, self.num_classes, self.local_layers
         local = parts * self.local_channels * (layers * (self.local_channels + width) + self.feature_channels)
-        sides = [2**power for power in range(2, int(math.log2(self.resolution)) + 1)]
-        convolutions = 54 * sum(self.channels(side) ** 2 for side in sides)
+        convolutions = 54 * sum(self.channels(side) ** 2 for side in self.sides)
         entrance = 9 * self.feature_channels * self.channels(self.render_resolution)
         if (weights := self.mapping_layers * width**2 + local + convolutions + entrance) > _MAX_WEIGHTS:
             sizes = "model.latent_dim, local_channels, feature_channels or channel_max"
             raise ModelError(f"the model would have {weights} weights, more than {_MAX_WEIGHTS}: lower {sizes}")
 
 
-def _require_power_of_two(name: str, value: int, low: int, high: int) -> None:
-    if value < 1 or not math.log2(value).is_integer() or not low <= value <= high:
-        raise ModelError(f"model.{name} = {value}: choose a power of two from {low} to {high}")
+def _shown(resolution: Resolution) -> str:
+    return str(resolution if isinstance(resolution, int) else list(resolution))

@@ -112,7 +112,7 @@ def generator_slots(config: ModelConfig) -> Iterator[Slot]:
         yield from _slots(f"local_nets.{part}.to_feat", "compositing", _PART_HEAD, (part,))
         if part > 0:
             yield from _slots(f"local_nets.{part}.to_depth", "local_generators.depth_head", _PART_HEAD, (part - 1,))
-    octaves = int(math.log2(config.resolution // config.render_resolution))
+    octaves = int(math.log2(config.side // config.render_resolution))
     for layer in range(2 * octaves):
         yield from _slots(f"render_net.convs.{layer}", f"render_net.layers.{layer}", _RENDER_LAYER)
         yield Slot(f"render_net.noises.noise_{layer}", f"render_net.noise_{layer}")
@@ -125,7 +125,7 @@ def discriminator_slots(config: ModelConfig) -> Iterator[Slot]:
     """Yield a slot for every tensor of a released discriminator except the fixed filters."""
     for released, ours in (("convs_img", "image_trunk"), ("convs_seg", "segmentation_trunk")):
         yield from _slots(f"{released}.0", f"{ours}.0", _CONV_LAYER)
-        for block in range(1, int(math.log2(config.resolution)) - 1):
+        for block in range(1, len(config.sides)):
             yield from _slots(f"{released}.{block}", f"{ours}.{block}", _DOWN_BLOCK)
     yield from _slots("final_conv", "final_conv", _CONV_LAYER)
     yield from _slots("final_linear.0", "final_linear", _LINEAR)

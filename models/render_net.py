@@ -1,6 +1,6 @@
 """The render net (paper section 3.3): blended features -> image and segmentation.
 
-Shapes: N batch, F feature channels, K classes, I input and O output channels; sides: R image, r coarse, s any layer.
+Shapes: N batch, F feature channels, K classes, I input and O output channels; H x W image, h x w coarse, *s any layer.
 """
 
 from collections.abc import Sequence
@@ -13,15 +13,16 @@ from torch import Tensor, nn
 from models.layers import ScaledConv2d, cat, resampling_filter, run
 from models.model_config import ModelConfig
 from ops import bias_act, conv2d, conv_transpose2d, upfirdn2d
+from utils.sizes import Size
 
 
 class RenderOutput(NamedTuple):
-    image: Tensor  # [N, 3, R, R] around [-1, 1]
-    segmentation: Tensor  # [N, K, R, R] unbounded
+    image: Tensor  # [N, 3, H, W] around [-1, 1]
+    segmentation: Tensor  # [N, K, H, W] unbounded
 
 
 class RenderLayer(nn.Module):
-    """3x3 convolution, noise, bias and leaky ReLU: x [N, I, s, s] -> [N, O, s, s], or [N, O, 2s, 2s] if `upsample`."""
+    """3x3 convolution, noise, bias and leaky ReLU: x [N, I, *s] -> [N, O, *s], or [N, O, *2s] if `upsample`."""
 
     filter: Tensor
 
@@ -35,7 +36,7 @@ class RenderLayer(nn.Module):
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
         if self.upsample:
-            x = conv_transpose2d(x, self.conv().transpose(0, 1), stride=2)  # [N, O, 2s + 1, 2s + 1]
+            x = conv_transpose2d(x, self.conv().transpose(0, 1), stride=2)  # [N, O, *(2s + 1)]
             x = upfirdn2d(x, self.filter, padding=1, gain=4.0)
         else:
             x = conv2d(x, self.conv(), padding=1)
@@ -57,7 +58,7 @@ class OutputHead(nn.Module):
 class RenderNet(nn.Module):
     """Upsampling network with skip connections (StyleGAN2, figure 7), from `render_resolution` to `resolution`.
 
-    Each octave (two layers) doubles the side, and adds an image and a segmentation to the upsampled sums so far.
+    Each octave (two layers) doubles both sides, and adds an image and a segmentation to the upsampled sums so far.
     """
 
     filter: Tensor
@@ -66,12 +67,12 @@ class RenderNet(nn.Module):
         super().__init__()
         self.config = config
         self.register_buffer("filter", resampling_filter(), persistent=False)
-        self.recompute_from = 0  # the backward pass recomputes layers whose outputs have at least this side; 0: none
+        self.recompute_from = 0  # the backward pass recomputes layers whose outputs have both sides >= this; 0: none
         self.layers = nn.ModuleList()
         self.to_rgb = nn.ModuleList()
         self.to_segmentation = nn.ModuleList()
         channels, side = config.feature_channels, config.render_resolution
-        while side < config.resolution:
+        while side < config.side:
             if side == config.coarse_resolution:
                 channels += config.feature_channels
             side *= 2
@@ -82,36 +83,36 @@ class RenderNet(nn.Module):
             self.to_segmentation.append(OutputHead(outputs, config.num_classes))
             channels = outputs
         for index in range(len(self.layers)):
-            self.register_buffer(f"noise_{index}", torch.randn(1, 1, *[self.noise_side(index)] * 2))
+            self.register_buffer(f"noise_{index}", torch.randn(1, 1, *self.noise_size(index)))
 
-    def noise_side(self, layer: int) -> int:
-        """Return the side in pixels of the output and the noise map of the layer with index `layer`."""
-        return self.config.render_resolution << (layer // 2 + 1)
+    def noise_size(self, layer: int) -> Size:
+        """Return the height and width of the output and the noise map of the layer with index `layer`."""
+        return self.config.size_at(self.config.render_resolution << (layer // 2 + 1))
 
     def const_noise(self) -> list[Tensor]:
-        """Return the stored noise maps, one [1, 1, s, s] for each layer."""
+        """Return the stored noise maps, one [1, 1, *s] for each layer."""
         return [self.get_buffer(f"noise_{index}") for index in range(len(self.layers))]
 
     def random_noise(self, samples: int) -> list[Tensor]:
-        """Sample new noise maps for N = `samples` images, one [N, 1, s, s] for each layer."""
+        """Sample new noise maps for N = `samples` images, one [N, 1, *s] for each layer."""
         stored = self.const_noise()
         sizes = [samples * noise.numel() for noise in stored]
         values = torch.randn(sum(sizes), dtype=stored[0].dtype, device=stored[0].device)  # one kernel for all layers
         return [x.view(samples, *noise.shape[1:]) for x, noise in zip(values.split(sizes), stored, strict=True)]
 
     def forward(self, features: Tensor, masks: Tensor, noise: Sequence[Tensor]) -> RenderOutput:
-        """Render blended features [N, F, r, r] and coarse masks [N, K, r, r] in [-1, 1], with a noise map per layer."""
-        coarse = self.config.coarse_resolution
-        x = F.adaptive_avg_pool2d(features, self.config.render_resolution)
-        # Running sums of the image [N, 3, s, s] and the segmentation [N, K, s, s]. In half precision they share one
-        # tensor [N, 3 + K, s, s], because convolutions with few output channels would not use a GPU's tensor cores.
+        """Render blended features [N, F, h, w] and coarse masks [N, K, h, w] in [-1, 1], with a noise map per layer."""
+        coarse = self.config.coarse_size[1]
+        x = F.adaptive_avg_pool2d(features, self.config.size_at(self.config.render_resolution))
+        # Running sums of the image [N, 3, *s] and the segmentation [N, K, *s]. In half precision they share one
+        # tensor [N, 3 + K, *s], because convolutions with few output channels would not use a GPU's tensor cores.
         joined = features.dtype != self.to_rgb[0].bias.dtype
         sums: list[Tensor] = []
         for octave, heads in enumerate(zip(self.to_rgb, self.to_segmentation, strict=True)):
             if x.shape[-1] == coarse:
                 x = torch.cat([x, features], dim=1)
             for index in (2 * octave, 2 * octave + 1):
-                recompute = 0 < self.recompute_from <= self.noise_side(index)
+                recompute = 0 < self.recompute_from <= min(self.noise_size(index))
                 x = run(self.layers[index], x, noise[index], recompute=recompute)
             groups = [heads] if joined else [[head] for head in heads]
             sums = [self._output(x, group, *sums[i : i + 1]) for i, group in enumerate(groups)]
@@ -122,7 +123,7 @@ class RenderNet(nn.Module):
         return RenderOutput(*sums)
 
     def _output(self, x: Tensor, heads: Sequence[nn.Module], running_sum: Tensor | None = None) -> Tensor:
-        """Return the concatenated outputs of `heads` for x, [N, O, s, s], plus the upsampled `running_sum`."""
+        """Return the concatenated outputs of `heads` for x, [N, O, *s], plus the upsampled `running_sum`."""
         weights, biases = zip(*(head() for head in heads), strict=True)
         # Adding the bias gives the sum the parameters' dtype; half types would round it at every octave.
         output = conv2d(x, cat(weights)) + cat(biases)[:, None, None]

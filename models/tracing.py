@@ -43,7 +43,7 @@ class _StoredInHalf(nn.Module):
 
 
 def trace(generator: Generator, dtype: torch.dtype = torch.float32) -> torch.export.ExportedProgram:
-    """Export the synthesis of (image [N, 3, R, R], segmentation [N, K, R, R]) from W+ codes [N, M, D], all float32.
+    """Export the synthesis of (image [N, 3, H, W], segmentation [N, K, H, W]) from W+ codes [N, M, D], all float32.
 
     Args:
         generator: in float32 and eval mode, on the CPU; its weights are converted to `dtype` in place.

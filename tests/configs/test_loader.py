@@ -78,7 +78,15 @@ def test_a_checkpoint_tells_the_architecture(write):
     [
         # The default too is a contradiction where it was given.
         ("model.num_classes=13", "model.num_classes = 5, not 13: remove model.num_classes from the command"),
-        ("model.resolution=many", "model.resolution = 'many': expected a whole number"),
+        (
+            "model.resolution=many",
+            r"model.resolution = 'many': expected the side of a square in pixels, or \[height, width\]",
+        ),
+        ("model.resolution=[64]", r"model.resolution = '\[64\]': expected the side of a square"),
+        ("model.resolution=[64, 48, 3]", r"model.resolution = '\[64, 48, 3\]': expected the side of a square"),
+        ("model.resolution=[64, b]", r"model.resolution = '\[64, b\]': expected the side of a square"),
+        ("model.resolution=64x48", "model.resolution = '64x48': expected the side of a square"),
+        ("model.coarse_resolution=many", "model.coarse_resolution = 'many': expected a whole number"),
         ("model.resolutoin=64", "did you mean model.resolution"),
         ("model.latent_dim=yes", "model.latent_dim = 'yes': expected a whole number"),
     ],
@@ -182,6 +190,12 @@ def test_bad_overrides(write, override):
 
 def test_an_empty_section_is_no_section(write):
     assert load_config(write("model:\n"), ["model.resolution=64"]).model.resolution == 64
+
+
+@pytest.mark.parametrize(("text", "resolution"), [("[256, 128]", (256, 128)), ("[64, 64]", 64), ("'64'", 64)])
+def test_resolutions(write, text, resolution):
+    assert load_config(write(f"model: {{resolution: {text}}}")).model.resolution == resolution
+    assert load_config(write("model:\n"), [f"model.resolution={text}"]).model.resolution == resolution
 
 
 @pytest.mark.parametrize(

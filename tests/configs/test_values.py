@@ -15,6 +15,7 @@ from configs.values import OverrideText, coerce
 from editing.encoder_training import EncoderRun
 from models import ModelConfig
 from utils.errors import ConfigError
+from utils.sizes import Resolution
 
 HOME = os.path.expanduser("~")
 LITERAL = [
@@ -317,6 +318,7 @@ def other_values(kind: Any) -> list[Any]:
         int: [0, 8, 10, 2**53 + 1, 2**63 - 1],
         float: [0.0, 1e-30, 0.1, 1 / 3, 1e22, 1e300],
         bool: [True, False],
+        Resolution: [64, (64, 128), (512, 384)],
     }[kind]
 
 

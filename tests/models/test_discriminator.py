@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,8 +9,8 @@ from utils.errors import ModelError
 
 
 def pair(config: ModelConfig, samples: int) -> tuple[torch.Tensor, torch.Tensor]:
-    size = config.resolution
-    return torch.randn(samples, 3, size, size), torch.randn(samples, config.num_classes, size, size)
+    size = config.image_size
+    return torch.randn(samples, 3, *size), torch.randn(samples, config.num_classes, *size)
 
 
 def test_parameter_counts_match_the_specification():
@@ -19,7 +21,9 @@ def test_parameter_counts_match_the_specification():
             assert sum(p.numel() for p in discriminator.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
 
 
-def test_logits(tiny_config):
+@pytest.mark.parametrize(("resolution", "coarse"), [(32, 16), (48, 24), ((64, 32), 16), ((32, 40), 16)])
+def test_logits(tiny_config, resolution, coarse):
+    tiny_config = replace(tiny_config, resolution=resolution, coarse_resolution=coarse, render_resolution=coarse // 2)
     discriminator = Discriminator(tiny_config)
     image, segmentation = pair(tiny_config, 4)
     assert list(discriminator(image, segmentation).shape) == list(discriminator(image).shape) == [4, 1]

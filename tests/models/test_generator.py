@@ -21,6 +21,9 @@ def codes(config: ModelConfig, samples: int = 2) -> torch.Tensor:
         {"resolution": 16, "coarse_resolution": 16, "render_resolution": 4},
         {"coarse_resolution": 32},
         {"coarse_resolution": 8, "render_resolution": 8},
+        {"resolution": 48, "coarse_resolution": 24, "render_resolution": 6},
+        {"resolution": (64, 32)},
+        {"resolution": (32, 40), "coarse_resolution": 32},
         {"num_classes": 2, "transparent_classes": ()},
         {"num_classes": 64},
         {"base_layers": 0, "depth_layers": 1, "local_layers": 2},
@@ -30,7 +33,7 @@ def codes(config: ModelConfig, samples: int = 2) -> torch.Tensor:
 def test_every_order_of_sizes_draws(tiny_config, changes):
     config = replace(tiny_config, **changes)
     out = Generator(config).synthesis(codes(config), noise="random")
-    full, coarse = [config.resolution] * 2, [config.coarse_resolution] * 2
+    full, coarse = config.image_size, config.coarse_size
     assert list(out.image.shape) == [2, 3, *full]
     assert list(out.segmentation.shape) == [2, config.num_classes, *full]
     assert list(out.coarse.shape) == list(out.depth.shape) == [2, config.num_classes, *coarse]
@@ -65,14 +68,14 @@ def test_masks_stay_finite_when_every_part_is_off():
 def test_own_coordinates(tiny_config, tiny_generator):
     w = codes(tiny_config)
     out = tiny_generator.synthesis(w)
-    same = coordinate_grid(16)[None]
+    same = coordinate_grid((16, 16))[None]
     per_part = foreground_coordinates(tiny_config, zoom=1.0)
     for coords in (same, per_part, same.expand(2, -1, -1, -1)):
         assert torch.allclose(tiny_generator.synthesis(w, coords=coords).image, out.image, atol=1e-4)
     zoomed = tiny_generator.synthesis(w, coords=foreground_coordinates(tiny_config, zoom=2.0))
     assert not torch.allclose(zoomed.depth[:, 1:, 0, 0], out.depth[:, 1:, 0, 0], atol=1e-3)
     assert torch.equal(zoomed.depth[:, 0], out.depth[:, 0])
-    for wrong in (coordinate_grid(8)[None], same.expand(3, -1, -1, -1), same[0]):
+    for wrong in (coordinate_grid((8, 8))[None], same.expand(3, -1, -1, -1), same[0]):
         with pytest.raises(ModelError, match="coords has shape"):
             tiny_generator.synthesis(w, coords=wrong)
 
@@ -80,10 +83,10 @@ def test_own_coordinates(tiny_config, tiny_generator):
 def test_features_between_positions_are_those_of_the_neighbours(tiny_generator):
     features = tiny_generator.positions()
     step = 2 / 15
-    halfway = tiny_generator.positions(coordinate_grid(16, shift=(-step / 2, 0.0))[None, None])
+    halfway = tiny_generator.positions(coordinate_grid((16, 16), shift=(-step / 2, 0.0))[None, None])
     expected = (features[..., :-1] + features[..., 1:]) / 2
     assert torch.allclose(halfway[..., :-1], expected, atol=1e-5)
-    outside = tiny_generator.positions(coordinate_grid(16, shift=(-3.0, -3.0))[None, None])
+    outside = tiny_generator.positions(coordinate_grid((16, 16), shift=(-3.0, -3.0))[None, None])
     assert torch.allclose(outside, features[..., -1:, -1:].expand_as(outside), atol=1e-5)
 
 
@@ -125,11 +128,30 @@ def test_another_background(tiny_config, tiny_generator):
 
 
 def test_zoom_and_shift_of_the_grid():
-    grid = coordinate_grid(5)
+    grid = coordinate_grid((5, 5))
     assert torch.equal(grid[0, 0], torch.linspace(-1, 1, 5))  # x first
     assert torch.equal(grid[1, :, 0], torch.linspace(-1, 1, 5))
-    assert torch.allclose(coordinate_grid(5, zoom=2.0), grid / 2)
-    assert torch.allclose(coordinate_grid(5, shift=(0.5, 0.0))[0, 0], grid[0, 0] - 0.5)
+    assert torch.allclose(coordinate_grid((5, 5), zoom=2.0), grid / 2)
+    assert torch.allclose(coordinate_grid((5, 5), shift=(0.5, 0.0))[0, 0], grid[0, 0] - 0.5)
+
+
+def test_positions_are_equally_far_apart_in_both_directions():
+    grid = coordinate_grid((5, 3))
+    assert torch.equal(grid[1, :, 0], torch.linspace(-1, 1, 5))
+    assert torch.equal(grid[0, 0], torch.tensor([-0.5, 0.0, 0.5]))
+    assert torch.equal(coordinate_grid((3, 5)).flip(0).transpose(1, 2), grid)
+
+
+def test_own_coordinates_of_an_image_that_is_not_square(tiny_config):
+    config = replace(tiny_config, resolution=(48, 32))
+    generator, w = Generator(config), codes(config)
+    out = generator.synthesis(w)
+    same = foreground_coordinates(config, zoom=1.0)
+    assert torch.allclose(generator.synthesis(w, coords=same).image, out.image, atol=1e-4)
+    for axis, shift in ((-2, (0.0, 4 / 23)), (-1, (4 / 23, 0.0))):  # two pixels down, two to the right
+        moved = generator.synthesis(w, coords=foreground_coordinates(config, zoom=1.0, shift=shift))
+        length = config.coarse_size[axis] - 2
+        assert torch.allclose(moved.depth.narrow(axis, 2, length), out.depth.narrow(axis, 0, length), atol=1e-4)
 
 
 def test_noise_modes(tiny_config, tiny_generator):
@@ -240,7 +262,7 @@ def test_position_features_serve_training_after_inference(tiny_config):
 def test_position_features_have_all_digits_of_the_type(tiny_config):
     """The features are stored; a cast must not leave them with the digits that they had before."""
     positions = PositionFeatures(tiny_config)
-    grid = coordinate_grid(tiny_config.coarse_resolution, dtype=torch.float64)
+    grid = coordinate_grid(tiny_config.coarse_size, dtype=torch.float64)
     waves = [wave(2**octave * grid) for octave in range(positions.octaves) for wave in (torch.sin, torch.cos)]
     expected = torch.cat([grid, *waves])
     for dtype in (torch.float32, torch.float16, torch.float64):

@@ -5,21 +5,21 @@ from utils.errors import ModelError
 
 
 @pytest.mark.parametrize("num_classes", [2, 13, 64])
-@pytest.mark.parametrize("resolution", [16, 64, 1024])
+@pytest.mark.parametrize("resolution", [16, 64, 1024, (512, 768), (64, 16)])
 def test_sizes_the_paper_never_used(num_classes, resolution):
-    config = ModelConfig(
-        resolution=resolution, num_classes=num_classes, coarse_resolution=16, render_resolution=min(16, resolution // 2)
-    )
+    config = ModelConfig(resolution=resolution, num_classes=num_classes, coarse_resolution=16, render_resolution=8)
     assert config.num_codes == 2 + 2 * num_classes
 
 
 @pytest.mark.parametrize(
     ("option", "value", "word"),
     [
-        ("resolution", 100, "power of two"),
-        ("resolution", 2048, "16 to 1024"),
-        ("coarse_resolution", 512, "coarse_resolution"),
-        ("render_resolution", 128, "render_resolution"),
+        ("resolution", 100, "nearest possible value is 96"),
+        ("resolution", 2048, "nearest possible value is 1024"),
+        ("resolution", (100, 60), "model.resolution = [100, 60]"),
+        ("resolution", (100, 60), "nearest possible value is [96, 64]"),
+        ("coarse_resolution", 512, "choose one of 4, 8, 16, 32, 64, 128, 256"),
+        ("render_resolution", 128, "choose one of 4, 8, 16, 32, 64"),
         ("num_classes", 1, "2 to 64"),
         ("num_classes", 65, "2 to 64"),
         ("local_channels", 0, "1 to 4096"),

@@ -1,6 +1,6 @@
 """The discriminator layer by layer, without folded factors; filters run over whole maps.
 
-Shapes: N batch, I and O channels in and out, s side, R resolution, K classes.
+Shapes: N batch, I and O channels in and out, H x W image, h x w maps, K classes.
 """
 
 import math
@@ -17,7 +17,7 @@ from tests.reference.ops import bias_act, upfirdn2d
 
 
 class Conv(nn.Module):
-    """x [N, I, s, s] -> [N, O, s', s'], after the resampling filter if `filter_padding` is given."""
+    """x [N, I, h, w] -> [N, O, h', w'], after the resampling filter if `filter_padding` is given."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Conv(nn.Module):
 
 
 class Block(nn.Module):
-    """x [N, I, s, s] -> [N, O, s/2, s/2]."""
+    """x [N, I, h, w] -> [N, O, h/2, w/2]."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -56,24 +56,30 @@ class Block(nn.Module):
         return (self.conv2(self.conv1(x)) + self.skip(x)) / math.sqrt(2)
 
 
+def octaves(config: ModelConfig) -> int:
+    """How often both sides are halved: until the shorter one is 4 to 7."""
+    return int(math.log2(config.side / 4))
+
+
 def trunk(inputs: int, config: ModelConfig) -> nn.Sequential:
-    """x [N, I, R, R] -> [N, O, 4, 4]."""
-    sides = [config.resolution >> octave for octave in range(int(math.log2(config.resolution // 4)))]
+    """x [N, I, H, W] -> [N, O, h, w]."""
+    sides = [config.side >> octave for octave in range(octaves(config))]
     blocks = [Block(config.channels(side), config.channels(side // 2)) for side in sides]
-    return nn.Sequential(Conv(inputs, config.channels(config.resolution), 1), *blocks)
+    return nn.Sequential(Conv(inputs, config.channels(config.side), 1), *blocks)
 
 
 class LiteralDiscriminator(nn.Module):
-    """A copy of a discriminator, weight by weight: image [N, 3, R, R], segmentation [N, K, R, R] -> logits [N, 1]."""
+    """A copy of a discriminator, weight by weight: image [N, 3, H, W], segmentation [N, K, H, W] -> logits [N, 1]."""
 
     def __init__(self, fast: Discriminator) -> None:
         super().__init__()
         config = self.config = fast.config
-        channels = config.channels(4)
+        height, width = (length >> octaves(config) for length in config.image_size)
+        channels = config.channels(min(height, width))
         self.image_trunk = trunk(3, config)
         self.segmentation_trunk = trunk(config.num_classes, config)
         self.final_conv = Conv(channels + 1, channels, 3, padding=1)
-        self.final_linear = nn.Linear(channels * 16, channels)
+        self.final_linear = nn.Linear(channels * height * width, channels)
         self.logits = nn.Linear(channels, 1)
         copy_weights(self.to(fast.logits.weight), fast, self.counterparts())
 
@@ -97,7 +103,7 @@ class LiteralDiscriminator(nn.Module):
 
 
 def deviation(x: Tensor) -> Tensor:
-    """[N, 1, s, s]: the mean standard deviation within each sample's group."""
+    """[N, 1, h, w]: the mean standard deviation within each sample's group."""
     group = min(len(x), 4)
     grouped = x.reshape(group, -1, *x.shape[1:])
     statistic = (grouped.var(0, correction=0) + 1e-8).sqrt().mean((1, 2, 3))

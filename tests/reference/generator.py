@@ -23,7 +23,7 @@ from tests.reference.ops import bias_act, upfirdn2d
 
 
 class ModulatedConv(nn.Module):
-    """x [N, C, r, r], code [N, D] -> [N, C, r, r]: a 1x1 convolution with weights of its own for every sample."""
+    """x [N, C, h, w], code [N, D] -> [N, C, h, w]: a 1x1 convolution with weights of its own for every sample."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class ModulatedConv(nn.Module):
 
 
 class Head(nn.Module):
-    """x [N, I, s, s] -> [N, O, s, s]: a linear 1x1 convolution, with a learned scale in the place of a style."""
+    """x [N, I, h, w] -> [N, O, h, w]: a linear 1x1 convolution, with a learned scale in the place of a style."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Head(nn.Module):
 
 
 class LocalGenerator(nn.Module):
-    """positions [N, C, r, r], codes [N, L, D] -> depth [N, 1, r, r] and features [N, F, r, r] of one part."""
+    """positions [N, C, h, w], codes [N, L, D] -> depth [N, 1, h, w] and features [N, F, h, w] of one part."""
 
     def __init__(self, config: ModelConfig, *, background: bool) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class LocalGenerator(nn.Module):
 
 
 class RenderLayer(nn.Module):
-    """x [N, I, s, s] -> [N, O, s, s] or [N, O, 2s, 2s]."""
+    """x [N, I, h, w] -> [N, O, h, w] or [N, O, 2h, 2w]."""
 
     def __init__(self, inputs: int, outputs: int, *, upsample: bool) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class LiteralGenerator(nn.Module):
         return GeneratorOutput(*self._render(features, 2 * masks - 1, noise), 2 * masks - 1, depth)
 
     def local_drawing(self, layer_codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """masks [N, K, r, r], depth [N, K, r, r] and blended features [N, F, r, r]."""
+        """masks [N, K, h, w], depth [N, K, h, w] and blended features [N, F, h, w]."""
         positions = self._positions().expand(len(layer_codes), -1, -1, -1)
         parts = [local(positions, layer_codes[:, part]) for part, local in enumerate(self.local_generators)]
         depth = torch.cat([depth for depth, _ in parts], dim=1)
@@ -171,18 +171,18 @@ class LiteralGenerator(nn.Module):
 
     def _positions(self) -> Tensor:
         config, weight = self.config, self.position_weight
-        xy = coordinate_grid(config.coarse_resolution, dtype=weight.dtype, device=weight.device)
-        octaves = range(config.position_octaves or int(math.log2(config.resolution)))
+        xy = coordinate_grid(config.coarse_size, dtype=weight.dtype, device=weight.device)
+        octaves = range(config.position_octaves or int(math.log2(max(config.image_size))))
         waves = torch.cat([xy, *(wave(2**i * xy) for i in octaves for wave in (torch.sin, torch.cos))])
         return F.conv2d(waves[None], (weight / math.sqrt(len(waves)))[:, :, None, None])
 
     def _render(self, features: Tensor, masks: Tensor, noise: str) -> tuple[Tensor, Tensor]:
-        """Blended features [N, F, r, r], masks [N, K, r, r] in [-1, 1] -> image and segmentation."""
+        """Blended features [N, F, h, w], masks [N, K, h, w] in [-1, 1] -> image and segmentation."""
         config = self.config
-        x = F.adaptive_avg_pool2d(features, config.render_resolution)
+        x = F.adaptive_avg_pool2d(features, config.size_at(config.render_resolution))
         image = segmentation = None
         for octave, (to_rgb, to_segmentation) in enumerate(zip(self.to_rgb, self.to_segmentation, strict=True)):
-            if x.shape[2] == config.coarse_resolution:
+            if x.shape[2:] == config.coarse_size:
                 x = torch.cat([x, features], dim=1)
             for index in (2 * octave, 2 * octave + 1):
                 constant = self.const_noise[index]
@@ -190,11 +190,11 @@ class LiteralGenerator(nn.Module):
                 x = self.layers[index](x, maps)
             image = to_rgb(x) if image is None else to_rgb(x) + upsampled(image)
             segmentation = to_segmentation(x) if segmentation is None else to_segmentation(x) + upsampled(segmentation)
-            if config.residual_masks and x.shape[2] == config.coarse_resolution:
+            if config.residual_masks and x.shape[2:] == config.coarse_size:
                 segmentation = segmentation + masks
         return image, segmentation
 
 
 def upsampled(x: Tensor) -> Tensor:
-    """[N, O, s, s] -> [N, O, 2s, 2s]."""
+    """[N, O, h, w] -> [N, O, 2h, 2w]."""
     return upfirdn2d(x, resampling_filter().to(x), up=2, padding=(2, 1), gain=4)

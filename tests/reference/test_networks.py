@@ -1,5 +1,6 @@
 """The fast networks compute what the literal ones do: outputs, gradients, and gradients of gradients."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -24,10 +25,10 @@ def device(request, monkeypatch) -> str:
     return request.param
 
 
-@pytest.fixture(scope="session")
-def tiny_config(tiny_config) -> ModelConfig:
-    """Configuration with the local layers of the paper."""
-    return replace(tiny_config, depth_layers=6, local_layers=10)
+@pytest.fixture(scope="session", params=[32, (32, 64), (56, 32)], ids=str)
+def tiny_config(request, tiny_config) -> ModelConfig:
+    """Configuration with the local layers of the paper, for a square and for other shapes."""
+    return replace(tiny_config, resolution=request.param, depth_layers=6, local_layers=10)
 
 
 @pytest.fixture(params=TOLERANCES, ids=str)
@@ -64,7 +65,9 @@ def test_generator(networks, maps, recompute, monkeypatch):
     """In groups of one map, of some, and of all."""
     fast, _ = networks
     config = fast.config
-    monkeypatch.setattr(local_generators, "CACHED_ELEMENTS", maps * config.local_channels * config.coarse_resolution**2)
+    monkeypatch.setattr(
+        local_generators, "CACHED_ELEMENTS", maps * config.local_channels * math.prod(config.coarse_size)
+    )
     fast.local_generators.recompute = recompute
     literal, w = LiteralGenerator(fast), codes(config, fast.positions.weight)
     ours, theirs = fast.synthesis(w), literal.synthesis(w)
@@ -80,7 +83,9 @@ def test_generator(networks, maps, recompute, monkeypatch):
 def test_path_lengths(networks, maps, monkeypatch):
     fast, _ = networks
     config = fast.config
-    monkeypatch.setattr(local_generators, "CACHED_ELEMENTS", maps * config.local_channels * config.coarse_resolution**2)
+    monkeypatch.setattr(
+        local_generators, "CACHED_ELEMENTS", maps * config.local_channels * math.prod(config.coarse_size)
+    )
     literal, w = LiteralGenerator(fast), codes(config, fast.positions.weight)
     lengths = []
     noise = None
@@ -95,8 +100,9 @@ def test_path_lengths(networks, maps, monkeypatch):
 
 
 def pair_of(config: ModelConfig, like: Tensor) -> Sequence[Tensor]:
-    side = (config.resolution,) * 2
-    return [torch.randn(4, channels, *side).to(like).requires_grad_() for channels in (3, config.num_classes)]
+    return [
+        torch.randn(4, channels, *config.image_size).to(like).requires_grad_() for channels in (3, config.num_classes)
+    ]
 
 
 def test_discriminator(networks):

@@ -7,6 +7,7 @@ dates and deep nesting raise errors of many types.
 import json
 from collections.abc import Hashable, Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
@@ -122,8 +123,13 @@ def stored_options(schema: type, values: Any) -> Mapping[str, Any]:
 def _has_kind(value: Any, kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return value in get_args(kind)
+    if isinstance(kind, UnionType):
+        return any(_has_kind(value, each) for each in get_args(kind))
     if get_origin(kind) is tuple:
-        return type(value) is tuple and all(_has_kind(item, get_args(kind)[0]) for item in value)
+        kinds = get_args(kind)
+        if type(value) is tuple and kinds[-1] is Ellipsis:
+            kinds = kinds[:1] * len(value)
+        return type(value) is tuple and len(value) == len(kinds) and all(map(_has_kind, value, kinds))
     return type(value) is kind
 
 
