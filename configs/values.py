@@ -82,10 +82,11 @@ def _resolution(name: str, value: Any) -> Resolution:
         items = value.items() if isinstance(value, OverrideText) else value
     except ValueError:
         raise _mistake(name, value, expected) from None
-    numbers = [_number(item, int) for item in items] if isinstance(items, list | tuple) else [_number(value, int)] * 2
-    if len(numbers) != 2 or None in numbers:
+    numbers = [_number(item, int) for item in (items if isinstance(items, list | tuple) else (value, value))]
+    sides = [int(number) for number in numbers if number is not None]
+    if len(numbers) != 2 or len(sides) != 2:
         raise _mistake(name, value, expected)
-    return to_resolution(*numbers)
+    return to_resolution(*sides)
 
 
 def _items(name: str, value: Any, kind: Any) -> list[Any] | tuple[Any, ...]:

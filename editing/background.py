@@ -1,6 +1,6 @@
 """Put a photo in the background of samples: optimize features that replace those of the background part.
 
-Shapes: N samples, K parts, D latent width, M vectors per W+ code, F feature channels, R resolution, r that of `coarse`.
+Shapes: N samples, K parts, D latent width, M vectors per W+ code, F feature channels, H x W images, h x w `coarse`.
 """
 
 from copy import deepcopy
@@ -26,7 +26,7 @@ LABEL_WEIGHT = 0.01  # weight of the masks' cross-entropy
 class FittedBackground(NamedTuple):
     """Result of `fit_background`."""
 
-    features: Tensor  # [1, F, r, r], for Scene.background
+    features: Tensor  # [1, F, h, w], for Scene.background
     psnr: float  # in dB, of samples and photo where the samples show background; nan if none does
 
 
@@ -48,7 +48,7 @@ def fit_background(
 
     Args:
         generator: is not changed; its stored noise maps are used.
-        photo: floats [3, R, R] in [-1, 1].
+        photo: floats [3, H, W] in [-1, 1].
         codes: [N, D] or [N, M, D], generated in one batch.
         part_mask: [K] or [N, K], True for the parts that are switched on; None: all.
         scene: only its coordinates are used.
@@ -69,7 +69,7 @@ def fit_background(
 
     # Optimize the offset from the prior's mean, in its standard deviations.
     mean, deviation = _background_prior(frozen)
-    offset = torch.zeros(1, *mean.shape[1:2], *before.coarse.shape[2:]).to(weight).requires_grad_()  # [1, F, r, r]
+    offset = torch.zeros(1, *mean.shape[1:2], *before.coarse.shape[2:]).to(weight).requires_grad_()  # [1, F, h, w]
     optimizer = torch.optim.Adam([offset], RATE)
     for step in range(STEPS):
         progress = step / STEPS
@@ -97,7 +97,7 @@ def _background_prior(generator: Generator) -> tuple[Tensor, Tensor]:
     weight, config = generator.compositing.weight, generator.config
     z = torch.randn(PRIOR_SAMPLES, config.latent_dim, generator=torch.Generator().manual_seed(0)).to(weight)
     codes = generator.expand(generator.mapping(z))
-    masks = torch.zeros(1, config.num_classes, *[config.coarse_resolution] * 2).to(weight)
+    masks = torch.zeros(1, config.num_classes, *config.coarse_size).to(weight)
     masks[:, 0] = 1  # the composite is then the background part's features
     positions, projection = generator.positions(), generator.positions.projection()
     moments = torch.zeros(2, config.feature_channels).to(weight)

@@ -2,7 +2,7 @@
 
 All three search in W, because any w can be a vector of a W+ code.
 
-Shapes: N samples, D latent width, M = B + 2K vectors of a W+ code, n selected ones, K parts, L layers, R side.
+Shapes: N samples, D latent width, M = B + 2K vectors of a W+ code, n selected ones, K parts, L layers, H x W masks.
 """
 
 import csv
@@ -20,7 +20,7 @@ from models import Generator
 from models.latents import to_wplus
 from utils.errors import EditError
 
-# Functions of the mask of a part, bool [R, R]: share of the area, share of the height, 1.0 if any pixel is True.
+# Functions of the mask of a part, bool [H, W]: share of the area, share of the height, 1.0 if any pixel is True.
 ATTRIBUTES: Mapping[str, Callable[[np.ndarray], float]] = {
     "area": lambda mask: float(mask.mean()),
     "height": lambda mask: float(mask.any(axis=1).mean()),

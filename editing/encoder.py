@@ -4,7 +4,7 @@ In each round, it receives the target image, its labels if there are any, and th
 current codes, and predicts a correction of these codes. Unlike in ReStyle, each vector of a W+ code has a query of its
 own, which attends to the features of the images (Vaswani et al. 2017, section 3.2).
 
-Shapes: N images, K parts, D latent width, M = B + 2K vectors of a W+ code, R resolution, C channels, P positions.
+Shapes: N images, K parts, D latent width, M = B + 2K vectors of a W+ code, H x W images, C channels, P positions.
 """
 
 from collections import OrderedDict
@@ -27,7 +27,7 @@ from utils.reading.tensors import load_tensors
 
 FORMAT = "semantic-stylegan-encoder/1"
 _REMEDY = "train one for this model with python -m scripts.train_encoder"
-_MAX_RESOLUTION = 256  # larger images are reduced to this
+_MAX_SIDE = 256  # images whose shorter side is longer are reduced
 _GRID = 8  # queries attend to 8 x 8 positions
 _GROUPS = 8  # groups of GroupNorm
 _SAMPLES = 2000  # samples of w for its mean and deviation
@@ -63,9 +63,10 @@ class Encoder(nn.Module):
     def __init__(self, config: EncoderConfig, model: ModelConfig) -> None:
         super().__init__()
         self.config, self.model = config, model
-        self.side = min(model.resolution, _MAX_RESOLUTION)
+        side = max(side for side in model.sides if side <= _MAX_SIDE)
+        self.size = model.size_at(side)
         width = config.max_channels
-        self.trunk = _trunk(6 + 2 * model.num_classes, config, self.side)
+        self.trunk = _trunk(6 + 2 * model.num_classes, config, side)
         self.places = nn.Parameter(0.02 * torch.randn(_GRID**2, width))  # position embeddings
         self.queries = nn.Parameter(0.02 * torch.randn(model.num_codes, width))
         self.guess = nn.Linear(model.latent_dim, width)  # embeds the current codes
@@ -93,9 +94,9 @@ class Encoder(nn.Module):
         target_masks = torch.zeros_like(current_masks)  # stays zero without labels
         if target.labels is not None:
             target_masks.scatter_(1, target.labels.long()[:, None], 1.0)
-        x = torch.cat([target.images, current.image, target_masks, current_masks], 1)  # [N, 6 + 2K, R, R]
-        if x.shape[-1] > self.side:
-            x = F.interpolate(x, (self.side,) * 2, mode="bilinear", antialias=True, align_corners=False)
+        x = torch.cat([target.images, current.image, target_masks, current_masks], 1)  # [N, 6 + 2K, H, W]
+        if x.shape[2:] != self.size:
+            x = F.interpolate(x, self.size, mode="bilinear", antialias=True, align_corners=False)
         features = self.trunk(x.contiguous(memory_format=torch.channels_last))  # [N, C, 8, 8]
         memory = features.flatten(2).transpose(1, 2) + self.places  # [N, P, C]
         queries = self.queries + self.guess((codes - self.mean) / self.deviation)  # [N, M, C]
@@ -120,7 +121,7 @@ def _basic_block() -> Any:
 
 
 def _trunk(inputs: int, config: EncoderConfig, side: int) -> nn.Sequential:
-    """Return residual blocks (He et al. 2016) that reduce [N, inputs, side, side] to features [N, C, 8, 8]."""
+    """Return residual blocks (He et al. 2016) from [N, inputs, H, W], where min(H, W) = `side`, to [N, C, 8, 8]."""
     block = _basic_block()
     width = config.channels
     layers: list[nn.Module] = [nn.Conv2d(inputs, width, 3, padding=1, bias=False), _norm(width), nn.ReLU()]
@@ -136,7 +137,7 @@ def _trunk(inputs: int, config: EncoderConfig, side: int) -> nn.Sequential:
         ]
         layers.append(block(width, wider, 2, nn.Sequential(OrderedDict(modules)), norm_layer=_norm))
         width, side = wider, side // 2
-    # The pooling changes nothing unless `side` is smaller than the grid, or not a power of two.
+    # The pooling changes nothing for squares whose side is a power of two and at least that of the grid.
     return nn.Sequential(*layers, nn.Conv2d(width, config.max_channels, 1), nn.AdaptiveAvgPool2d(_GRID))
 
 

@@ -1,6 +1,6 @@
 """Train an encoder on the generator's own samples, whose codes are known, and on real images.
 
-Shapes: N images, D latent width, M = B + 2K vectors of a W+ code, R resolution.
+Shapes: N images, D latent width, M = B + 2K vectors of a W+ code, H x W images.
 """
 
 import math
@@ -30,7 +30,7 @@ _WARMUP = 0.02  # share of the steps in which the learning rate rises
 
 
 class EncoderData(Protocol):
-    """Real pairs of an image, uint8 [3, R, R], and its labels, uint8 [R, R]."""
+    """Real pairs of an image, uint8 [3, H, W], and its labels, uint8 [H, W]."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> tuple[Tensor, Tensor]: ...

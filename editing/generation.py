@@ -1,7 +1,7 @@
 """Generate images and masks from codes, in batches, as NumPy arrays.
 
 Shapes: N codes, P part masks, K parts, D latent width, M = B + 2K vectors of a W+ code, F feature channels,
-R resolution, r coarse resolution.
+H x W images, h x w coarse maps.
 """
 
 from collections.abc import Iterator
@@ -19,17 +19,17 @@ from models.generator import NoiseMode
 class Sample(NamedTuple):
     """A generated image with its labels, coarse masks and depth."""
 
-    image: np.ndarray  # uint8 [R, R, 3]
-    labels: np.ndarray  # uint8 [R, R], the class with the largest segmentation output
-    coarse: np.ndarray  # float32 [K, r, r], the coarse masks in [0, 1]
-    depth: np.ndarray  # float32 [K, r, r], pseudo-depth; larger is nearer
+    image: np.ndarray  # uint8 [H, W, 3]
+    labels: np.ndarray  # uint8 [H, W], the class with the largest segmentation output
+    coarse: np.ndarray  # float32 [K, h, w], the coarse masks in [0, 1]
+    depth: np.ndarray  # float32 [K, h, w], pseudo-depth; larger is nearer
 
 
 class Scene(NamedTuple):
     """Inputs of the generator that all samples share."""
 
-    coords: Tensor | None = None  # [1, K, 2, r, r], coordinates of each part; None: the regular grid
-    background: Tensor | None = None  # [1, F, r, r], features that replace those of the background part
+    coords: Tensor | None = None  # [1, K, 2, h, w], coordinates of each part; None: the regular grid
+    background: Tensor | None = None  # [1, F, h, w], features that replace those of the background part
 
 
 DEFAULT_SCENE = Scene()

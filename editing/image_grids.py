@@ -1,6 +1,6 @@
 """Image grids of samples.
 
-Shapes: n samples, K parts, R resolution, r coarse resolution; images are uint8 [H, W, 3] or grey uint8 [H, W],
+Shapes: n samples, K parts, H x W images, h x w coarse maps; images are uint8 [H, W, 3] or grey uint8 [H, W],
 palettes uint8 [K, 3].
 """
 
@@ -14,16 +14,17 @@ from PIL import Image, ImageDraw, ImageFont
 from editing.generation import Sample
 from utils.errors import EditError
 from utils.images import colorize, grid, overlay
+from utils.sizes import Size
 
 PADDING = 2  # pixels between tiles
 MAX_PIXELS = 2**28  # maximum size of an image grid: 768 MiB
 
 
-def check_grid_size(tiles: int, resolution: int, remedy: str = "generate fewer seeds, or use --files") -> None:
-    """Raise EditError, with `remedy`, if an image of `tiles` tiles with side `resolution` needs too much memory."""
-    limit = MAX_PIXELS // resolution**2
+def check_grid_size(tiles: int, tile: Size, remedy: str = "generate fewer seeds, or use --files") -> None:
+    """Raise EditError, with `remedy`, if an image of `tiles` tiles of size `tile` needs too much memory."""
+    limit = MAX_PIXELS // math.prod(tile)
     if tiles > limit:
-        size = f"{resolution} x {resolution} pixels"
+        size = f"{tile[1]} x {tile[0]} pixels"
         raise EditError(f"{tiles} tiles of {size} are too many for one image (at most {limit}): {remedy}")
 
 
@@ -40,7 +41,7 @@ def sample_images(sample: Sample, palette: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def grey_tiles(maps: np.ndarray, black: float, white: float) -> np.ndarray:
-    """Return a nearly square grid, uint8 [H, W], of maps [K, r, r], with `black` shown as 0 and `white` as 255."""
+    """Return a nearly square grid, uint8 [H, W], of maps [K, h, w], with `black` shown as 0 and `white` as 255."""
     scale = 255 / max(white - black, 1e-12)
     tiles = np.rint(np.clip((maps - black) * scale, 0, 255)).astype(np.uint8)
     return grid(tiles[..., None], columns=math.ceil(math.sqrt(len(maps))), padding=PADDING)[..., 0]
@@ -51,7 +52,7 @@ def sample_grid(samples: Iterable[Sample], palette: np.ndarray) -> np.ndarray:
     triples = []
     for sample in samples:
         mask = colorize(sample.labels, palette)
-        triples.append(np.concatenate([sample.image, mask, overlay(sample.image, mask)], axis=1))  # [R, 3R, 3]
+        triples.append(np.concatenate([sample.image, mask, overlay(sample.image, mask)], axis=1))  # [H, 3W, 3]
     return grid(np.stack(triples), columns=math.ceil(math.sqrt(len(triples) / 3)), padding=PADDING)
 
 
@@ -80,7 +81,7 @@ def mixing_grids(samples: Iterable[Sample], columns: int, palette: np.ndarray) -
 
 
 def frame(sample: Sample, palette: np.ndarray) -> np.ndarray:
-    """Return one frame of an animation: image | mask, uint8 [R, 2R, 3]."""
+    """Return one frame of an animation: image | mask, uint8 [H, 2W, 3]."""
     return np.concatenate([sample.image, colorize(sample.labels, palette)], axis=1)
 
 

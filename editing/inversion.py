@@ -3,7 +3,7 @@
 The images of a batch do not affect each other: each loss depends on one code, and Adam updates every element on its
 own. Rounding still differs between batches, and hundreds of steps amplify this to different codes of similar quality.
 
-Shapes: N images, D latent width, M = B + 2K vectors of a W+ code, K parts, R resolution, s side of a noise map.
+Shapes: N images, D latent width, M = B + 2K vectors of a W+ code, K parts, H x W images, *s size of a noise map.
 """
 
 import copy
@@ -25,15 +25,15 @@ SPACES: tuple[Space, ...] = get_args(Space)
 # Segmentations are multiplied by this before a softmax: they resemble one-hot maps in [-1, 1], for which a softmax is
 # nearly uniform. Without it, labels did not improve the masks in inversions of four held-out faces (bundled model).
 SHARPNESS = 4.0
-ImageDistance = Callable[[Tensor], Tensor]  # images [N, 3, R, R] in [-1, 1] -> distances [N] to fixed targets
-DistanceTo = Callable[[Tensor], ImageDistance]  # targets [N, 3, R, R] -> distance to them; computes features once
+ImageDistance = Callable[[Tensor], Tensor]  # images [N, 3, H, W] in [-1, 1] -> distances [N] to fixed targets
+DistanceTo = Callable[[Tensor], ImageDistance]  # targets [N, 3, H, W] -> distance to them; computes features once
 
 
 class Target(NamedTuple):
     """Images to reproduce, with their labels if there are any."""
 
-    images: Tensor  # float [N, 3, R, R] in [-1, 1]
-    labels: Tensor | None = None  # uint8 [N, R, R], class ids that guide the masks
+    images: Tensor  # float [N, 3, H, W] in [-1, 1]
+    labels: Tensor | None = None  # uint8 [N, H, W], class ids that guide the masks
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Progress(NamedTuple):
     step: int  # 1 to steps
     steps: int
     losses: Tensor  # [N]
-    images: Tensor  # [N, 3, R, R], generated in this step
+    images: Tensor  # [N, 3, H, W], generated in this step
 
 
 ProgressCallback = Callable[[Progress], None]  # may raise an exception to stop the optimization
@@ -71,7 +71,7 @@ class Inversion(NamedTuple):
     """Result of `invert`."""
 
     codes: Tensor  # [N, M, D]
-    noise: list[Tensor] | None  # optimized noise maps [N, 1, s, s], one for each layer
+    noise: list[Tensor] | None  # optimized noise maps [N, 1, *s], one for each layer
 
 
 def invert(
@@ -131,12 +131,12 @@ def image_losses(out: GeneratorOutput, target: Target, distance: ImageDistance, 
 
 
 def mask_cross_entropy(segmentation: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy [N] between generated segmentations [N, K, R, R] and class ids uint8 [N, R, R]."""
+    """Return the cross-entropy [N] between generated segmentations [N, K, H, W] and class ids uint8 [N, H, W]."""
     return F.cross_entropy(SHARPNESS * segmentation, labels.long(), reduction="none").mean((1, 2))
 
 
 def noise_penalty(maps: Sequence[Tensor]) -> Tensor:
-    """Return the noise regularization [N] of noise maps [N, 1, s, s] (StyleGAN2, appendix D).
+    """Return the noise regularization [N] of noise maps [N, 1, *s] (StyleGAN2, appendix D).
 
     It sums the squared autocorrelations at shifts of one pixel, horizontally and vertically, over all layers and all
     scales from s down to 8 pixels. Averaging 2 x 2 pixels halves the deviation of white noise; a factor 2 restores it.
@@ -146,14 +146,14 @@ def noise_penalty(maps: Sequence[Tensor]) -> Tensor:
         while True:
             for axis in (2, 3):
                 total = total + (noise * noise.roll(1, axis)).mean((1, 2, 3)).square()
-            if noise.shape[-1] <= 8:
+            if min(noise.shape[2:]) <= 8:
                 break
             noise = 2 * F.avg_pool2d(noise, 2)
     return total
 
 
 def with_noise(generator: Generator, noise: Sequence[Tensor] | None) -> Generator:
-    """Return a frozen copy with these noise maps, [N, 1, s, s] for each layer, or if None, with the stored ones."""
+    """Return a frozen copy with these noise maps, [N, 1, *s] for each layer, or if None, with the stored ones."""
     other = copy.deepcopy(generator).requires_grad_(False)
     for index, maps in enumerate(noise or ()):
         setattr(other.render_net, f"noise_{index}", maps)

@@ -73,7 +73,7 @@ def plan_job(args: argparse.Namespace, generator: Generator, classes: ClassTable
         return slide_job(codes, directions, config, classes)
     codes = apply_directions(codes, directions, config)
     if args.mode == "grid":
-        check_grid_size(3 * len(codes), config.resolution)
+        check_grid_size(3 * len(codes), config.image_size)
         return _image_job(codes, ["grid.png"], lambda samples: [sample_grid(samples, classes.palette())])
     if args.mode == "files":
         return _files_job(codes, stems, classes)
@@ -86,7 +86,7 @@ def plan_job(args: argparse.Namespace, generator: Generator, classes: ClassTable
         return _interpolation_job(codes, index, args, config, classes)
     sources = _with_background(source_codes(args.sources, generator), args, generator)
     columns = 1 + len(sources)
-    check_grid_size((1 + len(codes)) * columns, config.resolution)
+    check_grid_size((1 + len(codes)) * columns, config.image_size)
     table, names = mixing_table(codes, sources, index, config), ["mix.png", "mix_masks.png"]
     return _image_job(table, names, lambda samples: mixing_grids(samples, columns, classes.palette()))
 
@@ -111,7 +111,7 @@ def _take_parts(codes: Tensor, takes: Sequence[Sequence[str]], generator: Genera
 
 
 def read_background(path: int | Path | None, generator: Generator, classes: ClassTable) -> Tensor | None:
-    """Return the centre square of --background, if it is a photo, as floats [3, R, R] in [-1, 1]; otherwise None."""
+    """Return the centre of --background, if it is a photo, as floats [3, H, W] in [-1, 1]; otherwise None."""
     if not isinstance(path, Path):
         return None
     image = read_photo(path, None, classes, generator.config.resolution, "center").image
@@ -192,7 +192,7 @@ def _captioned_job(
 ) -> Job:
     """Return the job for one image: samples in reading order below a line of captions, one for each column."""
     job = _image_job(codes, [name], lambda samples: [captioned_grid(samples, captions, classes.palette())], part_masks)
-    check_grid_size(2 * job.num_samples, config.resolution)
+    check_grid_size(2 * job.num_samples, config.image_size)
     return job
 
 

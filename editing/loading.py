@@ -1,5 +1,6 @@
 """Load a generator with its class table."""
 
+import math
 from pathlib import Path
 
 import torch
@@ -53,5 +54,5 @@ def build_model(networks: Networks, device: torch.device) -> tuple[Generator, Cl
 def limit_threads(generator: Generator) -> None:
     """Let PyTorch use one CPU thread if the generator is small and on the CPU."""
     device = generator.compositing.weight.device
-    if device.type == "cpu" and generator.config.resolution <= SINGLE_THREAD_RESOLUTION:
+    if device.type == "cpu" and math.prod(generator.config.image_size) <= SINGLE_THREAD_RESOLUTION**2:
         torch.set_num_threads(1)

@@ -1,6 +1,6 @@
 """Reading of users' photos and masks in the same way as a generator's training data: upright, cropped and resized.
 
-Shapes: R resolution of the generator.
+Shapes: H x W images of the generator.
 """
 
 import os
@@ -62,13 +62,13 @@ def find_masks(images: Sequence[Path], folder: Path) -> list[Path]:
 def read_photo(
     image: Path, mask: Path | None, classes: ClassTable, resolution: int, crop: Crop, read_by: ReadBy = "auto"
 ) -> Resized:
-    """Read a photo as uint8 [R, R, 3] and, if there is a mask, its labels as uint8 [R, R].
+    """Read a photo as uint8 [H, W, 3] and, if there is a mask, its labels as uint8 [H, W].
 
     The mask holds ids or colours of `classes`. For `crop`, see `datasets.crop_and_resize.crop_and_resize`; for
     `read_by`, see `datasets.decoding.read_label`.
 
     Raises:
-        EditError: if a file has too many bytes or pixels, or the photo is too small for R.
+        EditError: if a file has too many bytes or pixels, or the photo is too small.
         DataError: if photo or mask cannot be used, or they differ in size.
     """
     for path in filter(None, (image, mask)):

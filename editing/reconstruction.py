@@ -1,6 +1,6 @@
 """Reconstruction of photos: invert a batch, optionally tune the generator for each photo, rate and write the results.
 
-Shapes: N photos, M vectors of a W+ code, D latent width, R resolution, s side of a noise map.
+Shapes: N photos, M vectors of a W+ code, D latent width, H x W images, *s size of a noise map.
 """
 
 import math
@@ -64,7 +64,7 @@ class InversionMethod(NamedTuple):
 
     distance_to: DistanceTo  # perceptual distance to minimize
     reported_distance_to: DistanceTo  # perceptual distance to report
-    agreement: Callable[[Tensor, Tensor], float]  # generated and target class ids, uint8 [N, R, R] -> mean IoU
+    agreement: Callable[[Tensor, Tensor], float]  # generated and target class ids, uint8 [N, H, W] -> mean IoU
     inversion: InversionConfig = InversionConfig()
     tuning: TuningConfig | None = None
     init: Callable[[Target], Tensor] | None = None  # predicts initial codes, [N, D] or [N, M, D]; None: the mean code
@@ -75,7 +75,7 @@ class Reconstruction(NamedTuple):
 
     photo: Resized
     codes: Tensor  # [1, M, D]
-    noise: list[Tensor] | None  # optimized noise maps [1, 1, s, s], one for each layer
+    noise: list[Tensor] | None  # optimized noise maps [1, 1, *s], one for each layer
     generator: Generator | None  # copy with tuned weights or optimized noise maps, if there are any
     sample: Sample
     quality: ReconstructionQuality
@@ -162,7 +162,7 @@ def write_outputs(result: Reconstruction, stem: Path, classes: ClassTable, prove
 
 
 def residual(image: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return 128 + image - target, clipped to 0..255, uint8 [R, R, 3]; above 128, the image is too bright."""
+    """Return 128 + image - target, clipped to 0..255, uint8 [H, W, 3]; above 128, the image is too bright."""
     difference = image.astype(np.int16) - target
     return np.clip(difference + 128, 0, 255).astype(np.uint8)
 

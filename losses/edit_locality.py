@@ -1,6 +1,6 @@
 """Locality of edits: a part's code must not change the rest of the image.
 
-Shapes: N samples, K parts, R resolution.
+Shapes: N samples, K parts, H x W images.
 """
 
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ def locality_loss(images: Pair, masks: Pair, parts: Tensor, texture: Tensor) -> 
     side. Texture must not change the masks anywhere.
 
     Args:
-        images: [N, 3, R, R] before and after the edit.
-        masks: segmentations [N, K, R, R], about 0 to 1, before and after the edit.
+        images: [N, 3, H, W] before and after the edit.
+        masks: segmentations [N, K, H, W], about 0 to 1, before and after the edit.
         parts: edited part of each sample, long [N].
         texture: bool [N], True where the texture code was exchanged, False where the shape code was.
     """
-    outside = 1 - _region(masks, parts)  # [N, R, R]
+    outside = 1 - _region(masks, parts)  # [N, H, W]
     change = (images[1] - images[0]).abs().mean(1)
     share = (change * outside).mean((1, 2)) / (change.mean((1, 2)) + SMALL_CHANGE)
     where = torch.where(texture[:, None, None], 1.0, outside)
@@ -37,5 +37,5 @@ def locality_loss(images: Pair, masks: Pair, parts: Tensor, texture: Tensor) -> 
 def _region(masks: Pair, parts: Tensor) -> Tensor:
     samples = torch.arange(len(parts), device=parts.device)
     mask = torch.maximum(masks[0][samples, parts], masks[1][samples, parts]).float().clamp(0, 1)
-    margin = max(1, mask.shape[-1] // 64)
+    margin = max(1, min(mask.shape[1:]) // 64)
     return F.max_pool2d(mask[:, None], 2 * margin + 1, stride=1, padding=margin)[:, 0]

@@ -1,5 +1,6 @@
 """Gradient penalties R1 and R2 (Mescheder et al. 2018)."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -23,12 +24,14 @@ def gradient_penalties(logits: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]
 
 # The heuristic gamma = 0.0002 * R^2 / batch of StyleGAN2-ADA (Karras et al. 2020, appendix), with the paper's weights
 # in place of its constant.
-def penalty_scale(resolution: int, batch_size: int) -> float:
-    """Return (R / 512)^2 * 32 / batch, the factor for penalty weights that were chosen at 512 pixels and batches of 32.
+def penalty_scale(size: tuple[int, int], batch_size: int) -> float:
+    """Return R^2 / 512^2 * 32 / batch, the factor for penalty weights that were chosen at 512 pixels and batches of 32.
+
+    `size` is the image's height and width, R^2 their product.
 
     Resolution R: consider a discriminator that average-pools the image over areas of n pixels; at a larger R, the same
     area has more pixels, so n grows as R^2. The gradient g with respect to an area's mean gives each pixel g / n, so
     the area's penalty is n (g / n)^2 = g^2 / n. It falls as 1 / R^2, and a weight that grows as R^2 compensates.
     Batch size: smaller batches give noisier gradients, and a stronger penalty works better; this part is empirical.
     """
-    return (resolution / REFERENCE_RESOLUTION) ** 2 * REFERENCE_BATCH / batch_size
+    return math.prod(size) / REFERENCE_RESOLUTION**2 * REFERENCE_BATCH / batch_size

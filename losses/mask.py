@@ -7,6 +7,6 @@ from torch import Tensor
 def mask_loss(coarse: Tensor, segmentation: Tensor) -> Tensor:
     """Return the mean squared difference between coarse masks and the segmentation, average-pooled to their size.
 
-    Coarse masks are [N, K, r, r], scaled to [-1, 1] as in `GeneratorOutput.coarse`; the segmentation is [N, K, R, R].
+    Coarse masks are [N, K, h, w], scaled to [-1, 1] as in `GeneratorOutput.coarse`; the segmentation is [N, K, H, W].
     """
-    return F.mse_loss(coarse, F.adaptive_avg_pool2d(segmentation, coarse.shape[-1]))
+    return F.mse_loss(coarse, F.adaptive_avg_pool2d(segmentation, (coarse.shape[2], coarse.shape[3])))

@@ -1,6 +1,6 @@
 """Path length regularization (StyleGAN2, section 3.2, equation 4) with respect to the codes of all local layers.
 
-Shapes: N samples, K parts, L local layers, D latent width, R resolution.
+Shapes: N samples, K parts, L local layers, D latent width, H x W images.
 """
 
 import math
@@ -24,9 +24,9 @@ def path_lengths(image: Tensor, layer_codes: Tensor, noise: Tensor) -> Tensor:
     A sample has K L codes; |J^T y| is the root mean square of the K L norms of their gradients.
 
     Args:
-        image: generated from `layer_codes`, [N, 3, R, R].
+        image: generated from `layer_codes`, [N, 3, H, W].
         layer_codes: the code of every local layer, [N, K, L, D]; detached, so that no gradient reaches the mapping.
-        noise: samples of N(0, 1) in the image's shape; y is noise / R.
+        noise: samples of N(0, 1) in the image's shape; y is noise / sqrt(H W).
     """
     projection = (image * noise).sum() / math.sqrt(image.shape[2] * image.shape[3])
     (gradient,) = torch.autograd.grad(projection, layer_codes, create_graph=True)

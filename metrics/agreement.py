@@ -1,4 +1,4 @@
-"""Agreement between two label maps of the same images. Shapes: N samples, K classes, R resolution."""
+"""Agreement between two label maps of the same images. Shapes: N samples, K classes, H x W images."""
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ class Agreement(Metric):
 
 
 def confusion(predicted: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Return the confusion matrix of label maps uint8 [N, R, R]: numbers of pixels, long [K, K].
+    """Return the confusion matrix of label maps uint8 [N, H, W]: numbers of pixels, long [K, K].
 
     Rows are classes in `labels`, columns are classes in `predicted`. Add the matrices of several batches to get their
     joint matrix. Raise ValueError if the shapes differ or a class id is K or more.

@@ -1,4 +1,4 @@
-"""Class areas in generated and in real masks. Shapes: N samples, K classes, R resolution."""
+"""Class areas in generated and in real masks. Shapes: N samples, K classes, H x W images."""
 
 from typing import Any
 

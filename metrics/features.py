@@ -1,6 +1,6 @@
 """Pretrained networks that compute features of images; their weights are local files with verified checksums.
 
-Shapes: N images, R resolution, F features, C classes of the network.
+Shapes: N images, H x W images, F features, C classes of the network.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class FeatureExtractor:
     size: int  # side in pixels to which `network` resizes images
     resize: str  # name of the interpolation, for the report
     device: torch.device
-    network: Callable[[Tensor], Features]  # takes images uint8 [N, 3, R, R] on `device`
+    network: Callable[[Tensor], Features]  # takes images uint8 [N, 3, H, W] on `device`
 
     def __str__(self) -> str:
         return f"{self.name}, {self.resize} to {self.size}"
@@ -48,9 +48,9 @@ class FeatureExtractor:
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Features:
-        """Compute features of images uint8 [N, 3, R, R]; return them on the CPU. Raise ValueError for other tensors."""
+        """Compute features of images uint8 [N, 3, H, W]; return them on the CPU. Raise ValueError for other tensors."""
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"images must be uint8 [N, 3, R, R], not {images.dtype} {list(images.shape)}")
+            raise ValueError(f"images must be uint8 [N, 3, H, W], not {images.dtype} {list(images.shape)}")
         return Features(*(x.float().cpu() for x in self.network(images.to(self.device))))
 
 
@@ -124,6 +124,6 @@ def efficientnet_lite0() -> nn.Module:
 
 
 def efficientnet_input(images: Tensor, size: int = EFFICIENTNET_SIZE) -> Tensor:
-    """Resize images [N, 3, R, R] in [-1, 1] to `size` pixels (bicubic), and scale them for EfficientNet-Lite0."""
+    """Resize images [N, 3, H, W] in [-1, 1] to `size` x `size` (bicubic), and scale them for EfficientNet-Lite0."""
     resized = nn.functional.interpolate(images, (size, size), mode="bicubic", antialias=True, align_corners=False)
     return (resized * 127.5 + 0.5) / 128  # (byte - 127) / 128

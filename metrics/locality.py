@@ -1,6 +1,6 @@
 """Locality of edits: the share of an image's change that lies inside the edited part.
 
-Shapes: N samples, K classes, R resolution. An edit of one part changes the image and the label map:
+Shapes: N samples, K classes, H x W images. An edit of one part changes the image and the label map:
 
 - The change of a pixel is the absolute difference of its byte values, summed over the channels. It is an integer, so
   float64 sums are exact in any order and for any number of processes.
@@ -62,7 +62,7 @@ class Locality:
         self.samples = torch.zeros(num_classes, dtype=torch.long)  # [edited part]: number of samples that contain it
 
     def update(self, part: int, before: Tensor, after: Tensor, labels_before: Tensor, labels_after: Tensor) -> None:
-        """Add edits of one part: images uint8 [N, 3, R, R] and class ids [N, R, R], before and after the edit."""
+        """Add edits of one part: images uint8 [N, 3, H, W] and class ids [N, H, W], before and after the edit."""
         num_classes = len(self.samples)
         edited = (labels_before == part) | (labels_after == part)
         has_part = edited.flatten(1).any(1)

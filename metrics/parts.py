@@ -1,4 +1,4 @@
-"""Fréchet distance of crops of single parts. Shapes: N samples, n crops, F features, R resolution."""
+"""Fréchet distance of crops of single parts. Shapes: N samples, n crops, F features, H x W images."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ def part_crops(
 ) -> Tensor:
     """Cut a square around one part out of each image, and resize it: uint8 [n, 3, size, size].
 
-    Images are uint8 [N, 3, R, R], labels are class ids [N, R, R]. The square is centred on the part's bounding box; if
+    Images are uint8 [N, 3, H, W], labels are class ids [N, H, W]. The square is centred on the part's bounding box; if
     it does not fit, it is shifted inward and, if necessary, shrunk to the image's size. Resizing is bicubic with
     antialiasing. Samples without the part, or where its share of the image is below `min_area`, are left out.
     """
@@ -75,9 +75,9 @@ def _squares(masks: Tensor, margin: float) -> Tensor:
     """Return a square (top, left, side) around each mask, long [n, 3]; the margin is a fraction of the mask's size."""
     from torchvision.ops import masks_to_boxes
 
-    resolution = masks.shape[-1]
+    size = torch.tensor(masks.shape[1:], device=masks.device)
     boxes = masks_to_boxes(masks)  # x0, y0, x1, y1, both ends included
     first, last = boxes[:, [1, 0]], boxes[:, [3, 2]] + 1
-    side = ((last - first).amax(1, keepdim=True) * (1 + 2 * margin)).round().clamp(max=resolution)
-    corner = ((first + last - side) / 2).floor().clamp(min=0).minimum(resolution - side)
+    side = ((last - first).amax(1, keepdim=True) * (1 + 2 * margin)).round().clamp(max=min(masks.shape[1:]))
+    corner = ((first + last - side) / 2).floor().clamp(min=0).minimum(size - side)
     return torch.cat((corner, side), dim=1).long()

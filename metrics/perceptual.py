@@ -1,6 +1,6 @@
 """Perceptual distances between images: LPIPS (Zhang et al. 2018), and a substitute that needs no download.
 
-Both take two batches of float images [N, 3, R, R] in [-1, 1], return distances [N], and are differentiable. Images are
+Both take two batches of float images [N, 3, H, W] in [-1, 1], return distances [N], and are differentiable. Images are
 not rounded to bytes, so differences as small as those in the perceptual path length still count.
 """
 
@@ -24,7 +24,7 @@ _LAST_BLOCKS = (0, 2, 4, 10, 15)  # EfficientNet-Lite0's last blocks at 1/2, 1/4
 
 
 class Lpips(nn.Module):
-    """LPIPS 0.1 with VGG16 and learned weights (package `lpips`); images above 256 px are first reduced to 256 px.
+    """LPIPS 0.1 with VGG16 and learned weights (package `lpips`); larger images are reduced to a side of 256 px.
 
     `weights` is the path of torchvision's ImageNet file vgg16-397923af.pth. Raise MetricError if the package or the
     file is missing, or the checksum is wrong.
@@ -47,7 +47,7 @@ class Lpips(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return the distances [N] between two batches of images [N, 3, R, R] in [-1, 1]."""
+        """Return the distances [N] between two batches of images [N, 3, H, W] in [-1, 1]."""
         _check(first, second, _VGG_SMALLEST)
         distance: Tensor = self.network(_at_most(first, _VGG_LARGEST), _at_most(second, _VGG_LARGEST))
         return distance.flatten()
@@ -62,7 +62,7 @@ class EfficientNetDistance(nn.Module):
 
     The distance is eq. 1 of Zhang et al. 2018 with all weights 1. The features of five stages are scaled to unit length
     at each position; their squared differences are summed over channels and stages and averaged over positions. Each
-    stage adds 0 to 4. Images are resized to `size` px; distances at different sizes cannot be compared.
+    stage adds 0 to 4. Images are resized to `size` x `size` px; distances at different sizes cannot be compared.
     Raise MetricError if a package is missing.
     """
 
@@ -74,7 +74,7 @@ class EfficientNetDistance(nn.Module):
         self.network: Any = efficientnet_lite0()
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return the distances [N] between two batches of images [N, 3, R, R] in [-1, 1]."""
+        """Return the distances [N] between two batches of images [N, 3, H, W] in [-1, 1]."""
         return self.toward(second)(first)
 
     def toward(self, target: Tensor) -> Callable[[Tensor], Tensor]:
@@ -102,24 +102,26 @@ class EfficientNetDistance(nn.Module):
 PerceptualDistance: TypeAlias = Lpips | EfficientNetDistance
 
 
-def guiding_distance(resolution: int) -> EfficientNetDistance:
-    """Return a distance for optimization; it resizes images to twice `resolution`, at most 224 px.
+def guiding_distance(side: int) -> EfficientNetDistance:
+    """Return a distance for optimization; it resizes images with this longer side to twice that, at most 224 px.
 
     For images of 64 px, a step thus takes half as long as at 224 px, and the resulting codes are as good.
     """
-    return EfficientNetDistance(min(EFFICIENTNET_SIZE, 2 * resolution))
+    return EfficientNetDistance(min(EFFICIENTNET_SIZE, 2 * side))
 
 
 def _at_most(images: Tensor, size: int) -> Tensor:
-    if images.shape[-1] <= size:
+    height, width = images.shape[2:]
+    if (side := min(height, width)) <= size:
         return images
-    return F.interpolate(images, (size, size), mode="bicubic", antialias=True, align_corners=False)
+    smaller = height * size // side, width * size // side
+    return F.interpolate(images, smaller, mode="bicubic", antialias=True, align_corners=False)
 
 
 def _check(first: Tensor, second: Tensor, smallest: int) -> None:
     if first.shape != second.shape or first.ndim != 4 or first.shape[1] != 3 or min(first.shape[2:]) < smallest:
         shapes = f"{list(first.shape)} and {list(second.shape)}"
         raise MetricError(
-            f"perceptual distance: images have shapes {shapes}; both must be [N, 3, R, R] with the same N and R, R at "
-            f"least {smallest}"
+            f"perceptual distance: images have shapes {shapes}; both must be [N, 3, H, W] of the same shape, with "
+            f"sides of at least {smallest}"
         )

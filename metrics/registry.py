@@ -2,7 +2,7 @@
 
 To add a metric, register a class in any module of this package; no other file has to name it. `registered` imports all
 modules, so importing them must be cheap: import optional packages on first use, with `metrics.extras.extra`.
-Shapes: N samples of a batch, n samples in total, K classes, F features, C classes of the extractor, R resolution.
+Shapes: N samples of a batch, n samples in total, K classes, F features, C classes of the extractor, H x W images.
 """
 
 import importlib
@@ -34,8 +34,8 @@ _OTHER_FEATURES = {"fid": "fd", "kid": "kd"}
 
 
 class Samples(NamedTuple):
-    images: Tensor  # uint8 [N, 3, R, R]
-    labels: Tensor  # uint8 [N, R, R]
+    images: Tensor  # uint8 [N, 3, H, W]
+    labels: Tensor  # uint8 [N, H, W]
 
 
 class Edit(NamedTuple):
@@ -46,7 +46,7 @@ class Edit(NamedTuple):
 
 
 class PathStep(NamedTuple):
-    first: Tensor  # float [N, 3, R, R] in [-1, 1], not rounded to bytes
+    first: Tensor  # float [N, 3, H, W] in [-1, 1], not rounded to bytes
     second: Tensor  # the same samples a small step further along a path in W, with the same noise
 
 

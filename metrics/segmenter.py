@@ -1,6 +1,6 @@
 """Segmenter: a network trained on real pairs; the metric `agreement` compares its labels with generated masks.
 
-Shapes: N samples, K classes, R resolution of the images, S resolution at which the network processes them.
+Shapes: N samples, K classes, H x W images.
 """
 
 import shlex
@@ -19,11 +19,12 @@ from utils.errors import MetricError, ReadingError
 from utils.reading.checks import label
 from utils.reading.plain import stored_options
 from utils.reading.tensors import check_finite, check_shapes, load_tensors
+from utils.sizes import Resolution, Size, format_resolution, image_size
 
 FORMAT = "semantic-stylegan-segmenter/1"
-RESOLUTIONS = (32, 1024)  # px, smallest and largest R
-_SIDES = (64, 256)  # px, smallest and largest S: smaller images are enlarged, larger ones reduced
-_TAPS = (1, 3, 6, 12)  # the last layers at S, S/2, S/4 and S/8; classes as small as eyes need S
+SIDES = (32, 1024)  # px, smallest and largest of the shorter side
+_INNER_SIDES = (64, 256)  # px of the shorter side: smaller images are enlarged for the network, larger ones reduced
+_TAPS = (1, 3, 6, 12)  # the last layers at 1, 1/2, 1/4 and 1/8 of the size; classes as small as eyes need all of it
 _PYRAMID_CHANNELS = 24
 _MAX_CLASSES = 64
 _TRAIN_COMMAND = "train a segmenter with python -m scripts.train_segmenter --data"
@@ -49,9 +50,11 @@ class SegmentationNetwork(nn.Module):
         self.classify = nn.Sequential(nn.ReLU(), nn.Conv2d(_PYRAMID_CHANNELS, num_classes, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits [N, K, R, R] of images [N, 3, R, R], float in [-1, 1]."""
-        resolution = images.shape[-1]
-        x = _resized(images, min(max(resolution, _SIDES[0]), _SIDES[1]))  # [N, 3, S, S]
+        """Return the logits [N, K, H, W] of images [N, 3, H, W], float in [-1, 1]."""
+        height, width = images.shape[2:]
+        side = min(height, width)
+        inner = min(max(side, _INNER_SIDES[0]), _INNER_SIDES[1])
+        x = _resized(images, (height * inner // side, width * inner // side))
         x = x.contiguous(memory_format=torch.channels_last)
         features: OrderedDict[str, Tensor] = OrderedDict()
         for index, layer in enumerate(self.layers):
@@ -59,22 +62,22 @@ class SegmentationNetwork(nn.Module):
             if index in _TAPS:
                 features[str(index)] = x
         finest = self.pyramid(features)[str(_TAPS[0])]
-        return _resized(self.classify(finest), resolution)
+        return _resized(self.classify(finest), (height, width))
 
     def predict(self, images: Tensor) -> Tensor:
-        """Return the most likely class of each pixel, uint8 [N, R, R], for images uint8 [N, 3, R, R]."""
+        """Return the most likely class of each pixel, uint8 [N, H, W], for images uint8 [N, 3, H, W]."""
         return self(to_network(images)).argmax(1).to(torch.uint8)
 
 
-def _resized(maps: Tensor, side: int) -> Tensor:
-    if maps.shape[-1] == side:
+def _resized(maps: Tensor, size: Size) -> Tensor:
+    if maps.shape[2:] == size:
         return maps
-    smaller = side < maps.shape[-1]
-    return F.interpolate(maps, (side, side), mode="bilinear", align_corners=False, antialias=smaller)
+    smaller = size[1] < maps.shape[3]
+    return F.interpolate(maps, size, mode="bilinear", align_corners=False, antialias=smaller)
 
 
 def to_network(images: Tensor) -> Tensor:
-    """Convert images uint8 [N, 3, R, R] to float in [-1, 1]."""
+    """Convert images uint8 [N, 3, H, W] to float in [-1, 1]."""
     return images.float() / 127.5 - 1
 
 
@@ -83,7 +86,7 @@ class SegmenterFacts:
     """Facts about a segmenter: its training data, training and quality."""
 
     names: tuple[str, ...]  # names of the K classes
-    resolution: int  # R
+    resolution: Resolution  # side of a square, or (H, W)
     data: str  # digest of the training data
     steps: int  # optimizer steps
     seed: int
@@ -101,10 +104,10 @@ class Segmenter(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Return the class of each pixel, uint8 [N, R, R]; raise ValueError unless images are uint8 [N, 3, R, R]."""
-        side = self.facts.resolution
-        if images.dtype != torch.uint8 or images.shape[1:] != (3, side, side):
-            raise ValueError(f"images are {images.dtype} {list(images.shape)}, not uint8 [N, 3, {side}, {side}]")
+        """Return the class of each pixel, uint8 [N, H, W]; raise ValueError unless images are uint8 [N, 3, H, W]."""
+        height, width = image_size(self.facts.resolution)
+        if images.dtype != torch.uint8 or images.shape[1:] != (3, height, width):
+            raise ValueError(f"images are {images.dtype} {list(images.shape)}, not uint8 [N, 3, {height}, {width}]")
         return self.network.predict(images)
 
     def save(self, file: str | Path | BinaryIO) -> None:
@@ -120,22 +123,22 @@ def segmenter_path(data: str) -> Path:
 
 
 def find_segmenter(
-    path: str | Path, names: Sequence[str], resolution: int, data: str, paths: Sequence[str]
+    path: str | Path, names: Sequence[str], resolution: Resolution, data: str, paths: Sequence[str]
 ) -> Segmenter:
     """Load a segmenter to the CPU, from the cache if `path` is "", and check that it was trained on these data.
 
     Raise MetricError if the file is missing or damaged, or its class names, resolution or data digest differ; the
     message has the command that trains a segmenter on the data at `paths`.
     """
-    remedy = f"{_TRAIN_COMMAND} {shlex.join(paths)} --resolution {resolution}"
+    remedy = f"{_TRAIN_COMMAND} {shlex.join(paths)} --resolution {format_resolution(resolution)}"
     if not path and not segmenter_path(data).is_file():
         remedy += " (about eight minutes on one CPU core at 64 px)"
-        raise MetricError(f"the cache has no segmenter for these data at {resolution} px: {remedy}")
+        raise MetricError(f"the cache has no segmenter for these data at {format_resolution(resolution)} px: {remedy}")
     path = path or segmenter_path(data)
     segmenter = load_segmenter(path, remedy)
     facts = segmenter.facts
     for what, actual, expected in (
-        ("resolution", facts.resolution, resolution),
+        ("resolution", format_resolution(facts.resolution), format_resolution(resolution)),
         ("number of classes", len(facts.names), len(names)),
         ("classes", ", ".join(facts.names), ", ".join(names)),
         ("digest", facts.data[:12], data[:12]),

@@ -1,4 +1,4 @@
-"""Training of the segmenter on real pairs of images and label maps. Shapes: N samples, K classes, R resolution."""
+"""Training of the segmenter on real pairs of images and label maps. Shapes: N samples, K classes, H x W images."""
 
 import math
 from collections.abc import Sequence
@@ -12,20 +12,21 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset
 
 from metrics.agreement import confusion, iou, mean_iou
 from metrics.areas import pixel_counts
-from metrics.segmenter import RESOLUTIONS, SegmentationNetwork, Segmenter, SegmenterFacts, to_network
+from metrics.segmenter import SIDES, SegmentationNetwork, Segmenter, SegmenterFacts, to_network
 from utils.errors import MetricError
 from utils.progress import progress
+from utils.sizes import format_resolution, to_resolution
 
 _HELD_OUT = 10  # the last 1/10 of the pairs is held out
 _COUNTED = 1000  # at most this many pairs are used to measure class areas
 _RAREST = 1e-4  # share of all pixels; rarer classes do not get larger weights
 _RARITY_POWER = 0.25  # 0: equal weight for each pixel; 1: equal weight for each class
-_MAX_SHIFT = 0.1  # share of R
+_MAX_SHIFT = 0.1  # share of the shorter side
 _WEIGHT_DECAY = 0.01
 
 
 class LabelledImages(Protocol):
-    """Data set whose items are pairs of an image, uint8 [3, R, R], and a label map of class ids, uint8 [R, R]."""
+    """Data set whose items are pairs of an image, uint8 [3, H, W], and a label map of class ids, uint8 [H, W]."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> tuple[Tensor, Tensor]: ...
@@ -69,9 +70,11 @@ def train_segmenter(
     config, device = config or SegmenterTraining(), torch.device(device)
     if len(dataset) < 2 * _HELD_OUT:
         raise MetricError(f"{len(dataset)} pairs are too few to train a segmenter: give {2 * _HELD_OUT} or more")
-    resolution, (least, most) = dataset[0][0].shape[-1], RESOLUTIONS
-    if not least <= resolution <= most:
-        raise MetricError(f"the segmenter cannot use images of {resolution} px: choose from {least} to {most} px")
+    (height, width), (least, most) = dataset[0][0].shape[1:], SIDES
+    resolution = to_resolution(height, width)
+    if not least <= min(height, width) <= most:
+        shown = format_resolution(resolution)
+        raise MetricError(f"the segmenter cannot use images of {shown} px: choose from {least} to {most} px")
     pairs = cast(Dataset[tuple[Tensor, Tensor]], dataset)
     first_held_out = len(dataset) - len(dataset) // _HELD_OUT
     training, held_out = Subset(pairs, range(first_held_out)), Subset(pairs, range(first_held_out, len(dataset)))
@@ -125,7 +128,7 @@ def _class_weights(dataset: LabelledImages, count: int, num_classes: int) -> Ten
 
 
 def _augmented(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Shift images [N, 3, R, R] and labels [N, R, R] alike, repeating the edges; change colours and add noise.
+    """Shift images [N, 3, H, W] and labels [N, H, W] alike, repeating the edges; change colours and add noise.
 
     Generated images differ from real ones in position, colours and noise, but must still be labelled correctly.
     """
@@ -133,9 +136,9 @@ def _augmented(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     contrast, brightness = torch.rand(2, count, 3, 1, 1, device=device) - 0.5
     noise = torch.rand(count, 1, 1, 1, device=device) * torch.randn_like(images)
     images = images * (1 + 0.3 * contrast) + 0.2 * brightness + 0.05 * noise
-    side = images.shape[-1]
-    most = round(_MAX_SHIFT * side)
+    height, width = images.shape[2:]
+    most = round(_MAX_SHIFT * min(height, width))
     down, right = torch.randint(-most, most + 1, (2, 1), device=device)
-    places = torch.arange(side, device=device)
-    rows, columns = (places + down).clamp(0, side - 1), (places + right).clamp(0, side - 1)
+    rows = (torch.arange(height, device=device) + down).clamp(0, height - 1)
+    columns = (torch.arange(width, device=device) + right).clamp(0, width - 1)
     return images[:, :, rows][..., columns], labels[:, rows][..., columns]

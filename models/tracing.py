@@ -1,6 +1,6 @@
 """Export of the generator's synthesis as a graph that runs without this project, with PyTorch's own operators only.
 
-Shapes: N batch (dynamic), K classes, M vectors of a W+ code, D latent width, R image side.
+Shapes: N batch (dynamic), K classes, M vectors of a W+ code, D latent width, H x W images.
 """
 
 from collections.abc import Sequence

@@ -15,6 +15,7 @@ from models.checkpoint import load_networks
 from utils import cli
 from utils.errors import ConfigError
 from utils.files import replacing
+from utils.sizes import format_resolution
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -31,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         torch.save({**networks.to_dict(), "classes": classes}, file)
     config = networks.config
     names = [name for name in ("generator", "generator_ema", "discriminator") if getattr(networks, name)]
-    print(f"wrote {args.target}: {', '.join(names)} at {config.resolution} pixels, {config.num_classes} classes")
+    facts = f"{format_resolution(config.resolution)} pixels, {config.num_classes} classes"
+    print(f"wrote {args.target}: {', '.join(names)} at {facts}")
 
 
 if __name__ == "__main__":

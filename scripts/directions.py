@@ -132,7 +132,7 @@ def find_directions(
 
 
 def part_mask(part: int | None, labels: np.ndarray) -> np.ndarray:
-    """Return a bool mask for `labels` [..., R, R], True in the part, or in the foreground if `part` is None."""
+    """Return a bool mask for `labels` [..., H, W], True in the part, or in the foreground if `part` is None."""
     return labels > 0 if part is None else labels == part
 
 
@@ -155,7 +155,7 @@ def measure(args: argparse.Namespace, generator: Generator, direction: Direction
 def images_and_masks(
     args: argparse.Namespace, generator: Generator, part: int | None, codes: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Generate images from codes: uint8 [N, 3, R, R]; also return masks of the part, uint8 [N, R, R] of 0 and 1."""
+    """Generate images from codes: uint8 [N, 3, H, W]; also return masks of the part, uint8 [N, H, W] of 0 and 1."""
     samples = list(generate(generator, codes, batch_size=args.batch_size))
     images = torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2)
     return images, torch.from_numpy(np.stack([part_mask(part, sample.labels) for sample in samples])).byte()

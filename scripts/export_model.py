@@ -11,8 +11,8 @@ checkpoint is much less than one grey level.
 
 The extension selects the format: a checkpoint of this program (.pt), or a graph that runs without this program, in
 ONNX (.onnx) or for torch.export.load (.pt2). The input of a graph is W+ codes such as generate.py saves, float32
-[N, M, D] with any N. Its outputs are image [N, 3, R, R], about -1 to 1, and segmentation [N, K, R, R], whose argmax
-over K is the class. K is the number of classes, D the latent width, R the side, and M = 2 + 2K (with two base codes).
+[N, M, D] with any N. Its outputs are image [N, 3, H, W], about -1 to 1, and segmentation [N, K, H, W], whose argmax
+over K is the class. K is the number of classes, D the latent width, H x W the size, M = 2 + 2K (with two base codes).
 """
 
 import os
@@ -31,6 +31,7 @@ from models.tracing import trace
 from utils import cli
 from utils.errors import ConfigError, ModelError
 from utils.files import check_free_file, replacing
+from utils.sizes import format_resolution
 
 ONNX_MIN_TORCH = (2, 7)  # 2.6 failed with onnxscript 0.2 to 0.7
 PRECISIONS = {"half": torch.float16, "single": torch.float32}
@@ -55,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with replacing(args.output) as partial:
         write(exported, args.precision, args.output.suffix, partial)
     model = exported["model"]
-    facts = f"{model['resolution']} pixels, {model['num_classes']} classes, {args.precision} precision"
+    facts = (
+        f"{format_resolution(model['resolution'])} pixels, {model['num_classes']} classes, {args.precision} precision"
+    )
     seen = f", {exported['images']} images seen" if "images" in exported else ""
     print(f"wrote {args.output}: {args.output.stat().st_size / 1e6:.2f} MB, {facts}{seen}")
 

@@ -64,6 +64,7 @@ from utils.files import check_free, make_folder, replacing
 from utils.images import save_png
 from utils.progress import progress
 from utils.reading.checks import normalized
+from utils.sizes import Size
 
 REPORT = "report.json"
 PREPARED: dict[Crop, str] = {
@@ -116,15 +117,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     model, trained_on = LoadedModel(checkpoint, generator, classes), networks.provenance()
     guide, reported = perceptual_distances(args.lpips, generator)
     method = choose_method(args, guide, reported, model)
-    check_output(args, generator.config.resolution)
+    check_output(args, generator.config.image_size)
     crop = args.crop or training_crop(networks.contents)
     photos = read_photos(args, model, crop)
 
     ops.set_mode(args.ops, device.type)
     limit_threads(generator)
     make_folder(args.output)
-    size = generator.config.resolution
-    print(f"inverting {PREPARED[crop]}, resized to {size} x {size} pixels, with {printable(model.path)}", flush=True)
+    height, width = generator.config.image_size
+    print(f"inverting {PREPARED[crop]}, resized to {width} x {height} pixels, with {printable(model.path)}", flush=True)
     results, entries = [], []
     for path, result in zip(args.images, in_batches(photos, generator, method, args.batch_size), strict=True):
         write_outputs(result, args.output / path.stem, classes, trained_on)
@@ -156,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def perceptual_distances(lpips: Path | None, generator: Generator) -> tuple[PerceptualDistance, PerceptualDistance]:
     """Return the distance to minimize and the one to report: LPIPS for both, or two that use EfficientNet-Lite0."""
-    guide = Lpips(lpips) if lpips else guiding_distance(generator.config.resolution)
+    guide = Lpips(lpips) if lpips else guiding_distance(max(generator.config.image_size))
     reported = guide if lpips else EfficientNetDistance()
     for network in (guide, reported):
         network.to(generator.compositing.weight.device).to(memory_format=torch.channels_last)  # faster on a CPU
@@ -182,9 +183,9 @@ def choose_method(
     return InversionMethod(guide.toward, reported.toward, agreement, inversion, tuning, init)
 
 
-def check_output(args: argparse.Namespace, resolution: int) -> None:
+def check_output(args: argparse.Namespace, size: Size) -> None:
     """Raise EditError if an output exists, two photos have the same name, or the image grid would be too large."""
-    check_grid_size(len(args.images) * len(COLUMNS), resolution, "invert fewer photos at once")
+    check_grid_size(len(args.images) * len(COLUMNS), size, "invert fewer photos at once")
     first_of: dict[str, Path] = {}
     for path in args.images:
         if path.is_dir():
@@ -215,7 +216,7 @@ def read_photos(args: argparse.Namespace, model: LoadedModel, crop: Crop) -> lis
             f"{args.segmenter} takes images of {size} pixels, but the model generates {resolution}; "
             f"train a segmenter for {resolution} pixels"
         )
-    batches = [torch.tensor(photo.image).permute(2, 0, 1)[None] for photo in photos]  # uint8 [1, 3, R, R]
+    batches = [torch.tensor(photo.image).permute(2, 0, 1)[None] for photo in photos]  # uint8 [1, 3, H, W]
     return [photo._replace(label=segmenter(x)[0].numpy()) for photo, x in zip(photos, batches, strict=True)]
 
 

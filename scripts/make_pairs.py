@@ -39,13 +39,14 @@ from utils.cli import finite, positive
 from utils.errors import ConfigError
 from utils.images import save_label_png, save_png
 from utils.progress import progress
+from utils.sizes import format_resolution
 
 
 class Pairs(NamedTuple):
     """A batch of generated pairs, on the CPU."""
 
-    images: np.ndarray  # uint8 [N, R, R, 3]
-    labels: np.ndarray  # uint8 [N, R, R]
+    images: np.ndarray  # uint8 [N, H, W, 3]
+    labels: np.ndarray  # uint8 [N, H, W]
     scores: Tensor  # [N], higher is more credible; 0 without --rank-by
 
 
@@ -101,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     chosen = _choose(args, pairs)
     write = _write_files if args.files else _write_lmdb
     write(args.out, pairs, pairs.batches(chosen, "generating"), _command(args))
-    print(f"wrote {args.count} pairs at {pairs.generator.config.resolution} px to {args.out}")
+    print(f"wrote {args.count} pairs at {format_resolution(pairs.generator.config.resolution)} px to {args.out}")
 
 
 def _choose(args: argparse.Namespace, pairs: PairGenerator) -> list[int]:

@@ -87,7 +87,7 @@ def make_trainer(
         torch.manual_seed(run.training.seed)
         encoder = Encoder(run.encoder, generator.config).to(device).to(memory_format=torch.channels_last)
     encoder.set_code_statistics(generator)
-    distance = EfficientNetDistance(min(EFFICIENTNET_SIZE, generator.config.resolution)).to(device)
+    distance = EfficientNetDistance(min(EFFICIENTNET_SIZE, max(generator.config.image_size))).to(device)
     distance.to(memory_format=torch.channels_last)
     return EncoderTrainer(encoder, generator, distance.toward, run.training, data, run.data.workers)
 

@@ -18,6 +18,7 @@ from metrics.segmenter import Segmenter, segmenter_path
 from metrics.segmenter_training import SegmenterTraining, train_segmenter
 from utils import cli
 from utils.files import check_free, make_folder, replacing
+from utils.sizes import format_resolution, parse_resolution
 
 DEFAULTS = SegmenterTraining()
 
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add_data_options(parser)
-    add("--resolution", type=int, help="image size of the generator in pixels (default: as stored)")
+    add("--resolution", type=parse_resolution, help="of the generator: a side or HEIGHTxWIDTH (default: as stored)")
     add("--steps", type=int, default=DEFAULTS.steps, help="optimizer steps (default %(default)s)")
     add("--batch-size", type=int, default=DEFAULTS.batch_size, help="pairs per step (default %(default)s)")
     add("--seed", type=int, default=DEFAULTS.seed, help="random seed (default %(default)s)")
@@ -40,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = cli.usable_device(args.device)
     dataset = open_dataset(parsed_data(args), args.resolution)
     print(
-        f"training a segmenter for {args.steps:,} steps at {dataset.resolution} pixels on {device}; on one CPU core, "
-        f"{DEFAULTS.steps:,} steps at 64 pixels take about eight minutes",
+        f"training a segmenter for {args.steps:,} steps at {format_resolution(dataset.resolution)} pixels on {device}; "
+        f"on one CPU core, {DEFAULTS.steps:,} steps at 64 pixels take about eight minutes",
         flush=True,
     )
     digest = content_digest(dataset)

@@ -1,6 +1,6 @@
 """The discriminator's inputs: images with their segmentations, or images alone (domain adaptation).
 
-Shapes: N samples of a micro-batch, K classes, R resolution.
+Shapes: N samples of a micro-batch, K classes, H x W images.
 """
 
 from typing import TYPE_CHECKING, Protocol
@@ -15,9 +15,9 @@ from models.generator import GeneratorOutput
 if TYPE_CHECKING:
     from datasets.augment import Augmentation
 
-# Images uint8 [N, 3, R, R]; with masks also labels uint8 [N, R, R]; then unlabelled images uint8 [N, 3, R, R], if any.
+# Images uint8 [N, 3, H, W]; with masks also labels uint8 [N, H, W]; then unlabelled images uint8 [N, 3, H, W], if any.
 MicroBatch = tuple[Tensor, ...]
-Inputs = tuple[Tensor, ...]  # images [N, 3, R, R], real ones in [-1, 1]; with masks also segmentations [N, K, R, R]
+Inputs = tuple[Tensor, ...]  # images [N, 3, H, W], real ones in [-1, 1]; with masks also segmentations [N, K, H, W]
 
 
 class DiscriminatorInputs(Protocol):
@@ -94,7 +94,7 @@ class ImageInputs:
 
 
 def _to_float(images: Tensor) -> Tensor:
-    """Convert uint8 [N, 3, R, R] to floats in [-1, 1], in channels_last order, which the discriminator uses."""
+    """Convert uint8 [N, 3, H, W] to floats in [-1, 1], in channels_last order, which the discriminator uses."""
     return images_to_float(images.contiguous(memory_format=torch.channels_last))
 
 

@@ -1,6 +1,6 @@
 """Mask drift of a fine-tuned generator (domain adaptation).
 
-Shapes: N samples, D latent width, K classes, R resolution.
+Shapes: N samples, D latent width, K classes, H x W images.
 """
 
 import torch
@@ -39,5 +39,5 @@ class MaskDrift:
 
 
 def _labels(generator: Generator, codes: Tensor) -> Tensor:
-    """Return the generator's label maps, uint8 [N, R, R], for codes w [N, D]."""
+    """Return the generator's label maps, uint8 [N, H, W], for codes w [N, D]."""
     return segmentation_to_labels(generator.synthesis(codes).segmentation)

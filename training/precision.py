@@ -1,7 +1,7 @@
 """The networks as the adversarial steps run them: in float32 or half precision, compiled or not.
 
 The penalties, which differentiate twice, use the original networks in float32. Shapes: N samples, D latent width,
-M vectors of a W+ code, K classes, R resolution.
+M vectors of a W+ code, K classes, H x W images.
 """
 
 import re
@@ -42,7 +42,7 @@ class AdversarialNetworks:
         """Return the logits [N, 1] of each batch; one forward pass scores all batches.
 
         Args:
-            batches: images [N, 3, R, R], and segmentations [N, K, R, R] if the discriminator uses them, all of size N.
+            batches: images [N, 3, H, W], and segmentations [N, K, H, W] if the discriminator uses them, all of size N.
         """
         inputs = batches[0] if len(batches) == 1 else [torch.cat(each) for each in zip(*batches, strict=True)]
         with self._autocast(inputs[0]):

@@ -1,6 +1,6 @@
 """Preview grids of a run. They share z and noise maps, so two grids differ only by the training between them.
 
-Shapes: N samples, R image resolution, r resolution of the coarse masks, H and W size of the grid.
+Shapes: N samples, H x W images, h x w coarse masks, H and W size of the grid.
 """
 
 import numpy as np
@@ -37,7 +37,7 @@ class Previews:
 
 
 def preview_row(sample: Sample, palette: np.ndarray) -> np.ndarray:
-    """Return five tiles, uint8 [R, 5 R, 3]: image, mask, overlay, frontmost part of each coarse pixel, its depth."""
+    """Return five tiles, uint8 [H, 5 W, 3]: image, mask, overlay, frontmost part of each coarse pixel, its depth."""
     mask = colorize(sample.labels, palette)
     front = _enlarge(sample.coarse.argmax(0).astype(np.uint8), len(mask))
     depth = sample.depth.max(0)
@@ -47,14 +47,14 @@ def preview_row(sample: Sample, palette: np.ndarray) -> np.ndarray:
     return np.concatenate(tiles, axis=1)
 
 
-def _enlarge(image: np.ndarray, size: int) -> np.ndarray:
-    """Repeat pixels: enlarge [r, r] to [R, R], where R is `size`."""
-    factor = size // len(image)
+def _enlarge(image: np.ndarray, height: int) -> np.ndarray:
+    """Repeat pixels: enlarge [h, w] to [H, W], where H is `height`."""
+    factor = height // len(image)
     return image.repeat(factor, 0).repeat(factor, 1)
 
 
 def duplicate_share(images: np.ndarray) -> float:
-    """Return the share of image pairs that are duplicates, 0 to 1; 0 for one image. Images are uint8 [N, R, R, 3]."""
+    """Return the share of image pairs that are duplicates, 0 to 1; 0 for one image. Images are uint8 [N, H, W, 3]."""
     flat = images.reshape(len(images), -1).astype(np.float32)
     squares = (flat**2).mean(1)
     differences = squares[:, None] + squares[None] - 2 * (flat @ flat.T) / flat.shape[1]

@@ -106,7 +106,7 @@ class TrainingSteps:
         if unlabelled:
             self.streams.append(Stream(unlabelled, losses.unlabelled, "_unlabelled"))
         scaled = losses.r1_scale_with_resolution
-        self.penalty_scale = penalty_scale(config.resolution, training.batch_size) if scaled else 1.0
+        self.penalty_scale = penalty_scale(config.image_size, training.batch_size) if scaled else 1.0
         self.networks = AdversarialNetworks(state.generator, state.discriminator, training)
         generator = (state.generator, state.generator_optimizer)
         discriminator = (state.discriminator, state.discriminator_optimizer)

@@ -17,6 +17,7 @@ from scripts.benchmarks.tables import BenchmarkReport, Column
 from scripts.benchmarks.timing import Spread, time_call
 from utils.distributed import process_group
 from utils.errors import ConfigError
+from utils.sizes import format_resolution
 
 # A kernel belongs to the first class with a text that occurs in the kernel's name.
 _CLASSES = {
@@ -47,9 +48,9 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
     with process_group(device.type), TemporaryDirectory() as folder:
         config = trainers.with_data(trainers.load_run(args, "training.cuda_graphs=false"), folder)
         trainer = trainers.build_trainer(config, device)
-        batch = next(trainer.data.batches(0))
+        batch, model = next(trainer.data.batches(0)), config.model
         title = (
-            f"steps at {config.model.resolution} pixels, K = {config.model.num_classes}, batch "
+            f"steps at {format_resolution(model.resolution)} pixels, K = {model.num_classes}, batch "
             f"{config.training.batch_size}, {config.training.precision}: milliseconds in each class of kernel"
         )
         report.begin(title, _COLUMNS, {"config": config})

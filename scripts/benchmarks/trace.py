@@ -36,6 +36,7 @@ from training.stats import Stats
 from training.steps import TrainingSteps
 from utils.cli import Parser
 from utils.distributed import Process
+from utils.sizes import format_resolution
 
 META = torch.device("meta")
 # Kinds of operators by their names; all others are elementwise.
@@ -152,9 +153,9 @@ def check(args: argparse.Namespace) -> None:
 def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkReport) -> None:
     """Add a row to the report for each training step, and one for an average iteration."""
     config = load_config(args.config, args.overrides)
-    micro_batches, samples = split_batch(config, world_size=1)
+    model, (micro_batches, samples) = config.model, split_batch(config, world_size=1)
     title = (
-        f"by trace, nothing timed on a GPU: {config.model.resolution} pixels, K = {config.model.num_classes}, "
+        f"by trace, nothing timed on a GPU: {format_resolution(model.resolution)} pixels, K = {model.num_classes}, "
         f"{micro_batches} x {samples} images, {config.training.precision}\n"
         "GB moved by kind of operator; kernel: side of the largest; NCHW: share of large maps that are contiguous"
     )
@@ -193,8 +194,8 @@ def trace_steps(config: RunConfig) -> Iterator[tuple[str, StepTrace]]:
     inputs = PairInputs(default_table(model.num_classes), META, soft_masks=config.data.soft_masks)
     steps = TrainingSteps(state, losses, replace(config.training, compile=False), Stats(META), inputs)
     micro_batches, samples = split_batch(config, world_size=1)
-    sides = (model.resolution, model.resolution)
-    images, labels = (torch.empty(samples, *x, dtype=torch.uint8, device=META) for x in ((3, *sides), sides))
+    size = model.image_size
+    images, labels = (torch.empty(samples, *x, dtype=torch.uint8, device=META) for x in ((3, *size), size))
     for name, kind in steps.schedule.items():
         with Autocast():
             start = time.process_time()

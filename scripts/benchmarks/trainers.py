@@ -32,6 +32,7 @@ from training.steps import TrainingSteps
 from utils.cli import Parser
 from utils.distributed import Process
 from utils.errors import ConfigError
+from utils.sizes import format_resolution
 
 
 def add_options(parser: Parser) -> None:
@@ -62,7 +63,8 @@ def with_data(config: RunConfig, folder: str | Path) -> RunConfig:
     if config.data.path:
         return config
     model = config.model
-    path = Path(folder, f"{model.resolution}_{model.num_classes}_{'_'.join(map(str, model.transparent_classes))}")
+    facts = (format_resolution(model.resolution), model.num_classes, *model.transparent_classes)
+    path = Path(folder, "_".join(map(str, facts)))
     if not path.exists():
         classes = replace(default_table(model.num_classes), transparent=model.transparent_classes)
         faces = [draw_face(0, index, model.resolution) for index in range(32)]
@@ -131,8 +133,8 @@ def work_per_sample(config: RunConfig, device: str = "meta") -> dict[str, int]:
     disable_optimizers(state)
     inputs = PairInputs(default_table(config.model.num_classes), torch.device(device))
     steps = TrainingSteps(state, config.losses, config.training, Stats(torch.device(device)), inputs)
-    side = config.model.resolution
-    batch = tuple(torch.zeros(1, *shape, side, side, dtype=torch.uint8, device=device) for shape in ((3,), ()))
+    size = config.model.image_size
+    batch = tuple(torch.zeros(1, *shape, *size, dtype=torch.uint8, device=device) for shape in ((3,), ()))
     work = {}
     for name in steps.schedule:
         with FlopCounter() as counter:

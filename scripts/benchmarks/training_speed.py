@@ -28,6 +28,7 @@ from training.trainer import Trainer
 from utils.cli import Parser
 from utils.distributed import process_group
 from utils.errors import ConfigError
+from utils.sizes import format_resolution
 
 Build = Callable[[RunConfig, torch.device], Trainer]
 _LITERAL = {"none": (), "plain": (False,), "all": (False, True)}  # --literal: without (False), with penalties (True)
@@ -123,7 +124,11 @@ def time_training(build: Build, config: RunConfig, device: torch.device, args: a
     iterate(trainers.warm_up(trainer))
     memory.reset_peak(device)
     ms = [1000 * each / args.iterations for each in time_call(iterate, device, args.rounds, warm_up=0)]
-    row: Row = {"resolution": config.model.resolution, "num_classes": config.model.num_classes, "batch": batch_size}
+    row: Row = {
+        "resolution": format_resolution(config.model.resolution),
+        "num_classes": config.model.num_classes,
+        "batch": batch_size,
+    }
     row |= {"ms": Spread.of(ms), "images_per_second": 1000 * batch_size / Spread.of(ms).median}
     if device.type == "cuda":
         row["peak_gigabytes"] = None if trainer.steps.graphs else memory.peak(device) / 1e9

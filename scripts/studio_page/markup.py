@@ -1,6 +1,6 @@
 """HTML of the page. Images are embedded in it, because other users could request image files.
 
-Shapes: R resolution; images are uint8 [R, R, 3].
+Shapes: H x W images; images are uint8 [H, W, 3].
 """
 
 import base64

@@ -1,6 +1,6 @@
 """The studio's edits, independent of the web page.
 
-Shapes: D latent width, K parts, B base layers, M = B + 2K vectors of a W+ code, n vectors to edit, R resolution.
+Shapes: D latent width, K parts, B base layers, M = B + 2K vectors of a W+ code, n vectors to edit, H x W images.
 """
 
 from collections.abc import Sequence
@@ -43,8 +43,8 @@ class CodeSelection(NamedTuple):
 class EditedImage(NamedTuple):
     """Image and mask of one step."""
 
-    image: np.ndarray  # uint8 [R, R, 3]
-    labels: np.ndarray  # uint8 [R, R]
+    image: np.ndarray  # uint8 [H, W, 3]
+    labels: np.ndarray  # uint8 [H, W]
 
 
 class StudioModel:

@@ -40,7 +40,7 @@ class EditStep:
     codes: Tensor  # W+, [1, M, D]
     shown: tuple[bool, ...]  # for each of the K parts, False if it is switched off
     placement: Placement = DEFAULT_PLACEMENT
-    background: Tensor | None = None  # features [1, F, r, r] that replace those of the background part
+    background: Tensor | None = None  # features [1, F, h, w] that replace those of the background part
     is_original: bool = False  # True for a newly opened image, the original of later steps
     slider_state: SliderState | None = None  # set if the step was made with sliders
 

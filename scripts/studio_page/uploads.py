@@ -1,7 +1,7 @@
 """Uploaded files: codes, photos to invert, and photos to use as background, with previews of the optimization.
 
 Shapes: N generated images, M = B + 2K vectors of a W+ code (B base layers, K parts), D latent width, F feature
-channels, R resolution, r coarse resolution.
+channels, H x W images, h x w coarse maps.
 """
 
 import time
@@ -43,7 +43,7 @@ MAX_UPLOAD_BYTES = 10 * 2**20
 PREVIEW_SECONDS = 0.25  # time between two previews
 ABANDONED_SECONDS = 20.0  # after this time without a request for the next preview, the optimization stops
 
-Images = Mapping[str, np.ndarray]  # caption -> uint8 [R, R, 3]
+Images = Mapping[str, np.ndarray]  # caption -> uint8 [H, W, 3]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Uploads:
     def distance(self) -> EfficientNetDistance:
         """Perceptual distance for inversion; raises MetricError if a package is missing."""
         device = self.model.generator.compositing.weight.device
-        return guiding_distance(self.model.config.resolution).to(device).to(memory_format=torch.channels_last)
+        return guiding_distance(max(self.model.config.image_size)).to(device).to(memory_format=torch.channels_last)
 
     def receive(self, path: Path) -> UploadedFile:
         """Move an uploaded file from disk to memory, where it can wait for its turn; raise EditError if it is gone.
@@ -171,7 +171,7 @@ class Uploads:
                 return {"reconstruction": images[0], "photo": photo, "background only": images[1]}
 
             yield UploadProgress(0.0, preview(np.stack([self.model.generate(step).image, np.full_like(photo, 128)])))
-            features = yield from _optimize_with_previews(optimize, preview)  # [1, F, r, r]
+            features = yield from _optimize_with_previews(optimize, preview)  # [1, F, h, w]
 
             def apply(session: Session) -> Session:
                 return session.edit(f"background: {path.name}", lambda step: replace(step, background=features))
@@ -179,7 +179,7 @@ class Uploads:
             yield UploadResult(path.name, apply)
 
     def _read(self, path: Path, crop: Crop, suffixes: Sequence[str]) -> tuple[np.ndarray, Tensor]:
-        """Return a photo as uint8 [R, R, 3], and as floats [1, 3, R, R] in [-1, 1] on the generator's device."""
+        """Return a photo as uint8 [H, W, 3], and as floats [1, 3, H, W] in [-1, 1] on the generator's device."""
         if path.suffix.lower() not in suffixes:
             raise EditError(f"{path.name} has an unsupported type: upload one of the types {', '.join(suffixes)}")
         model = self.model
@@ -197,7 +197,7 @@ def _optimize_with_previews(
 
     Args:
         optimize: runs the optimization, and calls its argument after every step.
-        preview: turns the images generated in a step, uint8 [N, R, R, 3], into the images to show.
+        preview: turns the images generated in a step, uint8 [N, H, W, 3], into the images to show.
     """
     previews: Queue[UploadProgress] = Queue(maxsize=1)
     closed = Event()
