@@ -1,10 +1,13 @@
 """Image resolutions: one number for a square, (height, width) for any other shape."""
 
 import argparse
+import math
 import re
 
 Size = tuple[int, int]  # (height, width) in pixels
 Resolution = int | tuple[int, int]  # side of a square in pixels, or (height, width); a square is never stored as a pair
+
+MIN_SIDE, MAX_SIDE, MAX_RATIO = 16, 1024, 4  # of the shorter side; longer side over shorter side
 
 _TEXT = re.compile(r"(\d{1,9})(?:\s*[xX]\s*(\d{1,9}))?", re.ASCII)
 
@@ -31,3 +34,31 @@ def parse_resolution(text: str) -> Resolution:
         raise argparse.ArgumentTypeError(f"{text!r} is no resolution: give a side such as 256, or HEIGHTxWIDTH")
     height, width = match.groups()
     return to_resolution(int(height), int(width or height))
+
+
+def trainable(resolution: Resolution) -> bool:
+    """Return True if networks can be built for images of this size.
+
+    The shorter side must have 16 to 1024 pixels, the longer one at most 4 times as many, and halving both sides must
+    reach a map whose shorter side is 4, 5, 6 or 7: 64x48 gives 8x6, 256x128 gives 8x4.
+    """
+    short, long = sorted(image_size(resolution))
+    if not (MIN_SIDE <= short <= MAX_SIDE and long <= MAX_RATIO * short):
+        return False
+    step = 2 ** (short.bit_length() - 3)  # short // step lies in 4..7
+    return short % step == 0 and long % step == 0
+
+
+def nearest_trainable(resolution: Resolution) -> Resolution:
+    """Return the `trainable` resolution whose sides differ least from these, in proportion; a square for a square."""
+    wanted = image_size(resolution)
+    candidates: list[Size] = []
+    for step in (2**n for n in range(2, 9)):
+        for short in (step * base for base in range(4, 8)):
+            longs = (short,) if isinstance(resolution, int) else range(short, MAX_RATIO * short + 1, step)
+            candidates += [size for long in longs for size in ((long, short), (short, long))]
+
+    def difference(size: Size) -> float:
+        return sum(math.log(side / max(1, other)) ** 2 for side, other in zip(size, wanted, strict=True))
+
+    return to_resolution(*min((size for size in candidates if trainable(to_resolution(*size))), key=difference))
