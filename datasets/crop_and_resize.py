@@ -1,6 +1,6 @@
-"""Cropping and resizing of an image and its labels to a square.
+"""Cropping of an image and its labels to the aspect ratio of a resolution, and resizing.
 
-Shapes: R resolution; images uint8 [R, R, 3], labels uint8 [R, R].
+Shapes: H x W resolution; images uint8 [H, W, 3], labels uint8 [H, W].
 """
 
 from typing import NamedTuple
@@ -8,57 +8,84 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from datasets.data_config import Crop, larger_images
+from datasets.data_config import Crop, larger_images, not_of_ratio
 from datasets.decoding import Record
 from utils.errors import DataError
+from utils.sizes import Resolution, Size, image_size
 
 
 class Resized(NamedTuple):
-    image: np.ndarray  # uint8 [R, R, 3]
-    label: np.ndarray | None  # uint8 [R, R]
+    image: np.ndarray  # uint8 [H, W, 3]
+    label: np.ndarray | None  # uint8 [H, W]
 
 
-def crop_and_resize(record: Record, resolution: int, crop: Crop) -> Resized:
-    """Return image and labels of R x R pixels: the image is resized by Lanczos, the labels by nearest neighbour.
+def crop_and_resize(record: Record, resolution: Resolution, crop: Crop) -> Resized:
+    """Return image and labels of H x W pixels: the image is resized by Lanczos, the labels by nearest neighbour.
 
     Args:
         record: image and labels of the same aspect ratio, not necessarily of the same size.
-        resolution: R.
-        crop: what to do with an image that is not square: "center" keeps the central square, "pad" pads the
-            shorter dimension with black (labels: class 0), "error" refuses it.
+        resolution: H x W.
+        crop: what to do with an image of another aspect ratio: "center" keeps the largest central rectangle of the
+            ratio, "pad" pads to the smallest one around the image with black (labels: class 0), "error" refuses it.
+            Whole pixels cannot give every ratio exactly. Unless H = W, "error" therefore accepts an image from which
+            "center" would remove less than one pixel of the resized image, and treats it like "center".
 
     Raises:
-        DataError: if the image is not square and `crop` is "error", or a square is smaller than R. The message starts
-            with a verb; the caller puts the file name before it.
+        DataError: if the aspect ratio differs and `crop` is "error", or the rectangle is smaller than H x W. The
+            message starts with a verb; the caller puts the file name before it.
     """
     check_size(record, resolution, crop)
-    image = make_square(record.image, crop).resize((resolution, resolution), Image.Resampling.LANCZOS)
+    size = image_size(resolution)[::-1]
+    image = to_aspect_ratio(record.image, resolution, crop).resize(size, Image.Resampling.LANCZOS)
     if record.label is None:
         return Resized(np.asarray(image), None)
     # Nearest: with a majority vote in each block, thin parts such as brows would lose most of their area.
-    label = make_square(Image.fromarray(record.label), crop).resize((resolution, resolution), Image.Resampling.NEAREST)
+    label = to_aspect_ratio(Image.fromarray(record.label), resolution, crop).resize(size, Image.Resampling.NEAREST)
     return Resized(np.asarray(image), np.asarray(label))
 
 
-def check_size(record: Record, resolution: int, crop: Crop) -> None:
+def check_size(record: Record, resolution: Resolution, crop: Crop) -> None:
     """Raise the DataError that `crop_and_resize` would raise, without resizing."""
-    sizes = [record.image.size] + ([] if record.label is None else [record.label.shape[::-1]])
-    width, height = sizes[0]
-    if width != height and crop == "error":
-        raise DataError(f"is {width} x {height}, not square; give --crop center or --crop pad (in a run: data.crop)")
-    sides = [max(size) if crop == "pad" else min(size) for size in sizes]
-    if (side := min(sides)) < resolution:
-        source = "gives" if sides[0] == side else "has a mask that gives"
-        remedy = larger_images(side, resolution)
-        raise DataError(f"{source} a square of {side} pixels, too small for {resolution}; {remedy}")
+    height, width = record.image.height, record.image.width
+    if crop == "error" and not _matches((height, width), resolution):
+        problem = f"is {width} x {height}, {not_of_ratio(resolution)}"
+        raise DataError(f"{problem}; give --crop center or --crop pad (in a run: data.crop)")
+    sizes = [(height, width)] + ([] if record.label is None else [record.label.shape])
+    rectangles = [_rectangle(size, resolution, crop) for size in sizes]
+    height, width = smallest = min(rectangles)
+    if height < image_size(resolution)[0] or width < image_size(resolution)[1]:
+        source = "gives" if rectangles[0] == smallest else "has a mask that gives"
+        is_square = isinstance(resolution, int)
+        shape = f"a square of {width} pixels" if is_square else f"{width} x {height} pixels (width x height)"
+        target = resolution if isinstance(resolution, int) else f"{resolution[1]} x {resolution[0]}"
+        raise DataError(f"{source} {shape}, too small for {target}; {larger_images(smallest, resolution)}")
 
 
-def make_square(image: Image.Image, crop: Crop) -> Image.Image:
-    """Return an image padded to a square if `crop` is "pad", otherwise its central square."""
-    width, height = image.size
-    if width == height:
+def to_aspect_ratio(image: Image.Image, resolution: Resolution, crop: Crop) -> Image.Image:
+    """Return an image padded to the aspect ratio of the resolution if `crop` is "pad", otherwise cropped to it."""
+    height, width = _rectangle((image.height, image.width), resolution, crop)
+    if (width, height) == image.size:
         return image
-    side = max(width, height) if crop == "pad" else min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
+    left, top = (image.width - width) // 2, (image.height - height) // 2
     # Pillow fills the area beyond the image with 0: black, or the background class.
-    return image.crop((left, top, left + side, top + side))
+    return image.crop((left, top, left + width, top + height))
+
+
+def _rectangle(size: Size, resolution: Resolution, crop: Crop) -> Size:
+    """Return the (height, width) of an image of this size after padding or cropping, rounded to whole pixels."""
+    height, width = size
+    ratio_height, ratio_width = image_size(resolution)
+    is_wide = width * ratio_height > height * ratio_width
+    if is_wide == (crop == "pad"):
+        return max(1, round(width * ratio_height / ratio_width)), width
+    return height, max(1, round(height * ratio_width / ratio_height))
+
+
+def _matches(size: Size, resolution: Resolution) -> bool:
+    """Return True if an image of this size counts as one of the resolution's aspect ratio."""
+    height, width = size
+    if isinstance(resolution, int):
+        return height == width
+    # After resizing by the side that is kept, the excess of the other side is below one pixel.
+    excess = width * resolution[0] - height * resolution[1]
+    return excess < height if excess > 0 else -excess < width

@@ -1,15 +1,18 @@
 """Options of the training data and of its augmentation, and the command line options that fill them."""
 
 import argparse
+import math
 import os
+import shlex
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
+
+from utils.sizes import MAX_RATIO, MAX_SIDE, Resolution, Size, format_resolution, image_size, to_resolution, trainable
 
 Crop = Literal["error", "center", "pad"]
 CROPS: tuple[Crop, ...] = get_args(Crop)
 ReadBy = Literal["auto", "index", "color"]
 READ_BY: tuple[ReadBy, ...] = get_args(ReadBy)
-RESOLUTIONS = [2**exponent for exponent in range(4, 11)]  # that the networks support
 MAX_PROBABILITY = 0.8  # with more, the augmentations leak into the generated images (ADA, section 2.3)
 
 
@@ -43,7 +46,8 @@ class DataConfig(FolderOptions):
     path: tuple[str, ...] = ()  # an LMDB, several LMDBs that form one data set, or a folder of files
     # Images without masks that join the pairs in `path`: a folder, an LMDB, or several. Each batch has as many of them.
     unlabelled: tuple[str, ...] = ()
-    crop: Crop = "error"  # how to treat a folder's images that are not square, see `datasets.crop_and_resize`
+    # How to treat a folder's images of another aspect ratio than the model's, see `datasets.crop_and_resize`.
+    crop: Crop = "error"
     mirror: bool = False  # mirror half of the images with their masks, swapping left and right partner classes
     soft_masks: bool = False  # soften the edges of real masks, see `datasets.transforms.soften`
     workers: int = 2  # processes that decode records, per training process; 0 decodes in the training process
@@ -93,20 +97,41 @@ def is_lmdb(path: str | os.PathLike[str]) -> bool:
     return not os.path.isdir(path) or is_prepared or os.path.lexists(os.path.join(path, "data.mdb"))
 
 
-def larger_images(side: int, resolution: int) -> str:
-    """Return the remedy, for a message, if images of `side` x `side` pixels are too small for the resolution."""
-    remedy = f"use images of at least {resolution} x {resolution} pixels"
-    lower = max((number for number in RESOLUTIONS if number <= side), default=None)
+def aspect_ratio(resolution: Resolution) -> Size:
+    """Return the lowest whole numbers (height, width) in the proportion of the resolution: (1, 1) for a square."""
+    height, width = image_size(resolution)
+    divisor = math.gcd(height, width)
+    return height // divisor, width // divisor
+
+
+def not_of_ratio(resolution: Resolution) -> str:
+    """Return the problem, for a message, of an image with another aspect ratio than the resolution."""
+    height, width = aspect_ratio(resolution)
+    return "not square" if height == width else f"not of the aspect ratio {width}:{height} (width:height)"
+
+
+def larger_images(size: Size, resolution: Resolution) -> str:
+    """Return the remedy, for a message, if images of this (height, width) are too small for the resolution."""
+    height, width = image_size(resolution)
+    remedy = f"use images of at least {width} x {height} pixels"
+    height, width = aspect_ratio(resolution)
+    most = min(size[0] // height, size[1] // width, MAX_SIDE * MAX_RATIO)
+    smaller = (to_resolution(height * times, width * times) for times in range(most, 0, -1))
+    lower = next(filter(trainable, smaller), None)
     if lower is None:
-        return f"{remedy} (the networks support {RESOLUTIONS[0]} and more)"
-    return f"{remedy}, or a lower resolution: --resolution {lower} to prepare data, {lower_resolution(lower)} to train"
+        return f"{remedy} (no lower resolution of this aspect ratio can be trained)"
+    option = format_resolution(lower)
+    return f"{remedy}, or a lower resolution: --resolution {option} to prepare data, {model_options(lower)} to train"
 
 
-def lower_resolution(resolution: int) -> str:
-    """Return the options that train at a resolution below that of a configuration."""
+def model_options(resolution: Resolution) -> str:
+    """Return the options, for a command line, that train at a resolution which differs from that of a configuration."""
+    short = min(image_size(resolution))
+    base = short >> (short.bit_length() - 3)  # the shorter side of the smallest map, 4 to 7
+    value = resolution if isinstance(resolution, int) else f"[{resolution[0]},{resolution[1]}]"
     return (
-        f"model.resolution={resolution} model.coarse_resolution={resolution // 2}"
-        f" model.render_resolution={resolution // 4}"
+        f"{shlex.quote(f'model.resolution={value}')} model.coarse_resolution={min(16 * base, short // 2)}"
+        f" model.render_resolution={min(4 * base, short // 4)}"
     )
 
 
@@ -115,7 +140,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", nargs="+", required=True, help="LMDB of images and masks, several that form one set, or a folder")
     add("--classes", default="", help="class table of a folder: a YAML file, or a built-in one such as celebamask13")
-    add("--crop", choices=CROPS, default="error", help="for a folder's images that are not square (default error)")
+    add("--crop", choices=CROPS, default="error", help="for a folder's images of another aspect ratio (default error)")
     add_folder_options(parser)
 
 

@@ -1,6 +1,6 @@
 """Data sets as training reads them: their interface, the order of the records, and uint8 batches on the CPU.
 
-Shapes: N batch size, R resolution.
+Shapes: N batch size, H x W resolution.
 """
 
 import multiprocessing.queues
@@ -19,13 +19,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datasets.labels import ClassTable
 from utils.errors import DataError
+from utils.sizes import Resolution
 
 
 class PairDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Base class of all data sets with masks: pairs of image uint8 [3, R, R] and label uint8 [R, R]."""
+    """Base class of all data sets with masks: pairs of image uint8 [3, H, W] and label uint8 [H, W]."""
 
     classes: ClassTable  # of the labels
-    resolution: int  # R
+    resolution: Resolution  # H x W
     paths: Sequence[str] = ("DATA",)  # as given to `datasets.opening.open_dataset`, for messages
     provenance: list[dict[str, Any]]  # origin of the records (source, count, tool) as plain data, one entry per source
 
@@ -82,7 +83,7 @@ def make_loader(
     workers: int = 0,
     pin_memory: bool = False,
 ) -> DataLoader[Any]:
-    """Return a loader of batches [images uint8 [N, 3, R, R], labels uint8 [N, R, R]] in the sampler's order.
+    """Return a loader of batches [images uint8 [N, 3, H, W], labels uint8 [N, H, W]] in the sampler's order.
 
     Batches of a data set without masks hold only images. The loader ends when the sampler does; with an
     `InfiniteSampler`, it never ends. The order does not depend on `workers`.

@@ -1,6 +1,6 @@
 """Data sets in LMDBs (layouts: `datasets.lmdb_reading`): images with class masks, and images alone.
 
-Shapes: K classes, R resolution. All tensors are uint8; `datasets.transforms` converts them.
+Shapes: K classes, H x W resolution. All tensors are uint8; `datasets.transforms` converts them.
 """
 
 from pathlib import Path
@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from datasets.data_config import ReadBy, larger_images
+from datasets.data_config import ReadBy, aspect_ratio, larger_images, model_options, not_of_ratio
 from datasets.data_loader import PairDataset
 from datasets.labels import ClassTable
 from datasets.lmdb_reading import count_records, decode, image_key, pair_keys, read, read_meta, resize
 from utils.errors import ContradictionError, DataError
+from utils.sizes import Resolution, format_resolution, image_size, to_resolution, trainable
 
 if TYPE_CHECKING:
     from datasets.mask_codes import Palette
@@ -35,7 +36,7 @@ class _LmdbImages:
         provenance: origin of the records (source, count, tool) as plain data.
     """
 
-    resolution: int
+    resolution: Resolution
 
     def __init__(self, path: Path, length_key: str) -> None:
         self.path = path
@@ -51,7 +52,7 @@ class _LmdbImages:
         raise NotImplementedError
 
     def image(self, index: int) -> Tensor:
-        """Return the image of a record, uint8 [3, R, R], without reading its label."""
+        """Return the image of a record, uint8 [3, H, W], without reading its label."""
         self._check_index(index)
         key = self.image_key(index)
         return self._pixels(decode(self.path, key), key)
@@ -71,18 +72,18 @@ class ImageDataset(_LmdbImages):
 
     Args:
         path: folder (or single file) of the LMDB.
-        resolution: side length R of the images; default: the largest stored size. Larger images are reduced by
-            Lanczos, smaller ones are refused.
+        resolution: size H x W of the images; default: the largest stored size. Larger images of the same aspect ratio
+            are reduced by Lanczos, others are refused.
 
     Attributes:
-        stored_size: side length of the stored images that are read.
+        stored_size: resolution of the stored images that are read.
 
     Raises:
-        DataError: if the LMDB is missing, has another layout, or stores no size of at least R. On access: if a record
-            is missing, cannot be decoded, or is smaller than R; the message names the record.
+        DataError: if the LMDB is missing, has another layout, or stores no size of at least H x W with this aspect
+            ratio. On access: if a record is missing, cannot be decoded, or is smaller than H x W; the message names it.
     """
 
-    def __init__(self, path: str | Path, resolution: int | None = None) -> None:
+    def __init__(self, path: str | Path, resolution: Resolution | None = None) -> None:
         if read(Path(path), "length") is None:
             raise DataError(f"{path} is not an LMDB of images without masks (it has no key `length`); give one")
         super().__init__(Path(path), "length")
@@ -92,20 +93,24 @@ class ImageDataset(_LmdbImages):
     def image_key(self, index: int) -> str:
         return image_key(self.stored_size, index)
 
-    def _choose_size(self, resolution: int | None) -> int:
+    def _choose_size(self, resolution: Resolution | None) -> Resolution:
         """Return the smallest stored size that is at least `resolution`, or the largest one if `resolution` is None."""
-        candidates = sorted({*_SIZES, self.meta.get("resolution", 0)})
+        candidates = sorted({*_SIZES, self.meta.get("resolution", _SIZES[0])}, key=image_size)
         sizes = [size for size in candidates if read(self.path, image_key(size, 0)) is not None]
         if not sizes:
             raise DataError(f"{self.path} has no key of image 0, such as {image_key(256, 0)}; write the data set again")
         if resolution is None:
-            return max(sizes)
-        if max(sizes) < resolution:
+            return sizes[-1]
+        fitting = [size for size in sizes if aspect_ratio(size) == aspect_ratio(resolution)]
+        if not fitting:
+            raise _other_ratio(self.path, sizes[-1], resolution)
+        if (largest := image_size(fitting[-1])) < image_size(resolution):
+            shown = ", ".join(map(format_resolution, fitting))
             raise DataError(
-                f"{self.path} holds images of sizes {sizes}, none of at least {resolution};"
-                f" {larger_images(max(sizes), resolution)}"
+                f"{self.path} holds images of sizes [{shown}], none of at least {format_resolution(resolution)};"
+                f" {larger_images(largest, resolution)}"
             )
-        return min(size for size in sizes if size >= resolution)
+        return next(size for size in fitting if image_size(size) >= image_size(resolution))
 
 
 class ImageMaskDataset(_LmdbImages, PairDataset):
@@ -113,8 +118,8 @@ class ImageMaskDataset(_LmdbImages, PairDataset):
 
     Args:
         path: folder (or single file) of the LMDB.
-        resolution: side length R of images and labels; default: as stored. Larger ones are reduced (images by
-            Lanczos, labels by nearest), smaller ones are refused.
+        resolution: size H x W of images and labels; default: as stored. Larger ones of the same aspect ratio are
+            reduced (images by Lanczos, labels by nearest), others are refused.
         num_classes: expected K; default: that of the stored class table or, without one, 13 (CelebAMask-HQ).
         read_by: "auto" refuses labels if their palettes contradict the class table, unless the stored description says
             "index"; "index" reads the ids and ignores palettes.
@@ -125,14 +130,15 @@ class ImageMaskDataset(_LmdbImages, PairDataset):
 
     Raises:
         DataError: if the LMDB is missing or has another layout or K, if its numbers of images and labels differ, or if
-            its first image is not square or not of the described size. On access: if a record cannot be decoded, is
-            smaller than R, its image and label differ in size, or its ids lie outside 0..K-1; the message names it.
+            its first image has another aspect ratio or not the described size. On access: if a record cannot be
+            decoded, is smaller than H x W, its image and label differ in size, or its ids lie outside 0..K-1; the
+            message names it.
     """
 
     def __init__(
         self,
         path: str | Path,
-        resolution: int | None = None,
+        resolution: Resolution | None = None,
         num_classes: int | None = None,
         read_by: ReadBy = "auto",
         classes: ClassTable | None = None,
@@ -143,26 +149,25 @@ class ImageMaskDataset(_LmdbImages, PairDataset):
         self.classes = classes or self.stored_classes
         self._checks_palettes = read_by == "auto" and self.meta.get("read_by") != "index"
         width, height = decode(self.path, first := self.image_key(0)).size
-        if width != height:
+        stored = to_resolution(height, width)
+        if (described := self.meta.get("resolution", stored)) != stored:
             raise DataError(
-                f"{self.path}: {first} is {width} x {height}; only square images can be used, crop them first"
+                f"{self.path}: meta says resolution {format_resolution(described)}, but {first} has"
+                f" {format_resolution(stored)}; write the data set again"
             )
-        if self.meta.get("resolution", width) != width:
-            raise DataError(
-                f"{self.path}: meta says {self.meta['resolution']} pixels a side, but {first} has {width};"
-                " write the data set again"
-            )
-        self.resolution = resolution or width
+        if resolution is not None and aspect_ratio(stored) != aspect_ratio(resolution):
+            raise _other_ratio(self.path, stored, resolution)
+        self.resolution = resolution or stored
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return image uint8 [3, R, R] and label uint8 [R, R] of a record."""
+        """Return image uint8 [3, H, W] and label uint8 [H, W] of a record."""
         return self.record(index)[:2]
 
     def image_key(self, index: int) -> str:
         return pair_keys(index)[0]
 
     def record(self, index: int) -> tuple[Tensor, Tensor, "Palette"]:
-        """Return image uint8 [3, R, R], label uint8 [R, R], and the palette of the label (empty if unchecked)."""
+        """Return image uint8 [3, H, W], label uint8 [H, W], and the palette of the label (empty if unchecked)."""
         self._check_index(index)
         image_key, label_key = pair_keys(index)
         image, (label, palette) = decode(self.path, image_key), self._decode_label(label_key)
@@ -231,3 +236,13 @@ def _check_lengths(path: Path) -> None:
     images, labels = (count_records(path, key, {}) for key in ("image-length", "label-length"))
     if images != labels:
         raise DataError(f"{path}: {images} images but {labels} labels; write the data set again")
+
+
+def _other_ratio(path: Path, stored: Resolution, resolution: Resolution) -> DataError:
+    """Return the error that an LMDB holds images of another aspect ratio than the resolution."""
+    height, width = image_size(stored)
+    option = format_resolution(resolution)
+    remedy = f"prepare the original files with --resolution {option}"
+    if trainable(stored):
+        remedy += f", or train with {model_options(stored)}"
+    return DataError(f"{path} holds images of {width} x {height} pixels, {not_of_ratio(resolution)}; {remedy}")

@@ -1,6 +1,6 @@
 """Checks of every record of a source before it is used: counts, sizes, classes, problems, and an image grid.
 
-Shapes: K classes, T side length of a tile.
+Shapes: K classes, T x U size of a tile.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from datasets.crop_and_resize import check_size, make_square
+from datasets.crop_and_resize import check_size, to_aspect_ratio
 from datasets.data_config import Crop
 from datasets.labels import ClassTable
 from datasets.mask_codes import Palette, palette_differences
@@ -20,8 +20,9 @@ from datasets.parallel import ordered_map
 from datasets.sources import Source
 from utils.errors import ContradictionError, DataError, printable
 from utils.images import colorize, grid, overlay
+from utils.sizes import Resolution, image_size
 
-TILE = 160
+TILE = 160  # shorter side
 _GRID_RECORDS, _GRID_COLUMNS = 24, 6
 _SHOWN_SIZES = 5
 
@@ -124,7 +125,11 @@ class Inspection:
 
 
 def inspect_source(
-    source: Source, workers: int, resolution: int | None = None, crop: Crop = "error", progress: ProgressBar = iter
+    source: Source,
+    workers: int,
+    resolution: Resolution | None = None,
+    crop: Crop = "error",
+    progress: ProgressBar = iter,
 ) -> Inspection:
     """Read and check every record of a source; see `check_records` for the arguments."""
     return Inspection(source, check_records(source, range(len(source)), workers, resolution, crop, progress))
@@ -134,7 +139,7 @@ def check_records(
     source: Source,
     indices: Sequence[int],
     workers: int,
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     crop: Crop = "error",
     progress: ProgressBar = iter,
 ) -> list[RecordCheck]:
@@ -144,7 +149,7 @@ def check_records(
         source: the source.
         indices: indices of these records.
         workers: number of worker processes; with 0 or 1, the calling process reads.
-        resolution: required side length; None for any.
+        resolution: required resolution; None for any.
         crop: as in `datasets.crop_and_resize.crop_and_resize`; unused without a resolution.
         progress: progress bar that wraps the results, such as tqdm.
     """
@@ -152,7 +157,7 @@ def check_records(
         return list(progress(checks))
 
 
-def _check_record(source: Source, resolution: int | None, crop: Crop, index: int) -> RecordCheck:
+def _check_record(source: Source, resolution: Resolution | None, crop: Crop, index: int) -> RecordCheck:
     try:
         record = source.read(index)
     except DataError as error:
@@ -168,26 +173,29 @@ def _check_record(source: Source, resolution: int | None, crop: Crop, index: int
     return RecordCheck(record.image.size, pixels, record.turned, record.ambiguous, record.palette)
 
 
-def preview_grid(source: Source, indices: Sequence[int], crop: Crop = "pad") -> np.ndarray:
+def preview_grid(source: Source, indices: Sequence[int], crop: Crop = "pad", shape: Resolution = 1) -> np.ndarray:
     """Return an image grid, uint8 [H, W, 3], of at most 24 records spread evenly over `indices`.
 
-    A tile shows an image [T, T] and, if there is a mask, the image overlaid with it on the right: [T, 2 T] in all.
+    A tile shows an image [T, U] and, if there is a mask, the image overlaid with it on the right: [T, 2 U] in all.
 
     Args:
         source: source of the records.
         indices: indices of the records that may be shown.
-        crop: "pad" pads images to squares; any other value crops them to their central squares.
+        crop: "pad" pads images to the tile's aspect ratio; any other value crops them to it.
+        shape: a resolution of the aspect ratio of the tiles; default: square.
     """
     places = np.linspace(0, len(indices) - 1, min(_GRID_RECORDS, len(indices))).round().astype(int)
-    tiles = [_tile(source, indices[place], crop) for place in places]
+    tiles = [_tile(source, indices[place], crop, shape) for place in places]
     return grid(np.stack(tiles), columns=_GRID_COLUMNS, padding=4)
 
 
-def _tile(source: Source, index: int, crop: Crop) -> np.ndarray:
+def _tile(source: Source, index: int, crop: Crop, shape: Resolution) -> np.ndarray:
     record = source.read(index)
-    image = np.asarray(make_square(record.image, crop).resize((TILE, TILE), Image.Resampling.LANCZOS))
+    height, width = image_size(shape)
+    size = (TILE * width // min(height, width), TILE * height // min(height, width))
+    image = np.asarray(to_aspect_ratio(record.image, shape, crop).resize(size, Image.Resampling.LANCZOS))
     if record.label is None or source.classes is None:
         return image
-    label = make_square(Image.fromarray(record.label), crop).resize((TILE, TILE), Image.Resampling.NEAREST)
+    label = to_aspect_ratio(Image.fromarray(record.label), shape, crop).resize(size, Image.Resampling.NEAREST)
     mask = colorize(np.asarray(label), source.classes.palette())
     return np.concatenate([image, overlay(image, mask)], axis=1)

@@ -3,7 +3,8 @@
 There are two layouts:
 - pairs: `image-0000000` (JPEG bytes), `label-0000000` (PNG bytes, 8-bit class ids), and `image-length` and
   `label-length` (ASCII digits);
-- images only, as in StyleGAN2 for PyTorch: `<size>-00000` (JPEG bytes) and `length` (ASCII digits).
+- images only, as in StyleGAN2 for PyTorch: `<size>-00000` (JPEG bytes) and `length` (ASCII digits); the size is a
+  side length such as 256, or height x width such as 256x128.
 This project also stores `meta`, JSON with the class table and the origin of the data, which other readers ignore.
 
 LMDB cannot open a file twice in one process, and an open LMDB (an `Environment`) must not be used after a fork. But
@@ -20,12 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from datasets.data_config import larger_images
+from datasets.data_config import aspect_ratio, larger_images, not_of_ratio
 from utils.errors import DataError, ReadingError
 from utils.images import open_image
 from utils.reading.checks import brief, check_regular, read_bytes
 from utils.reading.lmdb_pages import check_pages
 from utils.reading.plain import MAX_JSON_BYTES, parse_json
+from utils.sizes import Resolution, format_resolution, image_size, to_resolution
 
 if TYPE_CHECKING:
     import lmdb
@@ -34,7 +36,7 @@ META_KEY = "meta"
 META_FILE = "meta.json"  # holds `meta` beside a linked LMDB of another program, which is never changed
 META_VERSION = 1
 MAX_PIXELS = 2**26  # 8192 x 8192, the largest image size of both layouts
-_META_TYPES = {"resolution": int, "count": int, "source": str, "tool": str, "read_by": str}
+_META_TYPES = {"count": int, "source": str, "tool": str, "read_by": str}
 _WORDS = {int: "a whole number", str: "text"}
 _MAX_DIGITS = 18
 
@@ -47,9 +49,9 @@ def pair_keys(index: int) -> tuple[str, str]:
     return f"image-{index:07d}", f"label-{index:07d}"
 
 
-def image_key(size: int, index: int) -> str:
-    """Return the key of an image in an LMDB of images only; `size` is the side length that it is stored in."""
-    return f"{size}-{index:05d}"
+def image_key(size: Resolution, index: int) -> str:
+    """Return the key of an image in an LMDB of images only; `size` is the resolution that it is stored in."""
+    return f"{format_resolution(size)}-{index:05d}"
 
 
 def library() -> ModuleType:
@@ -113,6 +115,8 @@ def read(path: Path, key: str) -> bytes | None:
 def read_meta(path: Path) -> Mapping[str, Any]:
     """Return the description, `meta`, stored in or beside the LMDB; empty if there is none (LMDBs of other programs).
 
+    Its entry `resolution` is a `utils.sizes.Resolution`, stored as a number or as the list [height, width].
+
     Raises:
         DataError: if the LMDB cannot be read, or its description is invalid or of another version of the format.
     """
@@ -136,7 +140,9 @@ def read_meta(path: Path) -> Mapping[str, Any]:
     for name, kind in _META_TYPES.items():
         if name in meta and type(meta[name]) is not kind:
             raise DataError(f"{place} has {name} = {brief(meta[name])}, not {_WORDS[kind]}; write the data set again")
-    return meta
+    if "resolution" not in meta:
+        return meta
+    return {**meta, "resolution": _stored_resolution(meta["resolution"], place)}
 
 
 def count_records(path: Path, key: str, meta: Mapping[str, Any]) -> int:
@@ -173,21 +179,39 @@ def decode(path: Path, key: str) -> Image.Image:
     return image
 
 
-def resize(image: Image.Image, resolution: int, resampling: Image.Resampling, path: Path, key: str) -> Image.Image:
-    """Return a square image reduced to side `resolution`; `path` and `key` are for messages.
+def resize(
+    image: Image.Image, resolution: Resolution, resampling: Image.Resampling, path: Path, key: str
+) -> Image.Image:
+    """Return an image reduced to H x W pixels, the resolution; `path` and `key` are for messages.
 
     Raises:
-        DataError: if the image is not square, or smaller than `resolution`.
+        DataError: if the image has another aspect ratio, or is smaller than H x W.
     """
-    if image.size == (resolution, resolution):
+    target = image_size(resolution)[::-1]
+    if image.size == target:
         return image
     size = f"{image.width} x {image.height}"
-    if image.width != image.height:
-        raise DataError(f"{path}: {key} is {size}, not square; crop the images and write the data set again")
-    if image.width < resolution:
-        remedy = larger_images(image.width, resolution)
-        raise DataError(f"{path}: {key} is {size}, too small for {resolution}; {remedy}")
-    return image.resize((resolution, resolution), resampling)
+    stored = to_resolution(image.height, image.width)
+    if aspect_ratio(stored) != aspect_ratio(resolution):
+        problem = not_of_ratio(resolution)
+        raise DataError(f"{path}: {key} is {size}, {problem}; crop the images and write the data set again")
+    if image.width < target[0]:
+        remedy = larger_images((image.height, image.width), resolution)
+        shown = resolution if isinstance(resolution, int) else f"{target[0]} x {target[1]}"
+        raise DataError(f"{path}: {key} is {size}, too small for {shown}; {remedy}")
+    return image.resize(target, resampling)
+
+
+def _stored_resolution(value: Any, place: object) -> Resolution:
+    """Return a stored resolution; raise DataError unless it is a number above 0, or a list of two unequal ones."""
+    if type(value) is int and value > 0:
+        return value
+    if isinstance(value, list) and len(value) == 2 and all(type(side) is int and side > 0 for side in value):
+        height, width = value
+        if height != width:
+            return height, width
+    shown = f"{place} has resolution = {brief(value)}, not a whole number or [height, width]"
+    raise DataError(f"{shown}; write the data set again")
 
 
 def _open(path: Path, file: Path, size: int) -> "lmdb.Environment":

@@ -15,11 +15,12 @@ from PIL import Image
 from datasets.labels import ClassTable
 from datasets.lmdb_reading import META_FILE, META_VERSION, image_key, pair_keys
 from datasets.resumable_writer import ResumableWriter, move, not_writable, refuse_existing
+from utils.sizes import Resolution
 
 _JPEG_QUALITY = 95
 
 
-def describe(classes: ClassTable | None, resolution: int, count: int, source: str) -> dict[str, Any]:
+def describe(classes: ClassTable | None, resolution: Resolution, count: int, source: str) -> dict[str, Any]:
     """Return the description of a data set, stored as `meta`, as plain data; `classes` is None for images only."""
     return {
         "classes": None if classes is None else classes.to_dict(),
@@ -32,7 +33,7 @@ def describe(classes: ClassTable | None, resolution: int, count: int, source: st
 
 
 def encode_image(image: np.ndarray) -> bytes:
-    """Return image uint8 [R, R, 3] as JPEG bytes."""
+    """Return image uint8 [H, W, 3] as JPEG bytes."""
     jpeg = io.BytesIO()
     # 4:4:4, because subsampled colour would bleed over the edges of the parts, where the masks are exact to the pixel.
     Image.fromarray(image).save(jpeg, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)
@@ -40,7 +41,7 @@ def encode_image(image: np.ndarray) -> bytes:
 
 
 def encode_pair(image: np.ndarray, label: np.ndarray) -> tuple[bytes, bytes]:
-    """Return image uint8 [R, R, 3] as JPEG bytes and label uint8 [R, R] as PNG bytes."""
+    """Return image uint8 [H, W, 3] as JPEG bytes and label uint8 [H, W] as PNG bytes."""
     png = io.BytesIO()
     Image.fromarray(label).save(png, format="PNG")
     return encode_image(image), png.getvalue()
@@ -57,7 +58,7 @@ class LmdbWriter(ResumableWriter):
 
     Args:
         path: folder to create.
-        resolution: side length R of every image and label.
+        resolution: size H x W of every image and label.
         classes: class table stored with the data; None for images only.
         source: one line about the origin of the data.
 
@@ -65,7 +66,7 @@ class LmdbWriter(ResumableWriter):
         DataError: if `path` exists (it is never overwritten), is written by another process, or cannot be written.
     """
 
-    def __init__(self, path: str | Path, resolution: int, classes: ClassTable | None, source: str) -> None:
+    def __init__(self, path: str | Path, resolution: Resolution, classes: ClassTable | None, source: str) -> None:
         super().__init__(path, plan="")
         self.resolution = resolution
         self.classes = classes
@@ -80,7 +81,7 @@ class LmdbWriter(ResumableWriter):
             shutil.rmtree(self.partial, ignore_errors=True)
 
     def add(self, image: np.ndarray, label: np.ndarray) -> None:
-        """Append image uint8 [R, R, 3] and label uint8 [R, R]; a data set without classes stores only the image."""
+        """Append image uint8 [H, W, 3] and label uint8 [H, W]; a data set without classes stores only the image."""
         self.add_encoded(*encode_pair(image, label))
 
     def add_encoded(self, jpeg: bytes, png: bytes) -> None:

@@ -2,7 +2,7 @@
 
 The modules that read LMDBs and those that read folders are imported only when such data are opened.
 
-Shapes: R resolution. Images and labels stay uint8 here; see `datasets.transforms`.
+Shapes: H x W resolution. Images and labels stay uint8 here; see `datasets.transforms`.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ from datasets.data_loader import PairDataset
 from datasets.labels import ClassTable
 from utils.errors import DataError
 from utils.progress import progress
+from utils.sizes import Resolution, format_resolution, image_size
 
 if TYPE_CHECKING:
     from datasets.image_mask import ImageDataset, ImageMaskDataset
@@ -37,14 +38,14 @@ class FolderDataset(PairDataset):
 
     Args:
         source: the files; if they have no masks, only `image` can be used.
-        resolution: side length R of images and labels.
-        crop: what to do with images that are not square, see `datasets.crop_and_resize.crop_and_resize`.
+        resolution: size H x W of images and labels.
+        crop: what to do with images of another aspect ratio, see `datasets.crop_and_resize.crop_and_resize`.
 
     Raises:
         DataError: if the files have problems; and on access, if a file cannot be used. The message names the file.
     """
 
-    def __init__(self, source: "FileSource", resolution: int, crop: Crop) -> None:
+    def __init__(self, source: "FileSource", resolution: Resolution, crop: Crop) -> None:
         source.refuse_problems()
         self.source = source
         self.resolution = resolution
@@ -57,12 +58,12 @@ class FolderDataset(PairDataset):
         return len(self.source)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return image uint8 [3, R, R] and label uint8 [R, R] of a record."""
+        """Return image uint8 [3, H, W] and label uint8 [H, W] of a record."""
         image, label = self.source.read_resized(index, self.resolution, self.crop)
         return torch.tensor(image).permute(2, 0, 1).contiguous(), torch.tensor(label)
 
     def image(self, index: int) -> Tensor:
-        """Return image uint8 [3, R, R] of a record."""
+        """Return image uint8 [3, H, W] of a record."""
         image = self.source.read_resized(index, self.resolution, self.crop).image
         return torch.tensor(image).permute(2, 0, 1).contiguous()
 
@@ -75,7 +76,7 @@ class ShardedDataset(ConcatDataset[tuple[Tensor, Tensor]], PairDataset):
         names: paths of the data sets, for messages.
 
     Raises:
-        DataError: if their classes differ; the message names two of the data sets.
+        DataError: if their classes or resolutions differ; the message names two of the data sets.
     """
 
     def __init__(self, shards: Sequence[PairDataset], names: Sequence[str]) -> None:
@@ -85,6 +86,12 @@ class ShardedDataset(ConcatDataset[tuple[Tensor, Tensor]], PairDataset):
         self.resolution = shards[0].resolution
         self.provenance = [origin for shard in shards for origin in shard.provenance]
         for shard, name in zip(shards, names, strict=True):
+            if shard.resolution != self.resolution:
+                sizes = [format_resolution(data.resolution) for data in (shard, shards[0])]
+                raise DataError(
+                    f"{name} has images of {sizes[0]} pixels, but {names[0]} of {sizes[1]}; prepare both with the same"
+                    " resolution, or give one that is not larger"
+                )
             if difference := first_difference(shard.classes, self.classes):
                 raise DataError(
                     f"{name} has other classes than {names[0]}: {difference}; prepare both with the same class table"
@@ -103,19 +110,21 @@ class ImagesOnlyDataset(Dataset[tuple[Tensor]]):
         return self._ends[-1]
 
     def __getitem__(self, index: int) -> tuple[Tensor]:
-        """Return a tuple that holds only the image of a record, uint8 [3, R, R]."""
+        """Return a tuple that holds only the image of a record, uint8 [3, H, W]."""
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} is outside 0..{len(self) - 1}")
         shard = bisect_right(self._ends, index)
         return (self.shards[shard].image(index - (self._ends[shard - 1] if shard else 0)),)
 
 
-def open_dataset(config: DataConfig, resolution: int | None = None, num_classes: int | None = None) -> PairDataset:
+def open_dataset(
+    config: DataConfig, resolution: Resolution | None = None, num_classes: int | None = None
+) -> PairDataset:
     """Open the images with masks in `config.path` as one data set.
 
     Args:
         config: options of the data.
-        resolution: side length R of images and labels; None: as stored, only for LMDBs.
+        resolution: size H x W of images and labels; None: as stored, only for LMDBs.
         num_classes: required number of classes; None: any.
 
     Raises:
@@ -123,16 +132,16 @@ def open_dataset(config: DataConfig, resolution: int | None = None, num_classes:
             `num_classes`, or an option for folders is given without a folder.
     """
     _check(config, "images and masks")
-    if resolution is not None and resolution < 1:
-        raise DataError(f"resolution = {resolution}: choose a value above 0")
+    if resolution is not None and min(image_size(resolution)) < 1:
+        raise DataError(f"resolution = {format_resolution(resolution)}: choose a value above 0")
     shards = [_open_pairs(path, config, resolution, num_classes) for path in config.path]
     dataset = shards[0] if len(shards) == 1 else ShardedDataset(shards, config.path)
     dataset.paths = config.path
     return dataset
 
 
-def open_images(config: DataConfig, resolution: int) -> ImagesOnlyDataset:
-    """Open the images in `config.path`, resized to side `resolution`, for domain adaptation; masks are ignored.
+def open_images(config: DataConfig, resolution: Resolution) -> ImagesOnlyDataset:
+    """Open the images in `config.path`, resized to the resolution, for domain adaptation; masks are ignored.
 
     Raises:
         DataError: if no path is given, one cannot be used or holds no images, or an option for folders is given without
@@ -142,8 +151,8 @@ def open_images(config: DataConfig, resolution: int) -> ImagesOnlyDataset:
     return ImagesOnlyDataset([_open_images(path, config, resolution) for path in config.path])
 
 
-def open_unlabelled(config: DataConfig, resolution: int) -> ImagesOnlyDataset:
-    """Open the images without masks in `config.unlabelled`, resized to side `resolution`.
+def open_unlabelled(config: DataConfig, resolution: Resolution) -> ImagesOnlyDataset:
+    """Open the images without masks in `config.unlabelled`, resized to the resolution.
 
     Raises:
         DataError: if a path cannot be used, holds masks, or is also in `config.path`.
@@ -159,7 +168,7 @@ def open_unlabelled(config: DataConfig, resolution: int) -> ImagesOnlyDataset:
     return open_images(DataConfig(path=config.unlabelled, crop=config.crop, images_only=True), resolution)
 
 
-def _open_pairs(path: str, config: DataConfig, resolution: int | None, num_classes: int | None) -> PairDataset:
+def _open_pairs(path: str, config: DataConfig, resolution: Resolution | None, num_classes: int | None) -> PairDataset:
     if is_lmdb(path):
         from datasets.image_mask import ImageMaskDataset
 
@@ -176,7 +185,9 @@ def _open_pairs(path: str, config: DataConfig, resolution: int | None, num_class
     return FolderDataset(source, resolution, config.crop)
 
 
-def _open_images(path: str, config: DataConfig, resolution: int) -> "ImageMaskDataset | ImageDataset | FolderDataset":
+def _open_images(
+    path: str, config: DataConfig, resolution: Resolution
+) -> "ImageMaskDataset | ImageDataset | FolderDataset":
     if not is_lmdb(path):
         return FolderDataset(_find_files(path, replace(config, images_only=True)), resolution, config.crop)
     from datasets.image_mask import ImageDataset, ImageMaskDataset

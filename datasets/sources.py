@@ -21,6 +21,7 @@ from datasets.labels import ClassTable
 from datasets.lmdb_reading import holds_pairs, pair_keys
 from datasets.mask_codes import LMDB_REMEDY, REMEDY
 from utils.errors import DataError
+from utils.sizes import Resolution
 
 
 class Source(ABC):
@@ -51,7 +52,7 @@ class Source(ABC):
         """Return the mask's path or key, for messages."""
         return self.name(index)
 
-    def read_resized(self, index: int, resolution: int, crop: Crop) -> Resized:
+    def read_resized(self, index: int, resolution: Resolution, crop: Crop) -> Resized:
         """Return a record after `crop_and_resize`; a DataError names the file."""
         record = self.read(index)
         try:
@@ -154,7 +155,7 @@ class LmdbSource(Source):
             self.kind = "LMDB of images without masks"
             self._images = ImageDataset(path)
         self.meta = self._images.meta
-        self.resolution = self._images.resolution  # side length in pixels
+        self.resolution = self._images.resolution
 
     def __len__(self) -> int:
         return len(self._images)

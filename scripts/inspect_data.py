@@ -15,11 +15,13 @@ from pathlib import Path
 from datasets.data_config import add_source_options, parsed_folder
 from datasets.find import find_source
 from datasets.inspection import inspect_source, preview_grid
+from datasets.sources import LmdbSource
 from utils import cli
 from utils.errors import DataError, printable
 from utils.files import reason_not_writable
 from utils.images import save_png
 from utils.progress import progress
+from utils.sizes import format_resolution
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -41,13 +43,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         source.refuse_output(args.sheet)
     bar = partial(progress, total=len(source), desc="reading", unit="image")
     checked = inspect_source(source, args.workers, progress=bar)
-    for name in ("resolution", "count", "source", "tool"):
+    if "resolution" in source.meta:
+        print(f"resolution: {format_resolution(source.meta['resolution'])}")
+    for name in ("count", "source", "tool"):
         if name in source.meta:
             print(f"{name}: {printable(source.meta[name])}")
     for line in (*checked.lines(), *checked.problems):
         print(line)
     if args.sheet and checked.good:
-        save_png(preview_grid(source, checked.good), args.sheet)
+        shape = source.resolution if isinstance(source, LmdbSource) else 1
+        save_png(preview_grid(source, checked.good, shape=shape), args.sheet)
         print(f"wrote {printable(args.sheet)}")
     if problems := len(checked.problems):
         raise DataError(f"{printable(args.path)}: fix the problems listed above (number: {problems})")

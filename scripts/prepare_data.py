@@ -1,6 +1,7 @@
 """Prepare images and masks for training: check every file and write a data set.
 
     python -m scripts.prepare_data SOURCE OUT --resolution 256 [--classes FILE.yaml]
+    python -m scripts.prepare_data SOURCE OUT --resolution 256x128 --crop center
     python -m scripts.prepare_data SOURCE OUT --resolution 256 --images-folder FOLDER --masks-folder FOLDER
     python -m scripts.prepare_data SOURCE OUT --resolution 256 --images-only
 
@@ -31,7 +32,7 @@ from typing import Any
 from PIL import Image
 
 from datasets.class_files import celebamask13
-from datasets.data_config import CROPS, RESOLUTIONS, Crop, add_source_options, lower_resolution, parsed_folder
+from datasets.data_config import CROPS, Crop, add_source_options, model_options, parsed_folder
 from datasets.find import find_source
 from datasets.inspection import Inspection, inspect_source, preview_grid
 from datasets.lmdb_reading import image_key
@@ -43,6 +44,14 @@ from utils import cli
 from utils.errors import DataError, printable
 from utils.files import reason_not_writable
 from utils.progress import progress
+from utils.sizes import (
+    Resolution,
+    format_resolution,
+    image_size,
+    nearest_trainable,
+    parse_resolution,
+    trainable,
+)
 
 _SHOWN = 20  # maximum number of masks with contradictions that are listed
 _CONFIGS = {64: "faces_64_cpu", 128: "faces_128", 256: "celebamask_256", 512: "celebamask_512"}  # for celebamask13
@@ -53,12 +62,18 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
     parser.add_argument("source", metavar="SOURCE", type=Path)
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to create")
-    parser.add_argument("--resolution", type=int, required=True, help="side length in pixels, a power of two")
+    parser.add_argument(
+        "--resolution",
+        type=parse_resolution,
+        required=True,
+        help="side length in pixels such as 256, or HEIGHTxWIDTH such as 256x128",
+    )
     parser.add_argument(
         "--crop",
         choices=CROPS,
         default="error",
-        help="images that are not square: refuse them (default), keep the central square, or pad with background",
+        help="images of another aspect ratio (for one side length: images that are not square): refuse them (default), "
+        "keep the largest central part, or pad with background",
     )
     parser.add_argument("--skip-bad", action="store_true", help="leave out bad files")
     add_source_options(parser)
@@ -78,12 +93,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.images_only and source.classes is not None:
         raise DataError(f"{args.source} is an LMDB with masks, which cannot be left out; drop --images-only")
     if isinstance(source, LmdbSource) and source.resolution != args.resolution:
-        remedy = f"give --resolution {source.resolution}, or train on it without preparation"
-        if source.resolution not in RESOLUTIONS:
+        stored = format_resolution(source.resolution)
+        remedy = f"give --resolution {stored}, or train on it without preparation"
+        if not trainable(source.resolution):
             remedy = "train on it without preparation"
         raise DataError(
-            f"{args.source} has images of {source.resolution} pixels, and an LMDB is not resized; {remedy} (training"
-            " reduces larger images when it reads them)"
+            f"{args.source} has images of {stored} pixels, and an LMDB is not resized; {remedy} (training"
+            " reduces larger images of its aspect ratio when it reads them)"
         )
     bar = partial(progress, total=len(source), unit="image", desc="checking")
     checked = inspect_source(source, args.workers, args.resolution, args.crop, bar)
@@ -91,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(report)
     _stop_at_problems(source, checked, args)
     png = io.BytesIO()
-    Image.fromarray(preview_grid(source, checked.good, args.crop)).save(png, format="PNG")
+    Image.fromarray(preview_grid(source, checked.good, args.crop, args.resolution)).save(png, format="PNG")
     files = {"report.txt": f"{report}\n".encode(), "contact_sheet.png": png.getvalue()}
     if checked.problems:
         files["problems.txt"] = "".join(f"{problem}\n" for problem in checked.problems).encode()
@@ -104,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         file = source.path / "data.mdb" if os.path.isdir(source.path) else source.path
         link_lmdb(file, args.out, meta | ({"read_by": args.read_by} if args.read_by != "auto" else {}), files)
     print(
-        f"wrote {printable(args.out)}: {len(checked.good)} records at {args.resolution} pixels; "
+        f"wrote {printable(args.out)}: {len(checked.good)} records at {format_resolution(args.resolution)} pixels; "
         "look at contact_sheet.png in that folder"
     )
     print(_next_step(source, args))
@@ -115,16 +131,16 @@ def _command(args: argparse.Namespace) -> str:
     words = ["scripts.prepare_data", str(args.source)]
     names = ["masks", "classes", "split", "crop", "resolution", "images_folder", "image_suffix", "mask_suffix"]
     for name in (*names, "read_by", "images_only", "skip_unpaired", "skip_bad"):
-        value = getattr(args, name)
+        value = format_resolution(args.resolution) if name == "resolution" else getattr(args, name)
         if value and (name, value) != ("read_by", "auto"):
             words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
     return shlex.join(words)
 
 
 def _check(args: argparse.Namespace) -> None:
-    if args.resolution not in RESOLUTIONS:
-        shown = ", ".join(map(str, RESOLUTIONS))
-        raise DataError(f"--resolution {args.resolution}: the networks support powers of two; give one of {shown}")
+    if not trainable(args.resolution):
+        given, nearest = (format_resolution(size) for size in (args.resolution, nearest_trainable(args.resolution)))
+        raise DataError(f"--resolution {given}: the networks do not support this size; the nearest one is {nearest}")
     if not 0 <= args.workers <= 1024:
         raise DataError(f"--workers {args.workers} is out of range; give 0 to 1024")
     refuse_existing(args.out)
@@ -171,7 +187,7 @@ def _write(
         writer.finish(meta, files)
 
 
-def _encode(source: Source, resolution: int, crop: Crop, place: tuple[int, int]) -> list[tuple[bytes, bytes]]:
+def _encode(source: Source, resolution: Resolution, crop: Crop, place: tuple[int, int]) -> list[tuple[bytes, bytes]]:
     """Return (key, value) pairs of a record; `place`: number in the new data set, index in the source."""
     number, index = place
     image, label = source.read_resized(index, resolution, crop)
@@ -186,15 +202,16 @@ def _next_step(source: Source, args: argparse.Namespace) -> str:
     options = [_shell_word(f"data.path={_plain_value(args.out)}")]
     if classes is None:
         config, purpose = "adapt", "adapt the bundled model to it with"
-        if resolution < 64:  # too small for the bundled model
-            purpose = f"replace CHECKPOINT by a model of at most {resolution} pixels, and adapt it with"
+        if not isinstance(resolution, int) or resolution < 64:  # not for the bundled model
+            limit = "" if isinstance(resolution, int) else ", of this aspect ratio"
+            size = f"at most {format_resolution(resolution)} pixels{limit}"
+            purpose = f"replace CHECKPOINT by a model of {size}, and adapt it with"
             options.append("model.init_from=CHECKPOINT")
     else:
-        config, purpose = _CONFIGS[min(max(resolution, 64), 512)], "train on it with"
-        if resolution < 64:
-            options.append(lower_resolution(resolution))
-        elif resolution > 512:
-            options.append(f"model.resolution={resolution}")
+        short = min(image_size(resolution))
+        config, purpose = _CONFIGS[max(side for side in _CONFIGS if side <= max(short, 64))], "train on it with"
+        if resolution not in _CONFIGS:
+            options.append(model_options(resolution))
         if (classes.names, classes.transparent) != (celebamask13().names, celebamask13().transparent):
             options.append(f"model.num_classes={classes.num_classes}")
             options.append(shlex.quote(f"model.transparent_classes={list(classes.transparent)}"))

@@ -137,7 +137,7 @@ BREAKAGES: list[tuple[Edit, str]] = [
     (lambda t: t.put(b"meta", b"{"), "meta"),
     (lambda t: t.put(b"meta", b'{"classes": {"names": ["a"]}}'), "meta key: class table"),
     (lambda t: t.put(b"meta", b'{"count": 4}'), "image-length is 5 but meta says 4"),
-    (lambda t: t.put(b"meta", b'{"resolution": 8}'), "meta says 8 pixels a side, but image-0000000 has 16; write"),
+    (lambda t: t.put(b"meta", b'{"resolution": 8}'), "meta says resolution 8, but image-0000000 has 16; write"),
     (lambda t: t.put(b"meta", b'{"version": 2}'), "has version 2 of the data format, but this program reads 1"),
     (lambda t: t.delete(b"label-0000002"), "label-0000002 is missing"),
     (lambda t: t.put(b"image-0000002", b"junk"), "image-0000002 cannot be decoded"),

@@ -18,7 +18,7 @@ from PIL import Image
 import train
 from configs import load_config
 from datasets.class_files import celebamask13, load_table
-from datasets.data_config import RESOLUTIONS, DataConfig
+from datasets.data_config import DataConfig
 from datasets.image_mask import ImageDataset, ImageMaskDataset
 from datasets.inspection import TILE
 from datasets.labels import numbered_table
@@ -379,7 +379,9 @@ def test_pictures_that_are_not_square(pairs: Path, tmp_path: Path, refused) -> N
 
 def test_mistakes_in_the_command(pairs: Path, refused, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert "--resolution 48: the networks support powers of two" in refused(pairs, "--resolution", "48")
+    assert "--resolution 50: the networks do not support this size; the nearest one is 48" in refused(
+        pairs, "--resolution", "50"
+    )
     assert "too small for 64" in refused(pairs, "--resolution", "64")
     assert "absent does not exist" in refused(tmp_path / "absent")
     assert "empty holds no images" in refused(tmp_path / "empty")
@@ -507,7 +509,7 @@ def printed_command(printed: str) -> list[str]:
 
 
 @pytest.mark.parametrize("is_own_table", [True, False])
-@pytest.mark.parametrize("resolution", RESOLUTIONS)
+@pytest.mark.parametrize("resolution", [2**exponent for exponent in range(4, 11)])
 def test_the_command_that_is_printed_fits_the_data(monkeypatch, resolution: int, is_own_table: bool) -> None:
     monkeypatch.chdir(ROOT)
     table = replace(numbered_table(5), transparent=(4,)) if is_own_table else celebamask13()
@@ -597,7 +599,7 @@ def test_the_remedies_for_images_that_are_too_small_work(tmp_path: Path, pairs: 
 
 
 @pytest.mark.parametrize(
-    ("side", "remedy"), [(SIZE, "give --resolution 32, or train on it"), (48, "train on it without")]
+    ("side", "remedy"), [(SIZE, "give --resolution 32, or train on it"), (50, "train on it without")]
 )
 def test_the_remedies_for_an_lmdb_of_another_size(tmp_path: Path, refused, side: int, remedy: str) -> None:
     with LmdbWriter(tmp_path / "lmdb", side, celebamask13(), "tests") as writer:
