@@ -73,6 +73,12 @@ class RunConfig:
                 f"metrics.every_images = {self.metrics.every_images}: metrics need masks, but data.images_only omits "
                 "them; set metrics.every_images=0, and run scripts.evaluate on data with masks"
             )
+        height, width = self.model.image_size
+        if self.augment.quarter_turns and height != width:
+            raise ValueError(
+                f"augment.quarter_turns = true: images of model.resolution = [{height}, {width}] do not fit after a "
+                "quarter turn; set augment.quarter_turns=false"
+            )
         if {"local", "render"} <= set(self.training.freeze) and self.losses.path_length_every:
             raise ValueError(
                 f"losses.path_length_every = {self.losses.path_length_every}: the path length penalty has no effect "

@@ -51,7 +51,7 @@ def check_size(record: Record, resolution: Resolution, crop: Crop) -> None:
         problem = f"is {width} x {height}, {not_of_ratio(resolution)}"
         raise DataError(f"{problem}; give --crop center or --crop pad (in a run: data.crop)")
     sizes = [(height, width)] + ([] if record.label is None else [record.label.shape])
-    rectangles = [_rectangle(size, resolution, crop) for size in sizes]
+    rectangles = [cropped_size(size, resolution, crop) for size in sizes]
     height, width = smallest = min(rectangles)
     if height < image_size(resolution)[0] or width < image_size(resolution)[1]:
         source = "gives" if rectangles[0] == smallest else "has a mask that gives"
@@ -63,7 +63,7 @@ def check_size(record: Record, resolution: Resolution, crop: Crop) -> None:
 
 def to_aspect_ratio(image: Image.Image, resolution: Resolution, crop: Crop) -> Image.Image:
     """Return an image padded to the aspect ratio of the resolution if `crop` is "pad", otherwise cropped to it."""
-    height, width = _rectangle((image.height, image.width), resolution, crop)
+    height, width = cropped_size((image.height, image.width), resolution, crop)
     if (width, height) == image.size:
         return image
     left, top = (image.width - width) // 2, (image.height - height) // 2
@@ -71,7 +71,7 @@ def to_aspect_ratio(image: Image.Image, resolution: Resolution, crop: Crop) -> I
     return image.crop((left, top, left + width, top + height))
 
 
-def _rectangle(size: Size, resolution: Resolution, crop: Crop) -> Size:
+def cropped_size(size: Size, resolution: Resolution, crop: Crop) -> Size:
     """Return the (height, width) of an image of this size after padding or cropping, rounded to whole pixels."""
     height, width = size
     ratio_height, ratio_width = image_size(resolution)

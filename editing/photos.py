@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from datasets.crop_and_resize import Resized, crop_and_resize
+from datasets.crop_and_resize import Resized, crop_and_resize, cropped_size
 from datasets.data_config import CROPS, Crop, ReadBy
 from datasets.decoding import SUFFIXES, read_pair
 from datasets.labels import ClassTable
@@ -22,6 +22,7 @@ from datasets.pairing import same_name
 from utils.errors import DataError, EditError, ReadingError
 from utils.images import FORMATS
 from utils.reading.checks import check_regular, normalized
+from utils.sizes import Resolution, image_size
 
 MAX_BYTES = 2**26  # of a file; JPEG and PNG files of MAX_PIXELS are usually much smaller
 MAX_PIXELS = 2**26  # 8192 x 8192; such an image takes 192 MiB when decoded
@@ -60,7 +61,7 @@ def find_masks(images: Sequence[Path], folder: Path) -> list[Path]:
 
 
 def read_photo(
-    image: Path, mask: Path | None, classes: ClassTable, resolution: int, crop: Crop, read_by: ReadBy = "auto"
+    image: Path, mask: Path | None, classes: ClassTable, resolution: Resolution, crop: Crop, read_by: ReadBy = "auto"
 ) -> Resized:
     """Read a photo as uint8 [H, W, 3] and, if there is a mask, its labels as uint8 [H, W].
 
@@ -80,9 +81,11 @@ def read_photo(
             " have been upright: check the result, or save the photo upright, without an EXIF orientation",
             file=sys.stderr,
         )
-    side = max(record.image.size) if crop == "pad" else min(record.image.size)
-    if side < resolution:
-        raise EditError(f"{image}: makes a square of {side} pixels, the model needs {resolution}; give a larger image")
+    height, width = cropped_size((record.image.height, record.image.width), resolution, crop)
+    needed_height, needed_width = image_size(resolution)
+    if height < needed_height or width < needed_width:
+        sizes = f"makes {width} x {height} pixels, the model needs {needed_width} x {needed_height}"
+        raise EditError(f"{image}: {sizes}; give a larger image")
     try:
         return crop_and_resize(record, resolution, crop)
     except DataError as error:

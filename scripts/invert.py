@@ -70,7 +70,7 @@ REPORT = "report.json"
 PREPARED: dict[Crop, str] = {
     "error": "each photo",  # photos that are not square are refused
     "center": "the central square of each photo (--crop pad pads it instead)",
-    "pad": "each photo, padded to a square (--crop center crops it instead)",
+    "pad": "each photo, padded to the shape of the model (--crop center crops it instead)",
 }
 
 

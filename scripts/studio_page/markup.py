@@ -84,9 +84,9 @@ def source_face(model: StudioModel, seed: int) -> str:
 
 def thumbnail(image: np.ndarray) -> str:
     """Return a data URI of the image, its sides reduced to at most THUMBNAIL pixels."""
-    side = min(THUMBNAIL, len(image))
-    small = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BOX))
-    return _image_uri(small, "jpeg")
+    small = Image.fromarray(image)
+    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX, reducing_gap=None)
+    return _image_uri(np.asarray(small), "jpeg")
 
 
 def status(text: str) -> str:
@@ -94,10 +94,11 @@ def status(text: str) -> str:
     return f'<p class="studio-status" role="status">{html.escape(text)}</p>'
 
 
-def part_colors(model: StudioModel) -> str:
-    """Return CSS that marks the button of each part with the colour that the part has in masks."""
+def model_style(model: StudioModel) -> str:
+    """Return CSS with the shape of the images, and with the colour that each part's button shows and masks have."""
+    height, width = model.config.image_size
     first = len(model.part_names) - model.config.num_classes + 1
-    return "".join(
+    return f":root {{ --tall: {height / width}; }}\n" + "".join(
         f'#studio-part label:nth-child({first + index})::before {{ content: ""; background: rgb{tuple(color)}; }}\n'
         for index, color in enumerate(model.classes.colors)
     )

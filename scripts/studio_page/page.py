@@ -49,7 +49,7 @@ def launch(model: StudioModel, uploads: Uploads, seed: int, host: str, port: int
         theme=gr.themes.Base(
             primary_hue="indigo", neutral_hue="stone", font=font, font_mono=("ui-monospace", "monospace")
         ),
-        css=markup.STYLE.read_text(encoding="utf-8") + markup.part_colors(model),
+        css=markup.STYLE.read_text(encoding="utf-8") + markup.model_style(model),
     )
     return page
 

@@ -106,14 +106,14 @@ def draw_flips() -> Tensor:
 
 
 def test_flips_are_told_from_other_changes() -> None:
-    matrices, flipped = sample_geometry(4000, SIDE, probability(0.8), quarter_turns=True)
+    matrices, flipped = sample_geometry(4000, (SIDE, SIDE), probability(0.8), quarter_turns=True)
     assert torch.equal(torch.linalg.det(matrices[:, :, :2]) < 0, flipped)
     assert abs(flipped.float().mean() - 0.4) < 0.03
 
 
 def test_geometry_occurs_as_often_as_asked() -> None:
     """Scales: untouched are those that no draw of the two kinds hit."""
-    matrices = sample_geometry(20000, SIDE, probability(0.3), quarter_turns=False)[0][:, :, :2]
+    matrices = sample_geometry(20000, (SIDE, SIDE), probability(0.3), quarter_turns=False)[0][:, :, :2]
     scale = torch.linalg.det(matrices).abs()
     assert abs(((scale - 1).abs() > 1e-5).float().mean() - 0.3) < 0.02
     log = scale[(scale - 1).abs() > 1e-5].sqrt().log2()

@@ -112,7 +112,7 @@ def test_what_cannot_be_used(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=message):
             read_photo(path, None, TABLE, 32, "error")
     with pytest.raises(
-        EditError, match=r"a\.png: makes a square of 64 pixels, the model needs 128; give a larger image"
+        EditError, match=r"a\.png: makes 64 x 64 pixels, the model needs 128 x 128; give a larger image"
     ):
         read_photo(image, None, TABLE, 128, "error")
     with pytest.raises(DataError, match=r"m\.png: is 32 x 32, but its image .* 64 x 64; make both the same size"):

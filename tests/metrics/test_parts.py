@@ -26,6 +26,14 @@ def test_square_around_a_part(rectangle, square):
     assert _squares(labels == 1, margin=0.25).tolist() == [square]
 
 
+def test_squares_stay_inside_an_image_of_any_shape():
+    masks = torch.zeros(3, 32, 48, dtype=torch.bool)
+    masks[0, 10:18, 40:48] = True
+    masks[1, 24:32, 0:8] = True
+    masks[2, 2:30, 4:44] = True  # as wide as no square in the image
+    assert _squares(masks, margin=0.25).tolist() == [[8, 36, 12], [20, 0, 12], [0, 8, 32]]
+
+
 def test_crop_without_margin_or_scaling_is_the_pixels():
     images = torch.randint(256, (1, 3, 32, 32), dtype=torch.uint8)
     _, labels = sample(5, 9, 8, 8)
