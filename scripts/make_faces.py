@@ -1,15 +1,19 @@
-"""Generate the embedded data set: procedural faces with exact masks of 13 or 26 classes.
+"""Generate the embedded data set: procedural faces, or figures down to the waist, with exact masks.
 
     python -m scripts.make_faces OUT --count 10000 --resolution 64 --seed 0
     python -m scripts.make_faces OUT --count 1000 --resolution 64 --seed 7 --style sketch --images-only
     python -m scripts.make_faces OUT --count 2 --resolution 256 --seed 1 --files --framing wide
     python -m scripts.make_faces OUT --count 5000 --resolution 128 --classes 26
+    python -m scripts.make_faces OUT --count 5000 --resolution 96x64 --classes 16
 
 Writes images and masks to an LMDB in the new folder OUT. With --images-only it writes images without masks, for domain
 adaptation; with --files it writes PNG files (OUT/images/00000.png and OUT/masks/00000.png), for inversion and editing.
 Close framing is that of CelebA-HQ. Wide framing also shows the shoulders; the bundled model was trained on wide faces.
 The 13 classes are those of CelebAMask-HQ in the paper. The 26 (datasets/tables/faces26.yaml) separate left and right,
 irises, lips, beard and moustache, necklace, collar, lenses and hat band; the images are the same.
+--resolution HEIGHTxWIDTH gives another shape. An image that is at least 1.25 times as high as wide shows the person
+down to the waist, with arms and hands, smaller in wide framing; other shapes show more around the face. The 16 classes
+(datasets/tables/figures16.yaml) separate arms, sleeves and lower clothes, which are skin and cloth otherwise.
 Face i depends only on i, --seed, --style and --framing, not on --count or --workers; --resolution changes only its
 detail. Pillow 13 rounds some pixels differently from Pillow 12.
 """
@@ -25,14 +29,23 @@ from typing import Any
 from datasets.class_files import CLASSES_FILE, load_table, to_yaml
 from datasets.lmdb_writer import LmdbWriter, encode_pair, new_folder
 from datasets.parallel import ordered_map
-from datasets.synthetic_faces import FRAMINGS, MAX_RESOLUTION, MIN_RESOLUTION, STYLES, draw_face
+from datasets.synthetic_faces import (
+    FRAMINGS,
+    MAX_RATIO,
+    MAX_RESOLUTION,
+    MIN_RESOLUTION,
+    STYLES,
+    draw_face,
+    shows_figure,
+)
 from utils import cli
 from utils.errors import DataError, printable
 from utils.images import save_label_png, save_png
 from utils.progress import progress
+from utils.sizes import Resolution, format_resolution, parse_resolution
 
 _MAX_COUNT = 10_000_000
-_TABLES = {13: "celebamask13", 26: "faces26"}
+_TABLES = {13: "celebamask13", 16: "figures16", 26: "faces26"}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -43,7 +56,9 @@ def main(argv: list[str] | None = None) -> None:
     """
     options = _parser().parse_args(argv)
     _check_range("--count", options.count, 1, _MAX_COUNT)
-    _check_range("--resolution", options.resolution, MIN_RESOLUTION, MAX_RESOLUTION)
+    _check_resolution(options.resolution)
+    if options.classes == 16 and not shows_figure(options.resolution):
+        raise DataError("--classes 16 is for figures: give a --resolution such as 96x64, or --classes 13 or 26")
     _check_range("--seed", options.seed, 0, 2**32 - 1)
     _check_range("--workers", options.workers, 0, 1024)
     if options.files:
@@ -53,7 +68,8 @@ def main(argv: list[str] | None = None) -> None:
         with LmdbWriter(options.out, options.resolution, classes, _command(options)) as writer:
             for pair in _faces(options, encoded=True):
                 writer.add_encoded(*pair)
-    what = f"{options.count} faces ({options.resolution} pixels, {options.framing} framing)"
+    kind, size = "figures" if shows_figure(options.resolution) else "faces", format_resolution(options.resolution)
+    what = f"{options.count} {kind} ({size} pixels, {options.framing} framing)"
     print(f"wrote {what} to {printable(options.out)}")
 
 
@@ -88,11 +104,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = cli.Parser(__doc__)
     parser.add_argument("out", metavar="OUT", help="folder to create")
     parser.add_argument("--count", type=int, default=10_000, help="number of faces (default %(default)s)")
-    parser.add_argument("--resolution", type=int, default=64, help="side length in pixels (default %(default)s)")
+    size = "side length in pixels, or HEIGHTxWIDTH such as 96x64 (default %(default)s)"
+    parser.add_argument("--resolution", type=parse_resolution, default=64, help=size)
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other faces (default %(default)s)")
     parser.add_argument("--style", choices=STYLES, default=STYLES[0], help="drawing style (default %(default)s)")
     parser.add_argument("--framing", choices=FRAMINGS, default="close", help="size of the faces (default %(default)s)")
-    parser.add_argument("--classes", type=int, choices=_TABLES, default=13, help="number of classes (default 13)")
+    parser.add_argument(
+        "--classes", type=int, choices=_TABLES, default=13, help="number of classes (default 13; 16: figures)"
+    )
     parser.add_argument("--images-only", action="store_true", help="write no masks")
     parser.add_argument("--files", action="store_true", help="write PNG files instead of an LMDB")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
@@ -101,11 +120,21 @@ def _parser() -> argparse.ArgumentParser:
 
 def _command(options: argparse.Namespace) -> str:
     """Return the command with all options that determine the faces; the LMDB stores it."""
-    words = [f"scripts.make_faces --count {options.count} --resolution {options.resolution} --seed {options.seed}"]
+    size = format_resolution(options.resolution)
+    words = [f"scripts.make_faces --count {options.count} --resolution {size} --seed {options.seed}"]
     words += [f"--framing {options.framing}"]
     words += [f"--style {options.style}"] * (options.style != STYLES[0]) + ["--images-only"] * options.images_only
     words += [f"--classes {options.classes}"] * (options.classes != 13)
     return " ".join(words)
+
+
+def _check_resolution(resolution: Resolution) -> None:
+    if isinstance(resolution, int):
+        return _check_range("--resolution", resolution, MIN_RESOLUTION, MAX_RESOLUTION)
+    short, long = sorted(resolution)
+    if not MIN_RESOLUTION <= short <= MAX_RESOLUTION or long > MAX_RATIO * short:
+        limits = f"a shorter side of {MIN_RESOLUTION} to {MAX_RESOLUTION} and a longer one of at most twice that"
+        raise DataError(f"--resolution {format_resolution(resolution)} is out of range; give {limits}")
 
 
 def _check_range(option: str, value: int, low: int, high: int) -> None:

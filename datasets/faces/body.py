@@ -1,12 +1,12 @@
 """Neck, clothes and necklace."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from datasets.faces.attributes import FaceAttributes, Head, Outfit
 from datasets.faces.canvas import CLOTH, COLLAR, NECK, NECKLACE, Canvas, mix, shade
-from datasets.faces.curves import Points, between, ellipse, mirrored, moved, ribbon, smooth
+from datasets.faces.curves import Point, Points, between, ellipse, mirrored, moved, ribbon, smooth
 from datasets.faces.head import MIDDLE, SIDES, outline
 
 _FLOOR = 1.4  # y of a point that lies below the image in every pose
@@ -25,18 +25,30 @@ def draw_neck(canvas: Canvas, head: Head, outfit: Outfit) -> None:
         canvas.glaze(ribbon(np.array(tendon), 0.014), shade(skin, 0.62), 0.25, (NECK,), softness=0.006)
 
 
-def draw_outfit(canvas: Canvas, face: FaceAttributes) -> None:
-    """Draw the clothed shoulders with the pattern and the folds of the cloth, then the collar."""
+def draw_outfit(canvas: Canvas, face: FaceAttributes, sides: Sequence[Point] = ()) -> None:
+    """Draw the clothed shoulders with the pattern and the folds of the cloth, then the collar.
+
+    `sides` are points of the right edge of the garment, from the shoulder down; default: shoulders with arms.
+    """
     outfit = face.outfit
     w, top = outfit.shoulders, outfit.top
     right = [(MIDDLE, top + 0.02), (MIDDLE + outfit.neck * 1.15, top - 0.01), (MIDDLE + w * 0.62, top + 0.045)]
-    right += [(MIDDLE + w * 0.92, top + 0.105), (MIDDLE + w * 1.10, top + 0.25), (MIDDLE + w * 1.15, _FLOOR)]
+    right += sides or [
+        (MIDDLE + w * 0.92, top + 0.105),
+        (MIDDLE + w * 1.10, top + 0.25),
+        (MIDDLE + w * 1.15, _FLOOR),
+    ]
     shoulder = smooth(right)
     canvas.fill(between(shoulder, mirrored(shoulder)), outfit.color, CLOTH)
-    if outfit.pattern in _PATTERNS:
-        _PATTERNS[outfit.pattern](canvas, outfit)
+    draw_pattern(canvas, outfit, CLOTH)
     _draw_folds(canvas, face)
     _COLLARS[outfit.kind](canvas, face)
+
+
+def draw_pattern(canvas: Canvas, outfit: Outfit, part: int) -> None:
+    """Draw the pattern of the cloth on one part of the garment."""
+    if outfit.pattern in _PATTERNS:
+        _PATTERNS[outfit.pattern](canvas, outfit, part)
 
 
 def draw_necklace(canvas: Canvas, outfit: Outfit) -> None:
@@ -61,43 +73,43 @@ def _draw_folds(canvas: Canvas, face: FaceAttributes) -> None:
         canvas.glaze(ribbon(fold, (0.004, 0.02, 0.008)), dark, 0.45, (CLOTH,), softness=0.006)
 
 
-def _draw_stripes(canvas: Canvas, outfit: Outfit) -> None:
+def _draw_stripes(canvas: Canvas, outfit: Outfit, part: int) -> None:
     def stripe(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         # Curved like the cloth over the shoulders.
         return _band(y - 0.35 * (x - MIDDLE) ** 2, 0.045, 0.016) * 0.85
 
-    canvas.dye(CLOTH, mix(outfit.color, outfit.accent, 0.7), stripe)
+    canvas.dye(part, mix(outfit.color, outfit.accent, 0.7), stripe)
 
 
-def _draw_checks(canvas: Canvas, outfit: Outfit) -> None:
+def _draw_checks(canvas: Canvas, outfit: Outfit, part: int) -> None:
     def check(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return 0.45 * _band(x, 0.075, 0.022) + 0.45 * _band(y, 0.075, 0.022)
 
-    canvas.dye(CLOTH, mix(outfit.color, outfit.accent, 0.6), check)
+    canvas.dye(part, mix(outfit.color, outfit.accent, 0.6), check)
 
 
-def _draw_dots(canvas: Canvas, outfit: Outfit) -> None:
+def _draw_dots(canvas: Canvas, outfit: Outfit, part: int) -> None:
     def dot(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         row = np.floor(y / 0.042)
         across = (x + 0.03 * (row % 2)) % 0.06 - 0.03
         down = y % 0.042 - 0.021
         return (across**2 + down**2 < 0.009**2).astype(np.float32)
 
-    canvas.dye(CLOTH, mix(outfit.color, (240, 238, 230), 0.8), dot)
+    canvas.dye(part, mix(outfit.color, (240, 238, 230), 0.8), dot)
 
 
 def _band(position: np.ndarray, period: float, width: float) -> np.ndarray:
     return (position % period < width).astype(np.float32)
 
 
-def _draw_knit(canvas: Canvas, outfit: Outfit) -> None:
+def _draw_knit(canvas: Canvas, outfit: Outfit, part: int) -> None:
     def rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return 1 + 0.10 * np.sin(y * 420 + 2.2 * np.abs(np.sin(x * 200)))
 
-    canvas.modulate(CLOTH, rows)
+    canvas.modulate(part, rows)
 
 
-_PATTERNS: dict[str, Callable[[Canvas, Outfit], None]] = {
+_PATTERNS: dict[str, Callable[[Canvas, Outfit, int], None]] = {
     "stripes": _draw_stripes,
     "checks": _draw_checks,
     "dots": _draw_dots,

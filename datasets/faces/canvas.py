@@ -12,20 +12,25 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from datasets.faces.curves import Point, Points
+from utils.sizes import Resolution, image_size
 
 SUPERSAMPLING = 3
 # Ids of the 13 classes of celebamask13. Drawing functions may label a smaller part, listed below, instead.
 BACKGROUND, SKIN, EYE, BROW, MOUTH, NOSE, EAR, HAIR, NECK, CLOTH, GLASSES, HAT, EARRING = range(13)
 EYES, IRISES, BROWS, EARS = ({-1: part, 1: part + 1} for part in range(13, 21, 2))  # by side: in the left, right half
 UPPER_LIP, LOWER_LIP, BEARD, MOUSTACHE, NECKLACE, COLLAR, LENS, HAT_BAND = range(21, 29)
+ARM, SLEEVE, LOWER_CLOTHES = range(29, 32)  # of figures; hands belong to the arms
 # For each id, the class of the 13 that contains it.
 _CLASSES_13 = bytes([*range(13), *(EYE,) * 4, *(BROW,) * 2, *(EAR,) * 2, *(MOUTH,) * 2, *(SKIN,) * 2])
-_CLASSES_13 += bytes([NECK, CLOTH, GLASSES, HAT])
+_CLASSES_13 += bytes([NECK, CLOTH, GLASSES, HAT, SKIN, CLOTH, CLOTH])
 # The ids of the classes of faces26, in their order. There, mouth is what is between the lips, and glasses are frames.
 _FACES_26 = (BACKGROUND, SKIN, *EYES.values(), *IRISES.values(), *BROWS.values(), UPPER_LIP, LOWER_LIP, MOUTH, NOSE)
 _FACES_26 += (*EARS.values(), HAIR, BEARD, MOUSTACHE, NECK, NECKLACE, CLOTH, COLLAR, GLASSES, LENS, HAT, HAT_BAND)
 _FACES_26 += (EARRING,)
-_IDS_26 = bytes(_FACES_26.index(part) if part in _FACES_26 else 0 for part in range(29))
+_IDS_26 = bytes(_FACES_26.index(part) if part in _FACES_26 else 0 for part in range(ARM))
+_IDS_26 += bytes(_FACES_26.index(part) for part in (SKIN, CLOTH, CLOTH))
+# For each number of classes, the class of each id; those of figures16 are the 13 and three more.
+_IDS = {13: _CLASSES_13, 16: _CLASSES_13[:ARM] + bytes([13, 14, 15]), 26: _IDS_26}
 FACE = (SKIN, NOSE)
 FLESH = (SKIN, NOSE, EAR, NECK)
 _PIVOT = (0.5, 0.55)  # center of rotation and scaling
@@ -77,9 +82,11 @@ class Canvas:
     In `within` and `part`, an id of the 13 classes includes the smaller parts of this class.
     """
 
-    def __init__(self, resolution: int, pose: Pose, background: Image.Image) -> None:
-        self.size = resolution * SUPERSAMPLING
-        self.image = background.resize((self.size, self.size), Image.Resampling.BICUBIC)
+    def __init__(self, resolution: Resolution, pose: Pose, background: Image.Image) -> None:
+        height, width = (SUPERSAMPLING * side for side in image_size(resolution))
+        self._unit = min(height, width)  # pixels; the unit square lies at the top, in the middle of a wide image
+        self._left = (width - self._unit) / 2
+        self.image = background.resize((width, height), Image.Resampling.BICUBIC, _central(background, width, height))
         self.label = Image.new("L", self.image.size, 0)
         self._brush = ImageDraw.Draw(self.image)
         self._label_brush = ImageDraw.Draw(self.label)
@@ -87,8 +94,8 @@ class Canvas:
         self._turn = np.array([[cos, sin], [-sin, cos]])
         self._shift = np.array(_PIVOT) + pose.shift
         self._scale = pose.scale
-        self._to_pixels = self._turn * self.size
-        self._origin = (self._shift - np.array(_PIVOT) @ self._turn) * self.size - 0.5
+        self._to_pixels = self._turn * self._unit
+        self._origin = (self._shift - np.array(_PIVOT) @ self._turn) * self._unit - 0.5 + (self._left, 0)
 
     def fill(self, points: Points, color: Color, part: int) -> None:
         """Fill an area of the image with a colour and the same area of the labels with a class id."""
@@ -121,7 +128,7 @@ class Canvas:
     def glow(self, center: Point, radii: Point, color: Color, opacity: float, within: Parts | None = None) -> None:
         """Blend a Gaussian spot into the image; the radii are its standard deviations along x and y."""
         x, y = self._pixels(np.array(center)).tolist()
-        half_w, half_h = (max(1.0, r * _SPRITE_SIGMAS * self._scale * self.size) for r in radii)
+        half_w, half_h = (max(1.0, r * _SPRITE_SIGMAS * self._scale * self._unit) for r in radii)
         left, top = round(x - half_w), round(y - half_h)
         mask = _sprite(round(opacity * 255)).resize((round(2 * half_w), round(2 * half_h)), Image.Resampling.BILINEAR)
         if within is not None:
@@ -143,11 +150,11 @@ class Canvas:
             self.image.paste(color, box, ImageChops.multiply(mask, stencil))
 
     def labels(self, num_classes: int) -> Image.Image:
-        """Return the label map of the 13 or 26 classes, before downsampling."""
-        return _translate(self.label, _CLASSES_13 if num_classes == 13 else _IDS_26)
+        """Return the label map of the 13, 16 or 26 classes, before downsampling."""
+        return _translate(self.label, _IDS[num_classes])
 
     def downsample(self, num_classes: int) -> tuple[Image.Image, np.ndarray]:
-        """Return the image and the labels, uint8 [R, R], of 13 or 26 classes at the final resolution R."""
+        """Return the image and the labels, uint8 [H, W], of 13, 16 or 26 classes at the final resolution H x W."""
         return self.image.reduce(SUPERSAMPLING), majority_vote(self.labels(num_classes), SUPERSAMPLING)
 
     def _pixels(self, points: Points) -> Points:
@@ -159,19 +166,19 @@ class Canvas:
         # Python floats, so that the arrays stay float32.
         shift_x, shift_y = self._shift.tolist()
         (xx, xy), (yx, yy) = inverse.tolist()
-        x = ((np.arange(box[0], box[2], dtype=np.float32) + 0.5) / self.size - shift_x)[None, :]
-        y = ((np.arange(box[1], box[3], dtype=np.float32) + 0.5) / self.size - shift_y)[:, None]
+        x = ((np.arange(box[0], box[2], dtype=np.float32) + (0.5 - self._left)) / self._unit - shift_x)[None, :]
+        y = ((np.arange(box[1], box[3], dtype=np.float32) + 0.5) / self._unit - shift_y)[:, None]
         return x * xx + y * yx + _PIVOT[0], x * xy + y * yy + _PIVOT[1]
 
     def _area(
         self, outline: Points, opacity: float, within: Parts | None, softness: float
     ) -> tuple[Box, Image.Image] | None:
         """Return the bounding box and the opacity mask of an outline in pixels; None if it is outside the canvas."""
-        blur = softness * self._scale * self.size
+        blur = softness * self._scale * self._unit
         # Plain lists are faster than arrays for many small areas.
         x, y = outline.T.tolist()
         left, top = max(int(min(x) - blur), 0), max(int(min(y) - blur), 0)
-        right, bottom = min(int(max(x) + blur) + 2, self.size), min(int(max(y) + blur) + 2, self.size)
+        right, bottom = min(int(max(x) + blur) + 2, self.image.width), min(int(max(y) + blur) + 2, self.image.height)
         if right <= left or bottom <= top:
             return None
         box = left, top, right, bottom
@@ -190,6 +197,13 @@ class Canvas:
         return [(box, stencil.crop(box))] if box else []
 
 
+def _central(image: Image.Image, width: int, height: int) -> tuple[float, float, float, float]:
+    """Return the box of the largest central part of a square image that has the aspect ratio of width x height."""
+    side, longer = image.width, max(width, height)
+    x, y = (side - side * width / longer) / 2, (side - side * height / longer) / 2
+    return x, y, side - x, side - y
+
+
 def _inset(outline: Points) -> Points:
     """Shrink an outline by half a pixel, because Pillow also fills every pixel that the edge touches."""
     following = np.concatenate([outline[1:], outline[:1]])
@@ -200,7 +214,7 @@ def _inset(outline: Points) -> Points:
 
 
 def majority_vote(label: Image.Image, factor: int) -> np.ndarray:
-    """Return the most frequent id in each factor x factor block as uint8 [R, R]; the lowest id wins a tie."""
+    """Return the most frequent id in each factor x factor block as uint8 [H, W]; the lowest id wins a tie."""
     ids = np.asarray(label)
     blocks = np.stack([ids[dy::factor, dx::factor] for dy in range(factor) for dx in range(factor)])
     result = blocks[0].copy()

@@ -99,6 +99,10 @@ def test_refuses_an_existing_folder(tmp_path: Path) -> None:
     [
         (("--resolution", "31"), "give 32 to 512"),
         (("--resolution", "1024"), "give 32 to 512"),
+        (("--resolution", "96x31"), "96x31 is out of range; give a shorter side of 32 to 512 and a longer one of at"),
+        (("--resolution", "128x32"), "at most twice that"),
+        (("--classes", "16"), "--classes 16 is for figures: give a --resolution such as 96x64"),
+        (("--classes", "16", "--resolution", "64x96"), "--classes 16 is for figures"),
         (("--count", "0"), "--count 0"),
         (("--seed", "-1"), "--seed -1"),
         (("--workers", "-1"), "--workers -1"),
@@ -108,3 +112,23 @@ def test_numbers_out_of_range_write_nothing(tmp_path: Path, options: tuple[str, 
     with pytest.raises(DataError, match=message):
         make(tmp_path / "faces", *options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_figures(tmp_path: Path, capsys) -> None:
+    options = ("--resolution", "48x32", "--seed", "4")
+    path = make(tmp_path / "figures", *options, "--classes", "16", "--workers", "0")
+    assert capsys.readouterr().out == f"wrote 20 figures (48x32 pixels, close framing) to {path}\n"
+    assert content(path) == content(make(tmp_path / "together", *options, "--classes", "16", "--workers", "2"))
+    dataset = ImageMaskDataset(path)
+    assert (len(dataset), dataset.resolution, dataset.classes) == (20, (48, 32), load_table("figures16"))
+    assert np.array_equal(dataset[19][1].numpy(), draw_face(4, 19, (48, 32), num_classes=16)[1])
+    source = "scripts.make_faces --count 20 --resolution 48x32 --seed 4 --framing close --classes 16"
+    assert read_meta(path)["source"] == source
+    folded = ImageMaskDataset(make(tmp_path / "folded", *options, "--workers", "0"))
+    assert folded.classes.num_classes == 13
+    files = make(tmp_path / "files", *options, "--classes", "16", "--files", "--workers", "0")
+    folder = open_dataset(DataConfig(path=(str(files),)), (48, 32), 16)
+    assert folder.classes == dataset.classes
+    assert np.array_equal(folder[3][1].numpy(), dataset[3][1].numpy())
+    images = make(tmp_path / "images", *options, "--images-only", "--style", "sketch", "--workers", "0")
+    assert b"48x32-00019" in content(images)
