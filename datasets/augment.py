@@ -4,7 +4,7 @@ Geometric augmentations move image and mask together; colour augmentations chang
 are interpolated by nearest neighbour, so that each pixel keeps one class. Images and generated segmentations are
 interpolated bilinearly, so that gradients flow through; unlike in the paper, there is no low-pass filter.
 
-Shapes: N samples, C channels, K classes, R resolution. Images are float in [-1, 1] unless uint8 is stated; changes
+Shapes: N samples, C channels, K classes, H x W resolution. Images are float in [-1, 1] unless uint8 is stated; changes
 of colour may move them out of this range.
 """
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from datasets.data_config import AugmentConfig
 from datasets.labels import ClassTable
 from datasets.transforms import images_to_float, labels_to_one_hot, swap_labels, swap_maps
+from utils.sizes import Size
 
 _SHIFT = 0.125  # fraction of the side: largest shift by whole pixels, standard deviation of the fractional shift
 # Standard deviations of the logarithms of scale, contrast and saturation, and of the brightness offset.
@@ -35,12 +36,12 @@ class Augmentation:
         """Augment real images with their labels.
 
         Args:
-            images: uint8 [N, 3, R, R].
-            labels: uint8 [N, R, R].
+            images: uint8 [N, 3, H, W].
+            labels: uint8 [N, H, W].
             probability: of each augmentation, a scalar tensor.
 
         Returns:
-            images float [N, 3, R, R]; and one-hot labels [N, K, R, R], 1 for the class and -1 for the others.
+            images float [N, 3, H, W]; and one-hot labels [N, K, H, W], 1 for the class and -1 for the others.
         """
         image = images_to_float(images)
         if self.config.geometry:
@@ -50,7 +51,7 @@ class Augmentation:
         return self._recolored(image, probability), labels_to_one_hot(labels, len(self.mirrored))
 
     def fake(self, image: Tensor, segmentation: Tensor, probability: Tensor) -> tuple[Tensor, Tensor]:
-        """Augment generated images [N, 3, R, R] and segmentations [N, K, R, R]; differentiable."""
+        """Augment generated images [N, 3, H, W] and segmentations [N, K, H, W]; differentiable."""
         if self.config.geometry:
             grid, flipped = self._grid(image, probability)
             image = warp(image, grid)
@@ -58,34 +59,34 @@ class Augmentation:
         return self._recolored(image, probability), segmentation
 
     def image_only(self, image: Tensor, probability: Tensor) -> Tensor:
-        """Augment float images [N, 3, R, R] without segmentations, real or generated; differentiable."""
+        """Augment float images [N, 3, H, W] without segmentations, real or generated; differentiable."""
         if self.config.geometry:
             image = warp(image, self._grid(image, probability)[0])
         return self._recolored(image, probability)
 
     def _grid(self, image: Tensor, probability: Tensor) -> tuple[Tensor, Tensor]:
-        samples, _, side, _ = image.shape
-        matrices, flipped = sample_geometry(samples, side, probability, self.config.quarter_turns)
-        return F.affine_grid(matrices.to(image.dtype), [samples, 1, side, side], align_corners=False), flipped
+        samples, _, height, width = image.shape
+        matrices, flipped = sample_geometry(samples, (height, width), probability, self.config.quarter_turns)
+        return F.affine_grid(matrices.to(image.dtype), [samples, 1, height, width], align_corners=False), flipped
 
     def _recolored(self, image: Tensor, probability: Tensor) -> Tensor:
         return recolor(image, *sample_color_maps(len(image), probability)) if self.config.color else image
 
 
 def warp(maps: Tensor, grid: Tensor) -> Tensor:
-    """Sample maps [N, C, R, R] bilinearly at the points grid [N, R, R, 2]; beyond their edges, maps are mirrored."""
+    """Sample maps [N, C, H, W] bilinearly at the points grid [N, H, W, 2]; beyond their edges, maps are mirrored."""
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
 def warp_labels(labels: Tensor, grid: Tensor) -> Tensor:
-    """Sample labels uint8 [N, R, R] at the pixels nearest to the points grid [N, R, R, 2]: ids are never blended."""
+    """Sample labels uint8 [N, H, W] at the pixels nearest to the points grid [N, H, W, 2]: ids are never blended."""
     ids = labels.unsqueeze(1).to(grid.dtype)
     moved = F.grid_sample(ids, grid, mode="nearest", padding_mode="reflection", align_corners=False)
     return moved.squeeze(1).to(labels.dtype)
 
 
 def recolor(image: Tensor, matrices: Tensor, offsets: Tensor) -> Tensor:
-    """Map each colour of image [N, 3, R, R] to matrix @ color + offset: matrices [N, 3, 3], offsets [N]."""
+    """Map each colour of image [N, 3, H, W] to matrix @ color + offset: matrices [N, 3, 3], offsets [N]."""
     colors = torch.bmm(matrices.to(image.dtype), image.flatten(2)) + offsets.to(image.dtype).view(-1, 1, 1)
     return colors.view_as(image)
 
@@ -120,7 +121,7 @@ class _Sampler:
         return torch.where(applied.view(-1, *[1] * (values.ndim - 1)), values, neutral)
 
 
-def sample_geometry(samples: int, side: int, probability: Tensor, quarter_turns: bool) -> tuple[Tensor, Tensor]:
+def sample_geometry(samples: int, size: Size, probability: Tensor, quarter_turns: bool) -> tuple[Tensor, Tensor]:
     """Sample affine transforms (ADA paper, section 2 and appendix B: pixel blitting and general geometry).
 
     There is a rotation before and one after the anisotropic scaling. Each is applied with a lower probability, so that
@@ -128,7 +129,7 @@ def sample_geometry(samples: int, side: int, probability: Tensor, quarter_turns:
 
     Args:
         samples: N.
-        side: side length of the images in pixels.
+        size: height and width of the images in pixels.
         probability: of each augmentation, a scalar tensor.
         quarter_turns: include rotations by multiples of 90 degrees.
 
@@ -139,25 +140,34 @@ def sample_geometry(samples: int, side: int, probability: Tensor, quarter_turns:
     sample = _Sampler(samples, probability)
     flip = sample.apply(torch.where(sample.bernoulli(0.5), -1.0, 1.0), 1.0)
     turn_probability = 1 - (1 - probability).sqrt()
-    pixels = (sample.uniform(2) * _SHIFT * side).round()
+    height, width = size
+    pixels = _stretched(sample.uniform(2) * _SHIFT, width, height).round()
     scale = sample.apply(sample.normal(_SCALE).exp(), 1.0)
     stretch = sample.apply(sample.normal(_SCALE).exp(), 1.0)
     maps = [
         _scaling(flip, torch.ones_like(flip)),
         *([_rotation(sample.apply(sample.quarter_turns(), 0.0))] if quarter_turns else []),
-        _translation(sample.apply(pixels * 2 / side, 0.0)),
+        _translation(sample.apply(pixels * 2 / width, 0.0)),
         _scaling(scale, scale),
         _rotation(sample.apply(sample.uniform() * math.pi, 0.0, turn_probability)),
         _scaling(stretch, 1 / stretch),
         _rotation(sample.apply(sample.uniform() * math.pi, 0.0, turn_probability)),
-        _translation(sample.apply(sample.normal(2 * _SHIFT, 2), 0.0)),
+        _translation(sample.apply(_stretched(sample.normal(2 * _SHIFT, 2), 1.0, height / width), 0.0)),
     ]
+    if height != width:  # one unit is half the width in both directions above, or rotations would shear
+        one = torch.ones_like(flip)
+        maps = [_scaling(one, one * width / height), *maps, _scaling(one, one * height / width)]
     return reduce(torch.matmul, maps)[:, :2], flip < 0
 
 
 def _scaling(x: Tensor, y: Tensor) -> Tensor:
     """Return matrices [N, 3, 3] that scale by x [N] and y [N]."""
     return torch.diag_embed(torch.stack([x, y, torch.ones_like(x)], dim=1))
+
+
+def _stretched(vectors: Tensor, x: float, y: float) -> Tensor:
+    """Multiply the x and y of vectors [N, 2] by numbers."""
+    return torch.stack([vectors[:, 0] * x, vectors[:, 1] * y], dim=1)
 
 
 def _translation(shift: Tensor) -> Tensor:

@@ -106,20 +106,46 @@ def draw_flips() -> Tensor:
 
 
 def test_flips_are_told_from_other_changes() -> None:
-    matrices, flipped = sample_geometry(4000, SIDE, probability(0.8), quarter_turns=True)
+    matrices, flipped = sample_geometry(4000, (SIDE, SIDE), probability(0.8), quarter_turns=True)
     assert torch.equal(torch.linalg.det(matrices[:, :, :2]) < 0, flipped)
     assert abs(flipped.float().mean() - 0.4) < 0.03
 
 
 def test_geometry_occurs_as_often_as_asked() -> None:
     """Scales: untouched are those that no draw of the two kinds hit."""
-    matrices = sample_geometry(20000, SIDE, probability(0.3), quarter_turns=False)[0][:, :, :2]
+    matrices = sample_geometry(20000, (SIDE, SIDE), probability(0.3), quarter_turns=False)[0][:, :, :2]
     scale = torch.linalg.det(matrices).abs()
     assert abs(((scale - 1).abs() > 1e-5).float().mean() - 0.3) < 0.02
     log = scale[(scale - 1).abs() > 1e-5].sqrt().log2()
     assert abs(log.std() - 0.2) < 0.01
     turned = (matrices[:, 0, 1].abs() > 1e-6).float().mean()
     assert abs(turned - 0.3) < 0.02
+
+
+@pytest.mark.parametrize("height", [SIDE // 2, 2 * SIDE])
+def test_other_shapes_are_turned_and_scaled_alike(height: int) -> None:
+    """In pixels, rotations and scales are those of a square; shifts are the same fractions of each side."""
+
+    def sampled(height: int) -> Tensor:
+        torch.manual_seed(0)
+        matrices = sample_geometry(500, (height, SIDE), probability(0.8), quarter_turns=False)[0].double()
+        pixels = torch.diag(torch.tensor([SIDE / 2, height / 2], dtype=torch.float64))
+        return pixels @ matrices[:, :, :2] @ pixels.inverse()
+
+    assert torch.allclose(sampled(height), sampled(SIDE), atol=1e-5)
+
+
+def test_whole_pixels_of_other_shapes_move_without_blur() -> None:
+    images = torch.randint(256, (SAMPLES, 3, SIDE, SIDE // 2), dtype=torch.uint8)
+    labels = torch.randint(13, (SAMPLES, SIDE, SIDE // 2), dtype=torch.uint8)
+    image, segmentation = augmentation().real(images, labels, probability(0.8))
+    assert (image.shape, segmentation.shape) == (images.shape, (SAMPLES, 13, SIDE, SIDE // 2))
+    torch.manual_seed(0)
+    matrices, _ = sample_geometry(4000, (SIDE, SIDE // 2), probability(0.3), quarter_turns=False)
+    moved = matrices[(matrices[:, :, :2] == torch.eye(2)).flatten(1).all(1)][:, :, 2]
+    pixels = moved * torch.tensor([SIDE / 4, SIDE / 2])
+    whole = (pixels - pixels.round()).abs().amax(1) < 1e-4
+    assert pixels[whole].abs().amax(0).tolist() == pytest.approx([SIDE // 16, SIDE // 8], abs=0.01)
 
 
 def test_whole_pixels_move_without_blur() -> None:
