@@ -122,6 +122,32 @@ def test_geometry_occurs_as_often_as_asked() -> None:
     assert abs(turned - 0.3) < 0.02
 
 
+@pytest.mark.parametrize("height", [SIDE // 2, 2 * SIDE])
+def test_other_shapes_are_turned_and_scaled_alike(height: int) -> None:
+    """In pixels, rotations and scales are those of a square."""
+
+    def sampled(height: int) -> Tensor:
+        torch.manual_seed(0)
+        matrices = sample_geometry(500, (height, SIDE), probability(0.8), quarter_turns=False)[0].double()
+        pixels = torch.diag(torch.tensor([SIDE / 2, height / 2], dtype=torch.float64))
+        return pixels @ matrices[:, :, :2] @ pixels.inverse()
+
+    assert torch.allclose(sampled(height), sampled(SIDE), atol=1e-5)
+
+
+def test_whole_pixels_of_other_shapes_move_without_blur() -> None:
+    images = torch.randint(256, (SAMPLES, 3, SIDE, SIDE // 2), dtype=torch.uint8)
+    labels = torch.randint(13, (SAMPLES, SIDE, SIDE // 2), dtype=torch.uint8)
+    image, segmentation = augmentation().real(images, labels, probability(0.8))
+    assert (image.shape, segmentation.shape) == (images.shape, (SAMPLES, 13, SIDE, SIDE // 2))
+    torch.manual_seed(0)
+    matrices, _ = sample_geometry(4000, (SIDE, SIDE // 2), probability(0.3), quarter_turns=False)
+    moved = matrices[(matrices[:, :, :2] == torch.eye(2)).flatten(1).all(1)][:, :, 2]
+    pixels = moved * torch.tensor([SIDE / 4, SIDE / 2])
+    whole = (pixels - pixels.round()).abs().amax(1) < 1e-4
+    assert pixels[whole].abs().amax(0).tolist() == pytest.approx([SIDE // 16] * 2, abs=0.01)  # 1/8 of the shorter side
+
+
 def test_whole_pixels_move_without_blur() -> None:
     torch.manual_seed(0)
     maps = torch.rand(1, 1, SIDE, SIDE)
