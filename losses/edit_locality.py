@@ -10,11 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Pair = Sequence[Tensor]  # before and after the edit
-SMALL_CHANGE = 0.01  # mean absolute change of a sample below which its share counts less
+SMALL_CHANGE = 0.01  # mean absolute change over the edited part's region below which a sample's share counts less
 
 
 def locality_loss(images: Pair, masks: Pair, parts: Tensor, texture: Tensor) -> Tensor:
     """Return the share of an edit's change outside the edited part, plus the change of the masks there, a scalar.
+
+    As a share, it does not become smaller when a part's codes lose their effect, except for effects that cannot be seen.
 
     The part's region is its mask before or after the edit, whichever is larger, widened by 1/64 of the image on each
     side. Texture must not change the masks anywhere.
@@ -25,9 +27,10 @@ def locality_loss(images: Pair, masks: Pair, parts: Tensor, texture: Tensor) -> 
         parts: edited part of each sample, long [N].
         texture: bool [N], True where the texture code was exchanged, False where the shape code was.
     """
-    outside = 1 - _region(masks, parts)  # [N, H, W]
+    region = _region(masks, parts)  # [N, H, W]
+    outside = 1 - region
     change = (images[1] - images[0]).abs().mean(1)
-    share = (change * outside).mean((1, 2)) / (change.mean((1, 2)) + SMALL_CHANGE)
+    share = (change * outside).mean((1, 2)) / (change.mean((1, 2)) + SMALL_CHANGE * region.mean((1, 2)))
     where = torch.where(texture[:, None, None], 1.0, outside)
     moved = ((masks[1] - masks[0]).abs().sum(1) * where).mean((1, 2))
     return (share + moved).mean()

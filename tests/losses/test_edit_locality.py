@@ -39,11 +39,20 @@ def test_the_share_of_the_change_outside(image, masks):
     after[:, :, 10:12, 10:12] = 0.5
     after[:, :, 20:24, 20:24] = 0.25
     inside, outside = 4 * 0.5 / 32**2, 16 * 0.25 / 32**2
-    expected = outside / (inside + outside + SMALL_CHANGE)
+    expected = outside / (inside + outside + SMALL_CHANGE * 10**2 / 32**2)
     assert locality_loss((image, after), (masks, masks), PART, SHAPE).item() == pytest.approx(expected)
     both = [torch.cat([x, x]) for x in (image, after, masks)]
     two = locality_loss(both[:2], (both[2], both[2]), PART.repeat(2), torch.cat([SHAPE, TEXTURE]))
     assert two.item() == pytest.approx(expected)
+
+
+def test_a_weaker_effect_costs_as_much(image, masks):
+    """The share is that of a stronger effect, for a part of 6 % of the image."""
+    effect = torch.zeros_like(image)
+    effect[:, :, 8:16, 8:16], effect[:, :, 20:28, 20:28] = 1, 1
+    strong, weak = (locality_loss((image, s * effect), (masks, masks), PART, SHAPE) for s in (1.0, 0.2))
+    assert strong.item() == pytest.approx(0.5, abs=0.01)
+    assert weak.item() == pytest.approx(strong.item(), rel=0.05)
 
 
 def test_where_the_part_was_and_where_it_is_are_its_region(image, masks):
@@ -89,7 +98,7 @@ def test_the_step_written_out(tiny_config):
     (term,) = steps.schedule["locality"].terms
     term(batch).backward()
     for found, gradient in zip(gradients(generator), expected, strict=True):
-        assert (found - gradient).abs().max() <= 1e-4 * gradient.abs().max() + 1e-7
+        assert (found - gradient).abs().max() <= 1e-3 * gradient.abs().max() + 1e-7
     assert gradients(steps.state.discriminator) == []
 
 
