@@ -63,7 +63,8 @@ EVERY_PENALTY = "losses.r1_every=1 losses.path_length_every=1"
 
 SHRINK = [
     (r"(data/faces_64_wide) --count \d+", r"\1 --count 24"),  # 64 pixels, as the bundled model
-    (r"(?<!data/faces_64_wide )--count \d+ --resolution \d+", "--count 24 --resolution 32"),
+    (r"(?<!data/faces_64_wide )--count \d+ --resolution \d+(?![\dx])", "--count 24 --resolution 32"),
+    (r"--count \d+ --resolution 96x64", "--count 24 --resolution 96x64"),
     # Run plain torchrun commands with two processes, and those with further options with one.
     (r"^torchrun --nproc_per_node=\d+ train", "torchrun --nproc_per_node=2 train"),
     (r"^torchrun (.*)--nproc_per_node=\d+ --", r"torchrun \1--nproc_per_node=1 --"),
@@ -71,8 +72,8 @@ SHRINK = [
     (r"--nnodes=\d+ (.*)--rdzv_endpoint=\S+", r"--nnodes=1 \1--rdzv_endpoint=127.0.0.1:0"),
     (r"^torchrun (?!--nnodes)", "torchrun --standalone "),
     (r"--count 1000", "--count 24"),
-    (r"(--config configs/adapt\.yaml)", r"\1 training.total_images=8 training.device=cpu data.workers=0 ops=native"),
-    (r"(train\.py --config (?!configs/adapt)\S+(?: --output \S+| --dry-run)?)", rf"\1 {TINY_RUN}"),
+    (r"(--config configs/(?:adapt|figures_96x64_cpu)\.yaml)", r"\1 training.total_images=8 training.device=cpu data.workers=0 ops=native"),
+    (r"(train\.py --config (?!configs/adapt|configs/figures)\S+(?: --output \S+| --dry-run)?)", rf"\1 {TINY_RUN}"),
     (r"(scripts\.benchmark train --config \S+)", rf"\1 --rounds 1 --iterations 1 {EVERY_PENALTY} {TINY_RUN}"),
     (r"metrics\.samples=\d+", FEW_SAMPLES),
     (r"--samples \d+", "--samples 12 --part-samples 8 --path-samples 4 --edit-samples 2"),
