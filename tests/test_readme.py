@@ -72,7 +72,10 @@ SHRINK = [
     (r"--nnodes=\d+ (.*)--rdzv_endpoint=\S+", r"--nnodes=1 \1--rdzv_endpoint=127.0.0.1:0"),
     (r"^torchrun (?!--nnodes)", "torchrun --standalone "),
     (r"--count 1000", "--count 24"),
-    (r"(--config configs/(?:adapt|figures_96x64_cpu)\.yaml)", r"\1 training.total_images=8 training.device=cpu data.workers=0 ops=native"),
+    (
+        r"(--config configs/(?:adapt|figures_96x64_cpu)\.yaml)",
+        r"\1 training.total_images=8 training.device=cpu data.workers=0 ops=native",
+    ),
     (r"(train\.py --config (?!configs/adapt|configs/figures)\S+(?: --output \S+| --dry-run)?)", rf"\1 {TINY_RUN}"),
     (r"(scripts\.benchmark train --config \S+)", rf"\1 --rounds 1 --iterations 1 {EVERY_PENALTY} {TINY_RUN}"),
     (r"metrics\.samples=\d+", FEW_SAMPLES),
@@ -276,7 +279,7 @@ def test_pages_with_python_lines_name_the_working_directory(page):
 def test_the_command_that_trains_on_photos_is_the_printed_one(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_photos(Path("data/photos"))
-    (command,) = [each for each in COMMANDS if "prepare_data data/photos " in each]
+    (command,) = [each for each in COMMANDS if "prepare_data data/photos data/photos_64 " in each]
     prepare_data.main([*shlex.split(command)[3:], "--workers", "0"])
     assert COMMANDS[COMMANDS.index(command) + 1] == capsys.readouterr().out.splitlines()[-1].partition(": ")[2]
 

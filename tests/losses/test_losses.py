@@ -52,9 +52,12 @@ def test_r1_of_a_linear_discriminator():
     assert penalty.item() == pytest.approx(9 * 50)
 
 
-@pytest.mark.parametrize(("resolution", "batch", "scale"), [(512, 32, 1), (64, 8, 1 / 16), (256, 16, 1 / 2)])
-def test_the_scale_of_the_penalties(resolution, batch, scale):
-    assert penalty_scale(resolution, batch) == scale
+@pytest.mark.parametrize(
+    ("size", "batch", "scale"),
+    [((512, 512), 32, 1), ((64, 64), 8, 1 / 16), ((256, 256), 16, 1 / 2), ((512, 256), 32, 1 / 2)],
+)
+def test_the_scale_of_the_penalties(size, batch, scale):
+    assert penalty_scale(size, batch) == scale
 
 
 def test_scaled_penalties_do_not_depend_on_the_number_of_pixels():
@@ -65,7 +68,7 @@ def test_scaled_penalties_do_not_depend_on_the_number_of_pixels():
         x = F.interpolate(content, size=resolution).requires_grad_()
         logits = (F.adaptive_avg_pool2d(x, 4).tanh() * weights).sum((1, 2, 3))[:, None]
         (penalty,) = gradient_penalties(logits, [x])
-        scaled.append(penalty.item() * penalty_scale(resolution, 32))
+        scaled.append(penalty.item() * penalty_scale((resolution, resolution), 32))
     assert scaled == pytest.approx(scaled[:1] * 3, rel=1e-5)
 
 

@@ -68,7 +68,7 @@ def test_distances_refuse_other_shapes(name, request):
 
 
 def test_lpips_refuses_images_that_vgg_cannot_halve(lpips_distance):
-    with pytest.raises(MetricError, match="R at least 16"):
+    with pytest.raises(MetricError, match="sides of at least 16"):
         lpips_distance(images(1, 8), images(1, 8))
 
 

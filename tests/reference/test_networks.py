@@ -14,7 +14,7 @@ from models import local_generator as local_generators
 from tests.reference.discriminator import LiteralDiscriminator
 from tests.reference.generator import LiteralGenerator
 
-TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-3}  # of the largest value; the kinks of the activation show
+TOLERANCES = {torch.float64: 1e-10, torch.float32: 3e-3}  # of the largest value; the kinks of the activation show
 
 
 @pytest.fixture(params=["cpu", "cuda"])

@@ -128,7 +128,7 @@ def test_codes_draw_what_was_reconstructed(
 @pytest.mark.usefixtures("_no_network")
 @pytest.mark.parametrize(
     ("crop", "prepared"),
-    [("error", "each photo"), ("pad", "each photo, padded to a square (--crop center crops it instead)")],
+    [("error", "each photo"), ("pad", "each photo, padded to the shape of the model (--crop center crops it instead)")],
 )
 def test_the_first_line_tells_what_was_done_to_the_photos(
     call: Callable[..., Path], faces: list[Path], capsys: pytest.CaptureFixture[str], crop: str, prepared: str
