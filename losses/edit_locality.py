@@ -16,7 +16,7 @@ SMALL_CHANGE = 0.01  # mean absolute change over the edited part's region below 
 def locality_loss(images: Pair, masks: Pair, parts: Tensor, texture: Tensor) -> Tensor:
     """Return the share of an edit's change outside the edited part, plus the change of the masks there, a scalar.
 
-    As a share, it does not become smaller when a part's codes lose their effect, except for effects that cannot be seen.
+    As a share, it does not become smaller when the codes of a part have less effect, unless that is hardly visible.
 
     The part's region is its mask before or after the edit, whichever is larger, widened by 1/64 of the image on each
     side. Texture must not change the masks anywhere.

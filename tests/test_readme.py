@@ -59,6 +59,7 @@ TINY_RUN = shlex.join(
     ]
 )
 FEW_SAMPLES = "metrics.samples=8 metrics.part_samples=8 metrics.path_samples=4 metrics.edit_samples=2"
+ON_CPU = "training.device=cpu data.workers=0 ops=native"
 EVERY_PENALTY = "losses.r1_every=1 losses.path_length_every=1"
 
 SHRINK = [
@@ -72,10 +73,7 @@ SHRINK = [
     (r"--nnodes=\d+ (.*)--rdzv_endpoint=\S+", r"--nnodes=1 \1--rdzv_endpoint=127.0.0.1:0"),
     (r"^torchrun (?!--nnodes)", "torchrun --standalone "),
     (r"--count 1000", "--count 24"),
-    (
-        r"(--config configs/(?:adapt|figures_96x64_cpu)\.yaml)",
-        r"\1 training.total_images=8 training.device=cpu data.workers=0 ops=native",
-    ),
+    (r"(--config configs/(?:adapt|figures_96x64_cpu)\.yaml)", rf"\1 training.total_images=8 {ON_CPU}"),
     (r"(train\.py --config (?!configs/adapt|configs/figures)\S+(?: --output \S+| --dry-run)?)", rf"\1 {TINY_RUN}"),
     (r"(scripts\.benchmark train --config \S+)", rf"\1 --rounds 1 --iterations 1 {EVERY_PENALTY} {TINY_RUN}"),
     (r"metrics\.samples=\d+", FEW_SAMPLES),

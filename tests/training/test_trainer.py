@@ -239,7 +239,7 @@ def test_batches_split_evenly():
     [
         (
             ["model.resolution=50"],
-            "model.resolution = 50: the networks halve both sides until the shorter one is 4 to 7",
+            "model.resolution = 50: the networks halve both sides until",
         ),
         (["model.num_classes=5", "model.transparent_classes=[]"], "13 classes, not 5"),
         (["model.resolution=64"], "image-0000000 is 32 x 32, too small for 64; use images of at least 64 x 64"),
