@@ -60,9 +60,11 @@ def train_segmenter(
     data: str,
     config: SegmenterTraining | None = None,
     device: torch.device | str = "cpu",
+    held_out: LabelledImages | None = None,
 ) -> Segmenter:
-    """Train a segmenter on the first nine tenths of the real pairs, measure it on the rest, and return it on `device`.
+    """Train a segmenter on real pairs, measure it on others, and return it on `device`.
 
+    It is measured on `held_out`; by default, on the last tenth of the pairs, which is then left out of the training.
     `names` are the names of the K classes; `data` is the digest of the pairs, which names the segmenter's cache file.
     PyTorch's global random state does not change. Raise MetricError if there are too few pairs, or the images are too
     small or too large.
@@ -76,18 +78,19 @@ def train_segmenter(
         shown = format_resolution(resolution)
         raise MetricError(f"the segmenter cannot use images of {shown} px: choose from {least} to {most} px")
     pairs = cast(Dataset[tuple[Tensor, Tensor]], dataset)
-    first_held_out = len(dataset) - len(dataset) // _HELD_OUT
-    training, held_out = Subset(pairs, range(first_held_out)), Subset(pairs, range(first_held_out, len(dataset)))
+    count = len(dataset) if held_out else len(dataset) - len(dataset) // _HELD_OUT
+    training, rest = Subset(pairs, range(count)), Subset(pairs, range(count, len(dataset)))
+    unseen = cast(Dataset[tuple[Tensor, Tensor]], held_out or rest)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config.seed)
         network = SegmentationNetwork(len(names)).to(device).to(memory_format=torch.channels_last)
-        weights = _class_weights(dataset, first_held_out, len(names)).to(device)
+        weights = _class_weights(dataset, count, len(names)).to(device)
         sampler = RandomSampler(training, num_samples=config.steps * config.batch_size)  # epoch after epoch
         _train(network, DataLoader(training, config.batch_size, sampler=sampler), weights, config, device)
         network.half().float().eval()  # measure the weights as `Segmenter.save` rounds them
         counts = torch.zeros(len(names), len(names), dtype=torch.long)
         with torch.no_grad():
-            for images, labels in progress(DataLoader(held_out, config.batch_size), desc="measuring", unit="batch"):
+            for images, labels in progress(DataLoader(unseen, config.batch_size), desc="measuring", unit="batch"):
                 counts += confusion(network.predict(images.to(device)).cpu(), labels, len(names))
     scores = tuple(iou(counts).masked_fill(counts.sum(1) == 0, math.nan).tolist())
     facts = SegmenterFacts(

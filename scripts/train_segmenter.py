@@ -5,11 +5,13 @@
 
 Training takes about eight minutes on one CPU core at 64 pixels, and longer at higher resolutions. The segmenter is
 written to the cache, where scripts.evaluate and train.py find it by the content of the data set. The last tenth of the
-pairs is held out; the IoU of each class on these pairs is printed, and stored in the segmenter's file.
+pairs is held out, or all pairs of --held-out; the IoU of each class on these pairs is printed, and stored in the
+segmenter's file.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from datasets.data_config import add_data_options, parsed_data
@@ -17,6 +19,7 @@ from datasets.opening import content_digest, open_dataset
 from metrics.segmenter import Segmenter, segmenter_path
 from metrics.segmenter_training import SegmenterTraining, train_segmenter
 from utils import cli
+from utils.errors import MetricError
 from utils.files import check_free, make_folder, replacing
 from utils.sizes import format_resolution, parse_resolution
 
@@ -29,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add_data_options(parser)
     add("--resolution", type=parse_resolution, help="of the generator: a side or HEIGHTxWIDTH (default: as stored)")
+    add("--held-out", nargs="+", metavar="DATA", help="pairs to measure on (default: the last tenth of --data)")
     add("--steps", type=int, default=DEFAULTS.steps, help="optimizer steps (default %(default)s)")
     add("--batch-size", type=int, default=DEFAULTS.batch_size, help="pairs per step (default %(default)s)")
     add("--seed", type=int, default=DEFAULTS.seed, help="random seed (default %(default)s)")
@@ -45,11 +49,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"on one CPU core, {DEFAULTS.steps:,} steps at 64 pixels take about eight minutes",
         flush=True,
     )
+    held_out = None
+    if args.held_out:
+        options = replace(parsed_data(args), path=tuple(args.held_out))
+        held_out = open_dataset(options, dataset.resolution, dataset.classes.num_classes)
+        if held_out.classes.names != dataset.classes.names:
+            raise MetricError(f"--held-out {args.held_out[0]} has other classes than --data: give data with the same")
     digest = content_digest(dataset)
     path = args.output or segmenter_path(digest)
     check_free(path.parent, [path.name], overwrite=args.overwrite)
     make_folder(path.parent)
-    segmenter = train_segmenter(dataset, dataset.classes.names, digest, training, device)
+    segmenter = train_segmenter(dataset, dataset.classes.names, digest, training, device, held_out)
     with replacing(path) as partial:
         segmenter.save(partial)
     print(f"{table(segmenter)}\nwrote {path}")

@@ -1,8 +1,11 @@
 import re
 
+import numpy as np
 import pytest
 
+from datasets.class_files import celebamask13, load_table
 from datasets.image_mask import ImageMaskDataset
+from datasets.lmdb_writer import LmdbWriter
 from datasets.opening import content_digest
 from metrics.segmenter import find_segmenter
 from scripts import train_segmenter
@@ -35,6 +38,21 @@ def test_the_segmenter_is_in_the_cache(faces_32, capsys):
     assert list(rows) == [*dataset.classes.names, "mean"]
     assert float(rows["mean"]) == pytest.approx(segmenter.facts.mean_iou, abs=6e-4)
     assert "for 2 steps at 32 pixels on cpu; on one CPU core" in printed.splitlines()[0]
+
+
+def test_other_pairs_are_held_out(faces_32, tmp_path, capsys):
+    """Trained on all pairs of one data set, measured on all pairs of another."""
+    path = tmp_path / "glasses"
+    glasses = np.full((32, 32), celebamask13().index("glasses"), np.uint8)
+    with LmdbWriter(path, 32, celebamask13(), "tests") as writer:
+        writer.add(np.zeros((32, 32, 3), np.uint8), glasses)
+    main(["--data", str(faces_32), "--held-out", str(path), *QUICK])
+    rows = dict(re.findall(r"  (\w+) +([\d.]+|none)\n", capsys.readouterr().out))
+    assert [name for name, iou in rows.items() if iou != "none"] == ["glasses", "mean"]
+    other = tmp_path / "others"
+    with LmdbWriter(other, 32, load_table("figures16"), "tests") as writer:
+        writer.add(np.zeros((32, 32, 3), np.uint8), glasses)
+    assert "16 classes, not 13" in failure(["--data", str(faces_32), "--held-out", str(other), *QUICK], capsys)
 
 
 def test_the_duration_is_told_before_anything_is_read(faces_32, monkeypatch, capsys):
