@@ -14,6 +14,7 @@ from training.run.run_folder import RunFolder
 from training.run.stop import Preemption
 from training.trainer import Trainer
 from utils import cli, distributed
+from utils.errors import ConfigError
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -41,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     config = load_config(args.config, args.overrides, pretrained_config)
     check_data(args.config, config.data.path)
+    if not (args.output or args.dry_run) and Path(args.config).with_name("checkpoints").is_dir():
+        run = Path(args.config).parent
+        raise ConfigError(f"--config {args.config} is a run's own: add --output {run} to resume it, or a new folder")
     folder = RunFolder(args.output or Path("runs") / Path(args.config).stem)
     if not args.dry_run:
         folder.check(args.resume)

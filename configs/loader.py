@@ -115,8 +115,11 @@ def read_sections(path: str | Path) -> dict[str, Any]:
     try:
         values = read_yaml(path, as_text=True)
     except ReadingError as error:
-        hint = "; quote text that contains `: ` or ` #`" if os.path.isfile(path) else ""
-        remedy = suggest(path, "*.y*ml") or f"give a readable YAML file{hint}"
+        remedy = suggest(path, "*.y*ml") or "give a readable YAML file"
+        if os.path.isfile(path):
+            remedy = "correct the file; quote text that contains `: ` or ` #`"
+        elif os.path.isfile(bundled := f"configs/{Path(path).stem}.yaml"):
+            remedy = f"did you mean {bundled}?"
         raise ConfigError(f"{path}: {error}; {remedy}") from None
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{path}: the file must hold `section: options` pairs")

@@ -119,6 +119,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise DataError(f"{checked.problems[0]}; repair the LMDB, as --skip-bad cannot leave records out of it")
         file = source.path / "data.mdb" if os.path.isdir(source.path) else source.path
         link_lmdb(file, args.out, meta | ({"read_by": args.read_by} if args.read_by != "auto" else {}), files)
+    if checked.problems:
+        print(f"left out {len(checked.problems)} bad files; problems.txt in {printable(args.out)} lists them")
     print(
         f"wrote {printable(args.out)}: {len(checked.good)} records at {format_resolution(args.resolution)} pixels; "
         "look at contact_sheet.png in that folder"

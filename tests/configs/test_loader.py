@@ -162,7 +162,7 @@ def test_one_path_or_several(write, text, paths):
         ("data: {masks: }", "data.masks = null: expected text"),
         ("data: {mirror: yes}", "data.mirror = 'yes': expected true or false"),
         ("data: {mirror: on}", "data.mirror = 'on': expected true or false"),
-        ("data: {path: a, path: b}", "'path' is given twice"),
+        ("data: {path: a, path: b}", "gives 'path' twice, the second time in line 1; correct the file"),
         ("data:\n  path: /x/a: b", "quote text that contains `: ` or ` #`"),
         ("data: {crop: middle}", "data.crop = 'middle': expected one of error, center, pad"),
         ("augment: {target: 2}", "augment.target = 2.0: must be at least 0 and below 1"),
@@ -205,12 +205,14 @@ def test_resolutions(write, text, resolution):
         ("nowhere/faces.yaml", "give a readable YAML file"),
         ("faces_64.yml", r"did you mean faces_64\.yaml\?"),
         ("more/face_128", r"did you mean more/faces_128\.yaml\?"),
+        ("faces_256", r"did you mean configs/faces_256\.yaml\?"),
     ],
 )
 def test_missing_file(tmp_path, monkeypatch, path, remedy):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "more").mkdir()
-    for name in ("faces_64.yaml", "faces_64.txt", "more/faces_128.yaml"):
+    (tmp_path / "configs").mkdir()
+    for name in ("faces_64.yaml", "faces_64.txt", "more/faces_128.yaml", "configs/faces_256.yaml"):
         (tmp_path / name).touch()
     with pytest.raises(ConfigError, match=f"{path}: no such file; {remedy}$"):
         load_config(path)

@@ -357,7 +357,7 @@ def test_the_contact_sheet_shows_what_training_sees(pairs: Path, tmp_path: Path,
     assert (tile.max() > 200) == (width > SIZE)
 
 
-def test_bad_files_can_be_left_out(pairs: Path, tmp_path: Path) -> None:
+def test_bad_files_can_be_left_out(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mask(pairs).unlink()
     image(pairs, "2").write_bytes(b"")
     out = prepare(pairs, tmp_path / "out", "--skip-bad")
@@ -365,6 +365,7 @@ def test_bad_files_can_be_left_out(pairs: Path, tmp_path: Path) -> None:
     assert np.array_equal(ImageMaskDataset(out)[1][1].numpy(), full_label(3))
     listed = (out / "problems.txt").read_text().splitlines()
     assert len(listed) == 2
+    assert "left out 2 bad files; problems.txt in" in capsys.readouterr().out
     assert "1.jpg" in listed[0]
     assert "2.jpg" in listed[1]
 

@@ -16,6 +16,7 @@ from datasets.synthetic_faces import draw_face
 from models import load_generator
 from tests.datasets.folders import write_pairs
 from tests.training.live import finish, start
+from train import main
 from training.data import split_batch
 from training.previews import Previews
 from training.training_config import TrainingConfig
@@ -232,6 +233,16 @@ def test_batches_split_evenly():
     assert split(6, 6) == (2, 3)
     with pytest.raises(ConfigError, match="must be a multiple of 3, the number of processes"):
         split(32, 4, 3)
+
+
+def test_the_stored_configuration_of_a_run_needs_a_folder(train, tmp_path, monkeypatch, capsys):
+    folder = train("training.total_images=4")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exit_:
+        run(lambda: main(["--config", str(folder / "config.yaml")]))
+    assert exit_.value.code == 2
+    assert f"config.yaml is a run's own: add --output {folder} to resume it" in capsys.readouterr().err
+    assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize(

@@ -23,16 +23,20 @@ LARGEST_NUMBER = 2**63  # integers are at least -LARGEST_NUMBER, and less than L
 _OTHER_VERSION = "use the version that wrote the file, or a newer one"
 
 
+class _RefusedError(Exception):
+    """The reason why YAML is refused although it is valid."""
+
+
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that raises YAMLError for aliases, nesting deeper than MAX_DEPTH, and duplicate keys."""
+    """SafeLoader that refuses aliases, nesting deeper than MAX_DEPTH, and duplicate keys."""
 
     depth = 0
 
     def compose_node(self, parent: Node | None, index: int) -> Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not supported: write the value out")
+            raise _RefusedError("has an alias (*name), which is not supported: write the value out")
         if self.depth == MAX_DEPTH:
-            raise yaml.YAMLError(f"it is nested more than {MAX_DEPTH} levels deep")
+            raise _RefusedError(f"is nested more than {MAX_DEPTH} levels deep")
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -43,7 +47,7 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = repr(self.construct_object(key_node, deep=True))
             if key in seen:
-                raise yaml.YAMLError(f"{key} is given twice, the second time in line {key_node.start_mark.line + 1}")
+                raise _RefusedError(f"gives {key} twice, the second time in line {key_node.start_mark.line + 1}")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -70,6 +74,8 @@ def parse_yaml(text: str, as_text: bool = False) -> Any:
         raise ReadingError(f"has {len(text)} characters; at most {MAX_YAML_BYTES} are allowed")
     try:
         data = yaml.load(text, _TextLoader if as_text else _Loader)  # both are safe loaders
+    except _RefusedError as error:
+        raise ReadingError(str(error)) from None
     except Exception as error:  # malformed numbers and dates raise Python's own errors
         raise ReadingError(f"is not YAML: {_yaml_problem(error)[:300]}") from None
     _check_numbers(data)
