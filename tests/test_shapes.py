@@ -15,9 +15,12 @@ from datasets.image_mask import ImageMaskDataset
 from datasets.lmdb_writer import LmdbWriter
 from datasets.synthetic_faces import draw_face
 from editing.codes import load_codes
+from editing.loading import load_model
 from models import Discriminator, Generator, ModelConfig, load_generator
 from models.checkpoint import Networks
 from scripts import benchmark, directions, evaluate, export_model, invert, make_pairs, train_encoder, train_segmenter
+from scripts.studio_page import markup, uploads
+from scripts.studio_page.model import StudioModel
 from tests.conftest import TINY, TINY_OPTIONS
 from tests.scripts import test_train_encoder
 from tests.training.conftest import OPTIONS
@@ -157,6 +160,22 @@ def test_directions(checkpoint, tmp_path):
     arguments = ["--checkpoint", str(checkpoint), "--output", str(tmp_path / "out"), *OWN, "--edit-samples", "4"]
     directions.main([*arguments, "--part", "hair", "--method", "pca", "--samples", "20"])
     assert list((tmp_path / "out").glob("*.png"))
+
+
+def test_studio(checkpoint, photo, size, monkeypatch):
+    height, width = size
+    model = StudioModel(*load_model(checkpoint, torch.device("cpu")))
+    session = model.begin(0)
+    labels = model.generate(session.current).labels
+    for row, column in ((0, 0), (height - 1, width - 1), (height // 3, width // 2)):
+        name = model.part_at(session, (column + 0.5) / width, (row + 0.5) / height)
+        assert name == model.classes.names[labels[row, column]]
+    assert f"--tall: {height / width};" in markup.model_style(model)
+    assert markup.image_panels(model, session, "hair").count("<img") == 6
+    monkeypatch.setattr(uploads, "guiding_distance", test_train_encoder.Pixels)
+    previews = uploads.Uploads(model, "center", 2).open(uploads.UploadedFile("photo.png", photo.read_bytes()))
+    assert next(previews).images["photo"].shape == (height, width, 3)
+    previews.close()
 
 
 def test_generated_pairs(checkpoint, tmp_path, size):

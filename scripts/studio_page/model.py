@@ -135,7 +135,8 @@ class StudioModel:
     def part_at(self, session: Session, x: float, y: float) -> str:
         """Return the class at a position of the image, from (0, 0) top left to (1, 1) bottom right."""
         labels = self.generate(session.current).labels
-        row, column = (min(max(int(position * len(labels)), 0), len(labels) - 1) for position in (y, x))
+        places = zip((y, x), labels.shape, strict=True)
+        row, column = (min(max(int(position * length), 0), length - 1) for position, length in places)
         return self.classes.names[labels[row, column]]
 
     def codes(self, seed: int) -> Tensor:
