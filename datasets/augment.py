@@ -20,9 +20,8 @@ from datasets.labels import ClassTable
 from datasets.transforms import images_to_float, labels_to_one_hot, swap_labels, swap_maps
 from utils.sizes import Size
 
-_SHIFT = (
-    0.125  # fraction of the shorter side: largest shift by whole pixels, standard deviation of the fractional shift
-)
+# Fraction of the shorter side: largest shift by whole pixels, and standard deviation of the fractional shift.
+_SHIFT = 0.125
 # Standard deviations of the logarithms of scale, contrast and saturation, and of the brightness offset.
 _SCALE, _CONTRAST, _SATURATION, _BRIGHTNESS = 0.2 * math.log(2), 0.5 * math.log(2), math.log(2), 0.2
 

@@ -90,8 +90,8 @@ class CelebAMaskSource(FileSource):
         height, width = label.shape
         if height * record.image.width != width * record.image.height:
             raise DataError(
-                f"{image}: is {record.image.width} x {record.image.height}, but its part masks are {width} x"
-                f" {height}; give both the same aspect ratio"
+                f"{image}: is {record.image.height}x{record.image.width}, but its part masks are {height}x{width}"
+                " (height x width); give both the same aspect ratio"
             )
         return record._replace(label=label)
 

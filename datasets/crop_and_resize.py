@@ -11,7 +11,7 @@ from PIL import Image
 from datasets.data_config import Crop, larger_images, not_of_ratio
 from datasets.decoding import Record
 from utils.errors import DataError
-from utils.sizes import Resolution, Size, image_size
+from utils.sizes import Resolution, Size, format_resolution, image_size
 
 
 class Resized(NamedTuple):
@@ -48,17 +48,17 @@ def check_size(record: Record, resolution: Resolution, crop: Crop) -> None:
     """Raise the DataError that `crop_and_resize` would raise, without resizing."""
     height, width = record.image.height, record.image.width
     if crop == "error" and not _matches((height, width), resolution):
-        problem = f"is {width} x {height}, {not_of_ratio(resolution)}"
-        raise DataError(f"{problem}; give --crop center or --crop pad (in a run: data.crop)")
+        problem = f"is {height}x{width} (height x width), {not_of_ratio(resolution)}"
+        raise DataError(
+            f"{problem}; give --crop center or --crop pad (in a run: data.crop), or a resolution of its shape"
+        )
     sizes = [(height, width)] + ([] if record.label is None else [record.label.shape])
     rectangles = [cropped_size(size, resolution, crop) for size in sizes]
     height, width = smallest = min(rectangles)
     if height < image_size(resolution)[0] or width < image_size(resolution)[1]:
         source = "gives" if rectangles[0] == smallest else "has a mask that gives"
-        is_square = isinstance(resolution, int)
-        shape = f"a square of {width} pixels" if is_square else f"{width} x {height} pixels (width x height)"
-        target = resolution if isinstance(resolution, int) else f"{resolution[1]} x {resolution[0]}"
-        raise DataError(f"{source} {shape}, too small for {target}; {larger_images(smallest, resolution)}")
+        found = f"{source} {height}x{width} pixels (height x width), too small for {format_resolution(resolution)}"
+        raise DataError(f"{found}; {larger_images(smallest, resolution)}")
 
 
 def to_aspect_ratio(image: Image.Image, resolution: Resolution, crop: Crop) -> Image.Image:

@@ -7,7 +7,17 @@ import shlex
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-from utils.sizes import MAX_RATIO, MAX_SIDE, Resolution, Size, format_resolution, image_size, to_resolution, trainable
+from utils.sizes import (
+    MAX_RATIO,
+    MAX_SIDE,
+    Resolution,
+    Size,
+    format_resolution,
+    format_size,
+    image_size,
+    to_resolution,
+    trainable,
+)
 
 Crop = Literal["error", "center", "pad"]
 CROPS: tuple[Crop, ...] = get_args(Crop)
@@ -107,13 +117,12 @@ def aspect_ratio(resolution: Resolution) -> Size:
 def not_of_ratio(resolution: Resolution) -> str:
     """Return the problem, for a message, of an image with another aspect ratio than the resolution."""
     height, width = aspect_ratio(resolution)
-    return "not square" if height == width else f"not of the aspect ratio {width}:{height} (width:height)"
+    return "not square" if height == width else f"not of the aspect ratio {height}:{width} (height:width)"
 
 
 def larger_images(size: Size, resolution: Resolution) -> str:
     """Return the remedy, for a message, if images of this (height, width) are too small for the resolution."""
-    height, width = image_size(resolution)
-    remedy = f"use images of at least {width} x {height} pixels"
+    remedy = f"use images of at least {format_size(image_size(resolution))} pixels"
     height, width = aspect_ratio(resolution)
     most = min(size[0] // height, size[1] // width, MAX_SIDE * MAX_RATIO)
     smaller = (to_resolution(height * times, width * times) for times in range(most, 0, -1))

@@ -83,8 +83,8 @@ def read_pair(image: Path, mask: Path | None, table: ClassTable, read_by: ReadBy
         label = np.asarray(Image.fromarray(label).transpose(turn))
     if label is not None and label.shape != (upright.height, upright.width):
         raise DataError(
-            f"{mask}: is {label.shape[1]} x {label.shape[0]}, but its image {image} is {upright.width} x"
-            f" {upright.height}; make both the same size"
+            f"{mask}: is {label.shape[0]}x{label.shape[1]}, but its image {image} is {upright.height}x{upright.width}"
+            " (height x width); make both the same size"
         )
     ambiguous = turn is not None and label is not None and upright.size == stored.size
     return Record(upright, label, turn is not None, ambiguous, palette)

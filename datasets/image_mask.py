@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from datasets.data_config import ReadBy, aspect_ratio, larger_images, model_options, not_of_ratio
+from datasets.data_config import ReadBy, aspect_ratio, larger_images, not_of_ratio
 from datasets.data_loader import PairDataset
 from datasets.labels import ClassTable
 from datasets.lmdb_reading import count_records, decode, image_key, pair_keys, read, read_meta, resize
 from utils.errors import ContradictionError, DataError
-from utils.sizes import Resolution, format_resolution, image_size, to_resolution, trainable
+from utils.sizes import Resolution, format_resolution, format_size, image_size, to_resolution
 
 if TYPE_CHECKING:
     from datasets.mask_codes import Palette
@@ -130,9 +130,9 @@ class ImageMaskDataset(_LmdbImages, PairDataset):
 
     Raises:
         DataError: if the LMDB is missing or has another layout or K, if its numbers of images and labels differ, or if
-            its first image has another aspect ratio or not the described size. On access: if a record cannot be
-            decoded, is smaller than H x W, its image and label differ in size, or its ids lie outside 0..K-1; the
-            message names it.
+            its first image has another aspect ratio than H x W, or another size than the stored description. On access:
+            if a record cannot be decoded, is smaller than H x W, its image and label differ in size, or its ids lie
+            outside 0..K-1; the message names it.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class ImageMaskDataset(_LmdbImages, PairDataset):
         stored = to_resolution(height, width)
         if (described := self.meta.get("resolution", stored)) != stored:
             raise DataError(
-                f"{self.path}: meta says resolution {format_resolution(described)}, but {first} has"
+                f"{self.path}: its description says {format_resolution(described)}, but {first} has"
                 f" {format_resolution(stored)}; write the data set again"
             )
         if resolution is not None and aspect_ratio(stored) != aspect_ratio(resolution):
@@ -173,8 +173,8 @@ class ImageMaskDataset(_LmdbImages, PairDataset):
         image, (label, palette) = decode(self.path, image_key), self._decode_label(label_key)
         if image.size != label.size:
             raise DataError(
-                f"{self.path}: {image_key} is {image.width} x {image.height} but {label_key} is"
-                f" {label.width} x {label.height}; store both in the same size"
+                f"{self.path}: {image_key} is {image.height}x{image.width} but {label_key} is"
+                f" {label.height}x{label.width} (height x width); store both in the same size"
             )
         pixels = self._pixels(image, image_key)
         ids = np.array(resize(label, self.resolution, Image.Resampling.NEAREST, self.path, label_key))
@@ -240,9 +240,6 @@ def _check_lengths(path: Path) -> None:
 
 def _other_ratio(path: Path, stored: Resolution, resolution: Resolution) -> DataError:
     """Return the error that an LMDB holds images of another aspect ratio than the resolution."""
-    height, width = image_size(stored)
-    option = format_resolution(resolution)
-    remedy = f"prepare the original files with --resolution {option}"
-    if trainable(stored):
-        remedy += f", or train with {model_options(stored)}"
-    return DataError(f"{path} holds images of {width} x {height} pixels, {not_of_ratio(resolution)}; {remedy}")
+    size, option = format_size(image_size(stored)), format_resolution(resolution)
+    remedy = f"prepare the original files with --resolution {option} --crop center, or use a model of {size} pixels"
+    return DataError(f"{path} holds images of {size} pixels (height x width), {not_of_ratio(resolution)}; {remedy}")

@@ -1,6 +1,6 @@
 """Checks of every record of a source before it is used: counts, sizes, classes, problems, and an image grid.
 
-Shapes: K classes, T x U size of a tile.
+Shapes: K classes, T x U size of the image in a tile.
 """
 
 from collections import Counter
@@ -80,9 +80,9 @@ class Inspection:
         """Yield the lines of the report, without the problems."""
         kind = printable(self.source.kind)
         yield f"{kind}: {len(self.good)} records without a problem, {len(self.problems)} problems"
-        sizes = [f"{width} x {height} ({count})" for (width, height), count in self.sizes.most_common(_SHOWN_SIZES)]
+        sizes = [f"{height}x{width} ({count})" for (width, height), count in self.sizes.most_common(_SHOWN_SIZES)]
         rest = len(self.sizes) - len(sizes)
-        yield f"sizes: {', '.join(sizes) or 'none'}{f' and {rest} others' if rest else ''}"
+        yield f"sizes (height x width): {', '.join(sizes) or 'none'}{f' and {rest} others' if rest else ''}"
         yield from self.left_out()
         if self.turned:
             yield (

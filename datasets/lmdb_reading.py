@@ -190,15 +190,14 @@ def resize(
     target = image_size(resolution)[::-1]
     if image.size == target:
         return image
-    size = f"{image.width} x {image.height}"
+    size = f"{image.height}x{image.width} (height x width)"
     stored = to_resolution(image.height, image.width)
     if aspect_ratio(stored) != aspect_ratio(resolution):
         problem = not_of_ratio(resolution)
         raise DataError(f"{path}: {key} is {size}, {problem}; crop the images and write the data set again")
     if image.width < target[0]:
         remedy = larger_images((image.height, image.width), resolution)
-        shown = resolution if isinstance(resolution, int) else f"{target[0]} x {target[1]}"
-        raise DataError(f"{path}: {key} is {size}, too small for {shown}; {remedy}")
+        raise DataError(f"{path}: {key} is {size}, too small for {format_resolution(resolution)}; {remedy}")
     return image.resize(target, resampling)
 
 

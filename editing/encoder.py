@@ -27,7 +27,7 @@ from utils.reading.tensors import load_tensors
 
 FORMAT = "semantic-stylegan-encoder/1"
 _REMEDY = "train one for this model with python -m scripts.train_encoder"
-_MAX_SIDE = 256  # images whose shorter side is longer are reduced
+_MAX_SIDE = 256  # larger images are halved until their shorter side is at most this
 _GRID = 8  # queries attend to 8 x 8 positions
 _GROUPS = 8  # groups of GroupNorm
 _SAMPLES = 2000  # samples of w for its mean and deviation
@@ -137,7 +137,7 @@ def _trunk(inputs: int, config: EncoderConfig, side: int) -> nn.Sequential:
         ]
         layers.append(block(width, wider, 2, nn.Sequential(OrderedDict(modules)), norm_layer=_norm))
         width, side = wider, side // 2
-    # The pooling changes nothing for squares whose side is a power of two and at least that of the grid.
+    # The pooling matters only if the maps are not 8 x 8 by now, as for images that are not square.
     return nn.Sequential(*layers, nn.Conv2d(width, config.max_channels, 1), nn.AdaptiveAvgPool2d(_GRID))
 
 

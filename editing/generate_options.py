@@ -64,7 +64,7 @@ def _add_edits(parser: argparse.ArgumentParser) -> None:
     add("--take", **pairs, metavar=("SOURCE", "PARTS"), help=take)
     move = "move codes along a direction of scripts.directions, such as hair.npz -2; can be repeated"
     add("--direction", **pairs, metavar=("FILE", "STRENGTH"), help=move)
-    add("--background", type=_seed_or_file, help="background for all images: that of a seed, or a photo")
+    add("--background", type=_seed_or_file, help="background for all images: that of a seed, or the center of a photo")
     add("--zoom", type=_above_zero, default=1.0, help="magnify all parts but the background (default 1)")
     shift = "move all parts but the background, right and down; 2 is the longer side of the image (default 0 0)"
     add("--shift", nargs=2, type=finite, default=(0.0, 0.0), metavar=("X", "Y"), help=shift)

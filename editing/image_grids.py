@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from editing.generation import Sample
 from utils.errors import EditError
 from utils.images import colorize, grid, overlay
-from utils.sizes import Size
+from utils.sizes import Size, format_size
 
 PADDING = 2  # pixels between tiles
 MAX_PIXELS = 2**28  # maximum size of an image grid: 768 MiB
@@ -24,7 +24,7 @@ def check_grid_size(tiles: int, tile: Size, remedy: str = "generate fewer seeds,
     """Raise EditError, with `remedy`, if an image of `tiles` tiles of size `tile` needs too much memory."""
     limit = MAX_PIXELS // math.prod(tile)
     if tiles > limit:
-        size = f"{tile[1]} x {tile[0]} pixels"
+        size = f"{format_size(tile)} pixels"
         raise EditError(f"{tiles} tiles of {size} are too many for one image (at most {limit}): {remedy}")
 
 

@@ -3,7 +3,7 @@
 The images of a batch do not affect each other: each loss depends on one code, and Adam updates every element on its
 own. Rounding still differs between batches, and hundreds of steps amplify this to different codes of similar quality.
 
-Shapes: N images, D latent width, M = B + 2K vectors of a W+ code, K parts, H x W images, *s size of a noise map.
+Shapes: N images, D latent width, M = B + 2K vectors of a W+ code, K parts, H x W images, h x w size of a noise map.
 """
 
 import copy
@@ -71,7 +71,7 @@ class Inversion(NamedTuple):
     """Result of `invert`."""
 
     codes: Tensor  # [N, M, D]
-    noise: list[Tensor] | None  # optimized noise maps [N, 1, *s], one for each layer
+    noise: list[Tensor] | None  # optimized noise maps [N, 1, h, w], one for each layer
 
 
 def invert(
@@ -136,7 +136,7 @@ def mask_cross_entropy(segmentation: Tensor, labels: Tensor) -> Tensor:
 
 
 def noise_penalty(maps: Sequence[Tensor]) -> Tensor:
-    """Return the noise regularization [N] of noise maps [N, 1, *s] (StyleGAN2, appendix D).
+    """Return the noise regularization [N] of noise maps [N, 1, h, w] (StyleGAN2, appendix D).
 
     It sums the squared autocorrelations at shifts of one pixel, horizontally and vertically, over all layers and all
     scales from s down to 8 pixels. Averaging 2 x 2 pixels halves the deviation of white noise; a factor 2 restores it.
@@ -153,7 +153,7 @@ def noise_penalty(maps: Sequence[Tensor]) -> Tensor:
 
 
 def with_noise(generator: Generator, noise: Sequence[Tensor] | None) -> Generator:
-    """Return a frozen copy with these noise maps, [N, 1, *s] for each layer, or if None, with the stored ones."""
+    """Return a frozen copy with these noise maps, [N, 1, h, w] for each layer, or if None, with the stored ones."""
     other = copy.deepcopy(generator).requires_grad_(False)
     for index, maps in enumerate(noise or ()):
         setattr(other.render_net, f"noise_{index}", maps)

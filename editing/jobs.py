@@ -111,7 +111,7 @@ def _take_parts(codes: Tensor, takes: Sequence[Sequence[str]], generator: Genera
 
 
 def read_background(path: int | Path | None, generator: Generator, classes: ClassTable) -> Tensor | None:
-    """Return the centre of --background, if it is a photo, as floats [3, H, W] in [-1, 1]; otherwise None."""
+    """Return the center of --background, if it is a photo, as floats [3, H, W] in [-1, 1]; otherwise None."""
     if not isinstance(path, Path):
         return None
     image = read_photo(path, None, classes, generator.config.resolution, "center").image

@@ -22,7 +22,7 @@ from datasets.pairing import same_name
 from utils.errors import DataError, EditError, ReadingError
 from utils.images import FORMATS
 from utils.reading.checks import check_regular, normalized
-from utils.sizes import Resolution, image_size
+from utils.sizes import Resolution, format_size, image_size
 
 MAX_BYTES = 2**26  # of a file; JPEG and PNG files of MAX_PIXELS are usually much smaller
 MAX_PIXELS = 2**26  # 8192 x 8192; such an image takes 192 MiB when decoded
@@ -82,9 +82,9 @@ def read_photo(
             file=sys.stderr,
         )
     height, width = cropped_size((record.image.height, record.image.width), resolution, crop)
-    needed_height, needed_width = image_size(resolution)
-    if height < needed_height or width < needed_width:
-        sizes = f"makes {width} x {height} pixels, the model needs {needed_width} x {needed_height}"
+    needed = image_size(resolution)
+    if height < needed[0] or width < needed[1]:
+        sizes = f"makes {height}x{width} pixels (height x width), the model needs {format_size(needed)}"
         raise EditError(f"{image}: {sizes}; give a larger image")
     try:
         return crop_and_resize(record, resolution, crop)
@@ -108,4 +108,4 @@ def check_size(path: Path) -> None:
     except Exception:  # Pillow raises many types for damaged headers; reported when the file is read
         return
     if width * height > MAX_PIXELS:
-        raise EditError(f"{path} has {width} x {height} pixels, over the limit of {MAX_PIXELS}; give a smaller copy")
+        raise EditError(f"{path} has {height}x{width} pixels, over the limit of {MAX_PIXELS}; give a smaller copy")

@@ -1,6 +1,6 @@
 """Reconstruction of photos: invert a batch, optionally tune the generator for each photo, rate and write the results.
 
-Shapes: N photos, M vectors of a W+ code, D latent width, H x W images, *s size of a noise map.
+Shapes: N photos, M vectors of a W+ code, D latent width, H x W images, h x w size of a noise map.
 """
 
 import math
@@ -75,7 +75,7 @@ class Reconstruction(NamedTuple):
 
     photo: Resized
     codes: Tensor  # [1, M, D]
-    noise: list[Tensor] | None  # optimized noise maps [1, 1, *s], one for each layer
+    noise: list[Tensor] | None  # optimized noise maps [1, 1, h, w], one for each layer
     generator: Generator | None  # copy with tuned weights or optimized noise maps, if there are any
     sample: Sample
     quality: ReconstructionQuality

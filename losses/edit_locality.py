@@ -16,10 +16,10 @@ SMALL_CHANGE = 0.01  # mean absolute change over the edited part's region below 
 def locality_loss(images: Pair, masks: Pair, parts: Tensor, texture: Tensor) -> Tensor:
     """Return the share of an edit's change outside the edited part, plus the change of the masks there, a scalar.
 
-    As a share, it does not become smaller when the codes of a part have less effect, unless that is hardly visible.
+    As a share of the total change, it does not become smaller when edits have less effect, except below SMALL_CHANGE.
 
-    The part's region is its mask before or after the edit, whichever is larger, widened by 1/64 of the image on each
-    side. Texture must not change the masks anywhere.
+    The part's region is its mask before or after the edit, whichever is larger, widened by 1/64 of the image's
+    shorter side. Texture must not change the masks anywhere.
 
     Args:
         images: [N, 3, H, W] before and after the edit.

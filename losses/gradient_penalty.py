@@ -25,9 +25,9 @@ def gradient_penalties(logits: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]
 # The heuristic gamma = 0.0002 * R^2 / batch of StyleGAN2-ADA (Karras et al. 2020, appendix), with the paper's weights
 # in place of its constant.
 def penalty_scale(size: tuple[int, int], batch_size: int) -> float:
-    """Return R^2 / 512^2 * 32 / batch, the factor for penalty weights that were chosen at 512 pixels and batches of 32.
+    """Return H W / 512^2 * 32 / batch, the factor for penalty weights that were chosen at 512 pixels and batches of 32.
 
-    `size` is the image's height and width, R^2 their product.
+    `size` is the height H and width W of the images; R below is sqrt(H W).
 
     Resolution R: consider a discriminator that average-pools the image over areas of n pixels; at a larger R, the same
     area has more pixels, so n grows as R^2. The gradient g with respect to an area's mean gives each pixel g / n, so

@@ -76,7 +76,9 @@ def train_segmenter(
     resolution = to_resolution(height, width)
     if not least <= min(height, width) <= most:
         shown = format_resolution(resolution)
-        raise MetricError(f"the segmenter cannot use images of {shown} px: choose from {least} to {most} px")
+        raise MetricError(
+            f"the segmenter cannot use images of {shown} px: choose a shorter side of {least} to {most} px"
+        )
     pairs = cast(Dataset[tuple[Tensor, Tensor]], dataset)
     count = len(dataset) if held_out else len(dataset) - len(dataset) // _HELD_OUT
     training, rest = Subset(pairs, range(count)), Subset(pairs, range(count, len(dataset)))

@@ -76,7 +76,10 @@ class Networks:
 
     def check_architecture(self, config: ModelConfig) -> None:
         """Raise ModelError, with the options that differ, if networks of `config` have other tensor names or shapes."""
-        stored, own = asdict(self.config), asdict(config)
+        shown = [
+            {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(c).items()} for c in (self.config, config)
+        ]
+        stored, own = shown
         differences = [
             f"model.{name} = {stored[name]} in the checkpoint, {own[name]} in this run"
             for name in stored

@@ -90,11 +90,11 @@ class Generator(nn.Module):
     ) -> GeneratorOutput:
         """Generate images like `synthesis`, from the output [N, K, L, D] of `expand`."""
         config, samples = self.config, layer_codes.shape[0]
-        parts, coarse = config.num_classes, config.coarse_size
+        parts, size = config.num_classes, config.coarse_size
         _check("layer_codes", layer_codes, (samples, parts, config.local_layers, config.latent_dim))
         _check("part_mask", part_mask, (parts,), (samples, parts))
-        _check("background", background, *((n, config.feature_channels, *coarse) for n in (1, samples)))
-        _check("coords", coords, *((n, *each, 2, *coarse) for n in (1, samples) for each in ((), (parts,))))
+        _check("background", background, *((n, config.feature_channels, *size) for n in (1, samples)))
+        _check("coords", coords, *((n, *each, 2, *size) for n in (1, samples) for each in ((), (parts,))))
         # Local generators (section 3.1).
         positions = self.positions(coords[:, None] if coords is not None and coords.ndim == 4 else coords)
         depth, hidden = self.local_generators(positions, self.positions.projection(), layer_codes)
@@ -102,9 +102,9 @@ class Generator(nn.Module):
         masks = coarse_masks(depth, part_mask)
         features = self.compositing(masks, hidden, background)
         # Render net (section 3.3).
-        masks = 2 * masks - 1
-        image, segmentation = self.render_net(features, masks, self._noise_maps(noise, samples))
-        return GeneratorOutput(image, segmentation, masks, depth)
+        coarse = 2 * masks - 1
+        image, segmentation = self.render_net(features, coarse, self._noise_maps(noise, samples))
+        return GeneratorOutput(image, segmentation, coarse, depth)
 
     @torch.no_grad()
     def mean_code(self, samples: int = 10_000, seed: int = 0) -> Tensor:

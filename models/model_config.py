@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from utils.errors import ModelError, ReadingError
 from utils.reading.plain import stored_options
-from utils.sizes import Resolution, Size, image_size, nearest_trainable, to_resolution, trainable
+from utils.sizes import Resolution, Size, broken_rule, image_size, nearest_trainable, to_resolution
 
 # Smallest and largest allowed values. Others are mistakes, or come from a file that was made to exhaust the memory.
 _LIMITS = {
@@ -114,18 +114,20 @@ class ModelConfig:
         return min(self.channel_max, self.channel_base // side)
 
     def _check_resolutions(self) -> None:
-        if not trainable(self.resolution):
+        if rule := broken_rule(self.resolution):
             nearest = nearest_trainable(self.resolution)
             raise ModelError(
-                f"model.resolution = {_shown(self.resolution)}: the networks halve both sides until the shorter one is "
-                f"4 to 7; the nearest possible value is {_shown(nearest)}"
+                f"model.resolution = {_shown(self.resolution)}: {rule}; the nearest possible value is {_shown(nearest)}"
             )
-        coarse = ("coarse_resolution", self.sides)
-        render = ("render_resolution", [side for side in self.sides[:-1] if side <= self.coarse_resolution])
-        for name, choices in (coarse, render):
-            if getattr(self, name) not in choices:
-                shown = ", ".join(map(str, choices))
-                raise ModelError(f"model.{name} = {getattr(self, name)}: choose one of {shown}")
+        if self.coarse_resolution not in self.sides:
+            shown = ", ".join(map(str, self.sides))
+            raise ModelError(f"model.coarse_resolution = {self.coarse_resolution}: choose one of {shown}")
+        choices = [side for side in self.sides[:-1] if side <= self.coarse_resolution]
+        if self.render_resolution not in choices:
+            raise ModelError(
+                f"model.render_resolution = {self.render_resolution}: with coarse_resolution = "
+                f"{self.coarse_resolution}, choose one of {', '.join(map(str, choices))}"
+            )
         if self.channels(self.side) < 1:
             raise ModelError(
                 f"model.channel_base = {self.channel_base} gives no channels at {self.side} pixels: "

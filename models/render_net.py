@@ -1,6 +1,6 @@
 """The render net (paper section 3.3): blended features -> image and segmentation.
 
-Shapes: N batch, F feature channels, K classes, I input and O output channels; H x W image, h x w coarse, *s any layer.
+Shapes: N batch, F feature channels, K classes, I input and O output channels; H x W image, h x w maps of any layer.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class RenderOutput(NamedTuple):
 
 
 class RenderLayer(nn.Module):
-    """3x3 convolution, noise, bias and leaky ReLU: x [N, I, *s] -> [N, O, *s], or [N, O, *2s] if `upsample`."""
+    """3x3 convolution, noise, bias and leaky ReLU: x [N, I, h, w] -> [N, O, h, w], or [N, O, 2h, 2w] if `upsample`."""
 
     filter: Tensor
 
@@ -36,7 +36,7 @@ class RenderLayer(nn.Module):
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
         if self.upsample:
-            x = conv_transpose2d(x, self.conv().transpose(0, 1), stride=2)  # [N, O, *(2s + 1)]
+            x = conv_transpose2d(x, self.conv().transpose(0, 1), stride=2)  # [N, O, 2h + 1, 2w + 1]
             x = upfirdn2d(x, self.filter, padding=1, gain=4.0)
         else:
             x = conv2d(x, self.conv(), padding=1)
@@ -90,11 +90,11 @@ class RenderNet(nn.Module):
         return self.config.size_at(self.config.render_resolution << (layer // 2 + 1))
 
     def const_noise(self) -> list[Tensor]:
-        """Return the stored noise maps, one [1, 1, *s] for each layer."""
+        """Return the stored noise maps, one [1, 1, h, w] for each layer."""
         return [self.get_buffer(f"noise_{index}") for index in range(len(self.layers))]
 
     def random_noise(self, samples: int) -> list[Tensor]:
-        """Sample new noise maps for N = `samples` images, one [N, 1, *s] for each layer."""
+        """Sample new noise maps for N = `samples` images, one [N, 1, h, w] for each layer."""
         stored = self.const_noise()
         sizes = [samples * noise.numel() for noise in stored]
         values = torch.randn(sum(sizes), dtype=stored[0].dtype, device=stored[0].device)  # one kernel for all layers
@@ -102,28 +102,28 @@ class RenderNet(nn.Module):
 
     def forward(self, features: Tensor, masks: Tensor, noise: Sequence[Tensor]) -> RenderOutput:
         """Render blended features [N, F, h, w] and coarse masks [N, K, h, w] in [-1, 1], with a noise map per layer."""
-        coarse = self.config.coarse_size[1]
+        coarse_width = self.config.coarse_size[1]
         x = F.adaptive_avg_pool2d(features, self.config.size_at(self.config.render_resolution))
-        # Running sums of the image [N, 3, *s] and the segmentation [N, K, *s]. In half precision they share one
-        # tensor [N, 3 + K, *s], because convolutions with few output channels would not use a GPU's tensor cores.
+        # Running sums of the image [N, 3, h, w] and the segmentation [N, K, h, w]. In half precision they share one
+        # tensor [N, 3 + K, h, w], because convolutions with few output channels would not use a GPU's tensor cores.
         joined = features.dtype != self.to_rgb[0].bias.dtype
         sums: list[Tensor] = []
         for octave, heads in enumerate(zip(self.to_rgb, self.to_segmentation, strict=True)):
-            if x.shape[-1] == coarse:
+            if x.shape[-1] == coarse_width:
                 x = torch.cat([x, features], dim=1)
             for index in (2 * octave, 2 * octave + 1):
                 recompute = 0 < self.recompute_from <= min(self.noise_size(index))
                 x = run(self.layers[index], x, noise[index], recompute=recompute)
             groups = [heads] if joined else [[head] for head in heads]
             sums = [self._output(x, group, *sums[i : i + 1]) for i, group in enumerate(groups)]
-            if self.config.residual_masks and x.shape[-1] == coarse:
+            if self.config.residual_masks and x.shape[-1] == coarse_width:
                 sums[-1] = sums[-1] + (F.pad(masks, (0, 0, 0, 0, 3, 0)) if joined else masks)
         if joined:
             return RenderOutput(*sums[0].split([3, self.config.num_classes], dim=1))
         return RenderOutput(*sums)
 
     def _output(self, x: Tensor, heads: Sequence[nn.Module], running_sum: Tensor | None = None) -> Tensor:
-        """Return the concatenated outputs of `heads` for x, [N, O, *s], plus the upsampled `running_sum`."""
+        """Return the concatenated outputs of `heads` for x, [N, O, h, w], plus the upsampled `running_sum`."""
         weights, biases = zip(*(head() for head in heads), strict=True)
         # Adding the bias gives the sum the parameters' dtype; half types would round it at every octave.
         output = conv2d(x, cat(weights)) + cat(biases)[:, None, None]

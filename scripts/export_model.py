@@ -12,7 +12,7 @@ checkpoint is much less than one grey level.
 The extension selects the format: a checkpoint of this program (.pt), or a graph that runs without this program, in
 ONNX (.onnx) or for torch.export.load (.pt2). The input of a graph is W+ codes such as generate.py saves, float32
 [N, M, D] with any N. Its outputs are image [N, 3, H, W], about -1 to 1, and segmentation [N, K, H, W], whose argmax
-over K is the class. K is the number of classes, D the latent width, H x W the size, M = 2 + 2K (with two base codes).
+over K is the class. K is the number of classes, D the latent width, H x W the size, and M = model.base_layers + 2K.
 """
 
 import os

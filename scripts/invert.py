@@ -64,12 +64,12 @@ from utils.files import check_free, make_folder, replacing
 from utils.images import save_png
 from utils.progress import progress
 from utils.reading.checks import normalized
-from utils.sizes import Size
+from utils.sizes import Size, format_resolution, format_size
 
 REPORT = "report.json"
 PREPARED: dict[Crop, str] = {
-    "error": "each photo",  # photos that are not square are refused
-    "center": "the central square of each photo (--crop pad pads it instead)",
+    "error": "each photo",  # photos of another aspect ratio are refused
+    "center": "the center of each photo (--crop pad pads it instead)",
     "pad": "each photo, padded to the shape of the model (--crop center crops it instead)",
 }
 
@@ -88,7 +88,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     guides.add_argument("--segmenter", type=Path, help="file of scripts.train_segmenter that predicts the masks")
     add("--classes", default="", help=f"class table of the masks (default their {CLASSES_FILE}, or the checkpoint's)")
     add("--read-by", choices=READ_BY, default="auto", help="how to read masks with ids and colours (default auto)")
-    add("--crop", choices=CROPS, help="for photos that are not square (default that of the checkpoint's training data)")
+    add("--crop", choices=CROPS, help="for photos of another shape (default that of the checkpoint's training data)")
     add("--space", choices=SPACES, default="wplus", help="what is optimized (default wplus)")
     add("--init", choices=("mean", "encoder"), default="mean", help="initial codes (default mean: the mean code)")
     add("--encoder", type=Path, help="file of scripts.train_encoder (default that of the bundled model)")
@@ -124,8 +124,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     ops.set_mode(args.ops, device.type)
     limit_threads(generator)
     make_folder(args.output)
-    height, width = generator.config.image_size
-    print(f"inverting {PREPARED[crop]}, resized to {width} x {height} pixels, with {printable(model.path)}", flush=True)
+    size = format_size(generator.config.image_size)
+    print(f"inverting {PREPARED[crop]}, resized to {size} pixels, with {printable(model.path)}", flush=True)
     results, entries = [], []
     for path, result in zip(args.images, in_batches(photos, generator, method, args.batch_size), strict=True):
         write_outputs(result, args.output / path.stem, classes, trained_on)
@@ -211,10 +211,11 @@ def read_photos(args: argparse.Namespace, model: LoadedModel, crop: Crop) -> lis
     segmenter = load_segmenter(args.segmenter)
     if segmenter.facts.names != model.classes.names:
         raise EditError(f"{args.segmenter} has other classes than {model.path}; train a segmenter on the model's data")
-    if (size := segmenter.facts.resolution) != resolution:
+    size, own = (format_resolution(each) for each in (segmenter.facts.resolution, resolution))
+    if size != own:
         raise EditError(
-            f"{args.segmenter} takes images of {size} pixels, but the model generates {resolution}; "
-            f"train a segmenter for {resolution} pixels"
+            f"{args.segmenter} takes images of {size} pixels, but the model generates {own}; "
+            f"train a segmenter for {own} pixels"
         )
     batches = [torch.tensor(photo.image).permute(2, 0, 1)[None] for photo in photos]  # uint8 [1, 3, H, W]
     return [photo._replace(label=segmenter(x)[0].numpy()) for photo, x in zip(photos, batches, strict=True)]

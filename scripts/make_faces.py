@@ -11,7 +11,7 @@ adaptation; with --files it writes PNG files (OUT/images/00000.png and OUT/masks
 Close framing is that of CelebA-HQ. Wide framing also shows the shoulders; the bundled model was trained on wide faces.
 The 13 classes are those of CelebAMask-HQ in the paper. The 26 (datasets/tables/faces26.yaml) separate left and right,
 irises, lips, beard and moustache, necklace, collar, lenses and hat band; the images are the same.
---resolution HEIGHTxWIDTH gives another shape. An image that is at least 1.25 times as high as wide shows the person
+--resolution HEIGHTxWIDTH gives another shape. An image that is at least 1.25 times as tall as wide shows the person
 down to the waist, with arms and hands, smaller in wide framing; other shapes show more around the face. The 16 classes
 (datasets/tables/figures16.yaml) separate arms, sleeves and lower clothes, which are skin and cloth otherwise.
 Face i depends only on i, --seed, --style and --framing, not on --count or --workers; --resolution changes only its
@@ -42,7 +42,7 @@ from utils import cli
 from utils.errors import DataError, printable
 from utils.images import save_label_png, save_png
 from utils.progress import progress
-from utils.sizes import Resolution, format_resolution, parse_resolution
+from utils.sizes import Resolution, broken_rule, format_resolution, parse_resolution
 
 _MAX_COUNT = 10_000_000
 _TABLES = {13: "celebamask13", 16: "figures16", 26: "faces26"}
@@ -69,6 +69,8 @@ def main(argv: list[str] | None = None) -> None:
             for pair in _faces(options, encoded=True):
                 writer.add_encoded(*pair)
     kind, size = "figures" if shows_figure(options.resolution) else "faces", format_resolution(options.resolution)
+    if rule := broken_rule(options.resolution):
+        print(f"note: no model can be trained at this resolution: {rule}")
     what = f"{options.count} {kind} ({size} pixels, {options.framing} framing)"
     print(f"wrote {what} to {printable(options.out)}")
 

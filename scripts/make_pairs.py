@@ -179,9 +179,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _segmenter(path: Path, generator: Generator, classes: ClassTable) -> Segmenter:
     segmenter = load_segmenter(path)
-    own, facts = (generator.config.resolution, classes.names), segmenter.facts
-    if (facts.resolution, facts.names) != own:
-        raise ConfigError(f"--segmenter {path} was trained on other classes, or at another resolution, than the model")
+    size, own = (format_resolution(each) for each in (segmenter.facts.resolution, generator.config.resolution))
+    if size != own:
+        raise ConfigError(
+            f"--segmenter {path} takes images of {size} pixels, the model makes {own}: train one for {own}"
+        )
+    if segmenter.facts.names != classes.names:
+        raise ConfigError(f"--segmenter {path} has other classes than the model: train one on the model's data")
     return segmenter
 
 

@@ -25,12 +25,14 @@ import os
 import shlex
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from configs.loader import load_config
 from datasets.class_files import celebamask13
 from datasets.data_config import CROPS, Crop, add_source_options, model_options, parsed_folder
 from datasets.find import find_source
@@ -41,11 +43,12 @@ from datasets.parallel import ordered_map
 from datasets.resumable_writer import ResumableWriter, refuse_existing
 from datasets.sources import FileSource, LmdbSource, Source
 from utils import cli
-from utils.errors import DataError, printable
+from utils.errors import DataError, ModelError, printable
 from utils.files import reason_not_writable
 from utils.progress import progress
 from utils.sizes import (
     Resolution,
+    broken_rule,
     format_resolution,
     image_size,
     nearest_trainable,
@@ -140,9 +143,9 @@ def _command(args: argparse.Namespace) -> str:
 
 
 def _check(args: argparse.Namespace) -> None:
-    if not trainable(args.resolution):
+    if rule := broken_rule(args.resolution):
         given, nearest = (format_resolution(size) for size in (args.resolution, nearest_trainable(args.resolution)))
-        raise DataError(f"--resolution {given}: the networks do not support this size; the nearest one is {nearest}")
+        raise DataError(f"--resolution {given}: {rule}; the nearest possible value is {nearest}")
     if not 0 <= args.workers <= 1024:
         raise DataError(f"--workers {args.workers} is out of range; give 0 to 1024")
     refuse_existing(args.out)
@@ -205,15 +208,15 @@ def _next_step(source: Source, args: argparse.Namespace) -> str:
     if classes is None:
         config, purpose = "adapt", "adapt the bundled model to it with"
         if not isinstance(resolution, int) or resolution < 64:  # not for the bundled model
-            limit = "" if isinstance(resolution, int) else ", of this aspect ratio"
-            size = f"at most {format_resolution(resolution)} pixels{limit}"
+            limit = "" if isinstance(resolution, int) else " with this aspect ratio"
+            size = f"{format_resolution(resolution)} pixels or smaller{limit}"
             purpose = f"replace CHECKPOINT by a model of {size}, and adapt it with"
             options.append("model.init_from=CHECKPOINT")
     else:
         short = min(image_size(resolution))
         config, purpose = _CONFIGS[max(side for side in _CONFIGS if side <= max(short, 64))], "train on it with"
         if resolution not in _CONFIGS:
-            options.append(model_options(resolution))
+            options += _size_options(config, resolution)
         if (classes.names, classes.transparent) != (celebamask13().names, celebamask13().transparent):
             options.append(f"model.num_classes={classes.num_classes}")
             options.append(shlex.quote(f"model.transparent_classes={list(classes.transparent)}"))
@@ -225,6 +228,17 @@ def _plain_value(path: Path) -> str:
     """Return a path as text for a config option; "./" is put before names such as [a], which is a list in YAML."""
     text = str(path)
     return text if os.path.isabs(text) or text[0].isalnum() else f"./{text}"
+
+
+def _size_options(config: str, resolution: Resolution) -> list[str]:
+    """Return the options that set the resolution of a configuration, and of its maps unless theirs fit."""
+    model = load_config(Path(__file__).parents[1] / "configs" / f"{config}.yaml").model
+    try:
+        fits = 2 * replace(model, resolution=resolution).coarse_resolution <= min(image_size(resolution))
+    except ModelError:
+        fits = False
+    options = model_options(resolution).split()
+    return options[:1] if fits else options
 
 
 def _shell_word(text: str) -> str:

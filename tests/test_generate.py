@@ -274,7 +274,7 @@ def test_photos_that_cannot_be_used(
     for name, hint in (
         ("missing.png", "missing.png"),
         ("text.png", "text.png"),
-        ("small.png", "small.png: makes 20 x 20 pixels"),
+        ("small.png", "small.png: makes 20x20 pixels"),
     ):
         assert hint in refused([*arguments, str(tmp_path / name)], monkeypatch, capsys)
         assert not (tmp_path / "out").exists()

@@ -206,7 +206,10 @@ def test_benchmark_of_kernels_and_memory(tmp_path, size, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["model.resolution=[100, 60]"], "model.resolution = [100, 60]: the networks halve both sides until"),
+        (
+            ["model.resolution=[100, 60]"],
+            "model.resolution = [100, 60]: for this size, both sides must be multiples of 8",
+        ),
         (["augment.quarter_turns=true"], "augment.quarter_turns = true: images of model.resolution = [48, 32] do not"),
         (["model.coarse_resolution=12"], "model.coarse_resolution = 12: choose one of 4, 8, 16, 32"),
     ],

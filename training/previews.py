@@ -1,6 +1,6 @@
 """Preview grids of a run. They share z and noise maps, so two grids differ only by the training between them.
 
-Shapes: N samples, H x W images, h x w coarse masks, H and W size of the grid.
+Shapes: N samples, H x W images, h x w coarse masks.
 """
 
 import numpy as np

@@ -80,7 +80,7 @@ def open_image(file: Path | io.BytesIO, max_pixels: int = MAX_PIXELS) -> Image.I
         except Image.DecompressionBombError:
             raise ReadingError("is too large (more pixels than Pillow opens)") from None
     if image.width * image.height > max_pixels:
-        raise ReadingError(f"is too large ({image.width} x {image.height}; at most {max_pixels} pixels are allowed)")
+        raise ReadingError(f"is too large ({image.height}x{image.width}; at most {max_pixels} pixels are allowed)")
     if image.format in ("PNG", "WEBP", "TIFF") and getattr(image, "n_frames", 1) > 1:
         raise ReadingError("has several pages" if image.format == "TIFF" else "is an animation")
     return image

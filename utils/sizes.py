@@ -27,6 +27,11 @@ def format_resolution(resolution: Resolution) -> str:
     return "x".join(map(str, (resolution,) if isinstance(resolution, int) else resolution))
 
 
+def format_size(size: Size) -> str:
+    """Return "64x48" for (height, width); unlike `format_resolution`, also for squares."""
+    return "x".join(map(str, size))
+
+
 def parse_resolution(text: str) -> Resolution:
     """Parse "256" or "256x128" (height x width); raise ArgumentTypeError, a message of argparse, for other text."""
     match = _TEXT.fullmatch(text.strip())
@@ -36,17 +41,24 @@ def parse_resolution(text: str) -> Resolution:
     return to_resolution(int(height), int(width or height))
 
 
-def trainable(resolution: Resolution) -> bool:
-    """Return True if networks can be built for images of this size.
+def broken_rule(resolution: Resolution) -> str:
+    """Return the rule that a resolution breaks, for a message; "" if networks can be built for it.
 
-    The shorter side must have 16 to 1024 pixels, the longer one at most 4 times as many, and halving both sides must
-    reach a map whose shorter side is 4, 5, 6 or 7: 64x48 gives 8x6, 256x128 gives 8x4.
+    The discriminator halves both sides until the shorter one has 4, 5, 6 or 7 pixels: 64x48 becomes 8x6, 256x128
+    becomes 8x4.
     """
     short, long = sorted(image_size(resolution))
-    if not (MIN_SIDE <= short <= MAX_SIDE and long <= MAX_RATIO * short):
-        return False
+    if not MIN_SIDE <= short <= MAX_SIDE:
+        return f"the shorter side must have {MIN_SIDE} to {MAX_SIDE} pixels"
+    if long > MAX_RATIO * short:
+        return f"the longer side must be at most {MAX_RATIO} times the shorter one"
     step = 2 ** (short.bit_length() - 3)  # short // step lies in 4..7
-    return short % step == 0 and long % step == 0
+    return f"for this size, both sides must be multiples of {step}" if short % step or long % step else ""
+
+
+def trainable(resolution: Resolution) -> bool:
+    """Return True if networks can be built for images of this size."""
+    return not broken_rule(resolution)
 
 
 def nearest_trainable(resolution: Resolution) -> Resolution:

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -45,11 +47,16 @@ def test_image_and_mask_may_differ_in_scale() -> None:
 @pytest.mark.parametrize(
     ("width", "height", "crop", "message"),
     [
-        (32, 16, "error", "is 32 x 16, not square; give --crop center or --crop pad"),
-        (32, 15, "center", "gives a square of 15 pixels, too small for 16; use images of at least 16 x 16 pixels"),
-        (15, 8, "pad", "gives a square of 15 pixels"),
+        (32, 16, "error", "is 16x32 (height x width), not square; give --crop center or --crop pad"),
+        (
+            32,
+            15,
+            "center",
+            "gives 15x15 pixels (height x width), too small for 16; use images of at least 16x16 pixels",
+        ),
+        (15, 8, "pad", "gives 15x15 pixels"),
     ],
 )
 def test_what_does_not_fit(width: int, height: int, crop, message: str) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=re.escape(message)):
         crop_and_resize(record(width, height), 16, crop)

@@ -270,5 +270,7 @@ def test_a_tiff_with_an_orientation(tmp_path: Path) -> None:
 
 def test_sizes_that_differ(tmp_path: Path) -> None:
     image, mask = saved(tmp_path / "i.png", np.zeros((8, 8, 3), np.uint8)), saved(tmp_path / "m.png", IDS)
-    with pytest.raises(DataError, match=r"m\.png: is 3 x 2, but its image .*i\.png is 8 x 8; make both the same size"):
+    with pytest.raises(
+        DataError, match=r"m\.png: is 2x3, but its image .*i\.png is 8x8 \(height x width\); make both the same size"
+    ):
         read_pair(image, mask, celebamask13())

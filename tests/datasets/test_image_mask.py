@@ -86,7 +86,7 @@ def test_larger_pictures_are_reduced(stored: Path) -> None:
 
 
 def test_smaller_pictures_are_refused(stored: Path) -> None:
-    with pytest.raises(DataError, match=r"image-0000000 is 16 x 16.*32 x 32.*lower resolution"):
+    with pytest.raises(DataError, match=r"image-0000000 is 16x16.*32x32.*lower resolution"):
         ImageMaskDataset(stored, resolution=32)[0]
 
 
@@ -137,7 +137,7 @@ BREAKAGES: list[tuple[Edit, str]] = [
     (lambda t: t.put(b"meta", b"{"), "meta"),
     (lambda t: t.put(b"meta", b'{"classes": {"names": ["a"]}}'), "meta key: class table"),
     (lambda t: t.put(b"meta", b'{"count": 4}'), "image-length is 5 but meta says 4"),
-    (lambda t: t.put(b"meta", b'{"resolution": 8}'), "meta says resolution 8, but image-0000000 has 16; write"),
+    (lambda t: t.put(b"meta", b'{"resolution": 8}'), "its description says 8, but image-0000000 has 16; write"),
     (lambda t: t.put(b"meta", b'{"version": 2}'), "has version 2 of the data format, but this program reads 1"),
     (lambda t: t.delete(b"label-0000002"), "label-0000002 is missing"),
     (lambda t: t.put(b"image-0000002", b"junk"), "image-0000002 cannot be decoded"),
@@ -148,7 +148,7 @@ BREAKAGES: list[tuple[Edit, str]] = [
         lambda t: t.put(b"label-0000002", png(Image.new("L", (SIZE, SIZE), 19))),
         "label-0000002 has ids 19 outside 0..12",
     ),
-    (lambda t: t.put(b"label-0000002", png(Image.new("L", (8, 8)))), "16 x 16 but label-0000002 is 8 x 8"),
+    (lambda t: t.put(b"label-0000002", png(Image.new("L", (8, 8)))), "16x16 but label-0000002 is 8x8"),
 ]
 
 

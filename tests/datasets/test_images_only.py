@@ -70,7 +70,7 @@ def test_where_the_images_come_from(tmp_path: Path) -> None:
 
 def test_pictures_that_are_not_square(tmp_path: Path) -> None:
     wide = folder(tmp_path / "wide", size=(2 * SIZE, SIZE))
-    with pytest.raises(DataError, match=r"0\.png: is 64 x 32, not square"):
+    with pytest.raises(DataError, match=r"0\.png: is 32x64 \(height x width\), not square"):
         opened(wide)
     assert opened(wide, crop="center")[0].shape == (SIZE, SIZE, 3)
 
@@ -90,7 +90,7 @@ def test_an_empty_set_is_one_clear_line(tmp_path: Path, kind: str) -> None:
     [
         ((), "data.path is not set; give an LMDB, several, or a folder of images"),
         (("absent",), "absent does not exist"),
-        (("small",), r"small/0\.png: gives a square of 16 pixels, too small for 32"),
+        (("small",), r"small/0\.png: gives 16x16 pixels \(height x width\), too small for 32"),
         (("small_lmdb",), r"holds images of sizes \[32\], none of at least 64"),
         (("broken",), r"0\.png"),
     ],

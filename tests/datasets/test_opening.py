@@ -124,7 +124,7 @@ def test_a_folder_with_problems_names_the_first(tmp_path: Path) -> None:
 
 def test_a_file_that_does_not_fit_is_named(tmp_path: Path) -> None:
     dataset = open_dataset(DataConfig(path=(str(write_pairs(tmp_path)),)), 64, 13)
-    with pytest.raises(DataError, match=r"0\.jpg: gives a square of 32 pixels, too small for 64"):
+    with pytest.raises(DataError, match=r"0\.jpg: gives 32x32 pixels \(height x width\), too small for 64"):
         dataset[0]
 
 

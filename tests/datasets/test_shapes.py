@@ -82,13 +82,13 @@ def test_error_accepts_less_than_a_pixel(width: int, height: int, is_accepted: b
         assert np.array_equal(image, center.image)
         assert (image.shape, label.shape) == ((16, 8, 3), (16, 8))
     else:
-        message = rf"is {width} x {height}, not of the aspect ratio 1:2 \(width:height\); give --crop center or"
+        message = rf"is {height}x{width} \(height x width\), not of the aspect ratio 2:1 \(height:width\); give --crop"
         with pytest.raises(DataError, match=message):
             crop_and_resize(record, (16, 8), "error")
 
 
 def test_squares_are_exact() -> None:
-    with pytest.raises(DataError, match="is 300 x 299, not square"):
+    with pytest.raises(DataError, match=r"is 299x300 \(height x width\), not square"):
         crop_and_resize(Record(Image.new("RGB", (300, 299)), None), 16, "error")
 
 
@@ -96,7 +96,7 @@ def test_image_and_mask_of_different_sizes() -> None:
     image, label = crop_and_resize(Record(Image.new("RGB", (64, 64)), np.eye(32, dtype=np.uint8)), (32, 16), "center")
     assert (image.shape, label.shape) == ((32, 16, 3), (32, 16))
     assert np.array_equal(label, np.eye(32, dtype=np.uint8)[:, 8:24])
-    with pytest.raises(DataError, match=r"has a mask that gives 16 x 32 pixels \(width x height\), too small for 32 x"):
+    with pytest.raises(DataError, match=r"has a mask that gives 32x16 pixels \(height x width\), too small for 64x32"):
         crop_and_resize(Record(Image.new("RGB", (64, 64)), np.eye(32, dtype=np.uint8)), (64, 32), "center")
 
 
@@ -104,7 +104,7 @@ def test_too_small_names_a_shape_that_fits() -> None:
     with pytest.raises(DataError) as caught:
         crop_and_resize(rows_and_columns(100, 60), (128, 64), "center")
     assert str(caught.value) == (
-        "gives 50 x 100 pixels (width x height), too small for 64 x 128; use images of at least 64 x 128 pixels, or a"
+        "gives 100x50 pixels (height x width), too small for 128x64; use images of at least 128x64 pixels, or a"
         " lower resolution: --resolution 96x48 to prepare data, 'model.resolution=[96,48]' model.coarse_resolution=24"
         " model.render_resolution=12 to train"
     )
@@ -128,7 +128,7 @@ def test_images_only(tmp_path: Path) -> None:
     assert read(path, "64x32-00001") is not None
     assert ImageDataset(path).resolution == (64, 32)
     assert open_images(DataConfig(path=(str(path),), images_only=True), (32, 16))[1][0].shape == (3, 32, 16)
-    with pytest.raises(DataError, match="holds images of 32 x 64 pixels, not square"):
+    with pytest.raises(DataError, match=r"holds images of 64x32 pixels \(height x width\), not square"):
         ImageDataset(path, 32)
     with pytest.raises(DataError, match=r"sizes \[64x32\], none of at least 128x64; .* --resolution 64x32 to prepare"):
         ImageDataset(path, (128, 64))
@@ -145,19 +145,23 @@ def test_reduced_to_the_same_aspect_ratio(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stored", "resolution", "message"),
     [
-        (SHAPE, 32, "holds images of 32 x 48 pixels, not square; prepare the original files with --resolution 32, or"),
         (
             SHAPE,
             32,
-            r"or train with 'model\.resolution=\[48,32\]' model.coarse_resolution=16 model.render_resolution=8",
+            r"48x32 pixels \(height x width\), not square; prepare the original files with --resolution 32 --crop",
+        ),
+        (
+            SHAPE,
+            32,
+            r"--crop center, or use a model of 48x32 pixels",
         ),
         (
             32,
             SHAPE,
-            r"images of 32 x 32 pixels, not of the aspect ratio 2:3 .* --resolution 48x32, or .*resolution=32 ",
+            r"32x32 pixels \(height x width\), not of the aspect ratio 3:2 .* --resolution 48x32 --crop center, or",
         ),
-        (SHAPE, (32, 48), r"not of the aspect ratio 3:2 \(width:height\)"),
-        ((40, 24), (48, 32), r"not of the aspect ratio 2:3 \(width:height\)"),
+        (SHAPE, (32, 48), r"not of the aspect ratio 2:3 \(height:width\)"),
+        ((40, 24), (48, 32), r"not of the aspect ratio 3:2 \(height:width\)"),
     ],
 )
 def test_another_aspect_ratio_is_refused(tmp_path: Path, stored, resolution, message: str) -> None:
@@ -167,7 +171,9 @@ def test_another_aspect_ratio_is_refused(tmp_path: Path, stored, resolution, mes
 
 def test_larger_shapes_are_refused(tmp_path: Path) -> None:
     dataset = ImageMaskDataset(write(tmp_path / "data"), (96, 64))
-    with pytest.raises(DataError, match="image-0000000 is 32 x 48, too small for 64 x 96; use images of at least 64 x"):
+    with pytest.raises(
+        DataError, match=r"image-0000000 is 48x32 \(height x width\), too small for 96x64; use images of at least 96x64"
+    ):
         dataset[0]
 
 
@@ -185,7 +191,7 @@ def test_a_stored_resolution_is_read_strictly(tmp_path: Path, value) -> None:
 def test_meta_must_agree_with_the_images(tmp_path: Path) -> None:
     with LmdbWriter(tmp_path / "data", (32, 48), celebamask13(), "test") as writer:
         writer.add(*blocks(48, 32))
-    with pytest.raises(DataError, match="meta says resolution 32x48, but image-0000000 has 48x32"):
+    with pytest.raises(DataError, match=r"its description says 32x48, but image-0000000 has 48x32"):
         ImageMaskDataset(tmp_path / "data")
 
 
@@ -195,7 +201,7 @@ def test_joint_data_sets_have_one_shape(tmp_path: Path) -> None:
     assert (joint.resolution, len(joint), joint[3][0].shape) == (SHAPE, 4, (3, *SHAPE))
     with pytest.raises(DataError, match=r"has images of 96x64 pixels, but .* of 48x32; prepare both with the same"):
         open_dataset(DataConfig(path=(first, second)))
-    with pytest.raises(DataError, match="64 x 64 pixels, not of the aspect ratio 2:3"):
+    with pytest.raises(DataError, match=r"64x64 pixels \(height x width\), not of the aspect ratio 3:2"):
         open_dataset(DataConfig(path=(first, square)), SHAPE)
 
 
@@ -214,5 +220,5 @@ def test_folders(tmp_path: Path) -> None:
     image, label = dataset[0]
     assert torch.equal(label, torch.from_numpy(blocks(48, 40)[1][:, 4:36]))
     assert image.shape == (3, *SHAPE)
-    with pytest.raises(DataError, match=r"0\.png: is 40 x 48, not of the aspect ratio 2:3"):
+    with pytest.raises(DataError, match=r"0\.png: is 48x40 \(height x width\), not of the aspect ratio 3:2"):
         open_dataset(DataConfig(path=(str(tmp_path),)), SHAPE)[0]

@@ -244,7 +244,9 @@ def test_part_masks_of_another_shape_than_the_image(tmp_path: Path) -> None:
     write_celebamask(tmp_path)
     for file in (tmp_path / MASKS / "0").glob("00001_*.png"):
         Image.open(file).resize((SIZE, SIZE // 2)).save(file)
-    with pytest.raises(DataError, match=r"1\.jpg: is 64 x 64, but its part masks are 32 x 16; give both the same"):
+    with pytest.raises(
+        DataError, match=r"1\.jpg: is 64x64, but its part masks are 16x32 \(height x width\); give both the same"
+    ):
         find_source(tmp_path).read(1)
 
 

@@ -58,7 +58,9 @@ def test_pictures_become_squares_of_the_models_size(tmp_path: Path) -> None:
     assert padded.label is None
     assert padded.image[:7].max() <= 1
     assert padded.image[16, -1, 0] > 240
-    with pytest.raises(DataError, match=r"a\.png: is 128 x 64, not square; give --crop center or --crop pad"):
+    with pytest.raises(
+        DataError, match=r"a\.png: is 64x128 \(height x width\), not square; give --crop center or --crop pad"
+    ):
         read_photo(image, labels, TABLE, 32, "error")
 
 
@@ -81,7 +83,7 @@ def test_files_that_are_too_large_are_not_decoded(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(photos, "read_pair", lambda *_: pytest.fail("decoded"))
     with monkeypatch.context() as patch:
         patch.setattr(photos, "MAX_PIXELS", 64 * 64)
-        with pytest.raises(EditError, match=r"m\.png has 128 x 64 pixels, over the limit of 4096; give a smaller copy"):
+        with pytest.raises(EditError, match=r"m\.png has 64x128 pixels, over the limit of 4096; give a smaller copy"):
             read_photo(image, labels, TABLE, 32, "error")
     monkeypatch.setattr(photos, "MAX_BYTES", 20)
     with pytest.raises(EditError, match=r"a\.png has \d+ bytes, over the limit of 20; give a smaller copy"):
@@ -89,9 +91,7 @@ def test_files_that_are_too_large_are_not_decoded(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(
-    ("side", "said"), [(50, " has 50 x 50 pixels, over the limit of 1000"), (100, ": is too large")]
-)
+@pytest.mark.parametrize(("side", "said"), [(50, " has 50x50 pixels, over the limit of 1000"), (100, ": is too large")])
 def test_bombs_are_refused_without_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: int, said: str
 ) -> None:
@@ -112,10 +112,12 @@ def test_what_cannot_be_used(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=message):
             read_photo(path, None, TABLE, 32, "error")
     with pytest.raises(
-        EditError, match=r"a\.png: makes 64 x 64 pixels, the model needs 128 x 128; give a larger image"
+        EditError, match=r"a\.png: makes 64x64 pixels \(height x width\), the model needs 128x128; give a larger image"
     ):
         read_photo(image, None, TABLE, 128, "error")
-    with pytest.raises(DataError, match=r"m\.png: is 32 x 32, but its image .* 64 x 64; make both the same size"):
+    with pytest.raises(
+        DataError, match=r"m\.png: is 32x32, but its image .* 64x64 \(height x width\); make both the same size"
+    ):
         read_photo(image, mask(tmp_path / "m.png", 32, 32), TABLE, 32, "error")
     with pytest.raises(DataError, match=r"m\.png: has ids 4 outside the class table \(0\.\.3\)"):
         read_photo(image, mask(tmp_path / "m.png", right=4), TABLE, 32, "error")

@@ -119,7 +119,7 @@ def test_codes_draw_what_was_reconstructed(
     assert sheet.shape[1] == 4 * 34 + 2
     np.testing.assert_array_equal(sheet[-34:-2, 2:34], wanted)
     said = capsys.readouterr().out
-    told = "inverting the central square of each photo (--crop pad pads it instead), resized to 32 x 32 pixels, with "
+    told = "inverting the center of each photo (--crop pad pads it instead), resized to 32x32 pixels, with "
     assert said.startswith(f"{told}{checkpoint}\n")
     assert "warning: anna: poor reconstruction" in said
     assert "\nmiou: no masks to compare with; give --masks or --segmenter to measure it\n" in said
@@ -134,7 +134,7 @@ def test_the_first_line_tells_what_was_done_to_the_photos(
     call: Callable[..., Path], faces: list[Path], capsys: pytest.CaptureFixture[str], crop: str, prepared: str
 ) -> None:
     call(faces[0], "--crop", crop)
-    assert capsys.readouterr().out.startswith(f"inverting {prepared}, resized to 32 x 32 pixels, with ")
+    assert capsys.readouterr().out.startswith(f"inverting {prepared}, resized to 32x32 pixels, with ")
 
 
 @pytest.mark.usefixtures("_no_network")

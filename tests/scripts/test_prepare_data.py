@@ -284,14 +284,14 @@ PROBLEMS: list[tuple[Callable[[Path], object], str, str]] = [
     ),
     (lambda f: save_mask(f, full_label(1) + 1), "1.png: has ids 13 outside the class table (0..12)", "--classes"),
     (lambda f: save_mask(f, np.full((32, 32, 3), 9, np.uint8)), "1.png: has colours #090909 that are not", "--classes"),
-    (lambda f: save_mask(f, np.zeros((16, 16), np.uint8)), "1.png: is 16 x 16, but its image", "make both the same"),
+    (lambda f: save_mask(f, np.zeros((16, 16), np.uint8)), "1.png: is 16x16, but its image", "make both the same"),
     (lambda f: save_mask(f, np.zeros((32, 32, 4), np.uint8)), "1.png: has transparent pixels", "flatten it"),
     (jpeg_mask, "1.jpg: has a format that can change ids (JPEG)", "export the original mask as PNG"),
     (lambda f: image(f).write_bytes(b"text"), "1.jpg: is not an image", "replace or remove it"),
     (lambda f: image(f).write_bytes(image(f).read_bytes()[:700]), "1.jpg: is truncated or damaged", "replace or"),
     (lambda f: Image.new("CMYK", (32, 32)).save(image(f)), "1.jpg: is CMYK", "convert it to RGB"),
     (transparent_image, "1.png: has transparent pixels", "flatten it"),
-    (rotate_by_exif, "1.png: is 32 x 32, but its image", "64 x 32; make both the same size"),
+    (rotate_by_exif, "1.png: is 32x32, but its image", "32x64 (height x width); make both the same size"),
 ]
 
 
@@ -373,15 +373,16 @@ def test_bad_files_can_be_left_out(pairs: Path, tmp_path: Path, capsys: pytest.C
 def test_pictures_that_are_not_square(pairs: Path, tmp_path: Path, refused) -> None:
     Image.new("RGB", (64, 32)).save(image(pairs))
     save_mask(pairs, np.pad(full_label(1), ((0, 0), (0, 32))))
-    assert "1.jpg: is 64 x 32, not square; give --crop center or --crop pad" in refused(pairs)
+    assert "1.jpg: is 32x64 (height x width), not square; give --crop center or --crop pad" in refused(pairs)
     for crop in ("center", "pad"):
         assert len(ImageMaskDataset(prepare(pairs, tmp_path / crop, "--crop", crop))) == 6
 
 
 def test_mistakes_in_the_command(pairs: Path, refused, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert "--resolution 50: the networks do not support this size; the nearest one is 48" in refused(
-        pairs, "--resolution", "50"
+    assert (
+        "--resolution 50: for this size, both sides must be multiples of 8; the nearest possible value is 48"
+        in refused(pairs, "--resolution", "50")
     )
     assert "too small for 64" in refused(pairs, "--resolution", "64")
     assert "absent does not exist" in refused(tmp_path / "absent")
@@ -408,7 +409,7 @@ def test_files_that_change_under_way_are_named(pairs: Path, refused, monkeypatch
         save_mask(pairs, np.zeros((16, 16), np.uint8))
 
     replace_after_check(monkeypatch, shrink)
-    assert "faces/1.jpg: gives a square of 16 pixels" in refused(pairs)
+    assert "faces/1.jpg: gives 16x16 pixels" in refused(pairs)
 
 
 def test_files_that_go_under_way_are_named(pairs: Path, refused, monkeypatch) -> None:
@@ -541,7 +542,9 @@ def test_the_command_that_is_printed_trains(tmp_path: Path, capsys, monkeypatch,
 
 def test_images_smaller_than_those_of_the_bundled_model() -> None:
     printed = _next_step(argparse.Namespace(classes=None), argparse.Namespace(out=Path("data/own"), resolution=32))
-    assert printed.startswith("replace CHECKPOINT by a model of at most 32 pixels, and adapt it with: python train.py ")
+    assert printed.startswith(
+        "replace CHECKPOINT by a model of 32 pixels or smaller, and adapt it with: python train.py "
+    )
     assert printed.endswith(" data.path=data/own model.init_from=CHECKPOINT")
 
 
@@ -576,7 +579,7 @@ def test_contradictions_name_the_masks(pairs: Path, refused) -> None:
 
 
 TOO_SMALL = (
-    r"use images of at least 64 x 64 pixels, or a lower resolution: --resolution (32) to prepare data, (.*) to train"
+    r"use images of at least 64x64 pixels, or a lower resolution: --resolution (32) to prepare data, (.*) to train"
 )
 
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import train
+from configs.loader import load_config
 from datasets.class_files import celebamask13
 from datasets.image_mask import ImageDataset, ImageMaskDataset
 from datasets.inspection import TILE
@@ -49,8 +50,7 @@ def test_pairs(folder: Path, tmp_path: Path, capsys) -> None:
     assert Image.open(out / "contact_sheet.png").height < 2 * TILE
     printed = capsys.readouterr().out
     assert "2 records at 96x64 pixels" in printed
-    expected = "model.resolution=[96,64] model.coarse_resolution=32 model.render_resolution=16"
-    assert shlex.split(printed.splitlines()[-1])[-3:] == expected.split()
+    assert shlex.split(printed.splitlines()[-1])[-1] == "model.resolution=[96,64]"
     inspect_data.main([str(out), "--sheet", str(tmp_path / "sheet.png"), "--workers", "0"])
     assert "resolution: 96x64\n" in capsys.readouterr().out
     assert Image.open(tmp_path / "sheet.png").size == Image.open(out / "contact_sheet.png").size
@@ -61,16 +61,19 @@ def test_images_only(folder: Path, tmp_path: Path, capsys) -> None:
     out = prepare(folder / "images", tmp_path / "out", *options)
     assert read(out, "64x48-00001") is not None
     assert ImageDataset(out).resolution == (64, 48)
-    assert "replace CHECKPOINT by a model of at most 64x48 pixels, of this aspect ratio," in capsys.readouterr().out
+    assert "replace CHECKPOINT by a model of 64x48 pixels or smaller with this aspect ratio," in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--resolution", "100x60"], "100x60: the networks do not support this size; the nearest one is 96x64"),
+        (["--resolution", "100x60"], "100x60: for this size, both sides must be multiples of 8; the nearest"),
         (["--resolution", "64*48"], "is no resolution: give a side such as 256, or HEIGHTxWIDTH"),
-        (["--resolution", "96x64"], "source/images/0.png: is 64 x 100, not of the aspect ratio 2:3 (width:height)"),
-        (["--resolution", "256x128", "--crop", "center"], "gives 50 x 100 pixels (width x height), too small for 128"),
+        (["--resolution", "96x64"], "0.png: is 100x64 (height x width), not of the aspect ratio 3:2 (height:width)"),
+        (
+            ["--resolution", "256x128", "--crop", "center"],
+            "gives 100x50 pixels (height x width), too small for 256x128",
+        ),
     ],
 )
 def test_refusals_write_nothing(folder: Path, tmp_path: Path, capsys, options: list[str], message: str) -> None:
@@ -97,14 +100,20 @@ def test_an_lmdb_of_another_shape(folder: Path, tmp_path: Path) -> None:
     [
         ("64x48", "faces_64_cpu", 24, 12),
         ("96", "faces_64_cpu", 48, 24),
-        ("256x128", "faces_128", 64, 16),
-        ("384x256", "celebamask_256", 64, 16),
+        ("256x128", "faces_128", 0, 0),
+        ("384x256", "celebamask_256", 0, 0),
         ("16x64", "faces_64_cpu", 8, 4),
-        ("1024x1536", "celebamask_512", 64, 16),
+        ("1024x1536", "celebamask_512", 0, 0),
+        ("64x80", "faces_64_cpu", 0, 0),
     ],
 )
 def test_the_command_that_is_printed(resolution: str, config: str, coarse: int, render: int) -> None:
+    """The sides of the inner maps are given unless those of the configuration fit."""
     args = argparse.Namespace(out=Path("data/own"), resolution=parse_resolution(resolution))
     words = shlex.split(_next_step(argparse.Namespace(classes=celebamask13()), args).partition("train.py ")[2])
     assert train.parse(words).config == f"configs/{config}.yaml"
-    assert f"model.coarse_resolution={coarse} model.render_resolution={render}" in " ".join(words)
+    load_config(words[1], words[4:])  # the options fit
+    if coarse:
+        assert words[-2:] == [f"model.coarse_resolution={coarse}", f"model.render_resolution={render}"]
+    else:  # those of the configuration fit
+        assert words[-1].startswith("model.resolution=")

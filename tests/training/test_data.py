@@ -138,7 +138,7 @@ def test_pictures_of_a_folder_that_do_not_fit_name_the_options_of_a_run(train, t
     data = data / "images" if options else data
     for path in [tmp_path / "set" / "images" / "faces" / "4.jpg", tmp_path / "set" / "masks" / "faces" / "4.png"]:
         Image.open(path).resize((64, 32), Image.Resampling.NEAREST).save(path)
-    with pytest.raises(DataError, match=r"4\.jpg: is 64 x 32, not square; .*\(in a run: data\.crop\)"):
+    with pytest.raises(DataError, match=r"4\.jpg: is 32x64 \(height x width\), not square; .*\(in a run: data\.crop\)"):
         train(f"data.path={data}", *options, output="refused")
     assert not (tmp_path / "refused").exists()
 

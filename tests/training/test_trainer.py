@@ -250,10 +250,13 @@ def test_the_stored_configuration_of_a_run_needs_a_folder(train, tmp_path, monke
     [
         (
             ["model.resolution=50"],
-            "model.resolution = 50: the networks halve both sides until",
+            "model.resolution = 50: for this size, both sides must be multiples of 8",
         ),
         (["model.num_classes=5", "model.transparent_classes=[]"], "13 classes, not 5"),
-        (["model.resolution=64"], "image-0000000 is 32 x 32, too small for 64; use images of at least 64 x 64"),
+        (
+            ["model.resolution=64"],
+            "image-0000000 is 32x32 (height x width), too small for 64; use images of at least 64x64",
+        ),
         (["data.path=absent"], "absent"),
         (["trainning.seed=1"], "unknown option trainning: did you mean training?"),
         (["--resume", "absent.pt"], "--resume absent.pt is not a file"),

@@ -187,7 +187,7 @@ class Evaluation:
             "data": ", ".join(str(origin["source"]) for origin in dataset.provenance),
             "data_sha256": self.real.digest[:12],
             "records": len(dataset),
-            "resolution": dataset.resolution,
+            "resolution": dataset.resolution if isinstance(dataset.resolution, int) else list(dataset.resolution),
             "drawings": config.samples,
             "seed": config.seed,
             "batch_size": config.batch_size,
