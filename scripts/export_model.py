@@ -27,6 +27,7 @@ import torch
 from datasets.class_files import default_table
 from editing.loading import checkpoint_or_bundled
 from models.checkpoint import Networks, load_networks, parse_networks
+from models.model_config import ModelConfig
 from models.tracing import trace
 from utils import cli
 from utils.errors import ConfigError, ModelError
@@ -55,10 +56,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     exported = export(load_networks(checkpoint), args.precision)
     with replacing(args.output) as partial:
         write(exported, args.precision, args.output.suffix, partial)
-    model = exported["model"]
-    facts = (
-        f"{format_resolution(model['resolution'])} pixels, {model['num_classes']} classes, {args.precision} precision"
-    )
+    model = ModelConfig.from_dict(exported["model"])
+    facts = f"{format_resolution(model.resolution)} pixels, {model.num_classes} classes, {args.precision} precision"
+    if args.output.suffix != ".pt":
+        facts += f", input [N, {model.num_codes}, {model.latent_dim}]"
     seen = f", {exported['images']} images seen" if "images" in exported else ""
     print(f"wrote {args.output}: {args.output.stat().st_size / 1e6:.2f} MB, {facts}{seen}")
 

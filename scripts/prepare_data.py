@@ -128,6 +128,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"wrote {printable(args.out)}: {len(checked.good)} records at {format_resolution(args.resolution)} pixels; "
         "look at contact_sheet.png in that folder"
     )
+    if args.images_only:
+        print(f"to add these images to a training with masks, set data.unlabelled={printable(_plain_value(args.out))}")
     print(_next_step(source, args))
 
 

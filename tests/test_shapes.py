@@ -184,9 +184,10 @@ def test_generated_pairs(checkpoint, tmp_path, size):
     assert image.shape[1:] == label.shape == size
 
 
-def test_the_exported_graph_is_the_generator(checkpoint, tmp_path, size):
+def test_the_exported_graph_is_the_generator(checkpoint, tmp_path, size, capsys):
     graph = tmp_path / "graph.pt2"
     export_model.main(["--checkpoint", str(checkpoint), "--output", str(graph), "--precision", "single"])
+    assert f"{size[0]}x{size[1]} pixels, 13 classes, single precision, input [N, 28, 16]\n" in capsys.readouterr().out
     codes = torch.randn(3, 28, 16)
     image, segmentation = torch.export.load(graph).module()(codes)
     expected = load_generator(checkpoint).synthesis(codes)
