@@ -97,8 +97,7 @@ class ModelConfig:
 
     @property
     def sides(self) -> list[int]:
-        """Shorter sides of all maps, from the discriminator's last (4 to 7 pixels) to the image, each twice the one
-        before."""
+        """Shorter sides of all maps, ascending: from the discriminator's last (4 to 7 pixels) to the image's."""
         sides = [self.side]
         while sides[0] >= 8:
             sides.insert(0, sides[0] // 2)
