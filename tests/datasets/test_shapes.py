@@ -166,9 +166,9 @@ def test_another_aspect_ratio_is_refused(tmp_path: Path, stored, resolution, mes
 
 
 def test_larger_shapes_are_refused(tmp_path: Path) -> None:
-    dataset = ImageMaskDataset(write(tmp_path / "data"), (96, 64))
+    path = write(tmp_path / "data")
     with pytest.raises(DataError, match="image-0000000 is 32 x 48, too small for 64 x 96; use images of at least 64 x"):
-        dataset[0]
+        ImageMaskDataset(path, (96, 64))
 
 
 @pytest.mark.parametrize("value", [[48, 48], [48], [0, 32], [48.0, 32], [True, 32], "48x32", 0, -48, None, [48, 32, 3]])
@@ -197,6 +197,14 @@ def test_joint_data_sets_have_one_shape(tmp_path: Path) -> None:
         open_dataset(DataConfig(path=(first, second)))
     with pytest.raises(DataError, match="64 x 64 pixels, not of the aspect ratio 2:3"):
         open_dataset(DataConfig(path=(first, square)), SHAPE)
+
+
+@pytest.mark.parametrize(("large", "small"), [((96, 64), SHAPE), (64, 32)])
+def test_each_of_joint_data_sets_must_be_large_enough(tmp_path: Path, large, small) -> None:
+    paths = tuple(str(write(tmp_path / name, size)) for name, size in (("large", large), ("small", small)))
+    with pytest.raises(DataError, match=r"small: image-0000000 is .*, too small for .*; use images of at least"):
+        open_dataset(DataConfig(path=paths), large)
+    assert len(open_dataset(DataConfig(path=paths), small)) == 4
 
 
 def test_the_digest_tells_shapes_apart(tmp_path: Path) -> None:
