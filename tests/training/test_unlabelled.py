@@ -11,7 +11,7 @@ from torch import Tensor
 from configs import RunConfig
 from datasets.augment import Augmentation
 from datasets.class_files import celebamask13
-from datasets.data_config import AugmentConfig
+from datasets.data_config import AugmentConfig, DataConfig
 from datasets.lmdb_writer import LmdbWriter
 from datasets.synthetic_faces import draw_face
 from datasets.transforms import images_to_float, labels_to_one_hot
@@ -31,7 +31,8 @@ WEIGHT = 0.3
 
 
 def build(model: Any, losses: LossConfig, augment: AugmentConfig | None = None, **training: Any) -> TrainingSteps:
-    config = RunConfig(model=model, losses=losses, training=TrainingConfig(batch_size=BATCH, **training))
+    data, training_config = DataConfig(unlabelled=("images",)), TrainingConfig(batch_size=BATCH, **training)
+    config = RunConfig(model=model, data=data, losses=losses, training=training_config)
     augmentation = Augmentation(augment, celebamask13(), CPU) if augment else None
     inputs = PairInputs(celebamask13(), CPU, augmentation), ImageInputs(augmentation)
     return TrainingSteps(build_state(config, Process(CPU)), losses, config.training, Stats(CPU), *inputs)
@@ -164,3 +165,27 @@ def test_they_must_be_as_large_as_the_pairs(train, tmp_path, images_32):
 def test_they_have_no_place_beside_images_only(train, images_32):
     with pytest.raises(ConfigError, match=r"data\.unlabelled has no effect with data\.images_only"):
         train(f"data.unlabelled={images_32}", "data.images_only=true")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["losses.unlabelled=2"],
+            r"losses\.unlabelled = 2: this weight has no effect without images in data\.unlabelled; name a folder or",
+        ),
+        (
+            ["losses.unlabelled=0", "data.unlabelled=images"],
+            r"losses\.unlabelled = 0: the images of data\.unlabelled have no effect .*; choose a weight above 0, or",
+        ),
+    ],
+)
+def test_weights_without_effect(train, tmp_path, options, message):
+    with pytest.raises(ConfigError, match=message):
+        train(*options)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("weight", [0, 1])
+def test_weights_that_need_no_images(weight):
+    assert RunConfig(losses=LossConfig(unlabelled=weight)).data.unlabelled == ()
