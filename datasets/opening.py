@@ -118,7 +118,10 @@ class ImagesOnlyDataset(Dataset[tuple[Tensor]]):
 
 
 def open_dataset(
-    config: DataConfig, resolution: Resolution | None = None, num_classes: int | None = None
+    config: DataConfig,
+    resolution: Resolution | None = None,
+    num_classes: int | None = None,
+    others: Sequence[str] = (),
 ) -> PairDataset:
     """Open the images with masks in `config.path` as one data set.
 
@@ -126,12 +129,13 @@ def open_dataset(
         config: options of the data.
         resolution: size H x W of images and labels; None: as stored, only for LMDBs.
         num_classes: required number of classes; None: any.
+        others: further paths that a run opens with these options, among which options for folders may find a folder.
 
     Raises:
         DataError: if no path is given or one cannot be used, the data sets have different classes or not
             `num_classes`, or an option for folders is given without a folder.
     """
-    _check(config, "images and masks")
+    _check(config, "images and masks", others)
     if resolution is not None and min(image_size(resolution)) < 1:
         raise DataError(f"resolution = {format_resolution(resolution)}: choose a value above 0")
     shards = [_open_pairs(path, config, resolution, num_classes) for path in config.path]
@@ -157,6 +161,8 @@ def open_unlabelled(config: DataConfig, resolution: Resolution) -> ImagesOnlyDat
     Raises:
         DataError: if a path cannot be used, holds masks, or is also in `config.path`.
     """
+    if not all(config.unlabelled):
+        raise DataError("data.unlabelled has an empty item; remove it")
     pairs = {os.path.realpath(path) for path in config.path}
     for path in config.unlabelled:
         if os.path.realpath(path) in pairs:
@@ -165,7 +171,8 @@ def open_unlabelled(config: DataConfig, resolution: Resolution) -> ImagesOnlyDat
             raise DataError(
                 f"data.unlabelled: {path} holds masks; add it to data.path, or give a folder of images only"
             )
-    return open_images(DataConfig(path=config.unlabelled, crop=config.crop, images_only=True), resolution)
+    options = DataConfig(crop=config.crop, images_only=True)
+    return ImagesOnlyDataset([_open_images(path, options, resolution) for path in config.unlabelled])
 
 
 def _open_pairs(path: str, config: DataConfig, resolution: Resolution | None, num_classes: int | None) -> PairDataset:
@@ -216,20 +223,26 @@ def _find_files(path: str, options: FolderOptions) -> "FileSource":
     return source
 
 
-def _check(config: DataConfig, kind: str) -> None:
+def _check(config: DataConfig, kind: str, others: Sequence[str] = ()) -> None:
     if not all(config.path):
         raise DataError("data.path has an empty item; remove it")
     if not config.path:
         raise DataError(f"data.path is not set; give an LMDB, several, or a folder of {kind}")
-    if not all(map(is_lmdb, config.path)):
-        return
     for name in _FOR_FOLDERS:
         value = getattr(config, name)
         # "index" also applies to LMDBs, whose labels may have palettes.
-        if value != getattr(DataConfig, name) and (name, value) != ("read_by", "index"):
+        if value == getattr(DataConfig, name) or (name, value) == ("read_by", "index"):
+            continue
+        places = {"data.path": config.path, "metrics.reference": others}
+        if name == "crop":  # the only one of these options that images without masks are read with
+            places["data.unlabelled"] = config.unlabelled
+        paths = [path for place in places.values() for path in place]
+        if all(map(is_lmdb, paths)):
+            used = [place for place in places if places[place]]
             raise DataError(
-                f"data.{name} is for folders of files, but data.path has none ({', '.join(config.path)});"
-                f" remove data.{name}, or prepare the original files again with this option of scripts.prepare_data"
+                f"data.{name} is for folders of files, but {' and '.join(used)} {'has' if len(used) == 1 else 'have'}"
+                f" none ({', '.join(paths)}); remove data.{name}, or prepare the original files again with this option"
+                " of scripts.prepare_data"
             )
 
 

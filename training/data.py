@@ -71,7 +71,8 @@ class TrainingData:
             self.dataset, self.classes = open_images(config.data, config.model.resolution), pretrained
             self.inputs = [ImageInputs(self._augmentation())]
         else:
-            self.dataset = open_dataset(config.data, config.model.resolution, config.model.num_classes)
+            options, resolution = config.data, config.model.resolution
+            self.dataset = open_dataset(options, resolution, config.model.num_classes, config.metrics.reference)
             self.classes = self.dataset.classes
             augmentation = self._augmentation()
             self.inputs = [PairInputs(self.classes, process.device, augmentation, config.data.soft_masks)]
@@ -104,7 +105,7 @@ class TrainingData:
         if not config.metrics.reference:
             return self.pairs
         options = replace(config.data, path=config.metrics.reference)
-        return open_dataset(options, config.model.resolution, config.model.num_classes)
+        return open_dataset(options, config.model.resolution, config.model.num_classes, config.data.path)
 
     def batches(self, images: int) -> Iterator[list[MicroBatch]]:
         """Yield this process's share of each batch, without end, as a list of micro-batches on its device.

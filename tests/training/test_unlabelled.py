@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from configs import RunConfig
@@ -147,6 +148,7 @@ def test_both_streams_resume_bit_for_bit(train, tmp_path, images_32):
         (lambda path, pairs: pairs, r"is also in data\.path; give images that are not among the pairs"),
         (lambda path, pairs: write_pairs(path / "set", count=4), r"set holds masks; add it to data\.path"),
         (lambda path, pairs: path / "none", "none does not exist"),
+        (lambda path, pairs: "['']", r"data\.unlabelled has an empty item; remove it"),
     ],
 )
 def test_unlabelled_data_that_are_refused(train, tmp_path, faces_32, make, message):
@@ -165,6 +167,48 @@ def test_they_must_be_as_large_as_the_pairs(train, tmp_path, images_32):
 def test_they_have_no_place_beside_images_only(train, images_32):
     with pytest.raises(ConfigError, match=r"data\.unlabelled has no effect with data\.images_only"):
         train(f"data.unlabelled={images_32}", "data.images_only=true")
+
+
+@pytest.fixture
+def wide(tmp_path) -> Path:
+    """A folder of images that are not square."""
+    (tmp_path / "wide").mkdir()
+    for index in range(3):
+        Image.fromarray(draw_face(1, index, 32)[0]).resize((48, 32)).save(tmp_path / "wide" / f"{index}.png")
+    return tmp_path / "wide"
+
+
+def test_the_crop_of_a_folder_beside_an_lmdb(train, tmp_path, wide):
+    with pytest.raises(DataError, match=r"0\.png: is 48 x 32, not square; give --crop center"):
+        train(f"data.unlabelled={wide}")
+    assert not (tmp_path / "run").exists()
+    train(f"data.unlabelled={wide}", "data.crop=center", "training.total_images=4")
+
+
+def test_the_crop_of_a_folder_beside_unlabelled_images_in_an_lmdb(train, tmp_path, images_32):
+    pairs = write_pairs(tmp_path / "pairs")
+    train(f"data.path={pairs}", f"data.unlabelled={images_32}", "data.crop=center", "training.total_images=4")
+
+
+@pytest.mark.parametrize("options", [["data.crop=center"], ["data.read_by=color"]])
+def test_options_of_a_folder_that_is_measured_against(train, tmp_path, faces_32, options):
+    folder, measured = write_pairs(tmp_path / "pairs"), ["metrics.every_images=8", "training.total_images=4"]
+    measured += ["metrics.names=[areas]", "metrics.samples=6"]
+    train(f"metrics.reference={folder}", *options, *measured)
+    train(f"data.path={folder}", f"metrics.reference={faces_32}", *options, *measured, output="other")
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("data.crop=center", r"data\.path and data\.unlabelled have none \(.*faces_32, .*images\); remove data\.crop"),
+        ("data.read_by=color", r"data\.path has none \(.*faces_32\); remove data\.read_by"),
+    ],
+)
+def test_options_of_folders_without_a_folder(train, tmp_path, images_32, option, message):
+    with pytest.raises(DataError, match=message):
+        train(f"data.unlabelled={images_32}", option)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
