@@ -7,7 +7,6 @@ Shapes: H x W resolution. Images and labels stay uint8 here; see `datasets.trans
 
 import hashlib
 import json
-import os
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
@@ -155,24 +154,10 @@ def open_images(config: DataConfig, resolution: Resolution) -> ImagesOnlyDataset
     return ImagesOnlyDataset([_open_images(path, config, resolution) for path in config.path])
 
 
-def open_unlabelled(config: DataConfig, resolution: Resolution) -> ImagesOnlyDataset:
-    """Open the images without masks in `config.unlabelled`, resized to the resolution.
-
-    Raises:
-        DataError: if a path cannot be used, holds masks, or is also in `config.path`.
-    """
-    if not all(config.unlabelled):
-        raise DataError("data.unlabelled has an empty item; remove it")
-    pairs = {os.path.realpath(path) for path in config.path}
-    for path in config.unlabelled:
-        if os.path.realpath(path) in pairs:
-            raise DataError(f"data.unlabelled: {path} is also in data.path; give images that are not among the pairs")
-        if _holds_masks(path):
-            raise DataError(
-                f"data.unlabelled: {path} holds masks; add it to data.path, or give a folder of images only"
-            )
-    options = DataConfig(crop=config.crop, images_only=True)
-    return ImagesOnlyDataset([_open_images(path, options, resolution) for path in config.unlabelled])
+def folder_sources(dataset: PairDataset | ImagesOnlyDataset) -> list["FileSource"]:
+    """Return the sources of those parts of a data set that are folders of files."""
+    shards = dataset.shards if isinstance(dataset, ShardedDataset | ImagesOnlyDataset) else [dataset]
+    return [shard.source for shard in shards if isinstance(shard, FolderDataset)]
 
 
 def _open_pairs(path: str, config: DataConfig, resolution: Resolution | None, num_classes: int | None) -> PairDataset:
@@ -201,17 +186,6 @@ def _open_images(
     from datasets.lmdb_reading import holds_pairs
 
     return ImageMaskDataset(path, resolution) if holds_pairs(Path(path)) else ImageDataset(path, resolution)
-
-
-def _holds_masks(path: str) -> bool:
-    if is_lmdb(path):
-        from datasets.lmdb_reading import holds_pairs
-
-        return holds_pairs(Path(path))
-    try:
-        return not _find_files(path, FolderOptions()).problems
-    except DataError:  # no masks were found
-        return False
 
 
 def _find_files(path: str, options: FolderOptions) -> "FileSource":
