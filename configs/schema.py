@@ -73,6 +73,17 @@ class RunConfig:
                 f"metrics.every_images = {self.metrics.every_images}: metrics need masks, but data.images_only omits "
                 "them; set metrics.every_images=0, and run scripts.evaluate on data with masks"
             )
+        weight = self.losses.unlabelled
+        if self.data.unlabelled and weight == 0:
+            raise ValueError(
+                "losses.unlabelled = 0: the images of data.unlabelled have no effect with this weight; choose a weight "
+                "above 0, or omit data.unlabelled"
+            )
+        if not self.data.unlabelled and weight not in (0, LossConfig.unlabelled):
+            raise ValueError(
+                f"losses.unlabelled = {weight:g}: this weight has no effect without images in data.unlabelled; name a "
+                "folder or an LMDB of images there, or omit losses.unlabelled"
+            )
         height, width = self.model.image_size
         if self.augment.quarter_turns and height != width:
             raise ValueError(

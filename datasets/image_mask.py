@@ -130,7 +130,7 @@ class ImageMaskDataset(_LmdbImages, PairDataset):
 
     Raises:
         DataError: if the LMDB is missing or has another layout or K, if its numbers of images and labels differ, or if
-            its first image has another aspect ratio than H x W, or another size than the stored description. On access:
+            its first image has another aspect ratio, is smaller than H x W, or has not the described size. On access:
             if a record cannot be decoded, is smaller than H x W, its image and label differ in size, or its ids lie
             outside 0..K-1; the message names it.
     """
@@ -148,8 +148,8 @@ class ImageMaskDataset(_LmdbImages, PairDataset):
         self.stored_classes = self._class_table(classes.num_classes if classes else num_classes)
         self.classes = classes or self.stored_classes
         self._checks_palettes = read_by == "auto" and self.meta.get("read_by") != "index"
-        width, height = decode(self.path, first := self.image_key(0)).size
-        stored = to_resolution(height, width)
+        image = decode(self.path, first := self.image_key(0))
+        stored = to_resolution(image.height, image.width)
         if (described := self.meta.get("resolution", stored)) != stored:
             raise DataError(
                 f"{self.path}: its description says {format_resolution(described)}, but {first} has"
@@ -158,6 +158,7 @@ class ImageMaskDataset(_LmdbImages, PairDataset):
         if resolution is not None and aspect_ratio(stored) != aspect_ratio(resolution):
             raise _other_ratio(self.path, stored, resolution)
         self.resolution = resolution or stored
+        resize(image, self.resolution, Image.Resampling.NEAREST, self.path, first)  # refuses an image that is too small
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Return image uint8 [3, H, W] and label uint8 [H, W] of a record."""

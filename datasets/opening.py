@@ -7,7 +7,6 @@ Shapes: H x W resolution. Images and labels stay uint8 here; see `datasets.trans
 
 import hashlib
 import json
-import os
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
@@ -118,7 +117,10 @@ class ImagesOnlyDataset(Dataset[tuple[Tensor]]):
 
 
 def open_dataset(
-    config: DataConfig, resolution: Resolution | None = None, num_classes: int | None = None
+    config: DataConfig,
+    resolution: Resolution | None = None,
+    num_classes: int | None = None,
+    others: Sequence[str] = (),
 ) -> PairDataset:
     """Open the images with masks in `config.path` as one data set.
 
@@ -126,12 +128,13 @@ def open_dataset(
         config: options of the data.
         resolution: size H x W of images and labels; None: as stored, only for LMDBs.
         num_classes: required number of classes; None: any.
+        others: further paths that a run opens with these options, among which options for folders may find a folder.
 
     Raises:
         DataError: if no path is given or one cannot be used, the data sets have different classes or not
             `num_classes`, or an option for folders is given without a folder.
     """
-    _check(config, "images and masks")
+    _check(config, "images and masks", others)
     if resolution is not None and min(image_size(resolution)) < 1:
         raise DataError(f"resolution = {format_resolution(resolution)}: choose a value above 0")
     shards = [_open_pairs(path, config, resolution, num_classes) for path in config.path]
@@ -151,21 +154,10 @@ def open_images(config: DataConfig, resolution: Resolution) -> ImagesOnlyDataset
     return ImagesOnlyDataset([_open_images(path, config, resolution) for path in config.path])
 
 
-def open_unlabelled(config: DataConfig, resolution: Resolution) -> ImagesOnlyDataset:
-    """Open the images without masks in `config.unlabelled`, resized to the resolution.
-
-    Raises:
-        DataError: if a path cannot be used, holds masks, or is also in `config.path`.
-    """
-    pairs = {os.path.realpath(path) for path in config.path}
-    for path in config.unlabelled:
-        if os.path.realpath(path) in pairs:
-            raise DataError(f"data.unlabelled: {path} is also in data.path; give images that are not among the pairs")
-        if _holds_masks(path):
-            raise DataError(
-                f"data.unlabelled: {path} holds masks; add it to data.path, or give a folder of images only"
-            )
-    return open_images(DataConfig(path=config.unlabelled, crop=config.crop, images_only=True), resolution)
+def folder_sources(dataset: PairDataset | ImagesOnlyDataset) -> list["FileSource"]:
+    """Return the sources of those parts of a data set that are folders of files."""
+    shards = dataset.shards if isinstance(dataset, ShardedDataset | ImagesOnlyDataset) else [dataset]
+    return [shard.source for shard in shards if isinstance(shard, FolderDataset)]
 
 
 def _open_pairs(path: str, config: DataConfig, resolution: Resolution | None, num_classes: int | None) -> PairDataset:
@@ -196,17 +188,6 @@ def _open_images(
     return ImageMaskDataset(path, resolution) if holds_pairs(Path(path)) else ImageDataset(path, resolution)
 
 
-def _holds_masks(path: str) -> bool:
-    if is_lmdb(path):
-        from datasets.lmdb_reading import holds_pairs
-
-        return holds_pairs(Path(path))
-    try:
-        return not _find_files(path, FolderOptions()).problems
-    except DataError:  # no masks were found
-        return False
-
-
 def _find_files(path: str, options: FolderOptions) -> "FileSource":
     from datasets.find import find_source
     from datasets.sources import FileSource
@@ -216,20 +197,26 @@ def _find_files(path: str, options: FolderOptions) -> "FileSource":
     return source
 
 
-def _check(config: DataConfig, kind: str) -> None:
+def _check(config: DataConfig, kind: str, others: Sequence[str] = ()) -> None:
     if not all(config.path):
         raise DataError("data.path has an empty item; remove it")
     if not config.path:
         raise DataError(f"data.path is not set; give an LMDB, several, or a folder of {kind}")
-    if not all(map(is_lmdb, config.path)):
-        return
     for name in _FOR_FOLDERS:
         value = getattr(config, name)
         # "index" also applies to LMDBs, whose labels may have palettes.
-        if value != getattr(DataConfig, name) and (name, value) != ("read_by", "index"):
+        if value == getattr(DataConfig, name) or (name, value) == ("read_by", "index"):
+            continue
+        places = {"data.path": config.path, "metrics.reference": others}
+        if name == "crop":  # the only one of these options that images without masks are read with
+            places["data.unlabelled"] = config.unlabelled
+        paths = [path for place in places.values() for path in place]
+        if all(map(is_lmdb, paths)):
+            used = [place for place in places if places[place]]
             raise DataError(
-                f"data.{name} is for folders of files, but data.path has none ({', '.join(config.path)});"
-                f" remove data.{name}, or prepare the original files again with this option of scripts.prepare_data"
+                f"data.{name} is for folders of files, but {' and '.join(used)} {'has' if len(used) == 1 else 'have'}"
+                f" none ({', '.join(paths)}); remove data.{name}, or prepare the original files again with this option"
+                " of scripts.prepare_data"
             )
 
 

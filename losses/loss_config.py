@@ -24,7 +24,8 @@ class LossConfig:
         style_mixing: probability that a sample mixes the styles of two codes.
         locality: weight of the penalty on changes outside a part whose shape or texture code is exchanged.
         locality_every: interval n: apply this penalty in every n-th iteration, multiplied by n; 0: never.
-        unlabelled: weight of the adversarial losses, R1 and R2 on images without masks (`data.unlabelled`).
+        unlabelled: weight of the adversarial losses, R1 and R2 on images without masks; a value other than the default
+            requires `data.unlabelled`.
     """
 
     relativistic: bool = False

@@ -13,14 +13,12 @@ from configs import RunConfig
 from datasets.data_loader import InfiniteSampler, make_loader
 from datasets.labels import ClassTable
 from datasets.opening import (
-    FolderDataset,
     ImagesOnlyDataset,
     PairDataset,
-    ShardedDataset,
     first_difference,
+    folder_sources,
     open_dataset,
     open_images,
-    open_unlabelled,
 )
 from models.discriminator import GROUP_SIZE
 from training.discriminator_inputs import DiscriminatorInputs, ImageInputs, MicroBatch, PairInputs, split
@@ -71,12 +69,15 @@ class TrainingData:
             self.dataset, self.classes = open_images(config.data, config.model.resolution), pretrained
             self.inputs = [ImageInputs(self._augmentation())]
         else:
-            self.dataset = open_dataset(config.data, config.model.resolution, config.model.num_classes)
+            options, resolution = config.data, config.model.resolution
+            self.dataset = open_dataset(options, resolution, config.model.num_classes, config.metrics.reference)
             self.classes = self.dataset.classes
             augmentation = self._augmentation()
             self.inputs = [PairInputs(self.classes, process.device, augmentation, config.data.soft_masks)]
             if config.data.unlabelled:
-                self.unlabelled = open_unlabelled(config.data, config.model.resolution)
+                from datasets.unlabelled import open_unlabelled
+
+                self.unlabelled = open_unlabelled(config.data, self.dataset, resolution)
                 self.inputs.append(ImageInputs(augmentation))
         for dataset in self._datasets:
             dataset[0]  # raises DataError here and not in a worker
@@ -104,7 +105,7 @@ class TrainingData:
         if not config.metrics.reference:
             return self.pairs
         options = replace(config.data, path=config.metrics.reference)
-        return open_dataset(options, config.model.resolution, config.model.num_classes)
+        return open_dataset(options, config.model.resolution, config.model.num_classes, config.data.path)
 
     def batches(self, images: int) -> Iterator[list[MicroBatch]]:
         """Yield this process's share of each batch, without end, as a list of micro-batches on its device.
@@ -180,10 +181,7 @@ class TrainingData:
         return [self.dataset, self.unlabelled] if self.unlabelled else [self.dataset]
 
     def _folders(self) -> list["FileSource"]:
-        shards: list[Any] = []
-        for dataset in self._datasets:
-            shards += dataset.shards if isinstance(dataset, ShardedDataset | ImagesOnlyDataset) else [dataset]
-        return [shard.source for shard in shards if isinstance(shard, FolderDataset)]
+        return [source for dataset in self._datasets for source in folder_sources(dataset)]
 
     def _sampler(self, length: int, images: int) -> InfiniteSampler:
         process, seed = self._process, self._config.training.seed

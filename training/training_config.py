@@ -48,7 +48,7 @@ class TrainingConfig:
     compile: bool = False  # torch.compile for the adversarial steps
     cuda_graphs: bool = False  # record each step as a CUDA graph, see training.cuda_graphs; one GPU only
     recompute_local: bool = False  # recompute the local generators' activations: less memory, more time
-    recompute_from: int = 0  # the same for layers of both networks at this resolution and above; 0: none
+    recompute_from: int = 0  # the same for layers whose maps have at least this shorter side, in both networks; 0: none
     log_every_images: int = 1_600
     preview_every_images: int = 50_000
     preview_samples: int = 16

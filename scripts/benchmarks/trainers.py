@@ -116,7 +116,7 @@ def work_per_iteration(config: RunConfig) -> float:
     losses, (micro_batches, samples) = config.losses, split_batch(config, 1)
     images = {"path_length": micro_batches * max(1, round(samples * losses.path_length_batch_share))}
     every = {"r1": losses.r1_every, "path_length": losses.path_length_every}
-    work = work_per_sample(RunConfig(model=config.model, losses=losses))
+    work = work_per_sample(RunConfig(model=config.model, data=config.data, losses=losses))
     return sum(n * images.get(step, config.training.batch_size) / every.get(step, 1) for step, n in work.items())
 
 

@@ -87,7 +87,7 @@ def test_larger_pictures_are_reduced(stored: Path) -> None:
 
 def test_smaller_pictures_are_refused(stored: Path) -> None:
     with pytest.raises(DataError, match=r"image-0000000 is 16x16.*32x32.*lower resolution"):
-        ImageMaskDataset(stored, resolution=32)[0]
+        ImageMaskDataset(stored, resolution=32)
 
 
 def test_palette_labels_are_read_as_ids(stored: Path) -> None:

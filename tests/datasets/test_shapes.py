@@ -170,11 +170,10 @@ def test_another_aspect_ratio_is_refused(tmp_path: Path, stored, resolution, mes
 
 
 def test_larger_shapes_are_refused(tmp_path: Path) -> None:
-    dataset = ImageMaskDataset(write(tmp_path / "data"), (96, 64))
-    with pytest.raises(
-        DataError, match=r"image-0000000 is 48x32 \(height x width\), too small for 96x64; use images of at least 96x64"
-    ):
-        dataset[0]
+    path = write(tmp_path / "data")
+    message = r"image-0000000 is 48x32 \(height x width\), too small for 96x64; use images of at least 96x64"
+    with pytest.raises(DataError, match=message):
+        ImageMaskDataset(path, (96, 64))
 
 
 @pytest.mark.parametrize("value", [[48, 48], [48], [0, 32], [48.0, 32], [True, 32], "48x32", 0, -48, None, [48, 32, 3]])
@@ -203,6 +202,14 @@ def test_joint_data_sets_have_one_shape(tmp_path: Path) -> None:
         open_dataset(DataConfig(path=(first, second)))
     with pytest.raises(DataError, match=r"64x64 pixels \(height x width\), not of the aspect ratio 3:2"):
         open_dataset(DataConfig(path=(first, square)), SHAPE)
+
+
+@pytest.mark.parametrize(("large", "small"), [((96, 64), SHAPE), (64, 32)])
+def test_each_of_joint_data_sets_must_be_large_enough(tmp_path: Path, large, small) -> None:
+    paths = tuple(str(write(tmp_path / name, size)) for name, size in (("large", large), ("small", small)))
+    with pytest.raises(DataError, match=r"small: image-0000000 is .*, too small for .*; use images of at least"):
+        open_dataset(DataConfig(path=paths), large)
+    assert len(open_dataset(DataConfig(path=paths), small)) == 4
 
 
 def test_the_digest_tells_shapes_apart(tmp_path: Path) -> None:

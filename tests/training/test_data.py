@@ -9,6 +9,9 @@ from PIL import Image
 from torch.utils.data import default_collate
 
 from configs import load_config
+from datasets.class_files import celebamask13
+from datasets.lmdb_writer import LmdbWriter
+from datasets.synthetic_faces import draw_face
 from tests.conftest import TINY_OPTIONS
 from tests.datasets.folders import write_pairs
 from tests.training.live import finish, newest, start, text
@@ -36,6 +39,14 @@ def test_every_file_of_a_folder_is_checked_first(train, tmp_path, capsys):
     with pytest.raises(DataError, match=r"4\.png: is not an image; replace or remove it$"):
         train(f"data.path={data}", "training.total_images=4", output="refused")
     assert not (tmp_path / "refused").exists()
+
+
+def test_a_small_set_among_several_is_refused_before_anything_is_written(train, tmp_path, faces_32):
+    with LmdbWriter(tmp_path / "small", 16, celebamask13(), "test") as writer:
+        writer.add(*draw_face(0, 0, 16))
+    with pytest.raises(DataError, match="small: image-0000000 is 16 x 16, too small for 32"):
+        train(f"data.path=[{faces_32},{tmp_path / 'small'}]")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("soft_masks", [True, False])
