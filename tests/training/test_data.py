@@ -44,7 +44,7 @@ def test_every_file_of_a_folder_is_checked_first(train, tmp_path, capsys):
 def test_a_small_set_among_several_is_refused_before_anything_is_written(train, tmp_path, faces_32):
     with LmdbWriter(tmp_path / "small", 16, celebamask13(), "test") as writer:
         writer.add(*draw_face(0, 0, 16))
-    with pytest.raises(DataError, match="small: image-0000000 is 16 x 16, too small for 32"):
+    with pytest.raises(DataError, match=r"small: image-0000000 is 16x16 \(height x width\), too small for 32"):
         train(f"data.path=[{faces_32},{tmp_path / 'small'}]")
     assert not (tmp_path / "run").exists()
 

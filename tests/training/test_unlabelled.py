@@ -257,7 +257,7 @@ def wide(tmp_path) -> Path:
 
 
 def test_the_crop_of_a_folder_beside_an_lmdb(train, tmp_path, wide):
-    with pytest.raises(DataError, match=r"0\.png: is 48 x 32, not square; give --crop center"):
+    with pytest.raises(DataError, match=r"0\.png: is 32x48 \(height x width\), not square; give --crop center"):
         train(f"data.unlabelled={wide}")
     assert not (tmp_path / "run").exists()
     train(f"data.unlabelled={wide}", "data.crop=center", "training.total_images=4")
