@@ -106,7 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = cli.Parser(__doc__)
     parser.add_argument("out", metavar="OUT", help="folder to create")
     parser.add_argument("--count", type=int, default=10_000, help="number of faces (default %(default)s)")
-    size = "side length in pixels, or HEIGHTxWIDTH such as 96x64 (default %(default)s)"
+    limits = f"{MIN_RESOLUTION} to {MAX_RESOLUTION}, the longer side at most {MAX_RATIO} times the shorter"
+    size = f"side in pixels, or HEIGHTxWIDTH such as 96x64 ({limits}; default %(default)s)"
     parser.add_argument("--resolution", type=parse_resolution, default=64, help=size)
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other faces (default %(default)s)")
     parser.add_argument("--style", choices=STYLES, default=STYLES[0], help="drawing style (default %(default)s)")
