@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Pair = Sequence[Tensor]  # before and after the edit
+SMALLEST_REGION = 0.001  # share of the image; also for parts that are not generated, whose region is empty
 SMALL_CHANGE = 0.01  # mean absolute change over the edited part's region below which a sample's share counts less
 
 
@@ -30,7 +31,8 @@ def locality_loss(images: Pair, masks: Pair, parts: Tensor, texture: Tensor) -> 
     region = _region(masks, parts)  # [N, H, W]
     outside = 1 - region
     change = (images[1] - images[0]).abs().mean(1)
-    share = (change * outside).mean((1, 2)) / (change.mean((1, 2)) + SMALL_CHANGE * region.mean((1, 2)))
+    area = region.mean((1, 2)).clamp(min=SMALLEST_REGION)
+    share = (change * outside).mean((1, 2)) / (change.mean((1, 2)) + SMALL_CHANGE * area)
     where = torch.where(texture[:, None, None], 1.0, outside)
     moved = ((masks[1] - masks[0]).abs().sum(1) * where).mean((1, 2))
     return (share + moved).mean()

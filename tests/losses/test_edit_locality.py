@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from losses import LossConfig, locality_loss
-from losses.edit_locality import SMALL_CHANGE
+from losses.edit_locality import SMALL_CHANGE, SMALLEST_REGION
 from models.latents import exchange_one
 from tests.training.test_steps import build, gradients
 
@@ -53,6 +53,18 @@ def test_a_weaker_effect_costs_as_much(image, masks):
     strong, weak = (locality_loss((image, s * effect), (masks, masks), PART, SHAPE) for s in (1.0, 0.2))
     assert strong.item() == pytest.approx(0.5, abs=0.01)
     assert weak.item() == pytest.approx(strong.item(), rel=0.05)
+
+
+def test_parts_that_are_not_generated_give_finite_gradients(image, masks):
+    """Neither no change at all, which would be 0 / 0, nor an invisible one."""
+    masks[:, 1] = 0
+    for change in (0.0, 1e-12, 1e-3):
+        after = (image + change).requires_grad_()
+        loss = locality_loss((image, after), (masks, masks), PART, SHAPE)
+        loss.backward()
+        assert loss.isfinite()
+        assert after.grad.isfinite().all()
+        assert after.grad.abs().sum() <= 1 / (SMALL_CHANGE * SMALLEST_REGION)
 
 
 def test_where_the_part_was_and_where_it_is_are_its_region(image, masks):
