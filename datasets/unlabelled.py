@@ -69,11 +69,14 @@ def _masks_in(path: str) -> str:
 
         return "masks" if holds_pairs(Path(path)) else ""
     from datasets.find import find_source
+    from datasets.pairing import list_images, split_by_each_suffix
 
     try:
         # With a built-in class table, no mistake in the folder's own one hides the masks.
         source = find_source(Path(path), FolderOptions(classes="celebamask13", skip_unpaired=True))
-    except DataError:  # no image has a mask, or there are several kinds of masks, which are left out
-        return ""
+    except DataError:  # no image has a mask, or some have masks of several kinds
+        kinds = split_by_each_suffix(list_images(Path(path)))
+        names = " and ".join(masks.files[0].name for _, masks, _ in kinds)
+        return f"masks of several kinds, such as {names}" if kinds else ""
     has_files = len(source) > 0 and source.mask_name(0) != source.name(0)
     return f"masks, such as {source.mask_name(0)}" if has_files else "masks"

@@ -230,6 +230,14 @@ def test_masks_are_found_if_some_are_missing(train, tmp_path, layout):
     assert not (tmp_path / "run").exists()
 
 
+def test_masks_of_several_kinds_are_found(train, tmp_path, wide):
+    for suffix in ("mask", "seg"):
+        shutil.copy(wide / "0.png", wide / f"0_{suffix}.png")
+    with pytest.raises(DataError, match=r"wide holds masks of several kinds, such as 0_mask\.png and 0_seg\.png;"):
+        train(f"data.unlabelled={wide}", "data.crop=center")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_of_the_images_alone_is_accepted(train, tmp_path):
     images = write_pairs(tmp_path / "set") / "images"
     train(f"data.unlabelled={images}", "training.total_images=4")
