@@ -10,14 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Pair = Sequence[Tensor]  # before and after the edit
-SMALLEST_REGION = 0.001  # share of the image; also for parts that are not generated, whose region is empty
-SMALL_CHANGE = 0.01  # mean absolute change over the edited part's region below which a sample's share counts less
+SMALL_CHANGE = 0.01  # mean absolute change of an image below which its share counts less
 
 
 def locality_loss(images: Pair, masks: Pair, parts: Tensor, texture: Tensor) -> Tensor:
     """Return the share of an edit's change outside the edited part, plus the change of the masks there, a scalar.
 
-    As a share of the total change, it does not become smaller when edits have less effect, except below SMALL_CHANGE.
+    An edit that changes the image by much less than SMALL_CHANGE on average, as those of small parts do, costs its
+    change outside the part divided by SMALL_CHANGE. With a share for these as well, the codes of small parts lost their
+    effect (docs/results.md).
 
     The part's region is its mask before or after the edit, whichever is larger, widened by 1/64 of the image's
     shorter side. Texture must not change the masks anywhere.
@@ -28,11 +29,9 @@ def locality_loss(images: Pair, masks: Pair, parts: Tensor, texture: Tensor) -> 
         parts: edited part of each sample, long [N].
         texture: bool [N], True where the texture code was exchanged, False where the shape code was.
     """
-    region = _region(masks, parts)  # [N, H, W]
-    outside = 1 - region
+    outside = 1 - _region(masks, parts)  # [N, H, W]
     change = (images[1] - images[0]).abs().mean(1)
-    area = region.mean((1, 2)).clamp(min=SMALLEST_REGION)
-    share = (change * outside).mean((1, 2)) / (change.mean((1, 2)) + SMALL_CHANGE * area)
+    share = (change * outside).mean((1, 2)) / (change.mean((1, 2)) + SMALL_CHANGE)
     where = torch.where(texture[:, None, None], 1.0, outside)
     moved = ((masks[1] - masks[0]).abs().sum(1) * where).mean((1, 2))
     return (share + moved).mean()
