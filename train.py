@@ -42,9 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     config = load_config(args.config, args.overrides, pretrained_config)
     check_data(args.config, config.data.path)
-    if not (args.output or args.dry_run) and Path(args.config).with_name("checkpoints").is_dir():
-        run = Path(args.config).parent
-        raise ConfigError(f"--config {args.config} is a run's own: add --output {run} to resume it, or a new folder")
+    path, run = Path(args.config), Path(args.config).parent
+    if not (args.output or args.dry_run) and path.name == "config.yaml" and (run / "checkpoints").is_dir():
+        raise ConfigError(
+            f"--config {path} is the stored configuration of a run: add --output {run} to resume it, or --output FOLDER"
+        )
     folder = RunFolder(args.output or Path("runs") / Path(args.config).stem)
     if not args.dry_run:
         folder.check(args.resume)

@@ -115,11 +115,14 @@ def read_sections(path: str | Path) -> dict[str, Any]:
     try:
         values = read_yaml(path, as_text=True)
     except ReadingError as error:
-        remedy = suggest(path, "*.y*ml") or "give a readable YAML file"
-        if os.path.isfile(path):
+        remedy = suggest(path, "*.y*ml")
+        if str(error).startswith("is not YAML"):
             remedy = "correct the file; quote text that contains `: ` or ` #`"
-        elif os.path.isfile(bundled := f"configs/{Path(path).stem}.yaml"):
+        elif os.path.isfile(path):
+            remedy = "correct the file"
+        elif not os.path.isdir(path) and os.path.isfile(bundled := f"configs/{Path(path).stem}.yaml"):
             remedy = f"did you mean {bundled}?"
+        remedy = remedy or "give a readable YAML file"
         raise ConfigError(f"{path}: {error}; {remedy}") from None
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{path}: the file must hold `section: options` pairs")

@@ -130,9 +130,9 @@ class ImageMaskDataset(_LmdbImages, PairDataset):
 
     Raises:
         DataError: if the LMDB is missing or has another layout or K, if its numbers of images and labels differ, or if
-            its first image has another aspect ratio, is smaller than H x W, or has not the described size. On access:
-            if a record cannot be decoded, is smaller than H x W, its image and label differ in size, or its ids lie
-            outside 0..K-1; the message names it.
+            its first image has another aspect ratio, is smaller than H x W, or does not have the described size. On
+            access: if a record cannot be decoded, is smaller than H x W, its image and label differ in size, or its ids
+            lie outside 0..K-1; the message names it.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ Shapes: H x W resolution. Images and labels stay uint8 here; see `datasets.trans
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from datasets.image_mask import ImageDataset, ImageMaskDataset
     from datasets.sources import FileSource
 
+_NO_PATHS: Mapping[str, Sequence[str]] = {}
 _FOR_FOLDERS = ("images_folder", "masks", "image_suffix", "mask_suffix", "skip_unpaired", "read_by", "classes", "crop")
 
 
@@ -89,7 +90,7 @@ class ShardedDataset(ConcatDataset[tuple[Tensor, Tensor]], PairDataset):
                 sizes = [format_resolution(data.resolution) for data in (shard, shards[0])]
                 raise DataError(
                     f"{name} has images of {sizes[0]} pixels, but {names[0]} of {sizes[1]}; prepare both with the same"
-                    " resolution, or give one that is not larger"
+                    " resolution"
                 )
             if difference := first_difference(shard.classes, self.classes):
                 raise DataError(
@@ -120,7 +121,7 @@ def open_dataset(
     config: DataConfig,
     resolution: Resolution | None = None,
     num_classes: int | None = None,
-    others: Sequence[str] = (),
+    others: Mapping[str, Sequence[str]] = _NO_PATHS,
 ) -> PairDataset:
     """Open the images with masks in `config.path` as one data set.
 
@@ -128,7 +129,8 @@ def open_dataset(
         config: options of the data.
         resolution: size H x W of images and labels; None: as stored, only for LMDBs.
         num_classes: required number of classes; None: any.
-        others: further paths that a run opens with these options, among which options for folders may find a folder.
+        others: other paths that are opened with these options, by the name of their option; an option for folders is
+            accepted if any path is a folder.
 
     Raises:
         DataError: if no path is given or one cannot be used, the data sets have different classes or not
@@ -197,7 +199,7 @@ def _find_files(path: str, options: FolderOptions) -> "FileSource":
     return source
 
 
-def _check(config: DataConfig, kind: str, others: Sequence[str] = ()) -> None:
+def _check(config: DataConfig, kind: str, others: Mapping[str, Sequence[str]] = _NO_PATHS) -> None:
     if not all(config.path):
         raise DataError("data.path has an empty item; remove it")
     if not config.path:
@@ -207,7 +209,7 @@ def _check(config: DataConfig, kind: str, others: Sequence[str] = ()) -> None:
         # "index" also applies to LMDBs, whose labels may have palettes.
         if value == getattr(DataConfig, name) or (name, value) == ("read_by", "index"):
             continue
-        places = {"data.path": config.path, "metrics.reference": others}
+        places = {"data.path": config.path, **others}
         if name == "crop":  # the only one of these options that images without masks are read with
             places["data.unlabelled"] = config.unlabelled
         paths = [path for place in places.values() for path in place]

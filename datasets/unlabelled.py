@@ -1,4 +1,4 @@
-"""Images without masks that join the pairs of a run, `data.unlabelled`; imported only by runs that have them."""
+"""Images without masks, trained on together with the pairs (`data.unlabelled`); imported only by such runs."""
 
 import os
 from collections.abc import Sequence
@@ -29,6 +29,8 @@ def open_unlabelled(config: DataConfig, pairs: PairDataset, resolution: Resoluti
     earlier: list[str] = []
     datasets: list[ImagesOnlyDataset] = []
     for path in config.unlabelled:
+        if not os.path.exists(path):
+            raise DataError(f"data.unlabelled: {path} does not exist; give a folder of images, or an LMDB")
         _refuse_overlap([path], labelled, "data.path", "give images that are not among the pairs")
         if masks := _masks_in(path):
             raise DataError(
@@ -63,7 +65,7 @@ def _refuse_overlap(paths: Sequence[str], others: Sequence[str], place: str, rem
 
 
 def _masks_in(path: str) -> str:
-    """Return text about the masks in an LMDB, or in a folder in a known layout, some of which may be missing, or ""."""
+    """Describe the masks in an LMDB, or in a folder in a known layout (some may be missing); "" if there are none."""
     if is_lmdb(path):
         from datasets.lmdb_reading import holds_pairs
 

@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Pair = Sequence[Tensor]  # before and after the edit
-SMALL_CHANGE = 0.01  # mean absolute change of an image below which its share counts less
+SMALL_CHANGE = 0.01  # mean absolute change of an image in [-1, 1] below which its share counts less
 
 
 def locality_loss(images: Pair, masks: Pair, parts: Tensor, texture: Tensor) -> Tensor:
     """Return the share of an edit's change outside the edited part, plus the change of the masks there, a scalar.
 
     An edit that changes the image by much less than SMALL_CHANGE on average, as those of small parts do, costs its
-    change outside the part divided by SMALL_CHANGE. With a share for these as well, the codes of small parts lost their
+    change outside the part divided by SMALL_CHANGE. Measured as a share, too, such edits lose their
     effect (docs/results.md).
 
     The part's region is its mask before or after the edit, whichever is larger, widened by 1/64 of the image's
@@ -25,7 +25,7 @@ def locality_loss(images: Pair, masks: Pair, parts: Tensor, texture: Tensor) -> 
 
     Args:
         images: [N, 3, H, W] before and after the edit.
-        masks: segmentations [N, K, H, W], about 0 to 1, before and after the edit.
+        masks: segmentations [N, K, H, W], about -1 to 1, before and after the edit; below 0 counts as outside.
         parts: edited part of each sample, long [N].
         texture: bool [N], True where the texture code was exchanged, False where the shape code was.
     """

@@ -24,8 +24,8 @@ class LossConfig:
         style_mixing: probability that a sample mixes the styles of two codes.
         locality: weight of the penalty on changes outside a part whose shape or texture code is exchanged.
         locality_every: interval n: apply this penalty in every n-th iteration, multiplied by n; 0: never.
-        unlabelled: weight of the adversarial losses, R1 and R2 on images without masks; a value other than the default
-            requires `data.unlabelled`.
+        unlabelled: weight of the adversarial losses, R1 and R2 on images without masks; a value other than 0 and
+            the default requires `data.unlabelled`.
     """
 
     relativistic: bool = False
@@ -58,7 +58,7 @@ class LossConfig:
         if (self.locality > 0) != (self.locality_every > 0):
             raise ValueError(
                 f"losses.locality = {self.locality:g} and losses.locality_every = {self.locality_every}: set both, "
-                "such as losses.locality=1 losses.locality_every=4, or none"
+                "such as losses.locality=0.2 losses.locality_every=4, or none"
             )
 
     @property

@@ -21,7 +21,7 @@ def coordinate_grid(
 ) -> Tensor:
     """Return the positions (x, y) of a grid's pixels, [2, h, w].
 
-    Without zoom and shift, the longer side goes from -1 to 1 inclusive. Pixels are as far apart along the other.
+    Without zoom and shift, the longer side goes from -1 to 1 inclusive. Pixels have the same spacing along both axes.
 
     Args:
         size: height h and width w of the grid in pixels.

@@ -21,7 +21,7 @@ from utils.errors import DataError, printable
 from utils.files import reason_not_writable
 from utils.images import save_png
 from utils.progress import progress
-from utils.sizes import format_resolution
+from utils.sizes import MAX_RATIO, format_resolution, image_size
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(line)
     if args.sheet and checked.good:
         shape = source.resolution if isinstance(source, LmdbSource) else 1
+        if max(image_size(shape)) > MAX_RATIO * min(image_size(shape)):
+            shape = 1
         save_png(preview_grid(source, checked.good, shape=shape), args.sheet)
         print(f"wrote {printable(args.sheet)}")
     if problems := len(checked.problems):

@@ -14,8 +14,8 @@ irises, lips, beard and moustache, necklace, collar, lenses and hat band; the im
 --resolution HEIGHTxWIDTH gives another shape. An image that is at least 1.25 times as tall as wide shows the person
 down to the waist, with arms and hands, smaller in wide framing; other shapes show more around the face. The 16 classes
 (datasets/tables/figures16.yaml) separate arms, sleeves and lower clothes, which are skin and cloth otherwise.
-Face i depends only on i, --seed, --style and --framing, not on --count or --workers; --resolution changes only its
-detail. Pillow 13 rounds some pixels differently from Pillow 12.
+Face i depends only on i, --seed, --style and --framing, not on --count or --workers; at the same shape,
+--resolution changes only its detail. Pillow 13 rounds some pixels differently from Pillow 12.
 """
 
 import argparse
@@ -61,6 +61,8 @@ def main(argv: list[str] | None = None) -> None:
         raise DataError("--classes 16 is for figures: give a --resolution such as 96x64, or --classes 13 or 26")
     _check_range("--seed", options.seed, 0, 2**32 - 1)
     _check_range("--workers", options.workers, 0, 1024)
+    if rule := broken_rule(options.resolution):
+        print(f"note: no model can be trained at this resolution: {rule}", flush=True)
     if options.files:
         _write_files(options)
     else:
@@ -69,8 +71,6 @@ def main(argv: list[str] | None = None) -> None:
             for pair in _faces(options, encoded=True):
                 writer.add_encoded(*pair)
     kind, size = "figures" if shows_figure(options.resolution) else "faces", format_resolution(options.resolution)
-    if rule := broken_rule(options.resolution):
-        print(f"note: no model can be trained at this resolution: {rule}")
     what = f"{options.count} {kind} ({size} pixels, {options.framing} framing)"
     print(f"wrote {what} to {printable(options.out)}")
 

@@ -170,6 +170,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         raise ConfigError("--drop and --rank-by belong together: give both, or none")
     if (args.segmenter is not None) != (args.rank_by == "segmenter"):
         raise ConfigError("--segmenter FILE and --rank-by segmenter belong together: give both, or none")
+    if args.candidates > args.count and not (args.drop or args.balance):
+        raise ConfigError("--candidates needs a way to choose among them: add --drop and --rank-by, or --balance")
     if (kept := round(args.candidates * (1 - args.drop))) < args.count:
         raise ConfigError(f"--count {args.count}: only {kept} candidates are left; give more --candidates")
     if not 0 <= args.seed <= LARGEST_SEED - args.candidates:

@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "look at contact_sheet.png in that folder"
     )
     if args.images_only:
-        print(f"to add these images to a training with masks, set data.unlabelled={printable(_plain_value(args.out))}")
+        print(f"to add these images to a run with masks: {_shell_word(f'data.unlabelled={_plain_value(args.out)}')}")
     print(_next_step(source, args))
 
 

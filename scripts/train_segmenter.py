@@ -10,6 +10,7 @@ segmenter's file.
 """
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +44,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     training = SegmenterTraining(steps=args.steps, batch_size=args.batch_size, seed=args.seed)
     device = cli.usable_device(args.device)
-    dataset = open_dataset(parsed_data(args), args.resolution)
+    training_paths = set(map(os.path.realpath, args.data))
+    for path in args.held_out or ():
+        if os.path.realpath(path) in training_paths:
+            raise MetricError(f"--held-out: {path} is also in --data; give pairs that are not used for training")
+    dataset = open_dataset(parsed_data(args), args.resolution, others={"--held-out": args.held_out or ()})
     print(
         f"training a segmenter for {args.steps:,} steps at {format_resolution(dataset.resolution)} pixels on {device}; "
         f"on one CPU core, {DEFAULTS.steps:,} steps at 64 pixels take about eight minutes",
@@ -52,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     held_out = None
     if args.held_out:
         options = replace(parsed_data(args), path=tuple(args.held_out))
-        held_out = open_dataset(options, dataset.resolution, dataset.classes.num_classes)
+        held_out = open_dataset(options, dataset.resolution, dataset.classes.num_classes, {"--data": args.data})
         if held_out.classes.names != dataset.classes.names:
             raise MetricError(f"--held-out {args.held_out[0]} has other classes than --data: give data with the same")
     digest = content_digest(dataset)

@@ -70,7 +70,8 @@ class TrainingData:
             self.inputs = [ImageInputs(self._augmentation())]
         else:
             options, resolution = config.data, config.model.resolution
-            self.dataset = open_dataset(options, resolution, config.model.num_classes, config.metrics.reference)
+            others = {"metrics.reference": config.metrics.reference}
+            self.dataset = open_dataset(options, resolution, config.model.num_classes, others)
             self.classes = self.dataset.classes
             augmentation = self._augmentation()
             self.inputs = [PairInputs(self.classes, process.device, augmentation, config.data.soft_masks)]
@@ -105,7 +106,8 @@ class TrainingData:
         if not config.metrics.reference:
             return self.pairs
         options = replace(config.data, path=config.metrics.reference)
-        return open_dataset(options, config.model.resolution, config.model.num_classes, config.data.path)
+        others = {"metrics.reference": options.path, "data.path": config.data.path}
+        return open_dataset(options, config.model.resolution, config.model.num_classes, others)
 
     def batches(self, images: int) -> Iterator[list[MicroBatch]]:
         """Yield this process's share of each batch, without end, as a list of micro-batches on its device.

@@ -218,6 +218,17 @@ def test_missing_file(tmp_path, monkeypatch, path, remedy):
         load_config(path)
 
 
+def test_the_folder_of_a_run_is_no_bundled_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for file in ("configs/faces_64_cpu.yaml", "runs/faces_64_cpu/config.yaml"):
+        (tmp_path / file).parent.mkdir(parents=True)
+        (tmp_path / file).touch()
+    with pytest.raises(
+        ConfigError, match=r"is a folder, not a file; .* such as runs/faces_64_cpu/config\.yaml$"
+    ):
+        load_config("runs/faces_64_cpu")
+
+
 @pytest.mark.parametrize("path", [*FILES, CONFIGS / "encoders" / "faces_64.yaml"], ids=lambda path: path.stem)
 def test_the_command_that_makes_missing_data_is_in_the_header(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -112,6 +112,7 @@ def test_balance_prefers_rare_classes(make, monkeypatch):
         (["--count", "2", "--drop", "1", "--rank-by", "discriminator"], "--drop 1: give a share from 0 to below 1"),
         (["--count", "2", "--drop", "0.5"], "--drop and --rank-by belong together"),
         (["--count", "2", "--candidates", "4", "--drop", "0.5", "--rank-by", "segmenter"], "--segmenter FILE and"),
+        (["--count", "2", "--candidates", "4"], "--candidates needs a way to choose among them"),
         (["--count", "2", "--seed", "-1"], "--seed -1: give 0 to"),
     ],
 )

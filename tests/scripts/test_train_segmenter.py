@@ -53,6 +53,8 @@ def test_other_pairs_are_held_out(faces_32, tmp_path, capsys):
     with LmdbWriter(other, 32, load_table("figures16"), "tests") as writer:
         writer.add(np.zeros((32, 32, 3), np.uint8), glasses)
     assert "16 classes, not 13" in failure(["--data", str(faces_32), "--held-out", str(other), *QUICK], capsys)
+    same = failure(["--data", str(faces_32), "--held-out", f"{faces_32}/.", *QUICK], capsys)
+    assert "is also in --data; give pairs that are not used for training" in same
 
 
 def test_the_duration_is_told_before_anything_is_read(faces_32, monkeypatch, capsys):

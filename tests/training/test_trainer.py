@@ -241,7 +241,8 @@ def test_the_stored_configuration_of_a_run_needs_a_folder(train, tmp_path, monke
     with pytest.raises(SystemExit) as exit_:
         run(lambda: main(["--config", str(folder / "config.yaml")]))
     assert exit_.value.code == 2
-    assert f"config.yaml is a run's own: add --output {folder} to resume it" in capsys.readouterr().err
+    message = f"config.yaml is the stored configuration of a run: add --output {folder} to resume it"
+    assert message in capsys.readouterr().err
     assert not Path("runs").exists()
 
 

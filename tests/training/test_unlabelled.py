@@ -153,7 +153,7 @@ def test_both_streams_resume_bit_for_bit(train, tmp_path, images_32):
             lambda path, pairs: write_pairs(path / "set", count=4),
             r"set holds masks, such as .*set/masks/faces/0\.png; add it to data\.path, or give a folder of the images",
         ),
-        (lambda path, pairs: path / "none", "none does not exist"),
+        (lambda path, pairs: path / "none", "none does not exist; give a folder of images, or an LMDB"),
         (lambda path, pairs: "['']", r"data\.unlabelled has an empty item; remove it"),
     ],
 )
