@@ -223,9 +223,7 @@ def test_the_folder_of_a_run_is_no_bundled_name(tmp_path, monkeypatch):
     for file in ("configs/faces_64_cpu.yaml", "runs/faces_64_cpu/config.yaml"):
         (tmp_path / file).parent.mkdir(parents=True)
         (tmp_path / file).touch()
-    with pytest.raises(
-        ConfigError, match=r"is a folder, not a file; .* such as runs/faces_64_cpu/config\.yaml$"
-    ):
+    with pytest.raises(ConfigError, match=r"is a folder, not a file; .* such as runs/faces_64_cpu/config\.yaml$"):
         load_config("runs/faces_64_cpu")
 
 
