@@ -23,8 +23,8 @@ from utils.sizes import Resolution, image_size
 Style = Literal["painted", "sketch"]
 STYLES: tuple[Style, ...] = get_args(Style)
 Framing = Literal["close", "wide"]
-# Scale and downward shift of the face, in units of the image height. The distance from eyes to mouth is 0.28 of the
-# image height in a close frame, as in CelebA-HQ, and 0.22 in a wide one.
+# Scale and downward shift of the face, in units of the shorter side. The distance from eyes to mouth is 0.28 of the
+# shorter side in a close frame, as in CelebA-HQ, and 0.22 in a wide one.
 FRAMINGS: Mapping[Framing, tuple[float, float]] = {"close": (1.26, -0.01), "wide": (1.0, 0.0)}
 MIN_RESOLUTION, MAX_RESOLUTION = 32, 512  # of the shorter side
 MAX_RATIO = 2  # longer side over shorter side

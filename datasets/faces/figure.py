@@ -17,8 +17,8 @@ _LEATHER = palette("2a1e18 5a3a24 8a5c38 1c1c20 c8b08a")
 _UPPER, _FORE, _HAND = 0.40, 0.34, 0.13  # lengths of upper arm, forearm and hand
 _SLEEVE_END = 10  # number of points of the upper arm in a short sleeve, of 15
 _FLOOR = 3.6  # y of a point that lies below the image in every pose
-# Distance from the top of the image to the skull, and the height of the image in unit coordinates of the figure below
-# the skull that fits into it; the largest scale leaves room for the arms.
+# Distance from the top of the image to the skull; height of the figure below the skull that an image of scale 1 shows
+# (both in unit coordinates); largest scale, which leaves room for the arms.
 _HEADROOM, _SHOWN, _MAX_SCALE = 0.12, 1.72, 0.84
 _SKULL_Y, _PIVOT_Y = 0.22, 0.55
 
@@ -65,7 +65,7 @@ def sample_figure(rng: np.random.Generator, outfit: Outfit) -> Figure:
 
 
 def figure_pose(pose: Pose, ratio: float, size: float) -> Pose:
-    """Return a pose, sampled for the wide framing, for an image of height / width = `ratio`; `size` 1 fills it."""
+    """Return `pose`, sampled for wide framing, adapted to an image of height / width = `ratio`; `size` 1 fills it."""
     scale = size * min(_MAX_SCALE, (ratio - _HEADROOM) / _SHOWN) * pose.scale / 1.12
     lower = _HEADROOM - _PIVOT_Y + (_PIVOT_Y - _SKULL_Y) * scale
     return Pose(0.4 * pose.turn, scale, (0.7 * pose.shift[0], lower + 0.3 * pose.shift[1]))
