@@ -139,7 +139,8 @@ def noise_penalty(maps: Sequence[Tensor]) -> Tensor:
     """Return the noise regularization [N] of noise maps [N, 1, h, w] (StyleGAN2, appendix D).
 
     It sums the squared autocorrelations at shifts of one pixel, horizontally and vertically, over all layers and all
-    scales down to a shorter side of 8 pixels. Averaging 2 x 2 pixels halves the deviation of white noise; a factor 2 restores it.
+    scales down to a shorter side of 8 pixels. Averaging 2 x 2 pixels halves the deviation of white noise; a factor 2
+    restores it.
     """
     total = maps[0].new_zeros(len(maps[0]))
     for noise in maps:

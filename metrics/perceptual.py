@@ -24,7 +24,7 @@ _LAST_BLOCKS = (0, 2, 4, 10, 15)  # EfficientNet-Lite0's last blocks at 1/2, 1/4
 
 
 class Lpips(nn.Module):
-    """LPIPS 0.1 with VGG16 and learned weights (package `lpips`), on images reduced to a shorter side of 256 px.
+    """LPIPS 0.1 with VGG16 and learned weights (package `lpips`); larger images are reduced to 256 px (shorter side).
 
     `weights` is the path of torchvision's ImageNet file vgg16-397923af.pth. Raise MetricError if the package or the
     file is missing, or the checksum is wrong.
