@@ -82,7 +82,7 @@ def cropped_size(size: Size, resolution: Resolution, crop: Crop) -> Size:
 
 
 def _matches(size: Size, resolution: Resolution) -> bool:
-    """Return True if an image has the aspect ratio of the resolution, to within one pixel after resizing."""
+    """Return True if an image has the aspect ratio of the resolution; unless square, within a pixel after resizing."""
     height, width = size
     if isinstance(resolution, int):
         return height == width

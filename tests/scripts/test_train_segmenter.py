@@ -1,4 +1,5 @@
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from datasets.opening import content_digest
 from metrics.segmenter import find_segmenter
 from scripts import train_segmenter
 from scripts.train_segmenter import main
+from tests.datasets.folders import write_pairs
 from utils.cli import run
 
 QUICK = ["--steps", "2", "--batch-size", "2", "--device", "cpu"]
@@ -55,6 +57,16 @@ def test_other_pairs_are_held_out(faces_32, tmp_path, capsys):
     assert "16 classes, not 13" in failure(["--data", str(faces_32), "--held-out", str(other), *QUICK], capsys)
     same = failure(["--data", str(faces_32), "--held-out", f"{faces_32}/.", *QUICK], capsys)
     assert "is also in --data; give pairs that are not used for training" in same
+
+
+def test_options_for_folders_need_one_folder_among_both(faces_32, tmp_path, capsys):
+    folder = str(write_pairs(tmp_path / "folder", count=20))
+    for data, held_out in ((str(faces_32), folder), (folder, str(faces_32))):
+        options = ["--resolution", "32", "--crop", "center", "--overwrite"]
+        main(["--data", data, "--held-out", held_out, *options, *QUICK])
+    copy = shutil.copytree(faces_32, tmp_path / "copy")
+    refused = failure(["--data", str(faces_32), "--held-out", str(copy), "--crop", "center", *QUICK], capsys)
+    assert "data.crop is for folders of files" in refused
 
 
 def test_the_duration_is_told_before_anything_is_read(faces_32, monkeypatch, capsys):
