@@ -194,6 +194,7 @@ class _Events:
     def __init__(self, folder: Path, last: int) -> None:
         self._folder = folder
         self._last = last
+        self._started = 0
         self._writer: SummaryWriter | None = None
         self._pending: list[tuple[int, Callable[[SummaryWriter], None]]] = []
 
@@ -232,6 +233,10 @@ class _Events:
         with tempfile.TemporaryFile(dir=self._folder) as trial:  # otherwise each failure would leave an empty file
             trial.write(bytes(_MIN_FREE))
             trial.flush()
+        # TensorBoard reads files in the order of their names: within a second, ".10" would come before ".9".
+        while int(time.time()) <= self._started:
+            time.sleep(0.01)
+        self._started = int(time.time())
         # The last writer may have written some pending events: hide these, as all will be written again.
         return SummaryWriter(str(self._folder), purge_step=self._last + 1)
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer.event_file_writer import AtomicCounter
 
 from training.run.log import MAX_WIDTH, Log
 from training.run.run_folder import RunFolder
@@ -30,8 +31,9 @@ def test_event_files_take_small_sheets(tmp_path):
 
 
 def test_a_full_disk_leaves_neither_gaps_nor_doubles(tmp_path, capsys, monkeypatch):
-    """TensorBoard's thread tells its error by itself, too."""
+    """TensorBoard's thread tells its error by itself, too. Its files end in a count, here 9 and 10."""
     monkeypatch.setattr("threading.excepthook", lambda *_: None)
+    monkeypatch.setattr("tensorboard.summary.writer.event_file_writer._global_uid", AtomicCounter(9))
     folder = RunFolder(tmp_path)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with Log(folder, Process(torch.device("cpu")), 40, 0) as log:
