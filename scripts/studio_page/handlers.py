@@ -3,6 +3,7 @@
 An error that the user can fix is shown as a warning, and the session stays as it was.
 """
 
+import base64
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,12 +12,18 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from scripts.studio_page import markup
-from scripts.studio_page.downloads import DOWNLOADS, make_download
-from scripts.studio_page.layout import PageLayout
-from scripts.studio_page.model import MAX_SEED, CodeSelection
+from scripts.studio_page.downloads import Size, make_download
+from scripts.studio_page.layout import PageLayout, copy_label, resample_label
+from scripts.studio_page.long_edits import LongEdits
+from scripts.studio_page.model import MAX_SEED, NUM_DIRECTIONS, SHARE_SAMPLES, CodeSelection
+from scripts.studio_page.previews import Finished, Preview, Waiting
 from scripts.studio_page.session import Placement, Session
-from scripts.studio_page.uploads import UploadedFile, UploadProgress, UploadResult, Uploads
+from scripts.studio_page.session_file import SESSION_SUFFIX, pack, unpack
+from scripts.studio_page.uploads import UploadedFile, Uploads
 from utils.errors import EditError, UserError
+
+NUM_VARIATIONS = 8
+Steps = Iterator[Waiting | Preview | Finished]
 
 Updates = dict[Any, Any]  # component -> new value, or gr.update(...)
 
@@ -35,13 +42,14 @@ class Form(NamedTuple):
     blend: float
     placement: Placement
     strengths: tuple[float, ...]  # of the direction sliders
+    amounts: tuple[float, ...]  # of the sliders of named controls
 
     @classmethod
     def from_values(cls, *values: Any) -> "Form":
         """Build a form from the values of `PageLayout.inputs`."""
-        session, part, kind, seed, blend, zoom, right, down, *strengths = values
-        placement = Placement(zoom, right, down)
-        return cls(session, CodeSelection(part, kind), seed, blend, placement, tuple(strengths))
+        session, part, kind, seed, blend, zoom, right, down, *sliders = values
+        strengths, amounts = tuple(sliders[:NUM_DIRECTIONS]), tuple(sliders[NUM_DIRECTIONS:])
+        return cls(session, CodeSelection(part, kind), seed, blend, Placement(zoom, right, down), strengths, amounts)
 
     @property
     def seed(self) -> int:
@@ -54,10 +62,12 @@ class Form(NamedTuple):
 class Handlers:
     """Event handlers, shared by all users; a user's own data is in the `Form`."""
 
-    def __init__(self, layout: PageLayout, uploads: Uploads) -> None:
+    def __init__(self, layout: PageLayout, uploads: Uploads, first_seed: int) -> None:
         self.layout = layout
         self.model = layout.model
         self.uploads = uploads
+        self.long_edits = LongEdits(layout.model, uploads.turns)
+        self.first_seed = first_seed
 
     def edit(self, edit: Callable[[Form], Session], keep: Sequence[Any] = ()) -> Callable[..., Updates]:
         """Return a handler that applies an edit. It does not update `keep`, the sliders that the user is moving."""
@@ -79,10 +89,50 @@ class Handlers:
         updates = self._updates(form._replace(selection=form.selection._replace(part=part)))
         return {**updates, self.layout.part: gr.update(choices=self.layout.part_choices(form.session), value=part)}
 
-    def go_to(self, event: gr.EventData, *values: Any) -> Updates:
-        """Go to the step whose thumbnail was clicked."""
-        step = int(event.step)
-        return self.edit(lambda form: form.session.go_to(step))(*values)
+    def click_thumbnail(self, event: gr.EventData, *values: Any) -> Updates:
+        """Go to the step or the pinned step whose thumbnail was clicked, or take the part of a variation's face."""
+        value = int(event.value)
+
+        def edit(form: Form) -> Session:
+            if event.kind == "seed":
+                return self.model.copy(form.session, form.selection, value)
+            return form.session.take_pin(value) if event.kind == "pin" else form.session.go_to(value)
+
+        return self.edit(edit)(*values)
+
+    def vary(self, *values: Any) -> Updates:
+        """Show variations of the selected part."""
+        form = Form.from_values(*values)
+        seeds = [random_seed() for _ in range(NUM_VARIATIONS)]
+        try:
+            return {self.layout.variations: markup.variations(self.model, form.session, form.selection, seeds)}
+        except UserError as error:
+            return self._warn(error)
+
+    def keep(self, session: Session) -> str:
+        """Return the session for the browser to keep."""
+        return base64.b64encode(pack(session, self.model.generator)).decode()
+
+    def restore(self, kept: str, *values: Any) -> Updates:
+        """Restore the session that the browser kept, if there is one."""
+        form = Form.from_values(*values)
+        if not kept:
+            return {self.layout.session: form.session}
+        try:
+            with UploadedFile(f"kept{SESSION_SUFFIX}", base64.b64decode(kept)).on_disk() as path:
+                session = unpack(path, self.model.generator)
+        except (UserError, ValueError):  # of another model
+            return {self.layout.session: form.session}
+        updates = self._updates(form._replace(session=session))
+        count, pins = len(session.steps), len(session.pins)
+        text = f"restored from this browser: {count} step{'s' * (count != 1)}, {pins} pinned; {session.current.name}"
+        return {**updates, self.layout.status: markup.status(text)}
+
+    def begin(self, *values: Any) -> Updates:
+        """Begin a new session; pinned steps stay."""
+        form = Form.from_values(*values)
+        session = self.model.begin(self.first_seed)
+        return self._updates(form._replace(session=Session(session.steps, pins=form.session.pins)))
 
     def show_source(self, *values: Any) -> Updates:
         """Show the face of the seed, and set the blend slider to how far the current image is blended toward it."""
@@ -102,66 +152,107 @@ class Handlers:
         return {self.layout.uploaded: uploaded, self.layout.status: markup.status("waiting for other uploads")}
 
     def open(self, uploaded: UploadedFile) -> Iterator[Updates]:
-        """Load codes or invert a photo; yield updates with previews, then one with the result."""
-        yield from self._show_progress(self.uploads.open(uploaded), f"inverting {uploaded.name}")
+        """Load a session or codes, or invert a photo; yield updates with previews, then one with the result."""
+        yield from self._show_progress(self.uploads.open(uploaded), f"Matching {uploaded.name}")
 
     def open_background(self, uploaded: UploadedFile, *values: Any) -> Iterator[Updates]:
         """Reconstruct a photo as the background; yield updates with previews, then one with the result."""
         results = self.uploads.open_background(uploaded, Form.from_values(*values).session.current)
-        yield from self._show_progress(results, f"reconstructing {uploaded.name} as the background")
+        yield from self._show_progress(results, f"Matching {uploaded.name} as the background")
 
-    def _show_progress(self, results: Iterator[UploadProgress | UploadResult], activity: str) -> Iterator[Updates]:
-        """Yield updates that show previews and the Stop button, then one that stores the result, or None on failure."""
-        layout, result = self.layout, None
+    def paint(self, event: gr.EventData, *values: Any) -> Iterator[Updates]:
+        """Make the mask follow a painting; yield updates with previews, then one with the result."""
+        session = Form.from_values(*values).session
+        yield from self._show_progress(self.long_edits.paint(session, str(event.labels)), "Following the painting")
+
+    def copy(self, *values: Any) -> Iterator[Updates]:
+        """Take the selected part from the other face; yield updates with previews, if any, then the result."""
+        form = Form.from_values(*values)
         try:
-            for result in results:
-                if isinstance(result, UploadProgress):
-                    status, stop = markup.status(f"{activity}: {result.fraction:.0%}"), gr.update(visible=True)
-                    yield {layout.images: markup.progress_panels(result), layout.status: status, layout.stop: stop}
+            steps = self.long_edits.copy(form.session, form.selection, form.seed)
         except UserError as error:
-            gr.Warning(str(error), duration=None)
-            result = None
+            yield {self.layout.result: Finished("", lambda session: session, str(error))}
+            return
+        yield from self._show_progress(steps, f"Taking {form.selection.part} from face {form.seed}")
+
+    def _show_progress(self, steps: Steps, activity: str) -> Iterator[Updates]:
+        """Yield updates that show previews and the Cancel button, then one that stores the result."""
+        layout, stop = self.layout, gr.update(visible=True)
+        result: Finished | None = None
+        try:
+            for step in steps:
+                if isinstance(step, Finished):
+                    result = step
+                elif isinstance(step, Waiting):
+                    yield {layout.status: markup.status(f"In the queue ({step.ahead} ahead)"), layout.stop: stop}
+                else:
+                    status = markup.status(f"{activity}: {step.fraction:.0%}")
+                    yield {layout.images: markup.progress_panels(step), layout.status: status, layout.stop: stop}
+        except UserError as error:
+            result = Finished("", lambda session: session, str(error))
         yield {layout.result: result, layout.uploaded: None, layout.stop: gr.update(visible=False)}
 
-    def apply_upload(self, result: UploadResult | None, *values: Any) -> Updates:
-        """Add the result of an upload to the session; if there is none, show the session again instead of previews."""
+    def apply(self, result: Finished | None, *values: Any) -> Updates:
+        """Add a result to the session; if there is none, show the session again instead of previews."""
         form = Form.from_values(*values)
         if result is None:
             return {self.layout.result: None, **self._updates(form)}
+        session = result.apply(form.session)
+        updates = self._updates(form._replace(session=session))
         if result.advice:
-            gr.Warning(f"{result.name}: {result.advice}", duration=None)
-        return {self.layout.result: None, **self._updates(form._replace(session=result.apply(form.session)))}
+            updates[self.layout.status] = markup.status(session.current.name, result.advice)
+        return {self.layout.result: None, **updates}
 
-    def save(self, kind: str, session: Session) -> dict[str, str] | None:
-        """Return name and content of one of DOWNLOADS for `studioSave` in studio.js; None after an error."""
-        name, mime = DOWNLOADS[kind]
+    def save(self, kind: str, size: Size, session: Session) -> Updates:
+        """Return name and content of one of DOWNLOADS for `studioSave` in page.js; None after an error."""
+        layout = self.layout
         try:
-            return {"name": name, "href": markup.data_uri(make_download(kind, self.model, session), mime)}
+            name, content = make_download(kind, size, self.model, session)
         except UserError as error:
-            gr.Warning(str(error))
-            return None
+            return {layout.download: None, **self._warn(error)}
+        href = markup.data_uri(content, "application/octet-stream")
+        return {layout.download: {"name": name, "href": href}, layout.status: markup.status(f"saved {name}")}
 
     def _updates(self, form: Form) -> Updates:
         """Return updates for `PageLayout.outputs`; the selected part stays, as the user may have changed it since."""
         layout, model, session = self.layout, self.model, form.session
         part = form.selection.part
         toggle = "Switch off" if model.is_shown(session, part) else "Switch on"
+        lock = "Unlock" if model.is_locked(session, part) else "Lock"
         blend = 0.0 if form.seed_field is None else model.blend_amount(session, form.selection, form.seed_field)
         return {
             layout.session: session,
             layout.part: gr.update(choices=layout.part_choices(session)),
             layout.images: markup.image_panels(model, session, part),
             layout.history: markup.history(model, session),
-            layout.status: markup.status(session.current.name),
+            layout.status: markup.status(session.current.name, self._warning(part)),
             layout.undo: gr.update(interactive=session.can_undo),
             layout.redo: gr.update(interactive=session.can_redo),
+            layout.pin: "Unpin" if session.is_pinned else "Pin",
             layout.toggle: gr.update(value=toggle, interactive=model.is_part(part)),
+            layout.lock: gr.update(value=lock, interactive=model.is_part(part)),
+            layout.resample: resample_label(part),
+            layout.copy: copy_label(part),
             layout.blend: blend,
             layout.remove_background: gr.update(interactive=session.current.background is not None),
             **dict(zip(layout.placement, session.current.placement, strict=True)),
             **dict(zip(layout.directions, model.strengths(session, form.selection), strict=True)),
+            **dict(zip(layout.controls, self._control_updates(session, part), strict=True)),
         }
 
+    def _warning(self, part: str) -> str:
+        if part not in self.model.missing:
+            return ""
+        return f"{part}: this model never generates it (in 0 of {SHARE_SAMPLES} samples), so edits have little effect."
+
+    def _control_updates(self, session: Session, part: str) -> list[Any]:
+        """Return an update for each control slider; those without a control are hidden."""
+        controls, amounts = self.model.controls_of(part), self.model.amounts(session, part)
+        shown = [
+            gr.update(visible=True, label=control.name, info=control.description, value=amount)
+            for control, amount in zip(controls, amounts, strict=True)
+        ]
+        return shown + [gr.update(visible=False, value=0.0)] * (len(self.layout.controls) - len(shown))
+
     def _warn(self, error: Exception) -> Updates:
-        gr.Warning(str(error))
-        return {self.layout.status: markup.status(str(error))}
+        return {self.layout.status: markup.status("", str(error))}

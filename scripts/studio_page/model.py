@@ -1,4 +1,4 @@
-"""The studio's edits, independent of the web page.
+"""The studio's quick edits, independent of the web page.
 
 Shapes: D latent width, K parts, B base layers, M = B + 2K vectors of a W+ code, n vectors to edit, H x W images.
 """
@@ -14,9 +14,10 @@ from torch import Tensor
 
 from datasets.labels import ClassTable
 from editing.codes import seed_codes
+from editing.controls import Control, generated_shares
 from editing.direction_search import sample_w, sefa_directions
 from editing.generation import Scene, generate
-from editing.mixing import BASE, CodeKind, code_index, interpolate, parse_parts
+from editing.mixing import BASE, CodeKind, PartSelection, code_index, interpolate, parse_parts
 from models import Generator
 from models.coordinates import foreground_coordinates
 from models.latents import to_wplus
@@ -25,9 +26,21 @@ from utils.errors import EditError
 
 EVERYTHING = "everything"
 NUM_DIRECTIONS = 3
+MAX_CONTROLS = 6  # named controls shown for one part
 MAX_SEED = 999_999_999  # so that it fits in the page's field
 CACHED_IMAGES = 256
+SHARE_SAMPLES = 200  # samples in which a class that never occurs is called missing
 STATISTICS_SAMPLES = 2000  # samples of w to compute standard deviations from, the unit of the direction sliders
+
+
+# What the page calls the kinds of codes, and the selections that are no class.
+KIND_LABELS: dict[str, CodeKind] = {"Shape and colour": "both", "Shape": "shape", "Colour": "texture"}
+SELECTION_LABELS = {EVERYTHING: "whole face", BASE: "pose and overall shape"}
+
+
+def part_label(part: str) -> str:
+    """Return what the page calls a class, BASE or EVERYTHING."""
+    return SELECTION_LABELS.get(part, part)
 
 
 class CodeSelection(NamedTuple):
@@ -37,7 +50,8 @@ class CodeSelection(NamedTuple):
     kind: CodeKind
 
     def __str__(self) -> str:
-        return self.part if self.kind == "both" else f"{self.part} {self.kind}"
+        name = part_label(self.part)
+        return name if self.kind == "both" else f"{name} {'colour' if self.kind == 'texture' else self.kind}"
 
 
 class EditedImage(NamedTuple):
@@ -50,11 +64,14 @@ class EditedImage(NamedTuple):
 class StudioModel:
     """A generator with its classes; each editing method takes a session and returns a new one."""
 
-    def __init__(self, generator: Generator, classes: ClassTable) -> None:
+    def __init__(self, generator: Generator, classes: ClassTable, controls: Sequence[Control] = ()) -> None:
         self.generator = generator
         self.classes = classes
         self.config = generator.config
         self.part_names = (EVERYTHING, BASE, *classes.names)
+        self.controls = tuple(controls)
+        shares = generated_shares(generator, SHARE_SAMPLES)
+        self.missing = {name for name, share in zip(classes.names, shares, strict=True) if not share}
         self.generate = lru_cache(CACHED_IMAGES)(self._generate)
         self.directions = lru_cache(None)(self._directions)
         self._w = sample_w(generator, STATISTICS_SAMPLES)
@@ -69,26 +86,26 @@ class StudioModel:
 
     def resample(self, session: Session, selection: CodeSelection, seed: int) -> Session:
         """Replace the selected codes by those of a new seed, which the caller chooses."""
-        return session.edit(f"{selection}: resampled ({seed})", self._blend_change(selection, seed, 1.0))
+        return session.edit(f"{selection}: random ({seed})", self._blend_change(session, selection, seed, 1.0))
 
     def copy(self, session: Session, selection: CodeSelection, seed: int) -> Session:
         """Copy the selected codes from the face of a seed."""
-        return session.edit(f"{selection}: copied from face {seed}", self._blend_change(selection, seed, 1.0))
+        return session.edit(f"{selection}: from face {seed}", self._blend_change(session, selection, seed, 1.0))
 
     def blend(self, session: Session, selection: CodeSelection, seed: int, amount: float) -> Session:
         """Interpolate the selected codes from the current face (amount 0) to the face of a seed (amount 1)."""
         name = f"{selection}: blended {amount:.0%} toward face {seed}"
-        state = SliderState(("blend", selection, seed), (amount,))
-        return session.edit(name, self._blend_change(selection, seed, amount), state)
+        state = SliderState(("blend", *selection, seed), (amount,))
+        return session.edit(name, self._blend_change(session, selection, seed, amount), state)
 
     def blend_amount(self, session: Session, selection: CodeSelection, seed: int) -> float:
         """Return the value for the blend slider, 0 to 1: how far the current step is blended toward a seed's face."""
         state = session.current.slider_state
-        return state.values[0] if state and state.sliders == ("blend", selection, seed) else 0.0
+        return state.values[0] if state and state.sliders == ("blend", *selection, seed) else 0.0
 
     def move_along(self, session: Session, selection: CodeSelection, strengths: Sequence[float]) -> Session:
         """Move the selected codes along `directions`, by strengths in standard deviations."""
-        index = self._index(selection)
+        index = self._index(session, selection)
         directions = zip(self.directions(selection), strengths, strict=True)
         offset = sum(direction * strength for direction, strength in directions)
 
@@ -98,12 +115,42 @@ class StudioModel:
             return self._with_codes(step, codes, selection)
 
         name = f"{selection}: directions {', '.join(f'{strength:+.1f}' for strength in strengths)}"
-        return session.edit(name, change, SliderState(("directions", selection), tuple(strengths)))
+        return session.edit(name, change, SliderState(("directions", *selection), tuple(strengths)))
 
     def strengths(self, session: Session, selection: CodeSelection) -> tuple[float, ...]:
         """Return the values for the direction sliders, in standard deviations; 0 unless the current step set them."""
         state = session.current.slider_state
-        return state.values if state and state.sliders == ("directions", selection) else (0.0,) * NUM_DIRECTIONS
+        return state.values if state and state.sliders == ("directions", *selection) else (0.0,) * NUM_DIRECTIONS
+
+    def controls_of(self, part: str) -> tuple[Control, ...]:
+        """Return the named controls of a selection, at most MAX_CONTROLS; EVERYTHING offers those of all parts."""
+        wanted = self.classes.names.index(part) if self.is_part(part) else None
+        found = [control for control in self.controls if part == EVERYTHING or control.part == wanted]
+        return tuple(found[:MAX_CONTROLS])
+
+    def move_controls(self, session: Session, part: str, amounts: Sequence[float]) -> Session:
+        """Move along the named controls of a selection, by amounts from -1 to 1."""
+        controls = self.controls_of(part)
+        moved = [(control, amount) for control, amount in zip(controls, amounts, strict=False) if amount]
+        locked = [control.part for control, _ in moved if control.part in session.locked]
+        if locked:
+            raise EditError(f"{self.classes.names[locked[0]]} is locked: unlock it to change it")
+
+        def change(step: EditStep) -> EditStep:
+            codes = step.codes
+            for control, amount in moved:
+                codes = control.move(codes, amount, self.config)
+            return replace(step, codes=codes)
+
+        name = ", ".join(f"{control.name} {amount:+.2f}" for control, amount in moved) or "controls at 0"
+        state = SliderState(("controls", part), tuple(amounts)[: len(controls)])
+        return session.edit(name, change, state)
+
+    def amounts(self, session: Session, part: str) -> tuple[float, ...]:
+        """Return the values for the sliders of named controls; 0 unless the current step set them."""
+        state, count = session.current.slider_state, len(self.controls_of(part))
+        is_own = state is not None and state.sliders == ("controls", part) and len(state.values) == count
+        return state.values if state and is_own else (0.0,) * count
 
     def place(self, session: Session, placement: Placement) -> Session:
         """Zoom and shift all parts but the background."""
@@ -120,9 +167,19 @@ class StudioModel:
     def toggle(self, session: Session, part: str) -> Session:
         """Switch a part off, or on again; raise EditError if it is not a class, or no part would be left on."""
         if not self.is_part(part):
-            raise EditError(f"{part} cannot be switched off: select a single part")
+            raise EditError(f"{part_label(part)} cannot be switched off: select a single part")
         state = "off" if self.is_shown(session, part) else "on"
         return session.toggle(self.classes.names.index(part), f"{part}: {state}")
+
+    def lock(self, session: Session, part: str) -> Session:
+        """Lock a part, so that edits leave its codes alone, or unlock it; raise EditError if it is not a class."""
+        if not self.is_part(part):
+            raise EditError(f"{part_label(part)} cannot be locked: select a single part")
+        return session.lock(self.classes.names.index(part))
+
+    def is_locked(self, session: Session, name: str) -> bool:
+        """Return True for the name of a class that is locked."""
+        return self.is_part(name) and self.classes.names.index(name) in session.locked
 
     def is_part(self, name: str) -> bool:
         """Return True for the name of a class, False for EVERYTHING and BASE."""
@@ -153,8 +210,8 @@ class StudioModel:
         shift = (placement.right, placement.down)
         return Scene(foreground_coordinates(self.config, zoom=placement.zoom, shift=shift), step.background)
 
-    def _blend_change(self, selection: CodeSelection, seed: int, amount: float) -> Change:
-        source, index = self.codes(seed), self._index(selection)
+    def _blend_change(self, session: Session, selection: CodeSelection, seed: int, amount: float) -> Change:
+        source, index = self.codes(seed), self._index(session, selection)
 
         def change(step: EditStep) -> EditStep:
             codes = step.codes.clone()
@@ -168,14 +225,25 @@ class StudioModel:
         is_background = selection.part == self.classes.names[0]
         return replace(step, codes=codes, background=None if is_background else step.background)
 
-    def _index(self, selection: CodeSelection) -> Tensor:
-        """Return the positions of the selected vectors in a W+ code, long [n]."""
+    def _index(self, session: Session, selection: CodeSelection) -> Tensor:
+        """Return the positions of the selected vectors in a W+ code, long [n], without those of locked parts.
+
+        Raises:
+            EditError: if the selected part is locked.
+        """
+        if self.is_locked(session, selection.part):
+            raise EditError(f"{selection.part} is locked: unlock it to change it")
+        index = self._selected(selection)
+        locked = code_index(self.config, PartSelection(tuple(session.locked), base=False))
+        return index[~torch.isin(index, locked)]
+
+    def _selected(self, selection: CodeSelection) -> Tensor:
         parts = None if selection.part == EVERYTHING else parse_parts(selection.part, self.classes.names)
         return code_index(self.config, parts, selection.kind)
 
     def _directions(self, selection: CodeSelection) -> list[Tensor]:
         """Return the direction [D] of each slider; its length is one standard deviation of w along it."""
-        shifts = sefa_directions(self.generator, self._index(selection), self._w, NUM_DIRECTIONS)
+        shifts = sefa_directions(self.generator, self._selected(selection), self._w, NUM_DIRECTIONS)
         return [shift.vector for shift in shifts]
 
     def _generate(self, step: EditStep) -> EditedImage:

@@ -18,10 +18,12 @@ from scripts.studio_page.uploads import MAX_UPLOAD_BYTES, Uploads
 CONCURRENT_EVENTS = 4  # limit for events that change no session, such as saving files, over all users
 MAX_QUEUED_EVENTS = 100
 MAX_SESSIONS = 500  # users whose history is kept
-UPLOAD_QUEUE = "uploads"  # uploads are opened one at a time
+MAX_LONG_EDITS = 20  # of each kind that run or wait, over all users
 EDIT_QUEUE = "edits"  # edits are applied one at a time, so that none starts from an outdated session
 READY = "() => { document.body.dataset.studio = 'ready'; }"  # until then, Gradio may reset what the user chooses
-FETCHED = "() => window.studioFetched()"
+KEPT = "async (_, ...values) => [await window.studioKept(), ...values]"
+FETCHED = "(content) => window.studioFetched(content)"
+PAINTED = "() => window.studioPainted()"
 SAVE = "(file) => { if (file) window.studioSave(file); }"
 
 
@@ -50,6 +52,7 @@ def launch(model: StudioModel, uploads: Uploads, seed: int, host: str, port: int
             primary_hue="indigo", neutral_hue="stone", font=font, font_mono=("ui-monospace", "monospace")
         ),
         css=markup.STYLE.read_text(encoding="utf-8") + markup.model_style(model),
+        head=markup.page_head(model),
     )
     return page
 
@@ -58,22 +61,26 @@ def build(model: StudioModel, uploads: Uploads, seed: int) -> gr.Blocks:
     """Build the page; it starts with the face of `seed`, and offers that of the next seed as the other face."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 600)) as page:
         layout = PageLayout(model, model.begin(seed), (seed + 1) % MAX_SEED)
-        handlers = Handlers(layout, uploads)
+        handlers = Handlers(layout, uploads, seed)
         _connect_edits(layout, handlers)
-        _connect_uploads(layout, handlers)
+        _connect_long_edits(layout, handlers)
         # Card "Another face"
         outputs = [layout.blend, layout.source, layout.status]
-        _connect(layout.seed.input, handlers.show_source, layout.inputs, outputs, trigger_mode="always_last")
+        left = partial(gr.on, [layout.seed.blur, layout.seed.submit])
+        _connect(left, handlers.show_source, layout.inputs, outputs, trigger_mode="always_last")
         chosen = _connect(layout.random_seed.click, random_seed, [], [layout.seed])
         _connect(chosen.then, handlers.show_source, layout.inputs, outputs)
+        _connect(layout.vary.click, handlers.vary, layout.inputs, [layout.variations, layout.status])
         # Card "Save"
         for name, button in layout.save.items():
-            made = _connect(button.click, partial(handlers.save, name), [layout.session], [layout.download])
+            inputs, outputs = [layout.size, layout.session], [layout.download, layout.status]
+            made = _connect(button.click, partial(handlers.save, name), inputs, outputs)
             _connect(made.success, None, [layout.download], [], js=SAVE)
-        # An event without effect; studio.js triggers it to fetch answers that were lost
-        fetched = _connect(layout.fetch.click, lambda: None, [], [], trigger_mode="multiple")
-        _connect(fetched.success, None, [], [], js=FETCHED)
-        _connect(page.load, None, [], [], js=READY)
+        # page.js triggers this event to keep the session in the browser, and to fetch answers that were lost.
+        kept = _connect(layout.fetch.click, handlers.keep, [layout.session], [layout.kept], trigger_mode="multiple")
+        _connect(kept.success, None, [layout.kept], [], js=FETCHED)
+        restored = _connect_in_turn(page.load, handlers.restore, [layout.kept, *layout.inputs], layout.outputs, js=KEPT)
+        _connect(restored.then, None, [], [], js=READY)
     page.queue(max_size=MAX_QUEUED_EVENTS, default_concurrency_limit=CONCURRENT_EVENTS)
     return page
 
@@ -101,18 +108,22 @@ def _connect_edits(layout: PageLayout, handlers: Handlers) -> None:
         layout.redo: lambda form: form.session.redo(),
         layout.resample: lambda form: model.resample(form.session, form.selection, random_seed()),
         layout.toggle: lambda form: model.toggle(form.session, form.selection.part),
-        layout.copy: lambda form: model.copy(form.session, form.selection, form.seed),
+        layout.lock: lambda form: model.lock(form.session, form.selection.part),
+        layout.pin: lambda form: form.session.pin(),
         layout.open_seed: lambda form: model.open(form.session, form.seed),
         layout.remove_background: lambda form: model.remove_background(form.session),
     }
     for button, edit in buttons.items():
         connect(button.click, handlers.edit(edit), trigger_mode="multiple")
     connect(layout.images.click, handlers.select_part)
-    connect(layout.history.click, handlers.go_to, trigger_mode="always_last")
+    for thumbnails in (layout.history, layout.variations):
+        connect(thumbnails.click, handlers.click_thumbnail, trigger_mode="always_last")
+    connect(layout.new.click, handlers.begin)
     select = handlers.edit(lambda form: form.session)
     connect(partial(gr.on, [layout.part.input, layout.kind.input]), select, trigger_mode="always_last")
     sliders: list[tuple[list[gr.Slider], Callable[[Form], Session]]] = [
         (layout.directions, lambda form: model.move_along(form.session, form.selection, form.strengths)),
+        (layout.controls, lambda form: model.move_controls(form.session, form.selection.part, form.amounts)),
         (layout.placement, lambda form: model.place(form.session, form.placement)),
         ([layout.blend], lambda form: model.blend(form.session, form.selection, form.seed, form.blend)),
     ]
@@ -121,18 +132,26 @@ def _connect_edits(layout: PageLayout, handlers: Handlers) -> None:
         connect(inputs, handlers.edit(edit, keep=group), trigger_mode="always_last")
 
 
-def _connect_uploads(layout: PageLayout, handlers: Handlers) -> None:
+def _connect_long_edits(layout: PageLayout, handlers: Handlers) -> None:
+    """Connect uploads and edits that show previews, and the button that cancels them."""
     outputs = [layout.uploaded, layout.result, layout.images, layout.status, layout.stop]
-    running = []
+    events: list[tuple[Any, Any, list[Any], str | None]] = []
     for button, handler, inputs in (
         (layout.open, handlers.open, []),
         (layout.background, handlers.open_background, layout.inputs),
     ):
         received = _connect(button.upload, handlers.receive, [button], [layout.uploaded, layout.status])
-        options = {"concurrency_id": UPLOAD_QUEUE, "concurrency_limit": 1}
-        opened = _connect(received.success, handler, [layout.uploaded, *inputs], outputs, **options)
+        events.append((received.success, handler, [layout.uploaded, *inputs], None))
+    events.append((layout.images.submit, handlers.paint, layout.inputs, PAINTED))
+    events.append((layout.copy.click, handlers.copy, layout.inputs, None))
+    running = []
+    for listener, handler, inputs, script in events:
+        run = _connect(listener, handler, inputs, outputs, concurrency_limit=MAX_LONG_EDITS)
         results = [layout.result, *layout.outputs]
-        _connect_in_turn(opened.success, handlers.apply_upload, [layout.result, *layout.inputs], results)
-        running.append(opened)
+        applied = _connect_in_turn(run.success, handlers.apply, [layout.result, *layout.inputs], results)
+        if script:
+            _connect(applied.then, None, [], [], js=script)
+        running.append(run)
     stopped = _connect(layout.stop.click, lambda: gr.update(visible=False), [], [layout.stop], cancels=running)
-    _connect_in_turn(stopped.then, handlers.edit(lambda form: form.session), layout.inputs, layout.outputs)
+    shown = _connect_in_turn(stopped.then, handlers.edit(lambda form: form.session), layout.inputs, layout.outputs)
+    _connect(shown.then, None, [], [], js=PAINTED)

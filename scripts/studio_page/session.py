@@ -1,17 +1,20 @@
 """Edit history of one user, with undo and redo. Sessions are immutable: an edit returns a new one.
 
-Shapes: K parts, B base layers, M = B + 2K vectors of a W+ code, D latent width, F feature channels, r coarse side.
+Shapes: K parts, B base layers, M = B + 2K vectors of a W+ code, D latent width, F feature channels, H x W images, h x w
+coarse maps.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 from utils.errors import EditError
 
 MAX_STEPS = 40  # the oldest steps are dropped
+MAX_PINS = 12
 
 
 class Placement(NamedTuple):
@@ -28,7 +31,7 @@ DEFAULT_PLACEMENT = Placement()
 class SliderState(NamedTuple):
     """Slider values of a step; moving the same sliders again replaces the step instead of adding one."""
 
-    sliders: tuple[Any, ...]  # identifies the sliders and the codes that they change
+    sliders: tuple[str | int, ...]  # identifies the sliders and the codes that they change
     values: tuple[float, ...]
 
 
@@ -41,6 +44,7 @@ class EditStep:
     shown: tuple[bool, ...]  # for each of the K parts, False if it is switched off
     placement: Placement = DEFAULT_PLACEMENT
     background: Tensor | None = None  # features [1, F, h, w] that replace those of the background part
+    photo: np.ndarray | None = None  # uint8 [H, W, 3], the photo that the original of this step reconstructs
     is_original: bool = False  # True for a newly opened image, the original of later steps
     slider_state: SliderState | None = None  # set if the step was made with sliders
 
@@ -54,6 +58,8 @@ class Session:
 
     steps: tuple[EditStep, ...]
     position: int = 0
+    pins: tuple[EditStep, ...] = ()  # steps that stay, whatever is undone or dropped
+    locked: frozenset[int] = frozenset()  # classes whose codes edits leave alone
 
     @classmethod
     def begin(cls, name: str, codes: Tensor, num_parts: int) -> "Session":
@@ -92,9 +98,10 @@ class Session:
         """Go one step forward, if possible."""
         return self.go_to(self.position + 1) if self.can_redo else self
 
-    def open(self, name: str, codes: Tensor) -> "Session":
+    def open(self, name: str, codes: Tensor, photo: np.ndarray | None = None) -> "Session":
         """Append another image, given by a W+ code [1, M, D], with all parts switched on."""
-        return self._append(self.position, EditStep(name, codes, (True,) * len(self.current.shown), is_original=True))
+        shown = (True,) * len(self.current.shown)
+        return self._append(self.position, EditStep(name, codes, shown, photo=photo, is_original=True))
 
     def edit(self, name: str, change: Change, slider_state: SliderState | None = None) -> "Session":
         """Append a changed copy of the current step, and drop the steps that were undone.
@@ -115,6 +122,39 @@ class Session:
             raise EditError("the last part cannot be switched off: switch another part on first")
         return self.edit(name, lambda step: replace(step, shown=shown))
 
+    def join(self, other: "Session") -> "Session":
+        """Append the steps of another session, and go to its current step; an untouched session is replaced."""
+        untouched = len(self.steps) == 1 and not self.pins
+        kept = () if untouched else self.steps[: self.position + 1][-MAX_STEPS:]
+        kept = kept[max(0, len(kept) + len(other.steps) - MAX_STEPS) :]
+        pins = (*self.pins, *other.pins)[-MAX_PINS:]
+        return Session((*kept, *other.steps), len(kept) + other.position, pins, other.locked)
+
+    def pin(self) -> "Session":
+        """Pin the current step, or unpin it; raise EditError if MAX_PINS steps are pinned."""
+        if self.is_pinned:
+            return replace(self, pins=tuple(step for step in self.pins if step is not self.current))
+        if len(self.pins) == MAX_PINS:
+            raise EditError(f"{MAX_PINS} steps are pinned: unpin one first")
+        return replace(self, pins=(*self.pins, self.current))
+
+    @property
+    def is_pinned(self) -> bool:
+        """True if the current step is pinned."""
+        return any(step is self.current for step in self.pins)
+
+    def take_pin(self, index: int) -> "Session":
+        """Make a pinned step the current one: go to it if it is still in the history, else append it."""
+        if not 0 <= index < len(self.pins):
+            raise EditError(f"there is no pinned step {index + 1}: choose one from 1 to {len(self.pins)}")
+        step = self.pins[index]
+        position = next((place for place, other in enumerate(self.steps) if other is step), None)
+        return self._append(self.position, step) if position is None else self.go_to(position)
+
+    def lock(self, part: int) -> "Session":
+        """Lock a class, or unlock it."""
+        return replace(self, locked=self.locked ^ {part})
+
     def _append(self, position: int, step: EditStep) -> "Session":
         steps = (*self.steps[: position + 1], step)[-MAX_STEPS:]
-        return Session(steps, len(steps) - 1)
+        return replace(self, steps=steps, position=len(steps) - 1)

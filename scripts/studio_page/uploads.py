@@ -1,19 +1,15 @@
-"""Uploaded files: codes, photos to invert, and photos to use as background, with previews of the optimization.
+"""Uploaded files: sessions, codes, photos to invert, and photos to use as background.
 
 Shapes: N generated images, M = B + 2K vectors of a W+ code (B base layers, K parts), D latent width, F feature
 channels, H x W images, h x w coarse maps.
 """
 
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from queue import Empty, Queue
 from tempfile import TemporaryDirectory
-from threading import Event
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
@@ -23,27 +19,25 @@ from torch import Tensor
 
 from datasets.data_config import Crop
 from datasets.decoding import SUFFIXES
-from datasets.transforms import float_to_images, images_to_float, segmentation_to_labels
+from datasets.transforms import images_to_float, segmentation_to_labels
 from editing.background import fit_background
 from editing.codes import CODE_FILES, load_codes
 from editing.encoder import Encoder, encode
 from editing.generation import generate
-from editing.inversion import InversionConfig, Progress, ProgressCallback, Target, invert, psnr
+from editing.inversion import InversionConfig, ProgressCallback, Target, invert, psnr
 from editing.photos import read_photo
 from editing.reconstruction import POOR_PSNR
 from metrics.perceptual import EfficientNetDistance, guiding_distance
 from models.latents import to_wplus
 from scripts.studio_page.model import StudioModel
-from scripts.studio_page.session import EditStep, Session
+from scripts.studio_page.previews import Finished, Images, Preview, Turns, Waiting
+from scripts.studio_page.session import EditStep
+from scripts.studio_page.session_file import SESSION_SUFFIX, unpack
 from utils.errors import DataError, EditError
 
 IMAGE_SUFFIXES = tuple(sorted(SUFFIXES))
-UPLOAD_SUFFIXES = (*CODE_FILES, *IMAGE_SUFFIXES)
-MAX_UPLOAD_BYTES = 10 * 2**20
-PREVIEW_SECONDS = 0.25  # time between two previews
-ABANDONED_SECONDS = 20.0  # after this time without a request for the next preview, the optimization stops
-
-Images = Mapping[str, np.ndarray]  # caption -> uint8 [H, W, 3]
+UPLOAD_SUFFIXES = (SESSION_SUFFIX, *CODE_FILES, *IMAGE_SUFFIXES)
+MAX_UPLOAD_BYTES = 20 * 2**20
 
 
 @dataclass(frozen=True)
@@ -65,19 +59,12 @@ class UploadedFile:
                 raise EditError(str(error).replace(str(path), path.name)) from None
 
 
-class UploadProgress(NamedTuple):
-    """Preview of a running optimization."""
+class Inverted(NamedTuple):
+    """A photo and the code that reproduces it."""
 
-    fraction: float  # steps done / all steps
-    images: Images
-
-
-class UploadResult(NamedTuple):
-    """An upload that can be added to a session."""
-
-    name: str
-    apply: Callable[[Session], Session]  # returns the session with the upload added
-    advice: str = ""  # a warning for the user, or ""
+    photo: np.ndarray  # uint8 [H, W, 3]
+    codes: Tensor  # [1, M, D]
+    advice: str  # "" if the reconstruction is good
 
 
 class Uploads:
@@ -89,6 +76,7 @@ class Uploads:
         self.uploaded: WeakValueDictionary[Path, UploadedFile] = WeakValueDictionary()
         self.crop: Crop = "center" if crop == "error" else crop  # users cannot crop a photo in the page
         self.inversion = InversionConfig(steps=steps)
+        self.turns = Turns()  # also used by other optimizations
 
     @cached_property
     def distance(self) -> EfficientNetDistance:
@@ -111,20 +99,25 @@ class Uploads:
         path.unlink(missing_ok=True)
         return uploaded
 
-    def open(self, uploaded: UploadedFile) -> Iterator[UploadProgress | UploadResult]:
+    def open(self, uploaded: UploadedFile) -> Iterator[Waiting | Preview | Finished]:
         """Load codes or invert a photo: yield previews, then the result; raise a UserError if the file is unusable."""
         with uploaded.on_disk() as path:
-            if path.suffix.lower() in CODE_FILES:
-                codes, advice = load_codes(path, self.model.config), ""
-                if len(codes) > 1:
-                    codes, advice = codes[:1], f"the file holds {len(codes)} codes; only the first was opened"
-                codes = to_wplus(codes, self.model.config).clone()
+            name, suffix = path.name, path.suffix.lower()
+            if suffix == SESSION_SUFFIX:
+                opened = unpack(path, self.model.generator)
+                yield Finished(name, lambda session: session.join(opened))
+            elif suffix in CODE_FILES:
+                codes = load_codes(path, self.model.config)
+                advice = f"the file holds {len(codes)} codes; only the first was opened" if len(codes) > 1 else ""
+                codes = to_wplus(codes[:1], self.model.config).clone()
+                yield Finished(name, lambda session: session.open(name, codes), advice)
             else:
-                codes, advice = yield from self._invert(path)
-            yield UploadResult(path.name, lambda session: session.open(path.name, codes), advice)
+                inverted = yield from self._invert(path)
+                photo, codes = inverted.photo, inverted.codes
+                yield Finished(name, lambda session: session.open(name, codes, photo), inverted.advice)
 
-    def _invert(self, path: Path) -> Generator[UploadProgress, None, tuple[Tensor, str]]:
-        """Invert a photo: yield previews; return a W+ code [1, M, D] and advice, "" if the reconstruction is good."""
+    def _invert(self, path: Path) -> Generator[Waiting | Preview, None, Inverted]:
+        """Invert a photo: yield previews, and return its code."""
         photo, image = self._read(path, self.crop, UPLOAD_SUFFIXES)
         generator = self.model.generator
 
@@ -140,18 +133,22 @@ class Uploads:
             difference = np.abs(images[0].astype(np.int16) - photo).astype(np.uint8)
             return {"reconstruction": images[0], "photo": photo, "difference": difference}
 
-        yield UploadProgress(0.0, preview(np.full_like(photo, 128)[None]))
-        codes = yield from _optimize_with_previews(optimize, preview)
+        yield Preview(0.0, preview(np.full_like(photo, 128)[None]))
+        codes = yield from self.turns.run(optimize, preview)
         [sample] = generate(generator, codes)
         quality = psnr(float(np.square((sample.image.astype(float) - photo) / 255).mean()))
         if quality >= POOR_PSNR:
-            return codes, ""
-        return codes, (
-            f"the reconstruction is poor (PSNR {quality:.1f} dB): crop the photo so that the face has the same size and"
-            " position as in generated images"
+            return Inverted(photo, codes, "")
+        return Inverted(
+            photo,
+            codes,
+            (
+                f"the reconstruction is poor (PSNR {quality:.1f} dB): crop the photo so that the face has the same size"
+                " and position as in generated images"
+            ),
         )
 
-    def open_background(self, uploaded: UploadedFile, step: EditStep) -> Iterator[UploadProgress | UploadResult]:
+    def open_background(self, uploaded: UploadedFile, step: EditStep) -> Iterator[Waiting | Preview | Finished]:
         """Reconstruct a photo as the background of an edit step: yield previews, then the result.
 
         Raises:
@@ -170,13 +167,11 @@ class Uploads:
             def preview(images: np.ndarray) -> Images:
                 return {"reconstruction": images[0], "photo": photo, "background only": images[1]}
 
-            yield UploadProgress(0.0, preview(np.stack([self.model.generate(step).image, np.full_like(photo, 128)])))
-            features = yield from _optimize_with_previews(optimize, preview)  # [1, F, h, w]
+            yield Preview(0.0, preview(np.stack([self.model.generate(step).image, np.full_like(photo, 128)])))
+            features = yield from self.turns.run(optimize, preview)  # [1, F, h, w]
 
-            def apply(session: Session) -> Session:
-                return session.edit(f"background: {path.name}", lambda step: replace(step, background=features))
-
-            yield UploadResult(path.name, apply)
+            name = f"background: {path.name}"
+            yield Finished(name, lambda session: session.edit(name, lambda step: replace(step, background=features)))
 
     def _read(self, path: Path, crop: Crop, suffixes: Sequence[str]) -> tuple[np.ndarray, Tensor]:
         """Return a photo as uint8 [H, W, 3], and as floats [1, 3, H, W] in [-1, 1] on the generator's device."""
@@ -186,40 +181,3 @@ class Uploads:
         photo = read_photo(path, None, model.classes, model.config.resolution, crop).image
         image = images_to_float(torch.tensor(photo).permute(2, 0, 1)[None])
         return photo, image.to(model.generator.compositing.weight.device)
-
-
-def _optimize_with_previews(
-    optimize: Callable[[ProgressCallback], Tensor], preview: Callable[[np.ndarray], Images]
-) -> Generator[UploadProgress, None, Tensor]:
-    """Run an optimization in a thread; yield previews, and return its result.
-
-    The thread stops when this generator is closed, or if no preview has been requested for ABANDONED_SECONDS.
-
-    Args:
-        optimize: runs the optimization, and calls its argument after every step.
-        preview: turns the images generated in a step, uint8 [N, H, W, 3], into the images to show.
-    """
-    previews: Queue[UploadProgress] = Queue(maxsize=1)
-    closed = Event()
-    last = time.monotonic()
-
-    def watch(progress: Progress) -> None:
-        nonlocal last
-        if closed.is_set():
-            raise InterruptedError
-        if time.monotonic() - last >= PREVIEW_SECONDS:
-            images = float_to_images(progress.images).permute(0, 2, 3, 1).cpu().numpy()
-            previews.put(UploadProgress(progress.step / progress.steps, preview(images)), timeout=ABANDONED_SECONDS)
-            last = time.monotonic()
-
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(optimize, watch)
-        try:
-            while not future.done():
-                with suppress(Empty):
-                    yield previews.get(timeout=0.1)
-        finally:
-            closed.set()
-            with suppress(Empty):
-                previews.get_nowait()  # so that the thread does not wait for a free place in the queue
-    return future.result()

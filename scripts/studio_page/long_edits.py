@@ -1,0 +1,117 @@
+"""Edits that optimize codes for some seconds: painted masks, and parts of other faces with their shape.
+
+Shapes: M vectors of a W+ code, D latent width, H x W images.
+"""
+
+import base64
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from editing.inversion import ProgressCallback
+from editing.repaint import Repainted, repaint, touched_parts
+from editing.transplant import transplant
+from scripts.studio_page.model import CodeSelection, StudioModel
+from scripts.studio_page.previews import Finished, Images, Preview, Turns, Waiting
+from scripts.studio_page.session import Change, EditStep, Session
+from utils.errors import EditError
+from utils.images import colorize
+
+NEAR = 0.7  # below this IoU, a part does not look like its painting
+
+
+class LongEdits:
+    """Edits that take turns with the optimizations of other users."""
+
+    def __init__(self, model: StudioModel, turns: Turns) -> None:
+        self.model = model
+        self.turns = turns
+
+    def paint(self, session: Session, content: str) -> Iterator[Waiting | Preview | Finished]:
+        """Make the mask follow a painting: class ids, uint8 [H, W], as base64 of their bytes.
+
+        Raises:
+            EditError: if the painting is not one of this model, or changes nothing.
+        """
+        model, step = self.model, session.current
+        painted = self._labels(content)
+        names = [model.classes.names[part] for part in touched_parts(model.generate(step).labels, painted)]
+        if not names:
+            raise EditError("the painting changes nothing: paint over another part")
+        mask = colorize(painted, model.classes.palette())
+
+        def optimize(callback: ProgressCallback) -> Repainted:
+            return repaint(
+                model.generator,
+                step.codes,
+                painted,
+                shown=torch.tensor(step.shown),
+                scene=model.scene(step),
+                locked=tuple(session.locked),
+                callback=callback,
+            )
+
+        def preview(images: np.ndarray) -> Images:
+            return {"image": images[0], "mask": mask}
+
+        result = yield from self.turns.run(optimize, preview)
+        reached = {model.classes.names[part]: iou for part, iou in result.iou.items() if part}
+        numbers = ", ".join(f"{name} {iou:.2f}" for name, iou in reached.items())
+        advice = ""
+        if any(iou < NEAR for iou in reached.values()):
+            advice = f"the model could follow the painting only in part (IoU: {numbers}); what it reached is kept"
+        name = f"{', '.join(reached) or names[0]}: painted"
+        yield Finished(name, lambda now: now.edit(name, _with_changes(step, result.codes)), advice)
+
+    def copy(self, session: Session, selection: CodeSelection, seed: int) -> Iterator[Waiting | Preview | Finished]:
+        """Take the selected codes from the face of a seed; a part with its shape, which other codes share.
+
+        Raises:
+            EditError: if the part is locked, or the seed is out of range.
+        """
+        copied = self.model.copy(session, selection, seed)
+        is_foreground = selection.part in self.model.classes.names[1:]
+        if is_foreground and selection.kind != "texture":
+            return self._transplant(session, selection, seed, copied.current.name)
+        return iter([Finished(copied.current.name, lambda now: self.model.copy(now, selection, seed))])
+
+    def _transplant(
+        self, session: Session, selection: CodeSelection, seed: int, name: str
+    ) -> Iterator[Waiting | Preview | Finished]:
+        model, step = self.model, session.current
+        part = model.classes.names.index(selection.part)
+        source = model.codes(seed)
+
+        def optimize(callback: ProgressCallback) -> Tensor:
+            return transplant(model.generator, step.codes, source, part, callback=callback)
+
+        def preview(images: np.ndarray) -> Images:
+            return {"image": images[0], f"face {seed}": model.generate(model.begin(seed).current).image}
+
+        codes = yield from self.turns.run(optimize, preview)
+        yield Finished(name, lambda now: now.edit(name, _with_changes(step, codes)))
+
+    def _labels(self, content: str) -> np.ndarray:
+        size, count = self.model.config.image_size, self.model.config.num_classes
+        try:
+            labels = np.frombuffer(base64.b64decode(content, validate=True), np.uint8).reshape(size)
+        except ValueError:
+            raise EditError("the painting is of another model: reload the page") from None
+        if labels.max() >= count:
+            raise EditError("the painting is of another model: reload the page")
+        return labels
+
+
+def _with_changes(start: EditStep, codes: Tensor) -> Change:
+    """Return a change that replaces those vectors of a step that differ between `start` and `codes` [1, M, D]."""
+    changed = (codes.to(start.codes) != start.codes).any(2)[0]
+
+    def change(step: EditStep) -> EditStep:
+        merged = step.codes.clone()
+        merged[:, changed] = codes[:, changed].to(merged)
+        return replace(step, codes=merged)
+
+    return change

@@ -1,0 +1,167 @@
+"""Session files (`.ssgan`): all steps of a session with their photos, as an archive of arrays that executes no code.
+
+Shapes: n distinct codes, M vectors of a W+ code, D latent width, b backgrounds of F feature channels, h x w coarse
+maps, p photos, H x W images.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from editing.direction_files import fingerprint
+from models import Generator
+from scripts.studio_page.session import EditStep, Placement, Session, SliderState
+from utils.errors import EditError, ReadingError
+from utils.reading.arrays import read_arrays
+
+SESSION_SUFFIX = ".ssgan"
+VERSION = 1
+_FIELDS = ("session", "codes", "backgrounds", "photos")
+_MAX_STEPS = 1000  # steps and pinned steps of a file
+_MAX_TEXT = 2**20  # characters
+
+
+def pack(session: Session, generator: Generator) -> bytes:
+    """Return the content of a session file."""
+    codes, backgrounds, photos = _Distinct(), _Distinct(), _Distinct()
+
+    def to_dict(step: EditStep) -> dict[str, Any]:
+        return {
+            "name": step.name,
+            "codes": codes.add(step.codes),
+            "shown": step.shown,
+            "placement": step.placement,
+            "background": backgrounds.add(step.background),
+            "photo": photos.add(step.photo),
+            "is_original": step.is_original,
+            "sliders": step.slider_state and [step.slider_state.sliders, step.slider_state.values],
+        }
+
+    unpinned = [step for step in session.steps if not any(step is pin for pin in session.pins)]
+    all_steps = [*session.pins, *unpinned]
+    places = {id(step): place for place, step in enumerate(all_steps)}
+    content = {
+        "version": VERSION,
+        "model": fingerprint(generator),
+        "steps": [to_dict(step) for step in all_steps],
+        "history": [places[id(step)] for step in session.steps],
+        "pins": [places[id(step)] for step in session.pins],
+        "position": session.position,
+        "locked": sorted(session.locked),
+    }
+    stream = io.BytesIO()
+    np.savez_compressed(
+        stream,
+        session=np.asarray(json.dumps(content)),
+        codes=codes.stack(),
+        backgrounds=backgrounds.stack(),
+        photos=photos.stack(),
+    )
+    return stream.getvalue()
+
+
+def unpack(path: Path, generator: Generator) -> Session:
+    """Read a session file; raise EditError if it is damaged, or of another model."""
+    damaged = EditError(f"{path.name} is not a session file, or is damaged: open a file that the studio saved")
+    try:
+        arrays = read_arrays(path, _FIELDS)
+        text = arrays["session"]
+        if text.dtype.kind != "U" or text.shape != () or len(str(text)) > _MAX_TEXT:
+            raise damaged
+        content = json.loads(str(text))
+        version, model = content["version"], content["model"]
+    except (ReadingError, ValueError, KeyError, TypeError):
+        raise damaged from None
+    if version != VERSION:
+        raise EditError(f"{path.name} is a session of another version of the studio: open it with that version")
+    if model != fingerprint(generator):
+        raise EditError(f"{path.name} is a session of another model: start the studio with that model's --checkpoint")
+    try:
+        session = _parse(content, arrays, generator)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        raise damaged from None
+    return session
+
+
+def _parse(content: dict[str, Any], arrays: dict[str, np.ndarray], generator: Generator) -> Session:
+    """Return the session; raise ValueError, or what a wrong type raises, if the content contradicts itself."""
+    config = generator.config
+    weight = generator.compositing.weight
+    codes, backgrounds = (
+        [torch.from_numpy(each)[None].to(weight) for each in _finite(arrays[name])] for name in ("codes", "backgrounds")
+    )
+    photos = list(arrays["photos"])
+    _check(0 < len(content["steps"]) <= _MAX_STEPS)
+    _check(all(each.shape[1:] == (config.num_codes, config.latent_dim) for each in codes))
+    _check(all(each.dtype == np.uint8 and each.shape == (*config.image_size, 3) for each in photos))
+    _check(all(each.shape == (1, config.feature_channels, *config.coarse_size) for each in backgrounds))
+
+    def step(fields: dict[str, Any]) -> EditStep:
+        shown = tuple(fields["shown"])
+        placement = Placement(*map(float, fields["placement"]))
+        _check(len(shown) == config.num_classes and {*map(type, shown)} == {bool} and any(shown))
+        _check(bool(np.isfinite(placement).all()) and placement.zoom > 0)
+        sliders = fields["sliders"]
+        state = sliders and SliderState(tuple(sliders[0]), tuple(map(float, sliders[1])))
+        return EditStep(
+            str(fields["name"]),
+            codes[_index(fields["codes"])],
+            shown,
+            placement,
+            None if fields["background"] is None else backgrounds[_index(fields["background"])],
+            None if fields["photo"] is None else photos[_index(fields["photo"])],
+            bool(fields["is_original"]),
+            state or None,
+        )
+
+    steps = [step(fields) for fields in content["steps"]]
+    history = tuple(steps[_index(place)] for place in content["history"])
+    pins = tuple(steps[_index(place)] for place in content["pins"])
+    locked = frozenset(map(_index, content["locked"]))
+    _check(_index(content["position"]) < len(history) and all(part < config.num_classes for part in locked))
+    return Session(history, content["position"], pins, locked)
+
+
+def _index(value: Any) -> int:
+    _check(type(value) is int and value >= 0)
+    return int(value)
+
+
+def _check(is_valid: bool) -> None:
+    if not is_valid:
+        raise ValueError
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    _check(values.dtype == np.float32 and bool(np.isfinite(values).all()))
+    return values
+
+
+class _Distinct:
+    """Arrays without repetitions; steps that share an array refer to the same index."""
+
+    def __init__(self) -> None:
+        self._places: dict[int, int] = {}
+        self._values: list[Tensor | np.ndarray] = []  # also keeps the objects, so that no other gets their id
+
+    def add(self, value: Tensor | np.ndarray | None) -> int | None:
+        """Return the index of an array, [1, ...] as a tensor; None for None."""
+        if value is None:
+            return None
+        if id(value) not in self._places:
+            self._places[id(value)] = len(self._values)
+            self._values.append(value)
+        return self._places[id(value)]
+
+    def stack(self) -> np.ndarray:
+        """Return all arrays along a new first axis; without any, an empty array of float32."""
+        arrays: Sequence[np.ndarray] = [
+            value[0].float().cpu().numpy() if isinstance(value, Tensor) else value for value in self._values
+        ]
+        return np.stack(arrays) if arrays else np.zeros(0, np.float32)
