@@ -24,6 +24,7 @@ from editing.mixing import loop
 from scripts.studio_page.model import StudioModel
 from scripts.studio_page.session import EditStep, Placement, Session
 from scripts.studio_page.session_file import SESSION_SUFFIX, pack
+from scripts.studio_page.uploads import UPLOAD_SUFFIXES
 from utils.errors import EditError
 from utils.images import save_label_png
 
@@ -55,7 +56,9 @@ def make_download(kind: str, size: Size, model: StudioModel, session: Session) -
 def file_stem(session: Session, step: EditStep) -> str:
     """Return the start of the names of a step's files, such as "face-0_hair-off"."""
     names = [session.original.name] * (step is not session.original) + [step.name]
-    words = (re.sub(r"[^\w]+", "-", name.rsplit(".", 1)[0] if "/" in name else name).strip("-") for name in names)
+    paths = (Path(name) for name in names)
+    names = [path.name.removesuffix(path.suffix if path.suffix.lower() in UPLOAD_SUFFIXES else "") for path in paths]
+    words = (re.sub(r"\W+", "-", name).strip("-") for name in names)
     return "_".join(words)[:_MAX_NAME].strip("-_") or "face"
 
 

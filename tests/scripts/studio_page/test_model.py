@@ -66,6 +66,18 @@ def test_sliders_keep_their_positions(model, session):
     assert torch.equal(back.current.codes, session.current.codes)
 
 
+def test_locked_parts_keep_their_codes(model, session):
+    locked = model.lock(session, "hair")
+    everything = CodeSelection(EVERYTHING, "both")
+    for edited in (model.resample(locked, everything, 5), model.move_along(locked, everything, (1.0, 0.0, 0.0))):
+        assert moved(session, edited) == set(range(CONFIG.num_codes)) - vectors(2)
+    with pytest.raises(EditError, match="hair is locked: unlock it to change it"):
+        model.resample(locked, HAIR, 5)
+    assert moved(session, model.resample(model.lock(locked, "hair"), HAIR, 5)) == vectors(2)
+    with pytest.raises(EditError, match="pose and overall shape cannot be locked: select a single part"):
+        model.lock(session, "base")
+
+
 def test_the_part_at_a_position(model, session):
     labels = model.generate(session.current).labels
     size = len(labels)

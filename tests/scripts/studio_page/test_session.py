@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from scripts.studio_page.session import MAX_STEPS, Change, Placement, Session, SliderState
+from scripts.studio_page.session import MAX_PINS, MAX_STEPS, Change, Placement, Session, SliderState
 from utils.errors import EditError
 
 PARTS = 3
@@ -155,3 +155,42 @@ def test_the_oldest_steps_are_dropped(session):
     assert len(session.steps) == MAX_STEPS
     assert session.current.name == str(MAX_STEPS + 4)
     assert session.original is session.steps[0]
+
+
+def test_pinned_steps_stay(session):
+    pinned = session.edit("one", plus(1)).pin()
+    assert (pinned.is_pinned, pinned.undo().is_pinned) == (True, False)
+    edited = pinned.undo().edit("two", plus(2))
+    assert names(edited) == ["face 0", "two"]
+    taken = edited.take_pin(0)
+    assert (names(taken), value(taken), taken.is_pinned) == (["face 0", "two", "one"], 1, True)
+    assert taken.undo().take_pin(0).position == 2  # it is in the history already
+    assert taken.pin().pins == ()
+    with pytest.raises(EditError, match="there is no pinned step 2: choose one from 1 to 1"):
+        taken.take_pin(1)
+
+
+def test_the_number_of_pinned_steps_is_limited(session):
+    for count in range(MAX_PINS):
+        session = session.edit(str(count), plus(1)).pin()
+    with pytest.raises(EditError, match=f"{MAX_PINS} steps are pinned: unpin one first"):
+        session.edit("more", plus(1)).pin()
+
+
+def test_locks_stay_when_steps_change(session):
+    locked = session.lock(2)
+    assert locked.edit("one", plus(1)).undo().locked == {2}
+    assert locked.lock(1).lock(2).locked == {1}
+
+
+def test_another_session_is_appended(session):
+    other = Session.begin("face 7", torch.full((1, 8, 4), 7.0), PARTS).edit("one", plus(1)).pin().undo().lock(0)
+    assert names(session.join(other)) == ["face 7", "one"]
+    joined = session.edit("two", plus(2)).edit("three", plus(3)).undo().join(other)
+    assert names(joined) == ["face 0", "two", "face 7", "one"]
+    assert (joined.current.name, joined.locked, len(joined.pins)) == ("face 7", {0}, 1)
+    long = session
+    for count in range(MAX_STEPS):
+        long = long.edit(str(count), plus(1))
+    assert names(long.join(other)) == [*map(str, range(2, MAX_STEPS)), "face 7", "one"]
+    assert names(other.join(long)) == names(long)

@@ -16,10 +16,11 @@ from editing.codes import save_codes
 from editing.encoder import encode
 from editing.generation import generate
 from editing.inversion import Target
-from scripts.studio_page import uploads
+from scripts.studio_page import previews, uploads
 from scripts.studio_page.model import CodeSelection, StudioModel
+from scripts.studio_page.previews import Finished, Preview
 from scripts.studio_page.session import Placement
-from scripts.studio_page.uploads import UploadedFile, UploadProgress, UploadResult, Uploads
+from scripts.studio_page.uploads import UploadedFile, Uploads
 from tests.editing.test_encoder import random_encoder
 from tests.editing.tiny import CONFIG
 from utils.errors import EditError
@@ -30,7 +31,7 @@ from utils.images import save_png
 def invertible(model: StudioModel, monkeypatch: pytest.MonkeyPatch) -> Uploads:
     """Uploads with a preview of every step."""
     monkeypatch.setattr(uploads, "guiding_distance", lambda resolution: Pixels())
-    monkeypatch.setattr(uploads, "PREVIEW_SECONDS", 0.0)
+    monkeypatch.setattr(previews, "PREVIEW_SECONDS", 0.0)
     return Uploads(model, "error", 6)
 
 
@@ -91,13 +92,14 @@ def test_two_users_upload_the_same_file(invertible, tmp_path):
 def test_a_photo_is_inverted_with_previews(invertible, session, tmp_path):
     save_png(draw_face(0, 0, 40)[0], tmp_path / "anna.png")
     *previews, result = invertible.open(uploaded(tmp_path / "anna.png"))
-    assert all(isinstance(preview, UploadProgress) for preview in previews)
+    assert all(isinstance(preview, Preview) for preview in previews)
     fractions = [preview.fraction for preview in previews]
     assert fractions == sorted(fractions)
     assert len(fractions) >= 3
     assert not np.array_equal(*(preview.images["reconstruction"] for preview in (previews[1], previews[-1])))
-    assert isinstance(result, UploadResult)
+    assert isinstance(result, Finished)
     assert result.name == "anna.png"
+    np.testing.assert_array_equal(result.apply(session).current.photo, previews[0].images["photo"])
     assert result.apply(session).current.codes.shape == (1, CONFIG.num_codes, CONFIG.latent_dim)
     assert "the reconstruction is poor" in result.advice  # an untrained model
 
@@ -152,7 +154,7 @@ def test_codes_are_opened_again(model, invertible, session, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("notes.txt", b"hello", r"^notes.txt has an unsupported type: upload one of the types .npy, .npz, .pt, .bmp"),
+        ("notes.txt", b"hello", r"^notes.txt has an unsupported type: upload one of the types .ssgan, .npy, .npz"),
         ("bad.png", b"hello", r"^bad.png: is not an image"),
         ("bad.npy", b"hello", r"^bad.npy: is not a .npy array"),
     ],

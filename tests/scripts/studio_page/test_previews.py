@@ -1,0 +1,83 @@
+"""The queue of optimizations."""
+
+import threading
+
+import pytest
+import torch
+
+from editing.inversion import Progress
+from scripts.studio_page import previews
+from scripts.studio_page.previews import Preview, Turns, Waiting
+
+
+def optimize(callback):
+    for step in (1, 2, 3):
+        callback(Progress(step, 3, torch.zeros(1), torch.zeros(1, 3, 4, 4)))
+    return "result"
+
+
+def run(turns):
+    return turns.run(optimize, lambda images: {"image": images[0]})
+
+
+def finish(steps):
+    """Return all previews, and the result."""
+    seen = []
+    while True:
+        try:
+            seen.append(next(steps))
+        except StopIteration as end:
+            return seen, end.value
+
+
+@pytest.fixture(autouse=True)
+def every_step(monkeypatch):
+    monkeypatch.setattr(previews, "PREVIEW_SECONDS", 0.0)
+    monkeypatch.setattr(previews, "_POLL_SECONDS", 0.01)
+
+
+def test_previews_and_result():
+    seen, result = finish(run(Turns()))
+    assert result == "result"
+    assert all(isinstance(each, Preview) and each.images["image"].shape == (4, 4, 3) for each in seen)
+    assert [each.fraction for each in seen] == sorted(each.fraction for each in seen)
+
+
+def test_one_runs_at_a_time_in_the_order_of_arrival():
+    turns = Turns()
+    first, second, third = run(turns), run(turns), run(turns)
+    assert isinstance(next(first), Preview)
+    assert (next(second), next(third)) == (Waiting(1), Waiting(2))
+    second.close()
+    assert next(third) == Waiting(1)
+    finish(first)
+    assert finish(third)[1] == "result"
+
+
+def test_an_abandoned_optimization_is_passed_over(monkeypatch):
+    turns = Turns()
+    first, second = run(turns), run(turns)
+    next(first)
+    assert next(second) == Waiting(1)
+    monkeypatch.setattr(previews, "ABANDONED_SECONDS", 0.0)
+    assert finish(second)[1] == "result"
+    first.close()
+
+
+def test_closing_stops_the_thread():
+    before = threading.active_count()
+    steps = run(Turns())
+    next(steps)
+    steps.close()
+    assert threading.active_count() == before
+
+
+def test_an_error_leaves_the_queue():
+    turns = Turns()
+
+    def fail(_callback):
+        raise ValueError("bad")
+
+    with pytest.raises(ValueError, match="bad"):
+        finish(turns.run(fail, lambda images: {}))
+    assert finish(run(turns))[1] == "result"
