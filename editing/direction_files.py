@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -52,14 +53,18 @@ class Direction:
         return moved
 
 
-DirectionStrength = tuple[Direction, float]  # strength in standard deviations
+class Movable(Protocol):
+    """A direction, or a control of `editing.controls`."""
+
+    def move(self, codes: Tensor, strength: float, config: ModelConfig, /) -> Tensor: ...
 
 
-def apply_directions(
-    codes: Tensor, directions: Sequence[DirectionStrength], config: ModelConfig, scale: float = 1.0
-) -> Tensor:
-    """Move codes by `scale` times the strengths along all directions; return [N, M, D], or without any, the codes."""
-    for direction, strength in directions:
+Move = tuple[Movable, float]  # with its strength: standard deviations, or the amount of a control
+
+
+def apply_moves(codes: Tensor, moves: Sequence[Move], config: ModelConfig, scale: float = 1.0) -> Tensor:
+    """Move codes by `scale` times the strengths of all moves; return [N, M, D], or without any, the codes."""
+    for direction, strength in moves:
         codes = direction.move(codes, scale * strength, config)
     return codes
 

@@ -102,7 +102,7 @@ def attribute_direction(w: Tensor, values: Tensor, name: str) -> Shift:
     values = values.double()
     if values.std() < 1e-12:
         raise EditError(f"{name} is the same in all {len(values)} samples: choose another attribute or part")
-    normal, explained = _ridge(w, values)
+    normal, explained = ridge(w, values)
     if not explained > 0:
         raise EditError(
             f"{name} cannot be predicted from these codes (R2 {explained:.2f} in {len(values)} samples): "
@@ -114,7 +114,7 @@ def attribute_direction(w: Tensor, values: Tensor, name: str) -> Shift:
     return Shift(vector, f"R2 {explained:.2f} in {len(values)} samples")
 
 
-def _ridge(w: Tensor, values: Tensor) -> tuple[Tensor, float]:
+def ridge(w: Tensor, values: Tensor) -> tuple[Tensor, float]:
     """Return the coefficients [D] and the leave-one-out R2 of the best ridge regression of values [N] on w [N, D]."""
     left, singular, right = torch.linalg.svd(w - w.mean(0), full_matrices=False)
     values = values - values.mean()

@@ -20,7 +20,7 @@ MODES = {  # mode -> its help, and its options, which have no effect in other mo
         "an animation or an image grid: parts of the first code change to those of the others and back",
         ("parts", "codes", "frames", "fps", "format", "curve"),
     ),
-    "slide": ("a row for each code, moved along --direction from minus to plus its strength", ()),
+    "slide": ("a row for each code, moved along --direction or --control from minus to plus its strength", ()),
 }
 
 
@@ -37,6 +37,12 @@ def parse_options(argv: Sequence[str] | None, description: str | None) -> argpar
         args.direction = [(Path(file), finite(strength)) for file, strength in args.direction]
     except argparse.ArgumentTypeError as error:
         parser.error(f"argument --direction: {error}")
+    try:
+        args.control = [(name, finite(amount)) for name, amount in args.control]
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"argument --control: {error}")
+    if args.controls and not args.control:
+        parser.error("--controls has no effect without --control NAME AMOUNT: add that, or leave --controls out")
     return args
 
 
@@ -64,6 +70,11 @@ def _add_edits(parser: argparse.ArgumentParser) -> None:
     add("--take", **pairs, metavar=("SOURCE", "PARTS"), help=take)
     move = "move codes along a direction of scripts.directions, such as hair.npz -2; can be repeated"
     add("--direction", **pairs, metavar=("FILE", "STRENGTH"), help=move)
+    take = "like --take, for one part with its shape: fits all codes, base codes too, such as 7 hair; can be repeated"
+    add("--take-shape", **pairs, metavar=("SOURCE", "PART"), help=take)
+    control = "move a named control, such as 'hair length' 0.5, from -1 to 1; can be repeated"
+    add("--control", **pairs, metavar=("NAME", "AMOUNT"), help=control)
+    add("--controls", type=Path, help="file of scripts.make_controls (default that of the bundled model)")
     add("--background", type=_seed_or_file, help="background for all images: that of a seed, or the center of a photo")
     add("--zoom", type=_above_zero, default=1.0, help="magnify all parts but the background (default 1)")
     shift = "move all parts but the background, right and down; 2 is the longer side of the image (default 0 0)"
@@ -97,8 +108,8 @@ def _check_mode(args: argparse.Namespace, parser: argparse.ArgumentParser) -> No
         parser.error("--mix needs --sources, the seeds or the file of codes to take the parts from")
     if args.mode == "interpolate" and args.format == "gif" and args.fps > MAX_GIF_FPS:
         parser.error(f"--fps {args.fps}: a GIF can show {MAX_GIF_FPS} at most; choose fewer, or --format mp4")
-    if args.mode == "slide" and not args.direction:
-        parser.error("--slide needs --direction FILE STRENGTH")
+    if args.mode == "slide" and not (args.direction or args.control):
+        parser.error("--slide needs --direction FILE STRENGTH or --control NAME AMOUNT")
 
 
 def _above_zero(text: str) -> float:

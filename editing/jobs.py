@@ -17,11 +17,13 @@ from datasets.transforms import images_to_float
 from editing import background
 from editing.animation import Format, require_format, save_animation
 from editing.codes import load_codes, parse_seeds, seed_codes, source_codes
-from editing.direction_files import DirectionStrength, apply_directions, load_direction, part_index
+from editing.controls import chosen_controls, find_controls
+from editing.direction_files import Move, apply_moves, load_direction, part_index
 from editing.generation import Sample, Scene
 from editing.image_grids import captioned_grid, check_grid_size, frame, mixing_grids, sample_grid, sample_images
 from editing.mixing import code_index, loop, mix_codes, mixing_table, parse_parts
 from editing.photos import read_photo
+from editing.transplant import transplant
 from models import Generator, ModelConfig
 from models.coordinates import foreground_coordinates
 from models.latents import truncate
@@ -65,13 +67,17 @@ def plan_job(args: argparse.Namespace, generator: Generator, classes: ClassTable
         codes = load_codes(args.latents, config).to(generator.compositing.weight)
         stems = [f"latent{index:04d}" for index in range(len(codes))]
     codes = _with_background(codes, args, generator)
-    directions = [(load_direction(file, generator), strength) for file, strength in args.direction]
+    moves: list[Move] = [(load_direction(file, generator), strength) for file, strength in args.direction]
+    if args.control:
+        controls = find_controls(args.controls, generator, is_bundled=args.checkpoint is None)
+        moves += chosen_controls(args.control, controls)
     codes = _take_parts(codes, args.take, generator, classes)
+    codes = _take_shapes(codes, args.take_shape, generator, classes, args.batch_size)
 
     # The mode.
     if args.mode == "slide":
-        return slide_job(codes, directions, config, classes)
-    codes = apply_directions(codes, directions, config)
+        return slide_job(codes, moves, config, classes)
+    codes = apply_moves(codes, moves, config)
     if args.mode == "grid":
         check_grid_size(3 * len(codes), config.image_size)
         return _image_job(codes, ["grid.png"], lambda samples: [sample_grid(samples, classes.palette())])
@@ -102,11 +108,32 @@ def _with_background(codes: Tensor, args: argparse.Namespace, generator: Generat
 def _take_parts(codes: Tensor, takes: Sequence[Sequence[str]], generator: Generator, classes: ClassTable) -> Tensor:
     """Replace parts of codes; `takes` holds the pairs of --take, source and parts, such as ("7", "hair,hat")."""
     for source, parts in takes:
-        other = source_codes(source, generator)
-        if len(other) != 1:
-            raise EditError(f"--take {source} has {len(other)} codes; give one seed, or a file of one code")
+        other = _single_code("--take", source, generator)
         index = code_index(generator.config, parse_parts(parts, classes.names))
         codes = mix_codes(codes, other, index, generator.config)
+    return codes
+
+
+def _take_shapes(
+    codes: Tensor, takes: Sequence[Sequence[str]], generator: Generator, classes: ClassTable, batch_size: int
+) -> Tensor:
+    """Take single parts over with their shapes; `takes` holds the pairs of --take-shape, source and part."""
+    plans = []
+    for source, text in takes:  # all are read before the first search
+        parts = parse_parts(text, classes.names)
+        if parts.base or len(parts.ids) != 1:
+            raise EditError(f"--take-shape {source} {text}: give one class; repeat the option for further ones")
+        plans.append((_single_code("--take-shape", source, generator), parts.ids[0]))
+    for other, part in plans:
+        batches = progress(codes.split(batch_size), desc="fitting shapes", unit="batch")
+        codes = torch.cat([transplant(generator, batch, other, part) for batch in batches])
+    return codes
+
+
+def _single_code(option: str, source: str, generator: Generator) -> Tensor:
+    codes = source_codes(source, generator)
+    if len(codes) != 1:
+        raise EditError(f"{option} {source} has {len(codes)} codes; give one seed, or a file of one code")
     return codes
 
 
@@ -145,16 +172,16 @@ def _files_job(codes: Tensor, stems: Sequence[str], classes: ClassTable) -> Job:
 
 def slide_job(
     codes: Tensor,
-    directions: Sequence[DirectionStrength],
+    moves: Sequence[Move],
     config: ModelConfig,
     classes: ClassTable,
     name: str = "slide.png",
 ) -> Job:
-    """Return the job for a grid: each row moves one code along all directions, by -1 to 1 times their strengths."""
+    """Return the job for a grid: each row moves one code along all moves, by -1 to 1 times their strengths."""
     middle = SLIDE_COLUMNS // 2
     scales = [(column - middle) / middle for column in range(SLIDE_COLUMNS)]
-    captions = [", ".join(f"{s * strength:+.2g}" if s else "0" for _, strength in directions) for s in scales]
-    moved = torch.stack([apply_directions(codes, directions, config, scale) for scale in scales], dim=1)
+    captions = [", ".join(f"{s * strength:+.2g}" if s else "0" for _, strength in moves) for s in scales]
+    moved = torch.stack([apply_moves(codes, moves, config, scale) for scale in scales], dim=1)
     return _captioned_job(moved.flatten(0, 1), captions, name, config, classes)  # moved: [N, columns, M, D]
 
 

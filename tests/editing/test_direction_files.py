@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from editing.direction_files import Direction, apply_directions, fingerprint, load_direction, save_direction
+from editing.direction_files import Direction, apply_moves, fingerprint, load_direction, save_direction
 from editing.mixing import CodeKind, code_index, parse_parts
 from models.latents import to_wplus
 from tests.editing.tiny import CONFIG, NAMES, tiny_generator
@@ -35,11 +35,11 @@ def test_directions_add_up_and_leave_the_codes_given() -> None:
     hair, background = direction(2), direction(0, "shape")
     codes = torch.randn(2, CONFIG.num_codes, 16)
     before = codes.clone()
-    there = apply_directions(codes, [(hair, 2.0), (background, 1.0)], CONFIG, scale=0.5)
+    there = apply_moves(codes, [(hair, 2.0), (background, 1.0)], CONFIG, scale=0.5)
     assert torch.equal(codes, before)
     assert not torch.allclose(there, codes)
-    torch.testing.assert_close(apply_directions(there, [(background, -0.5), (hair, -1.0)], CONFIG), codes)
-    assert apply_directions(codes, [], CONFIG) is codes
+    torch.testing.assert_close(apply_moves(there, [(background, -0.5), (hair, -1.0)], CONFIG), codes)
+    assert apply_moves(codes, [], CONFIG) is codes
 
 
 @pytest.mark.parametrize("part", [2, None])
