@@ -10,14 +10,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.benchmarks import op_speed, overheads, profile, trace, training_speed
+from scripts.benchmarks import op_speed, overheads, painted_masks, profile, trace, training_speed
 from scripts.benchmarks.tables import BenchmarkReport
 from utils import cli
 from utils.errors import ConfigError
 
 # A benchmark is a module whose docstring is its help. It defines add_options(parser); check(args), which raises
 # ConfigError before anything is measured; and measure(args, device, report), which adds rows to the report.
-BENCHMARKS = {"ops": op_speed, "train": training_speed, "profile": profile, "overheads": overheads, "trace": trace}
+BENCHMARKS = {
+    "ops": op_speed,
+    "train": training_speed,
+    "profile": profile,
+    "overheads": overheads,
+    "trace": trace,
+    "repaint": painted_masks,
+}
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

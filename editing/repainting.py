@@ -1,0 +1,212 @@
+"""Repaint a mask: optimize codes until the generator produces painted labels and leaves the rest of the image alone.
+
+Only shape codes of the parts that were painted, and the base codes that all foreground parts share, are optimized;
+textures stay. Cross-entropy pulls the painted pixels to their new classes; outside, cross-entropy and the mean square
+error of the image hold what was there. The step with the best score is kept, see `RepaintConfig.outside_cost`.
+
+Shapes: K parts, B base codes, M = B + 2K vectors of a W+ code, n of them optimized, D latent width, H x W images.
+"""
+
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from datasets.transforms import float_to_images, segmentation_to_labels
+from editing.generation import DEFAULT_SCENE, Scene
+from editing.inversion import SHARPNESS, InversionConfig, Progress, ProgressCallback, optimizer_step, rate_at
+from editing.inversion import with_noise as frozen_copy
+from editing.mixing import PartSelection, code_index
+from models import Generator, GeneratorOutput, ModelConfig
+from models.latents import to_wplus
+from utils.errors import EditError
+from utils.sizes import format_size
+
+
+@dataclass(frozen=True)
+class RepaintConfig:
+    """Options of `repaint`. The defaults were measured with the bundled model, see docs/results.md."""
+
+    steps: int = 40  # most Adam steps; 0 returns the initial codes
+    rate: float = 0.05  # highest learning rate
+    warmup: float = 0.05  # share of the steps in which the learning rate rises from 0
+    rampdown: float = 0.5  # share of the steps in which the learning rate falls to 0, along a cosine
+    betas: tuple[float, float] = (0.8, 0.95)  # of Adam; short averages suit so few steps
+    base: bool = True  # also optimize the base codes
+    labels_outside: float = 10.0  # weight of the cross-entropy outside the painted area; 1 inside
+    image_outside: float = 100.0  # weight of the mean square error of the image outside the painted area
+    margin: float = 0.05  # width of the margin around the painted area in which that weight rises; 1: shorter side
+    outside_cost: float = 0.02  # score = mean IoU - outside_cost * change outside in grey levels; the best step is kept
+    patience: int = 10  # stop when neither score nor loss has improved by `tolerance` in this many steps
+    tolerance: float = 0.002
+
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise EditError(f"{self.steps} steps of repainting: give 0 or more")
+
+
+class Repainted(NamedTuple):
+    """Result of `repaint`."""
+
+    codes: Tensor  # [1, M, D]
+    labels: np.ndarray  # uint8 [H, W], the mask reached
+    iou: dict[int, float]  # by touched class: IoU of the part reached with the part painted
+    outside: float  # mean absolute change of the image outside the painted area, in grey levels
+
+
+class _Aim(NamedTuple):
+    """The image and labels before, and the labels to reach."""
+
+    image: Tensor  # [1, 3, H, W]
+    labels: np.ndarray  # uint8 [H, W]
+    painted: np.ndarray  # uint8 [H, W]
+
+
+class _State(NamedTuple):
+    score: float
+    repainted: Repainted
+
+
+def touched_parts(before: np.ndarray, after: np.ndarray) -> tuple[int, ...]:
+    """Return the ascending class ids that lost or gained pixels from labels `before` to `after`, both [H, W]."""
+    changed = before != after
+    return tuple(int(part) for part in np.union1d(before[changed], after[changed]))
+
+
+def iou_of_parts(first: np.ndarray, second: np.ndarray, parts: Collection[int]) -> dict[int, float]:
+    """Return the IoU of each part in two label maps [H, W]; 1 if neither shows it."""
+    pairs = {part: (first == part, second == part) for part in parts}
+    return {part: float((a & b).sum() / (a | b).sum()) if (a | b).any() else 1.0 for part, (a, b) in pairs.items()}
+
+
+def repaint(
+    generator: Generator,
+    codes: Tensor,
+    painted: np.ndarray,
+    config: RepaintConfig = RepaintConfig(),
+    *,
+    shown: Tensor | None = None,
+    scene: Scene = DEFAULT_SCENE,
+    locked: Collection[int] = (),
+    callback: ProgressCallback | None = None,
+) -> Repainted:
+    """Return codes whose mask is as near to a painted one as the generator gets, with the image outside unchanged.
+
+    Args:
+        generator: is not changed; its stored noise maps are used.
+        codes: one code, [1, D] or [1, M, D].
+        painted: class ids, uint8 [H, W]: the labels that `codes` give in this scene, with some of them changed.
+        config: see `RepaintConfig`.
+        shown: bool [K], True for the parts that are switched on; None for all.
+        scene: coordinates and background features, see `editing.generation.Scene`.
+        locked: class ids whose codes may not change. The base codes belong to no class: see `RepaintConfig.base`.
+        callback: called after each step with the image that it gives; may raise an exception to stop.
+
+    Raises:
+        EditError: if `painted` has another size, unknown classes or parts that are switched off, if no codes may
+            change, or if codes become non-finite.
+    """
+    weight, model = generator.compositing.weight, generator.config
+    frozen, codes = frozen_copy(generator, None), to_wplus(codes, model).to(weight).detach()
+    coords, background = (None if values is None else values.to(weight) for values in scene)
+    part_mask = None if shown is None else shown.to(weight.device)
+    _check(codes, painted, shown, model)
+
+    def synthesize(codes: Tensor) -> GeneratorOutput:
+        return frozen.synthesis(codes, "const", part_mask, coords, background)
+
+    with torch.no_grad():
+        before = synthesize(codes)
+    aim = _Aim(before.image, _labels(before), painted)
+    touched = touched_parts(aim.labels, painted)
+    best = _evaluate(before, codes, aim, config)
+    if not touched or not config.steps:
+        return best.repainted
+    # Variables: shape codes of the touched parts, and the base codes.
+    index = code_index(model, PartSelection(tuple({*touched} - {0, *locked}), config.base), "shape").to(codes.device)
+    if not len(index):
+        raise EditError("the codes of all painted parts are locked: unlock a part, or the base codes")
+    variables = codes[:, index].clone().requires_grad_()  # [1, n, D]
+    optimizer = torch.optim.Adam([variables], betas=config.betas)
+    schedule = InversionConfig(steps=config.steps, rate=config.rate, warmup=config.warmup, rampdown=config.rampdown)
+    objective = _objective(aim, config)
+
+    losses = objective(synthesize(codes.index_copy(1, index, variables)))
+    lowest, improved = losses.item(), 0
+    for step in range(1, config.steps + 1):
+        optimizer.param_groups[0]["lr"] = rate_at(step, schedule)
+        optimizer_step(optimizer, losses)
+        moved = codes.index_copy(1, index, variables)
+        out = synthesize(moved)
+        losses = objective(out)
+        loss = losses.item()
+        if not math.isfinite(loss):
+            raise EditError("repainting produced non-finite codes; check the checkpoint and the codes")
+        if callback:
+            callback(Progress(step, config.steps, losses.detach(), out.image.detach()))
+        state = _evaluate(out, moved.detach(), aim, config)
+        if state.score > best.score + config.tolerance or loss < lowest * (1 - config.tolerance):
+            improved = step
+        best, lowest = max(best, state, key=lambda each: each.score), min(lowest, loss)
+        if step - improved >= config.patience:
+            break
+    return best.repainted
+
+
+def _check(codes: Tensor, painted: np.ndarray, shown: Tensor | None, model: ModelConfig) -> None:
+    """Raise EditError if there are several codes, or the painted labels do not fit the generator."""
+    if len(codes) != 1:
+        raise EditError(f"{len(codes)} codes cannot follow one mask: give a single code")
+    if painted.shape != model.image_size:
+        size, own = (format_size(each) for each in (painted.shape, model.image_size))
+        raise EditError(f"the painted mask has {size} pixels, the model {own}: give a mask of the model's size")
+    if painted.dtype != np.uint8 or painted.max() >= model.num_classes:
+        raise EditError(f"the painted mask must hold class ids of 0 to {model.num_classes - 1} as 8 bits")
+    if shown is not None:
+        for part in np.unique(painted).tolist():
+            if not shown[part]:
+                raise EditError(f"class {part} is painted but switched off: switch it on first")
+
+
+def _labels(out: GeneratorOutput) -> np.ndarray:
+    return segmentation_to_labels(out.segmentation)[0].cpu().numpy()
+
+
+def _evaluate(out: GeneratorOutput, codes: Tensor, aim: _Aim, config: RepaintConfig) -> _State:
+    """Return the score of a step, with what it reached.
+
+    The score's mean IoU leaves out the background, and weights each part by the number of pixels it lost or gained.
+    """
+    labels, changed = _labels(out), aim.labels != aim.painted
+    iou = iou_of_parts(labels, aim.painted, touched_parts(aim.labels, aim.painted))
+    after, before = (float_to_images(image.detach())[0].float().cpu().numpy() for image in (out.image, aim.image))
+    kept = np.abs(after - before)[:, ~changed]  # [3, pixels]
+    outside = float(kept.mean()) if kept.size else 0.0
+    counts = {part: int(((aim.labels == part) != (aim.painted == part)).sum()) for part in iou if part}
+    mean = sum(counts[part] * iou[part] for part in counts) / max(1, sum(counts.values()))
+    return _State(mean - config.outside_cost * outside, Repainted(codes, labels, iou, outside))
+
+
+def _objective(aim: _Aim, config: RepaintConfig) -> Callable[[GeneratorOutput], Tensor]:
+    """Return the function that gives the loss, [1], of the generator's output."""
+    painted = torch.from_numpy(aim.painted)[None].to(aim.image.device, torch.long)
+    changed = torch.from_numpy(aim.labels != aim.painted)[None].to(aim.image)  # [1, H, W], 1 in the painted area
+    kept = 1 - changed
+    label_weight = changed / changed.sum() + config.labels_outside * kept / kept.sum().clamp(min=1)
+    # The error of the image counts fully beyond the margin; inside it, the weight rises linearly with the distance.
+    margin, grown, near = max(1, round(config.margin * min(aim.labels.shape))), changed, torch.zeros_like(changed)
+    for _ in range(margin):
+        near, grown = near + grown / margin, F.max_pool2d(grown, 3, 1, 1)
+    image_weight = config.image_outside * (1 - near) / (1 - near).sum().clamp(min=1)
+
+    def losses(out: GeneratorOutput) -> Tensor:
+        entropy = F.cross_entropy(SHARPNESS * out.segmentation, painted, reduction="none")
+        errors = (out.image - aim.image).square().mean(1)
+        return (label_weight * entropy + image_weight * errors).sum((1, 2))
+
+    return losses
