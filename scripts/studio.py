@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from editing.controls import find_controls
 from editing.encoder import load_encoder
 from editing.loading import checkpoint_or_bundled, limit_threads, load_model
 from editing.photos import training_crop
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--port", type=int, default=7860, help="port to listen on (default 7860)")
     add("--seed", type=int, default=0, help="seed of the first face (default 0)")
     add("--encoder", type=Path, help="file of scripts.train_encoder, for photos (default that of the bundled model)")
+    add("--controls", type=Path, help="file of scripts.make_controls (default that of the bundled model)")
     add("--steps", type=cli.positive, default=100, help="steps of a photo's inversion (default 100)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
@@ -65,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with isolated_environment():
         from scripts.studio_page.page import launch  # importing Gradio reads the environment
 
-        model = StudioModel(generator, classes)
+        controls = find_controls(args.controls, generator, is_bundled=args.checkpoint is None)
+        model = StudioModel(generator, classes, controls)
         uploads = Uploads(model, training_crop(load_networks(checkpoint).contents), args.steps, encoder)
         try:
             page = launch(model, uploads, args.seed, host, args.port)

@@ -15,7 +15,7 @@ from scripts.studio_page import markup
 from scripts.studio_page.downloads import Size, make_download
 from scripts.studio_page.layout import PageLayout, copy_label, resample_label
 from scripts.studio_page.long_edits import LongEdits
-from scripts.studio_page.model import MAX_SEED, NUM_DIRECTIONS, SHARE_SAMPLES, CodeSelection
+from scripts.studio_page.model import MAX_SEED, NUM_DIRECTIONS, CodeSelection
 from scripts.studio_page.previews import Finished, Preview, Waiting
 from scripts.studio_page.session import Placement, Session
 from scripts.studio_page.session_file import SESSION_SUFFIX, pack, unpack
@@ -225,7 +225,7 @@ class Handlers:
             layout.part: gr.update(choices=layout.part_choices(session)),
             layout.images: markup.image_panels(model, session, part),
             layout.history: markup.history(model, session),
-            layout.status: markup.status(session.current.name, self._warning(part)),
+            layout.status: markup.status(session.current.name, model.missing.get(part, "")),
             layout.undo: gr.update(interactive=session.can_undo),
             layout.redo: gr.update(interactive=session.can_redo),
             layout.pin: "Unpin" if session.is_pinned else "Pin",
@@ -239,11 +239,6 @@ class Handlers:
             **dict(zip(layout.directions, model.strengths(session, form.selection), strict=True)),
             **dict(zip(layout.controls, self._control_updates(session, part), strict=True)),
         }
-
-    def _warning(self, part: str) -> str:
-        if part not in self.model.missing:
-            return ""
-        return f"{part}: this model never generates it (in 0 of {SHARE_SAMPLES} samples), so edits have little effect."
 
     def _control_updates(self, session: Session, part: str) -> list[Any]:
         """Return an update for each control slider; those without a control are hidden."""

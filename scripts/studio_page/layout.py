@@ -12,8 +12,8 @@ from scripts.studio_page.uploads import IMAGE_SUFFIXES, MAX_UPLOAD_BYTES, UPLOAD
 
 TITLE = "SemanticStyleGAN Studio"
 HINT = (
-    f"Open or drop a photo, a session or codes (at most {MAX_UPLOAD_BYTES >> 20} MB). Click a part and edit it, or paint"
-    " on the mask."
+    f"Open or drop a photo, a session or codes (at most {MAX_UPLOAD_BYTES >> 20} MB)."
+    " Click a part and edit it, or paint on the mask."
 )
 MAX_STRENGTH = 4.0  # of a direction slider, in standard deviations
 MIN_ZOOM, MAX_ZOOM = 0.5, 1.5

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from editing.inversion import ProgressCallback
-from editing.repaint import Repainted, repaint, touched_parts
+from editing.mixing import PartSelection, code_index
+from editing.repainting import Repainted, repaint, touched_parts
 from editing.transplant import transplant
 from scripts.studio_page.model import CodeSelection, StudioModel
 from scripts.studio_page.previews import Finished, Images, Preview, Turns, Waiting
@@ -37,10 +38,11 @@ class LongEdits:
             EditError: if the painting is not one of this model, or changes nothing.
         """
         model, step = self.model, session.current
+        edited = model.generate(step)
         painted = self._labels(content)
-        names = [model.classes.names[part] for part in touched_parts(model.generate(step).labels, painted)]
-        if not names:
+        if not (touched := touched_parts(edited.labels, painted)):
             raise EditError("the painting changes nothing: paint over another part")
+        names = [model.classes.names[part] for part in touched]
         mask = colorize(painted, model.classes.palette())
 
         def optimize(callback: ProgressCallback) -> Repainted:
@@ -86,7 +88,10 @@ class LongEdits:
         source = model.codes(seed)
 
         def optimize(callback: ProgressCallback) -> Tensor:
-            return transplant(model.generator, step.codes, source, part, callback=callback)
+            codes = transplant(model.generator, step.codes, source, part, callback=callback)
+            locked = code_index(model.config, PartSelection(tuple(session.locked), base=False))
+            codes[:, locked] = step.codes[:, locked]
+            return codes
 
         def preview(images: np.ndarray) -> Images:
             return {"image": images[0], f"face {seed}": model.generate(model.begin(seed).current).image}

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from datasets.labels import ClassTable
 from editing.codes import seed_codes
-from editing.controls import Control, generated_shares
+from editing.controls import Control
 from editing.direction_search import sample_w, sefa_directions
-from editing.generation import Scene, generate
+from editing.generation import Scene, generate, generated_classes
 from editing.mixing import BASE, CodeKind, PartSelection, code_index, interpolate, parse_parts
 from models import Generator
 from models.coordinates import foreground_coordinates
@@ -29,7 +29,6 @@ NUM_DIRECTIONS = 3
 MAX_CONTROLS = 6  # named controls shown for one part
 MAX_SEED = 999_999_999  # so that it fits in the page's field
 CACHED_IMAGES = 256
-SHARE_SAMPLES = 200  # samples in which a class that never occurs is called missing
 STATISTICS_SAMPLES = 2000  # samples of w to compute standard deviations from, the unit of the direction sliders
 
 
@@ -70,8 +69,9 @@ class StudioModel:
         self.config = generator.config
         self.part_names = (EVERYTHING, BASE, *classes.names)
         self.controls = tuple(controls)
-        shares = generated_shares(generator, SHARE_SAMPLES)
-        self.missing = {name for name, share in zip(classes.names, shares, strict=True) if not share}
+        counts = generated_classes(generator)
+        reasons = {name: counts.reason_missing(index, name) for index, name in enumerate(classes.names)}
+        self.missing = {name: reason for name, reason in reasons.items() if reason}  # classes never generated
         self.generate = lru_cache(CACHED_IMAGES)(self._generate)
         self.directions = lru_cache(None)(self._directions)
         self._w = sample_w(generator, STATISTICS_SAMPLES)

@@ -162,7 +162,7 @@ def test_parts_are_locked(page):
 def test_classes_that_are_never_generated(page):
     assert page.inner_text("#studio-part label:has(input[value=glasses])") == "glasses (never)"
     pick(page, "glasses")
-    wait_for_status(page, "^glasses: this model never generates it")
+    wait_for_status(page, "^glasses: this model never generates them, 0 of 100 samples")
 
 
 def test_variations(page):
