@@ -62,7 +62,7 @@ def find_masks(images: Sequence[Path], folder: Path) -> list[Path]:
     return [masks[name][0] for name in names]
 
 
-class Placement(NamedTuple):
+class Alignment(NamedTuple):
     """Part of a photo to cut, and the reason."""
 
     square: Square | None  # None: the photo is cropped like the training data
@@ -71,7 +71,7 @@ class Placement(NamedTuple):
 
 def place(
     size: Size, faces: Sequence[Face], frame: Frame, resolution: Resolution, crop: Crop, *, always: bool = False
-) -> Placement:
+) -> Alignment:
     """Return the square of the largest face in a photo, or None if there is no face or it is already in place.
 
     A face is in place if cropping the photo by `crop` gives it about the position of the frame.
@@ -85,19 +85,19 @@ def place(
         always: return the square of a face that is in place, too.
     """
     if not faces:
-        return Placement(None, "no face found, so it is not aligned")
+        return Alignment(None, "no face found, so it is not aligned")
     square, cropped = square_for(faces[0], frame), cropped_size(size, resolution, crop)
     away = deviation(square, Square(size[1] / 2, size[0] / 2, min(cropped), 0.0))
     is_refused = crop == "error" and cropped != size
     if away <= TOLERANCE * frame.spread and not is_refused and not always:
-        return Placement(None, f"its face is in place (off by {away:.0%} of the image), so it is not aligned")
+        return Alignment(None, f"its face is in place (off by {away:.0%} of the image), so it is not aligned")
     others = f"; the largest of {len(faces)} faces" if len(faces) > 1 else ""
-    return Placement(square, describe(square, resolution) + others)
+    return Alignment(square, describe(square, resolution) + others)
 
 
 def describe(square: Square, resolution: Resolution) -> str:
     """Return a few words about the square of a face that becomes an H x W image."""
-    turned = f", turned by {-square.angle:.0f} degrees" if abs(square.angle) >= 1 else ""
+    turned = f", turned by {abs(square.angle):.0f} degrees" if abs(square.angle) >= 1 else ""
     enlarged = ", enlarged" if square.size < min(image_size(resolution)) else ""
     return f"aligned: {square.size:.0f} pixels around the face{turned}{enlarged}"
 

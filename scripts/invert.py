@@ -42,7 +42,7 @@ from editing.encoder import encode, load_encoder
 from editing.image_grids import check_grid_size
 from editing.inversion import SPACES, InversionConfig, Progress, Target
 from editing.loading import build_model, checkpoint_or_bundled, limit_threads
-from editing.photos import crop_photo, cut_photo, find_masks, place, read_record, training_crop
+from editing.photos import Alignment, crop_photo, cut_photo, find_masks, place, read_record, training_crop
 from editing.reconstruction import (
     COLUMNS,
     GRID,
@@ -124,16 +124,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     method = choose_method(args, guide, reported, model)
     check_output(args, generator.config.image_size)
     crop = args.crop or training_crop(networks.contents)
-    photos, squares = read_photos(args, model, crop)
+    photos, alignments = read_photos(args, model, crop)
 
     ops.set_mode(args.ops, device.type)
     limit_threads(generator)
     make_folder(args.output)
     size = format_size(generator.config.image_size)
     print(f"inverting {PREPARED[crop]}, resized to {size} pixels, with {printable(model.path)}", flush=True)
+    for path, alignment in zip(args.images, alignments, strict=True):
+        if alignment.reason:
+            print(f"{printable(path.name)}: {alignment.reason}", flush=True)
     results, entries = [], []
     inverted = in_batches(photos, generator, method, args.batch_size)
-    for path, square, result in zip(args.images, squares, inverted, strict=True):
+    for path, (square, _), result in zip(args.images, alignments, inverted, strict=True):
         write_outputs(result, args.output / path.stem, classes, trained_on)
         results.append(result)
         entries.append(report_entry(path, square, result, reported.name, method.inversion))
@@ -204,11 +207,8 @@ def check_output(args: argparse.Namespace, size: Size) -> None:
     check_free(args.output, [*files, GRID, REPORT], overwrite=args.overwrite)
 
 
-def read_photos(args: argparse.Namespace, model: LoadedModel, crop: Crop) -> tuple[list[Resized], list[Square | None]]:
-    """Return all photos at the model's size, with labels if --masks or --segmenter is given, and their squares.
-
-    The square of a photo is the part that was cut by --align; None if the photo was cropped like the training data.
-    """
+def read_photos(args: argparse.Namespace, model: LoadedModel, crop: Crop) -> tuple[list[Resized], list[Alignment]]:
+    """Return all photos at the model's size, with labels if --masks or --segmenter is given, and what --align did."""
     masks: Sequence[Path | None] = find_masks(args.images, args.masks) if args.masks else [None] * len(args.images)
     classes, resolution = mask_classes(args, model), model.generator.config.resolution
     if args.read_by == "auto":
@@ -222,17 +222,20 @@ def read_photos(args: argparse.Namespace, model: LoadedModel, crop: Crop) -> tup
             f"{args.segmenter} takes images of {size} pixels, but the model generates {own}; "
             f"train a segmenter for {own} pixels"
         )
-    frame, photos, squares = frame_of_faces(args, model), [], []
+    frame, photos, alignments = frame_of_faces(args, model), [], []
     for path, mask in zip(args.images, masks, strict=True):
         record = read_record(path, mask, classes, args.read_by)
-        square = find_square(args, record, path, frame, resolution, crop) if frame else None
-        photo = cut_photo(record, square, resolution) if square else crop_photo(record, path, resolution, crop)
+        alignment = align(args, record, path, frame, resolution, crop) if frame else Alignment(None, "")
+        if alignment.square:
+            photo = cut_photo(record, alignment.square, resolution)
+        else:
+            photo = crop_photo(record, path, resolution, crop)
         if segmenter:
             batch = torch.tensor(photo.image).permute(2, 0, 1)[None]  # uint8 [1, 3, H, W]
             photo = photo._replace(label=segmenter(batch)[0].numpy())
         photos.append(photo)
-        squares.append(square)
-    return photos, squares
+        alignments.append(alignment)
+    return photos, alignments
 
 
 def frame_of_faces(args: argparse.Namespace, model: LoadedModel) -> Frame | None:
@@ -248,19 +251,14 @@ def frame_of_faces(args: argparse.Namespace, model: LoadedModel) -> Frame | None
     return frame or FFHQ
 
 
-def find_square(
+def align(
     args: argparse.Namespace, record: Record, path: Path, frame: Frame, resolution: Resolution, crop: Crop
-) -> Square | None:
-    """Return the part of a photo to cut, or None to crop it; print the reason.
-
-    Raise EditError if no face is found with --align on.
-    """
+) -> Alignment:
+    """Return the part of a photo to cut; raise EditError if no face is found with --align on."""
     faces, size = face_detection.find_faces(record.image), (record.image.height, record.image.width)
     if args.align == "on" and not faces:
         raise EditError(f"{path}: no face found; give a photo with an upright face, or leave out --align on")
-    square, reason = place(size, faces, frame, resolution, crop, always=args.align == "on")
-    print(f"{printable(path.name)}: {reason}", flush=True)
-    return square
+    return place(size, faces, frame, resolution, crop, always=args.align == "on")
 
 
 def mask_classes(args: argparse.Namespace, model: LoadedModel) -> ClassTable:

@@ -71,8 +71,7 @@ def open_image(file: Path | io.BytesIO, max_pixels: int = MAX_PIXELS) -> Image.I
     """Open an image and check its header; Pillow decodes the pixels later, when they are used.
 
     Raises:
-        ReadingError: if the image has more than `max_pixels` pixels or several pages, is an animation, or is a HEIC
-            file and pillow-heif is not installed.
+        ReadingError: if it has more than `max_pixels` pixels, several pages or frames, or is HEIC without pillow-heif.
         Exception: of any type if the file is not an image of FORMATS, or its header is damaged.
     """
     formats = _heic_formats() if isinstance(file, Path) and file.suffix.lower() in HEIC_SUFFIXES else FORMATS
@@ -90,13 +89,9 @@ def open_image(file: Path | io.BytesIO, max_pixels: int = MAX_PIXELS) -> Image.I
 
 
 def _heic_formats() -> tuple[str, ...]:
-    """Let Pillow read HEIC files, which it turns upright, and return the names of the formats."""
     try:
         from pillow_heif import register_heif_opener
     except ImportError:
-        raise ReadingError(
-            "is a HEIC file, for which the package pillow-heif is missing: pip install -r requirements-alignment.txt, "
-            "or save it as JPEG"
-        ) from None
-    register_heif_opener()
+        raise ReadingError("is HEIC: pip install -r requirements-alignment.txt, or save it as JPEG") from None
+    register_heif_opener()  # turns images upright
     return (*FORMATS, "HEIF")
