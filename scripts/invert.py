@@ -6,9 +6,10 @@
     python -m scripts.invert IMAGES... --output DIR --init encoder --steps 100     start from an encoder's codes
     python -m scripts.invert --checkpoint CK IMAGES... --output DIR --space wplus-noise
 
-Photos are turned upright, cropped like the checkpoint's training data (or by --crop), and resized. There is no face
-detection: align faces like those of the training data. If a reconstruction is poor, a warning says what to try. For
-each photo, DIR gets NAME_codes.npy, NAME_reconstruction.png, NAME_mask.png (class ids with a palette) and
+Photos are turned upright. If the largest face of a photo is not where the model's images have it, the photo is turned,
+cut and resized so that it is (--align); otherwise, it is cropped like the checkpoint's training data (or by --crop) and
+resized. Finding faces needs pip install -r requirements-alignment.txt. If a reconstruction is poor, a warning says what
+to try. For each photo, DIR gets NAME_codes.npy, NAME_reconstruction.png, NAME_mask.png (class ids with a palette) and
 NAME_residual.png (grey where nothing differs); with --space wplus-noise also NAME_noise.npz; with that or --tune also
 NAME_tuned.pt (a checkpoint). An overview of all photos is written to sheet.png, and numbers to report.json.
 
@@ -32,14 +33,16 @@ import ops
 from datasets.class_files import CLASSES_FILE, load_table
 from datasets.crop_and_resize import Resized
 from datasets.data_config import CROPS, READ_BY, Crop
-from datasets.decoding import refuse_contradictions
+from datasets.decoding import Record, refuse_contradictions
 from datasets.labels import ClassTable
 from datasets.opening import first_difference
+from editing import face_detection
+from editing.alignment import FFHQ, Frame, Square, frame_of
 from editing.encoder import encode, load_encoder
 from editing.image_grids import check_grid_size
 from editing.inversion import SPACES, InversionConfig, Progress, Target
 from editing.loading import build_model, checkpoint_or_bundled, limit_threads
-from editing.photos import find_masks, read_photo, training_crop
+from editing.photos import Alignment, crop_photo, cut_photo, find_masks, place, read_record, training_crop
 from editing.reconstruction import (
     COLUMNS,
     GRID,
@@ -64,7 +67,7 @@ from utils.files import check_free, make_folder, replacing
 from utils.images import save_png
 from utils.progress import progress
 from utils.reading.checks import normalized
-from utils.sizes import Size, format_resolution, format_size
+from utils.sizes import Resolution, Size, format_resolution, format_size, image_size
 
 REPORT = "report.json"
 PREPARED: dict[Crop, str] = {
@@ -89,6 +92,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--classes", default="", help=f"class table of the masks (default their {CLASSES_FILE}, or the checkpoint's)")
     add("--read-by", choices=READ_BY, default="auto", help="how to read masks with ids and colours (default auto)")
     add("--crop", choices=CROPS, help="for photos of another shape (default that of the checkpoint's training data)")
+    aligns = "turn and cut photos to the largest face: auto if it is out of place, on always, off never (default auto)"
+    add("--align", choices=("auto", "on", "off"), default="auto", help=aligns)
     add("--space", choices=SPACES, default="wplus", help="what is optimized (default wplus)")
     add("--init", choices=("mean", "encoder"), default="mean", help="initial codes (default mean: the mean code)")
     add("--encoder", type=Path, help="file of scripts.train_encoder (default that of the bundled model)")
@@ -119,18 +124,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     method = choose_method(args, guide, reported, model)
     check_output(args, generator.config.image_size)
     crop = args.crop or training_crop(networks.contents)
-    photos = read_photos(args, model, crop)
+    photos, alignments = read_photos(args, model, crop)
 
     ops.set_mode(args.ops, device.type)
     limit_threads(generator)
     make_folder(args.output)
     size = format_size(generator.config.image_size)
     print(f"inverting {PREPARED[crop]}, resized to {size} pixels, with {printable(model.path)}", flush=True)
+    for path, alignment in zip(args.images, alignments, strict=True):
+        if alignment.reason:
+            print(f"{printable(path.name)}: {alignment.reason}", flush=True)
     results, entries = [], []
-    for path, result in zip(args.images, in_batches(photos, generator, method, args.batch_size), strict=True):
+    inverted = in_batches(photos, generator, method, args.batch_size)
+    for path, (square, _), result in zip(args.images, alignments, inverted, strict=True):
         write_outputs(result, args.output / path.stem, classes, trained_on)
         results.append(result)
-        entries.append(report_entry(path, result, reported.name, method.inversion))
+        entries.append(report_entry(path, square, result, reported.name, method.inversion))
 
     report = {
         "init": args.init,
@@ -198,27 +207,58 @@ def check_output(args: argparse.Namespace, size: Size) -> None:
     check_free(args.output, [*files, GRID, REPORT], overwrite=args.overwrite)
 
 
-def read_photos(args: argparse.Namespace, model: LoadedModel, crop: Crop) -> list[Resized]:
-    """Return all photos, cropped and resized, with labels if --masks or --segmenter is given."""
+def read_photos(args: argparse.Namespace, model: LoadedModel, crop: Crop) -> tuple[list[Resized], list[Alignment]]:
+    """Return all photos at the model's size, with labels if --masks or --segmenter is given, and what --align did."""
     masks: Sequence[Path | None] = find_masks(args.images, args.masks) if args.masks else [None] * len(args.images)
     classes, resolution = mask_classes(args, model), model.generator.config.resolution
     if args.read_by == "auto":
         refuse_contradictions(filter(None, masks), classes)
-    pairs = zip(args.images, masks, strict=True)
-    photos = [read_photo(path, mask, classes, resolution, crop, args.read_by) for path, mask in pairs]
-    if not args.segmenter:
-        return photos
-    segmenter = load_segmenter(args.segmenter)
-    if segmenter.facts.names != model.classes.names:
+    segmenter = load_segmenter(args.segmenter) if args.segmenter else None
+    if segmenter and segmenter.facts.names != model.classes.names:
         raise EditError(f"{args.segmenter} has other classes than {model.path}; train a segmenter on the model's data")
-    size, own = (format_resolution(each) for each in (segmenter.facts.resolution, resolution))
-    if size != own:
+    if segmenter and image_size(segmenter.facts.resolution) != image_size(resolution):
+        size, own = (format_resolution(each) for each in (segmenter.facts.resolution, resolution))
         raise EditError(
             f"{args.segmenter} takes images of {size} pixels, but the model generates {own}; "
             f"train a segmenter for {own} pixels"
         )
-    batches = [torch.tensor(photo.image).permute(2, 0, 1)[None] for photo in photos]  # uint8 [1, 3, H, W]
-    return [photo._replace(label=segmenter(x)[0].numpy()) for photo, x in zip(photos, batches, strict=True)]
+    frame, photos, alignments = frame_of_faces(args, model), [], []
+    for path, mask in zip(args.images, masks, strict=True):
+        record = read_record(path, mask, classes, args.read_by)
+        alignment = align(args, record, path, frame, resolution, crop) if frame else Alignment(None, "")
+        if alignment.square:
+            photo = cut_photo(record, alignment.square, resolution)
+        else:
+            photo = crop_photo(record, path, resolution, crop)
+        if segmenter:
+            batch = torch.tensor(photo.image).permute(2, 0, 1)[None]  # uint8 [1, 3, H, W]
+            photo = photo._replace(label=segmenter(batch)[0].numpy())
+        photos.append(photo)
+        alignments.append(alignment)
+    return photos, alignments
+
+
+def frame_of_faces(args: argparse.Namespace, model: LoadedModel) -> Frame | None:
+    """Return the position of the faces in the model's images, or None if photos are not to be aligned."""
+    if args.align == "off":
+        return None
+    if args.align == "auto" and not face_detection.is_available():
+        print(f"photos are not aligned: finding faces needs {face_detection.INSTALL}; --align off hides this line")
+        return None
+    frame = frame_of(model.generator, model.classes)
+    if frame is None:
+        print("photos are aligned as in FFHQ, because the masks of the model's images do not show where faces are")
+    return frame or FFHQ
+
+
+def align(
+    args: argparse.Namespace, record: Record, path: Path, frame: Frame, resolution: Resolution, crop: Crop
+) -> Alignment:
+    """Return the part of a photo to cut; raise EditError if no face is found with --align on."""
+    faces, size = face_detection.find_faces(record.image), (record.image.height, record.image.width)
+    if args.align == "on" and not faces:
+        raise EditError(f"{path}: no face found; give a photo with an upright face, or leave out --align on")
+    return place(size, faces, frame, resolution, crop, always=args.align == "on")
 
 
 def mask_classes(args: argparse.Namespace, model: LoadedModel) -> ClassTable:
@@ -261,12 +301,15 @@ def in_batches(
             raise EditError(f"the device ran out of memory: {remedy}") from None
 
 
-def report_entry(path: Path, result: Reconstruction, perceptual: str, inversion: InversionConfig) -> dict[str, Any]:
+def report_entry(
+    path: Path, square: Square | None, result: Reconstruction, perceptual: str, inversion: InversionConfig
+) -> dict[str, Any]:
     """Return the entry for a photo in report.json."""
     before, is_guided = result.untuned_quality, result.photo.label is not None
     return {
         "name": path.stem,
         "source": str(path),
+        "square": square and square._asdict(),
         **result.quality.to_dict(perceptual),
         "seconds": round(result.seconds, 2),
         "before_tuning": before and before.to_dict(perceptual),

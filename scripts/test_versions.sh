@@ -11,7 +11,7 @@ for versions in "$@"; do
   export VENV=".venvs/$versions"
   mkdir -p .venvs
   if [ "$versions" = oldest ]; then
-    sed -n 's/ *#.*//; s/>=/==/p' requirements.txt requirements-{editing,evaluation,export,studio}.txt
+    sed -n 's/ *#.*//; s/>=/==/p' requirements.txt requirements-{alignment,editing,evaluation,export,studio}.txt
   else
     printf 'torch==%s\ntorchvision==%s\n' "${versions%+*}" "${versions#*+}"
   fi > "$VENV.txt"

@@ -14,6 +14,7 @@ from utils.errors import DataError, EditError, ReadingError
 from utils.files import replacing
 
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # JPEG includes MPO, a JPEG file of several images
+HEIC_SUFFIXES = (".heic", ".heif", ".hif")  # photos of phones; pillow-heif reads them
 MAX_PIXELS = 2**27  # 384 MiB when decoded to RGB
 
 
@@ -70,13 +71,14 @@ def open_image(file: Path | io.BytesIO, max_pixels: int = MAX_PIXELS) -> Image.I
     """Open an image and check its header; Pillow decodes the pixels later, when they are used.
 
     Raises:
-        ReadingError: if the image has more than `max_pixels` pixels or several pages, or is an animation.
+        ReadingError: if it has more than `max_pixels` pixels, several pages or frames, or is HEIC without pillow-heif.
         Exception: of any type if the file is not an image of FORMATS, or its header is damaged.
     """
+    formats = _heic_formats() if isinstance(file, Path) and file.suffix.lower() in HEIC_SUFFIXES else FORMATS
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is our limit
         try:
-            image = Image.open(file, formats=FORMATS)
+            image = Image.open(file, formats=formats)
         except Image.DecompressionBombError:
             raise ReadingError("is too large (more pixels than Pillow opens)") from None
     if image.width * image.height > max_pixels:
@@ -84,3 +86,12 @@ def open_image(file: Path | io.BytesIO, max_pixels: int = MAX_PIXELS) -> Image.I
     if image.format in ("PNG", "WEBP", "TIFF") and getattr(image, "n_frames", 1) > 1:
         raise ReadingError("has several pages" if image.format == "TIFF" else "is an animation")
     return image
+
+
+def _heic_formats() -> tuple[str, ...]:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise ReadingError("is HEIC: pip install -r requirements-alignment.txt, or save it as JPEG") from None
+    register_heif_opener()  # turns images upright
+    return (*FORMATS, "HEIF")

@@ -29,7 +29,7 @@ from utils.cli import run
 from utils.errors import ContradictionError
 from utils.images import save_label_png, save_png
 
-QUICK = ["--steps", "3", "--device", "cpu", "--ops", "native"]
+QUICK = ["--steps", "3", "--device", "cpu", "--ops", "native", "--align", "off"]
 TABLE = ClassTable.from_dict(CLASSES)
 
 
