@@ -42,12 +42,12 @@ class InversionConfig:
 
     space: Space = "wplus"  # optimize one vector ("w"), M vectors ("wplus"), or also noise maps ("wplus-noise")
     steps: int = 400  # number of Adam steps; 0 returns the initial codes
-    rate: float = 0.1  # highest learning rate
+    rate: float = 0.2  # highest learning rate
     warmup: float = 0.05  # share of the steps in which the learning rate rises from 0
     rampdown: float = 0.25  # share of the steps in which the learning rate falls to 0, along a cosine
-    mse: float = 0.1  # weight of the mean square error relative to the perceptual distance
-    distance: float = 1.0  # weight of the mean square distance to the mean code, which keeps codes editable
-    masks: float = 1.0  # weight of the cross-entropy between generated masks and labels
+    mse: float = 30.0  # weight of the mean square error relative to the perceptual distance
+    distance: float = 0.1  # weight of the mean square distance to the mean code, which keeps codes editable
+    masks: float = 3.0  # weight of the cross-entropy between generated masks and labels
     balance: float = 0.5  # 0: all pixels of the masks count the same, 1: all classes; between, small parts still count
     noise: float = 1e5  # weight of `noise_penalty`
 

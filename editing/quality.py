@@ -90,10 +90,10 @@ def part_errors(image: np.ndarray, labels: np.ndarray, photo: np.ndarray, photo_
     return PartErrors(colors, tuple(lost), areas)
 
 
-def problems(quality: ReconstructionQuality, perceptual: str, names: Sequence[str]) -> list[str]:
+def problems(quality: ReconstructionQuality, names: Sequence[str], perceptual: str = "") -> list[str]:
     """Return what is poor about a reconstruction, in a few words each; empty if nothing is.
 
-    `perceptual` is the name of the perceptual distance, `names` [K] those of the classes.
+    `names` [K] are those of the classes, `perceptual` that of the perceptual distance if there is one.
     """
     found = []
     max_distance = POOR_DISTANCE.get(perceptual, math.inf)

@@ -98,7 +98,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--read-by", choices=READ_BY, default="auto", help="how to read masks with ids and colours (default auto)")
     add("--crop", choices=CROPS, help="for photos of another shape (default that of the checkpoint's training data)")
     add("--space", choices=SPACES, default="wplus", help="what is optimized (default wplus)")
-    add("--init", choices=("mean", "encoder"), default="mean", help="initial codes (default mean: the mean code)")
+    add("--init", choices=("mean", "encoder"), help="initial codes (default encoder if there is one, else the mean)")
     add("--encoder", type=Path, help="file of scripts.train_encoder (default that of the bundled model)")
     add("--steps", type=int, default=steps, help=f"inversion steps (default {steps}); 0 keeps the initial codes")
     add("--tune", type=int, default=0, metavar="STEPS", help="steps of tuning the weights for each photo (default 0)")
@@ -119,6 +119,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Invert all photos; check options, photos and output files before the first file is written."""
     args = parse(argv)
     args.images = find_images(args.images)
+    # The bundled encoder is for the bundled model.
+    args.init = args.init or ("encoder" if args.encoder or not args.checkpoint else "mean")
     device = cli.usable_device(args.device)
     checkpoint = checkpoint_or_bundled(args.checkpoint)
     networks = load_networks(checkpoint)
@@ -199,7 +201,9 @@ def choose_method(
     if args.init == "encoder" or which == "encoder":
         encoder = load_encoder(args.encoder or BUNDLED_ENCODER, model.generator)
     elif args.encoder:
-        raise ConfigError("--encoder has no effect without --init encoder: add --init encoder, or leave out --encoder")
+        raise ConfigError(
+            "--encoder has no effect without --init encoder or --guide encoder: add one, or leave out --encoder"
+        )
 
     def agreement(generated: Tensor, target: Tensor) -> float:
         return mean_iou(confusion(generated, target, model.classes.num_classes))
@@ -285,7 +289,7 @@ def report_entry(
 ) -> dict[str, Any]:
     """Return the entry for a photo in report.json."""
     before, names = result.untuned_quality, classes.names
-    found, is_guided = problems(result.quality, perceptual, names), guide in ("masks", "segmenter")
+    found, is_guided = problems(result.quality, names, perceptual), guide in ("masks", "segmenter")
     return {
         "name": path.stem,
         "source": str(path),

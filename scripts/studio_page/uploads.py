@@ -21,16 +21,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datasets.crop_and_resize import Resized
 from datasets.data_config import Crop
 from datasets.decoding import SUFFIXES
-from datasets.transforms import float_to_images, images_to_float, segmentation_to_labels
+from datasets.transforms import float_to_images, images_to_float
 from editing.background import fit_background
 from editing.codes import CODE_FILES, load_codes
 from editing.encoder import Encoder, encode
-from editing.generation import generate
-from editing.inversion import InversionConfig, Progress, ProgressCallback, Target, invert, psnr
+from editing.inversion import InversionConfig, Progress, ProgressCallback, Target, invert
 from editing.photos import read_photo
-from editing.reconstruction import POOR_PSNR
+from editing.quality import problems
+from editing.reconstruction import guide, measure
 from metrics.perceptual import EfficientNetDistance, guiding_distance
 from models.latents import to_wplus
 from scripts.studio_page.model import StudioModel
@@ -129,11 +130,8 @@ class Uploads:
         generator = self.model.generator
 
         def optimize(callback: ProgressCallback) -> Tensor:
-            target, start = Target(image), None
-            if self.encoder:  # guide the optimization by the masks of the encoder's codes, so that no part is lost
-                start = encode(self.encoder, generator, target)
-                with torch.no_grad():
-                    target = Target(image, segmentation_to_labels(generator.synthesis(start).segmentation))
+            target = guide(image, generator, encoder=self.encoder)  # masks guide, so that no part is lost
+            start = encode(self.encoder, generator, Target(image)) if self.encoder else None
             return invert(generator, target, self.distance.toward, self.inversion, start=start, callback=callback).codes
 
         def preview(images: np.ndarray) -> Images:
@@ -142,12 +140,12 @@ class Uploads:
 
         yield UploadProgress(0.0, preview(np.full_like(photo, 128)[None]))
         codes = yield from _optimize_with_previews(optimize, preview)
-        [sample] = generate(generator, codes)
-        quality = psnr(float(np.square((sample.image.astype(float) - photo) / 255).mean()))
-        if quality >= POOR_PSNR:
+        _, quality = measure(generator, codes, Resized(photo, None))
+        found = problems(quality, self.model.classes.names)
+        if not found:
             return codes, ""
         return codes, (
-            f"the reconstruction is poor (PSNR {quality:.1f} dB): crop the photo so that the face has the same size and"
+            f"the reconstruction is poor ({', '.join(found)}): crop the photo so that the face has the same size and"
             " position as in generated images"
         )
 

@@ -33,7 +33,7 @@ def told(
     guided: bool = True,
     tuned: bool = False,
 ) -> str | None:
-    return advice(problems(quality, perceptual, NAMES), config, guided=guided, tuned=tuned)
+    return advice(problems(quality, NAMES, perceptual), config, guided=guided, tuned=tuned)
 
 
 def test_psnr_follows_the_error() -> None:
@@ -97,7 +97,7 @@ def test_a_poor_fit_is_told_with_what_was_not_tried() -> None:
 
 def test_wrong_colours_and_lost_parts_are_told() -> None:
     parts = PartErrors({0: 3.0, 2: POOR_COLOR + 10}, (1, 2), {0: 0.4, 1: 0.01, 2: 0.3})
-    assert problems(GOOD._replace(parts=parts), "efflite0", NAMES) == [
+    assert problems(GOOD._replace(parts=parts), NAMES) == [
         f"color of hair wrong by {POOR_COLOR + 10:.0f} grey levels",
         "lost skin, hair",
     ]
