@@ -42,12 +42,13 @@ class InversionConfig:
 
     space: Space = "wplus"  # optimize one vector ("w"), M vectors ("wplus"), or also noise maps ("wplus-noise")
     steps: int = 400  # number of Adam steps; 0 returns the initial codes
-    rate: float = 0.1  # highest learning rate
+    rate: float = 0.2  # highest learning rate
     warmup: float = 0.05  # share of the steps in which the learning rate rises from 0
     rampdown: float = 0.25  # share of the steps in which the learning rate falls to 0, along a cosine
-    mse: float = 0.1  # weight of the mean square error relative to the perceptual distance
-    distance: float = 1.0  # weight of the mean square distance to the mean code, which keeps codes editable
-    masks: float = 1.0  # weight of the cross-entropy between generated masks and labels
+    mse: float = 30.0  # weight of the mean square error relative to the perceptual distance
+    distance: float = 0.1  # weight of the mean square distance to the mean code, which keeps codes editable
+    masks: float = 3.0  # weight of the cross-entropy between generated masks and labels
+    balance: float = 0.5  # 0: all pixels of the masks count the same, 1: all classes; between, small parts still count
     noise: float = 1e5  # weight of `noise_penalty`
 
     def __post_init__(self) -> None:
@@ -106,7 +107,7 @@ def invert(
     for step in range(1, config.steps + 1):
         optimizer.param_groups[0]["lr"] = rate_at(step, config)
         out = frozen.synthesis(codes.expand(-1, generator.num_codes, -1))
-        losses = image_losses(out, target, distance, config.mse, config.masks)
+        losses = image_losses(out, target, distance, config.mse, config.masks, config.balance)
         losses = losses + config.distance * (codes - mean).square().mean((1, 2))
         if noise:
             losses = losses + config.noise * noise_penalty(noise)
@@ -122,17 +123,31 @@ def invert(
     return Inversion(codes, noise and [each.detach() for each in noise])
 
 
-def image_losses(out: GeneratorOutput, target: Target, distance: ImageDistance, mse: float, masks: float) -> Tensor:
-    """Return losses [N]: distance plus `mse` times mean square error plus, for labels, `masks` times cross-entropy."""
+def image_losses(
+    out: GeneratorOutput, target: Target, distance: ImageDistance, mse: float, masks: float, balance: float = 0.0
+) -> Tensor:
+    """Return losses [N]: distance plus `mse` times mean square error plus, for labels, `masks` times cross-entropy.
+
+    `balance` weights the classes of the cross-entropy, see `mask_cross_entropy`.
+    """
     losses = distance(out.image) + mse * (out.image - target.images).square().mean((1, 2, 3))
     if target.labels is None:
         return losses
-    return losses + masks * mask_cross_entropy(out.segmentation, target.labels)
+    return losses + masks * mask_cross_entropy(out.segmentation, target.labels, balance)
 
 
-def mask_cross_entropy(segmentation: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy [N] between generated segmentations [N, K, H, W] and class ids uint8 [N, H, W]."""
-    return F.cross_entropy(SHARPNESS * segmentation, labels.long(), reduction="none").mean((1, 2))
+def mask_cross_entropy(segmentation: Tensor, labels: Tensor, balance: float = 0.0) -> Tensor:
+    """Return the cross-entropy [N] between generated segmentations [N, K, H, W] and class ids uint8 [N, H, W].
+
+    A class counts in proportion to its area in an image's labels to the power of 1 - `balance`: 0 weights all pixels
+    equally, 1 all classes.
+    """
+    errors = F.cross_entropy(SHARPNESS * segmentation, labels.long(), reduction="none")
+    if balance:
+        pixels = F.one_hot(labels.long(), segmentation.shape[1]).sum((1, 2))  # [N, K]
+        weights = pixels.clamp(min=1).float().pow(-balance).gather(1, labels.flatten(1).long()).view_as(errors)
+        errors = errors * weights / weights.mean((1, 2), keepdim=True)
+    return errors.mean((1, 2))
 
 
 def noise_penalty(maps: Sequence[Tensor]) -> Tensor:

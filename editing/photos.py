@@ -41,6 +41,27 @@ def training_crop(checkpoint: Mapping[str, Any]) -> Crop:
     return next((crop for crop in CROPS if crop != "error" and crop in crops), "error")
 
 
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """Return the paths with each folder replaced by the images in it, in the order of their names.
+
+    Folders in a folder, hidden files and files of other types are left out. Raise EditError if a folder has no images.
+    """
+    images = []
+    for path in paths:
+        if not os.path.isdir(path):
+            images.append(path)
+            continue
+        found = (
+            each for each in path.iterdir() if each.suffix.lower() in PHOTO_SUFFIXES and not each.name.startswith(".")
+        )
+        in_folder = sorted(each for each in found if each.is_file())
+        if not in_folder:
+            kinds = ", ".join(sorted(PHOTO_SUFFIXES))
+            raise EditError(f"{path} has no images ({kinds}) directly in it; give images, or the folder they are in")
+        images += in_folder
+    return images
+
+
 def find_masks(images: Sequence[Path], folder: Path) -> list[Path]:
     """Return the mask of each image: the file in `folder` with the same NFC-normalized stem and any image extension.
 

@@ -1,7 +1,8 @@
 """Pivotal tuning: train the generator to reproduce one photo from its code (Roich et al. 2021).
 
 The code found by inversion is the pivot: it stays fixed while the weights are trained. A locality loss penalizes
-changes of the samples from nearby codes, so that edits still work.
+changes of the samples from nearby codes, so that edits still work. Every second of these codes exchanges a part, as
+edits do, which is not in the paper.
 
 Shapes: D latent width, M vectors of a W+ code.
 """
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from editing.inversion import DistanceTo, Progress, ProgressCallback, Target, mask_cross_entropy, optimizer_step
+from editing.mixing import PartSelection, code_index, mix_codes
 from models import Generator
 from models.latents import to_wplus
 from utils.errors import EditError
@@ -25,10 +27,12 @@ class TuningConfig:
 
     steps: int = 300  # number of Adam steps
     rate: float = 1e-4  # learning rate
-    mse: float = 1.0  # weight of the mean square error relative to the perceptual distance
-    masks: float = 1.0  # weight of the cross-entropy between generated masks and labels
-    locality: float = 0.1  # weight of image changes at nearby codes: the locality loss
-    # Distance of nearby codes from the pivot, relative to the root mean square distance of random codes from the mean.
+    mse: float = 30.0  # weight of the mean square error relative to the perceptual distance, as in an inversion
+    masks: float = 3.0  # weight of the cross-entropy between generated masks and labels
+    balance: float = 0.5  # weights the classes of the cross-entropy, see `mask_cross_entropy`
+    locality: float = 1.0  # weight of image changes at nearby codes: the locality loss
+    # Distance from the pivot of the codes that are moved toward random ones, relative to the root mean square distance
+    # of random codes from the mean.
     reach: float = 0.5
     # Weight of segmentation changes nearby and, without labels, at the pivot; they would alter the meaning of parts.
     # Not in the paper.
@@ -73,7 +77,7 @@ def tune(
         if target.labels is None:
             loss = loss + config.segmentation * mask_change.sum()
         else:
-            cross_entropy = mask_cross_entropy(out.segmentation[:1], target.labels)[0]
+            cross_entropy = mask_cross_entropy(out.segmentation[:1], target.labels, config.balance)[0]
             loss = loss + config.segmentation * mask_change[1] + config.masks * cross_entropy
         optimizer_step(optimizer, loss)
         if callback:
@@ -85,10 +89,19 @@ def tune(
 
 @torch.no_grad()
 def _nearby_codes(generator: Generator, pivot: Tensor, config: TuningConfig) -> Iterator[Tensor]:
-    """Yield a code [1, M, D] for each step: the pivot, moved a fixed distance toward a random code."""
+    """Yield a code [1, M, D] for each step, in turn moved toward a random code, and with a part exchanged for its part.
+
+    The former are at a fixed distance from the pivot. Half of the latter exchange the base codes as well.
+    """
     source = torch.Generator().manual_seed(config.seed)
     z = torch.randn(config.steps, generator.config.latent_dim, generator=source)
     random = generator.mapping(z.to(pivot))  # [steps, D]
     usual_distance = (random - generator.mean_code()).square().mean().sqrt()
-    for offset in random[:, None, None] - pivot:
-        yield pivot + config.reach * usual_distance * offset / offset.square().mean().sqrt().clamp(min=1e-12)
+    for step, code in enumerate(random):
+        if step % 2:
+            part = int(torch.randint(generator.config.num_classes, (), generator=source))
+            parts = PartSelection((part,), base=step % 4 == 3)
+            yield mix_codes(pivot, code[None], code_index(generator.config, parts), generator.config)
+        else:
+            offset = code - pivot
+            yield pivot + config.reach * usual_distance * offset / offset.square().mean().sqrt().clamp(min=1e-12)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -110,6 +111,10 @@ class Segmenter(nn.Module):
             raise ValueError(f"images are {images.dtype} {list(images.shape)}, not uint8 [N, 3, {height}, {width}]")
         return self.network.predict(images)
 
+    def labels(self, image: np.ndarray) -> np.ndarray:
+        """Return the class of each pixel, uint8 [H, W], of one image uint8 [H, W, 3]."""
+        return self(torch.tensor(image).permute(2, 0, 1)[None])[0].numpy()
+
     def save(self, file: str | Path | BinaryIO) -> None:
         """Write the facts, and the weights in half precision."""
         state = self.network.state_dict()
@@ -145,6 +150,18 @@ def find_segmenter(
     ):
         if actual != expected:
             raise MetricError(f"{path}: its training data had {what} {actual}, not {expected}; {remedy}")
+    return segmenter
+
+
+def segmenter_for(path: Path, names: Sequence[str], resolution: Resolution, model: Path) -> Segmenter:
+    """Load a segmenter to the CPU; raise MetricError if its class names or resolution are not those of a model."""
+    segmenter = load_segmenter(path)
+    if segmenter.facts.names != tuple(names):
+        raise MetricError(f"{path} has other classes than {model}; train a segmenter on the model's data")
+    size, own = (format_resolution(each) for each in (segmenter.facts.resolution, resolution))
+    if size != own:
+        remedy = f"train a segmenter for {own} pixels"
+        raise MetricError(f"{path} takes images of {size} pixels, but the model generates {own}; {remedy}")
     return segmenter
 
 

@@ -1,6 +1,6 @@
 """Invert photos: find codes that reproduce them, to edit them with generate.py --latents.
 
-    python -m scripts.invert IMAGES... --output DIR                     with the bundled model
+    python -m scripts.invert IMAGES... --output DIR                     with the bundled model; files or folders
     python -m scripts.invert IMAGES... --output DIR --masks MASKS       guided by masks with the photos' names
     python -m scripts.invert IMAGES... --output DIR --tune 300          also tune the weights for each photo
     python -m scripts.invert IMAGES... --output DIR --init encoder --steps 100     start from an encoder's codes
@@ -20,7 +20,7 @@ weights come with a package.
 import argparse
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -37,28 +37,28 @@ from datasets.decoding import Record, refuse_contradictions
 from datasets.labels import ClassTable
 from datasets.opening import first_difference
 from editing import face_detection
-from editing.alignment import FFHQ, Frame, Square, frame_of
-from editing.encoder import encode, load_encoder
+from editing.alignment import FFHQ, Frame, frame_of
+from editing.encoder import Encoder, encode, load_encoder
 from editing.image_grids import check_grid_size
 from editing.inversion import SPACES, InversionConfig, Progress, Target
 from editing.loading import build_model, checkpoint_or_bundled, limit_threads
-from editing.photos import Alignment, crop_photo, cut_photo, find_masks, place, read_record, training_crop
+from editing.photos import Alignment, crop_photo, cut_photo, find_images, find_masks, place, read_record, training_crop
+from editing.quality import advice, mean_quality, problems, quality_table
 from editing.reconstruction import (
     COLUMNS,
     GRID,
     InversionMethod,
     Reconstruction,
-    advice,
+    guide,
     inversion_grid,
     output_names,
-    quality_table,
     reconstruct,
     write_outputs,
 )
 from editing.tuning import TuningConfig
 from metrics.agreement import confusion, mean_iou
 from metrics.perceptual import EfficientNetDistance, Lpips, PerceptualDistance, guiding_distance
-from metrics.segmenter import load_segmenter
+from metrics.segmenter import Segmenter, segmenter_for
 from models import Generator
 from models.checkpoint import BUNDLED_ENCODER, load_networks
 from utils import cli
@@ -67,9 +67,11 @@ from utils.files import check_free, make_folder, replacing
 from utils.images import save_png
 from utils.progress import progress
 from utils.reading.checks import normalized
-from utils.sizes import Resolution, Size, format_resolution, format_size, image_size
+from utils.sizes import Resolution, Size, format_size
 
 REPORT = "report.json"
+GUIDES = ("masks", "segmenter", "encoder", "none")
+GUIDE_HELP = "which masks guide the inversion (default those of --segmenter, else of --masks, else none)"
 PREPARED: dict[Crop, str] = {
     "error": "each photo",  # photos of another aspect ratio are refused
     "center": "the center of each photo (--crop pad pads it instead)",
@@ -82,20 +84,26 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     steps = InversionConfig().steps
-    add("images", nargs="+", type=Path, metavar="IMAGES", help="photos, at least as large as the model's images")
+    add(
+        "images",
+        nargs="+",
+        type=Path,
+        metavar="IMAGES",
+        help="photos at least as large as the model's images, or folders",
+    )
     add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
     add("--output", type=Path, required=True, help="folder to write to; existing files are kept")
     add("--overwrite", action="store_true", help="replace files of the same name")
-    guides = parser.add_mutually_exclusive_group()
-    guides.add_argument("--masks", type=Path, help="folder with a mask of the same name for each photo")
-    guides.add_argument("--segmenter", type=Path, help="file of scripts.train_segmenter that predicts the masks")
+    add("--masks", type=Path, help="folder with a mask of the same name for each photo")
+    add("--segmenter", type=Path, help="file of scripts.train_segmenter that predicts masks")
+    add("--guide", choices=GUIDES, help=GUIDE_HELP)
     add("--classes", default="", help=f"class table of the masks (default their {CLASSES_FILE}, or the checkpoint's)")
     add("--read-by", choices=READ_BY, default="auto", help="how to read masks with ids and colours (default auto)")
     add("--crop", choices=CROPS, help="for photos of another shape (default that of the checkpoint's training data)")
     aligns = "turn and cut photos to the largest face: auto if it is out of place, on always, off never (default auto)"
     add("--align", choices=("auto", "on", "off"), default="auto", help=aligns)
     add("--space", choices=SPACES, default="wplus", help="what is optimized (default wplus)")
-    add("--init", choices=("mean", "encoder"), default="mean", help="initial codes (default mean: the mean code)")
+    add("--init", choices=("mean", "encoder"), help="initial codes (default encoder if there is one, else the mean)")
     add("--encoder", type=Path, help="file of scripts.train_encoder (default that of the bundled model)")
     add("--steps", type=int, default=steps, help=f"inversion steps (default {steps}); 0 keeps the initial codes")
     add("--tune", type=int, default=0, metavar="STEPS", help="steps of tuning the weights for each photo (default 0)")
@@ -115,16 +123,23 @@ class LoadedModel(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> None:
     """Invert all photos; check options, photos and output files before the first file is written."""
     args = parse(argv)
+    args.images = find_images(args.images)
+    # The bundled encoder is for the bundled model.
+    args.init = args.init or ("encoder" if args.encoder or not args.checkpoint else "mean")
     device = cli.usable_device(args.device)
     checkpoint = checkpoint_or_bundled(args.checkpoint)
     networks = load_networks(checkpoint)
     generator, classes = build_model(networks, device)
     model, trained_on = LoadedModel(checkpoint, generator, classes), networks.provenance()
-    guide, reported = perceptual_distances(args.lpips, generator)
-    method = choose_method(args, guide, reported, model)
+    closeness, reported = perceptual_distances(args.lpips, generator)
+    resolution = generator.config.resolution
+    segmenter = segmenter_for(args.segmenter, classes.names, resolution, checkpoint) if args.segmenter else None
+    method = choose_method(args, (closeness, reported), model, segmenter)
     check_output(args, generator.config.image_size)
     crop = args.crop or training_crop(networks.contents)
     photos, alignments = read_photos(args, model, crop)
+    if segmenter and not args.masks:
+        photos = [photo._replace(label=segmenter.labels(photo.image)) for photo in photos]
 
     ops.set_mode(args.ops, device.type)
     limit_threads(generator)
@@ -139,17 +154,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     for path, (square, _), result in zip(args.images, alignments, inverted, strict=True):
         write_outputs(result, args.output / path.stem, classes, trained_on)
         results.append(result)
-        entries.append(report_entry(path, square, result, reported.name, method.inversion))
+        quality = report_entry(path, result, reported.name, method.inversion, classes, chosen_guide(args))
+        entries.append({**quality, "square": square and square._asdict()})
 
     report = {
         "init": args.init,
         "encoder": str(args.encoder or BUNDLED_ENCODER) if args.init == "encoder" else None,
+        "guide": chosen_guide(args),
+        "segmenter": args.segmenter and str(args.segmenter),
         "checkpoint": str(model.path),
         "trained_on": trained_on,
         "crop": crop,
         "perceptual": reported.name,
         "inversion": asdict(method.inversion),
         "tuning": method.tuning and asdict(method.tuning),
+        "mean": mean_quality(entries, reported.name),
         "images": entries,
     }
     with replacing(args.output / REPORT) as partial:
@@ -173,23 +192,43 @@ def perceptual_distances(lpips: Path | None, generator: Generator) -> tuple[Perc
     return guide, reported
 
 
+def chosen_guide(args: argparse.Namespace) -> str:
+    """Return which masks guide the inversion, one of GUIDES; raise ConfigError if they are not given."""
+    if args.guide in ("masks", "segmenter") and not getattr(args, args.guide):
+        raise ConfigError(f"--guide {args.guide} needs --{args.guide}: add it, or choose another --guide")
+    return args.guide or ("segmenter" if args.segmenter else "masks" if args.masks else "none")
+
+
 def choose_method(
-    args: argparse.Namespace, guide: PerceptualDistance, reported: PerceptualDistance, model: LoadedModel
+    args: argparse.Namespace,
+    distances: tuple[PerceptualDistance, PerceptualDistance],
+    model: LoadedModel,
+    segmenter: Segmenter | None,
 ) -> InversionMethod:
-    """Return the settings of the inversion, with the loaded encoder if --init encoder is given."""
-    if args.encoder and args.init == "mean":
-        raise ConfigError("--encoder has no effect without --init encoder: add --init encoder, or leave out --encoder")
+    """Return the settings of the inversion, with the encoder if it is needed; distances as `perceptual_distances`."""
+    which = chosen_guide(args)
+    encoder: Encoder | None = None
+    if args.init == "encoder" or which == "encoder":
+        encoder = load_encoder(args.encoder or BUNDLED_ENCODER, model.generator)
+    elif args.encoder:
+        raise ConfigError(
+            "--encoder has no effect without --init encoder or --guide encoder: add one, or leave out --encoder"
+        )
 
     def agreement(generated: Tensor, target: Tensor) -> float:
         return mean_iou(confusion(generated, target, model.classes.num_classes))
 
+    def guided(target: Target) -> Target:
+        segment, guiding_encoder = segmenter if which == "segmenter" else None, encoder if which == "encoder" else None
+        return guide(target.images, model.generator, segment=segment, encoder=guiding_encoder)
+
     inversion = InversionConfig(space=args.space, steps=args.steps)
     tuning = TuningConfig(steps=args.tune) if args.tune else None
-    init: Callable[[Target], Tensor] | None = None
-    if args.init == "encoder":
-        encoder = load_encoder(args.encoder or BUNDLED_ENCODER, model.generator)
-        init = partial(encode, encoder, model.generator)
-    return InversionMethod(guide.toward, reported.toward, agreement, inversion, tuning, init)
+    init = partial(encode, encoder, model.generator) if encoder and args.init == "encoder" else None
+    closeness, reported = (distance.toward for distance in distances)
+    return InversionMethod(
+        closeness, reported, agreement, inversion, tuning, init, None if which == "masks" else guided
+    )
 
 
 def check_output(args: argparse.Namespace, size: Size) -> None:
@@ -197,8 +236,6 @@ def check_output(args: argparse.Namespace, size: Size) -> None:
     check_grid_size(len(args.images) * len(COLUMNS), size, "invert fewer photos at once")
     first_of: dict[str, Path] = {}
     for path in args.images:
-        if path.is_dir():
-            raise EditError(f"{path} is a folder: give the images in it, such as {path / '*.png'}")
         other = first_of.setdefault(normalized(path.stem), path)
         if other is not path:
             raise EditError(f"{path} and {other} would get the same output names: give each another --output")
@@ -208,20 +245,11 @@ def check_output(args: argparse.Namespace, size: Size) -> None:
 
 
 def read_photos(args: argparse.Namespace, model: LoadedModel, crop: Crop) -> tuple[list[Resized], list[Alignment]]:
-    """Return all photos at the model's size, with labels if --masks or --segmenter is given, and what --align did."""
+    """Return all photos at the model's size, with labels if --masks is given, and what --align did."""
     masks: Sequence[Path | None] = find_masks(args.images, args.masks) if args.masks else [None] * len(args.images)
     classes, resolution = mask_classes(args, model), model.generator.config.resolution
     if args.read_by == "auto":
         refuse_contradictions(filter(None, masks), classes)
-    segmenter = load_segmenter(args.segmenter) if args.segmenter else None
-    if segmenter and segmenter.facts.names != model.classes.names:
-        raise EditError(f"{args.segmenter} has other classes than {model.path}; train a segmenter on the model's data")
-    if segmenter and image_size(segmenter.facts.resolution) != image_size(resolution):
-        size, own = (format_resolution(each) for each in (segmenter.facts.resolution, resolution))
-        raise EditError(
-            f"{args.segmenter} takes images of {size} pixels, but the model generates {own}; "
-            f"train a segmenter for {own} pixels"
-        )
     frame, photos, alignments = frame_of_faces(args, model), [], []
     for path, mask in zip(args.images, masks, strict=True):
         record = read_record(path, mask, classes, args.read_by)
@@ -230,9 +258,6 @@ def read_photos(args: argparse.Namespace, model: LoadedModel, crop: Crop) -> tup
             photo = cut_photo(record, alignment.square, resolution)
         else:
             photo = crop_photo(record, path, resolution, crop)
-        if segmenter:
-            batch = torch.tensor(photo.image).permute(2, 0, 1)[None]  # uint8 [1, 3, H, W]
-            photo = photo._replace(label=segmenter(batch)[0].numpy())
         photos.append(photo)
         alignments.append(alignment)
     return photos, alignments
@@ -302,18 +327,18 @@ def in_batches(
 
 
 def report_entry(
-    path: Path, square: Square | None, result: Reconstruction, perceptual: str, inversion: InversionConfig
+    path: Path, result: Reconstruction, perceptual: str, inversion: InversionConfig, classes: ClassTable, guide: str
 ) -> dict[str, Any]:
     """Return the entry for a photo in report.json."""
-    before, is_guided = result.untuned_quality, result.photo.label is not None
+    before, names = result.untuned_quality, classes.names
+    found, is_guided = problems(result.quality, names, perceptual), guide in ("masks", "segmenter")
     return {
         "name": path.stem,
         "source": str(path),
-        "square": square and square._asdict(),
-        **result.quality.to_dict(perceptual),
+        **result.quality.to_dict(perceptual, names),
         "seconds": round(result.seconds, 2),
-        "before_tuning": before and before.to_dict(perceptual),
-        "advice": advice(result.quality, perceptual, inversion, guided=is_guided, tuned=before is not None),
+        "before_tuning": before and before.to_dict(perceptual, names),
+        "advice": advice(found, inversion, guided=is_guided, tuned=before is not None),
     }
 
 

@@ -74,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             page = launch(model, uploads, args.seed, host, args.port)
         except OSError:  # another program took the port while the model was loading
             raise ConfigError(f"cannot listen on {host}, port {args.port}; choose another --port or --host") from None
+        threading.Thread(target=uploads.warm_up, daemon=True).start()
         stopped = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopped.set())

@@ -19,7 +19,7 @@ import generate
 from datasets.synthetic_faces import draw_face
 from editing.image_grids import with_captions
 from editing.loading import load_model
-from editing.reconstruction import POOR_DISTANCE, POOR_MIOU, POOR_PSNR
+from editing.quality import POOR_DISTANCE, POOR_MIOU, POOR_PSNR
 from models.checkpoint import bundled_model
 from scripts import prepare_data
 from tests.conftest import TINY_OPTIONS

@@ -165,6 +165,18 @@ class Handlers:
         session = Form.from_values(*values).session
         yield from self._show_progress(self.long_edits.paint(session, str(event.labels)), "Following the painting")
 
+    def show_crop(self, session: Session) -> Updates:
+        """Show the photo of the current step, and its crop to move."""
+        photo, (height, width) = session.current.photo, self.model.config.image_size
+        return {self.layout.crop: markup.crop_tool(photo, height / width) if photo else ""}
+
+    def recrop(self, event: gr.EventData, *values: Any) -> Iterator[Updates]:
+        """Invert another crop of the current step's photo; yield updates with previews, then one with the result."""
+        session = Form.from_values(*values).session
+        photo, name = session.current.photo, session.original.name
+        if photo:
+            yield from self._show_progress(self.uploads.recrop(name, photo, event.square), f"Matching {name}")
+
     def copy(self, *values: Any) -> Iterator[Updates]:
         """Take the selected part from the other face; yield updates with previews, if any, then the result."""
         form = Form.from_values(*values)
@@ -229,6 +241,7 @@ class Handlers:
             layout.undo: gr.update(interactive=session.can_undo),
             layout.redo: gr.update(interactive=session.can_redo),
             layout.pin: "Unpin" if session.is_pinned else "Pin",
+            layout.move_crop: gr.update(visible=session.current.photo is not None),
             layout.toggle: gr.update(value=toggle, interactive=model.is_part(part)),
             layout.lock: gr.update(value=lock, interactive=model.is_part(part)),
             layout.resample: resample_label(part),

@@ -59,7 +59,8 @@ class PageLayout:
     def outputs(self) -> list[Any]:
         """Components that an edit can update."""
         displays = [self.images, self.history, self.status]
-        buttons = [self.undo, self.redo, self.pin, self.toggle, self.lock, self.resample, self.copy]
+        buttons = [self.undo, self.redo, self.pin, self.move_crop, self.toggle, self.lock]
+        buttons += [self.resample, self.copy]
         sliders = [self.blend, *self.placement, *self.directions, *self.controls]
         return [self.session, self.part, *displays, *buttons, self.remove_background, *sliders]
 
@@ -79,10 +80,12 @@ class PageLayout:
         images = markup.image_panels(self.model, session, EVERYTHING)
         self.images = gr.HTML(images, elem_id="studio-view", **html)
         gr.HTML(markup.paint_tools(), elem_id="studio-paint-tools", apply_default_css=False)
+        self.crop = gr.HTML("", elem_id="studio-crop", **html)
         with gr.Row(elem_id="studio-history"):
             self.undo = gr.Button("Undo", size="sm", interactive=False, elem_id="studio-undo")
             self.redo = gr.Button("Redo", size="sm", interactive=False, elem_id="studio-redo")
             self.pin = gr.Button("Pin", size="sm", elem_id="studio-pin")
+            self.move_crop = gr.Button("Move crop", size="sm", visible=False, elem_id="studio-move-crop")
             self.history = gr.HTML(markup.history(self.model, session), elem_id="studio-steps", **html)
         with gr.Row(elem_id="studio-now"):
             self.status = gr.HTML(markup.status(session.current.name), elem_id="studio-status", apply_default_css=False)

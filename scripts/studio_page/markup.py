@@ -15,11 +15,11 @@ from PIL import Image
 
 from scripts.studio_page.model import CodeSelection, EditedImage, StudioModel
 from scripts.studio_page.previews import Preview
-from scripts.studio_page.session import Session
+from scripts.studio_page.session import Photo, Session
 from utils.images import colorize, overlay
 
 STYLE = Path(__file__).with_name("studio.css")
-PAGE_SCRIPTS = [Path(__file__).with_name(name) for name in ("page.js", "paint.js")]  # for the whole page
+PAGE_SCRIPTS = [Path(__file__).with_name(name) for name in ("page.js", "paint.js", "crop.js")]  # for the whole page
 SCRIPT = Path(__file__).with_name("studio.js")  # for images, history and variations
 THUMBNAIL = 64  # maximum side length in pixels
 OPACITY = 0.65  # of the colour over the selected part
@@ -41,7 +41,7 @@ def image_panels(model: StudioModel, session: Session, part: str) -> str:
     step, current, original = session.current, model.generate(session.current), model.generate(session.original)
     layers = {"start": original.image, "parts": _overlay(current, palette, model, part)}
     if step.photo is not None:
-        layers["photo"] = step.photo
+        layers["photo"] = step.photo.image
     masks = {"start": colorize(original.labels, palette)}
     ids = f'<img class="studio-ids" src="{_image_uri(current.labels, "png")}" alt="" hidden>'
     return _row(_panel("image", current.image, layers), _panel("mask", colorize(current.labels, palette), masks, ids))
@@ -75,6 +75,20 @@ def _panel(caption: str, current: np.ndarray, layers: Mapping[str, np.ndarray], 
     return (
         f'<figure class="{kind}" data-panel="{caption}"><div>{now}{others}{extra}</div>'
         f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def crop_tool(photo: Photo, shape: float) -> str:
+    """Return HTML that shows a whole photo, and its crop of height / width `shape` to move; see crop.js."""
+    x, y, size, angle = photo.square
+    return (
+        f'<div class="studio-crop" data-x="{x}" data-y="{y}" data-size="{size}" data-angle="{angle}" data-shape="{shape}">'
+        f'<div class="studio-whole"><img src="{data_uri(photo.whole, "image/jpeg")}" alt="the whole photo" draggable="false">'
+        '<div class="studio-square" tabindex="0" role="application" aria-label="crop; move it with the arrow keys"></div>'
+        '</div><div class="studio-crop-tools"><label>Size <input data-field="size" type="range"></label>'
+        '<label>Turn <input data-field="angle" type="range" min="-180" max="180" step="1"></label>'
+        '<button type="button" data-action="use">Use this crop</button>'
+        '<button type="button" data-action="close">Close</button></div></div>'
     )
 
 

@@ -119,6 +119,7 @@ def _connect_edits(layout: PageLayout, handlers: Handlers) -> None:
     for thumbnails in (layout.history, layout.variations):
         connect(thumbnails.click, handlers.click_thumbnail, trigger_mode="always_last")
     connect(layout.new.click, handlers.begin)
+    _connect(layout.move_crop.click, handlers.show_crop, [layout.session], [layout.crop])
     select = handlers.edit(lambda form: form.session)
     connect(partial(gr.on, [layout.part.input, layout.kind.input]), select, trigger_mode="always_last")
     sliders: list[tuple[list[gr.Slider], Callable[[Form], Session]]] = [
@@ -142,6 +143,7 @@ def _connect_long_edits(layout: PageLayout, handlers: Handlers) -> None:
     ):
         received = _connect(button.upload, handlers.receive, [button], [layout.uploaded, layout.status])
         events.append((received.success, handler, [layout.uploaded, *inputs], None))
+    events.append((layout.crop.submit, handlers.recrop, layout.inputs, None))
     events.append((layout.images.submit, handlers.paint, layout.inputs, PAINTED))
     events.append((layout.copy.click, handlers.copy, layout.inputs, None))
     running = []

@@ -35,6 +35,14 @@ class SliderState(NamedTuple):
     values: tuple[float, ...]
 
 
+class Photo(NamedTuple):
+    """A photo that was inverted."""
+
+    image: np.ndarray  # uint8 [H, W, 3], the part of the photo that was inverted
+    whole: bytes  # JPEG file of the whole photo, reduced
+    square: tuple[float, ...]  # that part in pixels of `whole`: x, y, size, angle, see editing.alignment.Square
+
+
 @dataclass(frozen=True, eq=False)
 class EditStep:
     """One image of the history; compared and hashed by identity, so that generated images can be cached."""
@@ -44,7 +52,7 @@ class EditStep:
     shown: tuple[bool, ...]  # for each of the K parts, False if it is switched off
     placement: Placement = DEFAULT_PLACEMENT
     background: Tensor | None = None  # features [1, F, h, w] that replace those of the background part
-    photo: np.ndarray | None = None  # uint8 [H, W, 3], the photo that the original of this step reconstructs
+    photo: Photo | None = None  # the photo that the original of this step reconstructs
     is_original: bool = False  # True for a newly opened image, the original of later steps
     slider_state: SliderState | None = None  # set if the step was made with sliders
 
@@ -98,7 +106,7 @@ class Session:
         """Go one step forward, if possible."""
         return self.go_to(self.position + 1) if self.can_redo else self
 
-    def open(self, name: str, codes: Tensor, photo: np.ndarray | None = None) -> "Session":
+    def open(self, name: str, codes: Tensor, photo: Photo | None = None) -> "Session":
         """Append another image, given by a W+ code [1, M, D], with all parts switched on."""
         shown = (True,) * len(self.current.shown)
         return self._append(self.position, EditStep(name, codes, shown, photo=photo, is_original=True))

@@ -6,9 +6,8 @@ maps, p photos, H x W images.
 
 import io
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -16,20 +15,23 @@ from torch import Tensor
 
 from editing.direction_files import fingerprint
 from models import Generator
-from scripts.studio_page.session import EditStep, Placement, Session, SliderState
+from scripts.studio_page.session import EditStep, Photo, Placement, Session, SliderState
 from utils.errors import EditError, ReadingError
 from utils.reading.arrays import read_arrays
 
 SESSION_SUFFIX = ".ssgan"
 VERSION = 1
-_FIELDS = ("session", "codes", "backgrounds", "photos")
+_FIELDS = ("session", "codes", "backgrounds", "photos", "wholes", "squares")
 _MAX_STEPS = 1000  # steps and pinned steps of a file
 _MAX_TEXT = 2**20  # characters
+
+Value = TypeVar("Value")
 
 
 def pack(session: Session, generator: Generator) -> bytes:
     """Return the content of a session file."""
-    codes, backgrounds, photos = _Distinct(), _Distinct(), _Distinct()
+    codes, backgrounds = _Distinct[Tensor](), _Distinct[Tensor]()
+    photos = _Distinct[Photo]()
 
     def to_dict(step: EditStep) -> dict[str, Any]:
         return {
@@ -55,13 +57,16 @@ def pack(session: Session, generator: Generator) -> bytes:
         "position": session.position,
         "locked": sorted(session.locked),
     }
+    content["wholes"] = [len(photo.whole) for photo in photos.values]  # bytes of each, one after the other
     stream = io.BytesIO()
     np.savez_compressed(
         stream,
         session=np.asarray(json.dumps(content)),
-        codes=codes.stack(),
-        backgrounds=backgrounds.stack(),
-        photos=photos.stack(),
+        codes=_stack([value[0].float().cpu().numpy() for value in codes.values]),
+        backgrounds=_stack([value[0].float().cpu().numpy() for value in backgrounds.values]),
+        photos=_stack([photo.image for photo in photos.values]),
+        wholes=np.frombuffer(b"".join(photo.whole for photo in photos.values), np.uint8),
+        squares=np.array([photo.square for photo in photos.values], np.float64).reshape(-1, 4),
     )
     return stream.getvalue()
 
@@ -96,10 +101,10 @@ def _parse(content: dict[str, Any], arrays: dict[str, np.ndarray], generator: Ge
     codes, backgrounds = (
         [torch.from_numpy(each)[None].to(weight) for each in _finite(arrays[name])] for name in ("codes", "backgrounds")
     )
-    photos = list(arrays["photos"])
+    photos = _photos(content["wholes"], arrays)
     _check(0 < len(content["steps"]) <= _MAX_STEPS)
     _check(all(each.shape[1:] == (config.num_codes, config.latent_dim) for each in codes))
-    _check(all(each.dtype == np.uint8 and each.shape == (*config.image_size, 3) for each in photos))
+    _check(all(each.image.dtype == np.uint8 and each.image.shape == (*config.image_size, 3) for each in photos))
     _check(all(each.shape == (1, config.feature_channels, *config.coarse_size) for each in backgrounds))
 
     def step(fields: dict[str, Any]) -> EditStep:
@@ -128,6 +133,15 @@ def _parse(content: dict[str, Any], arrays: dict[str, np.ndarray], generator: Ge
     return Session(history, content["position"], pins, locked)
 
 
+def _photos(lengths: list[int], arrays: dict[str, np.ndarray]) -> list[Photo]:
+    images, wholes, squares = (arrays[name] for name in ("photos", "wholes", "squares"))
+    _check(wholes.dtype == np.uint8 and sum(map(_index, lengths)) == len(wholes))
+    _check(squares.shape == (len(lengths), 4) and bool(np.isfinite(squares).all()) and len(images) == len(lengths))
+    ends = np.cumsum(lengths, dtype=np.int64)
+    contents = [wholes[end - length : end].tobytes() for end, length in zip(ends, lengths, strict=True)]
+    return [Photo(*each) for each in zip(images, contents, map(tuple, squares.tolist()), strict=True)]
+
+
 def _index(value: Any) -> int:
     _check(type(value) is int and value >= 0)
     return int(value)
@@ -143,25 +157,22 @@ def _finite(values: np.ndarray) -> np.ndarray:
     return values
 
 
-class _Distinct:
-    """Arrays without repetitions; steps that share an array refer to the same index."""
+def _stack(values: list[np.ndarray]) -> np.ndarray:
+    return np.stack(values) if values else np.zeros(0, np.float32)
+
+
+class _Distinct(Generic[Value]):
+    """Values without repetitions; steps that share a value refer to the same index."""
 
     def __init__(self) -> None:
         self._places: dict[int, int] = {}
-        self._values: list[Tensor | np.ndarray] = []  # also keeps the objects, so that no other gets their id
+        self.values: list[Value] = []  # also keeps the objects, so that no other gets their id
 
-    def add(self, value: Tensor | np.ndarray | None) -> int | None:
-        """Return the index of an array, [1, ...] as a tensor; None for None."""
+    def add(self, value: Value | None) -> int | None:
+        """Return the index of a value; None for None."""
         if value is None:
             return None
         if id(value) not in self._places:
-            self._places[id(value)] = len(self._values)
-            self._values.append(value)
+            self._places[id(value)] = len(self.values)
+            self.values.append(value)
         return self._places[id(value)]
-
-    def stack(self) -> np.ndarray:
-        """Return all arrays along a new first axis; without any, an empty array of float32."""
-        arrays: Sequence[np.ndarray] = [
-            value[0].float().cpu().numpy() if isinstance(value, Tensor) else value for value in self._values
-        ]
-        return np.stack(arrays) if arrays else np.zeros(0, np.float32)

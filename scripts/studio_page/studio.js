@@ -1,4 +1,4 @@
-// Runs for the images, the history and the variations; Gradio provides `element`, `trigger` and `watch`.
+// Runs for the images, the history, the variations and the crop; Gradio provides `element`, `trigger` and `watch`.
 element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-step], [data-pin], [data-seed]");
   if (button) {
@@ -11,9 +11,8 @@ element.addEventListener("click", (event) => {
     trigger("click", { x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height });
   }
 });
-if (element.querySelector(".studio-panels") || element.id === "studio-view") {
-  window.studioSubmit = (labels) => trigger("submit", { labels });
-}
+if (element.closest("#studio-view")) window.studioSubmit = (labels) => trigger("submit", { labels });
+if (element.closest("#studio-crop")) window.studioSubmitCrop = (square) => trigger("submit", { square });
 
 // After an update, keep the keyboard's focus on its step, and scroll the current step into view.
 const name = (button) => button && (button.dataset.step ? `[data-step="${button.dataset.step}"]` : `[data-pin="${button.dataset.pin}"]`);
@@ -26,4 +25,5 @@ watch("value", () => {
   const current = element.querySelector("[data-step][aria-current]");
   if (current) current.parentElement.scrollLeft = current.offsetLeft - current.parentElement.clientWidth / 2;
   window.studioPanelsChanged();
+  window.studioShowCrop();
 });

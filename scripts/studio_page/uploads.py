@@ -4,40 +4,45 @@ Shapes: N generated images, M = B + 2K vectors of a W+ code (B base layers, K pa
 channels, H x W images, h x w coarse maps.
 """
 
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 import numpy as np
+import PIL.Image
 import torch
 from torch import Tensor
 
+from datasets.crop_and_resize import Resized, cropped_size
 from datasets.data_config import Crop
-from datasets.decoding import SUFFIXES
-from datasets.transforms import images_to_float, segmentation_to_labels
+from datasets.transforms import images_to_float
+from editing import face_detection
+from editing.alignment import FFHQ, Frame, Square, cut, frame_of
 from editing.background import fit_background
 from editing.codes import CODE_FILES, load_codes
 from editing.encoder import Encoder, encode
-from editing.generation import generate
-from editing.inversion import InversionConfig, ProgressCallback, Target, invert, psnr
-from editing.photos import read_photo
-from editing.reconstruction import POOR_PSNR
+from editing.inversion import InversionConfig, ProgressCallback, Target, invert
+from editing.photos import PHOTO_SUFFIXES, crop_photo, place, read_photo, read_record
+from editing.quality import problems
+from editing.reconstruction import guide, measure
 from metrics.perceptual import EfficientNetDistance, guiding_distance
 from models.latents import to_wplus
 from scripts.studio_page.model import StudioModel
 from scripts.studio_page.previews import Finished, Images, Preview, Turns, Waiting
-from scripts.studio_page.session import EditStep
+from scripts.studio_page.session import EditStep, Photo
 from scripts.studio_page.session_file import SESSION_SUFFIX, unpack
-from utils.errors import DataError, EditError
+from utils.errors import DataError, EditError, UserError
+from utils.images import open_image
 
-IMAGE_SUFFIXES = tuple(sorted(SUFFIXES))
+IMAGE_SUFFIXES = tuple(sorted(PHOTO_SUFFIXES))
 UPLOAD_SUFFIXES = (SESSION_SUFFIX, *CODE_FILES, *IMAGE_SUFFIXES)
 MAX_UPLOAD_BYTES = 20 * 2**20
+MAX_WHOLE = 768  # pixels of the longer side of a photo that is kept, to move its crop
 
 
 @dataclass(frozen=True)
@@ -59,14 +64,6 @@ class UploadedFile:
                 raise EditError(str(error).replace(str(path), path.name)) from None
 
 
-class Inverted(NamedTuple):
-    """A photo and the code that reproduces it."""
-
-    photo: np.ndarray  # uint8 [H, W, 3]
-    codes: Tensor  # [1, M, D]
-    advice: str  # "" if the reconstruction is good
-
-
 class Uploads:
     """Loader of uploaded files. Inversion starts from the codes that `encoder` predicts, or else from the mean code."""
 
@@ -74,7 +71,7 @@ class Uploads:
         self.model = model
         self.encoder = encoder
         self.uploaded: WeakValueDictionary[Path, UploadedFile] = WeakValueDictionary()
-        self.crop: Crop = "center" if crop == "error" else crop  # users cannot crop a photo in the page
+        self.crop: Crop = "center" if crop == "error" else crop  # of photos without a face
         self.inversion = InversionConfig(steps=steps)
         self.turns = Turns()  # also used by other optimizations
 
@@ -83,6 +80,13 @@ class Uploads:
         """Perceptual distance for inversion; raises MetricError if a package is missing."""
         device = self.model.generator.compositing.weight.device
         return guiding_distance(max(self.model.config.image_size)).to(device).to(memory_format=torch.channels_last)
+
+    def warm_up(self) -> None:
+        """Load what the first photo needs, so that it does not wait; packages that are missing are reported then."""
+        with suppress(UserError):
+            _ = self.frame, self.distance
+        if face_detection.is_available():
+            face_detection.find_faces(PIL.Image.new("RGB", (256, 256)))
 
     def receive(self, path: Path) -> UploadedFile:
         """Move an uploaded file from disk to memory, where it can wait for its turn; raise EditError if it is gone.
@@ -112,41 +116,68 @@ class Uploads:
                 codes = to_wplus(codes[:1], self.model.config).clone()
                 yield Finished(name, lambda session: session.open(name, codes), advice)
             else:
-                inverted = yield from self._invert(path)
-                photo, codes = inverted.photo, inverted.codes
-                yield Finished(name, lambda session: session.open(name, codes, photo), inverted.advice)
+                yield from self._invert(name, self._photo(path))
 
-    def _invert(self, path: Path) -> Generator[Waiting | Preview, None, Inverted]:
-        """Invert a photo: yield previews, and return its code."""
-        photo, image = self._read(path, self.crop, UPLOAD_SUFFIXES)
+    @cached_property
+    def frame(self) -> Frame:
+        """Position of the faces in the model's images."""
+        return frame_of(self.model.generator, self.model.classes) or FFHQ
+
+    def _photo(self, path: Path) -> Photo:
+        """Read a photo, and cut it so that the largest face is where the model's images have it."""
+        if path.suffix.lower() not in UPLOAD_SUFFIXES:
+            raise EditError(
+                f"{path.name} has an unsupported type: upload one of the types {', '.join(UPLOAD_SUFFIXES)}"
+            )
+        resolution = self.model.config.resolution
+        record = read_record(path, None, self.model.classes)
+        size = (record.image.height, record.image.width)
+        faces = face_detection.find_faces(record.image) if face_detection.is_available() else []
+        square = place(size, faces, self.frame, resolution, self.crop).square
+        if square is None:
+            image = crop_photo(record, path, resolution, self.crop).image
+            square = Square(size[1] / 2, size[0] / 2, min(cropped_size(size, resolution, self.crop)), 0.0)
+        else:
+            image = np.asarray(cut(record.image, square, resolution))
+        scale = min(1.0, MAX_WHOLE / max(size))
+        whole = record.image.resize((round(scale * size[1]), round(scale * size[0])), PIL.Image.Resampling.LANCZOS)
+        stream = io.BytesIO()
+        whole.save(stream, "jpeg", quality=90)
+        x, y, side, angle = square
+        return Photo(image, stream.getvalue(), (scale * x, scale * y, scale * side, angle))
+
+    def recrop(self, name: str, photo: Photo, square: Sequence[float]) -> Iterator[Waiting | Preview | Finished]:
+        """Invert another part of a photo; `square` is a `Square` in pixels of `photo.whole`.
+
+        Raises:
+            EditError: if the square cannot be cut from the photo.
+        """
+        try:
+            whole = open_image(io.BytesIO(photo.whole)).convert("RGB")
+        except Exception:  # of any type, if a session file was damaged
+            raise EditError(f"the photo of {name} is damaged: open the photo again") from None
+        image = np.asarray(cut(whole, Square(*square), self.model.config.resolution))
+        yield from self._invert(name, photo._replace(image=image, square=tuple(square)))
+
+    def _invert(self, name: str, photo: Photo) -> Iterator[Waiting | Preview | Finished]:
+        """Invert a photo: yield previews, then the result."""
         generator = self.model.generator
+        image = self._to_floats(photo.image)
 
         def optimize(callback: ProgressCallback) -> Tensor:
-            target, start = Target(image), None
-            if self.encoder:  # guide the optimization by the masks of the encoder's codes, so that no part is lost
-                start = encode(self.encoder, generator, target)
-                with torch.no_grad():
-                    target = Target(image, segmentation_to_labels(generator.synthesis(start).segmentation))
+            target = guide(image, generator, encoder=self.encoder)  # masks guide, so that no part is lost
+            start = encode(self.encoder, generator, Target(image)) if self.encoder else None
             return invert(generator, target, self.distance.toward, self.inversion, start=start, callback=callback).codes
 
         def preview(images: np.ndarray) -> Images:
-            difference = np.abs(images[0].astype(np.int16) - photo).astype(np.uint8)
-            return {"reconstruction": images[0], "photo": photo, "difference": difference}
+            return {"reconstruction": images[0], "photo": photo.image}
 
-        yield Preview(0.0, preview(np.full_like(photo, 128)[None]))
+        yield Preview(0.0, preview(np.full_like(photo.image, 128)[None]))
         codes = yield from self.turns.run(optimize, preview)
-        [sample] = generate(generator, codes)
-        quality = psnr(float(np.square((sample.image.astype(float) - photo) / 255).mean()))
-        if quality >= POOR_PSNR:
-            return Inverted(photo, codes, "")
-        return Inverted(
-            photo,
-            codes,
-            (
-                f"the reconstruction is poor (PSNR {quality:.1f} dB): crop the photo so that the face has the same size"
-                " and position as in generated images"
-            ),
-        )
+        _, quality = measure(generator, codes, Resized(photo.image, None))
+        found = problems(quality, self.model.classes.names)
+        advice = f"The reconstruction is poor ({', '.join(found)}): move the crop." if found else ""
+        yield Finished(name, lambda session: session.open(name, codes, photo), advice)
 
     def open_background(self, uploaded: UploadedFile, step: EditStep) -> Iterator[Waiting | Preview | Finished]:
         """Reconstruct a photo as the background of an edit step: yield previews, then the result.
@@ -155,7 +186,8 @@ class Uploads:
             EditError: if the file cannot be used.
         """
         with uploaded.on_disk() as path:
-            photo, image = self._read(path, "center", IMAGE_SUFFIXES)
+            photo = self._read_background(path)
+            image = self._to_floats(photo)
             generator, scene = self.model.generator, self.model.scene(step)
             # Also optimize the background alone, for positions that the face covers now.
             codes = step.codes.expand(2, -1, -1)
@@ -173,11 +205,17 @@ class Uploads:
             name = f"background: {path.name}"
             yield Finished(name, lambda session: session.edit(name, lambda step: replace(step, background=features)))
 
-    def _read(self, path: Path, crop: Crop, suffixes: Sequence[str]) -> tuple[np.ndarray, Tensor]:
-        """Return a photo as uint8 [H, W, 3], and as floats [1, 3, H, W] in [-1, 1] on the generator's device."""
-        if path.suffix.lower() not in suffixes:
-            raise EditError(f"{path.name} has an unsupported type: upload one of the types {', '.join(suffixes)}")
-        model = self.model
-        photo = read_photo(path, None, model.classes, model.config.resolution, crop).image
-        image = images_to_float(torch.tensor(photo).permute(2, 0, 1)[None])
-        return photo, image.to(model.generator.compositing.weight.device)
+    def _read_background(self, path: Path) -> np.ndarray:
+        """Return the center of a photo, uint8 [H, W, 3]."""
+        _check_type(path, IMAGE_SUFFIXES)
+        return read_photo(path, None, self.model.classes, self.model.config.resolution, "center").image
+
+    def _to_floats(self, image: np.ndarray) -> Tensor:
+        """Return an image, uint8 [H, W, 3], as floats [1, 3, H, W] in [-1, 1] on the generator's device."""
+        batch = images_to_float(torch.tensor(image).permute(2, 0, 1)[None])
+        return batch.to(self.model.generator.compositing.weight.device)
+
+
+def _check_type(path: Path, suffixes: Sequence[str]) -> None:
+    if path.suffix.lower() not in suffixes:
+        raise EditError(f"{path.name} has an unsupported type: upload one of the types {', '.join(suffixes)}")

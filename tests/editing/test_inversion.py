@@ -13,6 +13,7 @@ from editing.inversion import (
     Space,
     Target,
     invert,
+    mask_cross_entropy,
     noise_penalty,
     rate_at,
     with_noise,
@@ -89,6 +90,17 @@ def test_labels_guide_the_masks(generator: Generator) -> None:
         for codes in (start, found.codes)
     ]
     assert right[1] > right[0] + 0.05
+
+
+def test_small_parts_count_more_the_more_classes_are_balanced() -> None:
+    labels = torch.zeros(1, 10, 10, dtype=torch.uint8)
+    labels[:, 0, :4] = 1  # 4 pixels of 100
+    right = 2 * torch.nn.functional.one_hot(labels.long(), 3).permute(0, 3, 1, 2).float() - 1
+    lost = torch.where(labels[:, None] == 1, right.roll(1, 1), right)  # a part is lost, all else is right
+    worst = mask_cross_entropy(right.roll(1, 1), labels)
+    shares = [(mask_cross_entropy(lost, labels, balance) / worst).item() for balance in (0.0, 0.5, 1.0)]
+    assert shares == pytest.approx([0.04, 4 * 0.5 / (4 * 0.5 + 96 / 96**0.5), 0.5], abs=0.01)
+    torch.testing.assert_close(mask_cross_entropy(right.roll(1, 1), labels, 0.7), worst)
 
 
 def test_it_starts_where_it_is_told(generator: Generator) -> None:

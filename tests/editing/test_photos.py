@@ -6,7 +6,7 @@ from PIL import Image
 
 from datasets.labels import ClassTable
 from editing import photos
-from editing.photos import find_masks, read_photo, training_crop
+from editing.photos import find_images, find_masks, read_photo, training_crop
 from tests.editing.tiny import CLASSES
 from utils.errors import DataError, EditError
 
@@ -26,6 +26,20 @@ def mask(path: Path, width: int = 64, height: int = 64, right: int = 2) -> Path:
     ids[:, width // 2 :] = right
     Image.fromarray(ids).save(path)
     return path
+
+
+def test_a_folder_stands_for_the_images_in_it(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "notes.txt").touch()
+    names = ("b.png", "a.JPG", "c.png")
+    for path in (*(tmp_path / name for name in names), tmp_path / ".hidden.png", tmp_path / "inner" / "d.png"):
+        path.touch()
+    given = tmp_path / "inner" / "d.png"
+    expected = [given, tmp_path / "a.JPG", tmp_path / "b.png", tmp_path / "c.png", tmp_path / "nowhere.png"]
+    assert find_images([given, tmp_path, tmp_path / "nowhere.png"]) == expected
+    with pytest.raises(EditError, match=r"folder\.png has no images \(\.bmp, .*\) directly in it; give images"):
+        find_images([tmp_path / "folder.png"])
 
 
 PREPARED = "scripts.prepare_data photos --crop {} --resolution 64"

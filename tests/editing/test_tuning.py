@@ -57,7 +57,7 @@ def test_nearby_codes_go_on_drawing_what_they_drew(generator: Generator, pivot: 
 def test_parts_keep_their_places(generator: Generator, pivot: Tensor, target: Target) -> None:
     unguided = Target(target.images)
     free, held = (
-        tune(generator, pivot, unguided, toward, TuningConfig(steps=15, rate=RATE, segmentation=weight))
+        tune(generator, pivot, unguided, toward, TuningConfig(steps=15, rate=RATE, mse=1.0, segmentation=weight))
         for weight in (0.0, 10.0)
     )
     assert segmentation_change(generator, held, pivot) < 0.5 * segmentation_change(generator, free, pivot)
@@ -66,19 +66,25 @@ def test_parts_keep_their_places(generator: Generator, pivot: Tensor, target: Ta
 def test_labels_guide_the_masks(generator: Generator, pivot: Tensor, target: Target) -> None:
     right = []
     for masks in (0.0, 1.0):
-        tuned = tune(generator, pivot, target, toward, TuningConfig(steps=15, rate=RATE, masks=masks))
+        tuned = tune(generator, pivot, target, toward, TuningConfig(steps=15, rate=RATE, mse=1.0, masks=masks))
         right.append((tuned.synthesis(pivot).segmentation.argmax(1) == target.labels).float().mean().item())
     assert right[1] > right[0] + 0.02
 
 
-def test_nearby_codes_are_all_as_far_away(generator: Generator, pivot: Tensor) -> None:
-    wplus = to_wplus(pivot, generator.config)
+def test_nearby_codes_move_a_fixed_distance_or_exchange_a_part(generator: Generator, pivot: Tensor) -> None:
+    config, wplus = generator.config, to_wplus(pivot, generator.config)
     usual = (seed_codes(generator, range(200)) - generator.mean_code()).square().mean().sqrt()
-    codes = [*_nearby_codes(generator, wplus, TuningConfig(steps=200, reach=0.5))]
-    away = torch.stack([(each - wplus).square().mean().sqrt() for each in codes])
-    torch.testing.assert_close(away, away[:1].expand(200))
-    assert away[0] == pytest.approx(0.5 * usual.item(), rel=0.2)
+    codes = torch.cat([*_nearby_codes(generator, wplus, TuningConfig(steps=200, reach=0.5))])
     assert len({tuple(each.flatten().tolist()) for each in codes}) == 200
+    away = (codes[::2] - wplus).square().mean((1, 2)).sqrt()
+    torch.testing.assert_close(away, away[:1].expand(100))
+    assert away[0] == pytest.approx(0.5 * usual.item(), rel=0.2)
+    changed = (codes[1::2] != wplus).any(2)  # [100, M]
+    bases, parts = changed[:, : config.base_layers], changed[:, config.base_layers :].unflatten(1, (-1, 2))
+    assert bases.any(1).tolist() == bases.all(1).tolist() == [False, True] * 50
+    assert (parts.all(2).sum(1) == 1).all()  # shape and texture of a single part
+    assert (parts.any(2).sum(1) == 1).all()
+    assert parts.any(2).any(0).all()
 
 
 def test_the_same_seed_gives_the_same_weights(generator: Generator, pivot: Tensor, target: Target) -> None:

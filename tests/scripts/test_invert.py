@@ -153,6 +153,10 @@ def test_the_report_holds_what_the_table_shows(
     assert 0 < ben["miou"] < 1
     assert ben["mse"] < ben["before_tuning"]["mse"]
     said = capsys.readouterr().out
+    assert report["guide"] == "masks"
+    assert report["mean"]["miou"] == pytest.approx((anna["miou"] + ben["miou"]) / 2)
+    assert set(anna["color_errors"]) <= set(NAMES)
+    assert set(anna["lost"]) <= set(anna["color_errors"])
     (row,) = re.findall(r"^ben +(0\.\d+) +(\d+\.\d\d) ", said, re.MULTILINE)
     assert row == (f"{ben['mse']:.4f}", f"{ben['psnr']:.2f}")
     assert "ben untuned" in said
@@ -186,6 +190,26 @@ def test_a_segmenter_draws_the_masks(call: Callable[..., Path], faces: list[Path
     assert report["images"][0]["miou"] is not None
     with pytest.raises(ValueError, match=r"wrong has other classes than .*tiny\.pt; train a"):
         call(faces[0], "--segmenter", tmp_path / "wrong", output="second")
+
+
+@pytest.mark.usefixtures("_no_network")
+def test_masks_only_measure_where_others_guide(call: Callable[..., Path], faces: list[Path]) -> None:
+    masks = ("--masks", faces[0].parent / "masks")
+    folders = [call(faces[0], *options, output=str(i)) for i, options in enumerate(((), (*masks, "--guide", "none")))]
+    codes = [np.load(folder / "anna_codes.npy") for folder in folders]
+    np.testing.assert_array_equal(*codes)
+    plain, measured = (json.loads((folder / "report.json").read_text()) for folder in folders)
+    assert (plain["images"][0]["lost"], plain["mean"]["color_errors"]) == (None, None)
+    assert (plain["guide"], measured["guide"], measured["images"][0]["miou"] > 0) == ("none", "none", True)
+
+
+@pytest.mark.usefixtures("_no_network")
+def test_a_folder_stands_for_its_images(call: Callable[..., Path], faces: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    save_png(read(faces[0]), tmp_path / "more" / "zoe.png")
+    folder = call(tmp_path / "more", faces[0].parent)
+    report = json.loads((folder / "report.json").read_text())
+    assert [entry["name"] for entry in report["images"]] == ["zoe", "anna", "ben"]  # not those in masks
 
 
 def test_by_default_a_network_compares(call: Callable[..., Path], faces: list[Path]) -> None:
@@ -263,10 +287,13 @@ def test_names_of_any_bytes(call: Callable[..., Path], faces: list[Path], tmp_pa
         (["{faces}/anna.png", "--classes", "celebamask13"], "--classes has no effect without --masks"),
         (["{faces}/anna.png", "--steps", "-1"], "-1 steps of inversion"),
         (["{faces}/anna.png", "--tune", "-1"], "-1 steps of tuning"),
-        (["{faces}/anna.png", "--encoder", "x.pt"], "--encoder has no effect without --init encoder"),
-        (["{faces}/anna.png", "--init", "encoder", "--encoder", "x.pt"], "x.pt: no such file"),
+        (["{faces}/anna.png", "--init", "mean", "--encoder", "x.pt"], "--encoder has no effect without --init encoder"),
+        (["{faces}/anna.png", "--encoder", "x.pt"], "x.pt: no such file"),
         (["{faces}/anna.png", "--batch-size", "0"], "--batch-size: 0 is not a positive whole number"),
-        (["{faces}/anna.png", "--masks", "x", "--segmenter", "y"], "not allowed with"),
+        (["{faces}/anna.png", "--guide", "masks"], "--guide masks needs --masks"),
+        (["{faces}/anna.png", "--guide", "segmenter"], "--guide segmenter needs --segmenter"),
+        (["{faces}/anna.png", "--guide", "encoder"], "was made for another model"),
+        (["{faces}/empty"], "empty has no images (.bmp, "),
         (["{faces}/anna.png", "--lpips", "nowhere.pth"], "nowhere.pth"),
     ],
 )
@@ -278,6 +305,7 @@ def test_mistakes_are_one_line_and_leave_nothing(
     said: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    (faces[0].parent / "empty").mkdir(exist_ok=True)
     with pytest.raises(SystemExit) as exit_:
         run(lambda: call(*(option.format(faces=faces[0].parent) for option in options)) and None)
     assert exit_.value.code == 2

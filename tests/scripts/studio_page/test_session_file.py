@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scripts.studio_page.model import CodeSelection, StudioModel
-from scripts.studio_page.session import Placement, Session
+from scripts.studio_page.session import Photo, Placement, Session
 from scripts.studio_page.session_file import pack, unpack
 from tests.editing.tiny import CONFIG, tiny_generator
 from utils.errors import EditError
@@ -20,7 +20,8 @@ HAIR = CodeSelection("hair", "both")
 @pytest.fixture
 def full(model: StudioModel, session: Session) -> Session:
     """A session with everything that a session can hold."""
-    photo = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3)
+    image = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3)
+    photo = Photo(image, b"a JPEG file", (16.0, 17.5, 20.0, -3.0))
     features = torch.rand(1, CONFIG.feature_channels, *CONFIG.coarse_size)
     opened = session.open("anna.png", model.codes(3), photo).pin()
     blended = model.blend(model.toggle(opened, "hair"), CodeSelection("background", "shape"), 5, 0.3)
@@ -42,7 +43,8 @@ def test_everything_comes_back(model, full, tmp_path):
         assert (one.photo is None) == (other.photo is None)
         np.testing.assert_array_equal(model.generate(one).image, model.generate(other).image)
         if one.photo is not None:
-            np.testing.assert_array_equal(one.photo, other.photo)
+            np.testing.assert_array_equal(one.photo.image, other.photo.image)
+            assert one.photo[1:] == other.photo[1:]
     assert back.steps[1].photo is back.steps[2].photo  # stored once
     assert pack(back, model.generator) == pack(full, model.generator)
 
@@ -62,7 +64,7 @@ def changed(content: bytes, **fields) -> bytes:
     arrays = dict(np.load(io.BytesIO(content)))
     text = json.loads(str(arrays["session"]))
     for name, value in fields.items():
-        if name in arrays:
+        if isinstance(value, np.ndarray):
             arrays[name] = value
         else:
             text[name] = value
@@ -88,6 +90,8 @@ def changed(content: bytes, **fields) -> bytes:
         {"codes": np.zeros((9, 2, 3), np.float32)},
         {"codes": np.full((3, CONFIG.num_codes, CONFIG.latent_dim), np.nan, np.float32)},
         {"photos": np.zeros((1, 5, 5, 3), np.uint8)},
+        {"wholes": np.zeros(3, np.uint8)},
+        {"squares": np.full((1, 4), np.inf)},
         {"backgrounds": np.zeros((1, 1, 1, 1), np.float32)},
     ],
 )

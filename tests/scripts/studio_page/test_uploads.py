@@ -99,7 +99,7 @@ def test_a_photo_is_inverted_with_previews(invertible, session, tmp_path):
     assert not np.array_equal(*(preview.images["reconstruction"] for preview in (previews[1], previews[-1])))
     assert isinstance(result, Finished)
     assert result.name == "anna.png"
-    np.testing.assert_array_equal(result.apply(session).current.photo, previews[0].images["photo"])
+    np.testing.assert_array_equal(result.apply(session).current.photo.image, previews[0].images["photo"])
     assert result.apply(session).current.codes.shape == (1, CONFIG.num_codes, CONFIG.latent_dim)
     assert "the reconstruction is poor" in result.advice  # an untrained model
 

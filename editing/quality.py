@@ -1,0 +1,171 @@
+"""Quality of reconstructions: errors of image, mask and part colours, lost parts, advice, and a table.
+
+Shapes: K classes, H x W images.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from editing.inversion import InversionConfig, psnr
+from utils.errors import printable
+
+# Beyond these thresholds, `problems` calls a reconstruction poor. The first three separate two groups of images,
+# inverted in W+ with the bundled model. Images like its training data, such as held-out faces, reach a PSNR of 19 dB or
+# more, a distance of 2.7 or less and, guided by masks, an mIoU of 0.44 or more. Images that the model cannot generate,
+# such as photographs of a cat, a tower and a person, reach at most 16 dB, at least 3.9 and, guided by masks of other
+# faces, 0.34 (mean).
+POOR_PSNR = 18.0  # dB
+POOR_DISTANCE = {"efflite0": 3.3}  # by the name of the perceptual distance; not measured for LPIPS
+POOR_MIOU = 0.4
+POOR_COLOR = 30.0  # grey levels, for parts of at least LARGE_PART
+LARGE_PART = 0.05  # share of the image
+SMALL_PART = 0.003  # share of the image below which a part is not measured: neither its colour nor whether it is lost
+LOST_SHARE = 0.1  # a part is lost if less than this share of its area is left
+
+
+class PartErrors(NamedTuple):
+    """Errors of the parts that cover at least SMALL_PART of the photo."""
+
+    colors: dict[int, float]  # class id -> difference of the mean colours over the part, mean of channels, in 0..255
+    lost: tuple[int, ...]  # ids of classes that are missing, or nearly, in the reconstruction's mask
+    areas: dict[int, float]  # class id -> share of the image
+
+
+NO_PARTS = PartErrors({}, (), {})
+
+
+class ReconstructionQuality(NamedTuple):
+    """Quality of one reconstruction, measured on the image rounded to 8 bits."""
+
+    mse: float  # mean square error of colours in [0, 1]
+    perceptual: float | None = None  # perceptual distance, see `InversionMethod.reported_distance_to`
+    miou: float | None = None  # mean IoU of the generated labels and the photo's labels; None without labels
+    parts: PartErrors = NO_PARTS  # empty without labels
+
+    @property
+    def psnr(self) -> float:
+        return psnr(self.mse)
+
+    def to_dict(self, perceptual: str, names: Sequence[str]) -> dict[str, Any]:
+        """Return plain data for JSON, classes by `names` [K].
+
+        `perceptual` is the key of the perceptual distance. An infinite PSNR is None; so are, without labels, "miou",
+        "color_errors" and "lost".
+        """
+        has_labels = self.miou is not None
+        return {
+            "mse": self.mse,
+            "psnr": self.psnr if self.mse else None,
+            perceptual: self.perceptual,
+            "miou": self.miou,
+            "color_errors": {names[part]: error for part, error in self.parts.colors.items()} if has_labels else None,
+            "lost": [names[part] for part in self.parts.lost] if has_labels else None,
+        }
+
+
+def pixel_mse(image: np.ndarray, photo: np.ndarray) -> float:
+    """Return the mean square error of colours in [0, 1], for images uint8 [H, W, 3]."""
+    return float(np.square((image.astype(np.float64) - photo) / 255).mean())
+
+
+def part_errors(image: np.ndarray, labels: np.ndarray, photo: np.ndarray, photo_labels: np.ndarray) -> PartErrors:
+    """Compare a reconstruction with its photo part by part: images uint8 [H, W, 3], class ids uint8 [H, W].
+
+    Colours are compared over the part's area in the photo.
+    """
+    difference = image.astype(np.float64) - photo
+    colors, lost, areas = {}, [], {}
+    for part in map(int, np.unique(photo_labels)):
+        inside = photo_labels == part
+        if (area := float(inside.mean())) < SMALL_PART:
+            continue
+        areas[part] = area
+        colors[part] = float(np.abs(difference[inside].mean(0)).mean())
+        if (labels == part).mean() < LOST_SHARE * area:
+            lost.append(part)
+    return PartErrors(colors, tuple(lost), areas)
+
+
+def problems(quality: ReconstructionQuality, names: Sequence[str], perceptual: str = "") -> list[str]:
+    """Return what is poor about a reconstruction, in a few words each; empty if nothing is.
+
+    `names` [K] are those of the classes, `perceptual` that of the perceptual distance if there is one.
+    """
+    found = []
+    max_distance = POOR_DISTANCE.get(perceptual, math.inf)
+    if quality.psnr < POOR_PSNR:
+        found.append(f"PSNR {quality.psnr:.1f} dB, below {POOR_PSNR:g}")
+    if quality.perceptual is not None and quality.perceptual > max_distance:
+        found.append(f"{perceptual} {quality.perceptual:.2f}, above {max_distance:g}")
+    if quality.miou is not None and quality.miou < POOR_MIOU:
+        found.append(f"mask mIoU {quality.miou:.2f}, below {POOR_MIOU:g}")
+    for part, error in quality.parts.colors.items():
+        if error > POOR_COLOR and quality.parts.areas[part] >= LARGE_PART:
+            found.append(f"color of {names[part]} wrong by {error:.0f} grey levels")
+    if quality.parts.lost:
+        found.append(f"lost {', '.join(names[part] for part in quality.parts.lost)}")
+    return found
+
+
+def advice(found: Sequence[str], inversion: InversionConfig, *, guided: bool, tuned: bool) -> str | None:
+    """Return the `problems` of a reconstruction and which options to try, or None if there are no problems.
+
+    `inversion`, `guided` (by masks) and `tuned` say which options were in use; these are not suggested again.
+    """
+    steps = InversionConfig().steps
+    remedies = (
+        (f"--steps {steps}", inversion.steps < steps),
+        ("an image aligned and cropped like the model's own samples", True),
+        ("--space wplus", inversion.space == "w"),
+        ("--masks or --segmenter", not guided),
+        ("--tune 300", not tuned),
+    )
+    untried = [remedy for remedy, is_untried in remedies if is_untried]
+    return f"poor reconstruction ({', '.join(found)}): try {', '.join(untried)}" if found else None
+
+
+def mean_quality(entries: Sequence[Mapping[str, Any]], perceptual: str) -> dict[str, Any]:
+    """Return the means of the report's entries, and how many images have lost each class.
+
+    An image counts for a number that it has, and for the colour error of a class that covers at least SMALL_PART of it.
+    """
+    means: dict[str, Any] = {}
+    for key in ("mse", "psnr", perceptual, "miou", "seconds"):
+        values = [entry[key] for entry in entries if entry.get(key) is not None]
+        means[key] = sum(values) / len(values) if values else None
+    errors = defaultdict(list)
+    for entry in entries:
+        for name, error in (entry["color_errors"] or {}).items():
+            errors[name].append(error)
+    labelled = [entry for entry in entries if entry["lost"] is not None]
+    means["color_errors"] = {name: sum(values) / len(values) for name, values in errors.items()} if labelled else None
+    means["lost"] = dict(Counter(name for entry in labelled for name in entry["lost"])) if labelled else None
+    return means
+
+
+def quality_table(entries: Sequence[Mapping[str, Any]], perceptual: str) -> str:
+    """Return the report's entries as a text table; a tuned photo has another row for its quality before tuning.
+
+    "color" is the mean of the colour errors of an image's parts, "lost" the number of its parts that are lost.
+    """
+    rows = []
+    for entry in entries:
+        name = printable(entry["name"])
+        if entry["before_tuning"]:
+            rows.append({**entry["before_tuning"], "name": f"{name} untuned", "seconds": None})
+        rows.append({**entry, "name": name})
+    digits = {"mse": 4, "psnr": 2, perceptual: 3, "miou": 3, "color": 1, "lost": 0, "seconds": 1}
+    for row in rows:
+        errors, lost = row["color_errors"], row["lost"]
+        row["color"] = sum(errors.values()) / len(errors) if errors else None
+        row["lost"] = lost if lost is None else len(lost)
+    width = max(len("image"), *(len(row["name"]) for row in rows))
+    lines = ["  ".join([f"{'image':<{width}}", *(f"{name:>9}" for name in digits)])]
+    for row in rows:
+        numbers = ("-" if row[name] is None else f"{row[name]:.{places}f}" for name, places in digits.items())
+        lines.append("  ".join([f"{row['name']:<{width}}", *(f"{number:>9}" for number in numbers)]))
+    return "\n".join(lines)
