@@ -80,12 +80,15 @@ def _panel(caption: str, current: np.ndarray, layers: Mapping[str, np.ndarray], 
 
 def crop_tool(photo: Photo, shape: float) -> str:
     """Return HTML that shows a whole photo, and its crop of height / width `shape` to move; see crop.js."""
-    x, y, size, angle = photo.square
+    numbers = {**dict(zip(("x", "y", "size", "angle"), photo.square, strict=True)), "shape": shape}
+    data = " ".join(f'data-{name}="{value}"' for name, value in numbers.items())
+    whole = data_uri(photo.whole, "image/jpeg")
+    label = "crop; move it with the arrow keys"
     return (
-        f'<div class="studio-crop" data-x="{x}" data-y="{y}" data-size="{size}" data-angle="{angle}" data-shape="{shape}">'
-        f'<div class="studio-whole"><img src="{data_uri(photo.whole, "image/jpeg")}" alt="the whole photo" draggable="false">'
-        '<div class="studio-square" tabindex="0" role="application" aria-label="crop; move it with the arrow keys"></div>'
-        '</div><div class="studio-crop-tools"><label>Size <input data-field="size" type="range"></label>'
+        f'<div class="studio-crop" {data}>'
+        f'<div class="studio-whole"><img src="{whole}" alt="the whole photo" draggable="false">'
+        f'<div class="studio-square" tabindex="0" role="application" aria-label="{label}"></div></div>'
+        '<div class="studio-crop-tools"><label>Size <input data-field="size" type="range"></label>'
         '<label>Turn <input data-field="angle" type="range" min="-180" max="180" step="1"></label>'
         '<button type="button" data-action="use">Use this crop</button>'
         '<button type="button" data-action="close">Close</button></div></div>'

@@ -1,5 +1,6 @@
 """Uploads, with a distance that needs no network."""
 
+import io
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -8,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from datasets.synthetic_faces import draw_face
 from datasets.transforms import images_to_float
+from editing.alignment import Face, square_for
 from editing.codes import save_codes
 from editing.encoder import encode
 from editing.generation import generate
@@ -29,7 +32,8 @@ from utils.images import save_png
 
 @pytest.fixture
 def invertible(model: StudioModel, monkeypatch: pytest.MonkeyPatch) -> Uploads:
-    """Uploads with a preview of every step."""
+    """Uploads with a preview of every step, of photos in which no face is found."""
+    monkeypatch.setattr(uploads.face_detection, "is_available", lambda: False)
     monkeypatch.setattr(uploads, "guiding_distance", lambda resolution: Pixels())
     monkeypatch.setattr(previews, "PREVIEW_SECONDS", 0.0)
     return Uploads(model, "error", 6)
@@ -101,7 +105,7 @@ def test_a_photo_is_inverted_with_previews(invertible, session, tmp_path):
     assert result.name == "anna.png"
     np.testing.assert_array_equal(result.apply(session).current.photo.image, previews[0].images["photo"])
     assert result.apply(session).current.codes.shape == (1, CONFIG.num_codes, CONFIG.latent_dim)
-    assert "the reconstruction is poor" in result.advice  # an untrained model
+    assert "The reconstruction is poor" in result.advice  # an untrained model
 
 
 def test_inversion_starts_from_the_encoder(model, invertible, session, tmp_path):
@@ -173,3 +177,24 @@ def test_errors_of_the_optimization_are_raised(invertible, tmp_path, monkeypatch
     save_png(draw_face(0, 0, 40)[0], tmp_path / "anna.png")
     with pytest.raises(EditError, match="it failed"):
         list(invertible.open(uploaded(tmp_path / "anna.png")))
+
+
+def test_a_photo_is_cut_around_its_face(model, invertible, session, tmp_path, monkeypatch):
+    image = np.pad(draw_face(0, 0, 64)[0], ((20, 60), (10, 90), (0, 0)))  # 144 x 164
+    save_png(image, tmp_path / "anna.png")
+    face = Face((30.0, 50.0), (54.0, 50.0), (42.0, 76.0))
+    monkeypatch.setattr(uploads.face_detection, "is_available", lambda: True)
+    monkeypatch.setattr(uploads.face_detection, "find_faces", lambda image: [face])
+    *_, result = invertible.open(uploaded(tmp_path / "anna.png"))
+    photo = result.apply(session).current.photo
+    assert photo.square == pytest.approx(square_for(face, invertible.frame))
+    with Image.open(io.BytesIO(photo.whole)) as whole:
+        assert whole.size == (164, 144)
+    center = (82.0, 72.0, 100.0, 10.0)
+    *_, moved = invertible.recrop("anna.png", photo, center)
+    again = moved.apply(result.apply(session))
+    assert [step.name for step in again.steps] == ["face 0", "anna.png", "anna.png"]
+    assert again.current.photo.square == center
+    assert not np.array_equal(again.current.photo.image, photo.image)
+    with pytest.raises(EditError, match=r"^the photo of anna.png is damaged: open the photo again$"):
+        list(invertible.recrop("anna.png", photo._replace(whole=b"hello"), center))
