@@ -79,7 +79,7 @@ def test_a_square_that_is_the_image_changes_nothing() -> None:
 
 
 def test_image_and_labels_of_a_turned_square_agree() -> None:
-    image, labels, face = drawn(0)
+    _, labels, face = drawn(0)
     square = square_for(face)._replace(angle=25.0)
     colored = Image.fromarray(celebamask13().palette()[labels])
     part, ids = np.asarray(cut(colored, square, 96)).astype(int), cut_labels(labels, square, 96)
