@@ -22,6 +22,7 @@ Point = tuple[float, float]
 _EYES = re.compile(r"((left|right|l|r)_)?(eyes?|iris)")
 _MOUTH = re.compile(r"mouth|lips?|(upper|lower|u|l)_lip")
 _TRUNCATION = 0.7  # of the samples that are measured; without truncation, some have no eyes
+_APART = 3.0  # pixels from the middle between the eyes to their outer edges; a single eye is narrower
 _FADE = 0.1  # distance from the photo, as a fraction of the square, over which the padding becomes blurred
 _BLUR = 0.02  # standard deviation, as a fraction of the square
 _LARGEST = 4  # side of a square over the longer side of the photo
@@ -138,7 +139,7 @@ def face_in(eyes: np.ndarray, mouth: np.ndarray) -> Face | None:
     middle, reach = (x.min() + x.max()) / 2, (x.max() - x.min()) / 2
     sides = [sign * (x - middle) > 0.2 * reach for sign in (-1, 1)]
     areas = [int(side.sum()) for side in sides]
-    if sum(areas) < len(x) or 4 * min(areas) < max(areas):
+    if reach < _APART or sum(areas) < len(x) or 4 * min(areas) < max(areas):
         return None
     left, right = ((float(x[side].mean()) + 0.5, float(y[side].mean()) + 0.5) for side in sides)
     rows, columns = np.nonzero(mouth)

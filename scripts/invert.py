@@ -137,12 +137,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     method = choose_method(args, (closeness, reported), model, segmenter)
     check_output(args, generator.config.image_size)
     crop = args.crop or training_crop(networks.contents)
+    limit_threads(generator)
     photos, alignments = read_photos(args, model, crop)
     if segmenter and not args.masks:
         photos = [photo._replace(label=segmenter.labels(photo.image)) for photo in photos]
 
     ops.set_mode(args.ops, device.type)
-    limit_threads(generator)
     make_folder(args.output)
     size = format_size(generator.config.image_size)
     print(f"inverting {PREPARED[crop]}, resized to {size} pixels, with {printable(model.path)}", flush=True)

@@ -90,8 +90,7 @@ def open_image(file: Path | io.BytesIO, max_pixels: int = MAX_PIXELS) -> Image.I
 
 def _heic_formats() -> tuple[str, ...]:
     try:
-        from pillow_heif import register_heif_opener
+        import pillow_heif.HeifImagePlugin  # noqa: F401 - Pillow now reads HEIC files, and turns them upright
     except ImportError:
         raise ReadingError("is HEIC: pip install -r requirements-alignment.txt, or save it as JPEG") from None
-    register_heif_opener()  # turns images upright
     return (*FORMATS, "HEIF")

@@ -6,7 +6,8 @@ from PIL import Image
 
 from datasets.labels import ClassTable
 from editing import photos
-from editing.photos import find_images, find_masks, read_photo, training_crop
+from editing.alignment import Face, Frame
+from editing.photos import TOLERANCE, find_images, find_masks, place, read_photo, training_crop
 from tests.editing.tiny import CLASSES
 from utils.errors import DataError, EditError
 
@@ -151,3 +152,29 @@ def test_masks_are_found_by_name(tmp_path: Path) -> None:
     mask(folder / "a.png")
     with pytest.raises(EditError, match=r"a\.png: has the same name as .*a\.bmp with a different extension"):
         find_masks(images, folder)
+
+
+FACE = Face((40.0, 50.0), (60.0, 50.0), (50.0, 70.0))  # its square: 80 pixels around (50, 52)
+
+
+def test_only_faces_out_of_place_are_aligned() -> None:
+    frame = Frame(1.25, 0.0, -2 / 80, spread=0.05)  # a square of 100 pixels around (50, 50)
+    square, reason = place((100, 100), [FACE], frame, 32, "error")
+    assert square is None
+    assert reason == "its face is in place (off by 0% of the image), so it is not aligned"
+    assert place((100, 100), [FACE], frame, 32, "error", always=True).square == pytest.approx((50, 50, 100, 0))
+    assert place((100, 100), [], frame, 32, "error", always=True) == (None, "no face found, so it is not aligned")
+    for shift in (0.9, 1.1):
+        moved = frame._replace(y=frame.y + shift * TOLERANCE * frame.spread * 100 / 80)
+        assert (place((100, 100), [FACE], moved, 32, "error").square is None) == (shift < 1)
+    turned = place((100, 100), [FACE._replace(left_eye=(40.0, 42.0)), FACE], frame, 32, "error")
+    assert turned.reason == "aligned: 108 pixels around the face, turned by 10 degrees; the largest of 2 faces"
+    assert "pixels around the face, enlarged" in place((100, 100), [FACE], Frame(), 96, "error").reason
+
+
+def test_a_face_in_the_center_of_a_wide_photo_is_in_place_only_where_the_photo_is_cropped() -> None:
+    frame, right = Frame(1.25, 0.0, -2 / 80), FACE._replace(left_eye=(90.0, 50.0), right_eye=(110.0, 50.0))
+    face = right._replace(mouth=(100.0, 70.0))
+    assert place((100, 200), [face], frame, 32, "center").square is None
+    assert place((100, 200), [face], frame, 32, "pad").square == pytest.approx((100, 50, 100, 0))
+    assert place((100, 200), [face], frame, 32, "error").square == pytest.approx((100, 50, 100, 0))

@@ -18,6 +18,8 @@ import generate
 from datasets.labels import ClassTable
 from datasets.synthetic_faces import draw_face
 from datasets.transforms import images_to_float
+from editing import face_detection
+from editing.alignment import Face, Frame, Square, cut
 from editing.encoder import encode, save_encoder
 from editing.inversion import Target
 from editing.photos import read_photo
@@ -26,7 +28,7 @@ from scripts import invert
 from tests.editing.test_encoder import random_encoder
 from tests.editing.tiny import CLASSES, CONFIG, NAMES, save_tiny, tiny_generator
 from utils.cli import run
-from utils.errors import ContradictionError
+from utils.errors import ContradictionError, EditError
 from utils.images import save_label_png, save_png
 
 QUICK = ["--steps", "3", "--device", "cpu", "--ops", "native", "--align", "off"]
@@ -338,3 +340,55 @@ def test_files_are_replaced_only_when_asked(call: Callable[..., Path], faces: li
     assert (folder / "anna_codes.npy").read_bytes() == before
     call(faces[0], "--steps", "4", "--overwrite")
     assert (folder / "anna_codes.npy").read_bytes() != before
+
+
+FACE = Face((12.0, 14.0), (20.0, 14.0), (16.0, 22.0))  # its square: 32 pixels around (16, 14.8)
+SHOWN = Frame(1.0, 0.0, 0.0, spread=0.01)
+
+
+@pytest.mark.usefixtures("_no_network")
+@pytest.mark.parametrize(("align", "face", "aligned"), [("auto", FACE, True), ("on", FACE, True), ("off", FACE, False)])
+def test_faces_out_of_place_are_cut(
+    call: Callable[..., Path],
+    faces: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    align: str,
+    face: Face,
+    aligned: bool,
+) -> None:
+    monkeypatch.setattr(face_detection, "is_available", lambda: True)
+    monkeypatch.setattr(face_detection, "find_faces", lambda image: [face])
+    monkeypatch.setattr(invert, "frame_of", lambda generator, classes: SHOWN)
+    folder = call(faces[0], "--masks", faces[0].parent / "masks", "--align", align)
+    square = json.loads((folder / "report.json").read_text())["images"][0]["square"]
+    assert (square is not None) == aligned
+    said = capsys.readouterr().out
+    assert ("\nanna.png: aligned: 32 pixels around the face\n" in said) == aligned
+    wanted = Image.open(faces[0])
+    wanted = cut(wanted, Square(**square), 32) if aligned else wanted.resize((32, 32), Image.Resampling.LANCZOS)
+    np.testing.assert_array_equal(read(folder / "sheet.png")[-34:-2, 2:34], np.asarray(wanted))
+
+
+@pytest.mark.usefixtures("_no_network")
+def test_photos_without_a_face(
+    call: Callable[..., Path], faces: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(face_detection, "is_available", lambda: True)
+    monkeypatch.setattr(face_detection, "find_faces", lambda image: [])
+    call(faces[0], "--align", "auto")
+    said = capsys.readouterr().out
+    assert "photos are aligned as in FFHQ, because the masks of the model's images do not show where faces are" in said
+    assert "\nanna.png: no face found, so it is not aligned\n" in said
+    with pytest.raises(EditError, match=r"anna.png: no face found; give a photo with an upright face, or leave out"):
+        call(faces[0], "--align", "on", output="other")
+
+
+@pytest.mark.usefixtures("_no_network")
+def test_photos_are_not_aligned_without_the_package(
+    call: Callable[..., Path], faces: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(face_detection, "is_available", lambda: False)
+    call(faces[0], "--align", "auto")
+    told = "photos are not aligned: finding faces needs pip install -r requirements-alignment.txt; --align off hides"
+    assert capsys.readouterr().out.startswith(told)

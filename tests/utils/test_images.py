@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 from PIL import Image
 
 from datasets.class_files import celebamask13
+from datasets.decoding import read_image
 from utils.errors import DataError
 from utils.images import colorize, grid, overlay, save_label_png, save_png
 
@@ -57,3 +59,25 @@ def test_label_png_keeps_ids_and_shows_colours(tmp_path: Path) -> None:
 def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot write"):
         save_png(np.zeros((2, 2, 3), np.uint8), tmp_path / "none" / "a.png")
+
+
+def test_heic_photos_are_read_upright(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif", reason="pillow-heif is missing: pip install -r requirements-alignment.txt")
+    import pillow_heif.HeifImagePlugin  # noqa: F401
+
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[:24] = 200
+    stored, exif = Image.fromarray(pixels).transpose(Image.Transpose.ROTATE_90), Image.Exif()
+    exif[0x112] = 6
+    stored.save(tmp_path / "photo.HEIC", exif=exif.tobytes(), quality=95)
+    upright = np.asarray(read_image(tmp_path / "photo.HEIC"))
+    assert upright.shape == (48, 64, 3)
+    assert upright[:20].min() > 180
+    assert upright[-20:].max() < 20
+
+
+def test_heic_photos_without_the_package_name_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photo.heic").write_bytes(b"x")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(DataError, match=r"photo.heic: is HEIC: pip install -r requirements-alignment.txt, or save it"):
+        read_image(tmp_path / "photo.heic")
