@@ -22,7 +22,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(__doc__, prog="python train.py")
     parser.add_argument("--config", required=True, help="YAML file with the options that differ from the defaults")
     add_overrides(parser)
-    parser.add_argument("--output", help="folder of the run (default: runs/NAME for --config NAME.yaml)")
+    parser.add_argument("--output", type=cli.folder, help="folder of the run (default: runs/NAME for --config NAME.yaml)")
     parser.add_argument(
         "--resume",
         default="auto",

@@ -9,7 +9,7 @@ from editing.animation import FORMATS, MAX_GIF_FPS
 from editing.codes import parse_seeds
 from editing.mixing import CODE_KINDS, CURVES
 from utils import cli
-from utils.cli import finite, positive
+from utils.cli import finite, folder, positive
 from utils.errors import EditError
 
 MODES = {  # mode -> its help, and its options, which have no effect in other modes
@@ -43,7 +43,7 @@ def parse_options(argv: Sequence[str] | None, description: str | None) -> argpar
 def _add_files_and_generation(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
-    add("--output", type=Path, required=True, help="folder to write to; existing files are kept")
+    add("--output", type=folder, required=True, help="folder to write to; existing files are kept")
     add("--overwrite", action="store_true", help="replace files of the same name")
     codes = parser.add_mutually_exclusive_group(required=True)
     codes.add_argument("--seeds", help="such as 0-15,42; the image of a seed does not depend on other seeds")

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
-    add("--output", type=Path, required=True, help="folder to write to; existing files are kept")
+    add("--output", type=cli.folder, required=True, help="folder to write to; existing files are kept")
     add("--overwrite", action="store_true", help="replace files of the same name")
     add("--part", required=True, help="a class name or id, or base")
     add("--codes", choices=CODE_KINDS, default="both", help="which codes of the part to move (default both)")

@@ -74,7 +74,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         add(f"--{option.replace('_', '-')}", type=int, default=default, help=f"{what} (default {default})")
     add("--workers", type=int, default=DataConfig.workers, help="processes that decode data (default %(default)s)")
     add("--truncation", type=float, default=1.0, help="psi of truncation toward the mean code (default 1: none)")
-    add("--output", type=Path, help="folder for metrics.jsonl, plots of the locality and TensorBoard scalars")
+    add("--output", type=cli.folder, help="folder for metrics.jsonl, plots of the locality and TensorBoard scalars")
     add("--overwrite", action="store_true", help="replace files of an earlier evaluation in --output")
     add("--device", help="such as cpu or cuda:1 (default: cuda if there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")

@@ -81,7 +81,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     steps = InversionConfig().steps
     add("images", nargs="+", type=Path, metavar="IMAGES", help="photos, at least as large as the model's images")
     add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
-    add("--output", type=Path, required=True, help="folder to write to; existing files are kept")
+    add("--output", type=cli.folder, required=True, help="folder to write to; existing files are kept")
     add("--overwrite", action="store_true", help="replace files of the same name")
     guides = parser.add_mutually_exclusive_group()
     guides.add_argument("--masks", type=Path, help="folder with a mask of the same name for each photo")

@@ -23,7 +23,6 @@ import os
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from datasets.class_files import CLASSES_FILE, load_table, to_yaml
@@ -77,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _write_files(options: argparse.Namespace) -> None:
     table = load_table(_TABLES[options.classes])
-    with new_folder(Path(options.out)) as folder:
+    with new_folder(options.out) as folder:
         images, masks = folder / "images", folder / "masks"
         for path in (images,) if options.images_only else (images, masks):
             path.mkdir()
@@ -104,7 +103,7 @@ def _face(options: argparse.Namespace, encoded: bool, index: int) -> Any:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.Parser(__doc__)
-    parser.add_argument("out", metavar="OUT", help="folder to create")
+    parser.add_argument("out", metavar="OUT", type=cli.folder, help="folder to create")
     parser.add_argument("--count", type=int, default=10_000, help="number of faces (default %(default)s)")
     limits = f"{MIN_RESOLUTION} to {MAX_RESOLUTION}, the longer side at most {MAX_RATIO} times the shorter"
     size = f"side in pixels, or HEIGHTxWIDTH such as 96x64 ({limits}; default %(default)s)"

@@ -148,7 +148,7 @@ def _write_files(out: Path, pairs: PairGenerator, batches: Iterator[Pairs], comm
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    add("out", metavar="OUT", type=Path, help="folder to create")
+    add("out", metavar="OUT", type=cli.folder, help="folder to create")
     add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
     add("--count", type=positive, required=True, help="number of pairs to write")
     add("--seed", type=int, default=0, help="seed of the first candidate (default 0)")

@@ -64,7 +64,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = cli.Parser(__doc__)
     parser.add_argument("source", metavar="SOURCE", type=Path)
-    parser.add_argument("out", metavar="OUT", type=Path, help="folder to create")
+    parser.add_argument("out", metavar="OUT", type=cli.folder, help="folder to create")
     parser.add_argument(
         "--resolution",
         type=parse_resolution,

@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train and measure what is missing in all runs, then write the results."""
     parser = cli.Parser(__doc__)
     parser.add_argument("study", type=Path, help="YAML file")
-    parser.add_argument("--output", required=True, type=Path, help="folder for the runs and the results")
+    parser.add_argument("--output", required=True, type=cli.folder, help="folder for the runs and the results")
     parser.add_argument("--processes", type=int, default=1, help="runs at the same time (default %(default)s)")
     args = parser.parse_args(argv)
     if args.processes < 1:

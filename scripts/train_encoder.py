@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("--config", type=Path, required=True, help="a YAML file, such as configs/encoders/faces_64.yaml")
     add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
-    add("--output", type=Path, help="folder to write to (default runs/encoder_NAME for --config NAME.yaml)")
+    add("--output", type=cli.folder, help="folder to write to (default runs/encoder_NAME for --config NAME.yaml)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
     add_overrides(parser, EncoderRun)

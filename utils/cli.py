@@ -19,12 +19,19 @@ import sys
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
 
 from utils.errors import ConfigError, ExitCode, RunError, UserError, printable
+
+# Endings that name a file. A folder may be called runs/lr0.002 or faces.lmdb, so other endings are accepted.
+_FILE_ENDINGS = frozenset(
+    ".avi .bmp .csv .gif .jpeg .jpg .json .jsonl .mkv .mov .mp4 .npy .npz .onnx .pdf .pkl .png .pt .pt2 .pth .svg .tar"
+    " .tif .tiff .txt .webm .webp .yaml .yml .zip".split()
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -152,6 +159,19 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
     return int(text)
+
+
+def folder(text: str) -> Path:
+    """Convert an argument to the path of a folder to write to; for `add_argument(type=folder)`.
+
+    Refuse names such as grid.png unless there is a folder of that name: a file was expected then.
+    """
+    path = Path(text)
+    if path.suffix.lower() in _FILE_ENDINGS and not os.path.isdir(path):
+        raise argparse.ArgumentTypeError(
+            f"{text} is the name of a file, but the output is a folder; give a name without {path.suffix}"
+        )
+    return path
 
 
 def finite(text: str) -> float:
