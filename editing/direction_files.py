@@ -27,6 +27,7 @@ from utils.reading.checks import label
 _FIELDS = ("name", "part", "kind", "vector", "model", "how")
 _MAX_CHARACTERS = 4096  # in all texts of a file together
 _BASE = -1  # stored as the part of directions of the base codes
+LARGEST_STRENGTH = 3.0  # beyond, images may break, see docs/editing.md
 _REMEDY = "make one for this model with python -m scripts.directions"
 
 

@@ -212,6 +212,22 @@ def test_directions_apply_in_any_mode(draw: Callable[..., Path], generator: Gene
     torch.testing.assert_close(codes[0], direction.move(w_of(generator, 0), 1.5, CONFIG)[0])
 
 
+@pytest.mark.parametrize(("strength", "is_warned"), [("3", False), ("-3", False), ("99", True), ("-3.5", True)])
+def test_strengths_beyond_the_range_of_good_images(
+    strength: str,
+    is_warned: bool,
+    draw: Callable[..., Path],
+    generator: Generator,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hair_direction(generator, tmp_path / "hair.npz")
+    draw(f"--seeds 0 --direction {tmp_path}/hair.npz {strength}")
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    expected = f"--direction {tmp_path}/hair.npz {strength}: beyond -3 to 3 standard deviations, images may break"
+    assert warnings == [f"warning: {expected}"] * is_warned
+
+
 def test_a_direction_of_another_model(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
