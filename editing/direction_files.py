@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from editing.mixing import CODE_KINDS, CodeKind, PartSelection, code_index
+from editing.choices import CODE_KINDS, CodeKind
+from editing.mixing import PartSelection, code_index
 from models import Generator, ModelConfig
 from models.latents import to_wplus
 from utils.errors import EditError, ReadingError

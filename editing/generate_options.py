@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from editing.animation import FORMATS, MAX_GIF_FPS
-from editing.codes import parse_seeds
-from editing.mixing import CODE_KINDS, CURVES
+from editing.choices import CODE_KINDS, CURVES
+from editing.seeds import parse_seeds
 from utils import cli
 from utils.cli import finite, folder, positive
 from utils.errors import EditError

@@ -17,12 +17,13 @@ from datasets.labels import ClassTable
 from datasets.transforms import images_to_float
 from editing import background
 from editing.animation import Format, require_format, save_animation
-from editing.codes import load_codes, parse_seeds, seed_codes, source_codes
+from editing.codes import load_codes, seed_codes, source_codes
 from editing.direction_files import LARGEST_STRENGTH, DirectionStrength, apply_directions, load_direction, part_index
 from editing.generation import Sample, Scene
 from editing.image_grids import captioned_grid, check_grid_size, frame, mixing_grids, sample_grid, sample_images
 from editing.mixing import code_index, loop, mix_codes, mixing_table, parse_parts
 from editing.photos import read_photo
+from editing.seeds import parse_seeds
 from models import Generator, ModelConfig
 from models.coordinates import foreground_coordinates
 from models.latents import truncate

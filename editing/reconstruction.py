@@ -20,7 +20,8 @@ from datasets.transforms import images_to_float
 from editing.codes import save_codes
 from editing.generation import Sample, generate
 from editing.image_grids import with_captions
-from editing.inversion import DistanceTo, InversionConfig, Progress, Target, invert, psnr, with_noise
+from editing.inversion import DistanceTo, Progress, Target, invert, psnr, with_noise
+from editing.inversion_config import InversionConfig
 from editing.tuning import TuningConfig, tune
 from models import Generator
 from models.checkpoint import Networks

@@ -15,12 +15,32 @@ ONNX (.onnx) or for torch.export.load (.pt2). The input of a graph is W+ codes s
 over K is the class. K is the number of classes, D the latent width, H x W the size, and M = model.base_layers + 2K.
 """
 
+import argparse
 import os
 import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from utils import cli
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
+    add("--output", type=Path, required=True, help="file to write: .pt, .onnx or .pt2")
+    add(
+        "--precision", choices=("half", "single"), default="half", help="precision of the stored weights (default half)"
+    )
+    add("--overwrite", action="store_true", help="replace an existing file")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
 
 import torch
 
@@ -29,7 +49,6 @@ from editing.loading import checkpoint_or_bundled
 from models.checkpoint import Networks, load_networks, parse_networks
 from models.model_config import ModelConfig
 from models.tracing import trace
-from utils import cli
 from utils.errors import ConfigError, ModelError
 from utils.files import check_free_file, replacing
 from utils.sizes import format_resolution
@@ -41,13 +60,7 @@ FORMATS = (".pt", ".onnx", ".pt2")
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Export one generator."""
-    parser = cli.Parser(__doc__)
-    add = parser.add_argument
-    add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
-    add("--output", type=Path, required=True, help="file to write: .pt, .onnx or .pt2")
-    add("--precision", choices=PRECISIONS, default="half", help="precision of the stored weights (default half)")
-    add("--overwrite", action="store_true", help="replace an existing file")
-    args = parser.parse_args(argv)
+    args = parse(argv)
     checkpoint = checkpoint_or_bundled(args.checkpoint)
     if os.path.exists(args.output) and os.path.exists(checkpoint) and args.output.samefile(checkpoint):
         raise ConfigError(f"--output {args.output} is the checkpoint itself: choose another name")

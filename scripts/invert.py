@@ -25,53 +25,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
-
-import ops
 from datasets.class_files import CLASSES_FILE, load_table
-from datasets.crop_and_resize import Resized
 from datasets.data_config import CROPS, READ_BY, Crop
-from datasets.decoding import refuse_contradictions
-from datasets.labels import ClassTable
-from datasets.opening import first_difference
-from editing.encoder import encode, load_encoder
-from editing.image_grids import check_grid_size
-from editing.inversion import SPACES, InversionConfig, Progress, Target
-from editing.loading import build_model, checkpoint_or_bundled, limit_threads
-from editing.photos import find_masks, read_photo, training_crop
-from editing.reconstruction import (
-    COLUMNS,
-    GRID,
-    InversionMethod,
-    Reconstruction,
-    advice,
-    inversion_grid,
-    output_names,
-    quality_table,
-    reconstruct,
-    write_outputs,
-)
-from editing.tuning import TuningConfig
-from metrics.agreement import confusion, mean_iou
-from metrics.perceptual import EfficientNetDistance, Lpips, PerceptualDistance, guiding_distance
-from metrics.segmenter import load_segmenter
-from models import Generator
-from models.checkpoint import BUNDLED_ENCODER, load_networks
+from editing.inversion_config import SPACES, InversionConfig
 from utils import cli
-from utils.errors import ConfigError, EditError, printable
-from utils.files import check_free, make_folder, replacing
-from utils.images import save_png
-from utils.progress import progress
-from utils.reading.checks import normalized
-from utils.sizes import Size, format_resolution, format_size
-
-REPORT = "report.json"
-PREPARED: dict[Crop, str] = {
-    "error": "each photo",  # photos of another aspect ratio are refused
-    "center": "the center of each photo (--crop pad pads it instead)",
-    "pad": "each photo, padded to the shape of the model (--crop center crops it instead)",
-}
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -99,6 +56,55 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
     return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
+
+import torch
+from torch import Tensor
+
+import ops
+from datasets.crop_and_resize import Resized
+from datasets.decoding import refuse_contradictions
+from datasets.labels import ClassTable
+from datasets.opening import first_difference
+from editing.encoder import encode, load_encoder
+from editing.image_grids import check_grid_size
+from editing.inversion import Progress, Target
+from editing.loading import build_model, checkpoint_or_bundled, limit_threads
+from editing.photos import find_masks, read_photo, training_crop
+from editing.reconstruction import (
+    COLUMNS,
+    GRID,
+    InversionMethod,
+    Reconstruction,
+    advice,
+    inversion_grid,
+    output_names,
+    quality_table,
+    reconstruct,
+    write_outputs,
+)
+from editing.tuning import TuningConfig
+from metrics.agreement import confusion, mean_iou
+from metrics.perceptual import EfficientNetDistance, Lpips, PerceptualDistance, guiding_distance
+from metrics.segmenter import load_segmenter
+from models import Generator
+from models.checkpoint import BUNDLED_ENCODER, load_networks
+from utils.errors import ConfigError, EditError, printable
+from utils.files import check_free, make_folder, replacing
+from utils.images import save_png
+from utils.progress import progress
+from utils.reading.checks import normalized
+from utils.sizes import Size, format_resolution, format_size
+
+REPORT = "report.json"
+PREPARED: dict[Crop, str] = {
+    "error": "each photo",  # photos of another aspect ratio are refused
+    "center": "the center of each photo (--crop pad pads it instead)",
+    "pad": "each photo, padded to the shape of the model (--crop center crops it instead)",
+}
 
 
 class LoadedModel(NamedTuple):

@@ -30,22 +30,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from configs.loader import load_config
-from datasets.class_files import celebamask13
 from datasets.data_config import CROPS, Crop, add_source_options, model_options, parsed_folder
-from datasets.find import find_source
-from datasets.inspection import Inspection, inspect_source, preview_grid
-from datasets.lmdb_reading import image_key
-from datasets.lmdb_writer import describe, encode_image, encode_pair, link_lmdb, pair_items
-from datasets.parallel import ordered_map
-from datasets.resumable_writer import ResumableWriter, refuse_existing
-from datasets.sources import FileSource, LmdbSource, Source
 from utils import cli
-from utils.errors import DataError, ModelError, printable
-from utils.files import reason_not_writable
-from utils.progress import progress
 from utils.sizes import (
     Resolution,
     broken_rule,
@@ -55,9 +41,6 @@ from utils.sizes import (
     parse_resolution,
     trainable,
 )
-
-_SHOWN = 20  # maximum number of masks with contradictions that are listed
-_CONFIGS = {64: "faces_64_cpu", 128: "faces_128", 256: "celebamask_256", 512: "celebamask_512"}  # for celebamask13
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -81,6 +64,28 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--skip-bad", action="store_true", help="leave out bad files")
     add_source_options(parser)
     return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
+
+from PIL import Image
+
+from configs.loader import load_config
+from datasets.class_files import celebamask13
+from datasets.find import find_source
+from datasets.inspection import Inspection, inspect_source, preview_grid
+from datasets.lmdb_reading import image_key
+from datasets.lmdb_writer import describe, encode_image, encode_pair, link_lmdb, pair_items
+from datasets.parallel import ordered_map
+from datasets.resumable_writer import ResumableWriter, refuse_existing
+from datasets.sources import FileSource, LmdbSource, Source
+from utils.errors import DataError, ModelError, printable
+from utils.files import reason_not_writable
+from utils.progress import progress
+
+_SHOWN = 20  # maximum number of masks with contradictions that are listed
+_CONFIGS = {64: "faces_64_cpu", 128: "faces_128", 256: "celebamask_256", 512: "celebamask_512"}  # for celebamask13
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -14,10 +14,11 @@ from PIL import Image, ImageSequence
 import generate
 from editing import background
 from editing.background import fit_background
+from editing.choices import CURVES
 from editing.codes import save_codes
 from editing.direction_files import Direction, fingerprint, save_direction
 from editing.generation import Scene
-from editing.mixing import CURVES, code_index, parse_parts
+from editing.mixing import code_index, parse_parts
 from models import Generator
 from models.coordinates import foreground_coordinates
 from models.latents import to_wplus, truncate

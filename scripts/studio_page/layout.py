@@ -4,7 +4,7 @@ from typing import Any
 
 import gradio as gr
 
-from editing.mixing import CODE_KINDS
+from editing.choices import CODE_KINDS
 from scripts.studio_page import markup
 from scripts.studio_page.downloads import DOWNLOADS
 from scripts.studio_page.model import EVERYTHING, NUM_DIRECTIONS, StudioModel

@@ -28,7 +28,8 @@ from editing.background import fit_background
 from editing.codes import CODE_FILES, load_codes
 from editing.encoder import Encoder, encode
 from editing.generation import generate
-from editing.inversion import InversionConfig, Progress, ProgressCallback, Target, invert, psnr
+from editing.inversion import Progress, ProgressCallback, Target, invert, psnr
+from editing.inversion_config import InversionConfig
 from editing.photos import read_photo
 from editing.reconstruction import POOR_PSNR
 from metrics.perceptual import EfficientNetDistance, guiding_distance

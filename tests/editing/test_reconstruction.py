@@ -7,7 +7,8 @@ import torch
 from datasets.crop_and_resize import Resized
 from editing.codes import seed_codes
 from editing.generation import generate
-from editing.inversion import InversionConfig, Progress
+from editing.inversion import Progress
+from editing.inversion_config import InversionConfig
 from editing.reconstruction import (
     POOR_MIOU,
     POOR_PSNR,

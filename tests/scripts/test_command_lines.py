@@ -1,10 +1,11 @@
-"""Test what all commands have in common: the names of output folders."""
+"""Test what all commands have in common: quick answers to wrong command lines, and the names of output folders."""
 
 import importlib
+import sys
 
 import pytest
 
-from tests.processes import ROOT
+from tests.processes import ROOT, run_command
 from utils.errors import ConfigError
 
 COMMANDS = ["train", "generate", *(f"scripts.{path.stem}" for path in sorted((ROOT / "scripts").glob("[a-z]*.py")))]
@@ -30,6 +31,33 @@ OTHERS = {  # these write files that the user names, or nothing
     "scripts.studio",
     "scripts.train_segmenter",
 }
+
+
+ANSWERS = """
+import runpy, sys
+for command in {commands}:
+    for argument in ("--nonsense", "--help"):
+        sys.argv = [command, argument]
+        try:
+            if command in ("train", "generate"):
+                runpy.run_path(command + ".py", run_name="__main__")
+            else:
+                runpy.run_module(command, run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            print("answer:", command, argument, int(end.code or 0), [name for name in {slow} if name in sys.modules])
+"""
+
+
+def test_command_lines_are_answered_before_slow_imports():
+    slow = ("torch", "torchvision", "tensorboard", "scipy", "matplotlib", "gradio")
+    script = ANSWERS.format(commands=COMMANDS, slow=slow)
+    result = run_command([sys.executable, "-c", script], capture_output=True, cwd=ROOT)
+    answers = [line.partition(" ")[2] for line in result.stdout.splitlines() if line.startswith("answer: ")]
+    expected = [
+        f"{command} {given} {code} []" for command in COMMANDS for given, code in (("--nonsense", 2), ("--help", 0))
+    ]
+    assert answers == expected, result.stderr
+    assert result.stderr.count("error: ") == len(COMMANDS)
 
 
 def test_every_command_is_listed():

@@ -14,8 +14,9 @@ import train
 from configs.loader import option_types
 from scripts import benchmark
 from tests.processes import run_command
-from utils.cli import Parser, folder, shortage
+from utils.cli import Parser, folder
 from utils.errors import ConfigError
+from utils.shortages import shortage
 
 
 @pytest.mark.parametrize(
