@@ -85,6 +85,7 @@ from utils.files import reason_not_writable
 from utils.progress import progress
 
 _SHOWN = 20  # maximum number of masks with contradictions that are listed
+_FEW = 500  # with fewer images and masks, a note says so
 _CONFIGS = {64: "faces_64_cpu", 128: "faces_128", 256: "celebamask_256", 512: "celebamask_512"}  # for celebamask13
 
 
@@ -135,6 +136,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     if args.images_only:
         print(f"to add these images to a run with masks: {_shell_word(f'data.unlabelled={_plain_value(args.out)}')}")
+    if source.classes and len(checked.good) < _FEW:
+        print(
+            f"note: {len(checked.good)} images are few: a model trained on them alone tends to repeat them or to break;"
+            ' "Few images" in docs/data.md says what is possible and what helps'
+        )
     print(_next_step(source, args))
 
 
