@@ -35,6 +35,7 @@ from editing.codes import save_codes
 from editing.generation import generate
 from editing.jobs import make_scene, plan_job, read_background
 from editing.loading import checkpoint_or_bundled, load_model
+from editing.specks import close_specks
 from ops import set_mode
 from utils.errors import EditError
 from utils.files import check_free, make_folder
@@ -61,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         samples = generate(
             generator, job.codes, job.part_masks, scene=scene, noise=args.noise, batch_size=args.batch_size
         )
+        if args.close_holes:
+            samples = (sample._replace(labels=close_specks(sample.labels)) for sample in samples)
         job.write(progress(samples, total=job.num_samples, desc="generating", unit="image"), args.output)
     except torch.OutOfMemoryError:
         raise EditError(f"out of memory: choose a --batch-size below {args.batch_size}, or --device cpu") from None

@@ -51,6 +51,8 @@ def _add_files_and_generation(parser: argparse.ArgumentParser) -> None:
     add("--save-latents", action="store_true", help="write the codes of all images, truncated, to latents.npy")
     add("--truncation", type=finite, default=1.0, help="1 changes nothing, 0 gives the mean code (default 1)")
     add("--noise", choices=("const", "random"), default="const", help="noise maps: stored (const, default) or random")
+    holes = "close small holes in masks and remove detached specks; images stay as they are"
+    add("--close-holes", action="store_true", help=holes)
     add("--batch-size", type=positive, default=8, help="images generated at once (default 8)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels of the networks (default auto)")

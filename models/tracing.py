@@ -3,6 +3,7 @@
 Shapes: N batch (dynamic), K classes, M vectors of a W+ code, D latent width, H x W images.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,13 +53,23 @@ def trace(generator: Generator, dtype: torch.dtype = torch.float32) -> torch.exp
     generator.local_generators.in_groups = False
     module = _Synthesis(generator)
     codes = torch.zeros(2, generator.num_codes, generator.config.latent_dim)
-    batch = torch.export.Dim("N", min=1, max=LARGEST_BATCH)
+    batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
     traced = module if dtype == torch.float32 else _StoredInHalf(module, dtype)
     operators = torch.ops.semantic_gan
-    own = {operators.bias_act.default: portable_bias_act, operators.upfirdn2d.default: portable_upfirdn2d}
+    own = {
+        operators.bias_act.default: portable_bias_act,
+        operators.upfirdn2d.default: portable_upfirdn2d,
+        torch.ops.aten.split_with_sizes.default: portable_split,
+    }
     with torch.no_grad():
         program = torch.export.export(traced.eval(), (codes,), dynamic_shapes={"codes": {0: batch}}, strict=False)
         return program.run_decompositions({**torch.export.default_decompositions(), **own})
+
+
+def portable_split(x: Tensor, sizes: Ints, dim: int = 0) -> list[Tensor]:
+    """Split a tensor into slices; ONNX would get a sequence of tensors, which some runtimes support on CPUs only."""
+    starts = itertools.accumulate(sizes, initial=0)
+    return [x.narrow(dim, start, size) for start, size in zip(starts, sizes, strict=False)]
 
 
 def portable_bias_act(

@@ -19,6 +19,7 @@ from editing.codes import save_codes
 from editing.direction_files import Direction, fingerprint, save_direction
 from editing.generation import Scene
 from editing.mixing import code_index, parse_parts
+from editing.specks import close_specks
 from models import Generator
 from models.coordinates import foreground_coordinates
 from models.latents import to_wplus, truncate
@@ -203,6 +204,14 @@ def test_slide_goes_from_minus_to_plus_the_strength(
     torch.testing.assert_close(codes[:, 3], plain)
     for column, strength in ((0, -3), (4, 1), (6, 3)):
         torch.testing.assert_close(codes[:, column], direction.move(plain, strength, CONFIG))
+
+
+def test_holes_in_masks_are_closed_on_request(draw: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks of the tiny model are noise, so that there is something to close."""
+    plain, closed = draw("--seeds 3 --files", "plain"), draw("--seeds 3 --files --close-holes", "closed")
+    labels = [read(folder / "seed0003_labels.png") for folder in (plain, closed)]
+    assert np.array_equal(close_specks(labels[0]), labels[1])
+    assert np.array_equal(read(plain / "seed0003_image.png"), read(closed / "seed0003_image.png"))
 
 
 def test_directions_apply_in_any_mode(draw: Callable[..., Path], generator: Generator, tmp_path: Path) -> None:
