@@ -3,7 +3,7 @@ import torch
 
 from metrics.metric_config import MetricConfig
 from metrics.registry import Samples
-from metrics.specks import Specks
+from metrics.mask_holes import Specks
 
 
 def state(metric: Specks, labels: torch.Tensor) -> dict[str, torch.Tensor]:
