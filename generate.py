@@ -14,17 +14,29 @@ Parts are class names or ids. "base" means the codes that all foreground parts s
 determine most shapes: hair alone changes mainly the colour of the hair; base,hair changes its shape and the face too.
 """
 
+import argparse
 from collections.abc import Sequence
+
+from editing.generate_options import parse_options
+from utils import cli
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    return parse_options(argv, __doc__)
+
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
 
 import torch
 
 from editing.codes import save_codes
-from editing.generate_options import parse_options
 from editing.generation import generate
 from editing.jobs import make_scene, plan_job, read_background
 from editing.loading import checkpoint_or_bundled, load_model
+from editing.specks import close_specks
 from ops import set_mode
-from utils import cli
 from utils.errors import EditError
 from utils.files import check_free, make_folder
 from utils.progress import progress
@@ -32,7 +44,7 @@ from utils.progress import progress
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Generate images and write them; all options and input files are checked before the first file is written."""
-    args = parse_options(argv, __doc__)
+    args = parse(argv)
     device = cli.usable_device(args.device)
     checkpoint = checkpoint_or_bundled(args.checkpoint)
     generator, classes = load_model(checkpoint, device)
@@ -50,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         samples = generate(
             generator, job.codes, job.part_masks, scene=scene, noise=args.noise, batch_size=args.batch_size
         )
+        if args.close_holes:
+            samples = (sample._replace(labels=close_specks(sample.labels)) for sample in samples)
         job.write(progress(samples, total=job.num_samples, desc="generating", unit="image"), args.output)
     except torch.OutOfMemoryError:
         raise EditError(f"out of memory: choose a --batch-size below {args.batch_size}, or --device cpu") from None

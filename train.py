@@ -5,15 +5,10 @@ On several GPUs: `torchrun --nproc_per_node=8 train.py --config ...`. Rerun the 
 
 import argparse
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 
 from configs.loader import add_overrides, check_data, load_config
-from training.finetune import pretrained_config
-from training.run.run_folder import RunFolder
-from training.run.stop import Preemption
-from training.trainer import Trainer
-from utils import cli, distributed
+from utils import cli
 from utils.errors import ConfigError
 
 
@@ -22,7 +17,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(__doc__, prog="python train.py")
     parser.add_argument("--config", required=True, help="YAML file with the options that differ from the defaults")
     add_overrides(parser)
-    parser.add_argument("--output", help="folder of the run (default: runs/NAME for --config NAME.yaml)")
+    output = "folder of the run (default: runs/NAME for --config NAME.yaml)"
+    parser.add_argument("--output", type=cli.folder, help=output)
     parser.add_argument(
         "--resume",
         default="auto",
@@ -35,6 +31,18 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="check the data files, run one iteration with every penalty, print time and memory; write nothing",
     )
     return parser.parse_intermixed_args(argv)
+
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
+
+from datetime import timedelta
+
+from training.finetune import pretrained_config
+from training.run.run_folder import RunFolder
+from training.run.stop import Preemption
+from training.trainer import Trainer
+from utils import distributed
 
 
 def main(argv: Sequence[str] | None = None) -> int:

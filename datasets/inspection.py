@@ -19,12 +19,13 @@ from datasets.mask_codes import Palette, palette_differences
 from datasets.parallel import ordered_map
 from datasets.sources import Source
 from utils.errors import ContradictionError, DataError, printable
-from utils.images import colorize, grid, overlay
+from utils.images import caption, colorize, grid, legend, overlay
 from utils.sizes import Resolution, image_size
 
 TILE = 160  # shorter side
 _GRID_RECORDS, _GRID_COLUMNS = 24, 6
 _SHOWN_SIZES = 5
+_NAME_SIZE = 12  # font of the names, in pixels
 
 ProgressBar = Callable[[Iterable["RecordCheck"]], Iterable["RecordCheck"]]
 
@@ -176,7 +177,8 @@ def _check_record(source: Source, resolution: Resolution | None, crop: Crop, ind
 def preview_grid(source: Source, indices: Sequence[int], crop: Crop = "pad", shape: Resolution = 1) -> np.ndarray:
     """Return an image grid, uint8 [H, W, 3], of at most 24 records spread evenly over `indices`.
 
-    A tile shows an image [T, U] and, if there is a mask, the image overlaid with it on the right: [T, 2 U] in all.
+    A tile shows an image [T, U] and, if there is a mask, the image overlaid with it on the right: [T, 2 U] in all. Its
+    name is below it. The colours of the classes are explained below the grid.
 
     Args:
         source: source of the records.
@@ -186,10 +188,21 @@ def preview_grid(source: Source, indices: Sequence[int], crop: Crop = "pad", sha
     """
     places = np.linspace(0, len(indices) - 1, min(_GRID_RECORDS, len(indices))).round().astype(int)
     tiles = [_tile(source, indices[place], crop, shape) for place in places]
-    return grid(np.stack(tiles), columns=_GRID_COLUMNS, padding=4)
+    sheet = grid(np.stack(tiles), columns=_GRID_COLUMNS, padding=4)
+    if source.classes is None:
+        return sheet
+    return np.concatenate([sheet, legend(source.classes.names, source.classes.palette(), sheet.shape[1])])
 
 
 def _tile(source: Source, index: int, crop: Crop, shape: Resolution) -> np.ndarray:
+    image = _image_and_overlay(source, index, crop, shape)
+    name = printable(source.name(index))
+    longest = image.shape[1] // 7  # characters that fit
+    shown = name if len(name) <= longest else f"...{name[3 - longest :]}"
+    return np.concatenate([image, caption(shown, image.shape[1], _NAME_SIZE)])
+
+
+def _image_and_overlay(source: Source, index: int, crop: Crop, shape: Resolution) -> np.ndarray:
     record = source.read(index)
     height, width = image_size(shape)
     size = (TILE * width // min(height, width), TILE * height // min(height, width))

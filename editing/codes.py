@@ -3,7 +3,6 @@
 Shapes: N codes, D latent width, M = B + 2K vectors of a W+ code.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from editing.seeds import parse_seeds
 from models import Generator, ModelConfig
 from utils.errors import EditError, ReadingError
 from utils.files import replacing
@@ -19,35 +19,10 @@ from utils.reading.arrays import MAX_ARCHIVE_BYTES, read_archive, read_array
 from utils.reading.checks import check_regular, label
 from utils.reading.tensors import load_tensors
 
-MAX_SEEDS = 1_000_000
-LARGEST_SEED = 2**63 - 1  # the largest that torch.Generator.manual_seed takes
 CODE_FILES = (".npy", ".npz", ".pt")
 NAMES = ("w", "ws", "w_plus", "wplus", "latent", "latents", "codes")  # usual names of codes in other programs' files
 _MAX_DEPTH = 3  # levels of nested dicts in which tensors are searched for
 _MAX_LISTED = 300  # maximum length of a list of arrays in a message, in characters
-
-
-def parse_seeds(text: str) -> list[int]:
-    """Return the seeds in the given order: "0-3,42" is 0, 1, 2, 3, 42; raise EditError for an invalid text."""
-    ranges = [_parse_seed_range(item.strip(), text) for item in text.split(",")]
-    if sum(len(seeds) for seeds in ranges) > MAX_SEEDS:
-        raise EditError(f"seeds '{text}': more than {MAX_SEEDS} seeds; split them over several calls")
-    return [seed for seeds in ranges for seed in seeds]
-
-
-def _parse_seed_range(item: str, text: str) -> range:
-    match = re.fullmatch(r"([0-9]{1,19})(?:-([0-9]{1,19}))?", item)
-    if not match:
-        raise EditError(f"seeds '{text}': cannot read '{item}'; write numbers and ranges such as 0-15,42")
-    first = int(match[1])
-    last = int(match[2] or first)
-    if last < first:
-        raise EditError(f"seeds '{text}': the range {item} runs backwards; write {last}-{first}")
-    if last > LARGEST_SEED:
-        raise EditError(f"seeds '{text}': {last} is too large; the largest seed is {LARGEST_SEED}")
-    if last - first >= MAX_SEEDS:  # checked here because len() of a longer range may overflow
-        raise EditError(f"seeds '{text}': more than {MAX_SEEDS} seeds; split them over several calls")
-    return range(first, last + 1)
 
 
 @torch.no_grad()

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from editing.mixing import CODE_KINDS, CodeKind, PartSelection, code_index
+from editing.choices import CODE_KINDS, CodeKind
+from editing.mixing import PartSelection, code_index
 from models import Generator, ModelConfig
 from models.latents import to_wplus
 from utils.errors import EditError, ReadingError
@@ -28,6 +29,7 @@ from utils.reading.checks import label
 _FIELDS = ("name", "part", "kind", "vector", "model", "how")
 _MAX_CHARACTERS = 4096  # in all texts of a file together
 _BASE = -1  # stored as the part of directions of the base codes
+LARGEST_STRENGTH = 3.0  # beyond, images may break, see docs/editing.md
 _REMEDY = "make one for this model with python -m scripts.directions"
 
 

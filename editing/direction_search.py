@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from editing.codes import LARGEST_SEED
+from editing.choices import Attribute
+from editing.seeds import LARGEST_SEED
 from models import Generator
 from models.latents import to_wplus
 from utils.errors import EditError
 
 # Functions of the mask of a part, bool [H, W]: share of the area, share of the height, 1.0 if any pixel is True.
-ATTRIBUTES: Mapping[str, Callable[[np.ndarray], float]] = {
+ATTRIBUTES: Mapping[Attribute, Callable[[np.ndarray], float]] = {
     "area": lambda mask: float(mask.mean()),
     "height": lambda mask: float(mask.any(axis=1).mean()),
     "present": lambda mask: float(mask.any()),

@@ -9,7 +9,7 @@ Shapes: N images, K parts, D latent width, M = B + 2K vectors of a W+ code, H x 
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from editing.direction_files import fingerprint
+from editing.encoder_config import GROUPS, EncoderConfig
 from editing.inversion import SHARPNESS, Target
 from models import Generator, GeneratorOutput, ModelConfig
 from models.checkpoint import build
@@ -29,29 +30,7 @@ FORMAT = "semantic-stylegan-encoder/1"
 _REMEDY = "train one for this model with python -m scripts.train_encoder"
 _MAX_SIDE = 256  # larger images are halved until their shorter side is at most this
 _GRID = 8  # queries attend to 8 x 8 positions
-_GROUPS = 8  # groups of GroupNorm
 _SAMPLES = 2000  # samples of w for its mean and deviation
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """Architecture of an encoder; raises EditError for values out of range."""
-
-    channels: int = 32  # channels of the first feature maps; doubled whenever the resolution is halved
-    max_channels: int = 128  # maximum number of channels, and width of the queries
-    layers: int = 2  # transformer layers: self-attention of the queries, cross-attention to the features
-    heads: int = 4  # attention heads
-    rounds: int = 3  # refinement rounds
-
-    def __post_init__(self) -> None:
-        for name, most in (("channels", 512), ("max_channels", 2048), ("layers", 24), ("heads", 64), ("rounds", 100)):
-            if not 1 <= getattr(self, name) <= most:
-                raise EditError(f"encoder.{name} = {getattr(self, name)}: choose 1 to {most}")
-        for name in ("channels", "max_channels"):
-            if getattr(self, name) % _GROUPS:
-                raise EditError(f"encoder.{name} = {getattr(self, name)}: choose a multiple of {_GROUPS}")
-        if self.max_channels % self.heads:
-            raise EditError(f"encoder.heads = {self.heads} must divide encoder.max_channels = {self.max_channels}")
 
 
 class Encoder(nn.Module):
@@ -142,7 +121,7 @@ def _trunk(inputs: int, config: EncoderConfig, side: int) -> nn.Sequential:
 
 
 def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(_GROUPS, channels)
+    return nn.GroupNorm(GROUPS, channels)
 
 
 @torch.no_grad()

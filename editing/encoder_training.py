@@ -5,7 +5,6 @@ Shapes: N images, D latent width, M = B + 2K vectors of a W+ code, H x W images.
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -13,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
-from datasets.data_config import DataConfig
 from datasets.data_loader import InfiniteSampler, make_loader
 from datasets.transforms import images_to_float, segmentation_to_labels
-from editing.encoder import Encoder, EncoderConfig
+from editing.encoder import Encoder
+from editing.encoder_config import EncoderTraining
 from editing.inversion import DistanceTo, Target, image_losses
 from models import Generator
 from models.latents import mix_styles
@@ -34,49 +33,6 @@ class EncoderData(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> tuple[Tensor, Tensor]: ...
-
-
-@dataclass(frozen=True)
-class EncoderTraining:
-    """Options of an encoder's training; raises EditError for values out of range.
-
-    The weights are relative to that of the perceptual distance, which is 1.
-    """
-
-    steps: int = 20_000  # number of Adam steps
-    batch_size: int = 8  # images per step; with a data set, half of them are real
-    rate: float = 1e-3  # highest learning rate; falls to 0 along a cosine
-    guided: float = 0.5  # share of the steps in which the encoder receives labels
-    mse: float = 10.0  # weight of the mean square error of images
-    masks: float = 2.0  # weight of the cross-entropy between generated masks and labels
-    codes: float = 1.0  # weight of the mean square error of known codes, in standard deviations of w
-    distance: float = 0.1  # weight of the mean square distance to the mean code, in standard deviations of w
-    seed: int = 0  # random seed
-    checkpoint_every: int = 500  # steps between checkpoints
-
-    def __post_init__(self) -> None:
-        least = {"steps": 1, "batch_size": 2, "checkpoint_every": 1}
-        for name in (*least, "seed", "mse", "masks", "codes", "distance"):
-            if getattr(self, name) < least.get(name, 0):
-                raise EditError(f"training.{name} = {getattr(self, name)}: choose {least.get(name, 0)} or more")
-        if not self.rate > 0:
-            raise EditError(f"training.rate = {self.rate}: choose a value above 0")
-        if not 0 <= self.guided <= 1:
-            raise EditError(f"training.guided = {self.guided}: choose a value from 0 to 1")
-
-
-@dataclass(frozen=True)
-class EncoderRun:
-    """All options of an encoder's training, which without `data.path` uses only the generator's samples."""
-
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    training: EncoderTraining = field(default_factory=EncoderTraining)
-
-    def __post_init__(self) -> None:
-        for name in ("images_only", "mirror"):
-            if getattr(self.data, name):
-                raise EditError(f"data.{name} works only in the training of a generator: remove it")
 
 
 class EncoderTrainer:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from editing.animation import FORMATS, MAX_GIF_FPS
-from editing.codes import parse_seeds
-from editing.mixing import CODE_KINDS, CURVES
+from editing.choices import CODE_KINDS, CURVES
+from editing.seeds import parse_seeds
 from utils import cli
-from utils.cli import finite, positive
+from utils.cli import finite, folder, positive
 from utils.errors import EditError
 
 MODES = {  # mode -> its help, and its options, which have no effect in other modes
@@ -49,7 +49,7 @@ def parse_options(argv: Sequence[str] | None, description: str | None) -> argpar
 def _add_files_and_generation(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
-    add("--output", type=Path, required=True, help="folder to write to; existing files are kept")
+    add("--output", type=folder, required=True, help="folder to write to; existing files are kept")
     add("--overwrite", action="store_true", help="replace files of the same name")
     codes = parser.add_mutually_exclusive_group(required=True)
     codes.add_argument("--seeds", help="such as 0-15,42; the image of a seed does not depend on other seeds")
@@ -57,6 +57,8 @@ def _add_files_and_generation(parser: argparse.ArgumentParser) -> None:
     add("--save-latents", action="store_true", help="write the codes of all images, truncated, to latents.npy")
     add("--truncation", type=finite, default=1.0, help="1 changes nothing, 0 gives the mean code (default 1)")
     add("--noise", choices=("const", "random"), default="const", help="noise maps: stored (const, default) or random")
+    holes = "close small holes in masks and remove detached specks; images stay as they are"
+    add("--close-holes", action="store_true", help=holes)
     add("--batch-size", type=positive, default=8, help="images generated at once (default 8)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels of the networks (default auto)")

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from editing.generation import Sample
 from utils.errors import EditError
-from utils.images import colorize, grid, overlay
+from utils.images import caption, colorize, grid, overlay
 from utils.sizes import Size, format_size
 
 PADDING = 2  # pixels between tiles
@@ -83,13 +82,3 @@ def mixing_grids(samples: Iterable[Sample], columns: int, palette: np.ndarray) -
 def frame(sample: Sample, palette: np.ndarray) -> np.ndarray:
     """Return one frame of an animation: image | mask, uint8 [H, 2W, 3]."""
     return np.concatenate([sample.image, colorize(sample.labels, palette)], axis=1)
-
-
-def caption(text: str, width: int) -> np.ndarray:
-    """Return an image, uint8 [H, width, 3], of black text on white that fits the width; H depends only on the width."""
-    largest = max(8, width // 8)
-    canvas = Image.new("RGB", (width, largest * 3 // 2), "white")
-    fonts = (ImageFont.load_default(size) for size in range(largest, 4, -1))
-    font = next((font for font in fonts if font.getlength(text) <= width), ImageFont.load_default(5))
-    ImageDraw.Draw(canvas).text((width / 2, canvas.height / 2), text, fill="black", font=font, anchor="mm")
-    return np.asarray(canvas)

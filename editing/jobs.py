@@ -4,6 +4,7 @@ Shapes: N codes, D latent width, M = B + 2K vectors of a W+ code, P part masks, 
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +17,19 @@ from datasets.labels import ClassTable
 from datasets.transforms import images_to_float
 from editing import background
 from editing.animation import Format, require_format, save_animation
-from editing.codes import load_codes, parse_seeds, seed_codes, source_codes
+from editing.codes import load_codes, seed_codes, source_codes
 from editing.controls import chosen_controls, find_controls
-from editing.direction_files import Move, apply_moves, load_direction, part_index
+from editing.direction_files import LARGEST_STRENGTH, Move, apply_moves, load_direction, part_index
 from editing.generation import Sample, Scene
 from editing.image_grids import captioned_grid, check_grid_size, frame, mixing_grids, sample_grid, sample_images
 from editing.mixing import code_index, loop, mix_codes, mixing_table, parse_parts
 from editing.photos import read_photo
+from editing.seeds import parse_seeds
 from editing.transplant import transplant
 from models import Generator, ModelConfig
 from models.coordinates import foreground_coordinates
 from models.latents import truncate
-from utils.errors import EditError
+from utils.errors import EditError, printable
 from utils.images import save_label_png, save_png
 from utils.progress import progress
 
@@ -68,6 +70,10 @@ def plan_job(args: argparse.Namespace, generator: Generator, classes: ClassTable
         stems = [f"latent{index:04d}" for index in range(len(codes))]
     codes = _with_background(codes, args, generator)
     moves: list[Move] = [(load_direction(file, generator), strength) for file, strength in args.direction]
+    for file, strength in args.direction:
+        if abs(strength) > LARGEST_STRENGTH:
+            limits = f"beyond -{LARGEST_STRENGTH:g} to {LARGEST_STRENGTH:g} standard deviations, images may break"
+            print(f"warning: {printable(f'--direction {file} {strength:g}: {limits}')}", file=sys.stderr)
     if args.control:
         controls = find_controls(args.controls, generator, is_bundled=args.checkpoint is None)
         moves += chosen_controls(args.control, controls)

@@ -9,21 +9,17 @@ Shapes: N samples, D latent width; codes are [N, D] in W, where all M vectors ar
 import difflib
 import re
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from editing.choices import Arc, CodeKind, Curve
 from models import ModelConfig
 from models.latents import shape_index, texture_index, to_wplus
 from utils.errors import EditError
 
-CodeKind = Literal["shape", "texture", "both"]
-Arc = Literal["linear", "spherical"]  # curves between two codes
-Curve = Literal[Arc, "spline"]  # curves through many codes
 BASE = "base"
-CODE_KINDS: tuple[CodeKind, ...] = get_args(CodeKind)
-CURVES: tuple[Curve, ...] = get_args(Curve)
 
 
 class PartSelection(NamedTuple):

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from editing.inversion import InversionConfig, psnr
+from editing.inversion import psnr
+from editing.inversion_config import InversionConfig
 from utils.errors import printable
 
 # Beyond these thresholds, `problems` calls a reconstruction poor. The first three separate two groups of images,

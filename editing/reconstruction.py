@@ -20,7 +20,8 @@ from editing.codes import save_codes
 from editing.encoder import Encoder, encode
 from editing.generation import Sample, generate
 from editing.image_grids import with_captions
-from editing.inversion import DistanceTo, InversionConfig, Progress, Target, invert, with_noise
+from editing.inversion import DistanceTo, Progress, Target, invert, with_noise
+from editing.inversion_config import InversionConfig
 from editing.quality import NO_PARTS, ReconstructionQuality, part_errors, pixel_mse
 from editing.tuning import TuningConfig, tune
 from models import Generator

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from datasets.transforms import float_to_images, segmentation_to_labels
 from editing.generation import DEFAULT_SCENE, Scene
-from editing.inversion import SHARPNESS, InversionConfig, Progress, ProgressCallback, optimizer_step, rate_at
+from editing.inversion import SHARPNESS, Progress, ProgressCallback, optimizer_step, rate_at
 from editing.inversion import with_noise as frozen_copy
+from editing.inversion_config import InversionConfig
 from editing.mixing import PartSelection, code_index
 from models import Generator, GeneratorOutput, ModelConfig
 from models.latents import to_wplus

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol, cast
 
 import torch
@@ -13,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset
 from metrics.agreement import confusion, iou, mean_iou
 from metrics.areas import pixel_counts
 from metrics.segmenter import SIDES, SegmentationNetwork, Segmenter, SegmenterFacts, to_network
+from metrics.segmenter_config import SegmenterTraining
 from utils.errors import MetricError
 from utils.progress import progress
 from utils.sizes import format_resolution, to_resolution
@@ -30,28 +30,6 @@ class LabelledImages(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> tuple[Tensor, Tensor]: ...
-
-
-@dataclass(frozen=True)
-class SegmenterTraining:
-    """Hyperparameters for training a segmenter. On a CPU, the same seed gives the same segmenter.
-
-    Raise MetricError if a value is out of range.
-    """
-
-    steps: int = 3000  # optimizer steps
-    batch_size: int = 16  # pairs per step
-    learning_rate: float = 0.01  # maximum of the one-cycle schedule
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch_size", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise MetricError(f"{name} {getattr(self, name)}: choose {least} or more")
-        if self.seed >= 2**32:
-            raise MetricError(f"seed {self.seed}: choose {2**32 - 1} or less")
-        if not self.learning_rate > 0:
-            raise MetricError(f"learning_rate {self.learning_rate}: choose a value above 0")
 
 
 def train_segmenter(

@@ -10,13 +10,33 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from scripts.benchmarks.options import OPTIONS, description
+from utils import cli
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = cli.Parser(__doc__)
+    commands = parser.add_subparsers(dest="benchmark", required=True, metavar="BENCHMARK")
+    for name, (module, add_options) in OPTIONS.items():
+        text = description(module)
+        options = commands.add_parser(name, help=text.partition("\n")[0], description=text)
+        add_options(options)
+        options.add_argument("--seconds", type=float, help="start no measurement after this time (default: no limit)")
+        options.add_argument("--json", type=Path, metavar="FILE", help="new file for the rows, each as a line of JSON")
+        options.add_argument("--overwrite", action="store_true", help="replace the --json file if it exists")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
+
 from scripts.benchmarks import op_speed, overheads, painted_masks, profile, trace, training_speed
 from scripts.benchmarks.tables import BenchmarkReport
-from utils import cli
 from utils.errors import ConfigError
 
-# A benchmark is a module whose docstring is its help. It defines add_options(parser); check(args), which raises
-# ConfigError before anything is measured; and measure(args, device, report), which adds rows to the report.
+# A benchmark is a module whose docstring is its help. It defines check(args), which raises ConfigError before anything
+# is measured; and measure(args, device, report), which adds rows to the report. Its options are in benchmarks/options.
 BENCHMARKS = {
     "ops": op_speed,
     "train": training_speed,
@@ -25,20 +45,6 @@ BENCHMARKS = {
     "trace": trace,
     "repaint": painted_masks,
 }
-
-
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = cli.Parser(__doc__)
-    commands = parser.add_subparsers(dest="benchmark", required=True, metavar="BENCHMARK")
-    for name, benchmark in BENCHMARKS.items():
-        description = benchmark.__doc__ or ""
-        options = commands.add_parser(name, help=description.partition("\n")[0], description=description)
-        benchmark.add_options(options)
-        options.add_argument("--seconds", type=float, help="start no measurement after this time (default: no limit)")
-        options.add_argument("--json", type=Path, metavar="FILE", help="new file for the rows, each as a line of JSON")
-        options.add_argument("--overwrite", action="store_true", help="replace the --json file if it exists")
-    return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

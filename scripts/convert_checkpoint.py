@@ -4,15 +4,29 @@ The output holds all networks of the input, but no optimizer states. Code in the
 Conversion is optional: every command also reads released checkpoints directly.
 """
 
+import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
+
+from utils import cli
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument("source", metavar="IN.pt", help="a released checkpoint")
+    parser.add_argument("target", metavar="OUT.pt", type=Path, help="file to write; must not exist yet")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
 
 import torch
 
 from datasets.class_files import default_table
 from models.checkpoint import load_networks
-from utils import cli
 from utils.errors import ConfigError
 from utils.files import replacing
 from utils.sizes import format_resolution
@@ -20,10 +34,7 @@ from utils.sizes import format_resolution
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Convert one checkpoint."""
-    parser = cli.Parser(__doc__)
-    parser.add_argument("source", metavar="IN.pt", help="a released checkpoint")
-    parser.add_argument("target", metavar="OUT.pt", type=Path, help="file to write; must not exist yet")
-    args = parser.parse_args(argv)
+    args = parse(argv)
     if os.path.exists(args.target):
         raise ConfigError(f"output file {args.target} exists: choose another name")
     networks = load_networks(args.source)

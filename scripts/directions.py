@@ -21,40 +21,22 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from editing import direction_search as search
-from editing.codes import parse_seeds, seed_codes
-from editing.direction_files import Direction, fingerprint, part_index, save_direction
-from editing.generation import generate
-from editing.jobs import slide_job
-from editing.loading import checkpoint_or_bundled, load_model
-from editing.mixing import CODE_KINDS, parse_parts
-from metrics.locality import Locality
-from models import Generator
-from ops import set_mode
+from editing.choices import ATTRIBUTE_NAMES, CODE_KINDS
 from utils import cli
 from utils.cli import finite, positive
-from utils.errors import EditError
-from utils.files import check_free, make_folder
-from utils.progress import progress
-
-DEVIATION_SAMPLES = 10_000  # samples of w for sefa and pca
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Find, save and measure directions; check options and output files before the first file is written."""
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
-    add("--output", type=Path, required=True, help="folder to write to; existing files are kept")
+    add("--output", type=cli.folder, required=True, help="folder to write to; existing files are kept")
     add("--overwrite", action="store_true", help="replace files of the same name")
     add("--part", required=True, help="a class name or id, or base")
     add("--codes", choices=CODE_KINDS, default="both", help="which codes of the part to move (default both)")
     method = parser.add_mutually_exclusive_group(required=True)
-    method.add_argument("--method", choices=("sefa", "pca", *search.ATTRIBUTES), help="see above")
+    method.add_argument("--method", choices=("sefa", "pca", *ATTRIBUTE_NAMES), help="see above")
     method.add_argument("--labels", type=Path, help="CSV file with the header seed,value; see above")
     add("--count", type=positive, default=3, help="sefa, pca: number of directions (default 3)")
     add("--samples", type=positive, default=2000, help="area, height, present: samples to learn from (default 2000)")
@@ -65,8 +47,37 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--batch-size", type=positive, default=8, help="images generated at once (default 8)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
 
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from editing import direction_search as search
+from editing.codes import seed_codes
+from editing.direction_files import Direction, fingerprint, part_index, save_direction
+from editing.generation import generate
+from editing.jobs import slide_job
+from editing.loading import checkpoint_or_bundled, load_model
+from editing.mixing import parse_parts
+from editing.seeds import parse_seeds
+from metrics.locality import Locality
+from models import Generator
+from ops import set_mode
+from utils.errors import EditError
+from utils.files import check_free, make_folder
+from utils.progress import progress
+
+DEVIATION_SAMPLES = 10_000  # samples of w for sefa and pca
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Find, save and measure directions; check options and output files before the first file is written."""
+    args = parse(argv)
     device = cli.usable_device(args.device)
     generator, classes = load_model(checkpoint_or_bundled(args.checkpoint), device)
     config = generator.config

@@ -7,9 +7,23 @@ The exit code is 1 if a build fails although its tools are installed (2 with --k
 with plain PyTorch, or a kernel spills registers; otherwise it is 0, even if the tools for a build are missing.
 """
 
+import argparse
 import platform
 import shutil
 from collections.abc import Callable, Sequence
+
+from utils import cli
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument("--kernels", action="store_true", help="describe the compiled CUDA kernels and stop")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
 
 import torch
 import torchvision
@@ -17,7 +31,6 @@ from torch import Tensor
 
 import ops
 from ops import _build, _kernels, _toolchain
-from utils import cli
 
 _KERNELS_ROW = "{:<18} {:<9} {:<42}" + " {:>9} {:>6} {:>6} {:>6} {:>6} {:>9} {:>6}"
 _KERNELS_COLUMNS = ("registers", "stack", "local", "shared", "blocks", "occupancy", "SASS")
@@ -33,9 +46,7 @@ _TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-12, torch.float16: 4e-3, t
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the report and return the exit code."""
-    parser = cli.Parser(__doc__)
-    parser.add_argument("--kernels", action="store_true", help="describe the compiled CUDA kernels and stop")
-    if parser.parse_args(argv).kernels:
+    if parse(argv).kernels:
         return _report_kernels()
     _print_environment()
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]

@@ -22,41 +22,21 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from torch.utils.tensorboard import SummaryWriter
-
-import ops
 from datasets.data_config import DataConfig, add_data_options, parsed_data
-from datasets.labels import ClassTable
-from datasets.opening import first_difference, open_dataset
-from editing.loading import checkpoint_or_bundled
-from metrics.extras import extra
+from metrics.listing import summaries
 from metrics.metric_config import MetricConfig
-from metrics.plots import locality_heatmap
-from metrics.registry import check_metrics, registered
-from metrics.report import Report
-from models import ModelConfig
-from models.checkpoint import load_generator, load_networks
-from training.evaluation.evaluator import Evaluation
-from training.run.run_folder import check_name
-from utils import cli, distributed
-from utils.distributed import from_main
-from utils.errors import ConfigError, MetricError
-from utils.files import check_free, make_folder, replacing
-
-SCALARS = "events.out.tfevents.*"
-WRITTEN = ("metrics.jsonl", "locality_shape.png", "locality_texture.png")
+from utils import cli
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    summaries = {name: (metric.__doc__ or "").strip().partition("\n")[0] for name, metric in registered().items()}
-    lines = [f"  {name:<17} {summary}" for name, summary in summaries.items() if summary]
+    metrics = summaries()
+    lines = [f"  {name:<17} {summary}" for name, summary in metrics.items() if summary]
     parser = cli.Parser(f"{__doc__}" + "\n".join(lines))
     add = parser.add_argument
     add("--checkpoint", nargs="+", help="checkpoints of a run, or released ones (default: the bundled model)")
     add_data_options(parser)
-    known = f"all, or a comma-separated list of {', '.join(registered())}"
+    known = f"all, or a comma-separated list of {', '.join(metrics)}"
     add("--metrics", help=f"{known}; default: all that can be measured here")
     add("--extractor", choices=("efflite0", "inception"), default="efflite0", help="features (default efflite0)")
     add("--weights", default="", help="file with Inception's weights, which are never downloaded")
@@ -74,11 +54,38 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         add(f"--{option.replace('_', '-')}", type=int, default=default, help=f"{what} (default {default})")
     add("--workers", type=int, default=DataConfig.workers, help="processes that decode data (default %(default)s)")
     add("--truncation", type=float, default=1.0, help="psi of truncation toward the mean code (default 1: none)")
-    add("--output", type=Path, help="folder for metrics.jsonl, plots of the locality and TensorBoard scalars")
+    add("--output", type=cli.folder, help="folder for metrics.jsonl, plots of the locality and TensorBoard scalars")
     add("--overwrite", action="store_true", help="replace files of an earlier evaluation in --output")
     add("--device", help="such as cpu or cuda:1 (default: cuda if there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
     return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+import ops
+from datasets.labels import ClassTable
+from datasets.opening import first_difference, open_dataset
+from editing.loading import checkpoint_or_bundled
+from metrics.extras import extra
+from metrics.plots import locality_heatmap
+from metrics.registry import check_metrics, registered
+from metrics.report import Report
+from models import ModelConfig
+from models.checkpoint import load_generator, load_networks
+from training.evaluation.evaluator import Evaluation
+from training.run.run_folder import check_name
+from utils import distributed
+from utils.distributed import from_main
+from utils.errors import ConfigError, MetricError
+from utils.files import check_free, make_folder, replacing
+
+SCALARS = "events.out.tfevents.*"
+WRITTEN = ("metrics.jsonl", "locality_shape.png", "locality_texture.png")
 
 
 class Checkpoint(NamedTuple):

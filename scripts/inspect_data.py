@@ -13,15 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from datasets.data_config import add_source_options, parsed_folder
-from datasets.find import find_source
-from datasets.inspection import inspect_source, preview_grid
-from datasets.sources import LmdbSource
 from utils import cli
-from utils.errors import DataError, printable
-from utils.files import reason_not_writable
-from utils.images import save_png
-from utils.progress import progress
-from utils.sizes import MAX_RATIO, format_resolution, image_size
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -31,6 +23,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sheet", type=Path, help="PNG file for the grid of images; must not exist yet")
     add_source_options(parser)
     return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
+
+from datasets.find import find_source
+from datasets.inspection import inspect_source, preview_grid
+from datasets.sources import LmdbSource
+from utils.errors import DataError, printable
+from utils.files import reason_not_writable
+from utils.images import save_png
+from utils.progress import progress
+from utils.sizes import MAX_RATIO, format_resolution, image_size
 
 
 def main(argv: Sequence[str] | None = None) -> None:

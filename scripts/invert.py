@@ -26,13 +26,53 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from datasets.class_files import CLASSES_FILE, load_table
+from datasets.data_config import CROPS, READ_BY, Crop
+from editing.inversion_config import SPACES, InversionConfig
+from utils import cli
+
+GUIDES = ("masks", "segmenter", "encoder", "none")
+GUIDE_HELP = "which masks guide the inversion (default those of --segmenter, else of --masks, else none)"
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    steps = InversionConfig().steps
+    photos = "photos at least as large as the model's images, or folders"
+    add("images", nargs="+", type=Path, metavar="IMAGES", help=photos)
+    add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
+    add("--output", type=cli.folder, required=True, help="folder to write to; existing files are kept")
+    add("--overwrite", action="store_true", help="replace files of the same name")
+    add("--masks", type=Path, help="folder with a mask of the same name for each photo")
+    add("--segmenter", type=Path, help="file of scripts.train_segmenter that predicts masks")
+    add("--guide", choices=GUIDES, help=GUIDE_HELP)
+    add("--classes", default="", help=f"class table of the masks (default their {CLASSES_FILE}, or the checkpoint's)")
+    add("--read-by", choices=READ_BY, default="auto", help="how to read masks with ids and colours (default auto)")
+    add("--crop", choices=CROPS, help="for photos of another shape (default that of the checkpoint's training data)")
+    aligns = "turn and cut photos to the largest face: auto if it is out of place, on always, off never (default auto)"
+    add("--align", choices=("auto", "on", "off"), default="auto", help=aligns)
+    add("--space", choices=SPACES, default="wplus", help="what is optimized (default wplus)")
+    add("--init", choices=("mean", "encoder"), help="initial codes (default encoder if there is one, else the mean)")
+    add("--encoder", type=Path, help="file of scripts.train_encoder (default that of the bundled model)")
+    add("--steps", type=int, default=steps, help=f"inversion steps (default {steps}); 0 keeps the initial codes")
+    add("--tune", type=int, default=0, metavar="STEPS", help="steps of tuning the weights for each photo (default 0)")
+    add("--lpips", type=Path, help="weights of VGG16, to use LPIPS; they are never downloaded")
+    add("--batch-size", type=cli.positive, default=8, help="photos inverted at once (default 8)")
+    add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
+    add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
+
 import torch
 from torch import Tensor
 
 import ops
-from datasets.class_files import CLASSES_FILE, load_table
 from datasets.crop_and_resize import Resized
-from datasets.data_config import CROPS, READ_BY, Crop
 from datasets.decoding import Record, refuse_contradictions
 from datasets.labels import ClassTable
 from datasets.opening import first_difference
@@ -40,7 +80,7 @@ from editing import face_detection
 from editing.alignment import FFHQ, Frame, frame_of
 from editing.encoder import Encoder, encode, load_encoder
 from editing.image_grids import check_grid_size
-from editing.inversion import SPACES, InversionConfig, Progress, Target
+from editing.inversion import Progress, Target
 from editing.loading import build_model, checkpoint_or_bundled, limit_threads
 from editing.photos import Alignment, crop_photo, cut_photo, find_images, find_masks, place, read_record, training_crop
 from editing.quality import advice, mean_quality, problems, quality_table
@@ -61,7 +101,6 @@ from metrics.perceptual import EfficientNetDistance, Lpips, PerceptualDistance, 
 from metrics.segmenter import Segmenter, segmenter_for
 from models import Generator
 from models.checkpoint import BUNDLED_ENCODER, load_networks
-from utils import cli
 from utils.errors import ConfigError, EditError, printable
 from utils.files import check_free, make_folder, replacing
 from utils.images import save_png
@@ -70,48 +109,11 @@ from utils.reading.checks import normalized
 from utils.sizes import Resolution, Size, format_size
 
 REPORT = "report.json"
-GUIDES = ("masks", "segmenter", "encoder", "none")
-GUIDE_HELP = "which masks guide the inversion (default those of --segmenter, else of --masks, else none)"
 PREPARED: dict[Crop, str] = {
     "error": "each photo",  # photos of another aspect ratio are refused
     "center": "the center of each photo (--crop pad pads it instead)",
     "pad": "each photo, padded to the shape of the model (--crop center crops it instead)",
 }
-
-
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = cli.Parser(__doc__)
-    add = parser.add_argument
-    steps = InversionConfig().steps
-    add(
-        "images",
-        nargs="+",
-        type=Path,
-        metavar="IMAGES",
-        help="photos at least as large as the model's images, or folders",
-    )
-    add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
-    add("--output", type=Path, required=True, help="folder to write to; existing files are kept")
-    add("--overwrite", action="store_true", help="replace files of the same name")
-    add("--masks", type=Path, help="folder with a mask of the same name for each photo")
-    add("--segmenter", type=Path, help="file of scripts.train_segmenter that predicts masks")
-    add("--guide", choices=GUIDES, help=GUIDE_HELP)
-    add("--classes", default="", help=f"class table of the masks (default their {CLASSES_FILE}, or the checkpoint's)")
-    add("--read-by", choices=READ_BY, default="auto", help="how to read masks with ids and colours (default auto)")
-    add("--crop", choices=CROPS, help="for photos of another shape (default that of the checkpoint's training data)")
-    aligns = "turn and cut photos to the largest face: auto if it is out of place, on always, off never (default auto)"
-    add("--align", choices=("auto", "on", "off"), default="auto", help=aligns)
-    add("--space", choices=SPACES, default="wplus", help="what is optimized (default wplus)")
-    add("--init", choices=("mean", "encoder"), help="initial codes (default encoder if there is one, else the mean)")
-    add("--encoder", type=Path, help="file of scripts.train_encoder (default that of the bundled model)")
-    add("--steps", type=int, default=steps, help=f"inversion steps (default {steps}); 0 keeps the initial codes")
-    add("--tune", type=int, default=0, metavar="STEPS", help="steps of tuning the weights for each photo (default 0)")
-    add("--lpips", type=Path, help="weights of VGG16, to use LPIPS; they are never downloaded")
-    add("--batch-size", type=cli.positive, default=8, help="photos inverted at once (default 8)")
-    add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
-    add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
-    return parser.parse_args(argv)
 
 
 class LoadedModel(NamedTuple):

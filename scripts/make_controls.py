@@ -21,12 +21,13 @@ import numpy as np
 import torch
 
 from editing import control_search as search
-from editing.codes import parse_seeds, seed_codes
+from editing.codes import seed_codes
 from editing.control_statistics import STATISTICS
 from editing.controls import Control, save_controls
 from editing.generation import generate
 from editing.image_grids import PADDING, caption
 from editing.loading import checkpoint_or_bundled, load_model
+from editing.seeds import parse_seeds
 from models import Generator
 from ops import set_mode
 from utils import cli

@@ -20,15 +20,11 @@ Face i depends only on i, --seed, --style and --framing, not on --count or --wor
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from datasets.class_files import CLASSES_FILE, load_table, to_yaml
-from datasets.lmdb_writer import LmdbWriter, encode_pair, new_folder
-from datasets.parallel import ordered_map
 from datasets.synthetic_faces import (
     FRAMINGS,
     MAX_RATIO,
@@ -39,13 +35,42 @@ from datasets.synthetic_faces import (
     shows_figure,
 )
 from utils import cli
+from utils.sizes import Resolution, broken_rule, format_resolution, parse_resolution
+
+_TABLES = {13: "celebamask13", 16: "figures16", 26: "faces26"}
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument("out", metavar="OUT", type=cli.folder, help="folder to create")
+    parser.add_argument("--count", type=int, default=10_000, help="number of faces (default %(default)s)")
+    limits = f"{MIN_RESOLUTION} to {MAX_RESOLUTION}, the longer side at most {MAX_RATIO} times the shorter"
+    size = f"side in pixels, or HEIGHTxWIDTH such as 96x64 ({limits}; default %(default)s)"
+    parser.add_argument("--resolution", type=parse_resolution, default=64, help=size)
+    parser.add_argument("--seed", type=int, default=0, help="another seed gives other faces (default %(default)s)")
+    parser.add_argument("--style", choices=STYLES, default=STYLES[0], help="drawing style (default %(default)s)")
+    parser.add_argument("--framing", choices=FRAMINGS, default="close", help="size of the faces (default %(default)s)")
+    parser.add_argument(
+        "--classes", type=int, choices=_TABLES, default=13, help="number of classes (default 13; 16: figures)"
+    )
+    parser.add_argument("--images-only", action="store_true", help="write no masks")
+    parser.add_argument("--files", action="store_true", help="write PNG files instead of an LMDB")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
+
+from datasets.class_files import CLASSES_FILE, load_table, to_yaml
+from datasets.lmdb_writer import LmdbWriter, encode_pair, new_folder
+from datasets.parallel import ordered_map
 from utils.errors import DataError, printable
 from utils.images import save_label_png, save_png
 from utils.progress import progress
-from utils.sizes import Resolution, broken_rule, format_resolution, parse_resolution
 
 _MAX_COUNT = 10_000_000
-_TABLES = {13: "celebamask13", 16: "figures16", 26: "faces26"}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -54,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
     Raises:
         DataError: if OUT exists or cannot be written, or a number is out of range; OUT is not created then.
     """
-    options = _parser().parse_args(argv)
+    options = parse(argv)
     _check_range("--count", options.count, 1, _MAX_COUNT)
     _check_resolution(options.resolution)
     if options.classes == 16 and not shows_figure(options.resolution):
@@ -77,7 +102,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _write_files(options: argparse.Namespace) -> None:
     table = load_table(_TABLES[options.classes])
-    with new_folder(Path(options.out)) as folder:
+    with new_folder(options.out) as folder:
         images, masks = folder / "images", folder / "masks"
         for path in (images,) if options.images_only else (images, masks):
             path.mkdir()
@@ -100,25 +125,6 @@ def _face(options: argparse.Namespace, encoded: bool, index: int) -> Any:
         options.seed, index, options.resolution, options.style, options.framing, num_classes=options.classes
     )
     return encode_pair(*pair) if encoded else pair
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = cli.Parser(__doc__)
-    parser.add_argument("out", metavar="OUT", help="folder to create")
-    parser.add_argument("--count", type=int, default=10_000, help="number of faces (default %(default)s)")
-    limits = f"{MIN_RESOLUTION} to {MAX_RESOLUTION}, the longer side at most {MAX_RATIO} times the shorter"
-    size = f"side in pixels, or HEIGHTxWIDTH such as 96x64 ({limits}; default %(default)s)"
-    parser.add_argument("--resolution", type=parse_resolution, default=64, help=size)
-    parser.add_argument("--seed", type=int, default=0, help="another seed gives other faces (default %(default)s)")
-    parser.add_argument("--style", choices=STYLES, default=STYLES[0], help="drawing style (default %(default)s)")
-    parser.add_argument("--framing", choices=FRAMINGS, default="close", help="size of the faces (default %(default)s)")
-    parser.add_argument(
-        "--classes", type=int, choices=_TABLES, default=13, help="number of classes (default 13; 16: figures)"
-    )
-    parser.add_argument("--images-only", action="store_true", help="write no masks")
-    parser.add_argument("--files", action="store_true", help="write PNG files instead of an LMDB")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
-    return parser
 
 
 def _command(options: argparse.Namespace) -> str:

@@ -17,6 +17,50 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from editing.seeds import LARGEST_SEED
+from utils import cli
+from utils.cli import finite, positive
+from utils.errors import ConfigError
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line; raise ConfigError if options contradict each other."""
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    add("out", metavar="OUT", type=cli.folder, help="folder to create")
+    add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
+    add("--count", type=positive, required=True, help="number of pairs to write")
+    add("--seed", type=int, default=0, help="seed of the first candidate (default 0)")
+    add("--truncation", type=finite, default=1.0, help="psi of the truncation toward the mean code (default 1: none)")
+    add("--candidates", type=positive, help="number of pairs to choose from (default --count)")
+    add("--drop", type=finite, default=0.0, help="share of the candidates to leave out (default 0)")
+    add("--rank-by", choices=("segmenter", "discriminator"), help="what finds the candidates to leave out")
+    add("--segmenter", type=Path, help="file of scripts.train_segmenter, for --rank-by segmenter")
+    add("--balance", action="store_true", help="choose pairs with rare classes more often")
+    add("--files", action="store_true", help="write PNG files instead of an LMDB")
+    add("--batch-size", type=positive, default=8, help="images generated at once (default 8)")
+    add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
+    add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
+    args = parser.parse_args(argv)
+    args.candidates = args.candidates or args.count
+    if not 0 <= args.drop < 1:
+        raise ConfigError(f"--drop {args.drop:g}: give a share from 0 to below 1")
+    if (args.drop > 0) != (args.rank_by is not None):
+        raise ConfigError("--drop and --rank-by belong together: give both, or none")
+    if (args.segmenter is not None) != (args.rank_by == "segmenter"):
+        raise ConfigError("--segmenter FILE and --rank-by segmenter belong together: give both, or none")
+    if args.candidates > args.count and not (args.drop or args.balance):
+        raise ConfigError("--candidates needs a way to choose among them: add --drop and --rank-by, or --balance")
+    if (kept := round(args.candidates * (1 - args.drop))) < args.count:
+        raise ConfigError(f"--count {args.count}: only {kept} candidates are left; give more --candidates")
+    if not 0 <= args.seed <= LARGEST_SEED - args.candidates:
+        raise ConfigError(f"--seed {args.seed}: give 0 to {LARGEST_SEED - args.candidates}")
+    return args
+
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -25,7 +69,7 @@ from datasets.class_files import CLASSES_FILE, to_yaml
 from datasets.labels import ClassTable
 from datasets.lmdb_writer import LmdbWriter, new_folder
 from datasets.transforms import float_to_images, segmentation_to_labels
-from editing.codes import LARGEST_SEED, seed_codes
+from editing.codes import seed_codes
 from editing.loading import build_model, checkpoint_or_bundled
 from metrics.agreement import confusion, mean_iou
 from metrics.segmenter import Segmenter, load_segmenter
@@ -34,9 +78,6 @@ from models.checkpoint import load_networks
 from models.generator import GeneratorOutput
 from models.latents import truncate
 from ops import set_mode
-from utils import cli
-from utils.cli import finite, positive
-from utils.errors import ConfigError
 from utils.images import save_label_png, save_png
 from utils.progress import progress
 from utils.sizes import format_resolution
@@ -95,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ConfigError, DataError, MetricError, ModelError: if an option, a file or OUT cannot be used; OUT is not created
             then.
     """
-    args = _parse(argv)
+    args = parse(argv)
     device = cli.usable_device(args.device)
     set_mode(args.ops, device.type)
     pairs = PairGenerator(args, device)
@@ -143,40 +184,6 @@ def _write_files(out: Path, pairs: PairGenerator, batches: Iterator[Pairs], comm
                 save_png(image, images / f"{index:06}.png")
                 save_label_png(labels, pairs.classes.palette(), masks / f"{index:06}.png")
                 index += 1
-
-
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = cli.Parser(__doc__)
-    add = parser.add_argument
-    add("out", metavar="OUT", type=Path, help="folder to create")
-    add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
-    add("--count", type=positive, required=True, help="number of pairs to write")
-    add("--seed", type=int, default=0, help="seed of the first candidate (default 0)")
-    add("--truncation", type=finite, default=1.0, help="psi of the truncation toward the mean code (default 1: none)")
-    add("--candidates", type=positive, help="number of pairs to choose from (default --count)")
-    add("--drop", type=finite, default=0.0, help="share of the candidates to leave out (default 0)")
-    add("--rank-by", choices=("segmenter", "discriminator"), help="what finds the candidates to leave out")
-    add("--segmenter", type=Path, help="file of scripts.train_segmenter, for --rank-by segmenter")
-    add("--balance", action="store_true", help="choose pairs with rare classes more often")
-    add("--files", action="store_true", help="write PNG files instead of an LMDB")
-    add("--batch-size", type=positive, default=8, help="images generated at once (default 8)")
-    add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
-    add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
-    args = parser.parse_args(argv)
-    args.candidates = args.candidates or args.count
-    if not 0 <= args.drop < 1:
-        raise ConfigError(f"--drop {args.drop:g}: give a share from 0 to below 1")
-    if (args.drop > 0) != (args.rank_by is not None):
-        raise ConfigError("--drop and --rank-by belong together: give both, or none")
-    if (args.segmenter is not None) != (args.rank_by == "segmenter"):
-        raise ConfigError("--segmenter FILE and --rank-by segmenter belong together: give both, or none")
-    if args.candidates > args.count and not (args.drop or args.balance):
-        raise ConfigError("--candidates needs a way to choose among them: add --drop and --rank-by, or --balance")
-    if (kept := round(args.candidates * (1 - args.drop))) < args.count:
-        raise ConfigError(f"--count {args.count}: only {kept} candidates are left; give more --candidates")
-    if not 0 <= args.seed <= LARGEST_SEED - args.candidates:
-        raise ConfigError(f"--seed {args.seed}: give 0 to {LARGEST_SEED - args.candidates}")
-    return args
 
 
 def _segmenter(path: Path, generator: Generator, classes: ClassTable) -> Segmenter:

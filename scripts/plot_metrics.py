@@ -6,26 +6,37 @@ Each run is a folder that contains metrics.jsonl. Train with metrics.every_image
 checkpoints with scripts.evaluate --output.
 """
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from metrics.plots import curves
-from metrics.report import read_numbers
 from utils import cli
-from utils.errors import ConfigError
-from utils.files import check_free_file, replacing
 
 FILE = "metrics.jsonl"
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Plot the curves of all runs in one PNG file."""
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = cli.Parser(__doc__)
     parser.add_argument("runs", nargs="+", type=Path, help=f"folders that contain {FILE}")
     parser.add_argument("--metric", required=True, help="name of a metric, such as fd_efflite0 or area_drawn.eye")
     parser.add_argument("--output", required=True, type=Path, help="PNG file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
+
+from metrics.plots import curves
+from metrics.report import read_numbers
+from utils.errors import ConfigError
+from utils.files import check_free_file, replacing
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Plot the curves of all runs in one PNG file."""
+    args = parse(argv)
     check_free_file(args.output, overwrite=args.overwrite)
     names = {run.name for run in args.runs}
     labels = [run.name if len(names) == len(args.runs) else str(run) for run in args.runs]

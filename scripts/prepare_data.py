@@ -30,22 +30,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from configs.loader import load_config
-from datasets.class_files import celebamask13
 from datasets.data_config import CROPS, Crop, add_source_options, model_options, parsed_folder
-from datasets.find import find_source
-from datasets.inspection import Inspection, inspect_source, preview_grid
-from datasets.lmdb_reading import image_key
-from datasets.lmdb_writer import describe, encode_image, encode_pair, link_lmdb, pair_items
-from datasets.parallel import ordered_map
-from datasets.resumable_writer import ResumableWriter, refuse_existing
-from datasets.sources import FileSource, LmdbSource, Source
 from utils import cli
-from utils.errors import DataError, ModelError, printable
-from utils.files import reason_not_writable
-from utils.progress import progress
 from utils.sizes import (
     Resolution,
     broken_rule,
@@ -56,15 +42,12 @@ from utils.sizes import (
     trainable,
 )
 
-_SHOWN = 20  # maximum number of masks with contradictions that are listed
-_CONFIGS = {64: "faces_64_cpu", 128: "faces_128", 256: "celebamask_256", 512: "celebamask_512"}  # for celebamask13
-
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = cli.Parser(__doc__)
     parser.add_argument("source", metavar="SOURCE", type=Path)
-    parser.add_argument("out", metavar="OUT", type=Path, help="folder to create")
+    parser.add_argument("out", metavar="OUT", type=cli.folder, help="folder to create")
     parser.add_argument(
         "--resolution",
         type=parse_resolution,
@@ -81,6 +64,29 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--skip-bad", action="store_true", help="leave out bad files")
     add_source_options(parser)
     return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
+
+from PIL import Image
+
+from configs.loader import load_config
+from datasets.class_files import celebamask13
+from datasets.find import find_source
+from datasets.inspection import Inspection, inspect_source, preview_grid
+from datasets.lmdb_reading import image_key
+from datasets.lmdb_writer import describe, encode_image, encode_pair, link_lmdb, pair_items
+from datasets.parallel import ordered_map
+from datasets.resumable_writer import ResumableWriter, refuse_existing
+from datasets.sources import FileSource, LmdbSource, Source
+from utils.errors import DataError, ModelError, printable
+from utils.files import reason_not_writable
+from utils.progress import progress
+
+_SHOWN = 20  # maximum number of masks with contradictions that are listed
+_FEW = 500  # with fewer images and masks, a note says so
+_CONFIGS = {64: "faces_64_cpu", 128: "faces_128", 256: "celebamask_256", 512: "celebamask_512"}  # for celebamask13
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -130,6 +136,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     if args.images_only:
         print(f"to add these images to a run with masks: {_shell_word(f'data.unlabelled={_plain_value(args.out)}')}")
+    if source.classes and len(checked.good) < _FEW:
+        print(
+            f"note: {len(checked.good)} images are few: a model trained on them alone tends to repeat them or to break;"
+            ' "Few images" in docs/data.md says what is possible and what helps'
+        )
     print(_next_step(source, args))
 
 

@@ -8,6 +8,7 @@ other machines. An uploaded photo is inverted, but not stored; inversion starts 
 or, without an encoder, from the mean code. Each user has a separate edit history, which is kept in memory only.
 """
 
+import argparse
 import importlib.util
 import os
 import signal
@@ -19,24 +20,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from editing.controls import find_controls
-from editing.encoder import load_encoder
-from editing.loading import checkpoint_or_bundled, limit_threads, load_model
-from editing.photos import training_crop
-from models.checkpoint import BUNDLED_ENCODER, load_networks
-from ops import set_mode
-from scripts.studio_page.model import MAX_SEED, StudioModel
-from scripts.studio_page.uploads import Uploads
 from utils import cli
-from utils.errors import ConfigError, EditError
-
-MAX_PORT = 65535
-# Variables with these prefixes are removed, except GRADIO_ROOT_PATH, which a reverse proxy may need.
-FOREIGN_VARIABLES = ("GRADIO_", "HF_", "SSL_CERT_", "WEB_CONCURRENCY", "SPACE_ID")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Serve the page until Ctrl-C or SIGTERM."""
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
@@ -48,8 +36,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--steps", type=cli.positive, default=100, help="steps of a photo's inversion (default 100)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
 
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
+
+from editing.controls import find_controls
+from editing.encoder import load_encoder
+from editing.loading import checkpoint_or_bundled, limit_threads, load_model
+from editing.photos import training_crop
+from models.checkpoint import BUNDLED_ENCODER, load_networks
+from ops import set_mode
+from scripts.studio_page.model import MAX_SEED, StudioModel
+from scripts.studio_page.uploads import Uploads
+from utils.errors import ConfigError, EditError
+
+MAX_PORT = 65535
+# Variables with these prefixes are removed, except GRADIO_ROOT_PATH, which a reverse proxy may need.
+FOREIGN_VARIABLES = ("GRADIO_", "HF_", "SSL_CERT_", "WEB_CONCURRENCY", "SPACE_ID")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Serve the page until Ctrl-C or SIGTERM."""
+    args = parse(argv)
     if importlib.util.find_spec("gradio") is None:
         raise EditError("the studio needs Gradio, which is not installed: pip install -r requirements-studio.txt")
     host = args.host.strip("[]")

@@ -17,6 +17,7 @@ Writes study.md, a table of means and ranges over the seeds, and study.png: samp
 over seconds of training. If a run fails, the others continue, its missing stages are left out, and the exit code is 2.
 """
 
+import argparse
 import asyncio
 import math
 import re
@@ -28,6 +29,21 @@ from itertools import pairwise, product
 from pathlib import Path
 from statistics import mean
 from typing import get_type_hints
+
+from utils import cli
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument("study", type=Path, help="YAML file")
+    parser.add_argument("--output", required=True, type=cli.folder, help="folder for the runs and the results")
+    parser.add_argument("--processes", type=int, default=1, help="runs at the same time (default %(default)s)")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
 
 import numpy as np
 import torch
@@ -44,7 +60,6 @@ from metrics.extras import extra
 from metrics.plots import Panel, panels
 from metrics.report import read_numbers
 from training.finetune import pretrained_config
-from utils import cli
 from utils.errors import ConfigError
 from utils.files import make_folder, replacing
 from utils.images import grid, overlay
@@ -99,11 +114,7 @@ def read_study(path: Path) -> Study:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train and measure what is missing in all runs, then write the results."""
-    parser = cli.Parser(__doc__)
-    parser.add_argument("study", type=Path, help="YAML file")
-    parser.add_argument("--output", required=True, type=Path, help="folder for the runs and the results")
-    parser.add_argument("--processes", type=int, default=1, help="runs at the same time (default %(default)s)")
-    args = parser.parse_args(argv)
+    args = parse(argv)
     if args.processes < 1:
         raise ConfigError(f"--processes {args.processes}: give 1 or more")
     extra("matplotlib")  # fail now if it is missing, not after all runs

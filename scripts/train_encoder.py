@@ -8,28 +8,48 @@ data.path=[] it uses only samples. Options section.option=value override those o
 DIR: encoder.pt, and training.pt, from which the same command resumes after an interruption.
 """
 
+import argparse
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from configs.loader import add_overrides, check_data, load_options, to_yaml
+from editing.encoder_config import EncoderRun
+from utils import cli
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    add("--config", type=Path, required=True, help="a YAML file, such as configs/encoders/faces_64.yaml")
+    add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
+    add("--output", type=cli.folder, help="folder to write to (default runs/encoder_NAME for --config NAME.yaml)")
+    add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
+    add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
+    add_overrides(parser, EncoderRun)
+    return parser.parse_intermixed_args(argv)
+
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
+
 import torch
 
 import ops
 from configs import changed_options
-from configs.loader import add_overrides, check_data, load_options, to_yaml
 from datasets.opening import first_difference, open_dataset
 from editing.direction_files import fingerprint
 from editing.encoder import Encoder, encode, save_encoder
-from editing.encoder_training import EncoderData, EncoderRun, EncoderTrainer, generated_batches, held_out_batches
+from editing.encoder_training import EncoderData, EncoderTrainer, generated_batches, held_out_batches
 from editing.inversion import Target, psnr
 from editing.loading import checkpoint_or_bundled, load_model
 from metrics.agreement import confusion, mean_iou
 from metrics.features import EFFICIENTNET_SIZE
 from metrics.perceptual import EfficientNetDistance
 from models import Generator
-from utils import cli
 from utils.errors import ConfigError, EditError
 from utils.files import make_folder, replacing
 from utils.progress import progress
@@ -42,16 +62,7 @@ _SHOWN_EVERY = 20  # steps between updates of the error in the progress bar; eac
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, from the last training state if there is one, then measure and save the encoder."""
-    parser = cli.Parser(__doc__)
-    add = parser.add_argument
-    add("--config", type=Path, required=True, help="a YAML file, such as configs/encoders/faces_64.yaml")
-    add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
-    add("--output", type=Path, help="folder to write to (default runs/encoder_NAME for --config NAME.yaml)")
-    add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
-    add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
-    add_overrides(parser, EncoderRun)
-    args = parser.parse_intermixed_args(argv)
-
+    args = parse(argv)
     run = load_options(EncoderRun, args.config, args.overrides)
     check_data(args.config, run.data.path)
     device = cli.usable_device(args.device)

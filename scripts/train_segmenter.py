@@ -9,6 +9,7 @@ pairs is held out, or all pairs of --held-out; the IoU of each class on these pa
 segmenter's file.
 """
 
+import argparse
 import math
 import os
 from collections.abc import Sequence
@@ -16,19 +17,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from datasets.data_config import add_data_options, parsed_data
-from datasets.opening import content_digest, open_dataset
-from metrics.segmenter import Segmenter, segmenter_path
-from metrics.segmenter_training import SegmenterTraining, train_segmenter
+from metrics.segmenter_config import SegmenterTraining
 from utils import cli
-from utils.errors import MetricError
-from utils.files import check_free, make_folder, replacing
 from utils.sizes import format_resolution, parse_resolution
 
 DEFAULTS = SegmenterTraining()
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Train a segmenter, write it to a file, and print its IoU on held-out pairs."""
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add_data_options(parser)
@@ -40,8 +37,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--device", help="such as cpu or cuda:1 (default: cuda if there is a GPU, else cpu)")
     add("--output", type=Path, metavar="FILE", help="file to write (default: in the cache)")
     add("--overwrite", action="store_true", help="replace the file if it exists")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
 
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
+
+from datasets.opening import content_digest, open_dataset
+from metrics.segmenter import Segmenter, segmenter_path
+from metrics.segmenter_training import train_segmenter
+from utils.errors import MetricError
+from utils.files import check_free, make_folder, replacing
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train a segmenter, write it to a file, and print its IoU on held-out pairs."""
+    args = parse(argv)
     training = SegmenterTraining(steps=args.steps, batch_size=args.batch_size, seed=args.seed)
     device = cli.usable_device(args.device)
     training_paths = set(map(os.path.realpath, args.data))

@@ -14,10 +14,12 @@ from PIL import Image, ImageSequence
 import generate
 from editing import background
 from editing.background import fit_background
+from editing.choices import CURVES
 from editing.codes import save_codes
 from editing.direction_files import Direction, fingerprint, save_direction
 from editing.generation import Scene
-from editing.mixing import CURVES, code_index, parse_parts
+from editing.mixing import code_index, parse_parts
+from editing.specks import close_specks
 from models import Generator
 from models.coordinates import foreground_coordinates
 from models.latents import to_wplus, truncate
@@ -204,12 +206,36 @@ def test_slide_goes_from_minus_to_plus_the_strength(
         torch.testing.assert_close(codes[:, column], direction.move(plain, strength, CONFIG))
 
 
+def test_holes_in_masks_are_closed_on_request(draw: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks of the tiny model are noise, so that there is something to close."""
+    plain, closed = draw("--seeds 3 --files", "plain"), draw("--seeds 3 --files --close-holes", "closed")
+    labels = [read(folder / "seed0003_labels.png") for folder in (plain, closed)]
+    assert np.array_equal(close_specks(labels[0]), labels[1])
+    assert np.array_equal(read(plain / "seed0003_image.png"), read(closed / "seed0003_image.png"))
+
+
 def test_directions_apply_in_any_mode(draw: Callable[..., Path], generator: Generator, tmp_path: Path) -> None:
     direction = hair_direction(generator, tmp_path / "hair.npz")
     twice = f"--direction {tmp_path}/hair.npz 2 --direction {tmp_path}/hair.npz -0.5"
     folder = draw(f"--seeds 0,1 --interpolate --parts background --frames 2 {twice} --save-latents")
     codes = torch.from_numpy(np.load(folder / "latents.npy"))
     torch.testing.assert_close(codes[0], direction.move(w_of(generator, 0), 1.5, CONFIG)[0])
+
+
+@pytest.mark.parametrize(("strength", "is_warned"), [("3", False), ("-3", False), ("99", True), ("-3.5", True)])
+def test_strengths_beyond_the_range_of_good_images(
+    strength: str,
+    is_warned: bool,
+    draw: Callable[..., Path],
+    generator: Generator,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hair_direction(generator, tmp_path / "hair.npz")
+    draw(f"--seeds 0 --direction {tmp_path}/hair.npz {strength}")
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    expected = f"--direction {tmp_path}/hair.npz {strength}: beyond -3 to 3 standard deviations, images may break"
+    assert warnings == [f"warning: {expected}"] * is_warned
 
 
 def test_a_direction_of_another_model(

@@ -12,7 +12,8 @@ import torch
 
 from configs import RunConfig
 from datasets.class_files import celebamask13
-from losses import LossConfig, discriminator_loss
+from losses.adversarial import discriminator_loss
+from losses.loss_config import LossConfig
 from tests.processes import ROOT, project_files, run_command
 from training import steps
 from training.discriminator_inputs import PairInputs
@@ -122,7 +123,7 @@ def test_training_loads_only_what_it_needs():
 
 
 def test_models_load_only_models_ops_and_utils():
-    folders = {path.relative_to(ROOT).parts[0] for path in loaded("models")}
+    folders = {path.relative_to(ROOT).parts[0] for path in loaded("models.checkpoint, models.discriminator")}
     assert folders == {"models", "ops", "utils"}
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from configs import RunConfig, architecture
-from losses import LossConfig
+from losses.loss_config import LossConfig
 from models import Discriminator, Generator
 from models.checkpoint import Networks, load_state
 from training.training_config import FREEZABLE, TrainingConfig

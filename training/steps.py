@@ -12,18 +12,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from losses import (
-    LossConfig,
-    discriminator_loss,
-    generator_loss,
-    gradient_penalties,
-    locality_loss,
-    mask_loss,
-    path_length_loss,
-    path_lengths,
-    penalty_scale,
-    relativistic_loss,
-)
+from losses.adversarial import discriminator_loss, generator_loss, relativistic_loss
+from losses.edit_locality import locality_loss
+from losses.gradient_penalty import gradient_penalties, penalty_scale
+from losses.loss_config import LossConfig
+from losses.mask import mask_loss
+from losses.path_length import path_length_loss, path_lengths
 from models.discriminator import GROUP_SIZE
 from models.generator import GeneratorOutput
 from models.latents import exchange_one, mix_styles

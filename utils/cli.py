@@ -7,24 +7,28 @@ Other errors print a traceback. Training runs have more exit codes, see docs/rel
 import argparse
 import codecs
 import difflib
-import errno
 import io
 import math
 import multiprocessing
 import os
 import re
-import resource
 import signal
 import sys
-from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, NoReturn
-
-import torch
-import torch.distributed as dist
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from utils.errors import ConfigError, ExitCode, RunError, UserError, printable
+
+if TYPE_CHECKING:  # functions import it on first use, because a wrong option is reported before PyTorch is loaded
+    import torch
+
+# Endings that name a file. Other endings are accepted, as in runs/lr0.002 or faces.lmdb.
+_FILE_ENDING = re.compile(
+    r"\.(avi|bmp|csv|gif|jpe?g|jsonl?|mkv|mov|mp4|np[yz]|onnx|pdf|pkl|png|pt2?|pth|svg|tar|tiff?|txt|web[mp]|ya?ml|zip)",
+    re.IGNORECASE,
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -82,11 +86,24 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message} ({self.prog} --help lists all options)")
 
 
+def check_command_line(parse: Callable[[Sequence[str]], object]) -> None:
+    """Parse the command line, and exit if it is wrong or asks for help.
+
+    Commands call this before the imports that take seconds, and parse again in `main`.
+    """
+    _escape_output()
+    try:
+        parse(sys.argv[1:])
+    except UserError as error:
+        _print_error(str(error))
+        sys.exit(ExitCode.MISTAKE)
+
+
 def run(main: Callable[[], int | None]) -> None:
     """Call `main`, and exit with the code that it returns (None: 0) or with the code of the error that it raises."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may contain characters that the terminal cannot encode
-        codecs.register_error("semantic_stylegan.escape", _escape_unencodable)
-        sys.stdout.reconfigure(errors="semantic_stylegan.escape")
+    import torch.distributed as dist
+
+    _escape_output()
     try:
         _exit_with_result_of(main)
     except BaseException as error:
@@ -95,7 +112,17 @@ def run(main: Callable[[], int | None]) -> None:
         raise
 
 
+def _escape_output() -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may contain characters that the terminal cannot encode
+        codecs.register_error("semantic_stylegan.escape", _escape_unencodable)
+        sys.stdout.reconfigure(errors="semantic_stylegan.escape")
+
+
 def _exit_with_result_of(main: Callable[[], int | None]) -> NoReturn:
+    import torch
+
+    from utils.shortages import shortage
+
     try:
         sys.exit(main() or 0)
     except UserError as error:
@@ -154,6 +181,19 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def folder(text: str) -> Path:
+    """Convert an argument to the path of a folder to write to; for `add_argument(type=folder)`.
+
+    Refuse names such as grid.png unless there is a folder of that name: a file was expected then.
+    """
+    path = Path(text)
+    if _FILE_ENDING.fullmatch(path.suffix) and not os.path.isdir(path):
+        raise argparse.ArgumentTypeError(
+            f"{text} is the name of a file, but the output is a folder; give a name without {path.suffix}"
+        )
+    return path
+
+
 def finite(text: str) -> float:
     """Convert an argument to a finite number; for `add_argument(type=finite)`."""
     try:
@@ -165,8 +205,10 @@ def finite(text: str) -> float:
     return value
 
 
-def usable_device(name: str | None) -> torch.device:
+def usable_device(name: str | None) -> "torch.device":
     """Return the device of this name (default: a GPU if there is one); raise ConfigError if the device is unusable."""
+    import torch
+
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and "LOCAL_RANK" in os.environ:  # under torchrun, one GPU per process
         name = f"cuda:{os.environ['LOCAL_RANK']}"
@@ -184,6 +226,8 @@ def _print_error(message: str) -> None:
     and after they have lost contact.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        import torch.distributed as dist
+
         key = f"printed/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}/{message}"
         try:
             address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
@@ -207,85 +251,3 @@ def _one_line(error: Exception) -> str:
         return message
     last = message.splitlines()[-1]  # module.Error: message
     return last.removeprefix(f"{type(error).__module__}.{type(error).__qualname__}: ")
-
-
-# Shortages of the machine: file handles, shared memory, processes, memory or disk space. The operating system,
-# PyTorch's data loader and Python's process pools report them in different words. Errors of other processes often
-# arrive as a traceback in the message; its last line counts. `shortage` turns each error into one line with a remedy.
-
-_FEWER = "fewer worker processes (data.workers=0, or a lower --workers)"
-_HANDLES = f"the limit is {{limit}} open files: raise it (ulimit -n 4096), or use {_FEWER}"
-_DISK = "free some space on that disk, under TMPDIR and in /dev/shm, or raise the quota or the limit of file sizes"
-_READ_ONLY = "choose a folder on a writable file system"
-_SHARED_MEMORY = f"/dev/shm is too small or full: enlarge it (docker run --shm-size=2g or --ipc=host), or use {_FEWER}"
-_PROCESSES = (
-    f"no more processes or threads are allowed: raise the limit (ulimit -u, or the container's), or use {_FEWER}"
-)
-_MEMORY = f"the memory of the machine or container is used up: use {_FEWER} or smaller batches"
-_KILLED = (
-    f"a worker process died, probably because memory or open files ran out: use {_FEWER}, "
-    "or allow more open files (ulimit -n 4096)"
-)
-_TEMPORARY = "set TMPDIR to a folder that exists and is writable"
-
-# The first pattern that matches the last line of an error decides. PyTorch and LMDB wrap or extend these messages.
-_PATTERNS = (
-    (rf"Too many open files|received \d+ items of ancdata|unexpectedly with exit code {errno.EMFILE}\b", _HANDLES),
-    (
-        r"shared memory\(shm\)|shared memory object.*No space|torch_shm_manager|/dev/shm/torch_|signal: Bus error",
-        _SHARED_MEMORY,
-    ),
-    (r"No usable temporary directory", _TEMPORARY),
-    (r"No space left on device|Disk quota exceeded|File too large", _DISK),
-    (r"Read-only file system", _READ_ONLY),
-    (r"can't start new thread|Resource temporarily unavailable", _PROCESSES),
-    (r"Cannot allocate memory|can't allocate memory|not enough memory", _MEMORY),
-    (r"DataLoader worker \(pid.*\) (is killed by signal: (Killed|Terminated)|exited unexpectedly)", _KILLED),
-)
-_ERRNOS = {
-    errno.EMFILE: _HANDLES,
-    errno.ENFILE: _HANDLES,
-    errno.ENOSPC: _DISK,
-    errno.EDQUOT: _DISK,
-    errno.EFBIG: _DISK,
-    errno.EROFS: _READ_ONLY,
-    errno.EAGAIN: _PROCESSES,
-    errno.ENOMEM: _MEMORY,
-}
-
-
-def shortage(error: BaseException) -> str | None:
-    """Return one line with the shortage that an error or its cause reports and a remedy, or None for other errors."""
-    if isinstance(error, BrokenProcessPool):
-        return _KILLED
-    if isinstance(error, MemoryError):
-        return _MEMORY
-    if not isinstance(error, OSError | RuntimeError) or isinstance(error, torch.OutOfMemoryError):
-        return None
-    remedy = _remedy(error)
-    if remedy is None:
-        cause = error.__cause__
-        return shortage(cause) if cause is not None and cause is not error else None
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return f"{_description(error)}: {remedy.format(limit='unlimited' if limit == resource.RLIM_INFINITY else limit)}"
-
-
-def _remedy(error: OSError | RuntimeError) -> str | None:
-    text, by_number = _last_line(error), None
-    if isinstance(error, OSError) and error.errno is not None:
-        text, by_number = str(error.strerror), _ERRNOS.get(error.errno)  # without the file name
-        if error.errno == errno.EAGAIN and error.filename is not None:  # the file is locked by another process
-            return None
-    return next((remedy for pattern, remedy in _PATTERNS if re.search(pattern, text)), by_number)
-
-
-def _description(error: OSError | RuntimeError) -> str:
-    """Return the system's message and the file name if the error has them, else the first sentence of its last line."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror + (f": {os.fsdecode(error.filename)}" if error.filename else "")
-    text = re.sub(r"^(\w+\.)*\w*Error: (\[Errno \d+\] )?", "", _last_line(error))
-    return re.split(r"\. |\.$|\n", text)[0][:300]
-
-
-def _last_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[-1]

@@ -4,11 +4,13 @@ Shapes: images are uint8 [..., H, W, 3] (RGB), labels uint8 [..., H, W] (class i
 """
 
 import io
+import math
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from utils.errors import DataError, EditError, ReadingError
 from utils.files import replacing
@@ -45,6 +47,34 @@ def grid(tiles: np.ndarray, columns: int, padding: int = 0) -> np.ndarray:
         top, left = padding + i // columns * step_y, padding + i % columns * step_x
         result[top : top + height, left : left + width] = tile
     return result
+
+
+def caption(text: str, width: int, largest: int = 0) -> np.ndarray:
+    """Return an image, uint8 [H, width, 3], of black text on white that fits the width.
+
+    H depends only on the size of the font, at most `largest` (default: an eighth of the width).
+    """
+    largest = largest or max(8, width // 8)
+    canvas = Image.new("RGB", (width, largest * 3 // 2), "white")
+    fonts = (ImageFont.load_default(size) for size in range(largest, 4, -1))
+    font = next((font for font in fonts if font.getlength(text) <= width), ImageFont.load_default(5))
+    ImageDraw.Draw(canvas).text((width / 2, canvas.height / 2), text, fill="black", font=font, anchor="mm")
+    return np.asarray(canvas)
+
+
+def legend(names: Sequence[str], palette: np.ndarray, width: int, size: int = 14) -> np.ndarray:
+    """Return lines of id and name of each class beside its colour, uint8 [H, width, 3], in a font of `size` pixels."""
+    font = ImageFont.load_default(size)
+    texts = [f"{k} {name}" for k, name in enumerate(names)]
+    step = 3 * size + math.ceil(max(map(font.getlength, texts)))  # swatch, gaps and the longest text
+    columns = max(1, width // step)
+    canvas = Image.new("RGB", (width, 2 * size * -(-len(texts) // columns)), "white")
+    pen = ImageDraw.Draw(canvas)
+    for k, text in enumerate(texts):
+        x, y = k % columns * step + size // 2, k // columns * 2 * size + size // 2
+        pen.rectangle((x, y, x + size, y + size), fill=tuple(map(int, palette[k])), outline="black")
+        pen.text((x + 3 * size // 2, y + size / 2), text, fill="black", font=font, anchor="lm")
+    return np.asarray(canvas)
 
 
 def save_png(image: np.ndarray, path: str | Path) -> None:

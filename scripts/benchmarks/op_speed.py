@@ -46,16 +46,6 @@ _COLUMNS = (
 )
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this benchmark."""
-    dtypes = ("float32", "bfloat16", "float16", "float64")
-    parser.add_argument("--device", help="such as cpu or cuda:1 (default: cuda if there is a GPU, else cpu)")
-    parser.add_argument("--dtype", nargs="+", choices=dtypes, default=["float32"], help="one or more of %(choices)s")
-    parser.add_argument("--megabytes", type=float, help="size of the larger of input and output (default 16, GPU 64)")
-    parser.add_argument("--rounds", type=int, default=11, help="rounds; each times both versions once (default 11)")
-    parser.add_argument("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
-
-
 def check(args: argparse.Namespace) -> None:
     """Raise ConfigError if --megabytes or --rounds is out of range."""
     if args.megabytes is not None and not 0 < args.megabytes < math.inf:

@@ -29,7 +29,7 @@ _COLUMNS = (
     Column("share", "{:.2%}", "of the time"),
 )
 
-add_options, check = trainers.add_options, trainers.load_run
+check = trainers.load_run
 
 
 def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkReport) -> None:

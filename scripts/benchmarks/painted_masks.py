@@ -11,7 +11,6 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +27,6 @@ from editing.repainting import RepaintConfig, Repainted, iou_of_parts, repaint
 from models import Generator
 from ops import set_mode
 from scripts.benchmarks.tables import BenchmarkReport, Column
-from utils import cli
 from utils.errors import ConfigError
 from utils.files import check_free_file
 from utils.images import colorize, save_png
@@ -69,18 +67,6 @@ class Outcome(NamedTuple):
 
 
 Masks = dict[str, np.ndarray]  # bool [H, W] by class name
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this benchmark."""
-    add = parser.add_argument
-    add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
-    add("--edits", type=cli.positive, default=20, help="edits of each kind (default 20)")
-    add("--steps", type=cli.positive, default=RepaintConfig().steps, help="most steps of an edit (default %(default)s)")
-    add("--lock-base", action="store_true", help="optimize only the parts' own shape codes, not the base codes")
-    add("--picture", type=Path, metavar="FILE", help="new PNG with the edits of median IoU, one of each kind")
-    add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
-    add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
 
 
 def check(args: argparse.Namespace) -> None:

@@ -38,7 +38,7 @@ _COLUMNS = (
     *(Column(key, "{:.1f}", heading) for key, heading in _NUMBERS.items()),
 )
 
-add_options, check = trainers.add_options, trainers.load_run
+check = trainers.load_run
 
 
 def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkReport) -> None:

@@ -25,7 +25,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from configs import RunConfig, load_config
-from configs.loader import add_overrides
 from datasets.class_files import default_table
 from scripts.benchmarks import trainers
 from scripts.benchmarks.tables import BenchmarkReport, Column
@@ -34,7 +33,6 @@ from training.discriminator_inputs import PairInputs
 from training.state import build_state
 from training.stats import Stats
 from training.steps import TrainingSteps
-from utils.cli import Parser
 from utils.distributed import Process
 from utils.sizes import format_resolution
 
@@ -136,13 +134,6 @@ class StepTrace(NamedTuple):
     seconds: float  # CPU time without tracing
     resident: int  # bytes of networks, averaged generator and Adam's moments, which are always allocated
     every: int  # iterations from one run of the step to the next
-
-
-def add_options(parser: Parser) -> None:
-    """Add the options of this benchmark."""
-    parser.add_argument("--config", default="configs/celebamask_512.yaml", help="YAML file (default %(default)s)")
-    add_overrides(parser)
-    parser.set_defaults(device="cpu")
 
 
 def check(args: argparse.Namespace) -> None:

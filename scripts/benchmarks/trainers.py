@@ -15,7 +15,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from configs import RunConfig, load_config
-from configs.loader import add_overrides
 from datasets.class_files import default_table
 from datasets.lmdb_writer import LmdbWriter, encode_pair
 from datasets.opening import open_dataset
@@ -29,19 +28,9 @@ from training.discriminator_inputs import PairInputs
 from training.state import TrainingState, build_optimizers, build_state
 from training.stats import Stats
 from training.steps import TrainingSteps
-from utils.cli import Parser
 from utils.distributed import Process
 from utils.errors import ConfigError
 from utils.sizes import format_resolution
-
-
-def add_options(parser: Parser) -> None:
-    """Add the options that describe a run and its timing."""
-    parser.add_argument("--device", help="such as cpu or cuda:1 (default: cuda if there is a GPU, else cpu)")
-    parser.add_argument("--config", default="configs/faces_64_cpu.yaml", help="YAML file (default %(default)s)")
-    add_overrides(parser)
-    parser.add_argument("--data", metavar="FOLDER", help="prepared data (default: generated faces)")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds to time, after a warm-up (default 3)")
 
 
 def load_run(args: argparse.Namespace, more_options: str = "") -> RunConfig:

@@ -25,7 +25,6 @@ from scripts.benchmarks.timing import Spread, matrix_rate, ratio_of_medians, tim
 from training import memory
 from training.precision import prepare_device
 from training.trainer import Trainer
-from utils.cli import Parser
 from utils.distributed import process_group
 from utils.errors import ConfigError
 from utils.sizes import format_resolution
@@ -45,16 +44,6 @@ _COLUMNS = (
     Column("share_of_rate", "{:.1%}", "of rate"),
     Column("share_of_bfloat16_rate", "{:.1%}", "of bf16 rate"),
 )
-
-
-def add_options(parser: Parser) -> None:
-    """Add the options of this benchmark."""
-    trainers.add_options(parser)
-    parser.add_argument("--iterations", type=int, default=16, help="iterations in a round (default 16)")
-    also = "also time our networks with these options, separated by spaces; can be repeated"
-    parser.add_argument("--also", action="append", default=[], metavar='"OPTIONS"', help=also)
-    literal = "reference networks: none; plain: without penalties (default); all: also with penalties (slow)"
-    parser.add_argument("--literal", choices=list(_LITERAL), default="plain", help=literal)
 
 
 def check(args: argparse.Namespace) -> None:

@@ -26,7 +26,8 @@ from editing.alignment import FFHQ, Frame, Square, cut, frame_of
 from editing.background import fit_background
 from editing.codes import CODE_FILES, load_codes
 from editing.encoder import Encoder, encode
-from editing.inversion import InversionConfig, ProgressCallback, Target, invert
+from editing.inversion import ProgressCallback, Target, invert
+from editing.inversion_config import InversionConfig
 from editing.photos import PHOTO_SUFFIXES, crop_photo, place, read_photo, read_record
 from editing.quality import problems
 from editing.reconstruction import guide, measure

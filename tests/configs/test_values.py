@@ -12,7 +12,7 @@ import yaml
 from configs import RunConfig, load_config, to_yaml
 from configs.loader import load_options, option_types
 from configs.values import OverrideText, coerce
-from editing.encoder_training import EncoderRun
+from editing.encoder_config import EncoderRun
 from models import ModelConfig
 from utils.errors import ConfigError
 from utils.sizes import Resolution

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from editing.codes import load_codes, parse_seeds, save_codes, seed_codes, source_codes
+from editing.codes import load_codes, save_codes, seed_codes, source_codes
+from editing.seeds import parse_seeds
 from tests.editing.tiny import CONFIG, tiny_generator
 from utils.errors import EditError
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from editing.encoder import Encoder, EncoderConfig, _trunk, encode, load_encoder, save_encoder
+from editing.encoder import Encoder, _trunk, encode, load_encoder, save_encoder
+from editing.encoder_config import EncoderConfig
 from editing.inversion import Target
 from models import Generator, load_generator
 from models.checkpoint import BUNDLED_ENCODER, bundled_model
@@ -81,7 +82,8 @@ def test_pictures_of_any_size(resolution: int) -> None:
 
 BACKWARD = """
 import torch
-from editing.encoder import EncoderConfig, _trunk
+from editing.encoder_config import EncoderConfig
+from editing.encoder import _trunk
 
 for channels in (8, 16):
     trunk = _trunk(32, EncoderConfig(channels=channels), 64).to(memory_format=torch.channels_last)

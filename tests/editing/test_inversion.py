@@ -8,9 +8,7 @@ from torch import Tensor
 from editing.codes import seed_codes
 from editing.inversion import (
     ImageDistance,
-    InversionConfig,
     Progress,
-    Space,
     Target,
     invert,
     mask_cross_entropy,
@@ -18,6 +16,7 @@ from editing.inversion import (
     rate_at,
     with_noise,
 )
+from editing.inversion_config import InversionConfig, Space
 from models import Generator
 from tests.editing.tiny import tiny_generator
 from utils.errors import EditError

@@ -2,11 +2,8 @@ import pytest
 import torch
 from scipy.interpolate import CubicSpline
 
+from editing.choices import CURVES, Arc, CodeKind, Curve
 from editing.mixing import (
-    CURVES,
-    Arc,
-    CodeKind,
-    Curve,
     PartSelection,
     closed_spline,
     code_index,

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from editing.inversion import InversionConfig
+from editing.inversion_config import InversionConfig
 from editing.quality import (
     LARGE_PART,
     POOR_COLOR,

@@ -5,7 +5,8 @@ from datasets.crop_and_resize import Resized
 from editing.codes import seed_codes
 from editing.encoder import encode
 from editing.generation import generate
-from editing.inversion import InversionConfig, Progress, Target
+from editing.inversion import Progress, Target
+from editing.inversion_config import InversionConfig
 from editing.quality import PartErrors
 from editing.reconstruction import InversionMethod, guide, measure, reconstruct
 from editing.tuning import TuningConfig

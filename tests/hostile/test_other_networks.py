@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from editing.direction_files import Direction, load_direction, part_index, save_direction
-from editing.encoder import Encoder, EncoderConfig, load_encoder, save_encoder
-from editing.encoder_training import EncoderRun
+from editing.encoder import Encoder, load_encoder, save_encoder
+from editing.encoder_config import EncoderConfig, EncoderRun
 from metrics.segmenter import SegmentationNetwork, Segmenter, SegmenterFacts, load_segmenter
 from scripts.train_encoder import STATE, resume
 from tests.editing.tiny import CONFIG, NAMES, tiny_generator

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from losses import LossConfig, locality_loss
-from losses.edit_locality import SMALL_CHANGE
+from losses.edit_locality import SMALL_CHANGE, locality_loss
+from losses.loss_config import LossConfig
 from models.latents import exchange_one
 from tests.training.test_steps import build, gradients
 

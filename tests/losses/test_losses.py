@@ -4,17 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from losses import (
-    LossConfig,
-    discriminator_loss,
-    generator_loss,
-    gradient_penalties,
-    mask_loss,
-    path_length_loss,
-    path_lengths,
-    penalty_scale,
-    relativistic_loss,
-)
+from losses.adversarial import discriminator_loss, generator_loss, relativistic_loss
+from losses.gradient_penalty import gradient_penalties, penalty_scale
+from losses.loss_config import LossConfig
+from losses.mask import mask_loss
+from losses.path_length import path_length_loss, path_lengths
 
 
 def test_adversarial_losses_at_zero():

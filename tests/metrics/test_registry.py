@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from metrics import registry
+from metrics.listing import summaries
 from metrics.metric_config import MetricConfig
 from metrics.registry import Metric, best_direction, check_metrics, number_names, register, registered
 from tests.processes import run_command
@@ -41,6 +42,11 @@ def test_the_documentation_lists_all_metrics():
     table = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8").split("| `--metrics` |")[1].split("\n\n")[0]
     rows = [line.split("|")[1] for line in table.splitlines()[2:]]
     assert sorted(re.findall(r"`(\w+)`", "".join(rows))) == sorted(registered())
+
+
+def test_the_listing_agrees_with_the_registered_classes():
+    docstrings = {name: (metric.__doc__ or "").strip().partition("\n")[0] for name, metric in registered().items()}
+    assert list(summaries().items()) == list(docstrings.items())
 
 
 def test_importing_all_metrics_and_loading_a_model_are_cheap():

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from metrics.segmenter import SegmentationNetwork, find_segmenter, load_segmenter, segmenter_path
-from metrics.segmenter_training import SegmenterTraining, train_segmenter
+from metrics.segmenter_config import SegmenterTraining
+from metrics.segmenter_training import train_segmenter
 from utils.errors import MetricError
 
 NAMES = ("ground", "disc", "nowhere")

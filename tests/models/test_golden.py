@@ -12,7 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from losses import discriminator_loss, generator_loss, gradient_penalties, mask_loss, path_length_loss, path_lengths
+from losses.adversarial import discriminator_loss, generator_loss
+from losses.gradient_penalty import gradient_penalties
+from losses.mask import mask_loss
+from losses.path_length import path_length_loss, path_lengths
 from models import Discriminator, Generator
 from models.checkpoint import parse_networks
 from models.generator import GeneratorOutput

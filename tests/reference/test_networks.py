@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from losses import gradient_penalties, path_lengths
+from losses.gradient_penalty import gradient_penalties
+from losses.path_length import path_lengths
 from models import Discriminator, Generator, ModelConfig
 from models import local_generator as local_generators
 from tests.reference.discriminator import LiteralDiscriminator

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -7,12 +8,14 @@ import generate
 import train
 from datasets.class_files import celebamask13
 from models import load_discriminator, load_generator
+from models.latents import to_wplus, truncate
 from scripts import export_model
 from scripts.convert_checkpoint import main as convert
 from scripts.export_model import check_format, main
 from tests.conftest import TINY_OPTIONS
 from tests.editing.tiny import save_tiny
 from tests.golden_cases import golden_cases
+from tests.processes import ROOT
 from utils.cli import run
 from utils.errors import ConfigError, ModelError
 
@@ -175,14 +178,50 @@ def test_graphs_generate_the_same_images_as_the_checkpoint(checkpoint, suffix, p
     target = checkpoint.parent / f"graph.{suffix}"
     skip_if_refused(target)
     main(["--checkpoint", str(checkpoint), "--output", str(target), "--precision", precision])
+    mapping, psi = target.with_name(f"graph_mapping.{suffix}"), torch.tensor(0.7)
     stored = load_generator(export(checkpoint, "--precision", precision))
     for samples in (1, 3):  # traced with another number
-        codes = torch.randn(samples, stored.num_codes, stored.config.latent_dim)
+        z = torch.randn(samples, stored.config.latent_dim)
+        if suffix == "onnx":
+            [codes] = run_onnx(mapping, {"z": z, "truncation": psi}, ["codes"])
+            outputs = run_onnx(target, {"codes": codes}, ["image", "segmentation"])
+        else:
+            codes = torch.export.load(mapping).module()(z, psi)
+            outputs = torch.export.load(target).module()(codes)
         with torch.no_grad():
+            w = truncate(stored.mapping(z), stored.mean_code(), 0.7)
+            assert (codes - to_wplus(w, stored.config)).abs().max() < 1e-5
             expected = stored.synthesis(codes, "const")
-        outputs = run_onnx(target, codes) if suffix == "onnx" else torch.export.load(target).module()(codes)
         for ours, theirs in zip(outputs, (expected.image, expected.segmentation), strict=True):
             assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
+    if suffix == "onnx":
+        check_onnx(target, mapping)
+    else:
+        facts = {"metadata.json": ""}
+        torch.export.load(target, extra_files=facts)
+        check_facts(json.loads(facts["metadata.json"]))
+
+
+def check_onnx(*paths):
+    """Check what the files say of themselves, and that no operators need a CPU in onnxruntime-web."""
+    onnx = pytest.importorskip("onnx")
+    models = [onnx.load(path) for path in paths]
+    for model in models:
+        assert [node.op_type for node in model.graph.node if "Sequence" in node.op_type] == []
+        assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+        for value in model.graph.output:
+            assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
+        assert str(ROOT).encode() not in model.SerializeToString()
+    facts, mapping_facts = ({entry.key: entry.value for entry in model.metadata_props} for model in models)
+    check_facts(facts)
+    assert mapping_facts.keys() == {"z", "truncation", "codes"}
+
+
+def check_facts(facts):
+    assert facts.keys() == {"codes", "image", "segmentation", "classes"}
+    assert "[-1, 1]" in facts["image"]
+    assert [each["name"] for each in json.loads(facts["classes"])] == list(celebamask13().names)
+    assert [each["color"] for each in json.loads(facts["classes"])] == [list(color) for color in celebamask13().colors]
 
 
 def skip_if_refused(target):
@@ -202,15 +241,12 @@ def test_onnx_files_need_a_newer_pytorch(monkeypatch):
     check_format(Path("model.onnx"))
 
 
-def run_onnx(path, codes):
+def run_onnx(path, inputs, outputs):
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(str(path))
-    assert [entry.name for entry in (*session.get_inputs(), *session.get_outputs())] == [
-        "codes",
-        "image",
-        "segmentation",
-    ]
-    return [torch.from_numpy(x) for x in session.run(None, {"codes": codes.numpy()})]
+    assert [entry.name for entry in session.get_inputs()] == list(inputs)
+    assert [entry.name for entry in session.get_outputs()] == outputs
+    return [torch.from_numpy(x) for x in session.run(None, {name: x.numpy() for name, x in inputs.items()})]
 
 
 def test_other_extensions_are_refused(checkpoint, capsys):

@@ -23,7 +23,8 @@ from editing.alignment import Face, Frame, Square, cut
 from editing.encoder import encode, save_encoder
 from editing.inversion import Target
 from editing.photos import read_photo
-from metrics.segmenter_training import SegmenterTraining, train_segmenter
+from metrics.segmenter_config import SegmenterTraining
+from metrics.segmenter_training import train_segmenter
 from scripts import invert
 from tests.editing.test_encoder import random_encoder
 from tests.editing.tiny import CLASSES, CONFIG, NAMES, save_tiny, tiny_generator

@@ -26,13 +26,14 @@ from datasets.lmdb_reading import read_meta
 from datasets.lmdb_writer import LmdbWriter, encode_image
 from datasets.opening import open_dataset, open_images
 from datasets.synthetic_faces import draw_face
-from scripts import inspect_data
+from scripts import inspect_data, prepare_data
 from scripts.prepare_data import _next_step, main
 from tests.datasets.folders import SIZE, full_label, write_celebamask, write_pairs
 from tests.processes import run_command
 from training.finetune import pretrained_config
 from utils.cli import run
 from utils.errors import DataError, printable
+from utils.images import legend
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -357,6 +358,25 @@ def test_the_contact_sheet_shows_what_training_sees(pairs: Path, tmp_path: Path,
     assert (tile.max() > 200) == (width > SIZE)
 
 
+def test_the_contact_sheet_names_images_and_classes(pairs: Path, tmp_path: Path) -> None:
+    prepare(pairs, tmp_path / "out")
+    sheet = np.asarray(Image.open(tmp_path / "out" / "contact_sheet.png"))
+    tile = 2 * TILE  # image and overlay
+    names = sheet[4 + TILE : 4 + TILE + 18].astype(int)  # a line of text below the tiles
+    first, second = (names[:, 4 + i * (tile + 4) :][:, :tile] for i in range(2))
+    assert first.min() < 100 < first.mean()
+    assert (first != second).any()
+    expected = legend(celebamask13().names, celebamask13().palette(), sheet.shape[1])
+    assert np.array_equal(sheet[-len(expected) :], expected)
+
+
+@pytest.mark.parametrize("few", [6, 7])
+def test_few_images_are_noted(pairs: Path, tmp_path: Path, capsys, monkeypatch, few: int) -> None:
+    monkeypatch.setattr(prepare_data, "_FEW", few)
+    prepare(pairs, tmp_path / "out")
+    assert ("note: 6 images are few: a model trained on them alone" in capsys.readouterr().out) == (few > 6)
+
+
 def test_bad_files_can_be_left_out(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mask(pairs).unlink()
     image(pairs, "2").write_bytes(b"")
@@ -533,7 +553,7 @@ def test_the_command_that_is_printed_trains(tmp_path: Path, capsys, monkeypatch,
     monkeypatch.chdir(ROOT)
     source = write_pairs(tmp_path / "source", size=64)
     source = source / "images" if "--images-only" in options else source
-    prepare(source, tmp_path / "out", f"--resolution={size}", *options)
+    prepare(source, tmp_path / "my set", f"--resolution={size}", *options)
     command = printed_command(capsys.readouterr().out)
     command[command.index("--output") + 1] = str(tmp_path / "run")
     quick = ["training.total_images=8", "training.device=cpu", "data.workers=0", "ops=native"]

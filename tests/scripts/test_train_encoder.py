@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from configs.loader import load_options
 from editing.encoder import load_encoder
-from editing.encoder_training import EncoderRun
+from editing.encoder_config import EncoderRun
 from editing.loading import load_model
 from scripts import train_encoder
 from tests.editing.tiny import save_tiny

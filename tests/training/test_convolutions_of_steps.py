@@ -5,7 +5,7 @@ import torch
 
 from configs import RunConfig
 from datasets.class_files import celebamask13
-from losses import LossConfig
+from losses.loss_config import LossConfig
 from tests.ops.test_convolution import Convolutions
 from training.discriminator_inputs import PairInputs
 from training.state import build_state

@@ -11,7 +11,7 @@ from configs import RunConfig
 from datasets.augment import Augmentation
 from datasets.class_files import celebamask13
 from datasets.data_config import AugmentConfig
-from losses import LossConfig
+from losses.loss_config import LossConfig
 from models import ModelConfig
 from training import precision as networks
 from training.cuda_graphs import StepGraphs

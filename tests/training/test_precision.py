@@ -10,7 +10,7 @@ import torch
 from configs import RunConfig
 from datasets.class_files import celebamask13
 from datasets.image_mask import ImageMaskDataset
-from losses import LossConfig
+from losses.loss_config import LossConfig
 from models import Generator, ModelConfig
 from training import state
 from training.discriminator_inputs import PairInputs

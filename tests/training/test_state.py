@@ -1,7 +1,7 @@
 import pytest
 from torch import nn
 
-from losses import LossConfig
+from losses.loss_config import LossConfig
 from training.state import _lazy_adam, build_optimizers
 from training.training_config import TrainingConfig
 

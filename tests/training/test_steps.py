@@ -15,7 +15,9 @@ from datasets.augment import Augmentation
 from datasets.class_files import celebamask13
 from datasets.data_config import AugmentConfig
 from datasets.transforms import images_to_float, labels_to_one_hot
-from losses import LossConfig, gradient_penalties, path_lengths
+from losses.gradient_penalty import gradient_penalties
+from losses.loss_config import LossConfig
+from losses.path_length import path_lengths
 from models import ModelConfig
 from models.latents import mix_styles
 from training.discriminator_inputs import PairInputs

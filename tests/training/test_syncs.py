@@ -19,7 +19,7 @@ from datasets.augment import Augmentation
 from datasets.class_files import celebamask13
 from datasets.data_config import AugmentConfig
 from datasets.transforms import mirror_half
-from losses import LossConfig
+from losses.loss_config import LossConfig
 from models import ModelConfig
 from ops.bias_act import reference as bias_act
 from ops.bias_act import reference_backward as bias_act_backward

@@ -18,7 +18,10 @@ from datasets.data_config import AugmentConfig, DataConfig
 from datasets.lmdb_writer import LmdbWriter
 from datasets.synthetic_faces import draw_face
 from datasets.transforms import images_to_float, labels_to_one_hot
-from losses import LossConfig, gradient_penalties, mask_loss, relativistic_loss
+from losses.adversarial import relativistic_loss
+from losses.gradient_penalty import gradient_penalties
+from losses.loss_config import LossConfig
+from losses.mask import mask_loss
 from tests.datasets.folders import write_celebamask, write_pairs
 from training.discriminator_inputs import ImageInputs, PairInputs
 from training.state import build_state

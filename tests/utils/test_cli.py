@@ -14,8 +14,9 @@ import train
 from configs.loader import option_types
 from scripts import benchmark
 from tests.processes import run_command
-from utils.cli import Parser, shortage
+from utils.cli import Parser, folder
 from utils.errors import ConfigError
+from utils.shortages import shortage
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,22 @@ def test_empty_arguments_are_refused(arguments):
     parser.add_argument("values", nargs="*")
     with pytest.raises(ConfigError, match=r"empty argument after '(--output|a)': give a value or leave"):
         parser.parse_args(arguments)
+
+
+@pytest.mark.parametrize("name", ["samples", "runs/lr0.002", "faces.lmdb", "v1.5", "data/wide.png/run"])
+def test_names_of_folders(name):
+    assert str(folder(name)) == name
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "samples/x.PNG", "loop.gif", "loop.mp4", "model.pt", "codes.npy"])
+def test_a_folder_cannot_be_named_like_a_file(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parser = Parser(prog="command")
+    parser.add_argument("--output", type=folder)
+    with pytest.raises(ConfigError, match=rf"argument --output: {name} is the name of a file, but the output is a fol"):
+        parser.parse_args(["--output", name])
+    os.makedirs(name)  # the user has such a folder
+    assert str(parser.parse_args(["--output", name]).output) == name
 
 
 def test_abbreviated_options_are_refused():

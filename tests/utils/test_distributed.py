@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from datasets.class_files import celebamask13
-from losses import LossConfig
+from losses.loss_config import LossConfig
 from models import ModelConfig
 from models.latents import to_wplus
 from tests.processes import spawn

@@ -8,7 +8,7 @@ from PIL import Image
 from datasets.class_files import celebamask13
 from datasets.decoding import read_image
 from utils.errors import DataError
-from utils.images import colorize, grid, overlay, save_label_png, save_png
+from utils.images import colorize, grid, legend, overlay, save_label_png, save_png
 
 
 def test_colorize_looks_up_the_palette() -> None:
@@ -27,6 +27,18 @@ def test_overlay_mixes() -> None:
     image, mask = np.full((2, 2, 3), 100, np.uint8), np.full((2, 2, 3), 200, np.uint8)
     assert overlay(image, mask, 0.25).tolist() == np.full((2, 2, 3), 125).tolist()
     assert np.array_equal(overlay(image, mask, 0), image)
+
+
+@pytest.mark.parametrize("width", [90, 700])
+def test_a_legend_shows_every_class(width: int) -> None:
+    table = celebamask13()
+    image = legend(table.names, table.palette(), width)
+    assert image.shape[1] == width
+    shown = {tuple(color) for color in image.reshape(-1, 3)}
+    assert shown >= {tuple(color) for color in table.palette()}
+    other = legend([*table.names[:12], "ring"], table.palette(), width)
+    assert other.shape == image.shape
+    assert (other != image).any()
 
 
 def test_grid_places_tiles_row_by_row() -> None:
