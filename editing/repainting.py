@@ -33,17 +33,17 @@ from utils.sizes import format_size
 class RepaintConfig:
     """Options of `repaint`. The defaults were measured with the bundled model, see docs/results.md."""
 
-    steps: int = 40  # most Adam steps; 0 returns the initial codes
+    steps: int = 30  # most Adam steps; 0 returns the initial codes
     rate: float = 0.05  # highest learning rate
     warmup: float = 0.05  # share of the steps in which the learning rate rises from 0
     rampdown: float = 0.5  # share of the steps in which the learning rate falls to 0, along a cosine
     betas: tuple[float, float] = (0.8, 0.95)  # of Adam; short averages suit so few steps
     base: bool = True  # also optimize the base codes
-    labels_outside: float = 10.0  # weight of the cross-entropy outside the painted area; 1 inside
+    labels_outside: float = 30.0  # weight of the cross-entropy outside the painted area; 1 inside
     image_outside: float = 100.0  # weight of the mean square error of the image outside the painted area
     margin: float = 0.05  # width of the margin around the painted area in which that weight rises; 1: shorter side
     outside_cost: float = 0.02  # score = mean IoU - outside_cost * change outside in grey levels; the best step is kept
-    patience: int = 10  # stop when neither score nor loss has improved by `tolerance` in this many steps
+    patience: int = 20  # stop when neither score nor loss has improved by `tolerance` in this many steps
     tolerance: float = 0.002
 
     def __post_init__(self) -> None:

@@ -33,6 +33,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--seed", type=int, default=0, help="seed of the first face (default 0)")
     add("--encoder", type=Path, help="file of scripts.train_encoder, for photos (default that of the bundled model)")
     add("--controls", type=Path, help="file of scripts.make_controls (default that of the bundled model)")
+    add("--keep-specks", action="store_true", help="show masks as generated; otherwise, small specks in them are closed")
     add("--steps", type=cli.positive, default=100, help="steps of a photo's inversion (default 100)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         from scripts.studio_page.page import launch  # importing Gradio reads the environment
 
         controls = find_controls(args.controls, generator, is_bundled=args.checkpoint is None)
-        model = StudioModel(generator, classes, controls)
+        model = StudioModel(generator, classes, controls, keep_specks=args.keep_specks)
         uploads = Uploads(model, training_crop(load_networks(checkpoint).contents), args.steps, encoder)
         try:
             page = launch(model, uploads, args.seed, host, args.port)

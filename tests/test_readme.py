@@ -81,6 +81,7 @@ SHRINK = [
     (r"(scripts\.train_segmenter .*)", r"\1 --steps 2"),
     (r"(scripts\.train_segmenter --data data/photos_64)", r"\1 --resolution 32"),
     (r"(scripts\.invert .*)", r"\1 --steps 2"),
+    (r"(scripts\.repaint .*)", r"\1 --steps 2"),
     (r"(scripts\.directions .*)", r"\1 --samples 64 --edit-samples 4"),
     (r"(scripts\.train_encoder .*)", r"\1 training.steps=2 training.batch_size=2"),
     (r"scripts\.studio$", "scripts.studio --help"),  # it would run forever; its own tests start it

@@ -151,7 +151,7 @@ DOWNLOADS: dict[str, tuple[str, Callable[[StudioModel, Session, Size], bytes]]] 
 
 def _layer_images(model: StudioModel, step: EditStep, size: Size) -> list[tuple[str, Image.Image]]:
     """Return (class name, RGBA image) for each class in the mask; together, the layers make the image."""
-    image, labels = model.generate(step)
+    image, labels, _ = model.generate(step)
     scaled = np.asarray(_scaled(Image.fromarray(image), size))
     ids = np.asarray(Image.fromarray(labels).resize(scaled.shape[1::-1], Image.Resampling.NEAREST))
     layers = []

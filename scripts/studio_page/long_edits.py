@@ -43,13 +43,14 @@ class LongEdits:
         if not (touched := touched_parts(edited.labels, painted)):
             raise EditError("the painting changes nothing: paint over another part")
         names = [model.classes.names[part] for part in touched]
+        target = np.where(painted == edited.labels, edited.generated, painted)  # with the specks that are not shown
         mask = colorize(painted, model.classes.palette())
 
         def optimize(callback: ProgressCallback) -> Repainted:
             return repaint(
                 model.generator,
                 step.codes,
-                painted,
+                target,
                 shown=torch.tensor(step.shown),
                 scene=model.scene(step),
                 locked=tuple(session.locked),
@@ -60,7 +61,7 @@ class LongEdits:
             return {"image": images[0], "mask": mask}
 
         result = yield from self.turns.run(optimize, preview)
-        reached = {model.classes.names[part]: iou for part, iou in result.iou.items() if part}
+        reached = {model.classes.names[part]: result.iou[part] for part in touched if part and part in result.iou}
         numbers = ", ".join(f"{name} {iou:.2f}" for name, iou in reached.items())
         advice = ""
         if any(iou < NEAR for iou in reached.values()):

@@ -18,6 +18,7 @@ from editing.controls import Control
 from editing.direction_search import sample_w, sefa_directions
 from editing.generation import Scene, generate, generated_classes
 from editing.mixing import BASE, CodeKind, PartSelection, code_index, interpolate, parse_parts
+from editing.specks import close_specks
 from models import Generator
 from models.coordinates import foreground_coordinates
 from models.latents import to_wplus
@@ -57,18 +58,27 @@ class EditedImage(NamedTuple):
     """Image and mask of one step."""
 
     image: np.ndarray  # uint8 [H, W, 3]
-    labels: np.ndarray  # uint8 [H, W]
+    labels: np.ndarray  # uint8 [H, W], as shown: without specks, unless they are kept
+    generated: np.ndarray  # uint8 [H, W], as generated
 
 
 class StudioModel:
     """A generator with its classes; each editing method takes a session and returns a new one."""
 
-    def __init__(self, generator: Generator, classes: ClassTable, controls: Sequence[Control] = ()) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        classes: ClassTable,
+        controls: Sequence[Control] = (),
+        *,
+        keep_specks: bool = False,
+    ) -> None:
         self.generator = generator
         self.classes = classes
         self.config = generator.config
         self.part_names = (EVERYTHING, BASE, *classes.names)
         self.controls = tuple(controls)
+        self.keep_specks = keep_specks
         counts = generated_classes(generator)
         reasons = {name: counts.reason_missing(index, name) for index, name in enumerate(classes.names)}
         self.missing = {name: reason for name, reason in reasons.items() if reason}  # classes never generated
@@ -248,4 +258,5 @@ class StudioModel:
 
     def _generate(self, step: EditStep) -> EditedImage:
         [sample] = generate(self.generator, step.codes, torch.tensor([step.shown]), scene=self.scene(step))
-        return EditedImage(sample.image, sample.labels)
+        labels = sample.labels if self.keep_specks else close_specks(sample.labels)
+        return EditedImage(sample.image, labels, sample.labels)
