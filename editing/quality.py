@@ -14,8 +14,8 @@ from editing.inversion import InversionConfig, psnr
 from utils.errors import printable
 
 # Beyond these thresholds, `problems` calls a reconstruction poor. PSNR and distance separate two groups of images,
-# inverted in W+ in 100 steps with the bundled model. Ten held-out faces, guided by masks or a segmenter, reach a PSNR of
-# 22.4 dB or more, a distance of 3.6 or less and an mIoU of 0.58 or more; the mean colour of their background, skin,
+# inverted in W+ in 100 steps with the bundled model. Ten held-out faces, guided by masks or a segmenter, reach a PSNR
+# of 22.4 dB or more, a distance of 3.6 or less and an mIoU of 0.58 or more; the mean colour of their background, skin,
 # hair, clothes and hat is wrong by at most 23 grey levels. Photographs of a cat, a cup and a person, not guided, reach
 # at most 20.0 dB and at least 5.1. With earlier weights, masks of other faces led to an mIoU of 0.34.
 POOR_PSNR = 20.5  # dB
