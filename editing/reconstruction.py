@@ -131,13 +131,13 @@ def measure(
     distance, miou, parts = None, None, NO_PARTS
     if distance_to:
         image, target = (
-            images_to_float(torch.from_numpy(each).permute(2, 0, 1)[None].to(codes.device))
+            images_to_float(torch.tensor(each).permute(2, 0, 1)[None].to(codes.device))
             for each in (sample.image, photo.image)
         )
         distance = distance_to(target)(image).item()
     if photo.label is not None:
         if agreement:
-            miou = agreement(torch.from_numpy(sample.labels)[None], torch.from_numpy(photo.label)[None])
+            miou = agreement(torch.tensor(sample.labels)[None], torch.tensor(photo.label)[None])
         parts = part_errors(sample.image, sample.labels, photo.image, photo.label)
     return sample, ReconstructionQuality(pixel_mse(sample.image, photo.image), distance, miou, parts)
 

@@ -3,7 +3,8 @@
     python -m scripts.invert IMAGES... --output DIR                     with the bundled model; files or folders
     python -m scripts.invert IMAGES... --output DIR --masks MASKS       guided by masks with the photos' names
     python -m scripts.invert IMAGES... --output DIR --tune 300          also tune the weights for each photo
-    python -m scripts.invert IMAGES... --output DIR --init encoder --steps 100     start from an encoder's codes
+    python -m scripts.invert IMAGES... --output DIR --segmenter FILE    guided by masks that a segmenter predicts
+    python -m scripts.invert IMAGES... --output DIR --steps 50          quick and rough
     python -m scripts.invert --checkpoint CK IMAGES... --output DIR --space wplus-noise
 
 Photos are turned upright. If the largest face of a photo is not where the model's images have it, the photo is turned,

@@ -33,7 +33,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--seed", type=int, default=0, help="seed of the first face (default 0)")
     add("--encoder", type=Path, help="file of scripts.train_encoder, for photos (default that of the bundled model)")
     add("--controls", type=Path, help="file of scripts.make_controls (default that of the bundled model)")
-    add("--keep-specks", action="store_true", help="show masks as generated; otherwise, small specks in them are closed")
+    add(
+        "--keep-specks", action="store_true", help="show masks as generated; otherwise, small specks in them are closed"
+    )
     add("--steps", type=cli.positive, default=100, help="steps of a photo's inversion (default 100)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")

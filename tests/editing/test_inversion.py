@@ -114,7 +114,9 @@ def test_it_starts_where_it_is_told(generator: Generator) -> None:
 def test_codes_stay_nearer_to_the_mean_code_the_more_that_counts(generator: Generator) -> None:
     target, mean = drawn(generator, 1), generator.mean_code()
     far, near = (
-        (invert(generator, target, toward, InversionConfig(steps=QUICK, distance=weight)).codes - mean).square().mean()
+        (invert(generator, target, toward, InversionConfig(steps=QUICK, mse=0.1, distance=weight)).codes - mean)
+        .square()
+        .mean()
         for weight in (0.0, 10.0)
     )
     assert near < far / 4
