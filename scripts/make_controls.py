@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--picture", type=Path, help="also write an image of each control at -1, 0 and 1, .png")
     add("--overwrite", action="store_true", help="replace files of the same name")
     add("--samples", type=positive, default=3000, help="samples to learn from (default 3000)")
-    add("--edit-samples", type=positive, default=24, help="samples to find the ranges with (default 24)")
+    add("--edit-samples", type=positive, default=16, help="samples to find the ranges with (default 16)")
     add("--seed", type=int, default=0, help="random seed of the samples (default 0)")
     add("--seeds", default="3,9", help="seeds of the faces in the picture (default 3,9)")
     add("--batch-size", type=positive, default=8, help="images generated at once (default 8)")
