@@ -44,8 +44,8 @@ MIN_PRESENT = 0.1  # share of samples with a finite statistic
 MIN_GAIN = 0.03
 SIDE_WEIGHT = 3.0
 SIDE_RIDGE = 0.1  # penalty of the regressions of side effects, relative to the variance of the codes
-STEP, MAX_STRENGTH = 0.75, 3.0
-MAX_STRAY = 0.004
+STEP, MAX_STRENGTH = 0.75, 2.25
+MAX_STRAY = 0.002
 MAX_OUTSIDE = 8.0
 MOST = 0.98
 MIN_PROGRESS = 0.15
@@ -93,8 +93,8 @@ def measure_samples(codes: Tensor, samples: Iterator[Sample], names: Sequence[st
     statistics = {name: np.array([each.measure(face) for face in faces]) for name, each in available.items()}
     sides = np.stack([side_statistics(face) for face in faces])
     means = np.nan_to_num(np.nanmean(np.where(np.isfinite(sides).any(0), sides, 0), axis=0))
-    sides = torch.from_numpy(np.where(np.isfinite(sides), sides, means) - means)
-    return Samples(codes, statistics, sides / sides.std(0).clamp(min=1e-6))
+    centered = torch.from_numpy(np.where(np.isfinite(sides), sides, means) - means)
+    return Samples(codes, statistics, centered / centered.std(0).clamp(min=1e-6))
 
 
 def unmoved_samples(generator: Generator, samples: int, seed: int, batch_size: int) -> Unmoved:
@@ -205,7 +205,7 @@ class _Trial(NamedTuple):
 
     statistic: Statistic
     part: int | None
-    index: Tensor
+    places: Tensor  # long [n], of the moved vectors in a W+ code
     vector: Tensor  # float64 [n, D]
     usual: np.ndarray  # the range [2] of the statistic in most random samples
 
@@ -222,7 +222,7 @@ def _measure_step(
     trial: _Trial, strength: float, generator: Generator, names: Sequence[str], unmoved: Unmoved, batch_size: int
 ) -> _Step:
     codes = unmoved.codes.clone()
-    codes[:, trial.index] += strength * trial.vector
+    codes[:, trial.places] += strength * trial.vector
     images, labels = _images_and_labels(generator, codes, batch_size) if strength else unmoved[1:3]
     faces = [Face(image, label, names) for image, label in zip(images, labels, strict=True)]
     values = np.array([trial.statistic.measure(face) for face in faces])

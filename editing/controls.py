@@ -157,7 +157,6 @@ def chosen_controls(pairs: Sequence[tuple[str, float]], controls: Sequence[Contr
     chosen = [(choose_control(controls, name), amount) for name, amount in pairs]
     for control, amount in chosen:
         if abs(amount) > 1:
-            print(
-                f"warning: --control '{control.name}' {amount:g} is beyond -1 to 1: images may break", file=sys.stderr
-            )
+            where = f"--control '{control.name}' {amount:g}"
+            print(f"warning: {where} is beyond -1 to 1, the range of good images", file=sys.stderr)
     return chosen

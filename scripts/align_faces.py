@@ -20,6 +20,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from utils import cli
+from utils.sizes import Resolution, format_resolution, image_size, parse_resolution
+
+_RESOLUTION = 512
+_SIDES = (16, 4096)  # smallest and largest side in pixels
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    add("photos", nargs="+", type=Path, metavar="PHOTOS", help="image files, or folders of them")
+    add("--output", type=cli.folder, required=True, help="folder to write to; existing files are kept")
+    add("--overwrite", action="store_true", help="replace files of the same name")
+    add("--like", type=Path, metavar="CK", help="checkpoint whose images show how to place faces (default as in FFHQ)")
+    size = f"side in pixels, or HEIGHTxWIDTH (default {_RESOLUTION}; with --like that of the model)"
+    add("--resolution", type=_resolution, help=size)
+    return parser.parse_args(argv)
+
+
+def _resolution(text: str) -> Resolution:
+    resolution = parse_resolution(text)
+    if not all(_SIDES[0] <= side <= _SIDES[1] for side in image_size(resolution)):
+        raise argparse.ArgumentTypeError(f"{text} is out of range; give sides of {_SIDES[0]} to {_SIDES[1]} pixels")
+    return resolution
+
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
+
 import numpy as np
 import torch
 
@@ -28,16 +58,12 @@ from editing.alignment import FFHQ, Frame, Square, cut, frame_of, square_for
 from editing.face_detection import find_faces
 from editing.loading import checkpoint_or_bundled, limit_threads, load_model
 from editing.photos import PHOTO_SUFFIXES, check_size, describe
-from utils import cli
 from utils.errors import DataError, EditError, printable
 from utils.files import check_free, make_folder, replacing
 from utils.images import save_png
 from utils.progress import progress
-from utils.sizes import Resolution, format_resolution, image_size, parse_resolution
 
 FACES = "faces.json"
-_RESOLUTION = 512
-_SIDES = (16, 4096)  # smallest and largest side in pixels
 
 
 class Cut(NamedTuple):
@@ -53,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     Raise EditError, after all other faces are written, if a photo has no face or cannot be read.
     """
-    args = _parser().parse_args(argv)
+    args = parse(argv)
     photos = find_photos(args.photos)
     check_free(args.output, [], overwrite=args.overwrite)
     frame, resolution = find_frame(args.like, args.resolution)
@@ -135,25 +161,6 @@ def _write_report(path: Path, cuts: Sequence[Cut], frame: Frame) -> None:
     faces = {each.name: {"source": str(each.photo), "square": each.square._asdict()} for each in cuts}
     with replacing(path) as partial:
         partial.write_text(json.dumps({"frame": frame._asdict(), "faces": faces}, indent=2) + "\n", encoding="utf-8")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = cli.Parser(__doc__)
-    add = parser.add_argument
-    add("photos", nargs="+", type=Path, metavar="PHOTOS", help="image files, or folders of them")
-    add("--output", type=Path, required=True, help="folder to write to; existing files are kept")
-    add("--overwrite", action="store_true", help="replace files of the same name")
-    add("--like", type=Path, metavar="CK", help="checkpoint whose images show how to place faces (default as in FFHQ)")
-    size = f"side in pixels, or HEIGHTxWIDTH (default {_RESOLUTION}; with --like that of the model)"
-    add("--resolution", type=_resolution, help=size)
-    return parser
-
-
-def _resolution(text: str) -> Resolution:
-    resolution = parse_resolution(text)
-    if not all(_SIDES[0] <= side <= _SIDES[1] for side in image_size(resolution)):
-        raise argparse.ArgumentTypeError(f"{text} is out of range; give sides of {_SIDES[0]} to {_SIDES[1]} pixels")
-    return resolution
 
 
 if __name__ == "__main__":

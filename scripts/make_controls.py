@@ -17,6 +17,31 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from utils import cli
+from utils.cli import positive
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
+    add("--output", type=Path, required=True, help="file to write, .npz")
+    add("--picture", type=Path, help="also write an image of each control at -1, 0 and 1, .png")
+    add("--overwrite", action="store_true", help="replace files of the same name")
+    add("--samples", type=positive, default=3000, help="samples to learn from (default 3000)")
+    add("--edit-samples", type=positive, default=16, help="samples to find the ranges with (default 16)")
+    add("--seed", type=int, default=0, help="random seed of the samples (default 0)")
+    add("--seeds", default="3,9", help="seeds of the faces in the picture (default 3,9)")
+    add("--batch-size", type=positive, default=8, help="images generated at once (default 8)")
+    add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
+    add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
+
 import numpy as np
 import torch
 
@@ -30,8 +55,6 @@ from editing.loading import checkpoint_or_bundled, load_model
 from editing.seeds import parse_seeds
 from models import Generator
 from ops import set_mode
-from utils import cli
-from utils.cli import positive
 from utils.errors import EditError
 from utils.files import check_free_file
 from utils.images import grid, save_png
@@ -43,20 +66,7 @@ CONTROLS_PER_LINE = 3  # of the picture
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Find and save controls; check options and output files first."""
-    parser = cli.Parser(__doc__)
-    add = parser.add_argument
-    add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
-    add("--output", type=Path, required=True, help="file to write, .npz")
-    add("--picture", type=Path, help="also write an image of each control at -1, 0 and 1, .png")
-    add("--overwrite", action="store_true", help="replace files of the same name")
-    add("--samples", type=positive, default=3000, help="samples to learn from (default 3000)")
-    add("--edit-samples", type=positive, default=24, help="samples to find the ranges with (default 24)")
-    add("--seed", type=int, default=0, help="random seed of the samples (default 0)")
-    add("--seeds", default="3,9", help="seeds of the faces in the picture (default 3,9)")
-    add("--batch-size", type=positive, default=8, help="images generated at once (default 8)")
-    add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
-    add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
-    args = parser.parse_args(argv)
+    args = parse(argv)
 
     device = cli.usable_device(args.device)
     _check_files(args)

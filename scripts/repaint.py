@@ -14,12 +14,37 @@ NAME_mask.png (class ids with a palette) and NAME_sheet.png, where NAME is that 
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+from datasets.data_config import READ_BY
+from utils import cli
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    add("--latents", type=Path, required=True, help=".npy, .npz or .pt file of codes, floats [N, D] or [N, B + 2K, D]")
+    add("--index", type=int, help="which of the codes in the file, from 0; needed if it holds several")
+    add("--mask", type=Path, required=True, help="painted mask: a PNG of class ids or of class colours")
+    add("--read-by", choices=READ_BY, default="auto", help="how to read a mask with ids and colours (default auto)")
+    add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
+    add("--output", type=cli.folder, required=True, help="folder to write to; existing files are kept")
+    add("--overwrite", action="store_true", help="replace files of the same name")
+    add("--lock", help="parts whose codes may not change, such as skin,hair; base holds the base codes")
+    add("--steps", type=cli.positive, help="most steps (default that of editing.repainting.RepaintConfig)")
+    add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
+    add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    cli.check_command_line(parse)  # before the imports that take seconds
 
 import numpy as np
 from torch import Tensor
 
-from datasets.data_config import READ_BY
 from datasets.decoding import read_label
 from datasets.labels import ClassTable
 from editing.codes import load_codes, save_codes
@@ -32,7 +57,6 @@ from editing.photos import check_size
 from editing.repainting import RepaintConfig, iou_of_parts, repaint, touched_parts
 from models import Generator
 from ops import set_mode
-from utils import cli
 from utils.errors import ConfigError, EditError, printable
 from utils.files import check_free, make_folder
 from utils.images import colorize, save_label_png, save_png
@@ -41,25 +65,6 @@ from utils.sizes import Size, format_size
 
 KINDS = ("codes.npy", "image.png", "mask.png", "sheet.png")
 CAPTIONS = ("before", "mask", "painted", "reached", "after")
-
-
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = cli.Parser(__doc__)
-    add = parser.add_argument
-    steps = RepaintConfig().steps
-    add("--latents", type=Path, required=True, help=".npy, .npz or .pt file of codes, floats [N, D] or [N, B + 2K, D]")
-    add("--index", type=int, help="which of the codes in the file, from 0; needed if it holds several")
-    add("--mask", type=Path, required=True, help="painted mask: a PNG of class ids or of class colours")
-    add("--read-by", choices=READ_BY, default="auto", help="how to read a mask with ids and colours (default auto)")
-    add("--checkpoint", type=Path, help="a checkpoint of train.py, or a released one (default the bundled model)")
-    add("--output", type=Path, required=True, help="folder to write to; existing files are kept")
-    add("--overwrite", action="store_true", help="replace files of the same name")
-    add("--lock", help="parts whose codes may not change, such as skin,hair; base holds the base codes")
-    add("--steps", type=cli.positive, default=steps, help=f"most steps (default {steps})")
-    add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
-    add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")
-    return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -78,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     [before] = generate(generator, codes)
     if not (touched := touched_parts(before.labels, painted)):
         raise EditError(f"{args.mask} is the mask that the codes already have: paint parts of it")
-    config = RepaintConfig(steps=args.steps, base=not lock.base)
+    config = RepaintConfig(base=not lock.base)
+    config = replace(config, steps=args.steps or config.steps)
     with progress(total=config.steps, desc="repainting", unit="step") as bar:
 
         def callback(_: Progress) -> None:

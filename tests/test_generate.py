@@ -16,10 +16,12 @@ from editing import background
 from editing.background import fit_background
 from editing.choices import CURVES
 from editing.codes import save_codes
+from editing.controls import Control, save_controls
 from editing.direction_files import Direction, fingerprint, save_direction
 from editing.generation import Scene
 from editing.mixing import code_index, parse_parts
 from editing.specks import close_specks
+from editing.transplant import transplant
 from models import Generator
 from models.coordinates import foreground_coordinates
 from models.latents import to_wplus, truncate
@@ -236,6 +238,50 @@ def test_strengths_beyond_the_range_of_good_images(
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
     expected = f"--direction {tmp_path}/hair.npz {strength}: beyond -3 to 3 standard deviations, images may break"
     assert warnings == [f"warning: {expected}"] * is_warned
+
+
+def test_controls_and_directions_add_up(draw: Callable[..., Path], generator: Generator, tmp_path: Path) -> None:
+    direction = hair_direction(generator, tmp_path / "hair.npz")
+    control = Control("hat", 3, torch.tensor([8]), torch.ones(1, CONFIG.latent_dim), -1.0, 2.0, "by hand")
+    save_controls([control], tmp_path / "controls.npz", generator)
+    line = f"--seeds 0,1 --controls {tmp_path}/controls.npz --control hat 0.5 --save-latents"
+    expected = direction.move(control.move(w_of(generator, 0, 1), 0.5, CONFIG), 2, CONFIG)
+    folder = draw(f"{line} --direction {tmp_path}/hair.npz 2", "both")
+    torch.testing.assert_close(torch.from_numpy(np.load(folder / "latents.npy")), expected)
+    folder = draw(f"{line} --slide", "slide")
+    codes = torch.from_numpy(np.load(folder / "latents.npy")).unflatten(0, (2, 7))
+    torch.testing.assert_close(codes[:, 6], control.move(w_of(generator, 0, 1), 0.5, CONFIG))
+
+
+def test_a_part_with_its_shape(draw: Callable[..., Path], generator: Generator) -> None:
+    folder = draw("--seeds 0,1 --take-shape 5 hair --save-latents")
+    expected = transplant(generator, w_of(generator, 0, 1), w_of(generator, 5), NAMES.index("hair"))
+    torch.testing.assert_close(torch.from_numpy(np.load(folder / "latents.npy")), expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--control smile 1", "--control 'smile': this model has no controls; make controls"),
+        ("--control smile much", "argument --control: "),
+        ("--controls absent.npz", "--controls has no effect without --control NAME AMOUNT"),
+        ("--controls absent.npz --control smile 1", "absent.npz: no such file"),
+        ("--take-shape 5 hair,hat", "--take-shape 5 hair,hat: give one class; repeat the option"),
+        ("--take-shape 5 base", "--take-shape 5 base: give one class"),
+        ("--take-shape 5,6 hair", "--take-shape 5,6 has 2 codes; give one seed"),
+    ],
+)
+def test_mistakes_in_controls_and_shapes(
+    line: str,
+    message: str,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["--checkpoint", str(checkpoint), "--output", str(tmp_path / "out"), "--seeds", "0", *line.split()]
+    assert message in refused(arguments, monkeypatch, capsys)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_direction_of_another_model(

@@ -83,6 +83,8 @@ SHRINK = [
     (r"(scripts\.invert .*)", r"\1 --steps 2"),
     (r"(scripts\.repaint .*)", r"\1 --steps 2"),
     (r"(scripts\.directions .*)", r"\1 --samples 64 --edit-samples 4"),
+    (r"(scripts\.make_controls .*)", r"\1 --samples 200 --edit-samples 2"),
+    (r"(scripts\.measure_takes .*) --pairs \d+", r"\1 --pairs 1"),
     (r"(scripts\.train_encoder .*)", r"\1 training.steps=2 training.batch_size=2"),
     (r"scripts\.studio$", "scripts.studio --help"),  # it would run forever; its own tests start it
     (r"--tune \d+", "--tune 1"),

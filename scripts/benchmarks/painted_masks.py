@@ -12,6 +12,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -88,8 +89,10 @@ def measure(args: argparse.Namespace, device: torch.device, report: BenchmarkRep
     paintings = paint_samples(generator, classes, args.edits)
     set_mode(args.ops, device.type)
     limit_threads(generator)
-    config = RepaintConfig(steps=args.steps, base=not args.lock_base)
-    report.begin(f"painted masks: {args.edits} edits of each kind, at most {args.steps} steps", _COLUMNS, vars(config))
+    config = RepaintConfig(base=not args.lock_base)
+    config = replace(config, steps=args.steps or config.steps)
+    title = f"painted masks: {args.edits} edits of each kind, at most {config.steps} steps"
+    report.begin(title, _COLUMNS, vars(config))
     _run(generator, paintings[0], config)  # warm up
     outcomes: list[Outcome] = []
     for edit in EDITS:

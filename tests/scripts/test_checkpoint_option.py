@@ -14,6 +14,8 @@ COMMANDS = {
     "scripts.export_model": "--output out.pt",
     "scripts.invert": "photo.png --output out",
     "scripts.studio": "",
+    "scripts.make_controls": "--output out.npz",
+    "scripts.measure_takes": "",
     "scripts.train_encoder": "--config encoder.yaml --output out",
 }
 
