@@ -28,6 +28,7 @@ FORMAT = "semantic-stylegan/1"
 NETWORKS = ("generator", "generator_ema", "discriminator")
 BUNDLED = Path(__file__).parent / "weights" / "faces_64.pt"  # generator of 64-pixel faces, from scripts.export_model
 BUNDLED_ENCODER = BUNDLED.with_name("faces_64_encoder.pt")
+BUNDLED_SEGMENTER = BUNDLED.with_name("faces_64_segmenter.pt")
 BUNDLED_CONTROLS = BUNDLED.with_name("faces_64_controls.npz")
 _WRAPPERS = ("module.", "_orig_mod.")  # name prefixes from DistributedDataParallel and torch.compile
 

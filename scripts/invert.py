@@ -47,7 +47,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--output", type=cli.folder, required=True, help="folder to write to; existing files are kept")
     add("--overwrite", action="store_true", help="replace files of the same name")
     add("--masks", type=Path, help="folder with a mask of the same name for each photo")
-    add("--segmenter", type=Path, help="file of scripts.train_segmenter that predicts masks")
+    segmenter = "file of scripts.train_segmenter that predicts masks (default that of the bundled model)"
+    add("--segmenter", type=Path, help=segmenter)
     add("--guide", choices=GUIDES, help=GUIDE_HELP)
     add("--classes", default="", help=f"class table of the masks (default their {CLASSES_FILE}, or the checkpoint's)")
     add("--read-by", choices=READ_BY, default="auto", help="how to read masks with ids and colours (default auto)")
@@ -101,7 +102,7 @@ from metrics.agreement import confusion, mean_iou
 from metrics.perceptual import EfficientNetDistance, Lpips, PerceptualDistance, guiding_distance
 from metrics.segmenter import Segmenter, segmenter_for
 from models import Generator
-from models.checkpoint import BUNDLED_ENCODER, load_networks
+from models.checkpoint import BUNDLED_ENCODER, BUNDLED_SEGMENTER, load_networks
 from utils.errors import ConfigError, EditError, printable
 from utils.files import check_free, make_folder, replacing
 from utils.images import save_png
@@ -127,8 +128,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Invert all photos; check options, photos and output files before the first file is written."""
     args = parse(argv)
     args.images = find_images(args.images)
-    # The bundled encoder is for the bundled model.
+    # The bundled encoder and segmenter are for the bundled model.
     args.init = args.init or ("encoder" if args.encoder or not args.checkpoint else "mean")
+    if not args.checkpoint and not args.masks and args.guide in (None, "segmenter"):
+        args.segmenter = args.segmenter or BUNDLED_SEGMENTER
     device = cli.usable_device(args.device)
     checkpoint = checkpoint_or_bundled(args.checkpoint)
     networks = load_networks(checkpoint)

@@ -32,6 +32,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--port", type=int, default=7860, help="port to listen on (default 7860)")
     add("--seed", type=int, default=0, help="seed of the first face (default 0)")
     add("--encoder", type=Path, help="file of scripts.train_encoder, for photos (default that of the bundled model)")
+    segmenter = "file of scripts.train_segmenter, which guides photos' masks (default that of the bundled model)"
+    add("--segmenter", type=Path, help=segmenter)
     add("--controls", type=Path, help="file of scripts.make_controls (default that of the bundled model)")
     add(
         "--keep-specks", action="store_true", help="show masks as generated; otherwise, small specks in them are closed"
@@ -49,7 +51,8 @@ from editing.controls import find_controls
 from editing.encoder import load_encoder
 from editing.loading import checkpoint_or_bundled, limit_threads, load_model
 from editing.photos import training_crop
-from models.checkpoint import BUNDLED_ENCODER, load_networks
+from metrics.segmenter import segmenter_for
+from models.checkpoint import BUNDLED_ENCODER, BUNDLED_SEGMENTER, load_networks
 from ops import set_mode
 from scripts.studio_page.model import MAX_SEED, StudioModel
 from scripts.studio_page.uploads import Uploads
@@ -75,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     generator, classes = load_model(checkpoint, device)
     encoder_path = args.encoder or (None if args.checkpoint else BUNDLED_ENCODER)
     encoder = load_encoder(encoder_path, generator) if encoder_path else None
+    segmenter_path, config = args.segmenter or (None if args.checkpoint else BUNDLED_SEGMENTER), generator.config
+    segmenter = segmenter_for(segmenter_path, classes.names, config.resolution, checkpoint) if segmenter_path else None
     set_mode(args.ops, device.type)
     limit_threads(generator)
     with isolated_environment():
@@ -82,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         controls = find_controls(args.controls, generator, is_bundled=args.checkpoint is None)
         model = StudioModel(generator, classes, controls, keep_specks=args.keep_specks)
-        uploads = Uploads(model, training_crop(load_networks(checkpoint).contents), args.steps, encoder)
+        uploads = Uploads(model, training_crop(load_networks(checkpoint).contents), args.steps, encoder, segmenter)
         try:
             page = launch(model, uploads, args.seed, host, args.port)
         except OSError:  # another program took the port while the model was loading

@@ -32,6 +32,7 @@ from editing.photos import PHOTO_SUFFIXES, crop_photo, place, read_photo, read_r
 from editing.quality import problems
 from editing.reconstruction import guide, measure
 from metrics.perceptual import EfficientNetDistance, guiding_distance
+from metrics.segmenter import Segmenter
 from models.latents import to_wplus
 from scripts.studio_page.model import StudioModel
 from scripts.studio_page.previews import Finished, Images, Preview, Turns, Waiting
@@ -66,11 +67,23 @@ class UploadedFile:
 
 
 class Uploads:
-    """Loader of uploaded files. Inversion starts from the codes that `encoder` predicts, or else from the mean code."""
+    """Loader of uploaded files.
 
-    def __init__(self, model: StudioModel, crop: Crop, steps: int, encoder: Encoder | None = None) -> None:
+    Inversion starts from the codes that `encoder` predicts, or else from the mean code. It is guided by the labels of
+    `segmenter`, or else by the masks of the encoder's codes.
+    """
+
+    def __init__(
+        self,
+        model: StudioModel,
+        crop: Crop,
+        steps: int,
+        encoder: Encoder | None = None,
+        segmenter: Segmenter | None = None,
+    ) -> None:
         self.model = model
         self.encoder = encoder
+        self.segmenter = segmenter
         self.uploaded: WeakValueDictionary[Path, UploadedFile] = WeakValueDictionary()
         self.crop: Crop = "center" if crop == "error" else crop  # of photos without a face
         self.inversion = InversionConfig(steps=steps)
@@ -166,7 +179,7 @@ class Uploads:
         image = self._to_floats(photo.image)
 
         def optimize(callback: ProgressCallback) -> Tensor:
-            target = guide(image, generator, encoder=self.encoder)  # masks guide, so that no part is lost
+            target = guide(image, generator, segment=self.segmenter, encoder=self.encoder)
             start = encode(self.encoder, generator, Target(image)) if self.encoder else None
             return invert(generator, target, self.distance.toward, self.inversion, start=start, callback=callback).codes
 
@@ -175,7 +188,8 @@ class Uploads:
 
         yield Preview(0.0, preview(np.full_like(photo.image, 128)[None]))
         codes = yield from self.turns.run(optimize, preview)
-        _, quality = measure(generator, codes, Resized(photo.image, None))
+        labels = self.segmenter.labels(photo.image) if self.segmenter else None
+        _, quality = measure(generator, codes, Resized(photo.image, labels))
         found = problems(quality, self.model.classes.names)
         advice = f"The reconstruction is poor ({', '.join(found)}): move the crop." if found else ""
         yield Finished(name, lambda session: session.open(name, codes, photo), advice)
