@@ -33,7 +33,7 @@ def face() -> Face:
         ("hair lightness", 0.299 * 200 + 0.587 * 100),
         ("face width", 10 / 20),
         ("brow height", 2 / 20),
-        ("mouth open", 1 / 5),
+        ("mouth open", 1 / 4.5),
         ("head height", 12 / 20),
     ],
 )
