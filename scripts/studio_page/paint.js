@@ -45,17 +45,14 @@
     if (i + width < width * height) found.push(i + width);
     return found;
   };
-  // The ids of `source`, where pixels with `isTaken` get the id of the nearest other pixel.
-  const withoutPixels = (source, isTaken) => {
+  // The ids of `source`, where pixels of `part` get the id of the nearest pixel of another part.
+  const withoutPart = (source, part) => {
     const result = source.slice();
-    const open = isTaken.slice();
-    let border = [];
-    open.forEach((isOpen, i) => !isOpen && neighbours(i).some((j) => open[j]) && border.push(i));
+    let border = [...source.keys()].filter((i) => source[i] !== part);
     while (border.length) {
       const next = [];
       for (const i of border) {
-        for (const j of neighbours(i).filter((each) => open[each])) {
-          open[j] = 0;
+        for (const j of neighbours(i).filter((each) => result[each] === part)) {
           result[j] = result[i];
           next.push(j);
         }
@@ -79,10 +76,7 @@
   const at = ([x, y]) => Math.min(size[1] - 1, Math.max(0, Math.floor(y))) * size[0] + Math.min(size[0] - 1, Math.max(0, Math.floor(x)));
   const tools = {
     brush: ({ part, last }, point) => pixelsUnder(last, point, (i) => (ids[i] = part)),
-    eraser: ({ part, before, last, taken }, point) => {
-      pixelsUnder(last, point, (i) => (taken[i] = before[i] === part ? 1 : 0));
-      ids = withoutPixels(before, taken);
-    },
+    eraser: ({ part, last, behind }, point) => pixelsUnder(last, point, (i) => ids[i] === part && (ids[i] = behind[i])),
     fill: ({ part, before }, point) => {
       const queue = [at(point)];
       const old = before[queue[0]];
@@ -93,9 +87,9 @@
         queue.push(...neighbours(i));
       }
     },
-    move: ({ part, before, first }, point) => {
+    move: ({ part, before, first, behind }, point) => {
       const [right, down] = [Math.round(point[0] - first[0]), Math.round(point[1] - first[1])];
-      ids = withoutPixels(before, before.map((id) => (id === part ? 1 : 0)));
+      ids = behind.slice();
       before.forEach((id, i) => {
         const [column, row] = [(i % size[0]) + right, Math.floor(i / size[0]) + down];
         if (id === part && row >= 0 && column >= 0 && row < size[1] && column < size[0]) ids[row * size[0] + column] = part;
@@ -120,7 +114,7 @@
     const own = (stroke = { tool: tool(), part, waiting: [event], isOver: false });
     if (!ids) ids = await readIds(); // moves made meanwhile wait
     const first = position(event);
-    Object.assign(own, { before: ids.slice(), first, last: first, taken: new Uint8Array(ids.length) });
+    Object.assign(own, { before: ids.slice(), behind: withoutPart(ids, part), first, last: first });
     own.waiting.forEach((each) => paintTo(position(each)));
     own.waiting = null;
     if (own.isOver) end();

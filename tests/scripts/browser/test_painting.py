@@ -59,13 +59,13 @@ def test_a_stroke_moves_the_image(page, model, tmp_path):
     assert (reached == hair)[changed].mean() > (before == hair)[changed].mean()
     page.keyboard.press("Control+z")  # undo by stroke
     wait_for_status(page, "^face 0$")
-    assert image_uris(page) == first
+    page.wait_for_function("src => document.querySelector('#studio-view img.now').src === src", arg=first[0])
 
 
 def test_eraser_fill_and_drag(page, model):
     before = model.generate(model.begin(0).current).labels
     hair, cloth = part_of(model, "hair"), part_of(model, "cloth")
-    page.evaluate("window.studioSubmit = labels => { window.submitted = labels; }")  # the server is not asked
+    page.evaluate("() => { window.studioSubmit = () => {}; }")  # the server is not asked
     choose(page, "hair")
     use(page, "eraser")
     paint(page, position_of(model, "hair"))

@@ -89,5 +89,5 @@ def test_a_restart_of_the_server_loses_nothing(visit, model, tmp_path):
         wait_for_status(page, "^restored from this browser: 3 steps, 1 pinned; hair: off$")
         page.wait_for_selector(READY)
         assert image_uris(page) == images
-        page.click("#studio-toggle:has-text('Switch')")
-        wait_for_status(page, "^hair|^whole")
+        page.click("#studio-undo")
+        wait_for_status(page, "^hair: random")
