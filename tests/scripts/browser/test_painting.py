@@ -47,7 +47,7 @@ def test_a_stroke_moves_the_image(page, model, tmp_path):
     first = image_uris(page)
     use(page, "brush")
     page.fill("#studio-brush", "6")
-    paint(page, (0.2, 0.4), (0.2, 0.7))
+    paint(page, (0.26, 0.4), (0.26, 0.7))
     painted = ids_on_canvas(page, model)
     wait_for_status(page, FOLLOWED)
     page.wait_for_selector("#studio-canvas", state="detached")
