@@ -124,7 +124,8 @@ def find_control(
     base = " and base" if part is not None and (index < config.base_layers).any() else ""
     where = f"codes of {statistic.part}{base}"
     if r2 < MIN_R2:
-        return Found(name, None, f"hardly follows the codes of {statistic.part} or base: R2 {r2:.2f}")
+        tried = f"{statistic.part} or {BASE}" if part else statistic.part
+        return Found(name, None, f"hardly follows the codes of {tried}: R2 {r2:.2f}")
     vector = _direction(samples, name, index, part, config)
     usual = np.quantile(values[defined], [(1 - MOST) / 2, (1 + MOST) / 2])
     found = _limits(_Trial(statistic, part, index, vector, usual), generator, names, unmoved, batch_size)
