@@ -74,11 +74,11 @@ def test_independent_codes() -> None:
     assert len(distinct.unique(dim=0)) == len(distinct)
 
 
-def samples_of(codes: torch.Tensor, values: torch.Tensor) -> search.Samples:
+def samples_of(codes: torch.Tensor, values: torch.Tensor) -> search.MeasuredSamples:
     """Return samples whose hair volume is `values`; one side effect is texture element 3."""
     sides = torch.zeros(len(codes), 4, 4, dtype=torch.float64)
     sides[:, 1, 3] = codes[:, 7, 3] / codes[:, 7, 3].std()
-    return search.Samples(codes, {"hair volume": values.numpy()}, sides)
+    return search.MeasuredSamples(codes, {"hair volume": values.numpy()}, sides)
 
 
 def test_only_groups_that_predict_are_moved_and_side_effects_are_avoided() -> None:
