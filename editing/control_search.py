@@ -52,7 +52,7 @@ MIN_PROGRESS = 0.15
 MIN_R2, MIN_EFFECT = 0.15, 1.0
 
 
-class Samples(NamedTuple):
+class MeasuredSamples(NamedTuple):
     """Random samples and what was measured on them."""
 
     codes: Tensor  # float64 [N, M, D]
@@ -86,7 +86,7 @@ def independent_codes(generator: Generator, samples: int, seed: int) -> Tensor:
     return torch.cat([w[:, :1].expand(-1, config.base_layers, -1), w[:, 1:]], dim=1)
 
 
-def measure_samples(codes: Tensor, samples: Iterator[Sample], names: Sequence[str]) -> Samples:
+def measure_samples(codes: Tensor, samples: Iterator[Sample], names: Sequence[str]) -> MeasuredSamples:
     """Measure all statistics that exist for these class names on the samples of codes [N, M, D]."""
     available = {name: each for name, each in STATISTICS.items() if not missing_classes(each, names)}
     faces = [Face(sample.image, sample.labels, names) for sample in samples]
@@ -94,7 +94,7 @@ def measure_samples(codes: Tensor, samples: Iterator[Sample], names: Sequence[st
     sides = np.stack([side_statistics(face) for face in faces])
     means = np.nan_to_num(np.nanmean(np.where(np.isfinite(sides).any(0), sides, 0), axis=0))
     centered = torch.from_numpy(np.where(np.isfinite(sides), sides, means) - means)
-    return Samples(codes, statistics, centered / centered.std(0).clamp(min=1e-6))
+    return MeasuredSamples(codes, statistics, centered / centered.std(0).clamp(min=1e-6))
 
 
 def unmoved_samples(generator: Generator, samples: int, seed: int, batch_size: int) -> Unmoved:
@@ -105,7 +105,12 @@ def unmoved_samples(generator: Generator, samples: int, seed: int, batch_size: i
 
 
 def find_control(
-    name: str, generator: Generator, names: Sequence[str], samples: Samples, unmoved: Unmoved, batch_size: int = 8
+    name: str,
+    generator: Generator,
+    names: Sequence[str],
+    samples: MeasuredSamples,
+    unmoved: Unmoved,
+    batch_size: int = 8,
 ) -> Found:
     """Find the control of a statistic, a key of STATISTICS; `names` are the classes."""
     statistic = STATISTICS[name]
@@ -124,7 +129,8 @@ def find_control(
     base = " and base" if part is not None and (index < config.base_layers).any() else ""
     where = f"codes of {statistic.part}{base}"
     if r2 < MIN_R2:
-        return Found(name, None, f"hardly follows the codes of {statistic.part} or base: R2 {r2:.2f}")
+        tried = f"{statistic.part} or {BASE}" if part else statistic.part
+        return Found(name, None, f"hardly follows the codes of {tried}: R2 {r2:.2f}")
     vector = _direction(samples, name, index, part, config)
     usual = np.quantile(values[defined], [(1 - MOST) / 2, (1 + MOST) / 2])
     found = _limits(_Trial(statistic, part, index, vector, usual), generator, names, unmoved, batch_size)
@@ -177,7 +183,7 @@ def _held_out_r2(config: ModelConfig, index: Tensor, codes: Tensor, values: Tens
     return (1 - errors / values[count:].var(correction=0)).item()
 
 
-def _direction(samples: Samples, name: str, index: Tensor, part: int | None, config: ModelConfig) -> Tensor:
+def _direction(samples: MeasuredSamples, name: str, index: Tensor, part: int | None, config: ModelConfig) -> Tensor:
     """Return the direction v of the module's docstring for the vectors at `index`, [n, D]."""
     statistic, inputs = STATISTICS[name], _inputs(config, index, samples.codes)
     values = torch.from_numpy(samples.statistics[name])
@@ -236,7 +242,7 @@ def _measure_step(
 
 
 class _Range(NamedTuple):
-    """How far a direction may go."""
+    """Range of a direction in which images stay good."""
 
     low: float  # 0 if the first step breaks a rule
     high: float

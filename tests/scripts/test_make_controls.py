@@ -17,7 +17,8 @@ OWN = ["--device", "cpu", "--ops", "native"]
 def test_controls_are_found_printed_and_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(control_search, "MIN_EFFECT", 0.2)
+    monkeypatch.setattr(control_search, "MIN_EFFECT", 0.1)
+    monkeypatch.setattr(control_search, "MIN_R2", 0.1)
     generator = save_tiny(tmp_path / "tiny.pt")
     options = ["--checkpoint", str(tmp_path / "tiny.pt"), "--samples", "200", "--edit-samples", "4", *OWN]
     files = ["--output", str(tmp_path / "controls.npz"), "--picture", str(tmp_path / "controls.png")]
