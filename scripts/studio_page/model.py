@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from datasets.labels import ClassTable
+from editing.class_counts import generated_classes
 from editing.codes import seed_codes
 from editing.controls import Control
 from editing.direction_search import sample_w, sefa_directions
-from editing.generation import Scene, generate, generated_classes
+from editing.generation import Scene, generate
 from editing.mixing import BASE, CodeKind, PartSelection, code_index, interpolate, parse_parts
 from editing.specks import close_specks
 from models import Generator
