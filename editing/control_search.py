@@ -32,7 +32,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from editing.control_statistics import STATISTICS, Face, Statistic, missing_classes, side_statistics, stray_share
+from editing.control_statistics import (
+    STATISTICS,
+    MeasuredFace,
+    Statistic,
+    missing_classes,
+    side_statistics,
+    stray_share,
+)
 from editing.controls import Control
 from editing.direction_search import ridge, sample_w
 from editing.generation import Sample, generate
@@ -89,7 +96,7 @@ def independent_codes(generator: Generator, samples: int, seed: int) -> Tensor:
 def measure_samples(codes: Tensor, samples: Iterator[Sample], names: Sequence[str]) -> MeasuredSamples:
     """Measure all statistics that exist for these class names on the samples of codes [N, M, D]."""
     available = {name: each for name, each in STATISTICS.items() if not missing_classes(each, names)}
-    faces = [Face(sample.image, sample.labels, names) for sample in samples]
+    faces = [MeasuredFace(sample.image, sample.labels, names) for sample in samples]
     statistics = {name: np.array([each.measure(face) for face in faces]) for name, each in available.items()}
     sides = np.stack([side_statistics(face) for face in faces])
     means = np.nan_to_num(np.nanmean(np.where(np.isfinite(sides).any(0), sides, 0), axis=0))
@@ -230,7 +237,7 @@ def _measure_step(
     codes = unmoved.codes.clone()
     codes[:, trial.places] += strength * trial.vector
     images, labels = _images_and_labels(generator, codes, batch_size) if strength else unmoved[1:3]
-    faces = [Face(image, label, names) for image, label in zip(images, labels, strict=True)]
+    faces = [MeasuredFace(image, label, names) for image, label in zip(images, labels, strict=True)]
     values = np.array([trial.statistic.measure(face) for face in faces])
     outside = np.ones(labels.shape, bool)
     if trial.part is not None:

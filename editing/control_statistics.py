@@ -21,7 +21,7 @@ LUMA = np.array([0.299, 0.587, 0.114])
 NAN = float("nan")
 
 
-class Face:
+class MeasuredFace:
     """A sample with its classes by name."""
 
     def __init__(self, image: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> None:
@@ -60,7 +60,7 @@ class Statistic(NamedTuple):
     part: str  # class whose codes hold it, or "base"
     needs: tuple[str, ...]  # other classes that it needs
     is_color: bool  # of colours, not of shapes
-    measure: Callable[[Face], float]
+    measure: Callable[[MeasuredFace], float]
 
 
 def _lightness(part: str) -> Statistic:
@@ -81,7 +81,7 @@ def _extent(part: str) -> Statistic:
     return Statistic(part, (), False, lambda face: face.rows(part, 0.95) - face.rows(part, 0.05))
 
 
-def _face_width(face: Face) -> float:
+def _face_width(face: MeasuredFace) -> float:
     """Return the width of the face in the row of the eyes, as a share of the image's height."""
     row = face.rows("eye", 0.5)
     if np.isnan(row):
@@ -91,13 +91,13 @@ def _face_width(face: Face) -> float:
     return (columns[-1] - columns[0] + 1) / face.height if len(columns) else NAN
 
 
-def _openness(face: Face) -> float:
+def _openness(face: MeasuredFace) -> float:
     """Return height / width of the mouth."""
     width = face.columns("mouth", 0.95) - face.columns("mouth", 0.05)
     return (face.rows("mouth", 0.95) - face.rows("mouth", 0.05)) / width if width > 0 else NAN
 
 
-def _smile(face: Face) -> float:
+def _smile(face: MeasuredFace) -> float:
     """Return how much higher the mouth's outer thirds are than its middle third."""
     rows, columns = np.nonzero(face.mask("mouth"))
     if len(rows) < 3 or columns.min() == columns.max():
@@ -107,7 +107,7 @@ def _smile(face: Face) -> float:
     return float(middle.mean() - outer.mean()) / face.height if len(middle) and len(outer) else NAN
 
 
-def _turn(face: Face) -> float:
+def _turn(face: MeasuredFace) -> float:
     """Return how far right of the middle of the skin the nose is."""
     return face.columns("nose", 0.5) - face.columns("skin", 0.5)
 
@@ -152,7 +152,7 @@ def missing_classes(statistic: Statistic, names: Sequence[str]) -> list[str]:
     return [name for name in dict.fromkeys((statistic.part, *statistic.needs)) if name not in (*names, BASE)]
 
 
-def side_statistics(face: Face) -> np.ndarray:
+def side_statistics(face: MeasuredFace) -> np.ndarray:
     """Return area, mean row, mean column and mean lightness of each class, float64 [K, 4]; nan for missing ones."""
     rows = []
     for name in face.ids:

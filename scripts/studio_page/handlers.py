@@ -16,9 +16,9 @@ from scripts.studio_page.downloads import Size, make_download
 from scripts.studio_page.layout import PageLayout, copy_label, resample_label
 from scripts.studio_page.long_edits import LongEdits
 from scripts.studio_page.model import MAX_SEED, NUM_DIRECTIONS, CodeSelection
-from scripts.studio_page.previews import Finished, Preview, Waiting
 from scripts.studio_page.session import Placement, Session
 from scripts.studio_page.session_file import SESSION_SUFFIX, pack, unpack
+from scripts.studio_page.turns import Finished, Preview, Waiting
 from scripts.studio_page.uploads import UploadedFile, Uploads
 from utils.errors import EditError, UserError
 

@@ -16,8 +16,8 @@ from editing.mixing import PartSelection, code_index
 from editing.repainting import Repainted, repaint, touched_parts
 from editing.transplant import transplant
 from scripts.studio_page.model import CodeSelection, StudioModel
-from scripts.studio_page.previews import Finished, Images, Preview, Turns, Waiting
 from scripts.studio_page.session import Change, EditStep, Session
+from scripts.studio_page.turns import Finished, Images, Preview, Turns, Waiting
 from utils.errors import EditError
 from utils.images import colorize
 

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from scripts.studio_page.model import CodeSelection, EditedImage, StudioModel
-from scripts.studio_page.previews import Preview
 from scripts.studio_page.session import Photo, Session
+from scripts.studio_page.turns import Preview
 from utils.images import colorize, overlay
 
 STYLE = Path(__file__).with_name("studio.css")

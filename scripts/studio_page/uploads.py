@@ -35,9 +35,9 @@ from metrics.perceptual import EfficientNetDistance, guiding_distance
 from metrics.segmenter import Segmenter
 from models.latents import to_wplus
 from scripts.studio_page.model import StudioModel
-from scripts.studio_page.previews import Finished, Images, Preview, Turns, Waiting
 from scripts.studio_page.session import EditStep, Photo
 from scripts.studio_page.session_file import SESSION_SUFFIX, unpack
+from scripts.studio_page.turns import Finished, Images, Preview, Turns, Waiting
 from utils.errors import DataError, EditError, UserError
 from utils.images import open_image
 

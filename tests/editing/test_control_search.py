@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from editing import control_search as search
-from editing.control_statistics import STATISTICS, Face, missing_classes, side_statistics, stray_share
+from editing.control_statistics import STATISTICS, MeasuredFace, missing_classes, side_statistics, stray_share
 from editing.generation import generate
 from tests.editing.tiny import CONFIG, NAMES, tiny_generator
 
 CLASSES = ("background", "skin", "eye", "eyebrow", "mouth", "nose", "hair")
 
 
-def face() -> Face:
+def face() -> MeasuredFace:
     """Return a face of 20 x 20 pixels: hair, skin, brows, eyes, a nose and a mouth with corners that are higher."""
     labels, image = np.zeros((20, 20), np.uint8), np.full((20, 20, 3), 100, np.uint8)
     labels[2:15, 3:17] = 6
@@ -22,7 +22,7 @@ def face() -> Face:
     labels[10:12, 10] = 5
     labels[15, 8:12] = labels[14, 7] = labels[14, 12] = 4
     image[labels == 6] = (200, 100, 0)
-    return Face(image, labels, CLASSES)
+    return MeasuredFace(image, labels, CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_smile_has_raised_corners() -> None:
 
 
 def test_statistics_of_absent_classes_are_undefined() -> None:
-    empty = Face(np.zeros((20, 20, 3), np.uint8), np.zeros((20, 20), np.uint8), CLASSES)
+    empty = MeasuredFace(np.zeros((20, 20, 3), np.uint8), np.zeros((20, 20), np.uint8), CLASSES)
     for name in ("hair length", "hair lightness", "face width", "mouth open", "smile", "brow height", "head turn"):
         assert np.isnan(STATISTICS[name].measure(empty)), name
     assert missing_classes(STATISTICS["hat size"], CLASSES) == ["hat"]
@@ -111,7 +111,7 @@ def test_a_control_changes_its_statistic_in_new_samples(monkeypatch: pytest.Monk
     for amount in (-1, 0, 1):
         moved = found.control.move(new, amount, CONFIG)
         values = [
-            STATISTICS["hair volume"].measure(Face(sample.image, sample.labels, NAMES))
+            STATISTICS["hair volume"].measure(MeasuredFace(sample.image, sample.labels, NAMES))
             for sample in generate(generator, moved)
         ]
         means.append(np.nanmean(values))

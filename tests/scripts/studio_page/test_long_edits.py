@@ -9,7 +9,7 @@ import torch
 from editing.mixing import code_index, parse_parts
 from scripts.studio_page.long_edits import LongEdits
 from scripts.studio_page.model import CodeSelection
-from scripts.studio_page.previews import Finished, Preview, Turns
+from scripts.studio_page.turns import Finished, Preview, Turns
 from tests.editing.tiny import CONFIG, NAMES
 from utils.errors import EditError
 

@@ -19,10 +19,10 @@ from editing.codes import save_codes
 from editing.encoder import encode
 from editing.generation import generate
 from editing.inversion import Target
-from scripts.studio_page import previews, uploads
+from scripts.studio_page import turns, uploads
 from scripts.studio_page.model import CodeSelection, StudioModel
-from scripts.studio_page.previews import Finished, Preview
 from scripts.studio_page.session import Placement
+from scripts.studio_page.turns import Finished, Preview
 from scripts.studio_page.uploads import UploadedFile, Uploads
 from tests.editing.test_encoder import random_encoder
 from tests.editing.tiny import CONFIG
@@ -35,7 +35,7 @@ def invertible(model: StudioModel, monkeypatch: pytest.MonkeyPatch) -> Uploads:
     """Uploads with a preview of every step, of photos in which no face is found."""
     monkeypatch.setattr(uploads.face_detection, "is_available", lambda: False)
     monkeypatch.setattr(uploads, "guiding_distance", lambda resolution: Pixels())
-    monkeypatch.setattr(previews, "PREVIEW_SECONDS", 0.0)
+    monkeypatch.setattr(turns, "PREVIEW_SECONDS", 0.0)
     return Uploads(model, "error", 6)
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from editing.inversion import Progress
-from scripts.studio_page import previews
-from scripts.studio_page.previews import Preview, Turns, Waiting
+from scripts.studio_page import turns
+from scripts.studio_page.turns import Preview, Turns, Waiting
 
 
 def optimize(callback):
@@ -16,8 +16,8 @@ def optimize(callback):
     return "result"
 
 
-def run(turns):
-    return turns.run(optimize, lambda images: {"image": images[0]})
+def run(queue):
+    return queue.run(optimize, lambda images: {"image": images[0]})
 
 
 def finish(steps):
@@ -32,8 +32,8 @@ def finish(steps):
 
 @pytest.fixture(autouse=True)
 def every_step(monkeypatch):
-    monkeypatch.setattr(previews, "PREVIEW_SECONDS", 0.0)
-    monkeypatch.setattr(previews, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(turns, "PREVIEW_SECONDS", 0.0)
+    monkeypatch.setattr(turns, "_POLL_SECONDS", 0.01)
 
 
 def test_previews_and_result():
@@ -44,8 +44,8 @@ def test_previews_and_result():
 
 
 def test_one_runs_at_a_time_in_the_order_of_arrival():
-    turns = Turns()
-    first, second, third = run(turns), run(turns), run(turns)
+    queue = Turns()
+    first, second, third = run(queue), run(queue), run(queue)
     assert isinstance(next(first), Preview)
     assert (next(second), next(third)) == (Waiting(1), Waiting(2))
     second.close()
@@ -55,11 +55,11 @@ def test_one_runs_at_a_time_in_the_order_of_arrival():
 
 
 def test_an_abandoned_optimization_is_passed_over(monkeypatch):
-    turns = Turns()
-    first, second = run(turns), run(turns)
+    queue = Turns()
+    first, second = run(queue), run(queue)
     next(first)
     assert next(second) == Waiting(1)
-    monkeypatch.setattr(previews, "ABANDONED_SECONDS", 0.0)
+    monkeypatch.setattr(turns, "ABANDONED_SECONDS", 0.0)
     assert finish(second)[1] == "result"
     first.close()
 
@@ -73,11 +73,11 @@ def test_closing_stops_the_thread():
 
 
 def test_an_error_leaves_the_queue():
-    turns = Turns()
+    queue = Turns()
 
     def fail(_callback):
         raise ValueError("bad")
 
     with pytest.raises(ValueError, match="bad"):
-        finish(turns.run(fail, lambda images: {}))
-    assert finish(run(turns))[1] == "result"
+        finish(queue.run(fail, lambda images: {}))
+    assert finish(run(queue))[1] == "result"
