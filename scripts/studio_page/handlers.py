@@ -257,7 +257,7 @@ class Handlers:
         """Return an update for each control slider; those without a control are hidden."""
         controls, amounts = self.model.controls_of(part), self.model.amounts(session, part)
         shown = [
-            gr.update(visible=True, label=control.name, info=control.description, value=amount)
+            gr.update(visible=True, label=control.name, value=amount)
             for control, amount in zip(controls, amounts, strict=True)
         ]
         return shown + [gr.update(visible=False, value=0.0)] * (len(self.layout.controls) - len(shown))
