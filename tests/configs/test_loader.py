@@ -235,7 +235,7 @@ def test_the_command_that_makes_missing_data_is_in_the_header(path, tmp_path, mo
         check_data(path, [data])
     command = shlex.split(str(error.value).partition("make it with: python -m ")[2])
     module = importlib.import_module(command[0])
-    parse = module.parse if command[0] == "scripts.prepare_data" else module._parser().parse_args
+    parse = module.parse
     assert str(parse(command[1:]).out) == data
     check_data(path, ["data/other"])
     Path(data).mkdir(parents=True)

@@ -523,7 +523,7 @@ def test_the_command_that_is_printed_survives_a_shell(tmp_path: Path, out: str, 
     parsed = train.parse(run_command(["bash", "-c", script], capture_output=True).stdout.split("\0")[:-1])
     [path] = load_config(config, parsed.overrides).data.path
     assert os.path.normpath(path) == str(args.out)
-    assert parsed.output == f"runs/{printable(out)}"
+    assert parsed.output == Path(f"runs/{printable(out)}")
 
 
 def printed_command(printed: str) -> list[str]:
@@ -540,7 +540,7 @@ def test_the_command_that_is_printed_fits_the_data(monkeypatch, resolution: int,
     config = load_config(parsed.config, parsed.overrides, pretrained_config)
     assert (config.model.resolution, config.model.num_classes) == (resolution, table.num_classes)
     assert config.data.path == ("data/own",)
-    assert parsed.output == "runs/own"  # not that of another run of this configuration
+    assert parsed.output == Path("runs/own")  # not that of another run of this configuration
     if is_own_table:
         assert config.model.transparent_classes == (4,)
     else:  # the configuration decides
