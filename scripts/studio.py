@@ -92,7 +92,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             page = launch(model, uploads, args.seed, host, args.port)
         except OSError:  # another program took the port while the model was loading
             raise ConfigError(f"cannot listen on {host}, port {args.port}; choose another --port or --host") from None
-        threading.Thread(target=uploads.warm_up, daemon=True).start()
+        warm_up = threading.Thread(target=uploads.warm_up)
+        warm_up.start()
         stopped = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopped.set())
@@ -101,6 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             stopped.wait()
         finally:
             page.close(verbose=False)
+            warm_up.join()  # PyTorch cannot be interrupted
         print("stopped", file=sys.stderr)
 
 

@@ -34,7 +34,6 @@ COMMANDS = {  # with valid options for a small amount of work
     "scripts.export_model": "--checkpoint model.pt --output new.pt",
     "scripts.inspect_data": "lmdb --workers 0",
     "scripts.invert": "face.png --checkpoint model.pt --output new --steps 1",
-    "scripts.make_controls": "--checkpoint model.pt --output new.npz --samples 40 --edit-samples 2",
     "scripts.make_faces": "new --count 2 --resolution 32 --workers 0",
     "scripts.plot_metrics": "runs --metric kid --output new.png",
     "scripts.prepare_data": "lmdb new --resolution 32 --workers 0",

@@ -355,7 +355,7 @@ def test_a_foreign_folder_is_left_alone(train, tmp_path):
         with pytest.raises(ConfigError, match="choose another --output"):
             train("--resume", resume)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
-    with pytest.raises(ConfigError, match="is not a folder: choose a folder"):
+    with pytest.raises(ConfigError, match="is the name of a file, but the output is a folder"):
         train(output="run/thesis.txt")
 
 
