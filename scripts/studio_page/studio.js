@@ -20,7 +20,7 @@ let focused = null;
 element.addEventListener("focusin", (event) => (focused = name(event.target.closest("[data-step], [data-pin]"))));
 element.addEventListener("focusout", (event) => event.relatedTarget && (focused = null));
 watch("value", () => {
-  window.studioFetchLater(150);
+  window.studioFetchLater();
   if (focused !== null) element.querySelector(focused)?.focus();
   const current = element.querySelector("[data-step][aria-current]");
   if (current) current.parentElement.scrollLeft = current.offsetLeft - current.parentElement.clientWidth / 2;

@@ -101,7 +101,7 @@ def test_comparing_with_the_original(page):
     page.keyboard.up("Space")
     page.select_option("#studio-layer", "parts")
     assert not before.is_visible()
-    assert page.locator('[data-layer="parts"]').is_visible()
+    assert page.locator('img[data-layer="parts"]').is_visible()
     assert page.locator("#studio-layer option[value=photo]").is_disabled()
 
 

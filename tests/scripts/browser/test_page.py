@@ -68,9 +68,9 @@ def test_everything_fits_a_small_laptop(visit):
     assert size[0] <= 1366
     assert size[1] <= 768
     page.click("#studio-more button")  # when tools need more room, the images stay
-    page.set_viewport_size({"width": 1366, "height": 500})
+    page.set_viewport_size({"width": 1366, "height": 640})
     page.mouse.wheel(0, 400)
-    page.wait_for_function("document.scrollingElement.scrollTop > 100")
+    page.wait_for_function("document.scrollingElement.scrollTop > 60")
     assert 0 <= page.locator(IMAGES).first.bounding_box()["y"] < 50
 
 

@@ -75,7 +75,7 @@ def test_uploaded_photos_are_inverted(page, model, uploads_folder, tmp_path):
     inverted = image_uris(page)
     page.select_option("#studio-layer", "photo")
     page.fill("#studio-reveal", "100")
-    assert page.locator('[data-layer="photo"]').is_visible()
+    assert page.locator('img[data-layer="photo"]').is_visible()
     page.click("#studio-undo")
     wait_for_status(page, "^face 0$")
     page.set_input_files(OPEN, path)
