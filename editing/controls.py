@@ -149,7 +149,7 @@ def choose_control(controls: Sequence[Control], name: str) -> Control:
         raise EditError(f"--control '{name}': this model has no controls; {_REMEDY} and name the file with --controls")
     nearest = difflib.get_close_matches(name, by_name, n=1, cutoff=0.5)
     hint = f"did you mean '{nearest[0]}'? " if nearest else ""
-    raise EditError(f"--control '{name}': {hint}this model has {', '.join(by_name)}")
+    raise EditError(f"--control '{name}': {hint}the model's controls are {', '.join(by_name)}")
 
 
 def chosen_controls(pairs: Sequence[tuple[str, float]], controls: Sequence[Control]) -> list[ControlAmount]:

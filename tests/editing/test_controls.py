@@ -87,7 +87,7 @@ def test_a_wrong_name_lists_the_right_ones() -> None:
     controls = [example(), example("smile")]
     assert choose_control(controls, "smile").name == "smile"
     with pytest.raises(
-        EditError, match=r"'hair lenght': did you mean 'hair length'\? this model has hair length, smile"
+        EditError, match=r"'hair lenght': did you mean 'hair length'\? the model's controls are hair length, smile"
     ):
         choose_control(controls, "hair lenght")
     with pytest.raises(EditError, match=r"this model has no controls; make controls .* --controls"):
