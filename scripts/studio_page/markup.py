@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from editing.direction_files import fingerprint
 from scripts.studio_page.model import CodeSelection, EditedImage, StudioModel
 from scripts.studio_page.session import Photo, Session
 from scripts.studio_page.turns import Preview
@@ -184,7 +185,11 @@ def model_style(model: StudioModel) -> str:
 
 def page_head(model: StudioModel) -> str:
     """Return HTML for the head of the page: scripts, and what they need to know of the model."""
-    facts = {"names": model.classes.names, "colors": model.classes.colors}
+    facts = {
+        "names": model.classes.names,
+        "colors": model.classes.colors,
+        "id": fingerprint(model.generator),  # the browser keeps sessions for each model
+    }
     text = json.dumps(facts).replace("<", "\\u003c")
     scripts = [f"window.studioModel = {text};", *(path.read_text(encoding="utf-8") for path in PAGE_SCRIPTS)]
     return "".join(f"<script>{script}</script>" for script in scripts)

@@ -31,8 +31,8 @@
     document.addEventListener(kind, (event) => event.target.id !== "studio-fetch" && window.studioFetchLater());
   }
 
-  // ---- The session is kept in the browser, one for each tab ----
-  const tab = (sessionStorage.studioTab ??= `${Date.now()} ${Math.random()}`);
+  // ---- The session is kept in the browser, one for each tab and model ----
+  const tab = (sessionStorage[`studio ${studioModel.id}`] ??= `${Date.now()} ${Math.random()}`);
   const MAX_KEPT = 5;
   const database = () =>
     new Promise((resolve, reject) => {
@@ -41,6 +41,10 @@
       request.onsuccess = () => resolve(request.result);
       request.onerror = () => reject(request.error);
     });
+  const newest = async () => {
+    const all = await stored("readonly", (store) => store.getAll());
+    return all.filter((each) => each.model === studioModel.id).sort((a, b) => b.time - a.time);
+  };
   const stored = async (mode, act) => {
     const transaction = (await database()).transaction("sessions", mode);
     return new Promise((resolve, reject) => {
@@ -54,16 +58,15 @@
     if (content === kept) return;
     kept = content;
     try {
-      await stored("readwrite", (store) => store.put({ tab, time: Date.now(), content }));
-      const all = (await stored("readonly", (store) => store.getAll())).sort((a, b) => b.time - a.time);
-      for (const old of all.slice(MAX_KEPT)) await stored("readwrite", (store) => store.delete(old.tab));
+      await stored("readwrite", (store) => store.put({ tab, model: studioModel.id, time: Date.now(), content }));
+      for (const old of (await newest()).slice(MAX_KEPT)) await stored("readwrite", (store) => store.delete(old.tab));
     } catch (error) {
       say(`This browser cannot keep the session (${error?.name ?? error}): save it before you leave.`);
     }
   };
   window.studioKept = async () => {
     try {
-      const all = (await stored("readonly", (store) => store.getAll())).sort((a, b) => b.time - a.time);
+      const all = await newest();
       return (all.find((each) => each.tab === tab) ?? all[0])?.content ?? "";
     } catch {
       return "";

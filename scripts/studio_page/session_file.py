@@ -15,14 +15,13 @@ from torch import Tensor
 
 from editing.direction_files import fingerprint
 from models import Generator
-from scripts.studio_page.session import EditStep, Photo, Placement, Session, SliderState
+from scripts.studio_page.session import MAX_PINS, MAX_STEPS, EditStep, Photo, Placement, Session, SliderState
 from utils.errors import EditError, ReadingError
 from utils.reading.arrays import read_arrays
 
 SESSION_SUFFIX = ".ssgan"
 VERSION = 1
 _FIELDS = ("session", "codes", "backgrounds", "photos", "wholes", "squares")
-_MAX_STEPS = 1000  # steps and pinned steps of a file
 _MAX_TEXT = 2**20  # characters
 
 Value = TypeVar("Value")
@@ -102,7 +101,7 @@ def _parse(content: dict[str, Any], arrays: dict[str, np.ndarray], generator: Ge
         [torch.from_numpy(each)[None].to(weight) for each in _finite(arrays[name])] for name in ("codes", "backgrounds")
     )
     photos = _photos(content["wholes"], arrays)
-    _check(0 < len(content["steps"]) <= _MAX_STEPS)
+    _check(0 < len(content["steps"]) <= MAX_STEPS + MAX_PINS)
     _check(all(each.shape[1:] == (config.num_codes, config.latent_dim) for each in codes))
     _check(all(each.image.dtype == np.uint8 and each.image.shape == (*config.image_size, 3) for each in photos))
     _check(all(each.shape == (1, config.feature_channels, *config.coarse_size) for each in backgrounds))
@@ -129,6 +128,7 @@ def _parse(content: dict[str, Any], arrays: dict[str, np.ndarray], generator: Ge
     history = tuple(steps[_index(place)] for place in content["history"])
     pins = tuple(steps[_index(place)] for place in content["pins"])
     locked = frozenset(map(_index, content["locked"]))
+    _check(len(history) <= MAX_STEPS and len(pins) <= MAX_PINS)
     _check(_index(content["position"]) < len(history) and all(part < config.num_classes for part in locked))
     return Session(history, content["position"], pins, locked)
 

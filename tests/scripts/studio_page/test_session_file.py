@@ -82,6 +82,7 @@ def changed(content: bytes, **fields) -> bytes:
         {"position": 0.5},
         {"history": []},
         {"history": [77]},
+        {"history": [0] * 41},
         {"steps": []},
         {"steps": [{}]},
         {"steps": 3},
