@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from editing.generation import DEFAULT_SCENE, Scene
 from editing.inversion import Progress, ProgressCallback
 from editing.mixing import PartSelection, code_index, mix_codes
 from models import Generator
@@ -58,6 +59,9 @@ def transplant(
     part: int,
     config: TransplantConfig = TransplantConfig(),
     callback: ProgressCallback | None = None,
+    *,
+    shown: Tensor | None = None,
+    scene: Scene = DEFAULT_SCENE,
 ) -> Tensor:
     """Return W+ codes [N, M, D] of the faces of `codes` with one part, colours and shape, of the faces of `source`.
 
@@ -72,6 +76,8 @@ def transplant(
         config: options of the search.
         callback: called with the plain copy as step 0, then every `preview_every` steps and after the last one; its
             losses [N] are nan at step 0. May raise an exception to stop the search.
+        shown: bool [K], True for the parts that the callback's images show; None for all.
+        scene: coordinates and background features of the callback's images, see `editing.generation.Scene`.
 
     Raises:
         EditError: if codes become non-finite.
@@ -79,8 +85,17 @@ def transplant(
     own = code_index(generator.config, PartSelection((part,), base=False))
     start = mix_codes(codes, source, own, generator.config)
     losses = start.new_full((len(start),), float("nan"))
-    if callback:
-        callback(_preview(generator, start, 0, config.steps, losses))
+    weight = generator.compositing.weight
+    coords, background = (None if values is None else values.to(weight) for values in scene)
+    part_mask = None if shown is None else shown.to(weight.device)
+
+    def report(codes: Tensor, step: int, losses: Tensor) -> None:
+        if callback:
+            with torch.no_grad():
+                image = generator.synthesis(codes, "const", part_mask, coords, background).image
+            callback(Progress(step, config.steps, losses, image))
+
+    report(start, 0, losses)
     if part == 0 or not generator.config.base_layers:
         return start
 
@@ -103,8 +118,8 @@ def transplant(
         losses = losses + config.distance * change.square().mean((1, 2))
         (change.grad,) = torch.autograd.grad(losses.sum(), [change])
         optimizer.step()
-        if callback and (step % config.preview_every == 0 or step == config.steps):
-            callback(_preview(generator, (start + change).detach(), step, config.steps, losses.detach()))
+        if step % config.preview_every == 0 or step == config.steps:
+            report((start + change).detach(), step, losses.detach())
     result = (start + change).detach()
     if not result.isfinite().all():
         raise EditError("taking the part over produced non-finite codes; check the checkpoint and the codes")
@@ -116,8 +131,3 @@ def compose(generator: Generator, layer_codes: Tensor, positions: Tensor) -> Com
     depth, hidden = generator.local_generators(positions, generator.positions.projection(), layer_codes)
     masks = coarse_masks(depth, None)
     return Composition(masks, generator.compositing(masks, hidden))
-
-
-@torch.no_grad()
-def _preview(generator: Generator, codes: Tensor, step: int, steps: int, losses: Tensor) -> Progress:
-    return Progress(step, steps, losses, generator.synthesis(codes).image)

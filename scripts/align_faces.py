@@ -91,11 +91,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_free(args.output, [*(cut.name for cut in cuts), FACES], overwrite=args.overwrite)
     if cuts:
         make_folder(args.output)
+        written = []
         for each in progress(cuts, unit="face", desc="writing"):
-            save_png(np.asarray(cut(read_image(each.photo), each.square, resolution)), args.output / each.name)
-        _write_report(args.output / FACES, cuts, frame)
+            try:
+                image = cut(read_image(each.photo), each.square, resolution)
+            except EditError as error:
+                print(printable(f"{each.photo}: {error}"), flush=True)
+                failed += 1
+                continue
+            save_png(np.asarray(image), args.output / each.name)
+            written.append(each)
+        _write_report(args.output / FACES, written, frame)
         size = format_resolution(resolution)
-        print(f"wrote {len(cuts)} faces of {size} pixels to {printable(args.output)}")
+        print(f"wrote {len(written)} faces of {size} pixels to {printable(args.output)}")
     if failed:
         raise EditError(f"{failed} of {len(photos)} photos gave no face: see the lines above")
 
@@ -140,10 +148,11 @@ def find_cuts(photos: Sequence[Path], frame: Frame, resolution: Resolution) -> t
     for path in progress(photos, unit="photo", desc="finding faces"):
         try:
             check_size(path)
-            faces = find_faces(read_image(path))
-        except DataError as error:
+            image = read_image(path)
+        except (DataError, EditError) as error:
             faces, reason = [], str(error)
         else:
+            faces = find_faces(image)
             reason = f"{path}: no face found; if there is one, turn the photo upright or cut it closer"
         if not faces:
             print(printable(reason), flush=True)

@@ -87,7 +87,7 @@ def find_pairs(generator: Generator, part: int, count: int, name: str) -> list[t
         if len(pairs) == count:
             return pairs
     raise EditError(
-        f"{len(pairs)} of {MAX_TRIED * count} samples have enough {name}: choose other --parts or less --pairs"
+        f"{len(pairs)} of {MAX_TRIED * count} samples have enough {name}: choose other --parts or fewer --pairs"
     )
 
 
@@ -108,6 +108,8 @@ def measure(generator: Generator, part: int, pairs: Sequence[tuple[Tensor, Tenso
         for name, way in ways.items():
             start = time.perf_counter()
             layer_codes = way(codes, source)
+            if layer_codes.is_cuda:
+                torch.cuda.synchronize()
             seconds = time.perf_counter() - start
             sums[name] += torch.tensor([*compare(before, synthesize(generator, layer_codes), wanted, part), seconds])
     return {name: total / len(pairs) for name, total in sums.items()}
@@ -118,6 +120,8 @@ def compare(before: Images, after: Images, wanted: Images, part: int) -> tuple[f
     now, target = after.labels == part, wanted.labels == part
     iou = (now & target).sum() / (now | target).sum().clamp(min=1)
     outside = ~(now | (before.labels == part))
+    if not outside.any():  # the part fills the image
+        return iou.item(), 0.0, 1.0
     change = (after.images.float() - before.images.float()).abs().mean(1)[outside].mean()
     kept = (after.labels == before.labels)[outside].float().mean()
     return iou.item(), change.item(), kept.item()

@@ -58,8 +58,12 @@ def file_stem(session: Session, step: EditStep) -> str:
     names = [session.original.name] * (step is not session.original) + [step.name]
     paths = (Path(name) for name in names)
     names = [path.name.removesuffix(path.suffix if path.suffix.lower() in UPLOAD_SUFFIXES else "") for path in paths]
-    words = (re.sub(r"\W+", "-", name).strip("-") for name in names)
-    return "_".join(words)[:_MAX_NAME].strip("-_") or "face"
+    return "_".join(map(_slug, names))[:_MAX_NAME].strip("-_") or "face"
+
+
+def _slug(name: str) -> str:
+    """Return a name with hyphens in place of all characters but letters, digits and underscores."""
+    return re.sub(r"\W+", "-", name).strip("-")
 
 
 def _image(model: StudioModel, session: Session, size: Size) -> bytes:
@@ -93,7 +97,7 @@ def _animation(model: StudioModel, session: Session, size: Size) -> bytes:
 
 def _layers(model: StudioModel, session: Session, size: Size) -> bytes:
     """Return an archive with one RGBA PNG for each part that the mask shows."""
-    return _archive({f"{name}.png": _png(layer) for name, layer in _layer_images(model, session.current, size)})
+    return _archive(_layer_files(model, session.current, size))
 
 
 def _openraster(model: StudioModel, session: Session, size: Size) -> bytes:
@@ -132,7 +136,7 @@ def _everything(model: StudioModel, session: Session, size: Size) -> bytes:
         files[f"{stem}/image.png"] = _image(model, only, size)
         files[f"{stem}/mask.png"] = _mask(model, only, size)
         files[f"{stem}/codes.npy"] = _codes(model, only, size)
-        files |= {f"{stem}/layers/{name}.png": _png(layer) for name, layer in _layer_images(model, step, size)}
+        files |= {f"{stem}/layers/{name}": content for name, content in _layer_files(model, step, size).items()}
     return _archive(files)
 
 
@@ -147,6 +151,12 @@ DOWNLOADS: dict[str, tuple[str, Callable[[StudioModel, Session, Size], bytes]]] 
     "Session": (SESSION_SUFFIX, _session),
     "All, with pins": (".zip", _everything),
 }
+
+
+def _layer_files(model: StudioModel, step: EditStep, size: Size) -> dict[str, bytes]:
+    """Return the PNG file of each layer by a name that is safe in an archive, such as "02_hair.png"."""
+    layers = _layer_images(model, step, size)
+    return {f"{index:02d}_{_slug(name)}.png": _png(layer) for index, (name, layer) in enumerate(layers)}
 
 
 def _layer_images(model: StudioModel, step: EditStep, size: Size) -> list[tuple[str, Image.Image]]:

@@ -121,9 +121,9 @@ class Handlers:
         try:
             with UploadedFile(f"kept{SESSION_SUFFIX}", base64.b64decode(kept)).on_disk() as path:
                 session = unpack(path, self.model.generator)
+            updates = self._updates(form._replace(session=session))
         except (UserError, ValueError):  # of another model
             return {self.layout.session: form.session}
-        updates = self._updates(form._replace(session=session))
         count, pins = len(session.steps), len(session.pins)
         text = f"restored from this browser: {count} step{'s' * (count != 1)}, {pins} pinned; {session.current.name}"
         return {**updates, self.layout.status: markup.status(text)}
@@ -143,27 +143,28 @@ class Handlers:
         except UserError as error:
             return self._warn(error)
 
-    def receive(self, path: str) -> Updates:
+    def receive(self, edit: str, path: str) -> Updates:
         """Read an uploaded file, which then waits for its turn; if it is gone, gr.Error cancels opening it."""
         try:
             uploaded = self.uploads.receive(Path(path))
         except UserError as error:
             raise gr.Error(str(error)) from None
-        return {self.layout.uploaded: uploaded, self.layout.status: markup.status("waiting for other uploads")}
+        return {self.layout.uploaded[edit]: uploaded, self.layout.status: markup.status("waiting for other uploads")}
 
     def open(self, uploaded: UploadedFile) -> Iterator[Updates]:
         """Load a session or codes, or invert a photo; yield updates with previews, then one with the result."""
-        yield from self._show_progress(self.uploads.open(uploaded), f"Matching {uploaded.name}")
+        yield from self._show_progress("open", self.uploads.open(uploaded), f"Matching {uploaded.name}")
 
     def open_background(self, uploaded: UploadedFile, *values: Any) -> Iterator[Updates]:
         """Reconstruct a photo as the background; yield updates with previews, then one with the result."""
         results = self.uploads.open_background(uploaded, Form.from_values(*values).session.current)
-        yield from self._show_progress(results, f"Matching {uploaded.name} as the background")
+        yield from self._show_progress("background", results, f"Matching {uploaded.name} as the background")
 
     def paint(self, event: gr.EventData, *values: Any) -> Iterator[Updates]:
         """Make the mask follow a painting; yield updates with previews, then one with the result."""
         session = Form.from_values(*values).session
-        yield from self._show_progress(self.long_edits.paint(session, str(event.labels)), "Following the painting")
+        steps = self.long_edits.paint(session, str(event.labels), str(event.base))
+        yield from self._show_progress("paint", steps, "Following the painting")
 
     def show_crop(self, session: Session) -> Updates:
         """Show the photo of the current step, and its crop to move."""
@@ -175,7 +176,7 @@ class Handlers:
         session = Form.from_values(*values).session
         photo, name = session.current.photo, session.original.name
         if photo:
-            yield from self._show_progress(self.uploads.recrop(name, photo, event.square), f"Matching {name}")
+            yield from self._show_progress("crop", self.uploads.recrop(name, photo, event.square), f"Matching {name}")
 
     def copy(self, *values: Any) -> Iterator[Updates]:
         """Take the selected part from the other face; yield updates with previews, if any, then the result."""
@@ -183,12 +184,11 @@ class Handlers:
         try:
             steps = self.long_edits.copy(form.session, form.selection, form.seed)
         except UserError as error:
-            yield {self.layout.result: Finished("", lambda session: session, str(error))}
-            return
-        yield from self._show_progress(steps, f"Taking {form.selection.part} from face {form.seed}")
+            steps = iter([Finished("", lambda session: session, str(error))])
+        yield from self._show_progress("copy", steps, f"Taking {form.selection.part} from face {form.seed}")
 
-    def _show_progress(self, steps: Steps, activity: str) -> Iterator[Updates]:
-        """Yield updates that show previews and the Cancel button, then one that stores the result."""
+    def _show_progress(self, edit: str, steps: Steps, activity: str) -> Iterator[Updates]:
+        """Yield updates that show previews and the Cancel button, then one that stores the result of a long edit."""
         layout, stop = self.layout, gr.update(visible=True)
         result: Finished | None = None
         try:
@@ -202,18 +202,21 @@ class Handlers:
                     yield {layout.images: markup.progress_panels(step), layout.status: status, layout.stop: stop}
         except UserError as error:
             result = Finished("", lambda session: session, str(error))
-        yield {layout.result: result, layout.uploaded: None, layout.stop: gr.update(visible=False)}
+        yield {layout.results[edit]: result, layout.uploaded[edit]: None, layout.stop: gr.update(visible=False)}
 
-    def apply(self, result: Finished | None, *values: Any) -> Updates:
-        """Add a result to the session; if there is none, show the session again instead of previews."""
-        form = Form.from_values(*values)
+    def apply(self, edit: str, result: Finished | None, *values: Any) -> Updates:
+        """Add the result of a long edit to the session; without one, show the session again instead of previews."""
+        form, warning, stored = Form.from_values(*values), "", self.layout.results[edit]
         if result is None:
-            return {self.layout.result: None, **self._updates(form)}
-        session = result.apply(form.session)
-        updates = self._updates(form._replace(session=session))
-        if result.advice:
-            updates[self.layout.status] = markup.status(session.current.name, result.advice)
-        return {self.layout.result: None, **updates}
+            return {stored: None, **self._updates(form)}
+        try:
+            form, warning = form._replace(session=result.apply(form.session)), result.advice
+        except UserError as error:
+            warning = str(error)
+        updates = self._updates(form)
+        if warning:
+            updates[self.layout.status] = markup.status(form.session.current.name, warning)
+        return {stored: None, **updates}
 
     def save(self, kind: str, size: Size, session: Session) -> Updates:
         """Return name and content of one of DOWNLOADS for `studioSave` in page.js; None after an error."""
@@ -236,6 +239,7 @@ class Handlers:
             layout.session: session,
             layout.part: gr.update(choices=layout.part_choices(session)),
             layout.images: markup.image_panels(model, session, part),
+            layout.crop: "",
             layout.history: markup.history(model, session),
             layout.status: markup.status(session.current.name, model.missing.get(part, "")),
             layout.undo: gr.update(interactive=session.can_undo),

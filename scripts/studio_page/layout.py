@@ -7,7 +7,7 @@ import gradio as gr
 from scripts.studio_page import markup
 from scripts.studio_page.downloads import DOWNLOADS, SIZES
 from scripts.studio_page.model import EVERYTHING, KIND_LABELS, MAX_CONTROLS, NUM_DIRECTIONS, StudioModel, part_label
-from scripts.studio_page.session import Session
+from scripts.studio_page.session import MAX_SHIFT, MAX_STRENGTH, MAX_ZOOM, MIN_ZOOM, Session
 from scripts.studio_page.uploads import IMAGE_SUFFIXES, MAX_UPLOAD_BYTES, UPLOAD_SUFFIXES
 
 TITLE = "SemanticStyleGAN Studio"
@@ -15,10 +15,10 @@ HINT = (
     f"Open or drop a photo, a session or codes (at most {MAX_UPLOAD_BYTES >> 20} MB)."
     " Click a part and edit it, or paint on the mask."
 )
-MAX_STRENGTH = 4.0  # of a direction slider, in standard deviations
-MIN_ZOOM, MAX_ZOOM = 0.5, 1.5
-MAX_SHIFT = 1.0  # half the image's side
 CARD_WIDTH = 240  # minimum width in pixels
+
+
+LONG_EDITS = ("open", "background", "crop", "paint", "copy")
 
 
 class PageLayout:
@@ -27,8 +27,9 @@ class PageLayout:
     def __init__(self, model: StudioModel, session: Session, source_seed: int) -> None:
         self.model = model
         self.session = gr.State(session)
-        self.uploaded = gr.State(None)  # UploadedFile that waits to be opened, or is being opened
-        self.result = gr.State(None)  # Finished, to add to the session
+        # For each long edit, the UploadedFile that it opens, if any, and the Finished to add to the session.
+        self.uploaded = {name: gr.State(None) for name in LONG_EDITS}
+        self.results = {name: gr.State(None) for name in LONG_EDITS}
         self.fetch = gr.Button(visible="hidden", elem_id="studio-fetch")  # clicked by page.js
         self.kept = gr.Textbox(visible=False)  # the session that the browser keeps, for page.js or from it
         self.download = gr.JSON(visible=False)  # link to the file that page.js saves next
@@ -58,7 +59,7 @@ class PageLayout:
     @property
     def outputs(self) -> list[Any]:
         """Components that an edit can update."""
-        displays = [self.images, self.history, self.status]
+        displays = [self.images, self.crop, self.history, self.status]
         buttons = [self.undo, self.redo, self.pin, self.move_crop, self.toggle, self.lock]
         buttons += [self.resample, self.copy]
         sliders = [self.blend, *self.placement, *self.directions, *self.controls]

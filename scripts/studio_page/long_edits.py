@@ -4,7 +4,7 @@ Shapes: M vectors of a W+ code, D latent width, H x W images.
 """
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -31,15 +31,18 @@ class LongEdits:
         self.model = model
         self.turns = turns
 
-    def paint(self, session: Session, content: str) -> Iterator[Waiting | Preview | Finished]:
-        """Make the mask follow a painting: class ids, uint8 [H, W], as base64 of their bytes.
+    def paint(self, session: Session, content: str, base: str) -> Iterator[Waiting | Preview | Finished]:
+        """Make the mask follow a painting. Only pixels that differ from `base`, the mask that was painted on, count.
+
+        Both are class ids, uint8 [H, W], as base64 of their bytes.
 
         Raises:
             EditError: if the painting is not one of this model, or changes nothing.
         """
         model, step = self.model, session.current
         edited = model.generate(step)
-        painted = self._labels(content)
+        painted, painted_on = self._labels(content), self._labels(base)
+        painted = np.where(painted == painted_on, edited.labels, painted)
         if not (touched := touched_parts(edited.labels, painted)):
             raise EditError("the painting changes nothing: paint over another part")
         names = [model.classes.names[part] for part in touched]
@@ -67,7 +70,7 @@ class LongEdits:
         if any(iou < NEAR for iou in reached.values()):
             advice = f"the model could follow the painting only in part (IoU: {numbers}); what it reached is kept"
         name = f"{', '.join(reached) or names[0]}: painted"
-        yield Finished(name, lambda now: now.edit(name, _with_changes(step, result.codes)), advice)
+        yield Finished(name, self._application(name, session, result.codes), advice)
 
     def copy(self, session: Session, selection: CodeSelection, seed: int) -> Iterator[Waiting | Preview | Finished]:
         """Take the selected codes from the face of a seed; a part with its shape, which other codes share.
@@ -89,16 +92,34 @@ class LongEdits:
         source = model.codes(seed)
 
         def optimize(callback: ProgressCallback) -> Tensor:
-            codes = transplant(model.generator, step.codes, source, part, callback=callback)
+            shown, scene = torch.tensor(step.shown), model.scene(step)
+            codes = transplant(model.generator, step.codes, source, part, callback=callback, shown=shown, scene=scene)
             locked = code_index(model.config, PartSelection(tuple(session.locked), base=False))
             codes[:, locked] = step.codes[:, locked]
+            if selection.kind == "shape":
+                textures = code_index(model.config, None, "texture")
+                codes[:, textures] = step.codes[:, textures]
             return codes
 
         def preview(images: np.ndarray) -> Images:
             return {"image": images[0], f"face {seed}": model.generate(model.begin(seed).current).image}
 
         codes = yield from self.turns.run(optimize, preview)
-        yield Finished(name, lambda now: now.edit(name, _with_changes(step, codes)))
+        yield Finished(name, self._application(name, session, codes))
+
+    def _application(self, name: str, start: Session, codes: Tensor) -> Callable[[Session], Session]:
+        """Return a function that adds a result to a session, which may have changed since `start`.
+
+        It raises EditError if another face was opened. Parts that were locked since then keep their codes.
+        """
+
+        def apply(now: Session) -> Session:
+            if now.original is not start.original:
+                raise EditError("another face was opened before this edit was finished: repeat it")
+            locked = code_index(self.model.config, PartSelection(tuple(now.locked), base=False))
+            return now.edit(name, _with_changes(start.current, codes, locked))
+
+        return apply
 
     def _labels(self, content: str) -> np.ndarray:
         size, count = self.model.config.image_size, self.model.config.num_classes
@@ -111,9 +132,13 @@ class LongEdits:
         return labels
 
 
-def _with_changes(start: EditStep, codes: Tensor) -> Change:
-    """Return a change that replaces those vectors of a step that differ between `start` and `codes` [1, M, D]."""
+def _with_changes(start: EditStep, codes: Tensor, kept: Tensor) -> Change:
+    """Return a change that replaces vectors of a step: those that differ between `start` and `codes` [1, M, D].
+
+    The vectors at the positions `kept`, long [n], stay.
+    """
     changed = (codes.to(start.codes) != start.codes).any(2)[0]
+    changed[kept.to(changed.device)] = False
 
     def change(step: EditStep) -> EditStep:
         merged = step.codes.clone()

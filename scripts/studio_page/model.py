@@ -18,7 +18,7 @@ from editing.codes import seed_codes
 from editing.controls import Control
 from editing.direction_search import sample_w, sefa_directions
 from editing.generation import Scene, generate
-from editing.mixing import BASE, CodeKind, PartSelection, code_index, interpolate, parse_parts
+from editing.mixing import BASE, CodeKind, PartSelection, code_index, interpolate
 from editing.specks import close_specks
 from models import Generator
 from models.coordinates import foreground_coordinates
@@ -134,7 +134,7 @@ class StudioModel:
         return state.values if state and state.sliders == ("directions", *selection) else (0.0,) * NUM_DIRECTIONS
 
     def controls_of(self, part: str) -> tuple[Control, ...]:
-        """Return the named controls of a selection, at most MAX_CONTROLS; EVERYTHING offers those of all parts."""
+        """Return the first MAX_CONTROLS named controls of a selection, for EVERYTHING of all controls."""
         wanted = self.classes.names.index(part) if self.is_part(part) else None
         found = [control for control in self.controls if part == EVERYTHING or control.part == wanted]
         return tuple(found[:MAX_CONTROLS])
@@ -249,7 +249,11 @@ class StudioModel:
         return index[~torch.isin(index, locked)]
 
     def _selected(self, selection: CodeSelection) -> Tensor:
-        parts = None if selection.part == EVERYTHING else parse_parts(selection.part, self.classes.names)
+        parts: PartSelection | None = PartSelection((), base=True)
+        if selection.part == EVERYTHING:
+            parts = None
+        elif self.is_part(selection.part):
+            parts = PartSelection((self.classes.names.index(selection.part),), base=False)
         return code_index(self.config, parts, selection.kind)
 
     def _directions(self, selection: CodeSelection) -> list[Tensor]:

@@ -135,24 +135,31 @@ def _connect_edits(layout: PageLayout, handlers: Handlers) -> None:
 
 def _connect_long_edits(layout: PageLayout, handlers: Handlers) -> None:
     """Connect uploads and edits that show previews, and the button that cancels them."""
-    outputs = [layout.uploaded, layout.result, layout.images, layout.status, layout.stop]
-    events: list[tuple[Any, Any, list[Any], str | None]] = []
-    for button, handler, inputs in (
-        (layout.open, handlers.open, []),
-        (layout.background, handlers.open_background, layout.inputs),
-    ):
-        received = _connect(button.upload, handlers.receive, [button], [layout.uploaded, layout.status])
-        events.append((received.success, handler, [layout.uploaded, *inputs], None))
-    events.append((layout.crop.submit, handlers.recrop, layout.inputs, None))
-    events.append((layout.images.submit, handlers.paint, layout.inputs, PAINTED))
-    events.append((layout.copy.click, handlers.copy, layout.inputs, None))
+    uploads = {"open": layout.open, "background": layout.background}
+    received = {
+        name: _connect(button.upload, partial(handlers.receive, name), [button], [layout.uploaded[name], layout.status])
+        for name, button in uploads.items()
+    }
+    events: dict[str, tuple[Any, Any, list[Any]]] = {
+        "open": (received["open"].success, handlers.open, [layout.uploaded["open"]]),
+        "background": (
+            received["background"].success,
+            handlers.open_background,
+            [layout.uploaded["background"], *layout.inputs],
+        ),
+        "crop": (layout.crop.submit, handlers.recrop, layout.inputs),
+        "paint": (layout.images.submit, handlers.paint, layout.inputs),
+        "copy": (layout.copy.click, handlers.copy, layout.inputs),
+    }
     running = []
-    for listener, handler, inputs, script in events:
+    for name, (listener, handler, inputs) in events.items():
+        result = layout.results[name]
+        outputs = [layout.uploaded[name], result, layout.images, layout.status, layout.stop]
         run = _connect(listener, handler, inputs, outputs, concurrency_limit=MAX_LONG_EDITS)
-        results = [layout.result, *layout.outputs]
-        applied = _connect_in_turn(run.success, handlers.apply, [layout.result, *layout.inputs], results)
-        if script:
-            _connect(applied.then, None, [], [], js=script)
+        apply = partial(handlers.apply, name)
+        applied = _connect_in_turn(run.success, apply, [result, *layout.inputs], [result, *layout.outputs])
+        if name == "paint":
+            _connect(applied.then, None, [], [], js=PAINTED)
         running.append(run)
     stopped = _connect(layout.stop.click, lambda: gr.update(visible=False), [], [layout.stop], cancels=running)
     shown = _connect_in_turn(stopped.then, handlers.edit(lambda form: form.session), layout.inputs, layout.outputs)

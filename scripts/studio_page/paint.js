@@ -2,6 +2,7 @@
 (() => {
   const find = (selector) => document.querySelector(selector);
   let ids = null; // Uint8Array of class ids, the painting while there is one
+  let base = null; // the class ids that the painting began with
   let size = [0, 0]; // width, height
   let stroke = null; // the stroke that is being painted
   let submitted = null; // the painting that the model follows now
@@ -112,7 +113,12 @@
     const part = selectedClass();
     if (part < 0) return window.studioSay("Select a single part first, then paint.");
     const own = (stroke = { tool: tool(), part, waiting: [event], isOver: false });
-    if (!ids) ids = await readIds(); // moves made meanwhile wait
+    if (!ids) {
+      const read = await readIds().catch(() => null); // moves made by then wait
+      if (!read) return void (stroke = null); // the mask was replaced
+      ids = read;
+      base = read.slice();
+    }
     const first = position(event);
     Object.assign(own, { before: ids.slice(), behind: withoutPart(ids, part), first, last: first });
     own.waiting.forEach((each) => paintTo(position(each)));
@@ -126,9 +132,10 @@
     if (isChanged) submit();
     else clear();
   };
+  const encoded = (values) => btoa(values.reduce((text, id) => text + String.fromCharCode(id), ""));
   const submit = () => {
     submitted = ids.slice();
-    window.studioSubmit(btoa(submitted.reduce((text, id) => text + String.fromCharCode(id), "")));
+    window.studioSubmit(encoded(submitted), encoded(base));
   };
   const clear = () => {
     ids = null;

@@ -15,6 +15,9 @@ from utils.errors import EditError
 
 MAX_STEPS = 40  # the oldest steps are dropped
 MAX_PINS = 12
+MAX_STRENGTH = 4.0  # of a direction slider, in standard deviations
+MIN_ZOOM, MAX_ZOOM = 0.5, 1.5
+MAX_SHIFT = 1.0  # half the image's side
 
 
 class Placement(NamedTuple):

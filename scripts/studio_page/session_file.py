@@ -15,8 +15,21 @@ from torch import Tensor
 
 from editing.direction_files import fingerprint
 from models import Generator
-from scripts.studio_page.session import MAX_PINS, MAX_STEPS, EditStep, Photo, Placement, Session, SliderState
-from utils.errors import EditError, ReadingError
+from scripts.studio_page.model import NUM_DIRECTIONS
+from scripts.studio_page.session import (
+    MAX_PINS,
+    MAX_SHIFT,
+    MAX_STEPS,
+    MAX_STRENGTH,
+    MAX_ZOOM,
+    MIN_ZOOM,
+    EditStep,
+    Photo,
+    Placement,
+    Session,
+    SliderState,
+)
+from utils.errors import EditError, ReadingError, printable
 from utils.reading.arrays import read_arrays
 
 SESSION_SUFFIX = ".ssgan"
@@ -80,7 +93,7 @@ def unpack(path: Path, generator: Generator) -> Session:
             raise damaged
         content = json.loads(str(text))
         version, model = content["version"], content["model"]
-    except (ReadingError, ValueError, KeyError, TypeError):
+    except (ReadingError, ValueError, KeyError, TypeError, RecursionError):
         raise damaged from None
     if version != VERSION:
         raise EditError(f"{path.name} is a session of another version of the studio: open it with that version")
@@ -88,7 +101,7 @@ def unpack(path: Path, generator: Generator) -> Session:
         raise EditError(f"{path.name} is a session of another model: start the studio with that model's --checkpoint")
     try:
         session = _parse(content, arrays, generator)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
         raise damaged from None
     return session
 
@@ -110,18 +123,17 @@ def _parse(content: dict[str, Any], arrays: dict[str, np.ndarray], generator: Ge
         shown = tuple(fields["shown"])
         placement = Placement(*map(float, fields["placement"]))
         _check(len(shown) == config.num_classes and {*map(type, shown)} == {bool} and any(shown))
-        _check(bool(np.isfinite(placement).all()) and placement.zoom > 0)
-        sliders = fields["sliders"]
-        state = sliders and SliderState(tuple(sliders[0]), tuple(map(float, sliders[1])))
+        _check(MIN_ZOOM <= placement.zoom <= MAX_ZOOM)
+        _check(abs(placement.right) <= MAX_SHIFT and abs(placement.down) <= MAX_SHIFT)
         return EditStep(
-            str(fields["name"]),
+            printable(str(fields["name"])),
             codes[_index(fields["codes"])],
             shown,
             placement,
             None if fields["background"] is None else backgrounds[_index(fields["background"])],
             None if fields["photo"] is None else photos[_index(fields["photo"])],
             bool(fields["is_original"]),
-            state or None,
+            _slider_state(fields["sliders"]),
         )
 
     steps = [step(fields) for fields in content["steps"]]
@@ -131,6 +143,22 @@ def _parse(content: dict[str, Any], arrays: dict[str, np.ndarray], generator: Ge
     _check(len(history) <= MAX_STEPS and len(pins) <= MAX_PINS)
     _check(_index(content["position"]) < len(history) and all(part < config.num_classes for part in locked))
     return Session(history, content["position"], pins, locked)
+
+
+def _slider_state(fields: Any) -> SliderState | None:
+    """Return the state of known sliders, with values in their ranges; None for None."""
+    if fields is None:
+        return None
+    sliders, values = tuple(fields[0]), tuple(map(float, fields[1]))
+    low, high, count = {
+        "blend": (0.0, 1.0, 1),
+        "directions": (-MAX_STRENGTH, MAX_STRENGTH, NUM_DIRECTIONS),
+        "controls": (-1.0, 1.0, len(values)),
+        "placement": (-MAX_SHIFT, MAX_ZOOM, len(Placement._fields)),
+    }[sliders[0]]
+    _check(len(values) == count and all(low <= value <= high for value in values))
+    _check(all(isinstance(each, str | int) for each in sliders))
+    return SliderState(sliders, values)
 
 
 def _photos(lengths: list[int], arrays: dict[str, np.ndarray]) -> list[Photo]:

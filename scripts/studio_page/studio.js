@@ -11,7 +11,7 @@ element.addEventListener("click", (event) => {
     trigger("click", { x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height });
   }
 });
-if (element.closest("#studio-view")) window.studioSubmit = (labels) => trigger("submit", { labels });
+if (element.closest("#studio-view")) window.studioSubmit = (labels, base) => trigger("submit", { labels, base });
 if (element.closest("#studio-crop")) window.studioSubmitCrop = (square) => trigger("submit", { square });
 
 // After an update, keep the keyboard's focus on its step, and scroll the current step into view.

@@ -3,6 +3,7 @@
 Shapes: N generated images of H x W pixels.
 """
 
+import math
 import time
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -50,7 +51,8 @@ class Turns:
     """Queue of optimizations; the first in it runs."""
 
     def __init__(self) -> None:
-        self._seen: dict[object, float] = {}  # time of the last request of each, in the order of the queue
+        # Time of the last request of each, in the order of the queue; infinite for the one that runs.
+        self._seen: dict[object, float] = {}
 
     def run(
         self, optimize: Callable[[ProgressCallback], Result], preview: Callable[[np.ndarray], Images]
@@ -64,18 +66,23 @@ class Turns:
             preview: turns the images generated in a step, uint8 [N, H, W, 3], into the images to show.
         """
         own = object()
+
+        def optimize_and_leave(callback: ProgressCallback) -> Result:
+            try:
+                return optimize(callback)
+            finally:
+                self._seen.pop(own, None)
+
         try:
-            self._touch(own)
+            self._seen[own] = time.monotonic()
             while ahead := self._ahead(own):
                 yield Waiting(ahead)
-                self._touch(own)
+                self._seen[own] = time.monotonic()
                 time.sleep(_POLL_SECONDS)
-            return (yield from _run_in_thread(optimize, preview, lambda: self._touch(own)))
+            self._seen[own] = math.inf
+            return (yield from _run_in_thread(optimize_and_leave, preview))
         finally:
             self._seen.pop(own, None)
-
-    def _touch(self, own: object) -> None:
-        self._seen[own] = time.monotonic()
 
     def _ahead(self, own: object) -> int:
         earlier = list(self._seen)
@@ -84,9 +91,7 @@ class Turns:
 
 
 def _run_in_thread(
-    optimize: Callable[[ProgressCallback], Result],
-    preview: Callable[[np.ndarray], Images],
-    on_request: Callable[[], None],
+    optimize: Callable[[ProgressCallback], Result], preview: Callable[[np.ndarray], Images]
 ) -> Generator[Preview, None, Result]:
     previews: Queue[Preview] = Queue(maxsize=1)
     closed = Event()
@@ -107,7 +112,6 @@ def _run_in_thread(
             while not future.done():
                 with suppress(Empty):
                     yield previews.get(timeout=_POLL_SECONDS)
-                    on_request()
         finally:
             closed.set()
             with suppress(Empty):

@@ -139,10 +139,7 @@ class Uploads:
 
     def _photo(self, path: Path) -> Photo:
         """Read a photo, and cut it so that the largest face is where the model's images have it."""
-        if path.suffix.lower() not in UPLOAD_SUFFIXES:
-            raise EditError(
-                f"{path.name} has an unsupported type: upload one of the types {', '.join(UPLOAD_SUFFIXES)}"
-            )
+        _check_type(path, UPLOAD_SUFFIXES)
         resolution = self.model.config.resolution
         record = read_record(path, None, self.model.classes)
         size = (record.image.height, record.image.width)
@@ -154,7 +151,8 @@ class Uploads:
         else:
             image = np.asarray(cut(record.image, square, resolution))
         scale = min(1.0, MAX_WHOLE / max(size))
-        whole = record.image.resize((round(scale * size[1]), round(scale * size[0])), PIL.Image.Resampling.LANCZOS)
+        width, height = (max(1, round(scale * side)) for side in record.image.size)
+        whole = record.image.resize((width, height), PIL.Image.Resampling.LANCZOS)
         stream = io.BytesIO()
         whole.save(stream, "jpeg", quality=90)
         x, y, side, angle = square

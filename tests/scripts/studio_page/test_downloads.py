@@ -1,17 +1,20 @@
 """Files to save."""
 
 import io
+import re
 import zipfile
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageSequence
 
+from datasets.labels import ClassTable
 from scripts.studio_page.downloads import DOWNLOADS, FRAMES, make_download
-from scripts.studio_page.model import CodeSelection
+from scripts.studio_page.model import CodeSelection, StudioModel
 from scripts.studio_page.session import Placement
-from tests.editing.tiny import CLASSES
+from tests.editing.tiny import CLASSES, tiny_generator
 from utils.errors import EditError
 
 HAIR = CodeSelection("hair", "both")
@@ -89,3 +92,14 @@ def test_the_animation_includes_the_placement(model, session):
 def test_nothing_to_animate(model, session):
     with pytest.raises(EditError, match="there is nothing to animate yet"):
         make_download("Animation", "1x", model, model.toggle(session, "hair"))
+
+
+def test_odd_class_names_are_safe_in_archives_and_can_be_edited():
+    names = ["../../evil", "a/b", "skin,ear", "hat"]
+    odd = StudioModel(tiny_generator(), ClassTable.from_dict({**CLASSES, "names": names}))
+    with zipfile.ZipFile(content("Layers (PNG)", odd, odd.begin(0))) as archive:
+        assert all(re.fullmatch(r"\d\d_[\w-]*\.png", name) for name in archive.namelist())
+    with zipfile.ZipFile(content("All, with pins", odd, odd.begin(0))) as archive:
+        assert not any(".." in name or name.startswith("/") for name in archive.namelist())
+    edited = odd.copy(odd.begin(0), CodeSelection("skin,ear", "both"), 5)
+    assert not torch.equal(edited.current.codes, odd.codes(0))

@@ -9,6 +9,7 @@ import torch
 from editing.mixing import code_index, parse_parts
 from scripts.studio_page.long_edits import LongEdits
 from scripts.studio_page.model import CodeSelection
+from scripts.studio_page.session import Placement
 from scripts.studio_page.turns import Finished, Preview, Turns
 from tests.editing.tiny import CONFIG, NAMES
 from utils.errors import EditError
@@ -43,7 +44,7 @@ def shapes(*parts):
 
 def test_the_mask_follows_a_painting(model, session, edits, painting):
     before = model.generate(session.current)
-    *previews, result = edits.paint(session, encoded(painting))
+    *previews, result = edits.paint(session, encoded(painting), encoded(before.labels))
     assert all(isinstance(each, Preview) for each in previews)
     edited = result.apply(session)
     assert edited.current.name.endswith(": painted")
@@ -53,7 +54,7 @@ def test_the_mask_follows_a_painting(model, session, edits, painting):
 
 
 def test_edits_made_meanwhile_are_kept(model, session, edits, painting):
-    *_, result = edits.paint(session, encoded(painting))
+    *_, result = edits.paint(session, encoded(painting), encoded(model.generate(session.current).labels))
     meanwhile = model.copy(session, CodeSelection("background", "both"), 5)
     index = code_index(CONFIG, parse_parts("background", NAMES), "texture")
     both = result.apply(meanwhile)
@@ -71,12 +72,13 @@ def test_edits_made_meanwhile_are_kept(model, session, edits, painting):
 )
 def test_bad_paintings_are_refused(session, edits, content, message):
     with pytest.raises(EditError, match=message):
-        list(edits.paint(session, content))
+        list(edits.paint(session, content, content))
 
 
 def test_a_painting_without_changes_is_refused(model, session, edits):
+    labels = encoded(model.generate(session.current).labels)
     with pytest.raises(EditError, match="the painting changes nothing"):
-        list(edits.paint(session, encoded(model.generate(session.current).labels)))
+        list(edits.paint(session, labels, labels))
 
 
 def test_a_part_is_taken_with_its_shape(model, session, edits):
@@ -97,8 +99,42 @@ def test_a_colour_is_copied_at_once(model, session, edits):
 def test_locked_parts_keep_their_codes(model, session, edits, painting):
     locked = model.lock(session, "skin")
     own = set(code_index(CONFIG, parse_parts("skin", NAMES)).tolist())
-    for steps in (edits.copy(locked, HAIR, 5), edits.paint(locked, encoded(painting))):
+    base = encoded(model.generate(session.current).labels)
+    for steps in (edits.copy(locked, HAIR, 5), edits.paint(locked, encoded(painting), base)):
         *_, result = steps
         assert not moved(locked, result.apply(locked)) & own
     with pytest.raises(EditError, match="hair is locked"):
         edits.copy(model.lock(session, "hair"), HAIR, 5)
+
+
+def test_only_painted_pixels_count(model, session, edits, painting):
+    """The mask may have changed since the painting began."""
+    base = model.generate(session.current).labels
+    other = model.open(session, 9)
+    *_, result = edits.paint(other, encoded(painting), encoded(base))
+    painted = base != painting
+    before = model.generate(other.current).labels
+    touched = {NAMES[each] for each in before[painted]} | {"hair"}
+    assert moved(other, result.apply(other)) <= shapes("base", *touched)
+
+
+def test_what_happens_while_an_edit_runs_counts(model, session, edits, painting):
+    base = encoded(model.generate(session.current).labels)
+    own = set(code_index(CONFIG, parse_parts("hair", NAMES)).tolist())
+    for steps in (edits.copy(session, HAIR, 5), edits.paint(session, encoded(painting), base)):
+        *_, result = steps
+        assert not moved(session, result.apply(model.lock(session, "hair"))) & own
+        with pytest.raises(EditError, match="another face was opened before this edit was finished: repeat it"):
+            result.apply(model.open(session, 7))
+
+
+def test_a_shape_leaves_all_colours(model, session, edits):
+    *_, result = edits.copy(session, CodeSelection("hair", "shape"), 5)
+    assert not moved(session, result.apply(session)) & set(code_index(CONFIG, None, "texture").tolist())
+
+
+def test_previews_show_the_scene(model, session, edits):
+    placed = model.place(model.toggle(session, "skin"), Placement(0.6, 0.2))
+    *previews, result = edits.copy(placed, HAIR, 5)
+    final = model.generate(result.apply(placed).current).image
+    np.testing.assert_allclose(previews[-1].images["image"].astype(int), final, atol=1)

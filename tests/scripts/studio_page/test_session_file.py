@@ -103,6 +103,47 @@ def test_damaged_files_are_refused(model, full, tmp_path, fields):
         unpack(path, model.generator)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("placement", [10**400, 0, 0]),
+        ("placement", [1e300, 0, 0]),
+        ("placement", [1, 9, 0]),
+        ("sliders", [["directions", "hair", "both"], [1.0]]),
+        ("sliders", [["blend", "hair", "both", 5], []]),
+        ("sliders", [["blend", "hair", "both", 5], [float("nan")]]),
+        ("sliders", [["unknown"], [1.0]]),
+        ("sliders", [[["hair"]], [1.0]]),
+    ],
+)
+def test_steps_that_would_break_the_page_are_refused(model, full, tmp_path, field, value):
+    content = pack(full, model.generator)
+    steps = json.loads(str(np.load(io.BytesIO(content))["session"]))["steps"]
+    steps[0][field] = value
+    (tmp_path / "a.ssgan").write_bytes(changed(content, steps=steps))
+    with pytest.raises(EditError, match=r"^a.ssgan is not a session file, or is damaged"):
+        unpack(tmp_path / "a.ssgan", model.generator)
+
+
+def test_names_are_printable(model, session, tmp_path):
+    content = pack(session, model.generator)
+    steps = json.loads(str(np.load(io.BytesIO(content))["session"]))["steps"]
+    steps[0]["name"] = "a\ud800\n\x1b[2J"
+    (tmp_path / "a.ssgan").write_bytes(changed(content, steps=steps))
+    name = unpack(tmp_path / "a.ssgan", model.generator).current.name
+    assert name.isprintable()
+    assert name.encode()
+
+
+def test_deep_nesting_is_refused(model, session, tmp_path):
+    arrays = dict(np.load(io.BytesIO(pack(session, model.generator))))
+    arrays["session"] = np.asarray("[" * 200_000)
+    with (tmp_path / "a.ssgan").open("wb") as file:
+        np.savez(file, **arrays)
+    with pytest.raises(EditError, match=r"^a.ssgan is not a session file, or is damaged"):
+        unpack(tmp_path / "a.ssgan", model.generator)
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04"])
 def test_other_files_are_refused(model, tmp_path, content):
     (tmp_path / "a.ssgan").write_bytes(content)

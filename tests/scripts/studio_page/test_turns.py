@@ -1,6 +1,7 @@
 """The queue of optimizations."""
 
 import threading
+import time
 
 import pytest
 import torch
@@ -55,13 +56,47 @@ def test_one_runs_at_a_time_in_the_order_of_arrival():
 
 
 def test_an_abandoned_optimization_is_passed_over(monkeypatch):
+    monkeypatch.setattr(turns, "ABANDONED_SECONDS", 0.5)
     queue = Turns()
     first, second = run(queue), run(queue)
     next(first)
     assert next(second) == Waiting(1)
-    monkeypatch.setattr(turns, "ABANDONED_SECONDS", 0.0)
     assert finish(second)[1] == "result"
     first.close()
+
+
+def test_a_place_in_the_queue_whose_page_is_gone_is_passed_over(monkeypatch):
+    monkeypatch.setattr(turns, "ABANDONED_SECONDS", 0.5)
+    queue = Turns()
+    first, gone, last = run(queue), run(queue), run(queue)
+    next(first)
+    assert (next(gone), next(last)) == (Waiting(1), Waiting(2))
+    finish(first)
+    assert finish(last)[1] == "result"
+    gone.close()
+
+
+def test_a_slow_step_lets_no_other_begin(monkeypatch):
+    monkeypatch.setattr(turns, "ABANDONED_SECONDS", 0.1)
+    queue, free = Turns(), threading.Event()
+
+    def slow(callback):
+        free.wait()
+        return optimize(callback)
+
+    first = queue.run(slow, lambda images: {"image": images[0]})
+    results = []
+    thread = threading.Thread(target=lambda: results.append(finish(first)[1]))
+    thread.start()
+    second = run(queue)
+    while next(second) != Waiting(1):
+        pass
+    time.sleep(0.3)
+    assert next(second) == Waiting(1)
+    free.set()
+    thread.join()
+    assert results == ["result"]
+    assert finish(second)[1] == "result"
 
 
 def test_closing_stops_the_thread():

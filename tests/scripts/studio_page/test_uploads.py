@@ -198,3 +198,10 @@ def test_a_photo_is_cut_around_its_face(model, invertible, session, tmp_path, mo
     assert not np.array_equal(again.current.photo.image, photo.image)
     with pytest.raises(EditError, match=r"^the photo of anna.png is damaged: open the photo again$"):
         list(invertible.recrop("anna.png", photo._replace(whole=b"hello"), center))
+
+
+def test_a_photo_of_extreme_shape(invertible, tmp_path):
+    save_png(np.zeros((32, 40_000, 3), np.uint8), tmp_path / "strip.png")
+    previews = invertible.open(uploaded(tmp_path / "strip.png"))
+    assert next(previews).images["photo"].shape == (32, 32, 3)
+    previews.close()
