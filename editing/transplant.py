@@ -22,6 +22,7 @@ from editing.inversion import Progress, ProgressCallback
 from editing.mixing import PartSelection, code_index, mix_codes
 from models import Generator
 from models.compositing import coarse_masks
+from models.latents import to_wplus
 from utils.errors import EditError
 
 
@@ -60,12 +61,13 @@ def transplant(
     config: TransplantConfig = TransplantConfig(),
     callback: ProgressCallback | None = None,
     *,
+    fixed: Tensor | None = None,
     shown: Tensor | None = None,
     scene: Scene = DEFAULT_SCENE,
 ) -> Tensor:
     """Return W+ codes [N, M, D] of the faces of `codes` with one part, colours and shape, of the faces of `source`.
 
-    All vectors may change: those of the other parts compensate the change of the base codes. The background, and models
+    All other vectors may change, to compensate the change of the base codes. The background, and models
     without base codes, need no search. The samples of a batch do not affect each other.
 
     Args:
@@ -76,6 +78,7 @@ def transplant(
         config: options of the search.
         callback: called with the plain copy as step 0, then every `preview_every` steps and after the last one; its
             losses [N] are nan at step 0. May raise an exception to stop the search.
+        fixed: long [n], positions of vectors that keep their values, such as those of locked parts; None for none.
         shown: bool [K], True for the parts that the callback's images show; None for all.
         scene: coordinates and background features of the callback's images, see `editing.generation.Scene`.
 
@@ -83,6 +86,9 @@ def transplant(
         EditError: if codes become non-finite.
     """
     own = code_index(generator.config, PartSelection((part,), base=False))
+    kept = torch.empty(0, dtype=torch.long, device=codes.device) if fixed is None else fixed.to(codes.device)
+    source = to_wplus(source, generator.config).expand(len(codes), -1, -1)
+    source = mix_codes(source, codes, kept, generator.config)
     start = mix_codes(codes, source, own, generator.config)
     losses = start.new_full((len(start),), float("nan"))
     weight = generator.compositing.weight
@@ -116,7 +122,8 @@ def transplant(
         feature_error = (now.features - target.features[pixels]).square().mean((1, 2, 3)) / variance
         losses = config.masks * mask_error + config.features * feature_error
         losses = losses + config.distance * change.square().mean((1, 2))
-        (change.grad,) = torch.autograd.grad(losses.sum(), [change])
+        (gradient,) = torch.autograd.grad(losses.sum(), [change])
+        change.grad = gradient.index_fill(1, kept, 0.0)
         optimizer.step()
         if step % config.preview_every == 0 or step == config.steps:
             report((start + change).detach(), step, losses.detach())

@@ -109,9 +109,9 @@ class Handlers:
         except UserError as error:
             return self._warn(error)
 
-    def keep(self, session: Session) -> str:
-        """Return the session for the browser to keep."""
-        return base64.b64encode(pack(session, self.model.generator)).decode()
+    def keep(self, sent: float, session: Session) -> tuple[float, str]:
+        """Return the session for the browser to keep, after the time at which it was asked for."""
+        return sent, base64.b64encode(pack(session, self.model.generator)).decode()
 
     def restore(self, kept: str, *values: Any) -> Updates:
         """Restore the session that the browser kept, if there is one."""

@@ -31,6 +31,7 @@ class PageLayout:
         self.uploaded = {name: gr.State(None) for name in LONG_EDITS}
         self.results = {name: gr.State(None) for name in LONG_EDITS}
         self.fetch = gr.Button(visible="hidden", elem_id="studio-fetch")  # clicked by page.js
+        self.sent = gr.Number(visible=False)  # time of that click
         self.kept = gr.Textbox(visible=False)  # the session that the browser keeps, for page.js or from it
         self.download = gr.JSON(visible=False)  # link to the file that page.js saves next
         with gr.Row(elem_id="studio-head"):

@@ -92,14 +92,19 @@ class LongEdits:
         source = model.codes(seed)
 
         def optimize(callback: ProgressCallback) -> Tensor:
-            shown, scene = torch.tensor(step.shown), model.scene(step)
-            codes = transplant(model.generator, step.codes, source, part, callback=callback, shown=shown, scene=scene)
-            locked = code_index(model.config, PartSelection(tuple(session.locked), base=False))
-            codes[:, locked] = step.codes[:, locked]
+            fixed = code_index(model.config, PartSelection(tuple(session.locked), base=False))
             if selection.kind == "shape":
-                textures = code_index(model.config, None, "texture")
-                codes[:, textures] = step.codes[:, textures]
-            return codes
+                fixed = torch.cat([fixed, code_index(model.config, None, "texture")])
+            return transplant(
+                model.generator,
+                step.codes,
+                source,
+                part,
+                callback=callback,
+                fixed=fixed,
+                shown=torch.tensor(step.shown),
+                scene=model.scene(step),
+            )
 
         def preview(images: np.ndarray) -> Images:
             return {"image": images[0], f"face {seed}": model.generate(model.begin(seed).current).image}

@@ -11,10 +11,10 @@
   // ---- Answers ----
   // Gradio may close its stream of answers while one is still pending, if an event was sent just before the page learned
   // that the server was idle. The answer then arrives with those of the next event. So send an event after every action,
-  // again and again until one is answered: by then all earlier answers have arrived. It returns the session to keep.
-  let timer, actionTime, sentTime;
+  // again and again until one sent after the action is answered: by then all earlier answers have arrived. It returns
+  // the session to keep.
+  let timer, actionTime;
   const fetchAnswers = () => {
-    sentTime = performance.now();
     find("#studio-fetch")?.click();
     timer = setTimeout(fetchAnswers, 700);
   };
@@ -23,8 +23,8 @@
     clearTimeout(timer);
     timer = setTimeout(fetchAnswers, delay);
   };
-  window.studioFetched = (content) => {
-    if (sentTime > actionTime) clearTimeout(timer);
+  window.studioFetched = (sent, content) => {
+    if (sent > actionTime) clearTimeout(timer);
     if (content) keep(content);
   };
   for (const kind of ["click", "input", "change"]) {

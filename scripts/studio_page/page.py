@@ -22,7 +22,8 @@ MAX_LONG_EDITS = 20  # of each kind that run or wait, over all users
 EDIT_QUEUE = "edits"  # edits are applied one at a time, so that none starts from an outdated session
 READY = "() => { document.body.dataset.studio = 'ready'; }"  # until then, Gradio may reset what the user chooses
 KEPT = "async (_, ...values) => [await window.studioKept(), ...values]"
-FETCHED = "(content) => window.studioFetched(content)"
+SENT = "(_, session) => [performance.now(), session]"
+FETCHED = "(sent, content) => window.studioFetched(sent, content)"
 PAINTED = "() => window.studioPainted()"
 SAVE = "(file) => { if (file) window.studioSave(file); }"
 
@@ -77,8 +78,9 @@ def build(model: StudioModel, uploads: Uploads, seed: int) -> gr.Blocks:
             made = _connect(button.click, partial(handlers.save, name), inputs, outputs)
             _connect(made.success, None, [layout.download], [], js=SAVE)
         # page.js triggers this event to keep the session in the browser, and to fetch answers that were lost.
-        kept = _connect(layout.fetch.click, handlers.keep, [layout.session], [layout.kept], trigger_mode="multiple")
-        _connect(kept.success, None, [layout.kept], [], js=FETCHED)
+        asked, answer = [layout.sent, layout.session], [layout.sent, layout.kept]
+        kept = _connect(layout.fetch.click, handlers.keep, asked, answer, trigger_mode="multiple", js=SENT)
+        _connect(kept.success, None, answer, [], js=FETCHED)
         restored = _connect_in_turn(page.load, handlers.restore, [layout.kept, *layout.inputs], layout.outputs, js=KEPT)
         _connect(restored.then, None, [], [], js=READY)
     page.queue(max_size=MAX_QUEUED_EVENTS, default_concurrency_limit=CONCURRENT_EVENTS)

@@ -5,7 +5,7 @@ import torch
 
 from editing.codes import seed_codes
 from editing.inversion import Progress
-from editing.mixing import mix_codes
+from editing.mixing import PartSelection, code_index, mix_codes
 from editing.transplant import TransplantConfig, compose, hybrid_layer_codes, transplant
 from models.latents import to_wplus
 from tests.editing.tiny import CONFIG, tiny_generator
@@ -52,6 +52,32 @@ def test_a_search_comes_closer_than_a_copy_and_samples_do_not_affect_each_other(
     assert (errors[1] < 0.5 * errors[0]).all()
     torch.testing.assert_close(transplant(generator, codes[1:2], source, HAIR), result[1:2], atol=1e-3, rtol=1e-3)
     assert all(parameter.grad is None for parameter in generator.parameters())
+
+
+def test_fixed_vectors_keep_their_values_and_the_others_make_up_for_it() -> None:
+    generator = tiny_generator()
+    codes, source = to_wplus(seed_codes(generator, [0]), CONFIG), to_wplus(seed_codes(generator, [5]), CONFIG)
+    locked = code_index(CONFIG, PartSelection((1, 3), base=False))
+    result = transplant(generator, codes, source, HAIR, fixed=locked)
+    assert torch.equal(result[:, locked], codes[:, locked])
+    later = transplant(generator, codes, source, HAIR)
+    later[:, locked] = codes[:, locked]
+    with torch.no_grad():
+        wanted = compose(generator, hybrid_layer_codes(generator, codes, source, HAIR), generator.positions())
+        errors = [
+            (compose(generator, generator.expand(each), generator.positions()).masks - wanted.masks).square().mean()
+            for each in (result, later)
+        ]
+    assert errors[0] < errors[1]
+
+
+def test_the_shape_alone_is_taken_if_textures_are_fixed() -> None:
+    generator = tiny_generator()
+    codes, source = to_wplus(seed_codes(generator, [0]), CONFIG), to_wplus(seed_codes(generator, [5]), CONFIG)
+    textures = code_index(CONFIG, None, "texture")
+    result = transplant(generator, codes, source, HAIR, TransplantConfig(steps=0), fixed=textures)
+    expected = mix_codes(codes, source, code_index(CONFIG, PartSelection((HAIR,), base=False), "shape"), CONFIG)
+    assert torch.equal(result, expected)
 
 
 def test_previews_begin_with_the_plain_copy() -> None:
