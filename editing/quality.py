@@ -5,7 +5,7 @@ Shapes: K classes, H x W images.
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,10 +91,13 @@ def part_errors(image: np.ndarray, labels: np.ndarray, photo: np.ndarray, photo_
     return PartErrors(colors, tuple(lost), areas)
 
 
-def problems(quality: ReconstructionQuality, names: Sequence[str], perceptual: str = "") -> list[str]:
+def problems(
+    quality: ReconstructionQuality, names: Sequence[str], perceptual: str = "", never: Collection[int] = ()
+) -> list[str]:
     """Return what is poor about a reconstruction, in a few words each; empty if nothing is.
 
-    `names` [K] are those of the classes, `perceptual` that of the perceptual distance if there is one.
+    `names` [K] are those of the classes, `perceptual` that of the perceptual distance if there is one. Classes that the
+    model never generates, by their ids, do not count as lost.
     """
     found = []
     max_distance = POOR_DISTANCE.get(perceptual, math.inf)
@@ -107,8 +110,8 @@ def problems(quality: ReconstructionQuality, names: Sequence[str], perceptual: s
     for part, error in quality.parts.colors.items():
         if error > POOR_COLOR and quality.parts.areas[part] >= LARGE_PART:
             found.append(f"color of {names[part]} wrong by {error:.0f} grey levels")
-    if quality.parts.lost:
-        found.append(f"lost {', '.join(names[part] for part in quality.parts.lost)}")
+    if lost := [names[part] for part in quality.parts.lost if part not in never]:
+        found.append(f"lost {', '.join(lost)}")
     return found
 
 

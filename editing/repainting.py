@@ -1,8 +1,10 @@
 """Repaint a mask: optimize codes until the generator produces painted labels and leaves the rest of the image alone.
 
 Only shape codes of the parts that were painted, and the base codes that all foreground parts share, are optimized;
-textures stay. Cross-entropy pulls the painted pixels to their new classes; outside, cross-entropy and the mean square
-error of the image hold what was there. The step with the best score is kept, see `RepaintConfig.outside_cost`.
+textures stay. Cross-entropy of segmentation and pseudo-depth pulls the painted pixels to their new classes; the latter,
+because segmentations hardly depend on the codes of a part that is far behind the others. Outside, cross-entropy and the
+mean square error of the image hold what was there. The step with the best score is kept, see
+`RepaintConfig.outside_cost`.
 
 Shapes: K parts, B base codes, M = B + 2K vectors of a W+ code, n of them optimized, D latent width, H x W images.
 """
@@ -39,10 +41,11 @@ class RepaintConfig:
     rampdown: float = 0.5  # share of the steps in which the learning rate falls to 0, along a cosine
     betas: tuple[float, float] = (0.8, 0.95)  # of Adam; short averages suit so few steps
     base: bool = True  # also optimize the base codes
-    labels_outside: float = 30.0  # weight of the cross-entropy outside the painted area; 1 inside
+    depth_inside: float = 0.3  # weight of the pseudo-depth's cross-entropy inside the painted area; 1: the labels'
+    labels_outside: float = 30.0  # weight of the labels' cross-entropy outside the painted area
     image_outside: float = 100.0  # weight of the mean square error of the image outside the painted area
     margin: float = 0.05  # width of the margin around the painted area in which that weight rises; 1: shorter side
-    outside_cost: float = 0.02  # score = mean IoU - outside_cost * change outside in grey levels; the best step is kept
+    outside_cost: float = 0.02  # score = gain in IoU, see `_evaluate`, - outside_cost * change outside in grey levels
     patience: int = 20  # stop when neither score nor loss has improved by `tolerance` in this many steps
     tolerance: float = 0.002
 
@@ -57,6 +60,7 @@ class Repainted(NamedTuple):
     codes: Tensor  # [1, M, D]
     labels: np.ndarray  # uint8 [H, W], the mask reached
     iou: dict[int, float]  # by touched class: IoU of the part reached with the part painted
+    followed: float  # share of the painted pixels that have their new class
     outside: float  # mean absolute change of the image outside the painted area, in grey levels
 
 
@@ -135,7 +139,7 @@ def repaint(
     variables = codes[:, index].clone().requires_grad_()  # [1, n, D]
     optimizer = torch.optim.Adam([variables], betas=config.betas)
     schedule = InversionConfig(steps=config.steps, rate=config.rate, warmup=config.warmup, rampdown=config.rampdown)
-    objective = _objective(aim, config)
+    objective = _objective(aim, config, part_mask)
 
     losses = objective(synthesize(codes.index_copy(1, index, variables)))
     lowest, improved = losses.item(), 0
@@ -181,23 +185,28 @@ def _labels(out: GeneratorOutput) -> np.ndarray:
 def _evaluate(out: GeneratorOutput, codes: Tensor, aim: _Aim, config: RepaintConfig) -> _State:
     """Return the score of a step, with what it reached.
 
-    The score's mean IoU leaves out the background, and weights each part by the number of pixels it lost or gained.
+    A part's gain is 0 at its IoU before and 1 at an IoU of 1, so that small strokes on large parts count. The score has
+    the mean gain, without the background, of parts weighted by the number of pixels they lost or gained.
     """
     labels, changed = _labels(out), aim.labels != aim.painted
-    iou = iou_of_parts(labels, aim.painted, touched_parts(aim.labels, aim.painted))
+    touched = touched_parts(aim.labels, aim.painted)
+    iou, old = (iou_of_parts(each, aim.painted, touched) for each in (labels, aim.labels))
     after, before = (float_to_images(image.detach())[0].float().cpu().numpy() for image in (out.image, aim.image))
     kept = np.abs(after - before)[:, ~changed]  # [3, pixels]
     outside = float(kept.mean()) if kept.size else 0.0
     counts = {part: int(((aim.labels == part) != (aim.painted == part)).sum()) for part in iou if part}
-    mean = sum(counts[part] * iou[part] for part in counts) / max(1, sum(counts.values()))
-    return _State(mean - config.outside_cost * outside, Repainted(codes, labels, iou, outside))
+    gains = sum(counts[part] * (iou[part] - old[part]) / (1 - old[part]) for part in counts)
+    score = gains / max(1, sum(counts.values())) - config.outside_cost * outside
+    followed = float((labels == aim.painted)[changed].mean()) if changed.any() else 1.0
+    return _State(score, Repainted(codes, labels, iou, followed, outside))
 
 
-def _objective(aim: _Aim, config: RepaintConfig) -> Callable[[GeneratorOutput], Tensor]:
-    """Return the function that gives the loss, [1], of the generator's output."""
+def _objective(aim: _Aim, config: RepaintConfig, shown: Tensor | None) -> Callable[[GeneratorOutput], Tensor]:
+    """Return the function that gives the loss, [1], of the generator's output; `shown` [K] is as in `repaint`."""
     painted = torch.from_numpy(aim.painted)[None].to(aim.image.device, torch.long)
     changed = torch.from_numpy(aim.labels != aim.painted)[None].to(aim.image)  # [1, H, W], 1 in the painted area
     kept = 1 - changed
+    depth_weight = config.depth_inside * changed / changed.sum()
     label_weight = changed / changed.sum() + config.labels_outside * kept / kept.sum().clamp(min=1)
     # The error of the image counts fully beyond the margin; inside it, the weight rises linearly with the distance.
     margin, grown, near = max(1, round(config.margin * min(aim.labels.shape))), changed, torch.zeros_like(changed)
@@ -207,7 +216,11 @@ def _objective(aim: _Aim, config: RepaintConfig) -> Callable[[GeneratorOutput], 
 
     def losses(out: GeneratorOutput) -> Tensor:
         entropy = F.cross_entropy(SHARPNESS * out.segmentation, painted, reduction="none")
+        depth = F.interpolate(out.depth, aim.labels.shape, mode="bilinear", align_corners=False)
+        if shown is not None:
+            depth = depth.masked_fill(~shown[:, None, None], -1e4)
+        depth_entropy = F.cross_entropy(depth, painted, reduction="none")
         errors = (out.image - aim.image).square().mean(1)
-        return (label_weight * entropy + image_weight * errors).sum((1, 2))
+        return (label_weight * entropy + depth_weight * depth_entropy + image_weight * errors).sum((1, 2))
 
     return losses

@@ -104,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     start = iou_of_parts(before.labels, painted, touched)
     for part, reached in result.iou.items():
         print(f"{printable(classes.names[part])}: IoU with the painted mask {start[part]:.3f} -> {reached:.3f}")
+    print(f"{result.followed:.0%} of the painted pixels have their new class")
     print(f"outside the painted area: the image changed by {result.outside:.2f} grey levels on average")
     print(f"wrote {len(names)} files to {printable(args.output)}: {', '.join(map(printable, names))}")
 

@@ -53,6 +53,10 @@
   });
   document.addEventListener("click", (event) => {
     const action = event.target.closest?.(".studio-crop") && event.target.dataset.action;
+    if (action === "automatic") {
+      const [x, y, size, angle] = JSON.parse(crop().dataset.automatic);
+      return set({ x, y, size, angle });
+    }
     if (action === "use") window.studioSubmitCrop(["x", "y", "size", "angle"].map(value));
     if (action) crop().remove();
   });

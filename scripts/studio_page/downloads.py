@@ -50,7 +50,8 @@ def make_download(kind: str, size: Size, model: StudioModel, session: Session) -
         EditError: if there is nothing to animate.
     """
     suffix, make = DOWNLOADS[kind]
-    return Download(f"{file_stem(session, session.current)}{suffix}", make(model, session, size))
+    scaled = f"_{SCALE}x" if size != "1x" and kind not in UNSCALED else ""
+    return Download(f"{file_stem(session, session.current)}{scaled}{suffix}", make(model, session, size))
 
 
 def file_stem(session: Session, step: EditStep) -> str:
@@ -151,6 +152,7 @@ DOWNLOADS: dict[str, tuple[str, Callable[[StudioModel, Session, Size], bytes]]] 
     "Session": (SESSION_SUFFIX, _session),
     "All, with pins": (".zip", _everything),
 }
+UNSCALED = ("Codes", "Animation", "Session")
 
 
 def _layer_files(model: StudioModel, step: EditStep, size: Size) -> dict[str, bytes]:

@@ -6,6 +6,7 @@ An error that the user can fix is shown as a warning, and the session stays as i
 import base64
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from scripts.studio_page import markup
 from scripts.studio_page.downloads import Size, make_download
 from scripts.studio_page.layout import PageLayout, copy_label, resample_label
 from scripts.studio_page.long_edits import LongEdits
-from scripts.studio_page.model import MAX_SEED, NUM_DIRECTIONS, CodeSelection
+from scripts.studio_page.model import MAX_SEED, NUM_DIRECTIONS, CodeSelection, Source, name_of, part_label
 from scripts.studio_page.session import Placement, Session
 from scripts.studio_page.session_file import SESSION_SUFFIX, pack, unpack
 from scripts.studio_page.turns import Finished, Preview, Waiting
@@ -52,11 +53,12 @@ class Form(NamedTuple):
         return cls(session, CodeSelection(part, kind), seed, blend, Placement(zoom, right, down), strengths, amounts)
 
     @property
-    def seed(self) -> int:
-        """Seed of the card "Another face"; raises EditError if the field is empty."""
-        if self.seed_field is None:
+    def source(self) -> Source:
+        """The face of the card "Another face"; raises EditError if none was chosen and the seed is empty."""
+        source = self.session.other or self.seed_field
+        if source is None:
             raise EditError(f"the seed is empty: enter a whole number from 0 to {MAX_SEED:,}")
-        return self.seed_field
+        return source
 
 
 class Handlers:
@@ -91,14 +93,14 @@ class Handlers:
 
     def click_thumbnail(self, event: gr.EventData, *values: Any) -> Updates:
         """Go to the step or the pinned step whose thumbnail was clicked, or take the part of a variation's face."""
-        value = int(event.value)
+        value, is_variation = int(event.value), event.kind == "seed"
 
         def edit(form: Form) -> Session:
-            if event.kind == "seed":
+            if is_variation:
                 return self.model.copy(form.session, form.selection, value)
             return form.session.take_pin(value) if event.kind == "pin" else form.session.go_to(value)
 
-        return self.edit(edit)(*values)
+        return self.edit(edit, keep=[self.layout.variations] * is_variation)(*values)
 
     def vary(self, *values: Any) -> Updates:
         """Show variations of the selected part."""
@@ -124,9 +126,7 @@ class Handlers:
             updates = self._updates(form._replace(session=session))
         except (UserError, ValueError):  # of another model
             return {self.layout.session: form.session}
-        count, pins = len(session.steps), len(session.pins)
-        text = f"restored from this browser: {count} step{'s' * (count != 1)}, {pins} pinned; {session.current.name}"
-        return {**updates, self.layout.status: markup.status(text)}
+        return {**updates, self.layout.status: markup.status(f"restored from this browser: {session.summary}")}
 
     def begin(self, *values: Any) -> Updates:
         """Begin a new session; pinned steps stay."""
@@ -134,14 +134,16 @@ class Handlers:
         session = self.model.begin(self.first_seed)
         return self._updates(form._replace(session=Session(session.steps, pins=form.session.pins)))
 
-    def show_source(self, *values: Any) -> Updates:
-        """Show the face of the seed, and set the blend slider to how far the current image is blended toward it."""
+    def choose_seed(self, *values: Any) -> Updates:
+        """Make the face of the seed the one to take parts from; if the field is empty, keep the one there is."""
         form = Form.from_values(*values)
+        if form.seed_field is not None:
+            form = form._replace(session=replace(form.session, other=None))
         try:
-            blend = self.model.blend_amount(form.session, form.selection, form.seed)
-            return {self.layout.source: markup.source_face(self.model, form.seed), self.layout.blend: blend}
+            self.model.codes(form.source)
         except UserError as error:
             return self._warn(error)
+        return self._updates(form)
 
     def receive(self, edit: str, path: str) -> Updates:
         """Read an uploaded file, which then waits for its turn; if it is gone, gr.Error cancels opening it."""
@@ -149,7 +151,7 @@ class Handlers:
             uploaded = self.uploads.receive(Path(path))
         except UserError as error:
             raise gr.Error(str(error)) from None
-        return {self.layout.uploaded[edit]: uploaded, self.layout.status: markup.status("waiting for other uploads")}
+        return {self.layout.uploaded[edit]: uploaded, self.layout.status: markup.status(f"Reading {uploaded.name}")}
 
     def open(self, uploaded: UploadedFile) -> Iterator[Updates]:
         """Load a session or codes, or invert a photo; yield updates with previews, then one with the result."""
@@ -162,14 +164,20 @@ class Handlers:
 
     def paint(self, event: gr.EventData, *values: Any) -> Iterator[Updates]:
         """Make the mask follow a painting; yield updates with previews, then one with the result."""
-        session = Form.from_values(*values).session
-        steps = self.long_edits.paint(session, str(event.labels), str(event.base))
+        form = Form.from_values(*values)
+        steps = self.long_edits.paint(form.session, form.selection.part, str(event.labels), str(event.base))
         yield from self._show_progress("paint", steps, "Following the painting")
 
     def show_crop(self, session: Session) -> Updates:
         """Show the photo of the current step, and its crop to move."""
         photo, (height, width) = session.current.photo, self.model.config.image_size
-        return {self.layout.crop: markup.crop_tool(photo, height / width) if photo else ""}
+        if photo is None:
+            return {self.layout.crop: ""}
+        try:
+            automatic = self.uploads.automatic_square(session.original.name, photo)
+        except UserError as error:
+            return self._warn(error)
+        return {self.layout.crop: markup.crop_tool(photo, automatic, height / width)}
 
     def recrop(self, event: gr.EventData, *values: Any) -> Iterator[Updates]:
         """Invert another crop of the current step's photo; yield updates with previews, then one with the result."""
@@ -180,12 +188,13 @@ class Handlers:
 
     def copy(self, *values: Any) -> Iterator[Updates]:
         """Take the selected part from the other face; yield updates with previews, if any, then the result."""
-        form = Form.from_values(*values)
+        form, name = Form.from_values(*values), ""
         try:
-            steps = self.long_edits.copy(form.session, form.selection, form.seed)
+            steps = self.long_edits.copy(form.session, form.selection, form.source)
+            name = name_of(form.source)
         except UserError as error:
             steps = iter([Finished("", lambda session: session, str(error))])
-        yield from self._show_progress("copy", steps, f"Taking {form.selection.part} from face {form.seed}")
+        yield from self._show_progress("copy", steps, f"Taking {part_label(form.selection.part)} from {name}")
 
     def _show_progress(self, edit: str, steps: Steps, activity: str) -> Iterator[Updates]:
         """Yield updates that show previews and the Cancel button, then one that stores the result of a long edit."""
@@ -213,10 +222,8 @@ class Handlers:
             form, warning = form._replace(session=result.apply(form.session)), result.advice
         except UserError as error:
             warning = str(error)
-        updates = self._updates(form)
-        if warning:
-            updates[self.layout.status] = markup.status(form.session.current.name, warning)
-        return {stored: None, **updates}
+        name = result.name or form.session.current.name
+        return {stored: None, **self._updates(form), self.layout.status: markup.status(name, warning)}
 
     def save(self, kind: str, size: Size, session: Session) -> Updates:
         """Return name and content of one of DOWNLOADS for `studioSave` in page.js; None after an error."""
@@ -234,13 +241,13 @@ class Handlers:
         part = form.selection.part
         toggle = "Switch off" if model.is_shown(session, part) else "Switch on"
         lock = "Unlock" if model.is_locked(session, part) else "Lock"
-        blend = 0.0 if form.seed_field is None else model.blend_amount(session, form.selection, form.seed_field)
         return {
             layout.session: session,
             layout.part: gr.update(choices=layout.part_choices(session)),
             layout.images: markup.image_panels(model, session, part),
             layout.crop: "",
             layout.history: markup.history(model, session),
+            layout.variations: "",
             layout.status: markup.status(session.current.name, model.missing.get(part, "")),
             layout.undo: gr.update(interactive=session.can_undo),
             layout.redo: gr.update(interactive=session.can_redo),
@@ -250,12 +257,23 @@ class Handlers:
             layout.lock: gr.update(value=lock, interactive=model.is_part(part)),
             layout.resample: resample_label(part),
             layout.copy: copy_label(part),
-            layout.blend: blend,
             layout.remove_background: gr.update(interactive=session.current.background is not None),
             **dict(zip(layout.placement, session.current.placement, strict=True)),
             **dict(zip(layout.directions, model.strengths(session, form.selection), strict=True)),
             **dict(zip(layout.controls, self._control_updates(session, part), strict=True)),
+            **self._source_updates(form),
         }
+
+    def _source_updates(self, form: Form) -> Updates:
+        """Return updates for the card "Another face"; the face shown stays if the seed is not valid."""
+        layout, session = self.layout, form.session
+        seed = gr.skip() if session.other is None else None
+        try:
+            face = markup.source_face(self.model, form.source)
+            blend = self.model.blend_amount(session, form.selection, form.source)
+        except EditError:
+            face, blend = gr.skip(), 0.0
+        return {layout.seed: seed, layout.source: face, layout.blend: blend}
 
     def _control_updates(self, session: Session, part: str) -> list[Any]:
         """Return an update for each control slider; those without a control are hidden."""

@@ -60,7 +60,7 @@ class PageLayout:
     @property
     def outputs(self) -> list[Any]:
         """Components that an edit can update."""
-        displays = [self.images, self.crop, self.history, self.status]
+        displays = [self.images, self.crop, self.history, self.status, self.variations, self.source, self.seed]
         buttons = [self.undo, self.redo, self.pin, self.move_crop, self.toggle, self.lock]
         buttons += [self.resample, self.copy]
         sliders = [self.blend, *self.placement, *self.directions, *self.controls]
@@ -127,6 +127,7 @@ class PageLayout:
                 self.source = gr.HTML(markup.source_face(self.model, seed), apply_default_css=False)
                 self.seed = gr.Number(seed, label="Seed", precision=0, min_width=80, elem_id="studio-seed")
                 self.random_seed = gr.Button("Random", size="sm", min_width=60, elem_id="studio-random")
+            self.use_current = gr.Button("Take parts from the current image", size="sm", elem_id="studio-use-current")
             self.blend = gr.Slider(
                 0, 1, 0.0, step=0.05, label="Blend toward this face", buttons=[], elem_id="studio-blend"
             )

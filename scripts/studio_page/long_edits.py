@@ -15,13 +15,14 @@ from editing.inversion import ProgressCallback
 from editing.mixing import PartSelection, code_index
 from editing.repainting import Repainted, repaint, touched_parts
 from editing.transplant import transplant
-from scripts.studio_page.model import CodeSelection, StudioModel
+from scripts.studio_page.model import CodeSelection, Source, StudioModel, name_of
 from scripts.studio_page.session import Change, EditStep, Session
 from scripts.studio_page.turns import Finished, Images, Preview, Turns, Waiting
 from utils.errors import EditError
 from utils.images import colorize
 
 NEAR = 0.7  # below this IoU, a part does not look like its painting
+FOLLOWED = 0.7  # share of the painted pixels below which a stroke was hardly followed, whatever the IoU of its part
 
 
 class LongEdits:
@@ -31,10 +32,11 @@ class LongEdits:
         self.model = model
         self.turns = turns
 
-    def paint(self, session: Session, content: str, base: str) -> Iterator[Waiting | Preview | Finished]:
+    def paint(self, session: Session, part: str, content: str, base: str) -> Iterator[Waiting | Preview | Finished]:
         """Make the mask follow a painting. Only pixels that differ from `base`, the mask that was painted on, count.
 
-        Both are class ids, uint8 [H, W], as base64 of their bytes.
+        Both are class ids, uint8 [H, W], as base64 of their bytes. The edit is named after `part`, the selected one, or
+        after the painted parts if the painting leaves that alone.
 
         Raises:
             EditError: if the painting is not one of this model, or changes nothing.
@@ -43,9 +45,8 @@ class LongEdits:
         edited = model.generate(step)
         painted, painted_on = self._labels(content), self._labels(base)
         painted = np.where(painted == painted_on, edited.labels, painted)
-        if not (touched := touched_parts(edited.labels, painted)):
+        if not touched_parts(edited.labels, painted):
             raise EditError("the painting changes nothing: paint over another part")
-        names = [model.classes.names[part] for part in touched]
         target = np.where(painted == edited.labels, edited.generated, painted)  # with the specks that are not shown
         mask = colorize(painted, model.classes.palette())
 
@@ -64,32 +65,38 @@ class LongEdits:
             return {"image": images[0], "mask": mask}
 
         result = yield from self.turns.run(optimize, preview)
-        reached = {model.classes.names[part]: result.iou[part] for part in touched if part and part in result.iou}
+        all_reached = {model.classes.names[id_]: iou for id_, iou in result.iou.items()}
+        reached = {name: iou for name, iou in all_reached.items() if name == part} or all_reached
         numbers = ", ".join(f"{name} {iou:.2f}" for name, iou in reached.items())
         advice = ""
-        if any(iou < NEAR for iou in reached.values()):
-            advice = f"the model could follow the painting only in part (IoU: {numbers}); what it reached is kept"
-        name = f"{', '.join(reached) or names[0]}: painted"
+        if torch.equal(result.codes, step.codes.to(result.codes)):
+            raise EditError("the model cannot follow this painting, so the face stays as it was: try another stroke")
+        if result.followed < FOLLOWED or any(iou < NEAR for iou in reached.values()):
+            share = f"{result.followed:.0%} of the painted pixels; IoU: {numbers}"
+            advice = f"the model could follow the painting only in part ({share}); what it reached is kept"
+        name = f"{', '.join(reached)}: painted"
         yield Finished(name, self._application(name, session, result.codes), advice)
 
-    def copy(self, session: Session, selection: CodeSelection, seed: int) -> Iterator[Waiting | Preview | Finished]:
-        """Take the selected codes from the face of a seed; a part with its shape, which other codes share.
+    def copy(
+        self, session: Session, selection: CodeSelection, source: Source
+    ) -> Iterator[Waiting | Preview | Finished]:
+        """Take the selected codes from another face; a part with its shape, which other codes share.
 
         Raises:
             EditError: if the part is locked, or the seed is out of range.
         """
-        copied = self.model.copy(session, selection, seed)
+        copied = self.model.copy(session, selection, source)
         is_foreground = selection.part in self.model.classes.names[1:]
         if is_foreground and selection.kind != "texture":
-            return self._transplant(session, selection, seed, copied.current.name)
-        return iter([Finished(copied.current.name, lambda now: self.model.copy(now, selection, seed))])
+            return self._transplant(session, selection, source, copied.current.name)
+        return iter([Finished(copied.current.name, lambda now: self.model.copy(now, selection, source))])
 
     def _transplant(
-        self, session: Session, selection: CodeSelection, seed: int, name: str
+        self, session: Session, selection: CodeSelection, source: Source, name: str
     ) -> Iterator[Waiting | Preview | Finished]:
         model, step = self.model, session.current
         part = model.classes.names.index(selection.part)
-        source = model.codes(seed)
+        codes_of_source, face = model.codes(source), model.image_of(source)
 
         def optimize(callback: ProgressCallback) -> Tensor:
             fixed = code_index(model.config, PartSelection(tuple(session.locked), base=False))
@@ -98,7 +105,7 @@ class LongEdits:
             return transplant(
                 model.generator,
                 step.codes,
-                source,
+                codes_of_source,
                 part,
                 callback=callback,
                 fixed=fixed,
@@ -107,7 +114,7 @@ class LongEdits:
             )
 
         def preview(images: np.ndarray) -> Images:
-            return {"image": images[0], f"face {seed}": model.generate(model.begin(seed).current).image}
+            return {"image": images[0], name_of(source): face}
 
         codes = yield from self.turns.run(optimize, preview)
         yield Finished(name, self._application(name, session, codes))

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from editing.direction_files import fingerprint
-from scripts.studio_page.model import CodeSelection, EditedImage, StudioModel
+from scripts.studio_page.model import CodeSelection, EditedImage, Source, StudioModel, name_of
 from scripts.studio_page.session import Photo, Session
 from scripts.studio_page.turns import Preview
 from utils.images import colorize, overlay
@@ -79,10 +79,14 @@ def _panel(caption: str, current: np.ndarray, layers: Mapping[str, np.ndarray], 
     )
 
 
-def crop_tool(photo: Photo, shape: float) -> str:
-    """Return HTML that shows a whole photo, and its crop of height / width `shape` to move; see crop.js."""
+def crop_tool(photo: Photo, automatic: Sequence[float], shape: float) -> str:
+    """Return HTML that shows a whole photo, and its crop of height / width `shape` to move; see crop.js.
+
+    A button moves the crop to `automatic`, a `Square` in pixels of `photo.whole`.
+    """
     numbers = {**dict(zip(("x", "y", "size", "angle"), photo.square, strict=True)), "shape": shape}
     data = " ".join(f'data-{name}="{value}"' for name, value in numbers.items())
+    data += f' data-automatic="{json.dumps(list(automatic))}"'
     whole = data_uri(photo.whole, "image/jpeg")
     label = "crop; move it with the arrow keys"
     return (
@@ -91,6 +95,7 @@ def crop_tool(photo: Photo, shape: float) -> str:
         f'<div class="studio-square" tabindex="0" role="application" aria-label="{label}"></div></div>'
         '<div class="studio-crop-tools"><label>Size <input data-field="size" type="range"></label>'
         '<label>Turn <input data-field="angle" type="range" min="-180" max="180" step="1"></label>'
+        '<button type="button" data-action="automatic">Automatic</button>'
         '<button type="button" data-action="use">Use this crop</button>'
         '<button type="button" data-action="close">Close</button></div></div>'
     )
@@ -152,10 +157,10 @@ def _thumbnail_button(kind: str, value: int, name: str, image: np.ndarray, is_cu
     )
 
 
-def source_face(model: StudioModel, seed: int) -> str:
-    """Return HTML with a thumbnail of the face of a seed, from which the user can take parts."""
-    image = model.generate(model.begin(seed).current).image
-    return f'<img class="studio-source" src="{thumbnail(image)}" alt="face {seed}">'
+def source_face(model: StudioModel, source: Source) -> str:
+    """Return HTML with a thumbnail of the face from which the user can take parts."""
+    name = html.escape(name_of(source))
+    return f'<img class="studio-source" src="{thumbnail(model.image_of(source))}" alt="{name}" title="{name}">'
 
 
 def thumbnail(image: np.ndarray) -> str:

@@ -55,6 +55,14 @@ class CodeSelection(NamedTuple):
         return name if self.kind == "both" else f"{name} {'colour' if self.kind == 'texture' else self.kind}"
 
 
+Source = int | EditStep  # a face to take parts from: that of a seed, or of a step
+
+
+def name_of(source: Source) -> str:
+    """Return what the page calls a face to take parts from."""
+    return f"face {source}" if isinstance(source, int) else source.name
+
+
 class EditedImage(NamedTuple):
     """Image and mask of one step."""
 
@@ -91,28 +99,33 @@ class StudioModel:
         """Start a session with the face of a seed."""
         return Session.begin(f"face {seed}", self.codes(seed), self.config.num_classes)
 
-    def open(self, session: Session, seed: int) -> Session:
-        """Open the face of a seed."""
-        return session.open(f"face {seed}", self.codes(seed))
+    def open(self, session: Session, source: Source) -> Session:
+        """Open the face of a seed, or go to that of a step."""
+        if isinstance(source, EditStep):
+            return session.take(source)
+        return session.open(name_of(source), self.codes(source))
 
     def resample(self, session: Session, selection: CodeSelection, seed: int) -> Session:
         """Replace the selected codes by those of a new seed, which the caller chooses."""
-        return session.edit(f"{selection}: random ({seed})", self._blend_change(session, selection, seed, 1.0))
+        return session.edit(
+            f"{self._changed(session, selection)}: random ({seed})", self._blend_change(session, selection, seed, 1.0)
+        )
 
-    def copy(self, session: Session, selection: CodeSelection, seed: int) -> Session:
-        """Copy the selected codes from the face of a seed."""
-        return session.edit(f"{selection}: from face {seed}", self._blend_change(session, selection, seed, 1.0))
+    def copy(self, session: Session, selection: CodeSelection, source: Source) -> Session:
+        """Copy the selected codes from another face."""
+        name = f"{self._changed(session, selection)}: from {name_of(source)}"
+        return session.edit(name, self._blend_change(session, selection, source, 1.0))
 
-    def blend(self, session: Session, selection: CodeSelection, seed: int, amount: float) -> Session:
-        """Interpolate the selected codes from the current face (amount 0) to the face of a seed (amount 1)."""
-        name = f"{selection}: blended {amount:.0%} toward face {seed}"
-        state = SliderState(("blend", *selection, seed), (amount,))
-        return session.edit(name, self._blend_change(session, selection, seed, amount), state)
+    def blend(self, session: Session, selection: CodeSelection, source: Source, amount: float) -> Session:
+        """Interpolate the selected codes from the current face (amount 0) to another face (amount 1)."""
+        name = f"{self._changed(session, selection)}: blended {amount:.0%} toward {name_of(source)}"
+        state = SliderState(("blend", *selection, name_of(source)), (amount,))
+        return session.edit(name, self._blend_change(session, selection, source, amount), state)
 
-    def blend_amount(self, session: Session, selection: CodeSelection, seed: int) -> float:
-        """Return the value for the blend slider, 0 to 1: how far the current step is blended toward a seed's face."""
+    def blend_amount(self, session: Session, selection: CodeSelection, source: Source) -> float:
+        """Return the value for the blend slider, 0 to 1: how far the current step is blended toward another face."""
         state = session.current.slider_state
-        return state.values[0] if state and state.sliders == ("blend", *selection, seed) else 0.0
+        return state.values[0] if state and state.sliders == ("blend", *selection, name_of(source)) else 0.0
 
     def move_along(self, session: Session, selection: CodeSelection, strengths: Sequence[float]) -> Session:
         """Move the selected codes along `directions`, by strengths in standard deviations."""
@@ -125,7 +138,9 @@ class StudioModel:
             codes[:, index] += torch.as_tensor(offset).to(codes)
             return self._with_codes(step, codes, selection)
 
-        name = f"{selection}: directions {', '.join(f'{strength:+.1f}' for strength in strengths)}"
+        name = (
+            f"{self._changed(session, selection)}: directions {', '.join(f'{strength:+.1f}' for strength in strengths)}"
+        )
         return session.edit(name, change, SliderState(("directions", *selection), tuple(strengths)))
 
     def strengths(self, session: Session, selection: CodeSelection) -> tuple[float, ...]:
@@ -140,12 +155,15 @@ class StudioModel:
         return tuple(found[:MAX_CONTROLS])
 
     def move_controls(self, session: Session, part: str, amounts: Sequence[float]) -> Session:
-        """Move along the named controls of a selection, by amounts from -1 to 1."""
-        controls = self.controls_of(part)
-        moved = [(control, amount) for control, amount in zip(controls, amounts, strict=False) if amount]
-        locked = [control.part for control, _ in moved if control.part in session.locked]
-        if locked:
-            raise EditError(f"{self.classes.names[locked[0]]} is locked: unlock it to change it")
+        """Move along the named controls of a selection, by amounts from -1 to 1; those of other parts stay."""
+        before = self._amounts(session)
+        after = before | {
+            control.name: amount for control, amount in zip(self.controls_of(part), amounts, strict=False)
+        }
+        for control in self.controls:
+            if control.part in session.locked and before[control.name] != after[control.name]:
+                raise EditError(f"{self.classes.names[control.part]} is locked: unlock it to change it")
+        moved = [(control, after[control.name]) for control in self.controls if after[control.name]]
 
         def change(step: EditStep) -> EditStep:
             codes = step.codes
@@ -154,14 +172,17 @@ class StudioModel:
             return replace(step, codes=codes)
 
         name = ", ".join(f"{control.name} {amount:+.2f}" for control, amount in moved) or "controls at 0"
-        state = SliderState(("controls", part), tuple(amounts)[: len(controls)])
-        return session.edit(name, change, state)
+        return session.edit(name, change, SliderState(("controls",), tuple(after.values())))
 
     def amounts(self, session: Session, part: str) -> tuple[float, ...]:
         """Return the values for the sliders of named controls; 0 unless the current step set them."""
-        state, count = session.current.slider_state, len(self.controls_of(part))
-        is_own = state is not None and state.sliders == ("controls", part) and len(state.values) == count
-        return state.values if state and is_own else (0.0,) * count
+        amounts = self._amounts(session)
+        return tuple(amounts[control.name] for control in self.controls_of(part))
+
+    def _amounts(self, session: Session) -> dict[str, float]:
+        state, names = session.current.slider_state, [control.name for control in self.controls]
+        is_own = state is not None and state.sliders == ("controls",) and len(state.values) == len(names)
+        return dict(zip(names, state.values if state and is_own else [0.0] * len(names), strict=True))
 
     def place(self, session: Session, placement: Placement) -> Session:
         """Zoom and shift all parts but the background."""
@@ -207,11 +228,18 @@ class StudioModel:
         row, column = (min(max(int(position * length), 0), length - 1) for position, length in places)
         return self.classes.names[labels[row, column]]
 
-    def codes(self, seed: int) -> Tensor:
-        """Return the W+ code [1, M, D] of a seed; raise EditError if the seed is out of range."""
+    def codes(self, source: Source) -> Tensor:
+        """Return the W+ code [1, M, D] of a face; raise EditError if its seed is out of range."""
+        if isinstance(source, EditStep):
+            return source.codes
+        seed = source
         if not 0 <= seed <= MAX_SEED:
             raise EditError(f"seed {seed} is out of range: choose a whole number from 0 to {MAX_SEED:,}")
         return to_wplus(seed_codes(self.generator, [seed]), self.config).clone()
+
+    def image_of(self, source: Source) -> np.ndarray:
+        """Return the image of a face to take parts from, uint8 [H, W, 3]."""
+        return self.generate(source if isinstance(source, EditStep) else self.begin(source).current).image
 
     def scene(self, step: EditStep, placement: Placement | None = None) -> Scene:
         """Return background and part coordinates of a step as a `Scene`; `placement` replaces that of the step."""
@@ -221,15 +249,20 @@ class StudioModel:
         shift = (placement.right, placement.down)
         return Scene(foreground_coordinates(self.config, zoom=placement.zoom, shift=shift), step.background)
 
-    def _blend_change(self, session: Session, selection: CodeSelection, seed: int, amount: float) -> Change:
-        source, index = self.codes(seed), self._index(session, selection)
+    def _blend_change(self, session: Session, selection: CodeSelection, source: Source, amount: float) -> Change:
+        other, index = self.codes(source), self._index(session, selection)
 
         def change(step: EditStep) -> EditStep:
             codes = step.codes.clone()
-            codes[:, index] = interpolate(step.codes[:, index], source[:, index], amount)
+            codes[:, index] = interpolate(step.codes[:, index], other[:, index], amount)
             return self._with_codes(step, codes, selection)
 
         return change
+
+    def _changed(self, session: Session, selection: CodeSelection) -> str:
+        """Return the selection in words, with the locked parts that it leaves out."""
+        locked = [self.classes.names[part] for part in sorted(session.locked)]
+        return f"{selection} but {', '.join(locked)}" if selection.part == EVERYTHING and locked else str(selection)
 
     def _with_codes(self, step: EditStep, codes: Tensor, selection: CodeSelection) -> EditStep:
         """Return a step with other codes; if the background is edited, without the photo that would hide the edit."""

@@ -163,6 +163,13 @@
     }
   });
 
+  // ---- New session ----
+  const QUESTION = "Start a new session? The steps of this one are dropped, except pinned ones.";
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest?.("#studio-new") || document.querySelectorAll("[data-step]").length < 2) return;
+    if (!confirm(QUESTION)) event.stopImmediatePropagation();
+  }, true);
+
   // ---- Start ----
   window.studioPanelsChanged = () => {
     showLayer();

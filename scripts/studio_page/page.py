@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -66,11 +67,10 @@ def build(model: StudioModel, uploads: Uploads, seed: int) -> gr.Blocks:
         _connect_edits(layout, handlers)
         _connect_long_edits(layout, handlers)
         # Card "Another face"
-        outputs = [layout.blend, layout.source, layout.status]
-        left = partial(gr.on, [layout.seed.blur, layout.seed.submit])
-        _connect(left, handlers.show_source, layout.inputs, outputs, trigger_mode="always_last")
+        choose = partial(_connect_in_turn, handler=handlers.choose_seed, inputs=layout.inputs, outputs=layout.outputs)
+        choose(partial(gr.on, [layout.seed.blur, layout.seed.submit]), trigger_mode="always_last")
         chosen = _connect(layout.random_seed.click, random_seed, [], [layout.seed])
-        _connect(chosen.then, handlers.show_source, layout.inputs, outputs)
+        choose(chosen.then)
         _connect(layout.vary.click, handlers.vary, layout.inputs, [layout.variations, layout.status])
         # Card "Save"
         for name, button in layout.save.items():
@@ -112,7 +112,8 @@ def _connect_edits(layout: PageLayout, handlers: Handlers) -> None:
         layout.toggle: lambda form: model.toggle(form.session, form.selection.part),
         layout.lock: lambda form: model.lock(form.session, form.selection.part),
         layout.pin: lambda form: form.session.pin(),
-        layout.open_seed: lambda form: model.open(form.session, form.seed),
+        layout.open_seed: lambda form: model.open(form.session, form.source),
+        layout.use_current: lambda form: replace(form.session, other=form.session.current),
         layout.remove_background: lambda form: model.remove_background(form.session),
     }
     for button, edit in buttons.items():
@@ -121,14 +122,14 @@ def _connect_edits(layout: PageLayout, handlers: Handlers) -> None:
     for thumbnails in (layout.history, layout.variations):
         connect(thumbnails.click, handlers.click_thumbnail, trigger_mode="always_last")
     connect(layout.new.click, handlers.begin)
-    _connect(layout.move_crop.click, handlers.show_crop, [layout.session], [layout.crop])
+    _connect(layout.move_crop.click, handlers.show_crop, [layout.session], [layout.crop, layout.status])
     select = handlers.edit(lambda form: form.session)
     connect(partial(gr.on, [layout.part.input, layout.kind.input]), select, trigger_mode="always_last")
     sliders: list[tuple[list[gr.Slider], Callable[[Form], Session]]] = [
         (layout.directions, lambda form: model.move_along(form.session, form.selection, form.strengths)),
         (layout.controls, lambda form: model.move_controls(form.session, form.selection.part, form.amounts)),
         (layout.placement, lambda form: model.place(form.session, form.placement)),
-        ([layout.blend], lambda form: model.blend(form.session, form.selection, form.seed, form.blend)),
+        ([layout.blend], lambda form: model.blend(form.session, form.selection, form.source, form.blend)),
     ]
     for group, edit in sliders:
         inputs = partial(gr.on, [slider.input for slider in group])

@@ -59,6 +59,14 @@ class EditStep:
     is_original: bool = False  # True for a newly opened image, the original of later steps
     slider_state: SliderState | None = None  # set if the step was made with sliders
 
+    def equals(self, other: "EditStep") -> bool:
+        """Return True if both have the same name, and give the same image."""
+        if (self.name, self.shown, self.placement) != (other.name, other.shown, other.placement):
+            return False
+        if self.background is None or other.background is None:
+            return self.background is other.background and self.codes.equal(other.codes)
+        return self.background.equal(other.background) and self.codes.equal(other.codes)
+
 
 Change = Callable[[EditStep], EditStep]  # returns a changed copy; the session sets its name
 
@@ -71,6 +79,7 @@ class Session:
     position: int = 0
     pins: tuple[EditStep, ...] = ()  # steps that stay, whatever is undone or dropped
     locked: frozenset[int] = frozenset()  # classes whose codes edits leave alone
+    other: EditStep | None = None  # the face to take parts from; None for that of the page's seed
 
     @classmethod
     def begin(cls, name: str, codes: Tensor, num_parts: int) -> "Session":
@@ -94,6 +103,12 @@ class Session:
     @property
     def can_redo(self) -> bool:
         return self.position < len(self.steps) - 1
+
+    @property
+    def summary(self) -> str:
+        """The session in a few words."""
+        count = len(self.steps)
+        return f"{count} step{'s' * (count != 1)}, {len(self.pins)} pinned; {self.current.name}"
 
     def go_to(self, position: int) -> "Session":
         """Make the step at a position the current one; raise EditError if there is no such step."""
@@ -134,12 +149,16 @@ class Session:
         return self.edit(name, lambda step: replace(step, shown=shown))
 
     def join(self, other: "Session") -> "Session":
-        """Append the steps of another session, and go to its current step; an untouched session is replaced."""
+        """Append the steps of another session, and go to its current step; an untouched session is replaced.
+
+        Pinned steps that both sessions have are kept once.
+        """
         untouched = len(self.steps) == 1 and not self.pins
         kept = () if untouched else self.steps[: self.position + 1][-MAX_STEPS:]
         kept = kept[max(0, len(kept) + len(other.steps) - MAX_STEPS) :]
-        pins = (*self.pins, *other.pins)[-MAX_PINS:]
-        return Session((*kept, *other.steps), len(kept) + other.position, pins, other.locked)
+        own = [pin for pin in self.pins if not any(pin.equals(each) for each in other.pins)]
+        pins = (*own, *other.pins)[-MAX_PINS:]
+        return Session((*kept, *other.steps), len(kept) + other.position, pins, other.locked, self.other or other.other)
 
     def pin(self) -> "Session":
         """Pin the current step, or unpin it; raise EditError if MAX_PINS steps are pinned."""
@@ -155,10 +174,13 @@ class Session:
         return any(step is self.current for step in self.pins)
 
     def take_pin(self, index: int) -> "Session":
-        """Make a pinned step the current one: go to it if it is still in the history, else append it."""
+        """Make a pinned step the current one."""
         if not 0 <= index < len(self.pins):
             raise EditError(f"there is no pinned step {index + 1}: choose one from 1 to {len(self.pins)}")
-        step = self.pins[index]
+        return self.take(self.pins[index])
+
+    def take(self, step: EditStep) -> "Session":
+        """Make a step the current one: go to it if it is still in the history, else append it."""
         position = next((place for place, other in enumerate(self.steps) if other is step), None)
         return self._append(self.position, step) if position is None else self.go_to(position)
 

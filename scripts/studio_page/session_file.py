@@ -57,8 +57,8 @@ def pack(session: Session, generator: Generator) -> bytes:
             "sliders": step.slider_state and [step.slider_state.sliders, step.slider_state.values],
         }
 
-    unpinned = [step for step in session.steps if not any(step is pin for pin in session.pins)]
-    all_steps = [*session.pins, *unpinned]
+    other = () if session.other is None else (session.other,)
+    all_steps = list({id(step): step for step in (*session.pins, *session.steps, *other)}.values())
     places = {id(step): place for place, step in enumerate(all_steps)}
     content = {
         "version": VERSION,
@@ -68,6 +68,7 @@ def pack(session: Session, generator: Generator) -> bytes:
         "pins": [places[id(step)] for step in session.pins],
         "position": session.position,
         "locked": sorted(session.locked),
+        "other": None if session.other is None else places[id(session.other)],
     }
     content["wholes"] = [len(photo.whole) for photo in photos.values]  # bytes of each, one after the other
     stream = io.BytesIO()
@@ -114,7 +115,7 @@ def _parse(content: dict[str, Any], arrays: dict[str, np.ndarray], generator: Ge
         [torch.from_numpy(each)[None].to(weight) for each in _finite(arrays[name])] for name in ("codes", "backgrounds")
     )
     photos = _photos(content["wholes"], arrays)
-    _check(0 < len(content["steps"]) <= MAX_STEPS + MAX_PINS)
+    _check(0 < len(content["steps"]) <= MAX_STEPS + MAX_PINS + 1)
     _check(all(each.shape[1:] == (config.num_codes, config.latent_dim) for each in codes))
     _check(all(each.image.dtype == np.uint8 and each.image.shape == (*config.image_size, 3) for each in photos))
     _check(all(each.shape == (1, config.feature_channels, *config.coarse_size) for each in backgrounds))
@@ -142,7 +143,8 @@ def _parse(content: dict[str, Any], arrays: dict[str, np.ndarray], generator: Ge
     locked = frozenset(map(_index, content["locked"]))
     _check(len(history) <= MAX_STEPS and len(pins) <= MAX_PINS)
     _check(_index(content["position"]) < len(history) and all(part < config.num_classes for part in locked))
-    return Session(history, content["position"], pins, locked)
+    other = content.get("other")  # earlier files have none
+    return Session(history, content["position"], pins, locked, None if other is None else steps[_index(other)])
 
 
 def _slider_state(fields: Any) -> SliderState | None:

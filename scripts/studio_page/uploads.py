@@ -29,7 +29,7 @@ from editing.encoder import Encoder, encode
 from editing.inversion import ProgressCallback, Target, invert
 from editing.inversion_config import InversionConfig
 from editing.photos import PHOTO_SUFFIXES, crop_photo, place, read_photo, read_record
-from editing.quality import problems
+from editing.quality import ReconstructionQuality, problems
 from editing.reconstruction import guide, measure
 from metrics.perceptual import EfficientNetDistance, guiding_distance
 from metrics.segmenter import Segmenter
@@ -123,7 +123,7 @@ class Uploads:
             name, suffix = path.name, path.suffix.lower()
             if suffix == SESSION_SUFFIX:
                 opened = unpack(path, self.model.generator)
-                yield Finished(name, lambda session: session.join(opened))
+                yield Finished(f"opened {name}: {opened.summary}", lambda session: session.join(opened))
             elif suffix in CODE_FILES:
                 codes = load_codes(path, self.model.config)
                 advice = f"the file holds {len(codes)} codes; only the first was opened" if len(codes) > 1 else ""
@@ -142,15 +142,12 @@ class Uploads:
         _check_type(path, UPLOAD_SUFFIXES)
         resolution = self.model.config.resolution
         record = read_record(path, None, self.model.classes)
-        size = (record.image.height, record.image.width)
-        faces = face_detection.find_faces(record.image) if face_detection.is_available() else []
-        square = place(size, faces, self.frame, resolution, self.crop).square
-        if square is None:
-            image = crop_photo(record, path, resolution, self.crop).image
-            square = Square(size[1] / 2, size[0] / 2, min(cropped_size(size, resolution, self.crop)), 0.0)
-        else:
+        if square := self._square_of_face(record.image):
             image = np.asarray(cut(record.image, square, resolution))
-        scale = min(1.0, MAX_WHOLE / max(size))
+        else:
+            image = crop_photo(record, path, resolution, self.crop).image
+            square = self._center(record.image)
+        scale = min(1.0, MAX_WHOLE / max(record.image.size))
         width, height = (max(1, round(scale * side)) for side in record.image.size)
         whole = record.image.resize((width, height), PIL.Image.Resampling.LANCZOS)
         stream = io.BytesIO()
@@ -158,17 +155,27 @@ class Uploads:
         x, y, side, angle = square
         return Photo(image, stream.getvalue(), (scale * x, scale * y, scale * side, angle))
 
+    def _square_of_face(self, image: PIL.Image.Image) -> Square | None:
+        """Return the square around the largest face, or None if there is no face or it is in place."""
+        faces = face_detection.find_faces(image) if face_detection.is_available() else []
+        return place((image.height, image.width), faces, self.frame, self.model.config.resolution, self.crop).square
+
+    def _center(self, image: PIL.Image.Image) -> Square:
+        sides = cropped_size((image.height, image.width), self.model.config.resolution, self.crop)
+        return Square(image.width / 2, image.height / 2, min(sides), 0.0)
+
+    def automatic_square(self, name: str, photo: Photo) -> Square:
+        """Return the crop that `open` chooses, in pixels of `photo.whole`; raise EditError if the photo is damaged."""
+        whole = _read_whole(name, photo)
+        return self._square_of_face(whole) or self._center(whole)
+
     def recrop(self, name: str, photo: Photo, square: Sequence[float]) -> Iterator[Waiting | Preview | Finished]:
         """Invert another part of a photo; `square` is a `Square` in pixels of `photo.whole`.
 
         Raises:
-            EditError: if the square cannot be cut from the photo.
+            EditError: if the photo is damaged, or the square cannot be cut from it.
         """
-        try:
-            whole = open_image(io.BytesIO(photo.whole)).convert("RGB")
-        except Exception:  # of any type, if a session file was damaged
-            raise EditError(f"the photo of {name} is damaged: open the photo again") from None
-        image = np.asarray(cut(whole, Square(*square), self.model.config.resolution))
+        image = np.asarray(cut(_read_whole(name, photo), Square(*square), self.model.config.resolution))
         yield from self._invert(name, photo._replace(image=image, square=tuple(square)))
 
     def _invert(self, name: str, photo: Photo) -> Iterator[Waiting | Preview | Finished]:
@@ -188,9 +195,19 @@ class Uploads:
         codes = yield from self.turns.run(optimize, preview)
         labels = self.segmenter.labels(photo.image) if self.segmenter else None
         _, quality = measure(generator, codes, Resized(photo.image, labels))
-        found = problems(quality, self.model.classes.names)
-        advice = f"The reconstruction is poor ({', '.join(found)}): move the crop." if found else ""
-        yield Finished(name, lambda session: session.open(name, codes, photo), advice)
+        yield Finished(name, lambda session: session.open(name, codes, photo), self._advice(quality))
+
+    def _advice(self, quality: ReconstructionQuality) -> str:
+        """Return what is poor about a reconstruction, and what to do; or an empty text."""
+        names, missing = self.model.classes.names, self.model.missing
+        never = [part for part in quality.parts.lost if names[part] in missing]
+        sentences = []
+        if found := problems(quality, names, never=never):
+            remedy = "if its crop does not show the face upright and whole, move it, or choose Automatic"
+            sentences.append(f"The reconstruction is poor ({', '.join(found)}): {remedy}.")
+        if never:
+            sentences.append(f"This model never generates: {', '.join(names[part] for part in never)}.")
+        return " ".join(sentences)
 
     def open_background(self, uploaded: UploadedFile, step: EditStep) -> Iterator[Waiting | Preview | Finished]:
         """Reconstruct a photo as the background of an edit step: yield previews, then the result.
@@ -227,6 +244,13 @@ class Uploads:
         """Return an image, uint8 [H, W, 3], as floats [1, 3, H, W] in [-1, 1] on the generator's device."""
         batch = images_to_float(torch.tensor(image).permute(2, 0, 1)[None])
         return batch.to(self.model.generator.compositing.weight.device)
+
+
+def _read_whole(name: str, photo: Photo) -> PIL.Image.Image:
+    try:
+        return open_image(io.BytesIO(photo.whole)).convert("RGB")
+    except Exception:  # of any type, if a session file was damaged
+        raise EditError(f"the photo of {name} is damaged: open the photo again") from None
 
 
 def _check_type(path: Path, suffixes: Sequence[str]) -> None:

@@ -69,6 +69,9 @@ def test_reloading_and_going_back_lose_nothing(page, address, model, tmp_path):
 
 def test_a_new_session_keeps_pinned_steps(page):
     edit(page)
+    page.click("#studio-new")  # the question is answered with no
+    assert page.locator(STEPS).count() == 3
+    page.once("dialog", lambda dialog: dialog.accept())
     page.click("#studio-new")
     wait_for_status(page, "^face 0$")
     assert (page.locator(STEPS).count(), page.locator("[data-pin]").count()) == (1, 1)

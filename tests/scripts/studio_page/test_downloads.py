@@ -40,6 +40,8 @@ def test_names_tell_what_the_files_are(model, session):
     assert names["Image"] == "face-0_hair-from-face-5_image.png"
     assert (names["Session"], names["Layers (ORA)"]) == ("face-0_hair-from-face-5.ssgan", "face-0_hair-from-face-5.ora")
     assert make_download("Mask", "1x", model, session).name == "face-0_mask.png"
+    assert make_download("Mask", "4x, pixels", model, session).name == "face-0_4x_mask.png"
+    assert make_download("Codes", "4x, pixels", model, session).name == "face-0_codes.npy"
     opened = session.open("../me & you.jpg", session.current.codes)
     assert make_download("Image", "1x", model, opened).name == "me-you_image.png"
 

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from datasets.labels import ClassTable
+from editing.controls import Control
 from editing.generation import Scene, generate
 from editing.mixing import code_index, parse_parts
 from models.coordinates import foreground_coordinates
-from scripts.studio_page.model import EVERYTHING, MAX_SEED, NUM_DIRECTIONS, CodeSelection
+from scripts.studio_page.model import EVERYTHING, MAX_SEED, NUM_DIRECTIONS, CodeSelection, StudioModel
 from scripts.studio_page.session import Placement, Session
-from tests.editing.tiny import CONFIG, NAMES
+from tests.editing.tiny import CLASSES, CONFIG, NAMES, tiny_generator
 from utils.errors import EditError
 
 HAIR = CodeSelection("hair", "both")
@@ -56,6 +58,18 @@ def test_blending_interpolates(model, session):
     assert model.blend_amount(session, HAIR, 5) == 0
 
 
+def test_parts_are_taken_from_another_step(model, session):
+    friend = model.open(session, 7)
+    source, back = friend.current, friend.undo()
+    taken = model.copy(back, HAIR, source)
+    assert taken.current.name == "hair: from face 7"
+    assert torch.equal(taken.current.codes, model.copy(back, HAIR, 7).current.codes)
+    half = model.blend(back, HAIR, source, 0.5)
+    assert (model.blend_amount(half, HAIR, source), model.blend_amount(half, HAIR, back.current)) == (0.5, 0)
+    assert model.open(back, source).current is source
+    np.testing.assert_array_equal(model.image_of(source), model.image_of(7))
+
+
 def test_sliders_keep_their_positions(model, session):
     slid = model.move_along(model.move_along(session, HAIR, (1.0, 0.0, 0.0)), HAIR, (1.0, 0.5, 0.0))
     assert len(slid.steps) == 2
@@ -66,11 +80,34 @@ def test_sliders_keep_their_positions(model, session):
     assert torch.equal(back.current.codes, session.current.codes)
 
 
+def test_controls_of_one_part_stay_when_those_of_another_move(session):
+    def control(name, part):
+        index = code_index(CONFIG, parse_parts(NAMES[part], NAMES))
+        return Control(name, part, index, torch.full((len(index), CONFIG.latent_dim), 0.1), -1.0, 2.0, "")
+
+    controls = [control("face width", 1), control("hair length", 2), control("hair volume", 2)]
+    model = StudioModel(tiny_generator(), ClassTable.from_dict(CLASSES), controls)
+    long = model.move_controls(session, NAMES[2], (0.5, 0.0))
+    wide = model.move_controls(long, EVERYTHING, (1.0, 0.5, 0.0))
+    assert len(wide.steps) == 2
+    assert (model.amounts(wide, NAMES[2]), model.amounts(wide, EVERYTHING)) == ((0.5, 0.0), (1.0, 0.5, 0.0))
+    codes = session.current.codes.clone()
+    codes[:, controls[0].index] += 0.2
+    codes[:, controls[1].index] += 0.1
+    torch.testing.assert_close(wide.current.codes, codes)
+    assert wide.current.name == "face width +1.00, hair length +0.50"
+    locked = model.lock(wide, NAMES[1])
+    assert model.amounts(model.move_controls(locked, NAMES[2], (0.0, 0.0)), EVERYTHING) == (1.0, 0.0, 0.0)
+    with pytest.raises(EditError, match=f"{NAMES[1]} is locked: unlock it to change it"):
+        model.move_controls(locked, NAMES[1], (0.5,))
+
+
 def test_locked_parts_keep_their_codes(model, session):
     locked = model.lock(session, "hair")
     everything = CodeSelection(EVERYTHING, "both")
     for edited in (model.resample(locked, everything, 5), model.move_along(locked, everything, (1.0, 0.0, 0.0))):
         assert moved(session, edited) == set(range(CONFIG.num_codes)) - vectors(2)
+        assert edited.current.name.startswith("whole face but hair: ")
     with pytest.raises(EditError, match="hair is locked: unlock it to change it"):
         model.resample(locked, HAIR, 5)
     assert moved(session, model.resample(model.lock(locked, "hair"), HAIR, 5)) == vectors(2)

@@ -189,6 +189,9 @@ def test_another_session_is_appended(session):
     joined = session.edit("two", plus(2)).edit("three", plus(3)).undo().join(other)
     assert names(joined) == ["face 0", "two", "face 7", "one"]
     assert (joined.current.name, joined.locked, len(joined.pins)) == ("face 7", {0}, 1)
+    assert session.join(replace(other, other=session.current)).other is session.current
+    assert len(joined.join(other).pins) == 1
+    assert len(joined.join(Session.begin("b", torch.full((1, 8, 4), 1.0), PARTS).pin()).pins) == 2
     long = session
     for count in range(MAX_STEPS):
         long = long.edit(str(count), plus(1))

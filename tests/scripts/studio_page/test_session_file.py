@@ -26,7 +26,7 @@ def full(model: StudioModel, session: Session) -> Session:
     opened = session.open("anna.png", model.codes(3), photo).pin()
     blended = model.blend(model.toggle(opened, "hair"), CodeSelection("background", "shape"), 5, 0.3)
     behind = blended.edit("background: b.png", lambda step: replace(step, background=features))
-    return model.place(behind, Placement(0.6, 0.1, -0.2)).undo().lock(1)
+    return replace(model.place(behind, Placement(0.6, 0.1, -0.2)).undo().lock(1), other=opened.current)
 
 
 def test_everything_comes_back(model, full, tmp_path):
@@ -35,6 +35,7 @@ def test_everything_comes_back(model, full, tmp_path):
     back = unpack(path, model.generator)
     assert (back.position, back.locked, len(back.pins)) == (full.position, full.locked, 1)
     assert back.pins[0] is back.steps[1]
+    assert back.other is back.steps[1]
     for one, other in zip(full.steps, back.steps, strict=True):
         assert (one.name, one.shown, one.placement) == (other.name, other.shown, other.placement)
         assert (one.is_original, one.slider_state) == (other.is_original, other.slider_state)
@@ -47,6 +48,15 @@ def test_everything_comes_back(model, full, tmp_path):
             assert one.photo[1:] == other.photo[1:]
     assert back.steps[1].photo is back.steps[2].photo  # stored once
     assert pack(back, model.generator) == pack(full, model.generator)
+
+
+def test_the_other_face_is_kept_when_it_is_no_step(model, session, tmp_path):
+    alone = replace(session, other=model.begin(9).current)
+    path = tmp_path / "a.ssgan"
+    path.write_bytes(pack(alone, model.generator))
+    back = unpack(path, model.generator)
+    assert len(back.steps) == 1
+    assert torch.equal(back.other.codes, alone.other.codes)
 
 
 def test_a_session_of_another_model_is_refused(model, full, tmp_path):

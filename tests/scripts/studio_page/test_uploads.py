@@ -19,13 +19,14 @@ from editing.codes import save_codes
 from editing.encoder import encode
 from editing.generation import generate
 from editing.inversion import Target
+from editing.quality import PartErrors, ReconstructionQuality
 from scripts.studio_page import turns, uploads
 from scripts.studio_page.model import CodeSelection, StudioModel
 from scripts.studio_page.session import Placement
 from scripts.studio_page.turns import Finished, Preview
 from scripts.studio_page.uploads import UploadedFile, Uploads
 from tests.editing.test_encoder import random_encoder
-from tests.editing.tiny import CONFIG
+from tests.editing.tiny import CONFIG, NAMES
 from utils.errors import EditError
 from utils.images import save_png
 
@@ -190,6 +191,7 @@ def test_a_photo_is_cut_around_its_face(model, invertible, session, tmp_path, mo
     assert photo.square == pytest.approx(square_for(face, invertible.frame))
     with Image.open(io.BytesIO(photo.whole)) as whole:
         assert whole.size == (164, 144)
+    assert invertible.automatic_square("anna.png", photo) == pytest.approx(photo.square)
     center = (82.0, 72.0, 100.0, 10.0)
     *_, moved = invertible.recrop("anna.png", photo, center)
     again = moved.apply(result.apply(session))
@@ -198,6 +200,17 @@ def test_a_photo_is_cut_around_its_face(model, invertible, session, tmp_path, mo
     assert not np.array_equal(again.current.photo.image, photo.image)
     with pytest.raises(EditError, match=r"^the photo of anna.png is damaged: open the photo again$"):
         list(invertible.recrop("anna.png", photo._replace(whole=b"hello"), center))
+
+
+def test_advice_tells_classes_never_generated_from_parts_that_are_lost(invertible, monkeypatch):
+    quality = ReconstructionQuality(0.0, parts=PartErrors({}, (2, 3), {2: 0.1, 3: 0.1}))
+    monkeypatch.setattr(invertible.model, "missing", {NAMES[3]: "never"})
+    advice = invertible._advice(quality)
+    assert f"poor (lost {NAMES[2]})" in advice
+    assert advice.endswith(f"This model never generates: {NAMES[3]}.")
+    monkeypatch.setattr(invertible.model, "missing", {})
+    assert f"poor (lost {NAMES[2]}, {NAMES[3]})" in invertible._advice(quality)
+    assert invertible._advice(ReconstructionQuality(0.0)) == ""
 
 
 def test_a_photo_of_extreme_shape(invertible, tmp_path):
