@@ -57,6 +57,12 @@ def place_of(page: Any, x: float, y: float, panel: str = "mask") -> tuple[float,
     return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
 
+def center_of(element: Any, right: float = 0.0) -> tuple[float, float]:
+    """Return the position on the screen of a point that is some pixels right of an element's centre."""
+    box = element.bounding_box()
+    return box["x"] + box["width"] / 2 + right, box["y"] + box["height"] / 2
+
+
 def saved(page: Any, name: str, folder: Path) -> Path:
     with page.expect_download() as download:
         page.get_by_role("button", name=name, exact=True).click()

@@ -147,6 +147,25 @@ def test_copying_from_another_face(page, model):
     wait_for_status(page, "random")
 
 
+def test_parts_are_taken_from_an_image_of_the_session(page):
+    choose(page, "cloth")
+    pick(page, "texture")
+    page.click("#studio-open-seed")
+    wait_for_status(page, "^face 1$")
+    page.click("#studio-use-current")
+    page.wait_for_function("document.querySelector('#studio-seed input').value === ''")
+    page.click("#studio-undo")
+    wait_for_status(page, "^face 0$")
+    assert page.locator(".studio-source").get_attribute("alt") == "face 1"
+    page.click("#studio-copy")
+    wait_for_status(page, "^cloth colour: from face 1$")
+    page.fill("#studio-seed input", "7")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".studio-source[alt='face 7']")
+    page.click("#studio-copy")
+    wait_for_status(page, "^cloth colour: from face 7$")
+
+
 def test_parts_are_locked(page):
     choose(page, "hair")
     page.click("#studio-lock")
@@ -173,6 +192,9 @@ def test_variations(page):
     page.locator(".studio-variations button").nth(3).click()
     wait_for_status(page, "^hair: from face")
     assert image_uris(page)[0] != first[0]
+    assert page.locator(".studio-variations button").count() == 8  # another one may be better
+    page.click("#studio-undo")
+    page.wait_for_selector(".studio-variations", state="detached")
 
 
 def test_saved_files_hold_the_image_displayed(page, model, tmp_path):

@@ -47,7 +47,7 @@ def test_a_stroke_moves_the_image(page, model, tmp_path):
     first = image_uris(page)
     use(page, "brush")
     page.fill("#studio-brush", "6")
-    paint(page, (0.26, 0.4), (0.26, 0.7))
+    paint(page, (0.7, 0.4), (0.7, 0.7))  # below the hair
     painted = ids_on_canvas(page, model)
     wait_for_status(page, FOLLOWED)
     page.wait_for_selector("#studio-canvas", state="detached")
@@ -93,9 +93,10 @@ def test_eraser_fill_and_drag(page, model):
 def test_strokes_while_the_model_follows_are_not_lost(page):
     choose(page, "hair")
     use(page, "brush")
-    paint(page, (0.2, 0.4), (0.2, 0.5))
+    page.fill("#studio-brush", "6")
+    paint(page, (0.7, 0.4), (0.7, 0.7))
     wait_for_status(page, "^(Following|In the queue)")
-    paint(page, (0.8, 0.4), (0.8, 0.6))
+    paint(page, (0.26, 0.2), (0.26, 0.5))
     page.wait_for_function(f"document.querySelectorAll('{STEPS}').length === 3")
     wait_for_status(page, FOLLOWED)
     page.wait_for_selector("#studio-canvas", state="detached")
@@ -115,7 +116,8 @@ def test_painting_by_touch_on_a_phone(visit):
     use(page, "brush")
     page.locator("#studio-view").scroll_into_view_if_needed()
     scrolled = page.evaluate("scrollY")
-    x, y = place_of(page, 0.2, 0.5)
+    page.fill("#studio-brush", "6")
+    x, y = place_of(page, 0.7, 0.45)
     client = page.context.new_cdp_session(page)
     client.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
     for step in range(1, 6):

@@ -44,7 +44,7 @@ def test_a_session_is_saved_and_opened(page, visit, tmp_path):
     assert path.name == "face-0_hair-off.ssgan"
     other = visit()
     other.set_input_files(OPEN, path)
-    wait_for_status(other, "^hair: off$")
+    wait_for_status(other, "^opened face-0_hair-off.ssgan: 3 steps, 1 pinned; hair: off$")
     assert image_uris(other) == images
     assert (other.locator(STEPS).count(), other.locator("[data-pin]").count()) == (3, 1)
     other.click("[data-pin]")

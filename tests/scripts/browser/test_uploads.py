@@ -15,6 +15,7 @@ from tests.scripts.browser.pages import (
     STATUS,
     TOAST,
     WARNING,
+    center_of,
     choose,
     image_uris,
     saved,
@@ -93,6 +94,31 @@ def test_uploaded_photos_are_inverted(page, model, uploads_folder, tmp_path):
     [sample] = generate(model.generator, codes)
     image = np.asarray(Image.open(saved(page, "Image", tmp_path))).astype(int)
     assert np.abs(image - sample.image).max() <= 1
+
+
+def test_the_crop_of_a_photo_is_moved(page, tmp_path):
+    save_png(draw_face(999, 3, 80)[0], tmp_path / "anna.png")
+    page.set_input_files(OPEN, tmp_path / "anna.png")
+    wait_for_status(page, opened("anna.png"))
+    first = image_uris(page)
+    page.click("#studio-move-crop")
+    page.wait_for_selector("#studio-view", state="hidden")
+    crop = page.locator(".studio-crop")
+    automatic = crop.get_attribute("data-x")
+    page.mouse.move(*center_of(page.locator(".studio-whole")))
+    page.mouse.down()
+    page.mouse.move(*center_of(page.locator(".studio-whole"), right=40), steps=3)
+    page.mouse.up()
+    assert float(crop.get_attribute("data-x")) > float(automatic)
+    page.click("[data-action=automatic]")
+    assert float(crop.get_attribute("data-x")) == pytest.approx(float(automatic), abs=1)
+    crop.locator("[data-field=angle]").fill("30")
+    box = page.locator("[data-action=use]").bounding_box()
+    assert box["y"] + box["height"] <= 768
+    page.click("[data-action=use]")
+    page.wait_for_function("src => document.querySelector('#studio-view img.now').src !== src", arg=first[0])
+    wait_for_status(page, opened("anna.png"))
+    page.wait_for_selector("#studio-view", state="visible")
 
 
 def test_two_users_upload_the_same_file(visit, tmp_path):
