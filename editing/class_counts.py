@@ -16,6 +16,11 @@ class ClassCounts(NamedTuple):
     counts: tuple[int, ...]  # [K]
     samples: int
 
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Ids of the classes that occur in no sample."""
+        return tuple(id_ for id_, count in enumerate(self.counts) if not count)
+
     def reason_missing(self, id_: int, name: str) -> str:
         """Return "" for a class that occurs; for others, why they cannot be edited, beginning with their name."""
         if self.counts[id_]:

@@ -88,6 +88,7 @@ class Alignment(NamedTuple):
 
     square: Square | None  # None: the photo is cropped like the training data
     reason: str
+    in_place: bool = False  # True if that crop has the face where the model's images have it
 
 
 def place(
@@ -111,7 +112,7 @@ def place(
     away = deviation(square, Square(size[1] / 2, size[0] / 2, min(cropped), 0.0))
     is_refused = crop == "error" and cropped != size
     if away <= TOLERANCE * frame.spread and not is_refused and not always:
-        return Alignment(None, f"its face is in place (off by {away:.0%} of the image), so it is not aligned")
+        return Alignment(None, f"its face is in place (off by {away:.0%} of the image), so it is not aligned", True)
     others = f"; the largest of {len(faces)} faces" if len(faces) > 1 else ""
     return Alignment(square, describe(square, resolution) + others)
 

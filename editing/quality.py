@@ -1,18 +1,17 @@
-"""Quality of reconstructions: errors of image, mask and part colours, lost parts, advice, and a table.
+"""Quality of reconstructions: errors of image, mask and part colours, lost parts, and advice.
 
 Shapes: K classes, H x W images.
 """
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from editing.inversion import psnr
 from editing.inversion_config import InversionConfig
-from utils.errors import printable
+from utils.components import components
 
 # Beyond these thresholds, `problems` calls a reconstruction poor. PSNR and distance separate two groups of images,
 # inverted in W+ in 100 steps with the bundled model. Ten held-out faces, guided by masks or a segmenter, reach a PSNR
@@ -25,6 +24,7 @@ POOR_MIOU = 0.4
 POOR_COLOR = 30.0  # grey levels, for parts of at least LARGE_PART
 LARGE_PART = 0.05  # share of the image
 SMALL_PART = 0.003  # share of the image below which a part is not measured: neither its colour nor whether it is lost
+SPECK = 0.001  # share of the image below which connected pixels of a part are specks, such as a segmenter predicts
 LOST_SHARE = 0.1  # a part is lost if less than this share of its area is left
 
 
@@ -76,9 +76,11 @@ def pixel_mse(image: np.ndarray, photo: np.ndarray) -> float:
 def part_errors(image: np.ndarray, labels: np.ndarray, photo: np.ndarray, photo_labels: np.ndarray) -> PartErrors:
     """Compare a reconstruction with its photo part by part: images uint8 [H, W, 3], class ids uint8 [H, W].
 
-    Colours are compared over the part's area in the photo.
+    Colours are compared over the part's area in the photo. Only parts that cover SMALL_PART without specks can be lost.
     """
     difference = image.astype(np.float64) - photo
+    found = components(photo_labels)
+    solid = np.bincount(found.classes, np.where(found.areas >= SPECK * photo_labels.size, found.areas, 0), 256)
     colors, lost, areas = {}, [], {}
     for part in map(int, np.unique(photo_labels)):
         inside = photo_labels == part
@@ -86,7 +88,8 @@ def part_errors(image: np.ndarray, labels: np.ndarray, photo: np.ndarray, photo_
             continue
         areas[part] = area
         colors[part] = float(np.abs(difference[inside].mean(0)).mean())
-        if (labels == part).mean() < LOST_SHARE * area:
+        is_solid = solid[part] >= SMALL_PART * photo_labels.size
+        if is_solid and (labels == part).mean() < LOST_SHARE * area:
             lost.append(part)
     return PartErrors(colors, tuple(lost), areas)
 
@@ -115,61 +118,21 @@ def problems(
     return found
 
 
-def advice(found: Sequence[str], inversion: InversionConfig, *, guided: bool, tuned: bool) -> str | None:
+def advice(found: Sequence[str], inversion: InversionConfig, *, guided: bool, tuned: bool, aligned: bool) -> str | None:
     """Return the `problems` of a reconstruction and which options to try, or None if there are no problems.
 
-    `inversion`, `guided` (by masks) and `tuned` say which options were in use; these are not suggested again.
+    `inversion`, `guided` (by masks), `tuned` and `aligned` say what was done; it is not suggested again.
     """
     steps = InversionConfig().steps
     remedies = (
         (f"--steps {steps}", inversion.steps < steps),
-        ("an image aligned and cropped like the model's own samples", True),
+        ("an image aligned and cropped like the model's own samples", not aligned),
         ("--space wplus", inversion.space == "w"),
         ("--masks or --segmenter", not guided),
         ("--tune 300", not tuned),
     )
     untried = [remedy for remedy, is_untried in remedies if is_untried]
-    return f"poor reconstruction ({', '.join(found)}): try {', '.join(untried)}" if found else None
-
-
-def mean_quality(entries: Sequence[Mapping[str, Any]], perceptual: str) -> dict[str, Any]:
-    """Return the means of the report's entries, and how many images have lost each class.
-
-    An image counts for a number that it has, and for the colour error of a class that covers at least SMALL_PART of it.
-    """
-    means: dict[str, Any] = {}
-    for key in ("mse", "psnr", perceptual, "miou", "seconds"):
-        values = [entry[key] for entry in entries if entry.get(key) is not None]
-        means[key] = sum(values) / len(values) if values else None
-    errors = defaultdict(list)
-    for entry in entries:
-        for name, error in (entry["color_errors"] or {}).items():
-            errors[name].append(error)
-    labelled = [entry for entry in entries if entry["lost"] is not None]
-    means["color_errors"] = {name: sum(values) / len(values) for name, values in errors.items()} if labelled else None
-    means["lost"] = dict(Counter(name for entry in labelled for name in entry["lost"])) if labelled else None
-    return means
-
-
-def quality_table(entries: Sequence[Mapping[str, Any]], perceptual: str) -> str:
-    """Return the report's entries as a text table; a tuned photo has another row for its quality before tuning.
-
-    "color" is the mean of the colour errors of an image's parts, "lost" the number of its parts that are lost.
-    """
-    rows = []
-    for entry in entries:
-        name = printable(entry["name"])
-        if entry["before_tuning"]:
-            rows.append({**entry["before_tuning"], "name": f"{name} untuned", "seconds": None})
-        rows.append({**entry, "name": name})
-    digits = {"mse": 4, "psnr": 2, perceptual: 3, "miou": 3, "color": 1, "lost": 0, "seconds": 1}
-    for row in rows:
-        errors, lost = row["color_errors"], row["lost"]
-        row["color"] = sum(errors.values()) / len(errors) if errors else None
-        row["lost"] = lost if lost is None else len(lost)
-    width = max(len("image"), *(len(row["name"]) for row in rows))
-    lines = ["  ".join([f"{'image':<{width}}", *(f"{name:>9}" for name in digits)])]
-    for row in rows:
-        numbers = ("-" if row[name] is None else f"{row[name]:.{places}f}" for name, places in digits.items())
-        lines.append("  ".join([f"{row['name']:<{width}}", *(f"{number:>9}" for number in numbers)]))
-    return "\n".join(lines)
+    if not found:
+        return None
+    remedy = f"try {', '.join(untried)}" if untried else "the model cannot imitate this image better"
+    return f"poor reconstruction ({', '.join(found)}): {remedy}"

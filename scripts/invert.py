@@ -83,9 +83,9 @@ from editing.alignment import FFHQ, Frame, frame_of
 from editing.encoder import Encoder, encode, load_encoder
 from editing.image_grids import check_grid_size
 from editing.inversion import Progress, Target
+from editing.inversion_report import mean_quality, missing_classes, quality_table, report_entry
 from editing.loading import build_model, checkpoint_or_bundled, limit_threads
 from editing.photos import Alignment, crop_photo, cut_photo, find_images, find_masks, place, read_record, training_crop
-from editing.quality import advice, mean_quality, problems, quality_table
 from editing.reconstruction import (
     COLUMNS,
     GRID,
@@ -155,13 +155,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     for path, alignment in zip(args.images, alignments, strict=True):
         if alignment.reason:
             print(f"{printable(path.name)}: {alignment.reason}", flush=True)
-    results, entries = [], []
-    inverted = in_batches(photos, generator, method, args.batch_size)
-    for path, (square, _), result in zip(args.images, alignments, inverted, strict=True):
+    results = []
+    for path, result in zip(args.images, in_batches(photos, generator, method, args.batch_size), strict=True):
         write_outputs(result, args.output / path.stem, classes, trained_on)
         results.append(result)
-        quality = report_entry(path, result, reported.name, method.inversion, classes, chosen_guide(args))
-        entries.append({**quality, "square": square and square._asdict()})
+    is_guided = chosen_guide(args) in ("masks", "segmenter")
+    never = missing_classes(results, generator, classes.names)
+    describe = partial(report_entry, reported.name, method.inversion, classes.names, never, is_guided)
+    entries = [describe(*each) for each in zip(args.images, results, alignments, strict=True)]
 
     report = {
         "init": args.init,
@@ -177,8 +178,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "mean": mean_quality(entries, reported.name),
         "images": entries,
     }
-    with replacing(args.output / REPORT) as partial:
-        partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    with replacing(args.output / REPORT) as unfinished:
+        unfinished.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     save_png(inversion_grid(results, classes.palette()), args.output / GRID)
     print(quality_table(entries, reported.name))
     if not (args.masks or args.segmenter):
@@ -330,22 +331,6 @@ def in_batches(
         except torch.OutOfMemoryError:
             remedy = f"choose a --batch-size below {batch_size}" if batch_size > 1 else "choose another --device"
             raise EditError(f"the device ran out of memory: {remedy}") from None
-
-
-def report_entry(
-    path: Path, result: Reconstruction, perceptual: str, inversion: InversionConfig, classes: ClassTable, guide: str
-) -> dict[str, Any]:
-    """Return the entry for a photo in report.json."""
-    before, names = result.untuned_quality, classes.names
-    found, is_guided = problems(result.quality, names, perceptual), guide in ("masks", "segmenter")
-    return {
-        "name": path.stem,
-        "source": str(path),
-        **result.quality.to_dict(perceptual, names),
-        "seconds": round(result.seconds, 2),
-        "before_tuning": before and before.to_dict(perceptual, names),
-        "advice": advice(found, inversion, guided=is_guided, tuned=before is not None),
-    }
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ class Handlers:
             try:
                 updates = self._updates(form._replace(session=edit(form)))
             except UserError as error:
-                return self._warn(error)
+                return {**self._updates(form), **self._warn(error)}  # sliders go back to their values
             return {component: update for component, update in updates.items() if component not in keep}
 
         return handler
@@ -248,7 +248,7 @@ class Handlers:
             layout.crop: "",
             layout.history: markup.history(model, session),
             layout.variations: "",
-            layout.status: markup.status(session.current.name, model.missing.get(part, "")),
+            layout.status: markup.status(session.current.name, model.reason_missing(session, part)),
             layout.undo: gr.update(interactive=session.can_undo),
             layout.redo: gr.update(interactive=session.can_redo),
             layout.pin: "Unpin" if session.is_pinned else "Pin",

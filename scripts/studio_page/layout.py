@@ -72,7 +72,7 @@ class PageLayout:
         choices = []
         for name in model.part_names:
             states = ["off"] * (not model.is_shown(session, name)) + ["locked"] * model.is_locked(session, name)
-            states += ["never"] * (name in model.missing)
+            states += ["never"] * bool(model.reason_missing(session, name))
             choices.append((f"{part_label(name)} ({', '.join(states)})" if states else part_label(name), name))
         return choices
 
@@ -92,6 +92,7 @@ class PageLayout:
         with gr.Row(elem_id="studio-now"):
             self.status = gr.HTML(markup.status(session.current.name), elem_id="studio-status", apply_default_css=False)
             self.stop = gr.Button("Cancel", size="sm", visible=False, elem_id="studio-stop")
+        self.variations = gr.HTML("", elem_id="studio-variations", **html)
 
     def _add_choice(self, session: Session) -> None:
         with gr.Row(elem_id="studio-choice"):
@@ -137,7 +138,6 @@ class PageLayout:
                     "Edit this face instead", size="sm", min_width=90, elem_id="studio-open-seed"
                 )
             self.vary = gr.Button("Show 8 variations", size="sm", elem_id="studio-vary")
-            self.variations = gr.HTML("", elem_id="studio-variations", **self.html)
 
     def _add_scene_tools(self) -> None:
         with gr.Column(elem_id="studio-scene", elem_classes="studio-card"):

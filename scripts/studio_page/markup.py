@@ -111,7 +111,7 @@ def paint_tools() -> str:
     layers = "".join(f'<option value="{name}">{label}</option>' for name, label in LAYERS.items())
     return (
         '<div id="studio-paint" role="radiogroup" aria-label="Tool on the mask">'
-        f'{tools}<label class="studio-size">Size '
+        f'{tools}<label class="studio-size">Brush size '
         '<input id="studio-brush" type="range" min="1" max="12" value="3"></label></div>'
         '<div id="studio-layers">'
         f'<label>Compare with <select id="studio-layer">{layers}</select></label>'

@@ -213,6 +213,12 @@ class StudioModel:
         """Return True for the name of a class that is locked."""
         return self.is_part(name) and self.classes.names.index(name) in session.locked
 
+    def reason_missing(self, session: Session, name: str) -> str:
+        """Return why a class cannot be edited; "" if samples or the current image show it, or if it is no class."""
+        reason = self.missing.get(name, "")
+        is_seen = reason and (self.generate(session.current).labels == self.classes.names.index(name)).any()
+        return "" if is_seen else reason
+
     def is_part(self, name: str) -> bool:
         """Return True for the name of a class, False for EVERYTHING and BASE."""
         return name in self.classes.names

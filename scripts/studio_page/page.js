@@ -170,6 +170,9 @@
     if (!confirm(QUESTION)) event.stopImmediatePropagation();
   }, true);
 
+  // ---- Leaving while an edit runs, which is then lost ----
+  window.addEventListener("beforeunload", (event) => find("#studio-stop")?.checkVisibility() && event.preventDefault());
+
   // ---- Start ----
   window.studioPanelsChanged = () => {
     showLayer();

@@ -150,6 +150,18 @@
     else clear();
   };
 
+  // A ring shows the size of the brush.
+  const ring = document.createElement("div");
+  ring.id = "studio-ring";
+  document.addEventListener("pointermove", (event) => {
+    const panel = ["brush", "eraser"].includes(tool()) && event.target.closest?.('[data-panel="mask"]');
+    if (!panel) return ring.remove();
+    const box = panel.querySelector("img.now").getBoundingClientRect();
+    const side = `${(find("#studio-brush").value / 64) * box.width}px`;
+    if (!ring.isConnected) document.body.append(ring);
+    Object.assign(ring.style, { left: `${event.clientX}px`, top: `${event.clientY}px`, width: side, height: side });
+  });
+
   // On touch screens, a stroke must not scroll the page; and a click at its end must not select a part.
   document.addEventListener("touchstart", (event) => isOnMask(event) && event.preventDefault(), { passive: false });
   document.addEventListener("click", (event) => isOnMask(event) && event.stopPropagation(), true);

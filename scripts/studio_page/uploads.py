@@ -203,10 +203,9 @@ class Uploads:
         never = [part for part in quality.parts.lost if names[part] in missing]
         sentences = []
         if found := problems(quality, names, never=never):
-            remedy = "if its crop does not show the face upright and whole, move it, or choose Automatic"
-            sentences.append(f"The reconstruction is poor ({', '.join(found)}): {remedy}.")
+            sentences.append(f"The reconstruction is poor ({', '.join(found)}). If its crop misses the face, move it.")
         if never:
-            sentences.append(f"This model never generates: {', '.join(names[part] for part in never)}.")
+            sentences.append(f"Samples of this model never show: {', '.join(names[part] for part in never)}.")
         return " ".join(sentences)
 
     def open_background(self, uploaded: UploadedFile, step: EditStep) -> Iterator[Waiting | Preview | Finished]:

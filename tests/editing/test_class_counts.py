@@ -14,5 +14,6 @@ def test_classes_that_are_never_generated_have_a_reason() -> None:
     with torch.no_grad():
         labels = generator(z, noise="const").segmentation.argmax(1).flatten(1)
     assert found.counts == tuple((labels == id_).any(1).sum().item() for id_ in range(4))
+    assert 3 in found.missing
     assert found.reason_missing(3, "hat") == "hat: this model never generates them, 0 of 10 samples"
     assert found.reason_missing(0, "background") == ""

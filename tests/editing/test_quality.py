@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from editing.inversion_config import InversionConfig
+from editing.inversion_report import mean_quality, quality_table
 from editing.quality import (
     LARGE_PART,
     POOR_COLOR,
@@ -13,11 +14,9 @@ from editing.quality import (
     PartErrors,
     ReconstructionQuality,
     advice,
-    mean_quality,
     part_errors,
     pixel_mse,
     problems,
-    quality_table,
 )
 
 NAMES = ("background", "skin", "hair")
@@ -32,8 +31,10 @@ def told(
     *,
     guided: bool = True,
     tuned: bool = False,
+    aligned: bool = False,
 ) -> str | None:
-    return advice(problems(quality, NAMES, perceptual), config, guided=guided, tuned=tuned)
+    found = problems(quality, NAMES, perceptual)
+    return advice(found, config, guided=guided, tuned=tuned, aligned=aligned)
 
 
 def test_psnr_follows_the_error() -> None:
@@ -93,6 +94,7 @@ def test_a_poor_fit_is_told_with_what_was_not_tried() -> None:
     assert tried is not None
     assert "--" not in tried
     assert "aligned and cropped" in tried
+    assert (told(poor, tuned=True, aligned=True) or "").endswith("): the model cannot imitate this image better")
 
 
 def test_wrong_colours_and_lost_parts_are_told() -> None:
@@ -101,6 +103,15 @@ def test_wrong_colours_and_lost_parts_are_told() -> None:
         f"color of hair wrong by {POOR_COLOR + 10:.0f} grey levels",
         "lost skin, hair",
     ]
+    assert problems(GOOD._replace(parts=parts), NAMES, never=(2,))[1:] == ["lost skin"]
+
+
+def test_specks_are_not_lost() -> None:
+    image, labels = np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.uint8)
+    photo_labels = labels.copy()
+    photo_labels[0, :30:2] = 1  # as many pixels as the next part, but none next to another
+    photo_labels[20:23, 20:25] = 2
+    assert part_errors(image, labels, image, photo_labels).lost == (2,)
 
 
 def test_few_steps_are_advised_against() -> None:
