@@ -41,6 +41,9 @@ def source_codes(source: str, generator: Generator) -> Tensor:
     """Return codes [N, D] or [N, M, D] from seeds such as "0-3,42", or from a file with an extension in CODE_FILES."""
     if source.lower().endswith(CODE_FILES):
         return load_codes(Path(source), generator.config).to(generator.compositing.weight)
+    if Path(source).suffix:
+        kinds = f"a file of codes ({', '.join(CODE_FILES)})"
+        raise EditError(f"{source} is no seed and not {kinds}; scripts.invert makes such a file from a photo")
     return seed_codes(generator, parse_seeds(source))
 
 

@@ -185,8 +185,8 @@ def _labels(out: GeneratorOutput) -> np.ndarray:
 def _evaluate(out: GeneratorOutput, codes: Tensor, aim: _Aim, config: RepaintConfig) -> _State:
     """Return the score of a step, with what it reached.
 
-    A part's gain is 0 at its IoU before and 1 at an IoU of 1, so that small strokes on large parts count. The score has
-    the mean gain, without the background, of parts weighted by the number of pixels they lost or gained.
+    The score has the gain in IoU as a share of the largest gain possible, so that small strokes on large parts count:
+    the sum over all touched parts but the background is 0 before, and 1 where all of them are as painted.
     """
     labels, changed = _labels(out), aim.labels != aim.painted
     touched = touched_parts(aim.labels, aim.painted)
@@ -194,9 +194,9 @@ def _evaluate(out: GeneratorOutput, codes: Tensor, aim: _Aim, config: RepaintCon
     after, before = (float_to_images(image.detach())[0].float().cpu().numpy() for image in (out.image, aim.image))
     kept = np.abs(after - before)[:, ~changed]  # [3, pixels]
     outside = float(kept.mean()) if kept.size else 0.0
-    counts = {part: int(((aim.labels == part) != (aim.painted == part)).sum()) for part in iou if part}
-    gains = sum(counts[part] * (iou[part] - old[part]) / (1 - old[part]) for part in counts)
-    score = gains / max(1, sum(counts.values())) - config.outside_cost * outside
+    possible = sum(1 - old[part] for part in iou if part)
+    gain = sum(iou[part] - old[part] for part in iou if part) / possible if possible else 0.0
+    score = gain - config.outside_cost * outside
     followed = float((labels == aim.painted)[changed].mean()) if changed.any() else 1.0
     return _State(score, Repainted(codes, labels, iou, followed, outside))
 

@@ -127,6 +127,11 @@ def test_a_file_of_codes_is_a_source(tmp_path: Path) -> None:
     assert torch.equal(source_codes(str(tmp_path / "codes.npz"), tiny_generator()), codes)
 
 
+def test_a_photo_is_no_source_of_codes() -> None:
+    with pytest.raises(EditError, match=r"^photos/anna.jpg is no seed and not a file of codes .* scripts.invert makes"):
+        source_codes("photos/anna.jpg", tiny_generator())
+
+
 def test_seeds_keep_the_order_written() -> None:
     assert parse_seeds("3, 0-2,42,0") == [3, 0, 1, 2, 42, 0]
 
