@@ -44,7 +44,7 @@ from utils.images import open_image
 IMAGE_SUFFIXES = tuple(sorted(PHOTO_SUFFIXES))
 UPLOAD_SUFFIXES = (SESSION_SUFFIX, *CODE_FILES, *IMAGE_SUFFIXES)
 MAX_UPLOAD_BYTES = 20 * 2**20
-MAX_WHOLE = 768  # pixels of the longer side of a photo that is kept, to move its crop
+MIN_WHOLE = 768  # a photo is kept, to move its crop, with a longer side of at least this many pixels if it has them
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,8 @@ class Uploads:
         else:
             image = crop_photo(record, path, resolution, self.crop).image
             square = self._center(record.image)
-        scale = min(1.0, MAX_WHOLE / max(record.image.size))
+        kept = max(MIN_WHOLE, 3 * max(self.model.config.image_size))  # of a third of it, a crop is sharp
+        scale = min(1.0, kept / max(record.image.size))
         width, height = (max(1, round(scale * side)) for side in record.image.size)
         whole = record.image.resize((width, height), PIL.Image.Resampling.LANCZOS)
         stream = io.BytesIO()
