@@ -42,8 +42,10 @@ def source_codes(source: str, generator: Generator) -> Tensor:
     if source.lower().endswith(CODE_FILES):
         return load_codes(Path(source), generator.config).to(generator.compositing.weight)
     if Path(source).suffix:
-        kinds = f"a file of codes ({', '.join(CODE_FILES)})"
-        raise EditError(f"{source} is no seed and not {kinds}; scripts.invert makes such a file from a photo")
+        kinds = ", ".join(CODE_FILES)
+        raise EditError(
+            f"{source} is neither a seed nor a file of codes ({kinds}); scripts.invert makes one of a photo"
+        )
     return seed_codes(generator, parse_seeds(source))
 
 

@@ -24,7 +24,9 @@ POOR_MIOU = 0.4
 POOR_COLOR = 30.0  # grey levels, for parts of at least LARGE_PART
 LARGE_PART = 0.05  # share of the image
 SMALL_PART = 0.003  # share of the image below which a part is not measured: neither its colour nor whether it is lost
-SPECK = 0.001  # share of the image below which connected pixels of a part are specks, such as a segmenter predicts
+MIN_COMPONENT = (
+    0.001  # share of the image below which connected pixels of a part are specks, such as a segmenter predicts
+)
 LOST_SHARE = 0.1  # a part is lost if less than this share of its area is left
 
 
@@ -80,7 +82,7 @@ def part_errors(image: np.ndarray, labels: np.ndarray, photo: np.ndarray, photo_
     """
     difference = image.astype(np.float64) - photo
     found = components(photo_labels)
-    solid = np.bincount(found.classes, np.where(found.areas >= SPECK * photo_labels.size, found.areas, 0), 256)
+    solid = np.bincount(found.classes, np.where(found.areas >= MIN_COMPONENT * photo_labels.size, found.areas, 0), 256)
     colors, lost, areas = {}, [], {}
     for part in map(int, np.unique(photo_labels)):
         inside = photo_labels == part

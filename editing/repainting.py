@@ -186,7 +186,8 @@ def _evaluate(out: GeneratorOutput, codes: Tensor, aim: _Aim, config: RepaintCon
     """Return the score of a step, with what it reached.
 
     The score has the gain in IoU as a share of the largest gain possible, so that small strokes on large parts count:
-    the sum over all touched parts but the background is 0 before, and 1 where all of them are as painted.
+    the sum over all touched parts but the background is 0 before, and 1 where all of them are as painted. If a part was
+    erased, the share of its pixels that have their new class counts.
     """
     labels, changed = _labels(out), aim.labels != aim.painted
     touched = touched_parts(aim.labels, aim.painted)
@@ -194,8 +195,12 @@ def _evaluate(out: GeneratorOutput, codes: Tensor, aim: _Aim, config: RepaintCon
     after, before = (float_to_images(image.detach())[0].float().cpu().numpy() for image in (out.image, aim.image))
     kept = np.abs(after - before)[:, ~changed]  # [3, pixels]
     outside = float(kept.mean()) if kept.size else 0.0
-    possible = sum(1 - old[part] for part in iou if part)
-    gain = sum(iou[part] - old[part] for part in iou if part) / possible if possible else 0.0
+    near, old = dict(iou), dict(old)
+    for part in {*touched} - {*np.unique(aim.painted).tolist()}:  # erased: its IoU is 0 as long as a pixel is left
+        erased = aim.labels == part
+        near[part], old[part] = float((labels == aim.painted)[erased].mean()), 0.0
+    possible = sum(1 - old[part] for part in touched if part)
+    gain = sum(near[part] - old[part] for part in touched if part) / possible if possible else 0.0
     score = gain - config.outside_cost * outside
     followed = float((labels == aim.painted)[changed].mean()) if changed.any() else 1.0
     return _State(score, Repainted(codes, labels, iou, followed, outside))

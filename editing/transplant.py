@@ -67,7 +67,7 @@ def transplant(
 ) -> Tensor:
     """Return W+ codes [N, M, D] of the faces of `codes` with one part, colours and shape, of the faces of `source`.
 
-    All other vectors may change, to compensate the change of the base codes. The background, and models
+    All vectors but `fixed` may change, to compensate for the change of the base codes. The background, and models
     without base codes, need no search. The samples of a batch do not affect each other.
 
     Args:

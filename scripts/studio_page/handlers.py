@@ -55,10 +55,15 @@ class Form(NamedTuple):
     @property
     def source(self) -> Source:
         """The face of the card "Another face"; raises EditError if none was chosen and the seed is empty."""
-        source = self.session.other or self.seed_field
+        source = self.session.other if self.seed_field is None else self.seed_field
         if source is None:
             raise EditError(f"the seed is empty: enter a whole number from 0 to {MAX_SEED:,}")
         return source
+
+    def with_session(self, session: Session) -> "Form":
+        """Return a form with another session; the seed field is emptied if that has another face to take parts from."""
+        is_new = session.other is not None and session.other is not self.session.other
+        return self._replace(session=session, seed_field=None if is_new else self.seed_field)
 
 
 class Handlers:
@@ -70,6 +75,7 @@ class Handlers:
         self.uploads = uploads
         self.long_edits = LongEdits(layout.model, uploads.turns)
         self.first_seed = first_seed
+        self.tools = (layout.crop, layout.variations)  # shown until the image changes
 
     def edit(self, edit: Callable[[Form], Session], keep: Sequence[Any] = ()) -> Callable[..., Updates]:
         """Return a handler that applies an edit. It does not update `keep`, the sliders that the user is moving."""
@@ -77,10 +83,10 @@ class Handlers:
         def handler(*values: Any) -> Updates:
             form = Form.from_values(*values)
             try:
-                updates = self._updates(form._replace(session=edit(form)))
-            except UserError as error:
-                return {**self._updates(form), **self._warn(error)}  # sliders go back to their values
-            return {component: update for component, update in updates.items() if component not in keep}
+                updates, kept = self._updates(form.with_session(edit(form))), keep
+            except UserError as error:  # sliders go back to their values
+                updates, kept = {**self._updates(form), **self._warn(error)}, self.tools
+            return {component: update for component, update in updates.items() if component not in kept}
 
         return handler
 
@@ -123,7 +129,7 @@ class Handlers:
         try:
             with UploadedFile(f"kept{SESSION_SUFFIX}", base64.b64decode(kept)).on_disk() as path:
                 session = unpack(path, self.model.generator)
-            updates = self._updates(form._replace(session=session))
+            updates = self._updates(form.with_session(session))
         except (UserError, ValueError):  # of another model
             return {self.layout.session: form.session}
         return {**updates, self.layout.status: markup.status(f"restored from this browser: {session.summary}")}
@@ -132,7 +138,8 @@ class Handlers:
         """Begin a new session; pinned steps stay."""
         form = Form.from_values(*values)
         session = self.model.begin(self.first_seed)
-        return self._updates(form._replace(session=Session(session.steps, pins=form.session.pins)))
+        new = Session(session.steps, pins=form.session.pins, other=form.session.other)
+        return self._updates(form._replace(session=new))
 
     def choose_seed(self, *values: Any) -> Updates:
         """Make the face of the seed the one to take parts from; if the field is empty, keep the one there is."""
@@ -143,7 +150,7 @@ class Handlers:
             self.model.codes(form.source)
         except UserError as error:
             return self._warn(error)
-        return self._updates(form)
+        return {self.layout.session: form.session, **self._source_updates(form)}
 
     def receive(self, edit: str, path: str) -> Updates:
         """Read an uploaded file, which then waits for its turn; if it is gone, gr.Error cancels opening it."""
@@ -208,7 +215,8 @@ class Handlers:
                     yield {layout.status: markup.status(f"In the queue ({step.ahead} ahead)"), layout.stop: stop}
                 else:
                     status = markup.status(f"{activity}: {step.fraction:.0%}")
-                    yield {layout.images: markup.progress_panels(step), layout.status: status, layout.stop: stop}
+                    images = markup.progress_panels(step)
+                    yield {layout.images: images, layout.crop: "", layout.status: status, layout.stop: stop}
         except UserError as error:
             result = Finished("", lambda session: session, str(error))
         yield {layout.results[edit]: result, layout.uploaded[edit]: None, layout.stop: gr.update(visible=False)}
@@ -218,11 +226,13 @@ class Handlers:
         form, warning, stored = Form.from_values(*values), "", self.layout.results[edit]
         if result is None:
             return {stored: None, **self._updates(form)}
+        name = form.session.current.name
         try:
-            form, warning = form._replace(session=result.apply(form.session)), result.advice
+            form, warning = form.with_session(result.apply(form.session)), result.advice
+            name = result.name or name
         except UserError as error:
             warning = str(error)
-        name = result.name or form.session.current.name
+        warning = warning or self.model.reason_missing(form.session, form.selection.part)
         return {stored: None, **self._updates(form), self.layout.status: markup.status(name, warning)}
 
     def save(self, kind: str, size: Size, session: Session) -> Updates:
@@ -267,7 +277,7 @@ class Handlers:
     def _source_updates(self, form: Form) -> Updates:
         """Return updates for the card "Another face"; the face shown stays if the seed is not valid."""
         layout, session = self.layout, form.session
-        seed = gr.skip() if session.other is None else None
+        seed = None if session.other and form.seed_field is None else gr.skip()
         try:
             face = markup.source_face(self.model, form.source)
             blend = self.model.blend_amount(session, form.selection, form.source)

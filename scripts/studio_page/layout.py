@@ -72,13 +72,12 @@ class PageLayout:
         choices = []
         for name in model.part_names:
             states = ["off"] * (not model.is_shown(session, name)) + ["locked"] * model.is_locked(session, name)
-            states += ["never"] * bool(model.reason_missing(session, name))
+            states += ["never"] * bool(not states and model.reason_missing(session, name))
             choices.append((f"{part_label(name)} ({', '.join(states)})" if states else part_label(name), name))
         return choices
 
     def _add_images(self, session: Session) -> None:
         html: dict[str, Any] = {"js_on_load": markup.SCRIPT.read_text(encoding="utf-8"), "apply_default_css": False}
-        self.html = html
         images = markup.image_panels(self.model, session, EVERYTHING)
         self.images = gr.HTML(images, elem_id="studio-view", **html)
         gr.HTML(markup.paint_tools(), elem_id="studio-paint-tools", apply_default_css=False)

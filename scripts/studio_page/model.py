@@ -3,6 +3,7 @@
 Shapes: D latent width, K parts, B base layers, M = B + 2K vectors of a W+ code, n vectors to edit, H x W images.
 """
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -58,6 +59,11 @@ class CodeSelection(NamedTuple):
 Source = int | EditStep  # a face to take parts from: that of a seed, or of a step
 
 
+def _key(source: Source) -> int | str:
+    """Return what tells a face from others: names of steps repeat."""
+    return source if isinstance(source, int) else f"step {zlib.crc32(source.codes.cpu().numpy().tobytes())}"
+
+
 def name_of(source: Source) -> str:
     """Return what the page calls a face to take parts from."""
     return f"face {source}" if isinstance(source, int) else source.name
@@ -92,6 +98,7 @@ class StudioModel:
         reasons = {name: counts.reason_missing(index, name) for index, name in enumerate(classes.names)}
         self.missing = {name: reason for name, reason in reasons.items() if reason}  # classes never generated
         self.generate = lru_cache(CACHED_IMAGES)(self._generate)
+        self.image_of = lru_cache(CACHED_IMAGES)(self._image_of)
         self.directions = lru_cache(None)(self._directions)
         self._w = sample_w(generator, STATISTICS_SAMPLES)
 
@@ -119,13 +126,13 @@ class StudioModel:
     def blend(self, session: Session, selection: CodeSelection, source: Source, amount: float) -> Session:
         """Interpolate the selected codes from the current face (amount 0) to another face (amount 1)."""
         name = f"{self._changed(session, selection)}: blended {amount:.0%} toward {name_of(source)}"
-        state = SliderState(("blend", *selection, name_of(source)), (amount,))
+        state = SliderState(("blend", *selection, _key(source)), (amount,))
         return session.edit(name, self._blend_change(session, selection, source, amount), state)
 
     def blend_amount(self, session: Session, selection: CodeSelection, source: Source) -> float:
         """Return the value for the blend slider, 0 to 1: how far the current step is blended toward another face."""
         state = session.current.slider_state
-        return state.values[0] if state and state.sliders == ("blend", *selection, name_of(source)) else 0.0
+        return state.values[0] if state and state.sliders == ("blend", *selection, _key(source)) else 0.0
 
     def move_along(self, session: Session, selection: CodeSelection, strengths: Sequence[float]) -> Session:
         """Move the selected codes along `directions`, by strengths in standard deviations."""
@@ -172,7 +179,7 @@ class StudioModel:
             return replace(step, codes=codes)
 
         name = ", ".join(f"{control.name} {amount:+.2f}" for control, amount in moved) or "controls at 0"
-        return session.edit(name, change, SliderState(("controls",), tuple(after.values())))
+        return session.edit(name, change, SliderState(("controls", *after), tuple(after.values())))
 
     def amounts(self, session: Session, part: str) -> tuple[float, ...]:
         """Return the values for the sliders of named controls; 0 unless the current step set them."""
@@ -181,7 +188,7 @@ class StudioModel:
 
     def _amounts(self, session: Session) -> dict[str, float]:
         state, names = session.current.slider_state, [control.name for control in self.controls]
-        is_own = state is not None and state.sliders == ("controls",) and len(state.values) == len(names)
+        is_own = state is not None and state.sliders == ("controls", *names) and len(state.values) == len(names)
         return dict(zip(names, state.values if state and is_own else [0.0] * len(names), strict=True))
 
     def place(self, session: Session, placement: Placement) -> Session:
@@ -243,7 +250,7 @@ class StudioModel:
             raise EditError(f"seed {seed} is out of range: choose a whole number from 0 to {MAX_SEED:,}")
         return to_wplus(seed_codes(self.generator, [seed]), self.config).clone()
 
-    def image_of(self, source: Source) -> np.ndarray:
+    def _image_of(self, source: Source) -> np.ndarray:
         """Return the image of a face to take parts from, uint8 [H, W, 3]."""
         return self.generate(source if isinstance(source, EditStep) else self.begin(source).current).image
 

@@ -75,13 +75,17 @@
 
   // ---- Lost connection: the page loads again when the server answers, and restores the session ----
   let isLost = false;
+  let isReloading = false;
   let lastLook = Date.now();
   setInterval(async () => {
     const slept = Date.now() - lastLook > 600_000; // the server may have dropped the session of a sleeping computer
     lastLook = Date.now();
     try {
       const answer = await fetch("gradio_api/app_id", { cache: "no-store", signal: AbortSignal.timeout(4000) });
-      if (answer.ok && (isLost || slept)) location.reload();
+      if (answer.ok && (isLost || slept)) {
+        isReloading = true;
+        location.reload();
+      }
     } catch {
       if (!isLost) say("The connection to the studio is lost. Your session is kept in this browser; waiting for the studio...");
       isLost = true;
@@ -171,7 +175,9 @@
   }, true);
 
   // ---- Leaving while an edit runs, which is then lost ----
-  window.addEventListener("beforeunload", (event) => find("#studio-stop")?.checkVisibility() && event.preventDefault());
+  window.addEventListener("beforeunload", (event) => {
+    if (!isReloading && find("#studio-stop")?.checkVisibility?.()) event.preventDefault();
+  });
 
   // ---- Start ----
   window.studioPanelsChanged = () => {

@@ -71,7 +71,7 @@ def build(model: StudioModel, uploads: Uploads, seed: int) -> gr.Blocks:
         choose(partial(gr.on, [layout.seed.blur, layout.seed.submit]), trigger_mode="always_last")
         chosen = _connect(layout.random_seed.click, random_seed, [], [layout.seed])
         choose(chosen.then)
-        _connect(layout.vary.click, handlers.vary, layout.inputs, [layout.variations, layout.status])
+        _connect_in_turn(layout.vary.click, handlers.vary, layout.inputs, [layout.variations, layout.status])
         # Card "Save"
         for name, button in layout.save.items():
             inputs, outputs = [layout.size, layout.session], [layout.download, layout.status]
@@ -157,7 +157,7 @@ def _connect_long_edits(layout: PageLayout, handlers: Handlers) -> None:
     running = []
     for name, (listener, handler, inputs) in events.items():
         result = layout.results[name]
-        outputs = [layout.uploaded[name], result, layout.images, layout.status, layout.stop]
+        outputs = [layout.uploaded[name], result, layout.images, layout.crop, layout.status, layout.stop]
         run = _connect(listener, handler, inputs, outputs, concurrency_limit=MAX_LONG_EDITS)
         apply = partial(handlers.apply, name)
         applied = _connect_in_turn(run.success, apply, [result, *layout.inputs], [result, *layout.outputs])

@@ -154,13 +154,16 @@
   const ring = document.createElement("div");
   ring.id = "studio-ring";
   document.addEventListener("pointermove", (event) => {
-    const panel = ["brush", "eraser"].includes(tool()) && event.target.closest?.('[data-panel="mask"]');
+    const panel = event.pointerType === "mouse" && ["brush", "eraser"].includes(tool()) && event.target.closest?.('[data-panel="mask"]');
     if (!panel) return ring.remove();
     const box = panel.querySelector("img.now").getBoundingClientRect();
-    const side = `${(find("#studio-brush").value / 64) * box.width}px`;
+    const side = `${Math.max(1.5 / (size[0] || 64), find("#studio-brush").value / 64) * box.width}px`;
     if (!ring.isConnected) document.body.append(ring);
     Object.assign(ring.style, { left: `${event.clientX}px`, top: `${event.clientY}px`, width: side, height: side });
   });
+
+  document.documentElement.addEventListener("pointerleave", () => ring.remove());
+  document.addEventListener("change", (event) => event.target.name === "studio-tool" && ring.remove());
 
   // On touch screens, a stroke must not scroll the page; and a click at its end must not select a part.
   document.addEventListener("touchstart", (event) => isOnMask(event) && event.preventDefault(), { passive: false });

@@ -158,12 +158,13 @@ class Session:
         kept = kept[max(0, len(kept) + len(other.steps) - MAX_STEPS) :]
         own = [pin for pin in self.pins if not any(pin.equals(each) for each in other.pins)]
         pins = (*own, *other.pins)[-MAX_PINS:]
-        return Session((*kept, *other.steps), len(kept) + other.position, pins, other.locked, self.other or other.other)
+        steps, source = (*kept, *other.steps), self.other or other.other
+        return Session(steps, len(kept) + other.position, pins, other.locked, source)._detached(other.steps[0])
 
     def pin(self) -> "Session":
         """Pin the current step, or unpin it; raise EditError if MAX_PINS steps are pinned."""
         if self.is_pinned:
-            return replace(self, pins=tuple(step for step in self.pins if step is not self.current))
+            return replace(self, pins=tuple(step for step in self.pins if not step.equals(self.current)))
         if len(self.pins) == MAX_PINS:
             raise EditError(f"{MAX_PINS} steps are pinned: unpin one first")
         return replace(self, pins=(*self.pins, self.current))
@@ -171,7 +172,7 @@ class Session:
     @property
     def is_pinned(self) -> bool:
         """True if the current step is pinned."""
-        return any(step is self.current for step in self.pins)
+        return any(step.equals(self.current) for step in self.pins)
 
     def take_pin(self, index: int) -> "Session":
         """Make a pinned step the current one."""
@@ -182,7 +183,7 @@ class Session:
     def take(self, step: EditStep) -> "Session":
         """Make a step the current one: go to it if it is still in the history, else append it."""
         position = next((place for place, other in enumerate(self.steps) if other is step), None)
-        return self._append(self.position, step) if position is None else self.go_to(position)
+        return self._append(self.position, step)._detached(step) if position is None else self.go_to(position)
 
     def lock(self, part: int) -> "Session":
         """Lock a class, or unlock it."""
@@ -190,4 +191,12 @@ class Session:
 
     def _append(self, position: int, step: EditStep) -> "Session":
         steps = (*self.steps[: position + 1], step)[-MAX_STEPS:]
-        return replace(self, steps=steps, position=len(steps) - 1)
+        return replace(self, steps=steps, position=len(steps) - 1)._detached(steps[0])
+
+    def _detached(self, step: EditStep) -> "Session":
+        """Return the session with the sliders of a step at 0, because the step before it is not what it was made of."""
+        if step.slider_state is None:
+            return self
+        copy = replace(step, slider_state=None)
+        steps, pins = (tuple(copy if each is step else each for each in group) for group in (self.steps, self.pins))
+        return replace(self, steps=steps, pins=pins, other=copy if self.other is step else self.other)

@@ -166,7 +166,11 @@ class Uploads:
         return Square(image.width / 2, image.height / 2, min(sides), 0.0)
 
     def automatic_square(self, name: str, photo: Photo) -> Square:
-        """Return the crop that `open` chooses, in pixels of `photo.whole`; raise EditError if the photo is damaged."""
+        """Return a square around the largest face, or the centre, in pixels of `photo.whole`.
+
+        Raises:
+            EditError: if the photo is damaged.
+        """
         whole = _read_whole(name, photo)
         return self._square_of_face(whole) or self._center(whole)
 

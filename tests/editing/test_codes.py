@@ -128,7 +128,7 @@ def test_a_file_of_codes_is_a_source(tmp_path: Path) -> None:
 
 
 def test_a_photo_is_no_source_of_codes() -> None:
-    with pytest.raises(EditError, match=r"^photos/anna.jpg is no seed and not a file of codes .* scripts.invert makes"):
+    with pytest.raises(EditError, match=r"^photos/anna.jpg is neither a seed nor a file of codes .*invert makes"):
         source_codes("photos/anna.jpg", tiny_generator())
 
 

@@ -3,13 +3,24 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from datasets.transforms import segmentation_to_labels
 from editing.codes import seed_codes
 from editing.generation import DEFAULT_SCENE, Sample, Scene, generate
 from editing.inversion import Progress
-from editing.repainting import RepaintConfig, Repainted, iou_of_parts, repaint, touched_parts
-from models import Generator
+from editing.repainting import (
+    RepaintConfig,
+    Repainted,
+    _Aim,
+    _evaluate,
+    _objective,
+    _State,
+    iou_of_parts,
+    repaint,
+    touched_parts,
+)
+from models import Generator, GeneratorOutput
 from models.coordinates import foreground_coordinates
 from models.latents import shape_index, texture_index, to_wplus
 from tests.editing.tiny import CONFIG, tiny_generator
@@ -142,6 +153,40 @@ def test_parts_switched_off_and_the_scene_count(generator: Generator, codes: tor
     painted[:4] = 3
     with pytest.raises(EditError, match="class 3 is painted but switched off: switch it on first"):
         repaint(generator, codes, painted, QUICK, shown=shown, scene=scene)
+
+
+def test_the_score_is_the_share_of_the_largest_gain() -> None:
+    before = np.zeros((8, 8), np.uint8)
+    before[:4], before[7, 7] = 1, 2
+    painted = before.copy()
+    painted[4, :4], painted[7, 7] = 1, 0
+    half = before.copy()
+    half[4, :2] = 1
+
+    def evaluate(labels: np.ndarray) -> _State:
+        image, aim = torch.zeros(1, 3, 8, 8), _Aim(torch.zeros(1, 3, 8, 8), before, painted)
+        segmentation = F.one_hot(torch.from_numpy(labels).long(), 3).permute(2, 0, 1)[None].float()
+        return _evaluate(GeneratorOutput(image, segmentation, image, image), image, aim, RepaintConfig())
+
+    assert (evaluate(before).score, evaluate(before).repainted.followed) == (0, 0)
+    assert (evaluate(painted).score, evaluate(painted).repainted.followed) == (1, 1)
+    old, new = 32 / 36, 34 / 36
+    assert evaluate(half).score == pytest.approx((new - old) / (1 - old + 1))
+    assert evaluate(half).repainted.followed == pytest.approx(2 / 5)
+
+
+def test_depths_of_parts_switched_off_do_not_count() -> None:
+    before, painted = np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)
+    painted[:4] = 1
+    image = torch.zeros(1, 3, 8, 8)
+    depth = torch.tensor([0.0, 0.0, 50.0])[None, :, None, None].expand(1, 3, 4, 4)
+    out = GeneratorOutput(image, torch.zeros(1, 3, 8, 8), depth, depth)
+    losses = [
+        _objective(_Aim(image, before, painted), RepaintConfig(depth_inside=weight), shown)(out).item()
+        for weight, shown in ((0.0, None), (1.0, torch.tensor([True, True, False])), (1.0, None))
+    ]
+    assert losses[1] - losses[0] == pytest.approx(math.log(2), abs=1e-4)
+    assert losses[2] - losses[0] == pytest.approx(50, abs=1e-2)
 
 
 def test_the_best_step_is_kept(generator: Generator, codes: torch.Tensor) -> None:

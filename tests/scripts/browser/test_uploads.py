@@ -13,6 +13,7 @@ from tests.scripts.browser.pages import (
     BEHIND,
     OPEN,
     STATUS,
+    STEPS,
     TOAST,
     WARNING,
     center_of,
@@ -117,8 +118,11 @@ def test_the_crop_of_a_photo_is_moved(page, tmp_path):
     assert box["y"] + box["height"] <= 768
     page.click("[data-action=use]")
     page.wait_for_function("src => document.querySelector('#studio-view img.now').src !== src", arg=first[0])
+    page.wait_for_function(f"document.querySelectorAll('{STEPS}').length === 3")
     wait_for_status(page, opened("anna.png"))
-    page.wait_for_selector("#studio-view", state="visible")
+    assert image_uris(page)[0] != first[0]
+    page.click("#studio-move-crop")
+    page.wait_for_selector(".studio-crop[data-angle='30.0']")
 
 
 def test_two_users_upload_the_same_file(visit, tmp_path):

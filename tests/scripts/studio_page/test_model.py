@@ -1,5 +1,7 @@
 """Edits, without a page: a small untrained model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -67,6 +69,8 @@ def test_parts_are_taken_from_another_step(model, session):
     half = model.blend(back, HAIR, source, 0.5)
     assert (model.blend_amount(half, HAIR, source), model.blend_amount(half, HAIR, back.current)) == (0.5, 0)
     assert model.open(back, source).current is source
+    namesake = replace(back.current, name=source.name)
+    assert model.blend_amount(half, HAIR, namesake) == 0
     np.testing.assert_array_equal(model.image_of(source), model.image_of(7))
 
 

@@ -170,6 +170,25 @@ def test_pinned_steps_stay(session):
         taken.take_pin(1)
 
 
+def test_sliders_of_a_step_that_is_taken_elsewhere_start_from_it(session):
+    sliders = SliderState(("blend", "hair"), (0.3,))
+    pinned = session.edit("slid", plus(1), sliders).pin()
+    other = replace(Session.begin("face 7", torch.full((1, 8, 4), 7.0), PARTS), pins=pinned.pins)
+    taken = other.take_pin(0)
+    assert taken.is_pinned
+    moved = taken.edit("slid", plus(2), sliders)
+    assert (names(moved), value(moved)) == (["face 7", "slid", "slid"], value(pinned) + 2)
+    joined = other.edit("one", plus(1)).join(replace(pinned, steps=pinned.steps[1:], position=0))
+    assert value(joined.edit("slid", plus(2), sliders)) == value(pinned) + 2
+
+
+def test_a_step_is_pinned_once_however_often_it_is_opened(session):
+    pinned = session.edit("one", plus(1)).pin()
+    again = pinned.join(session.edit("one", plus(1)).pin())
+    assert (len(again.pins), again.is_pinned, again.undo().undo().is_pinned) == (1, True, True)
+    assert again.pin().pins == ()
+
+
 def test_the_number_of_pinned_steps_is_limited(session):
     for count in range(MAX_PINS):
         session = session.edit(str(count), plus(1)).pin()
