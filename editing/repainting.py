@@ -45,7 +45,8 @@ class RepaintConfig:
     labels_outside: float = 30.0  # weight of the labels' cross-entropy outside the painted area
     image_outside: float = 100.0  # weight of the mean square error of the image outside the painted area
     margin: float = 0.05  # width of the margin around the painted area in which that weight rises; 1: shorter side
-    outside_cost: float = 0.02  # score = gain in IoU, see `_evaluate`, - outside_cost * change outside in grey levels
+    elsewhere_cost: float = 1.0  # of labels that change outside the painted area, see `_gain`
+    outside_cost: float = 0.02  # score = gain, see `_gain`, - outside_cost * change of the image outside in grey levels
     patience: int = 20  # stop when neither score nor loss has improved by `tolerance` in this many steps
     tolerance: float = 0.002
 
@@ -183,27 +184,34 @@ def _labels(out: GeneratorOutput) -> np.ndarray:
 
 
 def _evaluate(out: GeneratorOutput, codes: Tensor, aim: _Aim, config: RepaintConfig) -> _State:
-    """Return the score of a step, with what it reached.
-
-    The score has the gain in IoU as a share of the largest gain possible, so that small strokes on large parts count:
-    the sum over all touched parts but the background is 0 before, and 1 where all of them are as painted. If a part was
-    erased, the share of its pixels that have their new class counts.
-    """
+    """Return the score of a step, with what it reached: see `_gain` and `RepaintConfig.outside_cost`."""
     labels, changed = _labels(out), aim.labels != aim.painted
-    touched = touched_parts(aim.labels, aim.painted)
-    iou, old = (iou_of_parts(each, aim.painted, touched) for each in (labels, aim.labels))
+    iou = iou_of_parts(labels, aim.painted, touched_parts(aim.labels, aim.painted))
     after, before = (float_to_images(image.detach())[0].float().cpu().numpy() for image in (out.image, aim.image))
     kept = np.abs(after - before)[:, ~changed]  # [3, pixels]
     outside = float(kept.mean()) if kept.size else 0.0
-    near, old = dict(iou), dict(old)
-    for part in {*touched} - {*np.unique(aim.painted).tolist()}:  # erased: its IoU is 0 as long as a pixel is left
-        erased = aim.labels == part
-        near[part], old[part] = float((labels == aim.painted)[erased].mean()), 0.0
-    possible = sum(1 - old[part] for part in touched if part)
-    gain = sum(near[part] - old[part] for part in touched if part) / possible if possible else 0.0
-    score = gain - config.outside_cost * outside
     followed = float((labels == aim.painted)[changed].mean()) if changed.any() else 1.0
+    score = _gain(labels, aim, config.elsewhere_cost) - config.outside_cost * outside
     return _State(score, Repainted(codes, labels, iou, followed, outside))
+
+
+def _gain(labels: np.ndarray, aim: _Aim, elsewhere_cost: float) -> float:
+    """Return how far labels [H, W] follow a painting, 0 for those before and 1 for those painted.
+
+    For each touched part but the background, take the smaller of two shares that are as painted: of the pixels that it
+    is to gain, and of those that it is to lose. So a part that is to move must not vanish. Subtract `elsewhere_cost`
+    times the pixels that it gains or loses elsewhere, as a share of the part's area. So a small stroke on a large part
+    is not outweighed by changes of its edges. The mean is weighted by the share of a part that is to change.
+    """
+    values, weights = [], []
+    for part in touched_parts(aim.labels, aim.painted):
+        before, painted, after = (each == part for each in (aim.labels, aim.painted, labels))
+        to_change, area = before != painted, (before | painted).sum()
+        sides = [side for side in (painted & ~before, before & ~painted) if side.any()]  # to gain, to lose
+        elsewhere = ((after != before) & ~to_change).sum() / area
+        values.append(min((labels == aim.painted)[side].mean() for side in sides) - elsewhere_cost * elsewhere)
+        weights.append(to_change.sum() / area if part else 0.0)
+    return float(np.average(values, weights=weights)) if values else 0.0
 
 
 def _objective(aim: _Aim, config: RepaintConfig, shown: Tensor | None) -> Callable[[GeneratorOutput], Tensor]:

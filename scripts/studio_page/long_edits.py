@@ -72,10 +72,10 @@ class LongEdits:
         if torch.equal(result.codes, step.codes.to(result.codes)):
             raise EditError("the model cannot follow this painting, so the face stays as it was: try another stroke")
         if result.followed < FOLLOWED or any(iou < NEAR for iou in reached.values()):
-            share = f"{result.followed:.0%} of the painted pixels; IoU: {numbers}"
-            advice = f"the model could follow the painting only in part ({share}); what it reached is kept"
+            advice = f"the model could follow the painting only in part (IoU: {numbers}); what it reached is kept"
         name = f"{', '.join(reached)}: painted"
-        yield Finished(name, self._application(name, session, result.codes), advice)
+        told = f"{name} ({result.followed:.0%} of the painted pixels follow)"
+        yield Finished(told, self._application(name, session, result.codes), advice)
 
     def copy(
         self, session: Session, selection: CodeSelection, source: Source

@@ -97,7 +97,8 @@ def crop_tool(photo: Photo, automatic: Sequence[float], shape: float) -> str:
         '<label>Turn <input data-field="angle" type="range" min="-180" max="180" step="1"></label>'
         '<button type="button" data-action="automatic">Automatic</button>'
         '<button type="button" data-action="use">Use this crop</button>'
-        '<button type="button" data-action="close">Close</button></div></div>'
+        '<button type="button" data-action="close">Close</button>'
+        "<p>Drag the square. Another crop starts again from the photo; edits stay in the history.</p></div></div>"
     )
 
 

@@ -210,7 +210,8 @@ class Uploads:
         if found := problems(quality, names, never=never):
             sentences.append(f"The reconstruction is poor ({', '.join(found)}). If its crop misses the face, move it.")
         if never:
-            sentences.append(f"Samples of this model never show: {', '.join(names[part] for part in never)}.")
+            listed = ", ".join(names[part] for part in never)
+            sentences.append(f"The photo shows what samples of this model never show: {listed}.")
         return " ".join(sentences)
 
     def open_background(self, uploaded: UploadedFile, step: EditStep) -> Iterator[Waiting | Preview | Finished]:

@@ -7,7 +7,7 @@ from PIL import Image
 from tests.scripts.browser.pages import STEPS, choose, image_uris, place_of, position_of, saved, wait_for_status
 
 pytestmark = pytest.mark.browser
-FOLLOWED = r"painted$"
+FOLLOWED = r"painted \(\d+% of the painted pixels follow\)$"
 
 
 def use(page, tool):

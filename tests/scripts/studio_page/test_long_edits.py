@@ -23,7 +23,9 @@ HAIR = CodeSelection("hair", "both")
 @pytest.fixture
 def edits(model, monkeypatch):
     """With any gain, an untrained model follows a painting."""
-    monkeypatch.setattr(long_edits, "repaint", partial(repaint, config=RepaintConfig(outside_cost=0.0)))
+    monkeypatch.setattr(
+        long_edits, "repaint", partial(repaint, config=RepaintConfig(elsewhere_cost=0.0, outside_cost=0.0))
+    )
     return LongEdits(model, Turns())
 
 

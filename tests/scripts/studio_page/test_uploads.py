@@ -207,7 +207,7 @@ def test_advice_tells_classes_never_generated_from_parts_that_are_lost(invertibl
     monkeypatch.setattr(invertible.model, "missing", {NAMES[3]: "never"})
     advice = invertible._advice(quality)
     assert f"poor (lost {NAMES[2]})" in advice
-    assert advice.endswith(f"Samples of this model never show: {NAMES[3]}.")
+    assert advice.endswith(f"The photo shows what samples of this model never show: {NAMES[3]}.")
     monkeypatch.setattr(invertible.model, "missing", {})
     assert f"poor (lost {NAMES[2]}, {NAMES[3]})" in invertible._advice(quality)
     assert invertible._advice(ReconstructionQuality(0.0)) == ""
