@@ -55,6 +55,13 @@ def sample_grid(samples: Iterable[Sample], palette: np.ndarray) -> np.ndarray:
     return grid(np.stack(triples), columns=math.ceil(math.sqrt(len(triples) / 3)), padding=PADDING)
 
 
+def images_above_overlays(samples: Sequence[Sample], palette: np.ndarray) -> np.ndarray:
+    """Return a line of images above a line of the same images with their masks laid over them."""
+    images = [sample.image for sample in samples]
+    overlays = [overlay(sample.image, colorize(sample.labels, palette)) for sample in samples]
+    return grid(np.stack(images + overlays), columns=len(samples), padding=1)
+
+
 def captioned_grid(samples: Iterable[Sample], captions: Sequence[str], palette: np.ndarray) -> np.ndarray:
     """Return a grid with a line of captions, one for each column, then alternating lines of images and their masks."""
     remaining, tiles = iter(samples), []

@@ -2,12 +2,14 @@
 
     python -m scripts.export_model --checkpoint CK --output model.pt
     python -m scripts.export_model --checkpoint CK --output model.pt --precision single
+    python -m scripts.export_model --checkpoint CK --output model.pt --discriminator
     python -m scripts.export_model --checkpoint CK --output model.onnx
     python -m scripts.export_model --checkpoint CK --output model.pt2
 
-The file holds neither discriminator nor optimizer states, so training cannot resume from it. By default, weights and
-noise maps are stored in half precision. Images are still computed in float32; their mean difference from those of the
-checkpoint is much less than one grey level.
+The file holds no optimizer states, so training cannot resume from it. With --discriminator, fine-tuning from the file
+(model.init_from) starts with a trained discriminator. By default, weights and noise maps are stored in half precision.
+Images are still computed in float32; their mean difference from those of the checkpoint is much less than one grey
+level.
 
 The extension selects the format: a checkpoint of this program (.pt), or a graph that runs without this program, in
 ONNX (.onnx) or for torch.export.load (.pt2). The input of a graph is W+ codes such as generate.py saves, float32
@@ -40,6 +42,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--precision", choices=("half", "single"), default="half", help="precision of the stored weights (default half)"
     )
+    add("--discriminator", action="store_true", help="also store the discriminator, for fine-tuning (.pt only)")
     add("--overwrite", action="store_true", help="replace an existing file")
     return parser.parse_args(argv)
 
@@ -48,6 +51,7 @@ if __name__ == "__main__":
     cli.check_command_line(parse)  # before the imports that take seconds
 
 import torch
+from torch import Tensor, nn
 
 from datasets.class_files import default_table
 from editing.loading import checkpoint_or_bundled
@@ -80,7 +84,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for path in (args.output, mapping) if is_graph else (args.output,):
         check_free_file(path, overwrite=args.overwrite)
     check_format(args.output)
-    exported = export(load_networks(checkpoint), args.precision)
+    if args.discriminator and is_graph:
+        raise ConfigError(f"--discriminator: a {args.output.suffix} file holds the generator only; choose a .pt file")
+    exported = export(load_networks(checkpoint), args.precision, with_discriminator=args.discriminator)
     with replacing(args.output) as partial, replacing(mapping) if is_graph else nullcontext(mapping) as partial_mapping:
         write(exported, args.precision, partial, partial_mapping, args.output.suffix)
     model = ModelConfig.from_dict(exported["model"])
@@ -110,21 +116,29 @@ def check_format(path: Path) -> None:
         raise ConfigError(f"the package {missing[0]} for ONNX is not installed: pip install -r requirements-export.txt")
 
 
-def export(networks: Networks, precision: str) -> dict[str, Any]:
-    """Return the contents of a checkpoint with only the generator, in this precision, and facts about its training.
+def export(networks: Networks, precision: str, *, with_discriminator: bool = False) -> dict[str, Any]:
+    """Return the contents of a checkpoint with only these networks, in this precision, and facts about its training.
 
     Raises:
-        ModelError: if there is no generator, or a weight is not finite in this precision.
+        ModelError: if a network is missing, or a weight is not finite in this precision.
     """
-    generator = networks.build_generator()
+    generator = _rounded(networks.build_generator(), precision, networks.source)
+    discriminator = None
+    if with_discriminator:
+        discriminator = _rounded(networks.build_discriminator(), precision, networks.source)
+    classes = networks.classes or default_table(networks.config.num_classes).to_dict()
+    return {**Networks(networks.config, None, generator, discriminator, classes).to_dict(), **networks.provenance()}
+
+
+def _rounded(network: nn.Module, precision: str, source: str) -> dict[str, Tensor]:
+    """Return the state dict of a network in this precision."""
     state = {}
-    for name, value in generator.state_dict().items():
+    for name, value in network.state_dict().items():
         state[name] = value.to(PRECISIONS[precision], copy=True)  # a view would be saved with all of its storage
         if not state[name].isfinite().all():
             remedy = "choose --precision single" if value.isfinite().all() else "choose an earlier checkpoint"
-            raise ModelError(f"{networks.source}: tensor {name} is not finite in {precision} precision: {remedy}")
-    classes = networks.classes or default_table(networks.config.num_classes).to_dict()
-    return {**Networks(networks.config, None, state, None, classes).to_dict(), **networks.provenance()}
+            raise ModelError(f"{source}: tensor {name} is not finite in {precision} precision: {remedy}")
+    return state
 
 
 def write(exported: dict[str, Any], precision: str, path: Path, mapping: Path, suffix: str) -> None:

@@ -55,6 +55,7 @@ from configs.loader import read_sections
 from configs.values import coerce
 from editing.codes import seed_codes
 from editing.generation import generate
+from editing.image_grids import images_above_overlays
 from editing.loading import load_model
 from metrics.extras import extra
 from metrics.plots import Panel, panels
@@ -62,7 +63,6 @@ from metrics.report import read_numbers
 from training.finetune import pretrained_config
 from utils.errors import ConfigError
 from utils.files import make_folder, replacing
-from utils.images import grid, overlay
 
 _HELP = "python -m scripts.study --help explains all keys"
 _BY_STAGES = ("training.total_images", "training.checkpoint_every_images", "metrics.every_images")
@@ -255,9 +255,7 @@ def samples(checkpoint: Path) -> np.ndarray:
     if not checkpoint.exists():
         return np.full((1, 1, 3), 255, np.uint8)
     generator, classes = load_model(checkpoint, torch.device("cpu"))
-    generated = list(generate(generator, seed_codes(generator, range(4))))
-    overlays = [overlay(each.image, classes.palette()[each.labels]) for each in generated]
-    return grid(np.stack([each.image for each in generated] + overlays), columns=len(generated), padding=1)
+    return images_above_overlays(list(generate(generator, seed_codes(generator, range(4)))), classes.palette())
 
 
 def table(study: Study, results: Results) -> str:

@@ -55,7 +55,11 @@ ALLOWED = {
     },
     "training": {"configs", "datasets", "editing", "losses", "metrics", "models", "ops", "utils"},
 }
-IN_SEVERAL_FILES = {"benchmark": "benchmarks", "studio": "studio_page"}  # commands whose code continues in a folder
+IN_SEVERAL_FILES = {
+    "benchmark": "benchmarks",
+    "make_docs": "docs_pictures",
+    "studio": "studio_page",
+}  # commands whose code continues in a folder
 PYTHON_FILES = {path: path.relative_to(ROOT).parts[0] for path in project_files() if path.suffix == ".py"}  # package
 COMMANDS = [path for path, top in PYTHON_FILES.items() if top in ("train.py", "generate.py", "scripts")]
 FILES = [path for path, top in PYTHON_FILES.items() if top in ALLOWED]

@@ -30,6 +30,7 @@ OTHERS = {  # these write files that the user names, or nothing
     "scripts.export_model",
     "scripts.inspect_data",
     "scripts.make_controls",
+    "scripts.make_docs",
     "scripts.measure_takes",
     "scripts.plot_metrics",
     "scripts.studio",

@@ -59,6 +59,23 @@ def test_exports_hold_the_averaged_generator_and_its_provenance(checkpoint, caps
     assert f"{target.stat().st_size / 1e6:.2f} MB, 32 pixels, 13 classes, {precision} precision, 1200 images" in out
 
 
+def test_the_discriminator_is_exported_on_request(checkpoint, capsys):
+    before = torch.load(checkpoint, weights_only=True)
+    after = torch.load(target := export(checkpoint, "--discriminator"), weights_only=True)
+    assert after["discriminator"].keys() == before["discriminator"].keys()
+    assert all(torch.equal(x, before["discriminator"][name].half()) for name, x in after["discriminator"].items())
+    load_discriminator(target)
+    generator_only = checkpoint.parent / "generator.pt"
+    main(["--checkpoint", str(target), "--output", str(generator_only)])
+    assert "discriminator" not in torch.load(generator_only, weights_only=True)
+    with pytest.raises(ModelError, match=r"generator\.pt holds no discriminator; choose another checkpoint"):
+        main(["--checkpoint", str(generator_only), "--output", str(checkpoint.parent / "x.pt"), "--discriminator"])
+    graph = ["--checkpoint", str(checkpoint), "--output", str(checkpoint.parent / "x.pt2"), "--discriminator"]
+    message = "error: --discriminator: a .pt2 file holds the generator only; choose a .pt file"
+    assert refused(main, graph, capsys) == message
+    assert sorted(path.suffix for path in checkpoint.parent.glob("x*")) == []
+
+
 def test_half_precision_costs_little(tmp_path):
     original = save_tiny(tmp_path / "tiny.pt")
     stored = load_generator(export(tmp_path / "tiny.pt"))

@@ -1,0 +1,1 @@
+"""The pictures that `scripts.make_docs` makes."""
