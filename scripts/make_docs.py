@@ -1,4 +1,4 @@
-"""Make the pictures of docs that show the bundled model anew.
+"""Make the pictures of docs that show the bundled model.
 
     python -m scripts.make_docs                      all of them, in about 40 minutes on two cores
     python -m scripts.make_docs samples locality     some of them
@@ -52,8 +52,8 @@ if __name__ == "__main__":
     cli.check_command_line(parse)  # before the imports that take seconds
 
 from scripts.docs_pictures import commands
-from scripts.docs_pictures.curves import make_curves
-from scripts.docs_pictures.studio import make_studio
+from scripts.docs_pictures.screenshots import make_studio
+from scripts.docs_pictures.training_curves import make_curves
 from utils.files import replacing
 
 DOCS = Path(__file__).parents[1] / "docs"

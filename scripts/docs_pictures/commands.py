@@ -51,7 +51,7 @@ def make_interpolation(folder: Path) -> None:
 
 
 def make_controls(folder: Path) -> None:
-    """Make controls.png; the controls are found anew, as for those beside the model."""
+    """Make controls.png: find the controls again, as for the file beside the model."""
     picture = ("--picture", folder / "controls.png")
     run("-m", "scripts.make_controls", "--output", folder / "controls.npz", *picture)
 

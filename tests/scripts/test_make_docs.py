@@ -9,7 +9,7 @@ from PIL import Image
 
 from scripts import make_docs
 from scripts.docs_pictures import commands
-from scripts.docs_pictures.curves import COLUMNS
+from scripts.docs_pictures.training_curves import COLUMNS
 from scripts.make_docs import PICTURES, main, parse
 from tests.processes import ROOT
 from utils.errors import ConfigError, UserError
