@@ -76,6 +76,7 @@ def test_curves_need_metrics_and_checkpoints(docs, tiny_checkpoint, tmp_path):
         assert picture.width > 800
 
 
+@pytest.mark.long
 def test_the_adaptation_is_composed(monkeypatch, tmp_path):
     real = commands.run
     extra = {"train.py": ["training.total_images=8", "training.preview_samples=1"], "scripts.invert": ["--steps", "2"]}
