@@ -1,6 +1,6 @@
 """Make the pictures of docs that show the bundled model.
 
-    python -m scripts.make_docs                      all of them, in about 40 minutes on two cores
+    python -m scripts.make_docs                      all of them except curves
     python -m scripts.make_docs samples locality     some of them
     python -m scripts.make_docs curves --run runs/faces_64 --metrics runs/faces_64_metrics
 
