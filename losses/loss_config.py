@@ -18,6 +18,7 @@ class LossConfig:
             they were chosen at 512 pixels and batches of 32. Leave it off for weights that were tuned at the run's own
             resolution and batch size.
         mask: weight of the mask regularization (paper, section 3.5).
+        depth_cross_entropy: weight of a cross-entropy that also regularizes masks, see losses/mask.py; 0: off.
         path_length: weight of the path length regularization.
         path_length_every: interval n: apply this regularization in every n-th iteration, multiplied by n; 0: never.
         path_length_batch_share: fraction of each micro-batch for this regularization, at least one sample.
@@ -36,6 +37,7 @@ class LossConfig:
     r1_every: int = 16
     r1_scale_with_resolution: bool = False
     mask: float = 100.0
+    depth_cross_entropy: float = 0.0
     path_length: float = 0.5
     path_length_every: int = 4
     path_length_batch_share: float = 0.5
@@ -54,7 +56,6 @@ class LossConfig:
             raise ValueError(
                 f"losses.path_length_batch_share = {self.path_length_batch_share}: choose a value above 0, at most 1"
             )
-
         if (self.locality > 0) != (self.locality_every > 0):
             raise ValueError(
                 f"losses.locality = {self.locality:g} and losses.locality_every = {self.locality_every}: set both, "

@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING, Any
 from configs import RunConfig
 from datasets.data_loader import InfiniteSampler, make_loader
 from datasets.labels import ClassTable
-from datasets.opening import (
-    ImagesOnlyDataset,
-    PairDataset,
-    first_difference,
-    folder_sources,
-    open_dataset,
-    open_images,
-)
+from datasets.opening import ImagesOnlyDataset, PairDataset, first_difference, folder_sources, open_dataset, open_images
 from models.discriminator import GROUP_SIZE
 from training.discriminator_inputs import DiscriminatorInputs, ImageInputs, MicroBatch, PairInputs, split
 from utils.distributed import Process, from_main, gather_on_main, rank_indices
@@ -147,9 +140,8 @@ class TrainingData:
         """
         if trained.names != self.classes.names:
             raise ConfigError(
-                f"{source} was trained on other classes than {self._path}: "
-                f"{first_difference(trained, self.classes)}; prepare the data with the classes of "
-                f"{source}, or start a new run without it"
+                f"{source} was trained on other classes than {self._path}: {first_difference(trained, self.classes)}; "
+                f"prepare the data with the classes of {source}, or start a new run without it"
             )
 
     def check_files(self) -> None:

@@ -16,7 +16,7 @@ from losses.adversarial import discriminator_loss, generator_loss, relativistic_
 from losses.edit_locality import locality_loss
 from losses.gradient_penalty import gradient_penalties, penalty_scale
 from losses.loss_config import LossConfig
-from losses.mask import mask_loss
+from losses.mask import depth_cross_entropy, mask_loss
 from losses.path_length import path_length_loss, path_lengths
 from models.discriminator import GROUP_SIZE
 from models.generator import GeneratorOutput
@@ -140,12 +140,10 @@ class TrainingSteps:
                 run_step("r1", batch)
         with stats.phase("generator"):
             run_step("generator", batch)
-        if self._is_due("path_length"):
-            with stats.phase("path_length"):
-                run_step("path_length", batch)
-        if self._is_due("locality"):
-            with stats.phase("locality"):
-                run_step("locality", batch)
+        for name in ("path_length", "locality"):
+            if self._is_due(name):
+                with stats.phase(name):
+                    run_step(name, batch)
         with stats.phase("ema"):
             half_life = ramped_half_life(self.training.ema_half_life_images, state.images, self.training.ema_rampup)
             update_ema(state.generator_ema, state.generator, batch_size, half_life)
@@ -240,7 +238,12 @@ class TrainingSteps:
         discriminator.requires_grad_(True)
         mask = mask_loss(fake.coarse, fake.segmentation)
         self._report(mask=mask)
-        return adversarial + self.losses.mask * mask
+        loss = adversarial + self.losses.mask * mask
+        if self.losses.depth_cross_entropy:
+            cross_entropy = depth_cross_entropy(fake.depth, fake.segmentation)
+            self._report(depth_cross_entropy=cross_entropy)
+            loss = loss + self.losses.depth_cross_entropy * cross_entropy
+        return loss
 
     def _path_length_loss(self, micro_batch: MicroBatch) -> Tensor:
         """Weighted path length penalty of new samples: `path_length_batch_share` as many as in the micro-batch."""

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from losses.adversarial import discriminator_loss, generator_loss, relativistic_loss
 from losses.gradient_penalty import gradient_penalties, penalty_scale
 from losses.loss_config import LossConfig
-from losses.mask import mask_loss
+from losses.mask import depth_cross_entropy, mask_loss
 from losses.path_length import path_length_loss, path_lengths
 
 
@@ -91,7 +91,25 @@ def test_mask_loss_pools():
     assert mask_loss(coarse, segmentation).item() == pytest.approx(1 / 8)
 
 
-@pytest.mark.parametrize("option", ["r1_image", "r2_segmentation", "mask", "style_mixing", "path_length_every"])
+def test_depth_cross_entropy_reaches_hidden_parts():
+    """Its gradient is that of a cross-entropy with the pooled labels, however far below the others a part is."""
+    depth = torch.zeros(1, 2, 1, 2, dtype=torch.float64)
+    depth[:, 1] = -200.0  # softmax: 0
+    depth.requires_grad_()
+    segmentation = torch.zeros(1, 2, 2, 4, dtype=torch.float64)
+    segmentation[:, 1, :, :2] = torch.tensor([[3.0, 3.0], [-1.0, -1.0]])  # mean 1: the label is 1 on the left
+    segmentation[:, 1, :, 2:] = torch.tensor([[3.0, -3.0], [-3.0, -1.0]])  # mean -1: 0 on the right
+    segmentation.requires_grad_()
+    loss = depth_cross_entropy(depth, segmentation)
+    loss.backward()
+    assert loss.item() == pytest.approx(200 / 2)
+    assert depth.grad.flatten().tolist() == pytest.approx([1 / 2, 0, -1 / 2, 0])
+    assert segmentation.grad is None
+
+
+@pytest.mark.parametrize(
+    "option", ["r1_image", "r2_segmentation", "mask", "depth_cross_entropy", "style_mixing", "path_length_every"]
+)
 def test_negative_weights_are_refused(option):
     with pytest.raises(ValueError, match=f"losses.{option} = -1: choose 0 or more"):
         LossConfig(**{option: -1})

@@ -30,7 +30,9 @@ from utils.distributed import Process
 Pair = tuple[Tensor, Tensor]
 CPU = torch.device("cpu")
 BATCH = 4
-ALL_OPTIONS = LossConfig(relativistic=True, r2_image=5.0, r2_segmentation=500.0, r1_scale_with_resolution=True)
+ALL_OPTIONS = LossConfig(
+    relativistic=True, r2_image=5.0, r2_segmentation=500.0, r1_scale_with_resolution=True, depth_cross_entropy=0.3
+)
 
 
 def build(model: ModelConfig, losses: LossConfig | None = None, augment: Any = None, **training: Any) -> TrainingSteps:
@@ -173,6 +175,25 @@ def test_relativistic_steps(tiny_config, labelled):
     steps._generator_loss(labelled).backward()
     assert_close(gradients(state.generator), expected)
     assert gradients(state.discriminator) == []
+
+
+def test_both_mask_losses_of_the_generator(tiny_config, labelled):
+    steps = build(tiny_config, LossConfig(mask=7, depth_cross_entropy=3))
+    state = steps.state
+    state.discriminator.requires_grad_(False)
+    torch.manual_seed(3)
+    fake = state.generator.synthesis(codes(state, BATCH), noise="random")
+    size = fake.depth.shape[2:]
+    pooled = F.adaptive_avg_pool2d(fake.segmentation, size)
+    cross_entropy = F.nll_loss(fake.depth.log_softmax(1), pooled.argmax(1))
+    adversarial = F.softplus(-state.discriminator(fake.image, fake.segmentation)).mean()
+    (adversarial + 7 * F.mse_loss(fake.coarse, pooled) + 3 * cross_entropy).backward()
+    expected = gradients(state.generator)
+    state.generator.zero_grad()
+    torch.manual_seed(3)
+    steps._generator_loss(labelled).backward()
+    assert_close(gradients(state.generator), expected)
+    assert steps.stats.tick()["losses/depth_cross_entropy"] == pytest.approx(cross_entropy.item(), rel=1e-5)
 
 
 def test_r2_is_the_penalty_of_r1_on_drawn_pairs(tiny_config, labelled):
