@@ -10,8 +10,8 @@ classes), in standard deviations, and S is the covariance of the codes. The dire
 
 scaled to v' S^-1 v = 1, one standard deviation: it changes the statistic by moves that are likely in random codes.
 
-Images stay good. Each direction is followed in both directions in steps of STEP standard deviations, in new samples.
-It ends before the first step at which
+Images stay good. Each direction is followed both ways in steps of STEP standard deviations, in new samples where the
+statistic is defined, such as those with a hat. It ends before the first step at which
 
 - the share of stray pixels exceeds that of the unmoved samples by MAX_STRAY: masks break up;
 - pixels outside the part change by more than MAX_OUTSIDE grey levels on average (not for controls of the base codes,
@@ -48,6 +48,7 @@ from models import Generator, ModelConfig
 from models.latents import to_wplus
 
 MIN_PRESENT = 0.1  # share of samples with a finite statistic
+DRAWN = 8  # samples drawn for each one that is moved, so that enough of them show a rare part
 MIN_GAIN = 0.03
 SIDE_WEIGHT = 3.0
 SIDE_RIDGE = 0.1  # penalty of the regressions of side effects, relative to the variance of the codes
@@ -76,12 +77,18 @@ class Found(NamedTuple):
 
 
 class Unmoved(NamedTuple):
-    """Samples that controls are tried on."""
+    """Samples that controls are tried on: for each control, `tried` of those where its statistic is defined."""
 
     codes: Tensor  # float64 [N, M, D]
     images: np.ndarray  # uint8 [N, H, W, 3]
     labels: np.ndarray  # uint8 [N, H, W]
-    stray: float  # their `stray_share`
+    tried: int
+
+    def showing(self, statistic: Statistic, names: Sequence[str]) -> "Unmoved":
+        """Return the first `tried` samples in which a statistic is defined, or fewer if there are not enough."""
+        faces = (MeasuredFace(image, labels, names) for image, labels in zip(self.images, self.labels, strict=True))
+        defined = np.flatnonzero([np.isfinite(statistic.measure(face)) for face in faces])[: self.tried]
+        return Unmoved(self.codes[defined], self.images[defined], self.labels[defined], self.tried)
 
 
 @torch.no_grad()
@@ -105,10 +112,9 @@ def measure_samples(codes: Tensor, samples: Iterator[Sample], names: Sequence[st
 
 
 def unmoved_samples(generator: Generator, samples: int, seed: int, batch_size: int) -> Unmoved:
-    """Return samples of random w, which a search moves."""
-    codes = to_wplus(sample_w(generator, samples, seed), generator.config)
-    images, labels = _images_and_labels(generator, codes, batch_size)
-    return Unmoved(codes, images, labels, stray_share(torch.from_numpy(labels)))
+    """Return DRAWN times as many samples of random w as a search moves for each control."""
+    codes = to_wplus(sample_w(generator, DRAWN * samples, seed), generator.config)
+    return Unmoved(codes, *_images_and_labels(generator, codes, batch_size), samples)
 
 
 def find_control(
@@ -140,6 +146,9 @@ def find_control(
         return Found(name, None, f"hardly follows the codes of {tried}: R2 {r2:.2f}")
     vector = _direction(samples, name, index, part, config)
     usual = np.quantile(values[defined], [(1 - MOST) / 2, (1 + MOST) / 2])
+    unmoved = unmoved.showing(statistic, names)
+    if not unmoved.images.size:
+        return Found(name, None, "defined in none of the samples to move")
     found = _limits(_Trial(statistic, part, index, vector, usual), generator, names, unmoved, batch_size)
     facts = (
         f"{where}, R2 {r2:.2f}, {found.low:g} to {found.high:+g} standard deviations "
@@ -236,7 +245,7 @@ def _measure_step(
 ) -> _Step:
     codes = unmoved.codes.clone()
     codes[:, trial.places] += strength * trial.vector
-    images, labels = _images_and_labels(generator, codes, batch_size) if strength else unmoved[1:3]
+    images, labels = _images_and_labels(generator, codes, batch_size) if strength else (unmoved.images, unmoved.labels)
     faces = [MeasuredFace(image, label, names) for image, label in zip(images, labels, strict=True)]
     values = np.array([trial.statistic.measure(face) for face in faces])
     outside = np.ones(labels.shape, bool)
@@ -268,13 +277,13 @@ def _limits(trial: _Trial, generator: Generator, names: Sequence[str], unmoved: 
             step = _measure_step(trial, sign * (strength + STEP), generator, names, unmoved, batch_size)
             progress = sign * (step.value - last.value)
             first = first or progress
-            if stop := _broken_rule(trial, step, progress, first, unmoved.stray):
+            if stop := _broken_rule(trial, step, progress, first, start.stray):
                 break
             last, strength, stop = step, strength + STEP, "the largest strength"
         ends.append((strength, last))
         stops.append(stop)
     (low, below), (high, above) = ends
-    return _Range(-low, high, above.value - below.value, max(below.outside, above.outside), (stops[0], stops[1]))
+    return _Range(0.0 - low, high, above.value - below.value, max(below.outside, above.outside), (stops[0], stops[1]))
 
 
 def _broken_rule(trial: _Trial, step: _Step, progress: float, first: float, stray: float) -> str:
