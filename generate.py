@@ -4,14 +4,14 @@
     python generate.py --output samples --seeds 0-3,42 --files       single files for every seed
     python generate.py --output samples --latents anna_codes.npy --take 7 hair --files
     python generate.py --output samples --seeds 0-3 --components     parts added one at a time
-    python generate.py --output samples --seeds 0-3 --mix --sources 4-7 --parts base,hair
-    python generate.py --output samples --seeds 0-3 --interpolate --parts base,hair --format mp4
+    python generate.py --output samples --seeds 0-3 --mix --sources 4-7 --parts hair
+    python generate.py --output samples --seeds 0-3 --interpolate --parts hair --format mp4
     python generate.py --output samples --seeds 0-3 --slide --direction hair_area.npz 2
     python generate.py --output samples --seeds 0-3 --background photo.jpg --zoom 0.8 --shift 0.2 0
     python generate.py --checkpoint CK --output samples --seeds 0-15
 
 Parts are class names or ids. "base" means the codes that all foreground parts share. In the bundled model, they
-determine most shapes: hair alone changes mainly the colour of the hair; base,hair changes its shape and the face too.
+determine the pose and the shape of the face, and partly that of the hair: base,hair changes all of these.
 """
 
 import argparse

@@ -1,13 +1,13 @@
 """Measure the quality of a generator's images and masks against a data set.
 
     python -m scripts.evaluate --checkpoint CK --data LMDB                                all metrics that are possible
-    python -m scripts.evaluate --data data/faces_64_wide                                  the bundled model
+    python -m scripts.evaluate --data data/faces_64                                       the bundled model
     python -m scripts.evaluate --checkpoint CK --data LMDB --metrics fid,kid --extractor inception --weights FILE
     torchrun --nproc_per_node=8 -m scripts.evaluate --checkpoint CK --data LMDB           the same, with 8 GPUs
     python -m scripts.evaluate --checkpoint runs/first/checkpoints/*.pt --data LMDB --output DIR   for plot_metrics
 
 Measure a model on data of the kind used for its training: for the bundled model, the faces that scripts.make_faces
---framing wide generates. Distances in features other than Inception's have their own names: fd_efflite0 is not an FID.
+generates. Distances in features other than Inception's have their own names: fd_efflite0 is not an FID.
 Published FIDs use 50,000 samples. `agreement` needs a segmenter: scripts.train_segmenter trains one, in about eight
 minutes on a CPU. If a metric requested by --metrics cannot be measured, the exit code is 2.
 

@@ -32,7 +32,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--samples", type=positive, default=3000, help="samples to learn from (default 3000)")
     add("--edit-samples", type=positive, default=16, help="samples to find the ranges with (default 16)")
     add("--seed", type=int, default=0, help="random seed of the samples (default 0)")
-    add("--seeds", default="3,9", help="seeds of the faces in the picture (default 3,9)")
+    add("--seeds", default="0,11", help="seeds of the faces in the picture (default 0,11)")
     add("--batch-size", type=positive, default=8, help="images generated at once (default 8)")
     add("--device", help="such as cpu or cuda:1 (default cuda where there is a GPU, else cpu)")
     add("--ops", choices=("auto", "native", "compiled"), default="auto", help="kernels (default auto)")

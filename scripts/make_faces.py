@@ -2,13 +2,13 @@
 
     python -m scripts.make_faces OUT --count 10000 --resolution 64 --seed 0
     python -m scripts.make_faces OUT --count 1000 --resolution 64 --seed 7 --style sketch --images-only
-    python -m scripts.make_faces OUT --count 2 --resolution 256 --seed 1 --files --framing wide
+    python -m scripts.make_faces OUT --count 2 --resolution 256 --seed 1 --files
     python -m scripts.make_faces OUT --count 5000 --resolution 128 --classes 26
     python -m scripts.make_faces OUT --count 5000 --resolution 96x64 --classes 16
 
 Writes images and masks to an LMDB in the new folder OUT. With --images-only it writes images without masks, for domain
 adaptation; with --files it writes PNG files (OUT/images/00000.png and OUT/masks/00000.png), for inversion and editing.
-Close framing is that of CelebA-HQ. Wide framing also shows the shoulders; the bundled model was trained on wide faces.
+Close framing is that of CelebA-HQ and of the bundled model; wide framing also shows the shoulders.
 The 13 classes are those of CelebAMask-HQ in the paper. The 26 (datasets/tables/faces26.yaml) separate left and right,
 irises, lips, beard and moustache, necklace, collar, lenses and hat band; the images are the same.
 --resolution HEIGHTxWIDTH gives another shape. An image that is at least 1.25 times as tall as wide shows the person

@@ -63,8 +63,7 @@ ON_CPU = "training.device=cpu data.workers=0 ops=native"
 EVERY_PENALTY = "losses.r1_every=1 losses.path_length_every=1"
 
 SHRINK = [
-    (r"(data/faces_64_wide) --count \d+", r"\1 --count 24"),  # 64 pixels, as the bundled model
-    (r"(?<!data/faces_64_wide )--count \d+ --resolution \d+(?![\dx])", "--count 24 --resolution 32"),
+    (r"--count \d+ --resolution \d+(?![\dx])", "--count 24 --resolution 32"),
     (r"--count \d+ --resolution 96x64", "--count 24 --resolution 96x64"),
     # Run plain torchrun commands with two processes, and those with further options with one.
     (r"^torchrun --nproc_per_node=\d+ train", "torchrun --nproc_per_node=2 train"),
@@ -174,9 +173,10 @@ def test_the_readme_is_short_and_lists_every_document():
 def test_the_bundled_model_is_measured_on_faces_like_its_own():
     measured = [command for command in COMMANDS if "scripts.evaluate" in command and "--checkpoint" not in command]
     assert measured
-    for command in measured:
-        (data,) = re.findall(r"--data (\S+)", command)
-        assert [each for each in COMMANDS if f"make_faces {data} " in each and each.endswith("--framing wide")]
+    assert {data for command in measured for data in re.findall(r"--data (\S+)", command)} == {"data/faces_64"}
+    quickstart = (ROOT / "scripts" / "quickstart.sh").read_text(encoding="utf-8")
+    (options,) = re.findall(r"scripts\.make_faces \S+ (.*)", quickstart)
+    assert options == '--count "${FACES:-5000}" --resolution 64 --seed 0'  # close framing
 
 
 @pytest.mark.parametrize("page", DOCUMENTS)

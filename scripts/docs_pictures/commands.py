@@ -19,8 +19,8 @@ from utils.images import grid, save_png
 ROOT = Path(__file__).parents[2]
 TILE = 128
 # Options of scripts.make_faces: the portraits of docs/editing.md and the sketches of docs/training.md.
-PORTRAITS = ("--files", "--resolution", "256", "--count", "2", "--seed", "10", "--framing", "wide")
-SKETCHES = ("--style", "sketch", "--images-only", "--resolution", "64", "--seed", "7", "--framing", "wide")
+PORTRAITS = ("--files", "--resolution", "256", "--count", "2", "--seed", "10")
+SKETCHES = ("--style", "sketch", "--images-only", "--resolution", "64", "--seed", "7")
 
 
 def run(*arguments: str | Path) -> None:
@@ -45,7 +45,7 @@ def make_components(folder: Path) -> None:
 
 def make_interpolation(folder: Path) -> None:
     """Make interpolation.png, with the README's command."""
-    between = ("--seeds", "10,1", "--interpolate", "--parts", "base,hair", "--frames", "8", "--format", "png")
+    between = ("--seeds", "0,4", "--interpolate", "--parts", "hair", "--frames", "8", "--format", "png")
     run("generate.py", "--output", folder / "hair", *between)
     (folder / "hair" / "interpolation.png").rename(folder / "interpolation.png")
 
@@ -73,14 +73,14 @@ def make_repaint(folder: Path) -> None:
 def make_own_picture(folder: Path) -> None:
     """Make own_picture.png: a portrait, its reconstruction, the hair of a seed, and that of another portrait."""
     portraits, codes = invert_portraits(folder)
-    run("generate.py", "--latents", codes[0], "--take", "2", "hair", "--files", "--output", folder / "seed")
+    run("generate.py", "--latents", codes[0], "--take", "4", "hair", "--files", "--output", folder / "seed")
     taken = ("--take-shape", codes[1], "hair", "--files", "--output", folder / "other")
     run("generate.py", "--latents", codes[0], *taken)
     tiles = {
         "portrait": portraits[0],
         "reconstruction": folder / "mine" / "00000_reconstruction.png",
         "its mask": folder / "mine" / "00000_mask.png",
-        "hair of seed 2": folder / "seed" / "latent0000_image.png",
+        "hair of seed 4": folder / "seed" / "latent0000_image.png",
         "other portrait": portraits[1],
         "its hair": folder / "other" / "latent0000_image.png",
         "mask with it": folder / "other" / "latent0000_mask.png",
@@ -101,7 +101,7 @@ def make_adaptation(folder: Path) -> None:
     portraits, codes = invert_portraits(folder)
     mine = ("--latents", codes[0], "--files", "--output")
     run("generate.py", *adapted, *mine, folder / "sketched")
-    run("generate.py", *adapted, *mine, folder / "hair", "--take", "2", "hair")
+    run("generate.py", *adapted, *mine, folder / "hair", "--take", "4", "hair")
     rows = [
         *sorted((folder / "shown").rglob("*.png")),
         *(folder / "before" / f"seed{seed:04d}_image.png" for seed in range(6)),

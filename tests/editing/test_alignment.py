@@ -164,7 +164,7 @@ def test_models_without_faces_have_no_frame() -> None:
     assert frame_of(generator, ClassTable.from_dict({**CLASSES, "names": names}), samples=4) is None  # untrained
 
 
-def test_the_frame_of_the_bundled_model_is_that_of_wide_faces() -> None:
+def test_the_frame_of_the_bundled_model_is_that_of_close_faces() -> None:
     """Its checkpoint does not tell the framing: the samples do."""
     generator, classes = build_model(load_networks(bundled_model()), torch.device("cpu"))
     limit_threads(generator)
@@ -179,6 +179,6 @@ def test_the_frame_of_the_bundled_model_is_that_of_wide_faces() -> None:
         return np.array([deviation(square_for(face, frame), whole((128, 128))) for face in faces if face])
 
     wide, close = deviations("wide"), deviations("close")
-    assert np.median(wide) < frame.spread < np.median(close)
-    assert np.quantile(wide, 0.9) < 1.5 * frame.spread
+    assert np.median(close) < frame.spread < np.median(wide)
+    assert np.quantile(close, 0.9) < 1.5 * frame.spread
     assert 0.05 < frame.spread < 0.12

@@ -26,7 +26,7 @@ def test_holds_plain_data_and_half_tensors_only():
     found = list(leaves(contents))
     assert {type(leaf) for leaf in found} <= {torch.Tensor, str, int, float, bool, type(None)}
     assert {leaf.dtype for leaf in found if isinstance(leaf, torch.Tensor)} == {torch.float16}
-    assert contents.keys() == {"format", "model", "classes", "generator_ema", "images", "data"}
+    assert contents.keys() == {"format", "model", "classes", "generator_ema", "discriminator", "images", "data"}
     assert contents["images"] > 0
 
 
@@ -34,7 +34,7 @@ def test_is_small():
     assert bundled_model().stat().st_size < 16e6
 
 
-def test_draws_the_13_classes_of_faces_at_64_pixels():
+def test_generates_the_13_classes_of_faces_at_64_pixels():
     networks = load_networks(bundled_model())
     assert (networks.config.resolution, networks.config.num_classes) == (64, 13)
     assert ClassTable.from_dict(networks.classes).names == celebamask13().names
