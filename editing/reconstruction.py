@@ -22,6 +22,7 @@ from editing.generation import Sample, generate
 from editing.image_grids import with_captions
 from editing.inversion import DistanceTo, Progress, Target, invert, with_noise
 from editing.inversion_config import InversionConfig
+from editing.missing_parts import with_missing_parts
 from editing.quality import NO_PARTS, ReconstructionQuality, part_errors, pixel_mse
 from editing.tuning import TuningConfig, tune
 from models import Generator
@@ -75,7 +76,9 @@ def reconstruct(
     target = Target(images_to_float(images), torch.from_numpy(np.stack(labels)).to(device) if labels else None)
     began = time.perf_counter()
     target = method.guide(target) if method.guide else target
-    start = method.init and method.init(target)
+    start = method.init(target) if method.init else generator.mean_code().expand(len(images), -1)
+    if target.labels is not None:
+        start = with_missing_parts(generator, start, target.images, target.labels)
     on_step = callback and partial(callback, "inverting")
     inversion = invert(generator, target, method.distance_to, method.inversion, start=start, callback=on_step)
     share = (time.perf_counter() - began) / len(photos)

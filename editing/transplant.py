@@ -1,10 +1,10 @@
 """Take a part over from another face, with its shape, although the base codes hold most of the shape.
 
-Copying a part's own vectors changes mainly its colours; copying the base codes as well also brings the pose and the
-shapes of all other parts along. The layers of each part take their codes separately, though, so that the wanted result
-can be generated: the part with all codes of the source, base codes included, and the other parts with their own. No
-W+ code gives exactly that, because W+ codes have one set of base codes for all parts. `transplant` searches for the W+
-code that comes closest before the render net, in coarse masks and blended features.
+Copying a part's own vectors changes its colours and some of its shape; copying the base codes as well also brings the
+pose and the shapes of all other parts along. The layers of each part take their codes separately, though, so that the
+wanted result can be generated: the part with all codes of the source, base codes included, and the other parts with
+their own. No W+ code gives exactly that, because W+ codes have one set of base codes for all parts. `transplant`
+searches for the W+ code that comes closest before the render net, in coarse masks and blended features.
 
 Shapes: N samples, D latent width, M = B + 2K vectors of a W+ code, K parts, L layers, F feature channels, h x w coarse
 maps.

@@ -36,6 +36,7 @@ from utils.images import colorize, save_png
 
 SETTLED = 4.0  # seconds
 MAX_SEEDS = 10_000
+MIN_CHANGED = 0.001  # share of the pixels that a painting changes; a strand may lie on hair
 CAPTIONS = ("before", "mask", "painted", "reached", "after")
 _COLUMNS = (
     Column("edit", width=14),
@@ -124,7 +125,7 @@ def paint_samples(generator: Generator, classes: ClassTable, count: int) -> list
         for edit in wanted:
             part, paint = EDITS[edit]
             painted = paint(sample.labels, ids)
-            if painted is not None:
+            if painted is not None and (painted != sample.labels).mean() >= MIN_CHANGED:
                 by_edit[edit].append(Painting(edit, code, sample, painted, ids[part]))
                 break
     raise ConfigError(f"seeds 0 to {MAX_SEEDS - 1} do not fit {count} edits of each kind; give fewer --edits")

@@ -102,7 +102,8 @@ def test_what_is_not_asked_for_is_not_measured(generator: Generator) -> None:
 def test_all_are_inverted_at_once_and_tuned_one_by_one(generator: Generator) -> None:
     seen: list[tuple[str, Progress]] = []
     method = InversionMethod(toward, toward, agreement, InversionConfig(steps=2), TuningConfig(steps=3, rate=1e-3))
-    found = [*reconstruct(generator, photos(generator, 1, 2), method, callback=lambda *told: seen.append(told))]
+    unlabelled = [photo._replace(label=None) for photo in photos(generator, 1, 2)]
+    found = [*reconstruct(generator, unlabelled, method, callback=lambda *told: seen.append(told))]
     assert [(work, told.step) for work, told in seen] == [
         *(("inverting", step) for step in (1, 2)),
         *(("tuning", step) for _ in range(2) for step in (1, 2, 3)),

@@ -102,3 +102,10 @@ def test_other_classes_and_existing_pictures(tiny_checkpoint: Path, tmp_path: Pa
     monkeypatch.setattr(painted_masks, "CLASSES", (*CLASSES, "beard"))
     with pytest.raises(ConfigError, match="the model has no class beard"):
         benchmark.main(f"repaint --checkpoint {tiny_checkpoint} --device cpu --ops native".split())
+
+
+def test_paintings_that_change_nothing_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(painted_masks, "EDITS", {"same": ("hair", lambda labels, _: labels.copy())})
+    monkeypatch.setattr(painted_masks, "MAX_SEEDS", 2)
+    with pytest.raises(ConfigError, match="seeds 0 to 1 do not fit 1 edits"):
+        benchmark.main(["repaint", "--edits", "1", "--device", "cpu", "--ops", "native"])
