@@ -111,6 +111,6 @@ def test_encoders(part, changes, message, tmp_path):
 
 def test_an_encoder_that_lacks_an_option(tmp_path):
     contents = torch.load(BUNDLED_ENCODER, weights_only=True)
-    del contents["encoder"]["rounds"], contents["model"]["base_layers"]
+    del contents["encoder"]["rounds"], contents["model"]["residual_masks"]
     torch.save(contents, tmp_path / "encoder.pt")
     assert load_encoder(tmp_path / "encoder.pt", load_generator(BUNDLED)).config.rounds == 3
