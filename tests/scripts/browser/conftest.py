@@ -45,9 +45,9 @@ def uploads_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def running_studio(port: int, temporary: Path) -> Iterator["subprocess.Popen[str]"]:
+def running_studio(port: int, temporary: Path, *options: str) -> Iterator["subprocess.Popen[str]"]:
     """Start a studio at a port; it must stop on SIGTERM and leave no files behind."""
-    command = [sys.executable, "-m", "scripts.studio", "--port", str(port), "--steps", "8", "--device", "cpu"]
+    command = [sys.executable, "-m", "scripts.studio", "--port", str(port), "--steps", "8", "--device", "cpu", *options]
     environment = {**os.environ, "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, encoding="utf-8")
     assert process.stdout is not None

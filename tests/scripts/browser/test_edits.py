@@ -5,9 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
+from models.checkpoint import bundled_model
 from scripts.studio_page.downloads import FRAMES
 from scripts.studio_page.model import CodeSelection
 from scripts.studio_page.session import Placement
+from tests.scripts.browser.conftest import free_port, running_studio
 from tests.scripts.browser.pages import (
     STEPS,
     WARNING,
@@ -178,10 +180,17 @@ def test_parts_are_locked(page):
     wait_for_status(page, "^hair: random")
 
 
-def test_classes_that_are_never_generated(page):
-    assert page.inner_text("#studio-part label:has(input[value=glasses])") == "glasses (never)"
-    pick(page, "glasses")
-    wait_for_status(page, "^glasses: this model never generates them, 0 of 100 samples")
+def test_classes_that_are_never_generated(visit, tmp_path):
+    contents = torch.load(bundled_model(), weights_only=True)
+    glasses = contents["classes"]["names"].index("glasses")
+    contents["generator_ema"]["render_net.to_segmentation.2.bias"][glasses] = -100
+    torch.save(contents, tmp_path / "no_glasses.pt")
+    port = free_port()
+    with running_studio(port, tmp_path, "--checkpoint", str(tmp_path / "no_glasses.pt")):
+        page = visit(url=f"http://127.0.0.1:{port}")
+        assert page.inner_text("#studio-part label:has(input[value=glasses])") == "glasses (never)"
+        pick(page, "glasses")
+        wait_for_status(page, "^glasses: this model never generates them, 0 of 100 samples")
 
 
 def test_variations(page):
