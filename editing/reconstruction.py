@@ -77,7 +77,7 @@ def reconstruct(
     began = time.perf_counter()
     target = method.guide(target) if method.guide else target
     start = method.init(target) if method.init else generator.mean_code().expand(len(images), -1)
-    if target.labels is not None:
+    if target.labels is not None and method.inversion.space != "w":
         start = with_missing_parts(generator, start, target.images, target.labels)
     on_step = callback and partial(callback, "inverting")
     inversion = invert(generator, target, method.distance_to, method.inversion, start=start, callback=on_step)
