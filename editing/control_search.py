@@ -48,7 +48,7 @@ from models import Generator, ModelConfig
 from models.latents import to_wplus
 
 MIN_PRESENT = 0.1  # share of samples with a finite statistic
-DRAWN = 8  # samples drawn for each one that is moved, so that enough of them show a rare part
+GENERATED_PER_TRIED = 8  # samples for each one that is moved, so that enough of them show a rare part
 MIN_GAIN = 0.03
 SIDE_WEIGHT = 3.0
 SIDE_RIDGE = 0.1  # penalty of the regressions of side effects, relative to the variance of the codes
@@ -112,8 +112,8 @@ def measure_samples(codes: Tensor, samples: Iterator[Sample], names: Sequence[st
 
 
 def unmoved_samples(generator: Generator, samples: int, seed: int, batch_size: int) -> Unmoved:
-    """Return DRAWN times as many samples of random w as a search moves for each control."""
-    codes = to_wplus(sample_w(generator, DRAWN * samples, seed), generator.config)
+    """Return GENERATED_PER_TRIED times as many samples of random w as a search moves for each control."""
+    codes = to_wplus(sample_w(generator, GENERATED_PER_TRIED * samples, seed), generator.config)
     return Unmoved(codes, *_images_and_labels(generator, codes, batch_size), samples)
 
 
@@ -147,8 +147,8 @@ def find_control(
     vector = _direction(samples, name, index, part, config)
     usual = np.quantile(values[defined], [(1 - MOST) / 2, (1 + MOST) / 2])
     unmoved = unmoved.showing(statistic, names)
-    if not unmoved.images.size:
-        return Found(name, None, "defined in none of the samples to move")
+    if 2 * len(unmoved.images) < unmoved.tried:
+        return Found(name, None, f"defined in {len(unmoved.images)} of the samples to move")
     found = _limits(_Trial(statistic, part, index, vector, usual), generator, names, unmoved, batch_size)
     facts = (
         f"{where}, R2 {r2:.2f}, {found.low:g} to {found.high:+g} standard deviations "

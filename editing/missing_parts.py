@@ -19,19 +19,19 @@ from models.latents import to_wplus
 SAMPLES = 128
 TRIED = 16  # samples whose codes are tried: those with the highest IoU of the part
 NEAR = 0.8  # share of the highest IoU that the chosen one has at least
-_BATCH = 16
+_BATCH = 4  # images generated at once
 
 
 @torch.no_grad()
 def with_missing_parts(generator: Generator, codes: Tensor, images: Tensor, labels: Tensor) -> Tensor:
     """Return codes [N, M, D] where parts that are missing have codes of samples.
 
-    Images [N, 3, H, W] and class ids [N, H, W] are those of the photos.
+    Images [N, 3, H, W] and class ids [N, H, W], all below K, are those of the photos. The background is class 0.
 
     A part is missing if it covers at least SMALL_PART of the labels and the masks of `codes` show less than LOST_SHARE
     of that area. It keeps its codes if no sample makes it appear.
     """
-    codes = to_wplus(codes, generator.config).clone()
+    codes = to_wplus(codes, generator.config).to(generator.compositing.weight, copy=True)
     generated = _labels(generator, codes)
     samples: tuple[Tensor, Tensor] | None = None
     for row in range(len(codes)):
@@ -61,10 +61,13 @@ def _with_part(
     index = code_index(generator.config, PartSelection((part,), base=False)).to(code.device)
     nearest = _ious(labels == part, wanted).topk(TRIED).indices
     mixed = mix_codes(code.expand(TRIED, -1, -1), sources[nearest], index, generator.config)
-    outputs = [generator.synthesis(each) for each in mixed.split(_BATCH)]
-    fits = _ious(torch.cat([segmentation_to_labels(out.segmentation) for out in outputs]) == part, wanted)
-    errors = (torch.cat([out.image for out in outputs]) - image).square()[:, :, wanted].mean((1, 2))
-    best = errors.where(fits >= NEAR * fits.max(), torch.inf).argmin()
+    found, errors = [], []
+    for each in mixed.split(_BATCH):
+        out = generator.synthesis(each)
+        found.append(segmentation_to_labels(out.segmentation) == part)
+        errors.append((out.image - image).square()[:, :, wanted].mean((1, 2)))
+    fits = _ious(torch.cat(found), wanted)
+    best = torch.cat(errors).where(fits >= NEAR * fits.max(), torch.inf).argmin()
     return mixed[best] if fits[best] > 0 else code
 
 

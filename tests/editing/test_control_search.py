@@ -126,11 +126,11 @@ def test_controls_are_tried_on_samples_that_show_the_part() -> None:
     labels = np.zeros((6, 16, 16), np.uint8)
     labels[[1, 3, 4], 2:8, 2:8] = NAMES.index("hair")
     codes = torch.arange(6.0).reshape(6, 1, 1)
-    drawn = search.Unmoved(codes, np.zeros((6, 16, 16, 3), np.uint8), labels, tried=2)
-    tried = drawn.showing(STATISTICS["hair lightness"], NAMES)
+    generated = search.Unmoved(codes, np.zeros((6, 16, 16, 3), np.uint8), labels, tried=2)
+    tried = generated.showing(STATISTICS["hair lightness"], NAMES)
     assert tried.codes.flatten().tolist() == [1, 3]
     assert len(tried.images) == len(tried.labels) == 2
-    assert not drawn._replace(labels=np.zeros_like(labels)).showing(STATISTICS["hair lightness"], NAMES).images.size
+    assert not generated._replace(labels=np.zeros_like(labels)).showing(STATISTICS["hair lightness"], NAMES).images.size
 
 
 def test_a_constant_or_noisy_statistic_is_dropped() -> None:
