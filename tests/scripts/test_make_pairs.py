@@ -13,6 +13,7 @@ from datasets.opening import open_dataset
 from editing.codes import seed_codes
 from editing.generation import generate
 from editing.loading import load_model
+from models.checkpoint import bundled_model
 from scripts import make_pairs
 from utils.errors import ConfigError, DataError, ModelError
 
@@ -123,7 +124,11 @@ def test_mistakes(make, tmp_path, options, message):
 
 
 def test_a_checkpoint_without_a_discriminator(tmp_path):
-    options = ["--count", "1", "--candidates", "2", "--drop", "0.5", "--rank-by", "discriminator"]
+    contents = torch.load(bundled_model(), weights_only=True)
+    del contents["discriminator"]
+    torch.save(contents, tmp_path / "generator.pt")
+    options = ["--checkpoint", str(tmp_path / "generator.pt")]
+    options += ["--count", "1", "--candidates", "2", "--drop", "0.5", "--rank-by", "discriminator"]
     with pytest.raises(ModelError, match="holds no discriminator"):
         make_pairs.main([str(tmp_path / "out"), *options])
 
