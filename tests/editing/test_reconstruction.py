@@ -116,3 +116,15 @@ def test_all_are_inverted_at_once_and_tuned_one_by_one(generator: Generator) -> 
         assert each.seconds > 0
         [again] = generate(each.generator, each.codes)
         assert (again.image == each.sample.image).all()
+
+
+def test_missing_parts_start_from_samples_in_wplus_only(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In W, all vectors of a code are the same, so a part cannot have codes of its own."""
+    monkeypatch.setattr("editing.reconstruction.with_missing_parts", lambda _, codes, *target: codes + 1)
+    start = seed_codes(generator, [1])
+    for space, moved in (("w", 0.0), ("wplus", 1.0)):
+        method = InversionMethod(
+            toward, toward, agreement, InversionConfig(space=space, steps=0), init=lambda target: start
+        )
+        [found] = reconstruct(generator, photos(generator, 1), method)
+        torch.testing.assert_close(found.codes, (start + moved)[:, None].expand_as(found.codes))
