@@ -1,7 +1,7 @@
 """Initial codes for parts that labels show and a prediction lacks, such as hats.
 
-The gradient of an image's losses does not reach a part that covers no pixel. So an inversion that starts without a hat
-ends without one, in however many steps. It starts instead with the part's own codes of a sample that shows it.
+A part that covers no pixel hardly affects an image's losses, so an inversion that starts without a hat usually ends
+without one (docs/results.md). It starts instead with the part's own codes of a sample that shows it.
 
 Shapes: N photos, S samples, M = B + 2K vectors of a W+ code, D latent width, H x W images.
 """
