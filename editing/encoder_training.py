@@ -117,14 +117,16 @@ class EncoderTrainer:
 
         # One backward pass for each refinement round, then one optimizer step.
         self.optimizer.zero_grad()
-        image_distance = self.distance_to(target.images)
         visible = target if torch.rand(()) < config.guided else Target(target.images)
-        for codes, out in encoder.refinements(self.generator, visible):
-            mean_distance = ((codes - encoder.mean) / encoder.deviation).square().mean()
-            code_error = ((codes[: len(known_codes)] - known_codes) / encoder.deviation).square().mean()
-            loss = image_losses(out, target, image_distance, config.mse, config.masks).mean()
-            (loss + config.codes * code_error + config.distance * mean_distance).backward()
-            error = (out.image.detach() - target.images).square().mean()
+        dtype = getattr(torch, config.precision)
+        with torch.autocast(target.images.device.type, dtype, enabled=dtype != torch.float32):
+            image_distance = self.distance_to(target.images)
+            for codes, out in encoder.refinements(self.generator, visible):
+                mean_distance = ((codes - encoder.mean) / encoder.deviation).square().mean()
+                code_error = ((codes[: len(known_codes)] - known_codes) / encoder.deviation).square().mean()
+                loss = image_losses(out, target, image_distance, config.mse, config.masks).mean()
+                (loss + config.codes * code_error + config.distance * mean_distance).backward()
+                error = (out.image.detach() - target.images).square().mean()
         norm = torch.nn.utils.clip_grad_norm_(encoder.parameters(), _MAX_GRADIENT_NORM)
         self.optimizer.step()
         return error, norm

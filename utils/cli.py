@@ -83,6 +83,10 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unknown option {option}" + (f"; did you mean --{near[0]}?" if near else ""))
 
     def error(self, message: str) -> NoReturn:
+        if option := re.fullmatch(r"argument (--[\w-]+): expected (one|two|\d+|at least one) arguments?", message):
+            action = self._option_string_actions[option[1]]
+            names = action.metavar or action.dest.upper()
+            message += f": {names if isinstance(names, str) else ' '.join(names)}"
         raise ConfigError(f"{message} ({self.prog} --help lists all options)")
 
 

@@ -1,4 +1,5 @@
 from itertools import islice
+from typing import Literal
 
 import pytest
 import torch
@@ -38,8 +39,14 @@ def trainer(generator: Generator, config: EncoderTraining, pairs: EncoderData | 
     return EncoderTrainer(encoder, generator, toward, config, pairs)
 
 
-def test_it_learns(generator: Generator, pairs: EncoderData) -> None:
-    errors = list(trainer(generator, EncoderTraining(steps=60, rate=0.01), pairs).run())
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_it_learns(generator: Generator, pairs: EncoderData, precision: Literal["float32", "bfloat16"]) -> None:
+    training = trainer(generator, EncoderTraining(steps=60, rate=0.01, precision=precision), pairs)
+    types = set[torch.dtype]()
+    training.encoder.correction.register_forward_hook(lambda _, inputs, output: types.add(output.dtype))
+    errors = list(training.run())
+    assert types == {getattr(torch, precision)}
+    assert all(parameter.dtype == torch.float32 for parameter in training.encoder.parameters())
     assert len(errors) == 60
     assert sum(errors[-10:]) < 0.7 * sum(errors[:10])
 
