@@ -314,20 +314,23 @@ def in_batches(
 ) -> Iterator[Reconstruction]:
     """Yield the reconstructions of all photos, inverted `batch_size` at a time; show a progress bar for each stage."""
     bar: Any = None
+    done = 0
 
     def callback(stage: str, state: Progress) -> None:
         nonlocal bar
         if state.step == 1:
-            bar = progress(total=state.steps, desc=f"{stage} {counter}", unit="step")
+            count = done + (1 if stage == "tuning" else len(batch))
+            bar = progress(total=state.steps, desc=f"{stage} {count}/{len(photos)}", unit="step")
         bar.update()
         if state.step == state.steps:
             bar.close()
 
     for start in range(0, len(photos), batch_size):
         batch = photos[start : start + batch_size]
-        counter = f"{start + len(batch)}/{len(photos)}"
         try:
-            yield from reconstruct(generator, batch, method, callback=callback)
+            for reconstruction in reconstruct(generator, batch, method, callback=callback):
+                yield reconstruction
+                done += 1
         except torch.OutOfMemoryError:
             remedy = f"choose a --batch-size below {batch_size}" if batch_size > 1 else "choose another --device"
             raise EditError(f"the device ran out of memory: {remedy}") from None

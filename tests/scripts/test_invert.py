@@ -13,6 +13,7 @@ import torch
 import yaml
 from PIL import Image
 from torch import Tensor, nn
+from tqdm import tqdm
 
 import generate
 from datasets.labels import ClassTable
@@ -138,6 +139,19 @@ def test_the_first_line_tells_what_was_done_to_the_photos(
 ) -> None:
     call(faces[0], "--crop", crop)
     assert capsys.readouterr().out.startswith(f"inverting {prepared}, resized to 32x32 pixels, with ")
+
+
+@pytest.mark.usefixtures("_no_network")
+def test_progress_counts_photos(call: Callable[..., Path], faces: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    labels: list[str] = []
+    monkeypatch.setattr(
+        "scripts.invert.progress", lambda desc, **options: labels.append(desc) or tqdm(disable=True, **options)
+    )
+    call(*faces, "--tune", "2", "--batch-size", "2")
+    assert labels == ["inverting 2/2", "tuning 1/2", "tuning 2/2"]
+    labels.clear()
+    call(*faces, "--tune", "2", "--batch-size", "1", "--overwrite")
+    assert labels == ["inverting 1/2", "tuning 1/2", "inverting 2/2", "tuning 2/2"]
 
 
 @pytest.mark.usefixtures("_no_network")
