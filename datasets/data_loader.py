@@ -77,11 +77,7 @@ class InfiniteSampler(Sampler[int]):
 
 
 def make_loader(
-    dataset: Dataset[Any],
-    sampler: Sampler[int],
-    batch_size: int,
-    workers: int = 0,
-    pin_memory: bool = False,
+    dataset: Dataset[Any], sampler: Sampler[int], batch_size: int, workers: int = 0, pin_memory: bool = False
 ) -> DataLoader[Any]:
     """Return a loader of batches [images uint8 [N, 3, H, W], labels uint8 [N, H, W]] in the sampler's order.
 

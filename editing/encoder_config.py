@@ -45,7 +45,7 @@ class EncoderTraining:
     masks: float = 2.0  # weight of the cross-entropy between generated masks and labels
     codes: float = 1.0  # weight of the mean square error of known codes, in standard deviations of w
     distance: float = 0.1  # weight of the mean square distance to the mean code, in standard deviations of w
-    precision: Literal["float32", "bfloat16"] = "float32"  # of the networks; their parameters stay in float32
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the training passes; parameters stay in float32
     seed: int = 0  # random seed
     checkpoint_every: int = 500  # steps between checkpoints
 

@@ -119,6 +119,8 @@ class EncoderTrainer:
         self.optimizer.zero_grad()
         visible = target if torch.rand(()) < config.guided else Target(target.images)
         dtype = getattr(torch, config.precision)
+        # `refinements` computes each round after the last one's backward, so autocast stays on in between. It changes
+        # these gradients by rounding only: every backward operator has the dtype of its forward one.
         with torch.autocast(target.images.device.type, dtype, enabled=dtype != torch.float32):
             image_distance = self.distance_to(target.images)
             for codes, out in encoder.refinements(self.generator, visible):

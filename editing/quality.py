@@ -16,8 +16,8 @@ from utils.components import components
 # Beyond these thresholds, `problems` calls a reconstruction poor. They separate two groups of images, inverted in W+ in
 # 100 steps with the bundled model. 50 held-out faces, guided by masks or a segmenter, reach a PSNR of 20.5 dB or more,
 # a distance of 3.9 or less, and an mIoU of 0.58 or more; the mean colour of background, skin, hair, clothes and hat is
-# wrong by at most 30.1 grey levels. Photographs of a cat, a cup and a person, not guided, reach at most 19.3 dB and at
-# least 5.7. An earlier model reached an mIoU of 0.34 with wrong masks.
+# wrong by at most 30 grey levels (one hat by 30.1). Photographs of a cat, a cup and a person, not guided, reach at most
+# 19.3 dB and at least 5.7. An earlier model reached an mIoU of 0.34 with wrong masks.
 POOR_PSNR = 20.5  # dB
 POOR_DISTANCE = {"efflite0": 4.3}  # by the name of the perceptual distance; not measured for LPIPS
 POOR_MIOU = 0.4

@@ -50,6 +50,7 @@ from metrics.agreement import confusion, mean_iou
 from metrics.features import EFFICIENTNET_SIZE
 from metrics.perceptual import EfficientNetDistance
 from models import Generator
+from training.precision import check_precision
 from utils.errors import ConfigError, EditError
 from utils.files import make_folder, replacing
 from utils.progress import progress
@@ -66,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = load_options(EncoderRun, args.config, args.overrides)
     check_data(args.config, run.data.path)
     device = cli.usable_device(args.device)
+    check_precision(run.training.precision, device, "float32")
     checkpoint = checkpoint_or_bundled(args.checkpoint)
     generator, classes = load_model(checkpoint, device)
     data = open_dataset(run.data, generator.config.resolution, classes.num_classes) if run.data.path else None

@@ -73,10 +73,15 @@ def prepare_device(device: torch.device, config: RunConfig) -> None:
         if training.cuda_graphs and dist.is_initialized():
             raise ConfigError("training.cuda_graphs works in one process only: leave it off, or run without torchrun")
         _check_architecture(torch.cuda.get_device_capability(device))
-        if training.precision == "bfloat16" and torch.cuda.get_device_capability(device) < (8, 0):
-            raise ConfigError("training.precision = bfloat16: this GPU does not support it; choose float16 or float32")
+        check_precision(training.precision, device, "float16 or float32")
         torch.set_float32_matmul_precision("high" if training.tf32 else "highest")
         torch.backends.cudnn.allow_tf32 = training.tf32
+
+
+def check_precision(precision: str, device: torch.device, others: str) -> None:
+    """Raise ConfigError, with the `others` to choose from, if the device is a GPU without support for bfloat16."""
+    if precision == "bfloat16" and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+        raise ConfigError(f"training.precision = bfloat16: this GPU does not support it; choose {others}")
 
 
 def _check_architecture(capability: tuple[int, int]) -> None:

@@ -65,13 +65,7 @@ class TrainingConfig:
                 raise ValueError(f"training.{name} = {getattr(self, name)}: choose 0 or more")
         if self.seed >= 2**32:
             raise ValueError(f"training.seed = {self.seed}: choose a value below {2**32}")
-        positive = (
-            "batch_size",
-            "max_batch_per_device",
-            "total_images",
-            "learning_rate",
-            "preview_samples",
-        )
+        positive = ("batch_size", "max_batch_per_device", "total_images", "learning_rate", "preview_samples")
         for name in (*positive, "log_every_images", "preview_every_images", "checkpoint_every_images"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"training.{name} = {getattr(self, name)}: choose above 0")

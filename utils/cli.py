@@ -83,10 +83,12 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unknown option {option}" + (f"; did you mean --{near[0]}?" if near else ""))
 
     def error(self, message: str) -> NoReturn:
-        if option := re.fullmatch(r"argument (--[\w-]+): expected (one|two|\d+|at least one) arguments?", message):
+        if option := re.fullmatch(r"argument (--[\w-]+): expected (one|\d+|at least one) arguments?", message):
             action = self._option_string_actions[option[1]]
-            names = action.metavar or action.dest.upper()
-            message += f": {names if isinstance(names, str) else ' '.join(names)}"
+            if isinstance(action.metavar, tuple):
+                message += f": {' '.join(action.metavar)}"
+            elif action.choices:
+                message += f" of {', '.join(map(str, action.choices))}"
         raise ConfigError(f"{message} ({self.prog} --help lists all options)")
 
 

@@ -15,6 +15,7 @@ from editing.loading import load_model
 from scripts import train_encoder
 from tests.editing.tiny import save_tiny
 from utils.cli import run
+from utils.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "encoders").glob("*.yaml"))
 SMALL = ["encoder.channels=8", "encoder.max_channels=16", "encoder.layers=1", "encoder.heads=2", "encoder.rounds=1"]
@@ -75,6 +76,17 @@ def test_what_it_writes_is_an_encoder_of_the_model(
     assert facts["steps"] == 4
     assert facts["own_guided_psnr"] > 0
     assert "own_miou" in capsys.readouterr().out
+
+
+def test_a_gpu_without_bfloat16_is_refused(
+    call: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_encoder.cli, "usable_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(train_encoder, "load_model", lambda *_: pytest.fail("loaded a model first"))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
+    with pytest.raises(ConfigError, match=r"precision = bfloat16: this GPU does not support it; choose float32$"):
+        call("training.precision=bfloat16")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_interrupted_training_resumes(

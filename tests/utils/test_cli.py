@@ -64,14 +64,14 @@ def test_a_folder_cannot_be_named_like_a_file(name, tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         (["--control", "smile"], "argument --control: expected 2 arguments: NAME AMOUNT ("),
-        (["--dtype"], "argument --dtype: expected at least one argument: DTYPE ("),
-        (["--seeds", "--dtype", "half"], "argument --seeds: expected one argument: SEEDS ("),
+        (["--dtype"], "argument --dtype: expected at least one argument of half, float ("),
+        (["--seeds", "--dtype", "half"], "argument --seeds: expected one argument ("),
     ],
 )
 def test_missing_values_are_named(arguments, message):
     parser = Parser()
     parser.add_argument("--control", nargs=2, metavar=("NAME", "AMOUNT"))
-    parser.add_argument("--dtype", nargs="+")
+    parser.add_argument("--dtype", nargs="+", choices=("half", "float"))
     parser.add_argument("--seeds")
     with pytest.raises(ConfigError, match=re.escape(message)):
         parser.parse_args(arguments)
